@@ -1,0 +1,112 @@
+"""The session directory: where a session's journal, artifacts and state stand on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal, final
+
+DIRECTORY_NAME = ".pytest_mlflow"
+
+_GITIGNORE = "# Created by pytest-mlflow-experiments automatically.\n*\n"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SessionDirectory:
+    """The paths of one session's files."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, root: Path, session_id: str) -> SessionDirectory:
+        """Make ``root/.pytest_mlflow/<session_id>/``, readable by the user alone.
+
+        Raises:
+            OSError: the directory can't be made, for example below a read-only ``root``.
+        """
+        parent = root / DIRECTORY_NAME
+        parent.mkdir(mode=0o700, exist_ok=True)
+        ignore = parent / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text(_GITIGNORE, encoding="utf-8")
+        path = parent / session_id
+        path.mkdir(mode=0o700)
+        return cls(path)
+
+    @classmethod
+    def find_all(cls, root: Path) -> list[SessionDirectory]:
+        """Return the session directories below ``root/.pytest_mlflow``, oldest first."""
+        journals = (root / DIRECTORY_NAME).glob("*/journal.jsonl")
+        return [cls(journal.parent) for journal in sorted(journals)]
+
+    @property
+    def session_id(self) -> str:
+        """The session's id, which is the directory's name."""
+        return self.path.name
+
+    @property
+    def journal(self) -> Path:
+        """The journal."""
+        return self.path / "journal.jsonl"
+
+    @property
+    def state(self) -> Path:
+        """How far MLflow has the session: a :class:`SessionState`."""
+        return self.path / "session.json"
+
+    @property
+    def log(self) -> Path:
+        """What the tracker, and MLflow in it, printed."""
+        return self.path / "tracker.log"
+
+    def artifacts(self, record_id: str) -> Path:
+        """Return where the artifacts of one case are kept."""
+        return self.path / "artifacts" / record_id
+
+
+Phase = Literal["starting", "ready", "failed", "done"]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionState:
+    """How far MLflow has a session.
+
+    ``phase`` goes ``starting`` (MLflow is being loaded, the store opened), ``ready`` (cases are
+    being sent), then ``done`` (MLflow has all there is) or ``failed`` (``error`` says why; the
+    journal keeps what was not sent). ``sent`` counts cases. ``run_id`` is the session's run.
+    """
+
+    phase: Phase
+    pid: int | None = None
+    writer: str | None = None
+    experiment_id: str | None = None
+    experiment_name: str | None = None
+    run_id: str | None = None
+    sent: int = 0
+    error: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, path: Path) -> SessionState | None:
+        """Return the state that ``path`` holds, or None where there is none yet."""
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        return cls(**{**data, "notes": tuple(data["notes"])})
+
+    def write(self, path: Path) -> None:
+        """Put the state at ``path``, whole or not at all."""
+        fd, name = tempfile.mkstemp(dir=path.parent, prefix=".session-")
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            json.dump(asdict(self), file)
+        Path(name).replace(path)
+
+    def update(self, **changes: object) -> SessionState:
+        """Return a copy with some fields changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]

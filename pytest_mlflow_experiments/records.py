@@ -1,0 +1,320 @@
+"""What one session measured, as frozen values that turn into JSON builtins and back.
+
+Numbers stay exact: a finite float keeps every bit through JSON, and NaN and the infinities, which
+JSON does not know, travel as the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite, isnan
+from typing import Any, Literal, TypeAlias, final
+
+SCHEMA_VERSION = 1
+
+Builtins: TypeAlias = dict[str, Any]
+Operator: TypeAlias = Literal["<", "<=", ">", ">=", "=="]
+Outcome: TypeAlias = Literal[
+    "passed", "failed", "error", "skipped", "xfailed", "xpassed", "interrupted"
+]
+
+FAILED_OUTCOMES: frozenset[str] = frozenset({"failed", "error"})
+
+
+def _encode_float(value: float) -> float | str:
+    if isfinite(value):
+        return value
+    if isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One value of one metric; ``timestamp`` is in milliseconds since the epoch."""
+
+    key: str
+    value: float
+    step: int
+    timestamp: int
+
+    def to_builtins(self) -> Builtins:
+        """Return the metric as JSON builtins."""
+        return {
+            "key": self.key,
+            "value": _encode_float(self.value),
+            "step": self.step,
+            "timestamp": self.timestamp,
+        }
+
+    @classmethod
+    def from_builtins(cls, data: Builtins) -> Metric:
+        """Rebuild a metric from :meth:`to_builtins`."""
+        return cls(
+            key=data["key"],
+            value=float(data["value"]),
+            step=data["step"],
+            timestamp=data["timestamp"],
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One comparison that an assertion made, turned so that it reads ``value operator limit``.
+
+    ``operator`` ``"=="`` is a comparison with :func:`pytest.approx`; ``tolerance`` is then the
+    absolute distance it allows, and None otherwise. ``passed`` tells whether the comparison held,
+    which in ``a or b`` is not the same as whether the assertion held.
+    """
+
+    metric: str
+    step: int
+    operator: Operator
+    value: float
+    limit: float
+    tolerance: float | None
+    passed: bool
+    line: int
+
+    @property
+    def margin(self) -> float:
+        """How far ``value`` is on the good side of ``limit``, in the metric's unit."""
+        if self.operator in (">", ">="):
+            return self.value - self.limit
+        if self.operator in ("<", "<="):
+            return self.limit - self.value
+        return (self.tolerance or 0.0) - abs(self.value - self.limit)
+
+    def to_builtins(self) -> Builtins:
+        """Return the check as JSON builtins; ``margin`` is included for readers."""
+        return {
+            "metric": self.metric,
+            "step": self.step,
+            "operator": self.operator,
+            "value": _encode_float(self.value),
+            "limit": _encode_float(self.limit),
+            "tolerance": None if self.tolerance is None else _encode_float(self.tolerance),
+            "margin": _encode_float(self.margin),
+            "passed": self.passed,
+            "line": self.line,
+        }
+
+    @classmethod
+    def from_builtins(cls, data: Builtins) -> Check:
+        """Rebuild a check from :meth:`to_builtins`."""
+        tolerance = data["tolerance"]
+        return cls(
+            metric=data["metric"],
+            step=data["step"],
+            operator=data["operator"],
+            value=float(data["value"]),
+            limit=float(data["limit"]),
+            tolerance=None if tolerance is None else float(tolerance),
+            passed=data["passed"],
+            line=data["line"],
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """An earlier attempt of a case that was run again; the case itself holds the last one."""
+
+    outcome: Outcome
+    duration: float
+    metrics: tuple[Metric, ...] = ()
+    checks: tuple[Check, ...] = ()
+    failure: str | None = None
+
+    def to_builtins(self) -> Builtins:
+        """Return the attempt as JSON builtins."""
+        return {
+            "outcome": self.outcome,
+            "duration": self.duration,
+            "metrics": [metric.to_builtins() for metric in self.metrics],
+            "checks": [check.to_builtins() for check in self.checks],
+            "failure": self.failure,
+        }
+
+    @classmethod
+    def from_builtins(cls, data: Builtins) -> Attempt:
+        """Rebuild an attempt from :meth:`to_builtins`."""
+        return cls(
+            outcome=data["outcome"],
+            duration=data["duration"],
+            metrics=tuple(map(Metric.from_builtins, data["metrics"])),
+            checks=tuple(map(Check.from_builtins, data["checks"])),
+            failure=data["failure"],
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseRecord:
+    """Everything that one finished test case leaves behind.
+
+    ``id`` is 32 hexadecimal digits, made once when the case starts: sending the same record twice
+    is recognised by it. ``case`` is the identity across sessions, ``name`` the short name to show.
+    Times are milliseconds since the epoch, ``durations`` seconds by phase (``setup``, ``call``,
+    ``teardown``). ``artifacts`` are paths below the session's ``artifacts/<id>/``, with forward
+    slashes. ``run_id`` is set where the test itself holds an MLflow run. ``notes`` tell what was
+    shortened, renamed or left out.
+    """
+
+    id: str
+    nodeid: str
+    case: str
+    name: str
+    outcome: Outcome
+    start_time: int
+    end_time: int
+    durations: Mapping[str, float]
+    params: Mapping[str, str] = field(default_factory=dict)
+    metrics: tuple[Metric, ...] = ()
+    checks: tuple[Check, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    artifacts: tuple[str, ...] = ()
+    failure: str | None = None
+    run_id: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def duration(self) -> float:
+        """Seconds of the call phase, or of the setup where the call was never reached."""
+        return self.durations.get("call", self.durations.get("setup", 0.0))
+
+    def to_builtins(self) -> Builtins:
+        """Return the record as JSON builtins."""
+        return {
+            "id": self.id,
+            "nodeid": self.nodeid,
+            "case": self.case,
+            "name": self.name,
+            "outcome": self.outcome,
+            "start_time": self.start_time,
+            "end_time": self.end_time,
+            "durations": dict(self.durations),
+            "params": dict(self.params),
+            "metrics": [metric.to_builtins() for metric in self.metrics],
+            "checks": [check.to_builtins() for check in self.checks],
+            "tags": dict(self.tags),
+            "artifacts": list(self.artifacts),
+            "failure": self.failure,
+            "run_id": self.run_id,
+            "attempts": [attempt.to_builtins() for attempt in self.attempts],
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_builtins(cls, data: Builtins) -> CaseRecord:
+        """Rebuild a record from :meth:`to_builtins`."""
+        return cls(
+            id=data["id"],
+            nodeid=data["nodeid"],
+            case=data["case"],
+            name=data["name"],
+            outcome=data["outcome"],
+            start_time=data["start_time"],
+            end_time=data["end_time"],
+            durations=data["durations"],
+            params=data["params"],
+            metrics=tuple(map(Metric.from_builtins, data["metrics"])),
+            checks=tuple(map(Check.from_builtins, data["checks"])),
+            tags=data["tags"],
+            artifacts=tuple(data["artifacts"]),
+            failure=data["failure"],
+            run_id=data["run_id"],
+            attempts=tuple(map(Attempt.from_builtins, data["attempts"])),
+            notes=tuple(data["notes"]),
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionHeader:
+    """What is known of a session before its first test.
+
+    ``tracking_uri`` carries no credentials. Exactly one of ``experiment_name`` and
+    ``experiment_id`` may be None. ``tags`` are the tags of the session's run.
+    """
+
+    session_id: str
+    name: str
+    start_time: int
+    tracking_uri: str
+    experiment_name: str | None
+    experiment_id: str | None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def to_builtins(self) -> Builtins:
+        """Return the header as JSON builtins, with the version of the schema."""
+        return {
+            "schema": SCHEMA_VERSION,
+            "session_id": self.session_id,
+            "name": self.name,
+            "start_time": self.start_time,
+            "tracking_uri": self.tracking_uri,
+            "experiment_name": self.experiment_name,
+            "experiment_id": self.experiment_id,
+            "tags": dict(self.tags),
+        }
+
+    @classmethod
+    def from_builtins(cls, data: Builtins) -> SessionHeader:
+        """Rebuild a header from :meth:`to_builtins`.
+
+        Raises:
+            ValueError: the data follow a schema that this version does not know.
+        """
+        if data.get("schema") != SCHEMA_VERSION:
+            raise ValueError(
+                f"schema version {data.get('schema')!r} is not known; this version of "
+                f"pytest-mlflow-experiments reads version {SCHEMA_VERSION}"
+            )
+        return cls(
+            session_id=data["session_id"],
+            name=data["name"],
+            start_time=data["start_time"],
+            tracking_uri=data["tracking_uri"],
+            experiment_name=data["experiment_name"],
+            experiment_id=data["experiment_id"],
+            tags=data["tags"],
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionEnd:
+    """How a session ended: pytest's exit status and how many tests had which outcome.
+
+    ``tests`` counts every test that ran, tracked or not; ``interrupted`` is the reason where the
+    session was cut short, and None where it ran to its end.
+    """
+
+    end_time: int
+    exit_status: int
+    tests: int
+    interrupted: str | None = None
+
+    def to_builtins(self) -> Builtins:
+        """Return the end as JSON builtins."""
+        return {
+            "end_time": self.end_time,
+            "exit_status": self.exit_status,
+            "tests": self.tests,
+            "interrupted": self.interrupted,
+        }
+
+    @classmethod
+    def from_builtins(cls, data: Builtins) -> SessionEnd:
+        """Rebuild an end from :meth:`to_builtins`."""
+        return cls(
+            end_time=data["end_time"],
+            exit_status=data["exit_status"],
+            tests=data["tests"],
+            interrupted=data["interrupted"],
+        )
