@@ -1,0 +1,1 @@
+"""What runs where the tests run: params, metrics and checks of each case, and its environment."""

@@ -1,0 +1,100 @@
+"""Rewritten modules on disk, beside pytest's own, and never mistaken for those.
+
+A file holds a header (magic number, hash of the source, digest of everything else that the code
+depends on, hash of the code) and the marshalled code. Whatever is not right with it, the module is
+rewritten anew.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import marshal
+import os
+import sys
+from pathlib import Path
+from types import CodeType
+from typing import TYPE_CHECKING, final
+
+import pytest
+
+from . import limits, names, sites, transform
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_HASH_LENGTH = 8
+
+
+@final
+class CodeCache:
+    """The rewritten code of source files, for one way of rewriting.
+
+    Args:
+        settings: what the code depends on beyond its source, our own version and pytest's.
+    """
+
+    def __init__(self, *settings: object) -> None:
+        self._settings = (pytest.__version__, __debug__, *_own_sources(), *settings)
+        version = "".join(filter(str.isalnum, pytest.__version__))
+        self._tag = f"mlflowpytest{version}"
+
+    def read(self, file: Path, source: bytes) -> CodeType | None:
+        """Return the code kept for ``file``, if it belongs to ``source``."""
+        path = self._path(file)
+        if path is None:
+            return None
+        header = self._header(file, source)
+        try:
+            data = path.read_bytes()
+            payload = memoryview(data)[len(header) + _HASH_LENGTH :]
+            if data[: len(header) + _HASH_LENGTH] != header + _hash(payload):
+                return None
+            code = marshal.loads(payload)
+        except (OSError, ValueError, EOFError, TypeError):
+            return None
+        return code if isinstance(code, CodeType) else None
+
+    def write(self, file: Path, source: bytes, code: CodeType) -> None:
+        """Keep the code of ``file``, where that is wanted and possible."""
+        path = self._path(file)
+        if path is None or sys.dont_write_bytecode:
+            return
+        payload = marshal.dumps(code)
+        data = self._header(file, source) + _hash(payload) + payload
+        # Other processes may write the same file, or read it meanwhile.
+        partial = path.with_name(f"{path.name}.{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(data)
+            partial.replace(path)
+        except OSError:
+            # As in a read-only directory.
+            _remove(partial)
+
+    def _path(self, file: Path) -> Path | None:
+        try:
+            return Path(importlib.util.cache_from_source(str(file), optimization=self._tag))
+        except NotImplementedError:
+            return None
+
+    def _header(self, file: Path, source: bytes) -> bytes:
+        # The path is in the code, as the place of each comparison.
+        digest = _hash(repr((str(file), *self._settings)).encode())
+        return importlib.util.MAGIC_NUMBER + _hash(source) + digest
+
+
+def _own_sources() -> Iterator[bytes]:
+    """Yield the hashes of what makes the code: each change of it makes another cache."""
+    for module in (limits, names, sites, transform):
+        yield _hash(Path(str(module.__file__)).read_bytes())
+
+
+def _hash(data: bytes | memoryview) -> bytes:
+    return importlib.util.source_hash(data)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError:
+        return

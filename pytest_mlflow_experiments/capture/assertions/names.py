@@ -1,0 +1,184 @@
+"""The name of a metric: the source text of the measured expression, read as a dotted path.
+
+=======================================  ===========================
+``accuracy``, ``self.accuracy``          ``accuracy``
+``report.rmse``                          ``report.rmse``
+``scores["f1"]``, ``scores.get("f1")``   ``scores.f1``
+``losses[0]``, ``losses[-1]``            ``losses.0``, ``losses.last``
+``scores[name]``, ``losses[2:]``         ``scores``, ``losses``
+``table.loc["svm", "f1"]``               ``table.svm.f1``
+``accuracy_score(y, p)``                 ``accuracy_score``
+``model.score(X)``                       ``model.score``
+``evaluate(X)["f1"]``                    ``evaluate.f1``
+``(acc := f())``, ``await f()``          ``acc``, ``f``
+``float(x)``, ``round(x, 3)``            ``x``
+``x.item()``, ``np.float64(x)``          ``x``
+``max(errors)``, ``np.mean(errors)``     ``errors.max``, ``errors.mean``
+``np.percentile(latency, 99)``           ``latency.percentile.99``
+``acc - old``, ``abs(a - b)``            ``acc_minus_old``, ``a_minus_b.abs``
+=======================================  ===========================
+
+The last rows keep apart what a path of the function alone would mix into one metric: in one test,
+``np.mean(errors)`` and ``np.mean(latencies)`` are two. What has no such name is called by its
+source text. Nothing here knows which characters MLflow accepts.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from typing import Final
+
+MAX_LENGTH: Final = 100
+
+# Modules of functions on numbers and arrays, under the names that they are imported by.
+LIBRARIES: Final = frozenset(
+    {"cp", "jax", "jnp", "math", "np", "numpy", "scipy", "statistics", "tf", "torch"}
+)
+
+# Functions and methods that hand on the number that they get.
+_CONVERSIONS: Final = frozenset(
+    {"Decimal", "Fraction", "array", "asarray", "float", "float16", "float32", "float64", "int"}
+    | {"round", "tensor"}
+)
+_CONVERTING_METHODS: Final = frozenset({"cpu", "detach", "double", "float", "item", "numpy"})
+
+# Functions whose name says nothing without what they are applied to.
+REDUCTIONS: Final = frozenset(
+    {"abs", "absolute", "amax", "amin", "average", "exp", "fabs", "fmean", "fsum", "len", "log"}
+    | {"log10", "log2", "max", "mean", "median", "min", "nanmax", "nanmean", "nanmedian", "nanmin"}
+    | {"nanpercentile", "nanquantile", "nanstd", "nansum", "nanvar", "norm", "percentile", "prod"}
+    | {"pstdev", "quantile", "sqrt", "std", "stdev", "sum", "var", "variance"}
+)
+# Functions that are another metric for each value of their argument.
+_QUANTILES: Final = frozenset({"nanpercentile", "nanquantile", "percentile", "quantile"})
+
+_INDEXERS: Final = frozenset({"at", "iat", "iloc", "loc"})
+
+_WORDS: Final[dict[type[ast.operator], str]] = {
+    ast.Add: "plus",
+    ast.Div: "over",
+    ast.FloorDiv: "over",
+    ast.MatMult: "at",
+    ast.Mod: "mod",
+    ast.Mult: "times",
+    ast.Pow: "pow",
+    ast.Sub: "minus",
+}
+
+
+def metric_name(node: ast.expr) -> str:
+    """Return the name of the metric whose value is the expression ``node``."""
+    return (dotted_path(node) or ast.unparse(node))[:MAX_LENGTH]
+
+
+def dotted_path(node: ast.expr) -> str | None:
+    """Return the dotted path of an expression, or None where it has none."""
+    match node:
+        case ast.Name(id=name) | ast.NamedExpr(target=ast.Name(id=name)):
+            return name
+        case ast.Await(value=value) | ast.UnaryOp(op=ast.UAdd(), operand=value):
+            return dotted_path(value)
+        case ast.Attribute(value=value, attr=attribute):
+            return _join(dotted_path(value), attribute)
+        case ast.Subscript(value=ast.Attribute(value=value, attr=attribute), slice=index) if (
+            attribute in _INDEXERS
+        ):
+            return _item(value, index)
+        case ast.Subscript(value=value, slice=index):
+            return _item(value, index)
+        case ast.Call():
+            return _call(node)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            path = dotted_path(operand)
+            return f"minus_{path}" if path else None
+        case ast.BinOp(left=left, op=operator, right=right):
+            parts = (_operand(left), _WORDS.get(type(operator)), _operand(right))
+            return "_".join(part for part in parts if part) if all(parts) else None
+        case _:
+            return None
+
+
+def is_library_function(function: ast.expr, names: frozenset[str]) -> bool:
+    """Whether ``function`` is one of ``names``, on its own or from one of :data:`LIBRARIES`."""
+    if isinstance(function, ast.Name):
+        return function.id in names
+    if not isinstance(function, ast.Attribute) or function.attr not in names:
+        return False
+    root = function.value
+    while isinstance(root, ast.Attribute):
+        root = root.value
+    return isinstance(root, ast.Name) and root.id in LIBRARIES
+
+
+def converted(node: ast.expr) -> ast.expr | None:
+    """Return the expression whose number ``node`` only hands on, as ``float(x)`` does ``x``."""
+    match node:
+        case ast.Call(func=function, args=[value, *_]) if is_library_function(
+            function, _CONVERSIONS
+        ):
+            return value
+        case ast.Call(func=ast.Attribute(value=value, attr=method), args=[]) if (
+            method in _CONVERTING_METHODS
+        ):
+            return value
+        case _:
+            return None
+
+
+def _call(node: ast.Call) -> str | None:
+    inner = converted(node)
+    if inner is not None:
+        return dotted_path(inner)
+    match node:
+        case ast.Call(
+            func=ast.Attribute(value=value, attr="get"), args=[ast.Constant() as key, *_]
+        ):
+            return _item(value, key)
+        case ast.Call(func=function, args=[value, *others]) if is_library_function(
+            function, REDUCTIONS
+        ):
+            path = dotted_path(value)
+            name = _last_part(function)
+            if path is not None:
+                return _join(path, name, *_quantile(name, others))
+        case ast.Call(func=ast.Attribute(attr=name) as function, args=arguments):
+            return _join(dotted_path(function), *_quantile(name, arguments))
+    return dotted_path(node.func)
+
+
+def _last_part(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else ast.unparse(function)
+
+
+def _quantile(name: str, arguments: list[ast.expr]) -> list[str]:
+    if name not in _QUANTILES:
+        return []
+    return [str(argument.value) for argument in arguments if isinstance(argument, ast.Constant)]
+
+
+def _item(value: ast.expr, index: ast.expr) -> str | None:
+    indices: Iterable[ast.expr] = index.elts if isinstance(index, ast.Tuple) else [index]
+    return _join(dotted_path(value), *(key for key in map(_key, indices) if key))
+
+
+def _key(index: ast.expr) -> str | None:
+    """Return a fixed index as text; one that varies is None, and its values become steps."""
+    match index:
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() as position)):
+            return "last" if position == 1 else f"-{position}"
+        case ast.Constant(value=str() | int() | float() as key):
+            return str(key)
+        case _:
+            return None
+
+
+def _operand(node: ast.expr) -> str | None:
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        return str(node.value)
+    return dotted_path(node)
+
+
+def _join(base: str | None, *parts: str) -> str | None:
+    path = ".".join((base, *parts) if base and base not in ("self", "cls") else parts)
+    return path or base

@@ -1,0 +1,174 @@
+"""Which comparisons in an ``assert`` count, and what is known of each from the source alone.
+
+Those in assertion position count: reached from the assertion through ``and``, ``or``, ``not`` and
+chains, never within a call, a comprehension or a lambda. They are orderings, and ``==`` where
+:func:`pytest.approx` may be met. What the operands really are is seen when they are compared.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .limits import is_approx, is_constant, left_is_limit
+from .names import metric_name
+
+if TYPE_CHECKING:
+    from ...records import Operator
+
+_OPERATORS: Final[dict[type[ast.cmpop], Operator]] = {
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Eq: "==",
+}
+_MIRRORED: Final[dict[Operator, Operator]] = {
+    "<": ">",
+    "<=": ">=",
+    ">": "<",
+    ">=": "<=",
+    "==": "==",
+}
+_NEGATED: Final[dict[Operator, Operator]] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
+
+# What is never a number, whatever it is compared with.
+_NO_NUMBERS: Final = (
+    ast.BoolOp,
+    ast.Compare,
+    ast.Dict,
+    ast.DictComp,
+    ast.GeneratorExp,
+    ast.JoinedStr,
+    ast.Lambda,
+    ast.List,
+    ast.ListComp,
+    ast.Set,
+    ast.SetComp,
+    ast.Tuple,
+)
+
+
+class Site(NamedTuple):
+    """One comparison in a source file; made of builtins only, to be a constant of the bytecode.
+
+    ``operator`` is turned so that it reads ``value operator limit``, and negated below a ``not``;
+    ``negated`` tells that the comparison as it stands yields the opposite. ``alternative`` tells
+    that the assertion can hold although this comparison does not, as in ``a < b or c``.
+    ``count_integers`` tells whether two integers count. ``place`` is the file, line and column of
+    the right side: the left one is shared by both halves of a chain.
+    """
+
+    name: str
+    operator: Operator
+    line: int
+    place: tuple[str, int, int]
+    negated: bool
+    alternative: bool
+    count_integers: bool
+
+
+class Comparison(NamedTuple):
+    """Where a site stands in the syntax tree: ``node.ops[position]``."""
+
+    node: ast.Compare
+    position: int
+    site: Site
+    left_is_limit: bool
+
+
+def comparisons(
+    assertion: ast.Assert, file: str, *, every_comparison: bool = False
+) -> Iterator[Comparison]:
+    """Yield the comparisons of one assertion that count.
+
+    With ``every_comparison`` those with ``len(...)`` and those of two integers count as well.
+    """
+    for node, negated, alternative in _clauses(assertion.test, False, False):
+        operands = [node.left, *node.comparators]
+        for index, (left, right) in enumerate(pairwise(operands)):
+            operator = _OPERATORS.get(type(node.ops[index]))
+            if operator is None or not _counts(left, right, every_comparison):
+                continue
+            swapped = _is_outer_left(node, index) or left_is_limit(left, right)
+            value, limit = (right, left) if swapped else (left, right)
+            if operator == "==" and (negated or not _may_be_approx(value, limit)):
+                continue
+            if swapped:
+                operator = _MIRRORED[operator]
+            site = Site(
+                name=metric_name(_without_approx(value)),
+                operator=_NEGATED[operator] if negated else operator,
+                line=left.lineno,
+                place=(file, right.lineno, right.col_offset),
+                negated=negated,
+                alternative=alternative or (negated and len(node.ops) > 1),
+                count_integers=every_comparison,
+            )
+            yield Comparison(node, index, site, swapped)
+
+
+def _clauses(
+    node: ast.expr, negated: bool, alternative: bool
+) -> Iterator[tuple[ast.Compare, bool, bool]]:
+    match node:
+        case ast.Compare():
+            yield node, negated, alternative
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            yield from _clauses(operand, not negated, alternative)
+        case ast.BoolOp(op=operator, values=values):
+            # By De Morgan, a negated "and" is an "or" of the negated clauses.
+            is_or = isinstance(operator, ast.Or) is not negated
+            for value in values:
+                yield from _clauses(value, negated, alternative or is_or)
+
+
+def _counts(left: ast.expr, right: ast.expr, every_comparison: bool) -> bool:
+    if not (_may_be_number(left) and _may_be_number(right)):
+        return False
+    if not every_comparison and (_is_len(left) or _is_len(right)):
+        return False
+    return not (is_constant(left) and is_constant(right))
+
+
+def _may_be_number(node: ast.expr) -> bool:
+    match node:
+        case ast.Constant(value=value):
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case ast.UnaryOp(op=ast.Not()):
+            return False
+        case ast.NamedExpr(value=value):
+            return _may_be_number(value)
+        case _:
+            return not isinstance(node, _NO_NUMBERS)
+
+
+def _is_len(node: ast.expr) -> bool:
+    match node:
+        case ast.NamedExpr(value=value):
+            return _is_len(value)
+        case ast.Call(func=ast.Name(id="len")):
+            return True
+        case _:
+            return False
+
+
+def _may_be_approx(value: ast.expr, limit: ast.expr) -> bool:
+    """Whether ``==`` may meet an approx: one that stands there, or one that has a name."""
+    if is_approx(value) or is_approx(limit):
+        return True
+    return isinstance(limit, ast.Name | ast.Attribute | ast.Subscript)
+
+
+def _without_approx(node: ast.expr) -> ast.expr:
+    return node.args[0] if isinstance(node, ast.Call) and is_approx(node) else node
+
+
+def _is_outer_left(node: ast.Compare, index: int) -> bool:
+    """Whether this is the first half of ``low <= value <= high``, whatever the two are called."""
+    if index or len(node.ops) != 2 or is_constant(node.comparators[0]):
+        return False
+    first, second = (_OPERATORS.get(type(operator), "==")[0] for operator in node.ops)
+    return first == second != "="

@@ -1,0 +1,158 @@
+"""Rewrite a module as pytest does, and put calls of the recorder into what comes out.
+
+Pytest turns ``assert acc > 0.9`` into ``@1 = 0.9; @0 = acc > @1; if not @0: ...``: one statement
+for each comparison, whose operands are names. Before that, each comparison that counts gets an
+operator node of its own; pytest passes the node on, and by it the statement is recognised
+afterwards. So pytest's own code stays as it is, nothing is evaluated twice, and how pytest names
+things need not be known.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from types import CodeType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from _pytest.assertion import rewrite
+
+from . import recorder
+from .sites import Comparison, comparisons
+
+if TYPE_CHECKING:
+    import pytest
+
+# No identifier can clash with these, and pytest hides such names in tracebacks.
+_RECORD: Final = "@mlflow_record"
+_RECORD_APPROX: Final = "@mlflow_record_approx"
+
+_PLACE: Final = ("lineno", "col_offset", "end_lineno", "end_col_offset")
+
+# The syntax parser shares one node among all uses of an operator, so a new one tells its place.
+_Tags = dict[ast.cmpop, Comparison]
+
+
+class Transformed(NamedTuple):
+    """A rewritten module, with how many comparisons were tagged and how many were found again."""
+
+    code: CodeType
+    tagged: int
+    injected: int
+
+
+def transform(
+    source: bytes, file: str, config: pytest.Config, *, every_comparison: bool
+) -> Transformed:
+    """Return the rewritten code of a module.
+
+    Raises:
+        Exception: what the parser, pytest or the compiler raises.
+    """
+    tree = ast.parse(source, filename=file)
+    tags = _tag(tree, file, every_comparison)
+    # By its module, where other plugins may have replaced it.
+    rewrite.rewrite_asserts(tree, source, file, config)
+    injected = _inject(tree, tags)
+    return Transformed(compile(tree, file, "exec", dont_inherit=True), len(tags), injected)
+
+
+def _tag(tree: ast.Module, file: str, every_comparison: bool) -> _Tags:
+    tags: _Tags = {}
+    for body in _bodies(tree):
+        for statement in body:
+            if isinstance(statement, ast.Assert):
+                for comparison in comparisons(statement, file, every_comparison=every_comparison):
+                    operators = comparison.node.ops
+                    operator = type(operators[comparison.position])()
+                    operators[comparison.position] = operator
+                    tags[operator] = comparison
+    return tags
+
+
+def _inject(tree: ast.Module, tags: _Tags) -> int:
+    """Add a call of the recorder after each tagged comparison; return how many there are."""
+    if not tags:
+        return 0
+    injected = 0
+    for body in _bodies(tree):
+        calls = [
+            (index, call)
+            for index, statement in enumerate(body)
+            if isinstance(statement, ast.Assign)
+            and (call := _call_after(statement, tags)) is not None
+        ]
+        for index, call in reversed(calls):
+            body.insert(index + 1, call)
+        injected += len(calls)
+    if injected:
+        _import_recorder(tree)
+    return injected
+
+
+def _call_after(statement: ast.Assign, tags: _Tags) -> ast.stmt | None:
+    match statement:
+        case ast.Assign(
+            targets=[ast.Name(id=result)],
+            value=ast.Compare(left=left, ops=[operator], comparators=[right]),
+        ):
+            comparison = tags.get(operator)
+        case _:
+            return None
+    first, second = _name(left), _name(right)
+    if comparison is None or first is None or second is None:
+        return None
+    if comparison.left_is_limit:
+        first, second = second, first
+    site = comparison.site
+    function = _RECORD_APPROX if site.operator == "==" else _RECORD
+    # The place of the statement before it: no line is entered that would not be entered anyway.
+    place: dict[str, Any] = {field: getattr(statement, field, None) for field in _PLACE}
+    # The compiler takes no subclass of tuple for a constant.
+    arguments: list[ast.expr] = [ast.Constant(tuple(site), **place)]  # type: ignore[arg-type]
+    arguments += [ast.Name(name, ast.Load(), **place) for name in (first, second, result)]
+    return ast.Expr(
+        ast.Call(ast.Name(function, ast.Load(), **place), arguments, [], **place), **place
+    )
+
+
+def _name(operand: ast.expr) -> str | None:
+    """Return the name that an operand has once it was compared."""
+    match operand:
+        # Pytest 7 leaves a walrus operator in its place.
+        case ast.Name(id=name) | ast.NamedExpr(target=ast.Name(id=name)):
+            return name
+        case _:
+            return None
+
+
+def _import_recorder(tree: ast.Module) -> None:
+    """Import our functions next to the imports that pytest adds, after docstring and future."""
+    position = next(
+        index
+        for index, statement in enumerate(tree.body)
+        if isinstance(statement, ast.Import) and statement.names[0].name == rewrite.__name__
+    )
+    neighbour = tree.body[position]
+    names = [
+        ast.copy_location(ast.alias(function.__name__, name), neighbour)
+        for function, name in (
+            (recorder.record, _RECORD),
+            (recorder.record_approx, _RECORD_APPROX),
+        )
+    ]
+    added = ast.ImportFrom(recorder.__name__, names, 0)
+    tree.body.insert(position + 1, ast.copy_location(added, neighbour))
+
+
+def _bodies(tree: ast.Module) -> Iterator[list[ast.stmt]]:
+    """Yield each list of statements of a module; the list may be changed meanwhile."""
+    nodes: list[ast.AST] = [tree]
+    while nodes:
+        node = nodes.pop()
+        for field in ("body", "orelse", "finalbody"):
+            body = getattr(node, field, None)
+            if isinstance(body, list):
+                yield body
+                nodes.extend(body)
+        for field in ("handlers", "cases"):
+            nodes.extend(getattr(node, field, ()))

@@ -1,0 +1,45 @@
+"""What the tests share: pytest's own tester, and projects that are run by a real pytest."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from project import Project, quiet_mlflow
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a SQLite file with MLflow's tables: making one takes seconds, so it is copied."""
+    path = tmp_path_factory.mktemp("database") / "mlflow.db"
+    with quiet_mlflow():
+        from mlflow import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{path.as_posix()}")
+        client.search_experiments()
+        client._tracking_client.store.engine.dispose()
+    return path
+
+
+@pytest.fixture
+def make_project(tmp_path: Path, migrated_database: Path) -> Callable[[str], Project]:
+    """Return a function that makes a project with a database of its own, ready to use."""
+
+    def make(name: str) -> Project:
+        path = tmp_path / name
+        path.mkdir()
+        shutil.copyfile(migrated_database, path / "mlflow.db")
+        path.joinpath("pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+        return Project(path)
+
+    return make
+
+
+@pytest.fixture
+def project(make_project: Callable[[str], Project]) -> Project:
+    """Return a project named "project"."""
+    return make_project("project")
