@@ -1,0 +1,191 @@
+"""Write runs straight into MLflow's own tables: a whole batch in one short transaction.
+
+What it leaves is what the client would have left, row by row; the tables are those of the MLflow
+that is installed. Whether that still holds is checked before it is relied on: see
+``bulk_check.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias, final
+
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.tracking.dbmodels.models import (
+    SqlLatestMetric,
+    SqlMetric,
+    SqlParam,
+    SqlRun,
+    SqlTag,
+)
+from mlflow.utils.uri import append_to_uri_path
+from sqlalchemy import Connection, Engine, Table, delete, insert, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from .artifacts import bring_artifacts, has_artifacts
+from .client_writer import ClientWriter
+from .errors import reason_of
+from .projection import USER, RunData, stored_value
+from .retries import cause_of, retried
+from .writers import Problem
+
+Row: TypeAlias = dict[str, Any]
+
+TABLES: Final[tuple[Table, ...]] = tuple(
+    model.__table__ for model in (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric)
+)
+_RUNS, _TAGS, _PARAMS, _METRICS, _LATEST = TABLES
+
+
+@final
+class BulkWriter:
+    """Inserts runs by the hundred.
+
+    The record's id becomes the run's, so a run that is there already is recognised in the same
+    transaction. Runs that the test opened itself, and those that an earlier tracker made through
+    the client, go to ``client``.
+    """
+
+    name: Final = "bulk"
+    batch_size: Final = 500
+
+    def __init__(
+        self,
+        engine: Engine,
+        client: ClientWriter,
+        *,
+        experiment_id: str,
+        artifact_location: str,
+    ) -> None:
+        self._engine = engine
+        self._client = client
+        self._experiment_id = int(experiment_id)
+        self._artifact_location = artifact_location
+
+    def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
+        """Bring the runs into MLflow, and return what could not be brought there."""
+        own = [run for run in runs if run.run_id is None and not self._client.knows(run)]
+        others = [run for run in runs if run.run_id is not None or self._client.knows(run)]
+        problems = [*self._insert_or_split(own)]
+        if others:
+            problems += self._client.write(others)
+        return problems
+
+    def artifact_uri(self, run_id: str) -> str:
+        """Return where MLflow keeps the artifacts of a run."""
+        append: Callable[..., str] = append_to_uri_path
+        return append(self._artifact_location, run_id, "artifacts")
+
+    def remove(self, run: RunData) -> None:
+        """Take the rows of a run back."""
+        with self._engine.begin() as connection:
+            for table in reversed(TABLES):
+                connection.execute(delete(table).where(table.c.run_uuid == run.id))
+
+    def _insert_or_split(self, runs: Sequence[RunData]) -> list[Problem]:
+        if not runs:
+            return []
+        try:
+            fresh = retried(self._insert, runs)
+        except SQLAlchemyError as error:
+            if cause_of(error) != "data":
+                raise
+            # One run that the database refuses must not keep the others out.
+            if len(runs) > 1:
+                return [problem for run in runs for problem in self._insert_or_split([run])]
+            return [Problem(runs[0].tags["pytest.nodeid"], "run", reason_of(error))]
+        problems = []
+        for run in filter(has_artifacts, runs):
+            repository = get_artifact_repository(self.artifact_uri(run.id))
+            if problem := bring_artifacts(repository, run, resumed=run.id not in fresh):
+                problems.append(problem)
+        return problems
+
+    def _insert(self, runs: Sequence[RunData]) -> set[str]:
+        """Insert the runs that are not there yet, and return their ids."""
+        with self._engine.begin() as connection:
+            _prepare(connection)
+            ids = {run.id for run in runs}
+            found = connection.scalars(select(_RUNS.c.run_uuid).where(_RUNS.c.run_uuid.in_(ids)))
+            fresh = ids.difference(found)
+            new = {run.id: run for run in runs if run.id in fresh}.values()
+            if new:
+                metrics = [metric_rows(run) for run in new]
+                _insert_rows(connection, _RUNS, map(self._run_row, new))
+                _insert_rows(connection, _TAGS, _pairs((run.id, run.tags) for run in new))
+                _insert_rows(connection, _PARAMS, _pairs((run.id, run.params) for run in new))
+                _insert_rows(connection, _METRICS, (row for rows in metrics for row in rows))
+                _insert_rows(connection, _LATEST, (row for rows in metrics for row in latest(rows)))
+        return fresh
+
+    def _run_row(self, run: RunData) -> Row:
+        return {
+            "run_uuid": run.id,
+            "name": run.name,
+            "source_type": "UNKNOWN",
+            "source_name": "",
+            "entry_point_name": "",
+            "user_id": run.tags[USER],
+            "status": run.status,
+            "start_time": run.start_time,
+            "end_time": run.end_time,
+            "deleted_time": None,
+            "source_version": "",
+            "lifecycle_stage": "active",
+            "artifact_uri": self.artifact_uri(run.id),
+            "experiment_id": self._experiment_id,
+        }
+
+
+def latest(rows: Iterable[Row]) -> list[Row]:
+    """Return the last value of each metric of one run, by MLflow's rule.
+
+    The rule is ``SqlAlchemyStore._update_latest_metrics_if_necessary``: the largest step wins,
+    then the largest timestamp, then the largest value.
+    """
+    last: dict[str, Row] = {}
+    for row in rows:
+        held = last.get(row["key"])
+        if held is None or _age(row) > _age(held):
+            last[row["key"]] = row
+    return list(last.values())
+
+
+def _age(row: Row) -> tuple[int, int, float]:
+    return row["step"], row["timestamp"], row["value"]
+
+
+def metric_rows(run: RunData) -> list[Row]:
+    """Return the rows of a run's metrics, as MLflow stores their values."""
+    rows = []
+    for metric in run.metrics:
+        value, is_nan = stored_value(metric.value)
+        rows.append(
+            {
+                "key": metric.key,
+                "value": value,
+                "timestamp": metric.timestamp,
+                "step": metric.step,
+                "is_nan": is_nan,
+                "run_uuid": run.id,
+            }
+        )
+    return rows
+
+
+def _pairs(items: Iterable[tuple[str, Mapping[str, str]]]) -> Iterable[Row]:
+    for run_id, mapping in items:
+        for key, value in mapping.items():
+            yield {"key": key, "value": value, "run_uuid": run_id}
+
+
+def _insert_rows(connection: Connection, table: Table, rows: Iterable[Row]) -> None:
+    if listed := list(rows):
+        connection.execute(insert(table), listed)
+
+
+def _prepare(connection: Connection) -> None:
+    # As MLflow does for each of its own sessions: tests may write to the same file meanwhile.
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+        connection.exec_driver_sql("PRAGMA busy_timeout = 20000")

@@ -1,0 +1,113 @@
+"""Choose how to write: in bulk where MLflow's tables are at hand and as expected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import final
+
+from mlflow.entities import Experiment
+
+from .client_writer import ClientWriter, KnownRun
+from .errors import reason_of
+from .projection import RunData
+from .retries import cause_of
+from .store import SessionRun, Store
+from .writers import Problem, RunWriter
+
+
+def choose_writer(
+    store: Store,
+    experiment: Experiment,
+    session_run: SessionRun,
+    known: dict[str, KnownRun],
+    on_note: Callable[[str], None],
+) -> RunWriter:
+    """Return the fastest writer that is sure to work; ``on_note`` hears why it is not in bulk."""
+    engine = store.engine
+    in_flight = 8 if store.shown_uri.startswith(("http:", "https:", "databricks")) else 1
+    client = ClientWriter(store.client, experiment.experiment_id, known=known, in_flight=in_flight)
+    if engine is None:
+        return client
+    try:
+        from .bulk_check import difference, unknown_structure
+        from .bulk_writer import BulkWriter
+
+        if reason := unknown_structure():
+            on_note(f"Runs are written one by one: {reason}.")
+            return client
+        bulk = BulkWriter(
+            engine,
+            client,
+            experiment_id=experiment.experiment_id,
+            artifact_location=experiment.artifact_location,
+        )
+    except (ImportError, AttributeError, ValueError) as error:
+        on_note(f"Runs are written one by one: {reason_of(error)}.")
+        return client
+
+    def check(run: RunData) -> str | None:
+        return difference(engine, store.client, bulk, run, session_run.run_id)
+
+    return CheckedWriter(bulk, client, check, bulk.remove, set(known), on_note)
+
+
+@final
+class CheckedWriter:
+    """Writes in bulk once the first run that was written so has proved right."""
+
+    def __init__(
+        self,
+        fast: RunWriter,
+        safe: RunWriter,
+        check: Callable[[RunData], str | None],
+        remove: Callable[[RunData], None],
+        known: set[str],
+        on_note: Callable[[str], None],
+    ) -> None:
+        self._fast = fast
+        self._safe = safe
+        self._check = check
+        self._remove = remove
+        self._known = known
+        self._on_note = on_note
+        self._decided: RunWriter | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the writer in use."""
+        return (self._decided or self._fast).name
+
+    @property
+    def batch_size(self) -> int:
+        """The batch size of the writer in use."""
+        return (self._decided or self._fast).batch_size
+
+    def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
+        """Bring the runs into MLflow, and return what could not be brought there."""
+        problems: list[Problem] = []
+        for index, run in enumerate(runs):
+            if self._decided is not None:
+                return [*problems, *self._decided.write(runs[index:])]
+            problems += self._try(run)
+        return problems
+
+    def _try(self, run: RunData) -> Sequence[Problem]:
+        # Only what this writer made may be judged, and removed.
+        if run.run_id is not None or run.id in self._known:
+            return self._fast.write([run])
+        try:
+            problems = self._fast.write([run])
+            if any(problem.part == "run" for problem in problems):
+                return problems
+            reason = self._check(run)
+        except Exception as error:
+            if cause_of(error) == "passing":
+                raise
+            reason = reason_of(error)
+        if reason is None:
+            self._decided = self._fast
+            return problems
+        self._on_note(f"Runs are written one by one: {reason}.")
+        self._remove(run)
+        self._decided = self._safe
+        return self._safe.write([run])

@@ -1,0 +1,89 @@
+"""MLflow's limits on keys and values, and how what exceeds them is made to fit, visibly."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import final
+
+KEY_LENGTH = 250
+NAME_LENGTH = 250
+PARAM_LENGTH = 6_000
+TAG_LENGTH = 8_000
+ENTITIES_PER_BATCH = 1_000
+PARAMS_OR_TAGS_PER_BATCH = 100
+
+# The colon is legal on POSIX servers only, so it is left out: a name must not depend on where the
+# server runs.
+_ILLEGAL_IN_KEY = re.compile(r"[^/\w.\- ]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_LARGEST_INTEGER = 2**63 - 1
+
+
+def clean_text(text: str) -> str:
+    """Replace what no database takes: the null character and lone surrogates."""
+    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text).replace("\0", "\N{SYMBOL FOR NULL}")
+
+
+def clean_integer(number: int) -> int:
+    """Bring a step or a timestamp into the range of a 64-bit integer."""
+    return max(-_LARGEST_INTEGER, min(number, _LARGEST_INTEGER))
+
+
+def shorten(text: str, limit: int) -> str:
+    """Cut ``text`` to ``limit`` characters; the end then tells how long it was."""
+    if len(text) <= limit:
+        return text
+    mark = f"… [{len(text)} characters]"
+    return text[: limit - len(mark)] + mark
+
+
+def legal_key(key: str) -> str:
+    """Return the key that MLflow takes for ``key``: the same where it is legal already.
+
+    MLflow treats keys as paths, so one that names another path than it spells is illegal too.
+    """
+    key = _ILLEGAL_IN_KEY.sub("_", clean_text(key))
+    if len(key) > KEY_LENGTH:
+        mark = f"... {len(key)} characters"
+        key = key[: KEY_LENGTH - len(mark)] + mark
+    normal = posixpath.normpath(key)
+    if normal == key and key != "." and not key.startswith(("..", "/")):
+        return key
+    parts = ["_" * len(part) if part in (".", "..") else part for part in key.split("/") if part]
+    key = "/".join(parts) or "_"
+    return f"__{key[2:]}" if key.startswith("..") else key
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Legal keys by the keys they stand for, and a note on each that differs."""
+
+    legal: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def legal_keys(kind: str, keys: Iterable[str], *, taken: Iterable[str] = ()) -> Keys:
+    """Give each key a legal one of its own; ``kind`` ("param", ...) is for the notes.
+
+    A key that is legal as it stands keeps its name; one that has to change, and would then meet
+    another, gets a number.
+    """
+    wanted = {key: legal_key(key) for key in keys}
+    used = {*taken, *(key for key, legal in wanted.items() if key == legal)}
+    notes = []
+    for key, legal in wanted.items():
+        if key == legal:
+            continue
+        name, number = legal, 1
+        while name in used:
+            number += 1
+            suffix = f"_{number}"
+            name = legal[: KEY_LENGTH - len(suffix)] + suffix
+        used.add(name)
+        wanted[key] = name
+        notes.append(f"{kind} {shorten(clean_text(key), 100)!r} is stored as {name!r}")
+    return Keys(wanted, tuple(notes))

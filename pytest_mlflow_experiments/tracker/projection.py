@@ -1,0 +1,215 @@
+"""What one case becomes in MLflow: pure functions from a record to a run's data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import copysign, isinf, isnan
+from pathlib import Path
+from sys import float_info
+from typing import Literal, TypeAlias, final
+
+from pytest_mlflow_experiments.directory import SessionDirectory
+from pytest_mlflow_experiments.records import FAILED_OUTCOMES, CaseRecord, Metric, Outcome
+
+from .description import describe_case
+from .limits import (
+    NAME_LENGTH,
+    PARAM_LENGTH,
+    TAG_LENGTH,
+    clean_integer,
+    clean_text,
+    legal_keys,
+    shorten,
+)
+
+Status: TypeAlias = Literal["FINISHED", "FAILED", "KILLED"]
+
+DURATION = "duration_seconds"
+FAILURE_FILE = "failure.txt"
+
+SESSION_ID = "pytest.session_id"
+RECORD_ID = "pytest.record_id"
+KIND = "pytest.kind"
+PARENT = "mlflow.parentRunId"
+RUN_NAME = "mlflow.runName"
+USER = "mlflow.user"
+NOTE = "mlflow.note.content"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunData:
+    """One run as MLflow is to hold it, within MLflow's limits.
+
+    ``id`` is the record's id, and the run's own where the store lets us choose it. ``run_id`` is
+    set where the run exists already and is to be completed. ``texts`` are small text artifacts by
+    file name, ``artifacts`` a directory whose files are artifacts.
+    """
+
+    id: str
+    name: str
+    status: Status
+    start_time: int
+    end_time: int
+    params: Mapping[str, str]
+    metrics: tuple[Metric, ...]
+    tags: Mapping[str, str]
+    texts: Mapping[str, str] = field(default_factory=dict)
+    artifacts: Path | None = None
+    run_id: str | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """The session's run, as the runs of its cases refer to it."""
+
+    run_id: str
+    session_id: str
+    user: str
+    directory: SessionDirectory
+
+
+def stored_value(value: float) -> tuple[float, bool]:
+    """Return a metric's value as SQL stores keep it, and whether it stands for NaN.
+
+    The rule is MLflow's (``SqlAlchemyStore.sanitize_metric_value``): NaN is a zero with a mark,
+    an infinity the largest float of its sign.
+    """
+    if isnan(value):
+        return 0.0, True
+    if isinf(value):
+        return copysign(float_info.max, value), False
+    return value, False
+
+
+def status_of(outcome: Outcome) -> Status:
+    """Return the status of the run of a case with this outcome."""
+    if outcome == "interrupted":
+        return "KILLED"
+    return "FAILED" if outcome in FAILED_OUTCOMES else "FINISHED"
+
+
+def project_case(record: CaseRecord, parent: Parent) -> RunData:
+    """Turn a record into its run; whatever had to change for MLflow stands in its description."""
+    notes: list[str] = []
+    params = _params(record.params, notes)
+    metrics = _metrics(record, notes)
+    file = record.nodeid.partition("::")[0]
+    reserved = {
+        PARENT: parent.run_id,
+        RUN_NAME: _name(record),
+        USER: parent.user,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.name": file,
+        KIND: "case",
+        SESSION_ID: parent.session_id,
+        RECORD_ID: record.id,
+        "pytest.nodeid": record.nodeid,
+        "pytest.case": record.case,
+        "pytest.outcome": record.outcome,
+        "pytest.file": file,
+    }
+    tags = project_tags(record.tags, reserved, notes)
+    texts: dict[str, str] = {}
+    if record.failure:
+        texts[_free_name(FAILURE_FILE, record.artifacts)] = clean_text(record.failure)
+    tags[NOTE] = describe_case(record, notes)
+    return RunData(
+        id=record.id,
+        run_id=record.run_id,
+        name=tags[RUN_NAME],
+        status=status_of(record.outcome),
+        # MLflow takes a time of zero for "now".
+        start_time=max(1, clean_integer(record.start_time)),
+        end_time=max(1, clean_integer(record.end_time)),
+        params=params,
+        metrics=metrics,
+        tags=tags,
+        texts=texts,
+        artifacts=parent.directory.artifacts(record.id) if record.artifacts else None,
+    )
+
+
+def project_tags(
+    tags: Mapping[str, str], reserved: Mapping[str, str], notes: list[str]
+) -> dict[str, str]:
+    """Return the tags within MLflow's limits; a reserved one wins, and its description's place."""
+    blocked = {*reserved, NOTE}
+    keys = legal_keys("tag", (key for key in tags if key not in blocked), taken=blocked)
+    notes += keys.notes
+    result = {key: _fit(value, TAG_LENGTH) for key, value in reserved.items()}
+    for key, value in tags.items():
+        if key in blocked:
+            notes.append(f"tag {key!r} is set by the plugin; the test's value was {value!r}")
+            continue
+        result[keys.legal[key]] = _noted_fit("tag", key, value, TAG_LENGTH, notes)
+    return result
+
+
+def _params(params: Mapping[str, str], notes: list[str]) -> dict[str, str]:
+    keys = legal_keys("param", params)
+    notes += keys.notes
+    return {
+        keys.legal[key]: _noted_fit("param", key, value, PARAM_LENGTH, notes)
+        for key, value in params.items()
+    }
+
+
+def _metrics(record: CaseRecord, notes: list[str]) -> tuple[Metric, ...]:
+    keys = legal_keys("metric", dict.fromkeys(metric.key for metric in record.metrics))
+    notes += keys.notes
+    # MLflow identifies a value by all its fields, as they are stored.
+    metrics: dict[tuple[str, int, int, float, bool], Metric] = {}
+    infinite: dict[str, None] = {}
+    for metric in record.metrics:
+        fitted = Metric(
+            key=keys.legal[metric.key],
+            value=metric.value,
+            step=clean_integer(metric.step),
+            timestamp=max(0, clean_integer(metric.timestamp)),
+        )
+        if (fitted.step, fitted.timestamp) != (metric.step, metric.timestamp):
+            notes.append(f"step or timestamp of metric {metric.key!r} is out of MLflow's range")
+        if isinf(metric.value):
+            infinite[fitted.key] = None
+        identity = (fitted.key, fitted.step, fitted.timestamp, *stored_value(metric.value))
+        metrics.setdefault(identity, fitted)
+    notes += (f"{key} is infinite; MLflow may store 1.797e+308 instead" for key in infinite)
+    if DURATION in keys.legal.values():
+        notes.append(f"{DURATION} is the test's own metric; the case took {record.duration:.6g} s")
+        return tuple(metrics.values())
+    duration = Metric(
+        key=DURATION,
+        value=record.duration,
+        step=0,
+        timestamp=max(0, clean_integer(record.end_time)),
+    )
+    return (*metrics.values(), duration)
+
+
+def _name(record: CaseRecord) -> str:
+    return _fit(record.name or record.case or record.nodeid or "case", NAME_LENGTH)
+
+
+def _fit(value: str, limit: int) -> str:
+    return shorten(clean_text(value), limit)
+
+
+def _noted_fit(kind: str, key: str, value: str, limit: int, notes: list[str]) -> str:
+    fitted = _fit(value, limit)
+    if len(value) > limit:
+        notes.append(f"{kind} {key!r} is shortened from {len(value)} characters")
+    elif fitted != value:
+        notes.append(f"{kind} {key!r} holds characters that no database takes; they are replaced")
+    return fitted
+
+
+def _free_name(name: str, taken: Iterable[str]) -> str:
+    used, number, free = set(taken), 1, name
+    stem, _, suffix = name.partition(".")
+    while free in used:
+        number += 1
+        free = f"{stem}_{number}.{suffix}"
+    return free

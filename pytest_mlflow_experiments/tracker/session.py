@@ -1,0 +1,188 @@
+"""Bring one session's journal into MLflow, while it grows or after."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+from mlflow.entities import Experiment
+
+from pytest_mlflow_experiments.directory import SessionDirectory
+from pytest_mlflow_experiments.journal import Entry, JournalTail
+from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHeader
+
+from .artifacts import ClientRepository
+from .batches import batches
+from .choice import choose_writer
+from .errors import TrackerError
+from .projection import NOTE, Parent, project_case
+from .reporter import Reporter
+from .retries import retried
+from .store import SessionRun, Store
+from .summary import Summary, session_status
+from .writers import Problem, RunWriter
+
+RESULTS_FILE = "results.jsonl"
+_IDLE = 0.05
+
+
+@final
+@dataclass(slots=True)
+class Target:
+    """Where the session's runs go, once there is something to send."""
+
+    experiment: Experiment
+    run: SessionRun
+    parent: Parent
+    writer: RunWriter
+
+
+@final
+@dataclass(slots=True)
+class SessionProjector:
+    """Follows one journal to its end, and keeps the session's state up to date."""
+
+    directory: SessionDirectory
+    store: Store
+    reporter: Reporter
+    follow: Callable[[], bool]
+    tail: JournalTail
+    summary: Summary = field(default_factory=Summary)
+    header: SessionHeader | None = None
+    end: SessionEnd | None = None
+    target: Target | None = None
+    problems: list[Problem] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Send the journal until it is finished, or until nobody writes to it any more.
+
+        Raises:
+            TrackerError: the session can't be sent; the text is for the user.
+        """
+        while self.end is None:
+            # Asked before the journal is read: what was written before the writer went is seen.
+            more = self.follow()
+            entries = self._read()
+            self._take(entries)
+            if not entries:
+                if not more:
+                    break
+                if self.header and not self.target and self.directory.run_request.exists():
+                    self._make_target()
+                self.reporter.flush()
+                time.sleep(_IDLE)
+        self.reporter.note(*(f"The journal is damaged at {text}" for text in self.tail.damaged))
+        if self.target is not None and not self.target.run.deleted:
+            self._finish(self.target)
+        self._judge_problems()
+
+    def _read(self) -> list[Entry]:
+        limit = self.target.writer.batch_size if self.target else 100
+        try:
+            return self.tail.read_new(limit)
+        except FileNotFoundError:
+            return []
+
+    def _take(self, entries: Sequence[Entry]) -> None:
+        records: list[CaseRecord] = []
+        for entry in entries:
+            if isinstance(entry, SessionHeader):
+                self._begin(entry)
+            elif isinstance(entry, SessionEnd):
+                self.end = entry
+            else:
+                records.append(entry)
+                self.summary.add(entry)
+        if records:
+            self._send(records)
+
+    def _begin(self, header: SessionHeader) -> None:
+        self.header = header
+        experiment = self.store.find_experiment(header)
+        self.reporter.change(
+            phase="ready",
+            experiment_name=experiment.name if experiment else header.experiment_name,
+            experiment_id=experiment.experiment_id if experiment else None,
+        )
+        self.reporter.flush(now=True)
+
+    def _make_target(self) -> Target:
+        if self.target is not None:
+            return self.target
+        header = self.header
+        if header is None:
+            damage = "".join(f" ({text})" for text in self.tail.damaged[:1])
+            raise TrackerError(f"The journal {self.directory.journal} has no header{damage}.")
+        experiment = self.store.make_experiment(header)
+        run = self.store.make_session_run(header, experiment)
+        known = self.store.known_runs(header, experiment) if run.resumed else {}
+        writer = choose_writer(self.store, experiment, run, known, self.reporter.note)
+        parent = Parent(
+            run_id=run.run_id,
+            session_id=header.session_id,
+            user=run.user,
+            directory=self.directory,
+        )
+        self.target = Target(experiment, run, parent, writer)
+        self.reporter.change(
+            run_id=run.run_id,
+            experiment_id=experiment.experiment_id,
+            experiment_name=experiment.name,
+            writer=writer.name,
+        )
+        if run.deleted:
+            self.reporter.note("The session's run was deleted in MLflow; nothing was sent.")
+        self.reporter.flush(now=True)
+        return self.target
+
+    def _send(self, records: Sequence[CaseRecord]) -> None:
+        target = self._make_target()
+        if target.run.deleted:
+            return
+        problems = target.writer.write([project_case(record, target.parent) for record in records])
+        self.problems += problems
+        lost = sum(problem.part == "run" for problem in problems)
+        self.reporter.change(
+            sent=self.reporter.state.sent + len(records) - lost, writer=target.writer.name
+        )
+        self.reporter.flush()
+
+    def _finish(self, target: Target) -> None:
+        header = self.header
+        assert header is not None  # there is no target without one
+        client, run_id = self.store.client, target.run.run_id
+        tags = {NOTE: self.summary.description(header, self.end)}
+        for batch in batches(self.summary.metrics(header, self.end), {}, tags):
+            retried(client.log_batch, run_id, *batch)
+        retried(self._upload, ClientRepository(client, run_id))
+        status, end_time = session_status(self.end), self.summary.end_time(header, self.end)
+        if self.end is None:
+            self.store.kill_open_runs(target.experiment, run_id, end_time)
+        retried(client.set_terminated, run_id, status, end_time)
+
+    def _upload(self, repository: ClientRepository) -> None:
+        with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:
+            results = Path(name, RESULTS_FILE)
+            shutil.copyfile(self.directory.journal, results)
+            repository.log_artifact(str(results))
+        for report in sorted(self.directory.path.glob("report.*")):
+            repository.log_artifact(str(report))
+
+    def _judge_problems(self) -> None:
+        runs = [problem for problem in self.problems if problem.part == "run"]
+        if runs:
+            raise TrackerError(
+                f"MLflow did not take {len(runs)} of {self.summary.cases} cases; the first is "
+                f"{runs[0].case}: {runs[0].reason}"
+            )
+        if self.problems:
+            raise TrackerError(
+                f"MLflow has every case, but the artifacts of {len(self.problems)} could not be "
+                f"uploaded and stay in {self.directory.path / 'artifacts'}; the first is "
+                f"{self.problems[0].case}: {self.problems[0].reason}"
+            )

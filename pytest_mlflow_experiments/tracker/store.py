@@ -1,0 +1,221 @@
+"""Open a tracking store, and find or make in it what a session needs."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from mlflow import MlflowClient
+from mlflow.entities import Experiment, Run, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.store.db.db_types import DATABASE_ENGINES
+from mlflow.store.db.utils import create_sqlalchemy_engine
+from sqlalchemy import Engine, inspect, make_url
+
+from pytest_mlflow_experiments.records import SessionHeader
+
+from .client_writer import KnownRun
+from .errors import TrackerError, reason_of
+from .limits import NAME_LENGTH, clean_text, shorten
+from .projection import KIND, PARENT, RECORD_ID, RUN_NAME, SESSION_ID, USER, project_tags
+from .redaction import Redactor
+from .retries import retried
+
+# The kind decides which tab the experiment's page opens on: this one opens on the table of runs.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+_PAGE = 200
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SessionRun:
+    """The run of a whole session; ``resumed`` where an earlier tracker made it."""
+
+    run_id: str
+    user: str
+    resumed: bool
+    deleted: bool
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A tracking store that answers. ``shown_uri`` is its URI without credentials."""
+
+    client: MlflowClient
+    shown_uri: str
+
+    @classmethod
+    def open(cls, tracking_uri: str, redact: Redactor) -> Store:
+        """Open the store; an empty database gets its tables.
+
+        Raises:
+            TrackerError: there is no such store, or it does not answer.
+        """
+        shown_uri = redact(tracking_uri)
+        try:
+            _try_database(tracking_uri)
+            client = MlflowClient(tracking_uri=tracking_uri)
+            # Any answer will do; the client alone does not ask anything of a server.
+            retried(client.search_experiments, max_results=1)
+        except Exception as error:
+            raise TrackerError(
+                f"Cannot use the tracking URI {shown_uri}: {reason_of(error)}"
+            ) from error
+        return cls(client, shown_uri)
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine of a store that is a database, else None."""
+        engine = getattr(self.client._tracking_client.store, "engine", None)
+        return engine if isinstance(engine, Engine) else None
+
+    def find_experiment(self, header: SessionHeader) -> Experiment | None:
+        """Return the session's experiment, or None where it is to be created.
+
+        Raises:
+            TrackerError: the experiment is deleted, or there is none with the id.
+        """
+        name, number = header.experiment_name or "", header.experiment_id
+        experiment: Experiment | None
+        try:
+            if number is not None:
+                experiment = retried(self.client.get_experiment, number)
+            else:
+                experiment = retried(self.client.get_experiment_by_name, name)
+        except Exception as error:
+            shown = f"{name!r}" if number is None else f"with the id {number}"
+            raise TrackerError(
+                f"Cannot use the experiment {shown} at {self.shown_uri}: {reason_of(error)}"
+            ) from error
+        if experiment is not None and experiment.lifecycle_stage != "active":
+            raise TrackerError(
+                f"The experiment {experiment.name!r} is deleted. Restore it with "
+                f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`, "
+                "or choose another one with --mlflow-experiment."
+            )
+        return experiment
+
+    def make_experiment(self, header: SessionHeader) -> Experiment:
+        """Return the session's experiment, and create it where there is none.
+
+        Raises:
+            TrackerError: the experiment can't be used, or MLflow refuses its name.
+        """
+        if (experiment := self.find_experiment(header)) is not None:
+            return experiment
+        name = header.experiment_name or ""
+        try:
+            retried(self.client.create_experiment, name, tags=dict(_EXPERIMENT_TAGS))
+        except MlflowException as error:
+            # Another session may have been faster.
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise TrackerError(
+                    f"Cannot create the experiment {name!r} at {self.shown_uri}: {reason_of(error)}"
+                ) from error
+        experiment = self.find_experiment(header)
+        if experiment is None:
+            raise TrackerError(f"The experiment {name!r} vanished from {self.shown_uri}.")
+        return experiment
+
+    def make_session_run(self, header: SessionHeader, experiment: Experiment) -> SessionRun:
+        """Return the session's run, found by the session's id, or made."""
+        user = header.tags.get(USER) or _user()
+        if (run := self._find_session_run(header, experiment)) is not None:
+            return SessionRun(
+                run_id=run.info.run_id,
+                user=run.data.tags.get(USER, user),
+                resumed=True,
+                deleted=run.info.lifecycle_stage != "active",
+            )
+        name = shorten(clean_text(header.name), NAME_LENGTH)
+        reserved = {
+            RUN_NAME: name,
+            USER: user,
+            "mlflow.source.type": "LOCAL",
+            "mlflow.source.name": "pytest",
+            SESSION_ID: header.session_id,
+            KIND: "session",
+        }
+        notes: list[str] = []
+        given = {key: value for key, value in header.tags.items() if key not in reserved}
+        tags = project_tags(given, reserved, notes)
+        run = self.client.create_run(
+            experiment.experiment_id,
+            start_time=max(1, header.start_time),
+            tags=tags,
+            run_name=name,
+        )
+        return SessionRun(run.info.run_id, user, resumed=False, deleted=False)
+
+    def _find_session_run(self, header: SessionHeader, experiment: Experiment) -> Run | None:
+        found = retried(
+            self.client.search_runs,
+            [experiment.experiment_id],
+            filter_string=_tagged(header.session_id, "session"),
+            run_view_type=ViewType.ALL,
+            max_results=1,
+        )
+        return found[0] if found else None
+
+    def known_runs(self, header: SessionHeader, experiment: Experiment) -> dict[str, KnownRun]:
+        """Return the runs of the session's cases that MLflow has already, by record id."""
+        known: dict[str, KnownRun] = {}
+        token: str | None = None
+        while True:
+            page = retried(
+                self.client.search_runs,
+                [experiment.experiment_id],
+                filter_string=_tagged(header.session_id, "case"),
+                run_view_type=ViewType.ALL,
+                max_results=_PAGE,
+                page_token=token,
+            )
+            for run in page:
+                active = run.info.lifecycle_stage == "active"
+                known[run.data.tags[RECORD_ID]] = KnownRun(
+                    run.info.run_id, open=active and run.info.status == "RUNNING"
+                )
+            token = page.token
+            if not token:
+                return known
+
+    def kill_open_runs(self, experiment: Experiment, parent_id: str, end_time: int) -> None:
+        """End the runs that tests of a session opened themselves, and did not live to end."""
+        left = retried(
+            self.client.search_runs,
+            [experiment.experiment_id],
+            filter_string=f"tags.`{PARENT}` = '{parent_id}' and attributes.status = 'RUNNING'",
+        )
+        for run in left:
+            retried(self.client.set_terminated, run.info.run_id, "KILLED", end_time)
+
+
+def _tagged(session_id: str, kind: str) -> str:
+    return f"tags.`{SESSION_ID}` = '{session_id}' and tags.`{KIND}` = '{kind}'"
+
+
+def _try_database(tracking_uri: str) -> None:
+    """Connect to a database once: MLflow would try again for 100 s, whatever the reason is."""
+    scheme = tracking_uri.partition(":")[0].partition("+")[0]
+    if scheme not in DATABASE_ENGINES:
+        return
+    file = make_url(tracking_uri).database
+    if scheme == "sqlite" and file and not file.startswith((":memory:", "file:")):
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+    create_engine: Callable[[str], Engine] = create_sqlalchemy_engine
+    engine = create_engine(tracking_uri)
+    try:
+        retried(inspect(engine).get_table_names)
+    finally:
+        engine.dispose()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):  # no such user, as in many containers
+        return "unknown"
