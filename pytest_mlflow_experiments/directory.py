@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -63,9 +64,30 @@ class SessionDirectory:
         """What the tracker, and MLflow in it, printed."""
         return self.path / "tracker.log"
 
+    @property
+    def run_request(self) -> Path:
+        """A file that asks the tracker for the session's run at once; its content means nothing."""
+        return self.path / "run.request"
+
+    @property
+    def all_artifacts(self) -> Path:
+        """The directory of the cases' artifacts: one directory for each record that has any."""
+        return self.path / "artifacts"
+
     def artifacts(self, record_id: str) -> Path:
         """Return where the artifacts of one case are kept."""
-        return self.path / "artifacts" / record_id
+        return self.all_artifacts / record_id
+
+    def shown_path(self) -> str:
+        """Return the path as a person types it: relative where it is below the directory."""
+        try:
+            return str(self.path.relative_to(Path.cwd()))
+        except (ValueError, OSError):  # elsewhere, or a test has removed the current directory
+            return str(self.path)
+
+    def remove(self) -> None:
+        """Remove the session from the disk."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
 
 Phase = Literal["starting", "ready", "failed", "done"]
@@ -93,12 +115,12 @@ class SessionState:
 
     @classmethod
     def read(cls, path: Path) -> SessionState | None:
-        """Return the state that ``path`` holds, or None where there is none yet."""
+        """Return the state that ``path`` holds, or None where there is none that can be read."""
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+            return cls(**{**data, "notes": tuple(data["notes"])})
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
-        return cls(**{**data, "notes": tuple(data["notes"])})
 
     def write(self, path: Path) -> None:
         """Put the state at ``path``, whole or not at all."""

@@ -64,9 +64,15 @@ class JournalWriter:
         Raises:
             OSError: the disk is full, or the file was closed by somebody else.
         """
-        data = f"{line}\n".encode("ascii")
-        while data:
-            data = data[os.write(self._fd, data) :]
+        data = rest = f"{line}\n".encode("ascii")
+        try:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        finally:
+            if 0 < len(rest) < len(data):
+                # The next line must not be glued to a part of this one.
+                size = os.fstat(self._fd).st_size
+                os.ftruncate(self._fd, size - (len(data) - len(rest)))
 
     def close(self) -> None:
         """Close the journal."""

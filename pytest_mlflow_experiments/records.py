@@ -66,8 +66,8 @@ class Check:
     """One comparison that an assertion made, turned so that it reads ``value operator limit``.
 
     ``operator`` ``"=="`` is a comparison with :func:`pytest.approx`; ``tolerance`` is then the
-    absolute distance it allows, and None otherwise. ``passed`` tells whether the comparison held,
-    which in ``a or b`` is not the same as whether the assertion held.
+    absolute distance it allows, and None otherwise. ``passed`` tells whether the comparison held;
+    ``alternative`` that the assertion could hold without it, as in ``a < b or c``.
     """
 
     metric: str
@@ -78,6 +78,7 @@ class Check:
     tolerance: float | None
     passed: bool
     line: int
+    alternative: bool = False
 
     @property
     def margin(self) -> float:
@@ -100,6 +101,7 @@ class Check:
             "margin": _encode_float(self.margin),
             "passed": self.passed,
             "line": self.line,
+            "alternative": self.alternative,
         }
 
     @classmethod
@@ -115,6 +117,7 @@ class Check:
             tolerance=None if tolerance is None else float(tolerance),
             passed=data["passed"],
             line=data["line"],
+            alternative=data["alternative"],
         )
 
 

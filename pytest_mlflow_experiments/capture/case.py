@@ -1,0 +1,222 @@
+"""One running test case: what it logs and asserts, until it is frozen into a record."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import isnan
+from typing import TYPE_CHECKING, final
+
+from ..records import Attempt, CaseRecord, Check, Metric, Outcome
+from .assertions.recorder import Observation, Observations
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .clock import Clock
+
+MAX_FAILURE_LENGTH = 1_000_000
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LoggedMetric:
+    """A value as a test logged it; ``step`` is None where the test gave none."""
+
+    clock: float
+    key: str
+    value: float
+    step: int | None
+
+
+@final
+class CaseLog:
+    """What one attempt of a test case has said so far.
+
+    The recorder of assertions appends to ``observations``, from whatever thread an assertion runs
+    in. ``artifact_directory`` is None where nothing is kept.
+    """
+
+    __slots__ = (
+        "artifact_directory",
+        "clock",
+        "dropped",
+        "durations",
+        "failures",
+        "id",
+        "logged",
+        "notes",
+        "observations",
+        "outcome",
+        "params",
+        "rerun",
+        "run_id",
+        "start_time",
+        "tags",
+    )
+
+    def __init__(self, clock: Clock, *, artifacts: Path | None = None) -> None:
+        self.id = uuid.uuid4().hex
+        self.clock = clock
+        self.start_time = clock.now()
+        self.observations = Observations()
+        self.dropped = 0
+        self.logged: list[LoggedMetric] = []
+        self.params: dict[str, str] = {}
+        self.tags: dict[str, str] = {}
+        self.notes: list[str] = []
+        self.artifact_directory = artifacts / self.id if artifacts else None
+        self.run_id: str | None = None
+        self.durations: dict[str, float] = {}
+        self.failures: list[str] = []
+        self.outcome: Outcome = "passed"
+        self.rerun = False
+
+    @property
+    def has_metrics(self) -> bool:
+        """Whether anything was asserted or logged as a metric."""
+        return bool(self.observations or self.logged)
+
+    def artifacts(self) -> tuple[str, ...]:
+        """Return the paths of the artifacts kept so far, relative, with forward slashes."""
+        root = self.artifact_directory
+        if root is None or not root.is_dir():
+            return ()
+        files = (path for path in root.rglob("*") if path.is_file())
+        return tuple(sorted(path.relative_to(root).as_posix() for path in files))
+
+    def failure(self) -> str | None:
+        """Return the failure texts of all phases as one, or None."""
+        if not self.failures:
+            return None
+        text = "\n\n".join(self.failures)
+        if len(text) > MAX_FAILURE_LENGTH:
+            text = f"{text[:MAX_FAILURE_LENGTH]}\n… [{len(text)} characters]"
+        return text
+
+    def freeze(
+        self,
+        *,
+        nodeid: str,
+        case: str,
+        name: str,
+        tags: dict[str, str],
+        attempts: Iterable[CaseLog] = (),
+    ) -> CaseRecord:
+        """Return the record of the finished case."""
+        metrics, checks = merge(self.logged, self.observations, self.clock)
+        notes = list(self.notes)
+        if self.dropped:
+            notes.append(
+                f"{self.dropped} more assertions passed; only the first {len(self.observations)} "
+                "of a case are kept"
+            )
+        return CaseRecord(
+            id=self.id,
+            nodeid=nodeid,
+            case=case,
+            name=name,
+            outcome=self.outcome,
+            start_time=self.start_time,
+            end_time=self.clock.now(),
+            durations=self.durations,
+            params=self.params,
+            metrics=metrics,
+            checks=checks,
+            tags={**tags, **self.tags},
+            artifacts=self.artifacts(),
+            failure=self.failure(),
+            run_id=self.run_id,
+            attempts=tuple(log.as_attempt() for log in attempts),
+            notes=tuple(notes),
+        )
+
+    def as_attempt(self) -> Attempt:
+        """Return what is kept of an attempt that was followed by another."""
+        metrics, checks = merge(self.logged, self.observations, self.clock)
+        return Attempt(
+            outcome=self.outcome,
+            duration=self.durations.get("call", self.durations.get("setup", 0.0)),
+            metrics=metrics,
+            checks=checks,
+            failure=self.failure(),
+        )
+
+
+@final
+class _Series:
+    """The values of one metric so far: where it stands, and which assertions have seen that."""
+
+    __slots__ = ("_sites", "_timestamps", "_value", "next_step", "step")
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.next_step = 0
+        self._value = 0.0
+        self._sites: set[object] = set()
+        self._timestamps: dict[int, int] = {}
+
+    def holds(self, observation: Observation) -> bool:
+        """Whether the observation is one more look at the value that already stands here.
+
+        A second assertion on the same value is; the same assertion again (a loop) is a new step.
+        """
+        if not self._timestamps or observation.site in self._sites:
+            return False
+        if self._value != observation.value and not (
+            isnan(self._value) and isnan(observation.value)
+        ):
+            return False
+        self._sites.add(observation.site)
+        return True
+
+    def put(self, site: object, value: float, step: int, timestamp: int) -> int:
+        """Add a value; return its timestamp, which grows within a step, as MLflow expects it."""
+        timestamp = max(timestamp, self._timestamps.get(step, timestamp - 1) + 1)
+        self._timestamps[step] = timestamp
+        self._value, self._sites = value, {site}
+        self.step = step
+        self.next_step = max(self.next_step, step + 1)
+        return timestamp
+
+
+def merge(
+    logged: Iterable[LoggedMetric], observations: Iterable[Observation], clock: Clock
+) -> tuple[tuple[Metric, ...], tuple[Check, ...]]:
+    """Bring logged and asserted values together, in the order of their time.
+
+    A logged value without a step has step 0, as in MLflow. An asserted value becomes the next step
+    of its metric, unless it is the value that was logged or asserted last.
+    """
+    metrics: list[Metric] = []
+    checks: list[Check] = []
+    series: dict[str, _Series] = {}
+    events: list[LoggedMetric | Observation] = [*logged, *observations]
+    for event in sorted(events, key=lambda event: event.clock):
+        if isinstance(event, LoggedMetric):
+            state = series.setdefault(event.key, _Series())
+            step = event.step if event.step is not None else 0
+            timestamp = state.put(None, event.value, step, clock.at(event.clock))
+            metrics.append(Metric(key=event.key, value=event.value, step=step, timestamp=timestamp))
+            continue
+        state = series.setdefault(event.name, _Series())
+        if not state.holds(event):
+            timestamp = state.put(event.site, event.value, state.next_step, clock.at(event.clock))
+            metrics.append(
+                Metric(key=event.name, value=event.value, step=state.step, timestamp=timestamp)
+            )
+        checks.append(
+            Check(
+                metric=event.name,
+                step=state.step,
+                operator=event.operator,
+                value=event.value,
+                limit=event.limit,
+                tolerance=event.tolerance,
+                passed=event.passed,
+                line=event.line,
+                alternative=event.alternative,
+            )
+        )
+    return tuple(metrics), tuple(checks)

@@ -1,0 +1,53 @@
+"""How a test that wants MLflow itself finds the run of its session."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final, final
+
+import pytest
+
+from ..directory import SessionDirectory, SessionState
+from ..processes import is_running
+
+_POLL: Final = 0.02
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """The session as the processes that run tests know it.
+
+    ``tracking_uri`` is None for an offline session.
+    """
+
+    directory: SessionDirectory
+    tracking_uri: str | None
+
+    def session_run(self, timeout: float) -> SessionState:
+        """Ask the tracker for the session's run, and wait until it is there.
+
+        Args:
+            timeout: seconds to wait while the tracking store is being opened.
+
+        Returns:
+            A state with ``run_id`` and ``experiment_id``, or one with ``error``.
+        """
+        if self.tracking_uri is None:
+            return SessionState(phase="failed", error="the session is offline")
+        self.directory.run_request.touch(mode=0o600)
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            state = SessionState.read(self.directory.state)
+            if state is not None and (state.run_id is not None or state.error is not None):
+                return state
+            if state is not None and state.pid is not None and not is_running(state.pid):
+                return SessionState(phase="failed", error="the tracker died")
+            time.sleep(_POLL)
+        return SessionState(
+            phase="failed", error=f"the tracking store was not ready within {timeout:g} seconds"
+        )
+
+
+CONNECTION: Final = pytest.StashKey[Connection]()

@@ -1,0 +1,142 @@
+"""What a session ran on: commit, CI job, Python, platform, packages; as tags of its run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+_GIT_TIMEOUT = 5.0
+
+# Set while git runs a hook; they would tell of another repository, or of none of its files.
+_GIT_LOCATION = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"})
+
+_WEB = ("http://", "https://", "git://", "ssh://", "git+ssh://")
+_WEB_USER = re.compile(r"(?<=://)[^/?#]*@")
+# SQLAlchemy takes a password as it stands, with what would end the host of a web page's address.
+_DATABASE_USER = re.compile(r"(?<=://)(?:[^/?#]*@|[^/?#@:]*:[^@]*@(?:[^/?#]*@)?)")
+_SECRET_IN_QUERY = re.compile(
+    r"(?i)([?&][^=&]*(?:password|passwd|pwd|token|secret|odbc_connect)[^=&]*=)[^&#]+"
+)
+
+# CI checks out a commit, not a branch; these variables know the branch.
+_CI_BRANCHES = (
+    "GITHUB_HEAD_REF",
+    "GITHUB_REF_NAME",
+    "CI_COMMIT_REF_NAME",
+    "CIRCLE_BRANCH",
+    "BUILDKITE_BRANCH",
+    "BRANCH_NAME",
+)
+
+# CI systems by the variable that names the page of the running job.
+_CI_JOB_URLS = ("CI_JOB_URL", "BUILD_URL", "CIRCLE_BUILD_URL", "BUILDKITE_BUILD_URL")
+
+
+def environment_tags(rootdir: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the tags, MLflow's own names where there are any.
+
+    MLflow's detection of the commit looks at ``sys.argv[0]``, which is pytest's script in some
+    virtual environment; so the repository is the one that holds ``rootdir``.
+    """
+    count, digest = packages_digest(sys.path)
+    tags = {
+        "python.version": platform.python_version(),
+        "platform": platform.platform(),
+        "packages.count": str(count),
+        "packages.digest": digest,
+    }
+    tags.update(_git_tags(rootdir, environ))
+    if job := _ci_job(environ):
+        tags["ci.job"] = job
+    return tags
+
+
+def session_name(tags: Mapping[str, str]) -> str | None:
+    """Return ``branch@commit``, with a star for uncommitted changes, or None outside of git."""
+    commit = tags.get("mlflow.source.git.commit")
+    if commit is None:
+        return None
+    branch = tags.get("mlflow.source.git.branch", "detached")
+    return f"{branch}@{commit[:7]}{'*' if tags.get('git.dirty') == 'true' else ''}"
+
+
+def packages_digest(path: list[str]) -> tuple[int, str]:
+    """Return how many distributions are installed, and a digest of their names and versions.
+
+    Only the names of the ``.dist-info`` directories are read, which hold both.
+    """
+    names: set[str] = set()
+    for directory in path:
+        try:
+            entries = os.scandir(directory or ".")
+        except OSError:
+            continue
+        with entries:
+            names.update(
+                entry.name.removesuffix(".dist-info")
+                for entry in entries
+                if entry.name.endswith(".dist-info")
+            )
+    digest = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+    return len(names), digest[:16]
+
+
+def without_credentials(url: str) -> str:
+    """Return the URL without a user and password before its host, or secrets in its query."""
+    user = _WEB_USER if url.lower().startswith(_WEB) else _DATABASE_USER
+    return _SECRET_IN_QUERY.sub(r"\g<1>***", user.sub("", url, count=1))
+
+
+def _git_tags(rootdir: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    status = _git(rootdir, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
+    if status is None:
+        return {}
+    tags: dict[str, str] = {}
+    for line in status.splitlines():
+        if line.startswith("# branch.oid ") and "(initial)" not in line:
+            tags["mlflow.source.git.commit"] = line.split()[-1]
+        elif line.startswith("# branch.head ") and "(detached)" not in line:
+            tags["mlflow.source.git.branch"] = line.split()[-1]
+    if "mlflow.source.git.commit" not in tags:
+        return {}
+    if branch := next((environ[name] for name in _CI_BRANCHES if environ.get(name)), None):
+        tags.setdefault("mlflow.source.git.branch", branch)
+    dirty = any(not line.startswith("#") for line in status.splitlines())
+    tags["git.dirty"] = "true" if dirty else "false"
+    if url := _git(rootdir, "config", "--get", "remote.origin.url"):
+        tags["mlflow.source.git.repoURL"] = without_credentials(url.strip())
+    return tags
+
+
+def _git(directory: Path, *arguments: str) -> str | None:
+    """Return what git prints, or None where there is no git, no repository or no answer."""
+    command = ["git", "--no-optional-locks", "-C", str(directory), *arguments]
+    try:
+        result = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_GIT_TIMEOUT,
+            check=True,
+            encoding="utf-8",
+            errors="replace",
+            env={name: text for name, text in os.environ.items() if name not in _GIT_LOCATION},
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout
+
+
+def _ci_job(environ: Mapping[str, str]) -> str | None:
+    if environ.get("GITHUB_ACTIONS") == "true":
+        server, repository, run = (
+            environ.get(f"GITHUB_{name}", "") for name in ("SERVER_URL", "REPOSITORY", "RUN_ID")
+        )
+        return f"{server}/{repository}/actions/runs/{run}"
+    return next((environ[name] for name in _CI_JOB_URLS if environ.get(name)), None)

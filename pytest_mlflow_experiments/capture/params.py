@@ -1,0 +1,147 @@
+"""Params of a test case: what parametrize gave it, as texts that stay the same between sessions."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+_ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+\b|\bid='\d+'")
+_SCALARS = (int, float, complex, bool, type(None))
+
+
+def case_params(item: pytest.Item) -> dict[str, str]:
+    """Return the params of every parametrize level, by name, in the order of declaration.
+
+    Indirect params and params of fixtures are included. A value without a stable text is given by
+    pytest's own id for it.
+    """
+    callspec = getattr(item, "callspec", None)
+    if callspec is None:
+        return {}
+    # Not the order of callspec.params, where pytest 7 has the indirect ones first.
+    texts = {name: stable_text(callspec.params[name]) for name in callspec.indices}
+    if None not in texts.values():
+        return texts  # type: ignore[return-value]
+    ids = _ids_by_name(item, callspec)
+    return {
+        name: text if text is not None else ids.get(name, f"{name}{callspec.indices[name]}")
+        for name, text in texts.items()
+    }
+
+
+def _ids_by_name(item: pytest.Item, callspec: Any) -> dict[str, str]:
+    """Return the id of each param that has one to itself.
+
+    A parametrize over several names has one id for all of them, so it says nothing of one alone.
+    The ids stand in the order of the parametrize calls, as the params do.
+    """
+    ids: list[object] = list(getattr(callspec, "_idlist", ()))
+    together: dict[str, tuple[str, ...]] = {}
+    for marker in item.iter_markers("parametrize"):
+        names = marker.args[0] if marker.args else marker.kwargs.get("argnames", ())
+        if isinstance(names, str):
+            names = [name.strip() for name in names.split(",") if name.strip()]
+        for name in names:
+            together[name] = tuple(names)
+    groups = list(dict.fromkeys(together.get(name, (name,)) for name in callspec.indices))
+    if len(groups) != len(ids):
+        return {}
+    return {
+        group[0]: text
+        for group, text in zip(groups, ids, strict=True)
+        if len(group) == 1 and isinstance(text, str)
+    }
+
+
+def stable_text(value: object) -> str | None:
+    """Return a text that is the same in every session, or None where there is none.
+
+    Strings stand for themselves, numbers keep every digit, classes and functions give their
+    qualified name; other objects give their repr unless it holds a memory address. Tables, arrays
+    and tensors have none: their repr is a summary.
+    """
+    kind = type(value)
+    if kind is str:
+        return value  # type: ignore[return-value]
+    if kind in _SCALARS:
+        return repr(value)
+    try:
+        return _text_of_object(value)
+    except Exception:  # noqa: BLE001 - a repr is the tests' own code and may do anything
+        return None
+
+
+def _text_of_object(value: object) -> str | None:
+    if isinstance(value, str) and not isinstance(value, enum.Enum):
+        return str(value)
+    if isinstance(value, enum.Enum):
+        # A combination of flags may have no name.
+        name = type(value).__name__
+        return f"{name}.{value.name}" if value.name else f"{name}({value.value})"
+    if isinstance(value, (type, functools.partial)) or inspect.isroutine(value):
+        return _text_of_callable(value)
+    if inspect.ismodule(value):
+        return value.__name__
+    if isinstance(value, (list, tuple, set, frozenset, dict)) and type(value).__repr__ in _REPRS:
+        return _text_of_container(value)
+    shape = getattr(value, "shape", None)
+    if shape == () and hasattr(value, "item"):
+        # A numpy scalar or 0-d tensor is a number; anything larger has only a summary.
+        return repr(value.item())
+    if shape is not None and shape != ():
+        return None
+    text = repr(value)
+    has_address = _ADDRESS.search(text) or f"0x{id(value):x}" in text.lower()
+    return None if has_address else text
+
+
+def _text_of_callable(value: Any) -> str | None:
+    if isinstance(value, functools.partial):
+        arguments = [*map(stable_text, value.args), *_keywords(value.keywords)]
+        texts = [_text_of_callable(value.func), *arguments]
+        return None if None in texts else f"partial({', '.join(map(str, texts))})"
+    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+    if name is None or "<lambda>" in name:
+        return None
+    if "<locals>" in name and getattr(value, "__closure__", None):
+        # One of several from the same factory, which only differ in what they close over.
+        return None
+    module = getattr(value, "__module__", None)
+    return name if module in (None, "builtins") else f"{module}.{name}"
+
+
+def _keywords(keywords: Mapping[str, object]) -> Iterator[str | None]:
+    for key, value in keywords.items():
+        text = stable_text(value)
+        yield None if text is None else f"{key}={text}"
+
+
+_REPRS = {kind.__repr__ for kind in (list, tuple, set, frozenset, dict)}
+
+
+def _text_of_container(value: Any) -> str | None:
+    """Return the text of a builtin container whose elements all have one; sets are sorted."""
+    if isinstance(value, dict):
+        pairs = [(_element_text(key), _element_text(item)) for key, item in value.items()]
+        if any(None in pair for pair in pairs):
+            return None
+        return "{" + ", ".join(f"{key}: {item}" for key, item in pairs) + "}"
+    texts = [_element_text(element) for element in value]
+    if None in texts:
+        return None
+    if isinstance(value, (set, frozenset)):
+        return "{" + ", ".join(sorted(map(str, texts))) + "}" if texts else "set()"
+    inner = ", ".join(map(str, texts))
+    if isinstance(value, tuple):
+        return f"({inner},)" if len(texts) == 1 else f"({inner})"
+    return f"[{inner}]"
+
+
+def _element_text(element: object) -> str | None:
+    return repr(element) if type(element) is str else stable_text(element)

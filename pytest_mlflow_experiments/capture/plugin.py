@@ -1,0 +1,210 @@
+"""The plugin in every process that runs tests: follow each case, hand over its record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, final
+
+import pytest
+
+from ..options import CaseOptions, Track, assertions_setting
+from ..records import CaseRecord, Outcome
+from .assertions import install, recorder
+from .case import CaseLog
+from .clock import Clock
+from .fixture import CASE_LOG
+from .params import case_params, stable_text
+
+if TYPE_CHECKING:
+    Deliver = Callable[[pytest.TestReport | None, CaseRecord], None]
+
+FIXTURES: Final = frozenset({"mlflow_case", "mlflow_run"})
+
+WORKER_ERROR: Final = "mlflow_usage_error"
+"""The key under which a pytest-xdist worker hands a usage error to the controller."""
+
+_WATCHED = pytest.StashKey[str | None]()
+_OPTIONS = pytest.StashKey[CaseOptions]()
+_DEFAULT_OPTIONS: Final = CaseOptions()
+_UNTOLD_MARKERS: Final = frozenset({"mlflow", "parametrize", "usefixtures", "filterwarnings"})
+
+
+def watch_assertions(config: pytest.Config) -> str | None:
+    """Take metrics from the assertions of modules imported from now on.
+
+    Returns why that is not possible, or None. Asking again changes nothing.
+    """
+    if _WATCHED not in config.stash:
+        setting = assertions_setting(config)
+        config.stash[_WATCHED] = (
+            None
+            if setting == "no"
+            else install(config, rootdir=config.rootpath, every_comparison=setting == "all")
+        )
+    return config.stash[_WATCHED]
+
+
+@final
+class CapturePlugin:
+    """Follow each test case from before its setup to after its teardown.
+
+    Args:
+        track: which tests are kept.
+        artifacts: the directory that gets a directory for each case with artifacts.
+        deliver: called with the report of the teardown and the record of each case that is kept;
+            the report is None for a case that was interrupted.
+    """
+
+    def __init__(self, *, track: Track, artifacts: Path, deliver: Deliver) -> None:
+        self._track = track
+        self._artifacts = artifacts
+        self._deliver = deliver
+        self._clock = Clock()
+        self._item: pytest.Item | None = None
+        self._attempts: list[CaseLog] = []
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Check the markers of all tests before the first one runs."""
+        try:
+            for item in session.items:
+                options = CaseOptions.from_item(item)
+                if options != _DEFAULT_OPTIONS:
+                    item.stash[_OPTIONS] = options
+        except pytest.UsageError as error:
+            if (output := getattr(session.config, "workeroutput", None)) is not None:
+                output[WORKER_ERROR] = str(error)
+            raise
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Open the case of ``item``; assertions find it until the protocol is over."""
+        outer = recorder.current
+        self._item, self._attempts = item, []
+        self._open(item)
+        try:
+            return (yield)
+        except BaseException:
+            self._interrupt(item)
+            raise
+        finally:
+            recorder.current = outer
+            self._item = None
+            _forget(item)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Open another attempt where the case was set up before."""
+        if item is self._item and item.stash[CASE_LOG].durations:
+            self._attempts.append(item.stash[CASE_LOG])
+            self._open(item)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note what pytest says of the case; its teardown closes the case."""
+        item = self._item
+        if item is None or report.nodeid != item.nodeid:
+            return
+        log = item.stash.get(CASE_LOG, None)
+        if log is None:
+            return
+        _note_report(log, report)
+        if report.when == "teardown" and not log.rerun:
+            _forget(item)
+            if self._is_kept(item, log):
+                self._deliver(report, self._freeze(item, log))
+
+    def _open(self, item: pytest.Item) -> None:
+        log = CaseLog(self._clock, artifacts=self._artifacts)
+        log.params.update(case_params(item))
+        for key, value in _options(item).params.items():
+            log.params[str(key)] = stable_text(value) or repr(value)
+        item.stash[CASE_LOG] = log
+        recorder.current = log
+
+    def _interrupt(self, item: pytest.Item) -> None:
+        """Keep what an interrupted case has so far."""
+        log = item.stash.get(CASE_LOG, None)
+        if log is not None and self._is_kept(item, log):
+            log.outcome = "interrupted"
+            self._deliver(None, self._freeze(item, log))
+
+    def _is_kept(self, item: pytest.Item, log: CaseLog) -> bool:
+        options = _options(item)
+        if not options.track:
+            return False
+        if self._track == "all" or options.marked:
+            return True
+        if not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+            return True
+        return self._track == "auto" and (
+            log.has_metrics or any(attempt.has_metrics for attempt in self._attempts)
+        )
+
+    def _freeze(self, item: pytest.Item, log: CaseLog) -> CaseRecord:
+        options = _options(item)
+        nodeid = _plain_nodeid(item)
+        markers = sorted({marker.name for marker in item.iter_markers()} - _UNTOLD_MARKERS)
+        tags = {"pytest.markers": ",".join(markers)} if markers else {}
+        tags.update({str(key): str(value) for key, value in options.tags.items()})
+        case = _case_name(item, options)
+        return log.freeze(
+            nodeid=nodeid,
+            case=case or nodeid,
+            name=case or item.name,
+            tags=tags,
+            attempts=self._attempts,
+        )
+
+
+def _options(item: pytest.Item) -> CaseOptions:
+    return item.stash.get(_OPTIONS, _DEFAULT_OPTIONS)
+
+
+def _forget(item: pytest.Item) -> None:
+    if CASE_LOG in item.stash:
+        del item.stash[CASE_LOG]
+
+
+def _note_report(log: CaseLog, report: pytest.TestReport) -> None:
+    """Bring the report of one phase, or of a subtest, into the log."""
+    outcome = _outcome(report)
+    # A subtest's report comes within the call of its test, which has a report of its own.
+    is_subtest = hasattr(report, "context")
+    if not is_subtest:
+        phase = report.when or "call"
+        log.durations[phase] = log.durations.get(phase, 0.0) + report.duration
+    if outcome is None or (is_subtest and not report.failed):
+        return
+    # The outcome of a case is that of its worst report: a teardown can fail after a failed call.
+    if log.outcome not in ("failed", "error"):
+        log.outcome = outcome
+    if outcome in ("failed", "error"):
+        log.failures.append(report.longreprtext)
+    if report.outcome == "rerun":  # type: ignore[comparison-overlap] # by pytest-rerunfailures
+        log.rerun = True
+
+
+def _outcome(report: pytest.TestReport) -> Outcome | None:
+    """Return what a report says of the case, or None where it says nothing beyond "passed"."""
+    if report.passed:
+        return "xpassed" if hasattr(report, "wasxfail") and report.when == "call" else None
+    if report.skipped:
+        return "xfailed" if hasattr(report, "wasxfail") else "skipped"
+    return "failed" if report.when == "call" else "error"
+
+
+def _plain_nodeid(item: pytest.Item) -> str:
+    """Return the node id as it is without pytest-xdist, which adds ``@group`` to it."""
+    for marker in item.iter_markers("xdist_group"):
+        name = marker.args[0] if marker.args else marker.kwargs.get("name", "default")
+        return item.nodeid.removesuffix(f"@{name}")
+    return item.nodeid
+
+
+def _case_name(item: pytest.Item, options: CaseOptions) -> str | None:
+    """Return the stable name that the marker gives, told apart by pytest's id of the params."""
+    callspec = getattr(item, "callspec", None)
+    if options.case is None or callspec is None:
+        return options.case
+    return f"{options.case}[{callspec.id}]"

@@ -1,0 +1,102 @@
+"""The command ``pytest-mlflow``: what can be done with sessions outside of a pytest run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .directory import SessionDirectory, SessionState
+from .journal import JournalError, read
+from .records import SessionHeader
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status: 0, 1 where something could not be done, 2 misuse."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except UsageError as error:
+        print(f"pytest-mlflow: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+
+
+class UsageError(Exception):
+    """The command can't be carried out as given; the message says why and what would be right."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pytest-mlflow", description=__doc__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    sync = commands.add_parser(
+        "sync",
+        help="send kept sessions to MLflow",
+        description="Send sessions that MLflow has not, or not wholly. Sending twice is harmless.",
+    )
+    sync.add_argument(
+        "sessions",
+        nargs="*",
+        type=Path,
+        metavar="SESSION",
+        help="directories of sessions; all below .pytest_mlflow when none is given",
+    )
+    sync.add_argument(
+        "--tracking-uri",
+        metavar="URI",
+        help="where to send them; default: MLFLOW_TRACKING_URI, else where each was meant to go",
+    )
+    sync.set_defaults(command=_sync)
+    return parser
+
+
+def _sync(options: argparse.Namespace) -> int:
+    directories = [_session(path) for path in options.sessions] or [
+        directory for directory in SessionDirectory.find_all(Path.cwd()) if not _is_sent(directory)
+    ]
+    if not directories:
+        _say("Nothing to send.")
+        return 0
+    # Only here: it takes seconds to load mlflow.
+    from .tracker.lock import SessionBusyError
+    from .tracker.main import project
+
+    uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    failures = 0
+    for directory in directories:
+        try:
+            state = project(directory, tracking_uri=uri or _meant_uri(directory))
+            problem = state.error
+        except (SessionBusyError, JournalError) as error:
+            problem = str(error)
+        if problem is None:
+            _say(f"{directory.session_id}: {state.sent} cases are in MLflow")
+        else:
+            failures += 1
+            _say(f"{directory.session_id}: not sent: {problem}")
+    return 1 if failures else 0
+
+
+def _meant_uri(directory: SessionDirectory) -> str:
+    """Return where the session was meant to go when it was made."""
+    header = next(read(directory.journal), None)
+    if not isinstance(header, SessionHeader):
+        raise JournalError("the journal doesn't begin with the session's header")
+    return header.tracking_uri
+
+
+def _session(path: Path) -> SessionDirectory:
+    directory = SessionDirectory(path)
+    if not directory.journal.is_file():
+        raise UsageError(f"{path} is not the directory of a session: it has no journal.jsonl")
+    return directory
+
+
+def _is_sent(directory: SessionDirectory) -> bool:
+    state = SessionState.read(directory.state)
+    return state is not None and state.phase == "done"
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201

@@ -1,0 +1,146 @@
+"""Start the tracker beside the tests, and wait for it at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import final
+
+from .directory import SessionDirectory, SessionState
+from .processes import is_running
+
+# The directory that holds the package comes last, so that the tracker finds the package also where
+# only the test process was told of it, and nothing of the rootdir stands before MLflow.
+_CODE = (
+    "import sys; sys.path[:] = [p for p in sys.path if p] + [{path!r}]; "
+    "from pytest_mlflow_experiments.tracker.main import main; sys.exit(main())"
+)
+
+# What concerns the test process alone: MLflow behaves differently when it believes to run in a
+# test, warnings as errors would break its import, and coverage must not measure the tracker.
+_DROPPED = (
+    "PYTEST_",
+    "COV_CORE_",
+    "COVERAGE_PROCESS_",
+    "PYTHONDEVMODE",
+    "PYTHONWARNINGS",
+    "PYTHONINSPECT",
+    "PYTHONPROFILEIMPORTTIME",
+    "MLFLOW_RUN_ID",
+    "MLFLOW_EXPERIMENT_",
+)
+
+_POLL = 0.02
+
+
+def tracker_environment(environ: Mapping[str, str], tracking_uri: str) -> dict[str, str]:
+    """Return the environment of the tracker; the only place that hands over credentials."""
+    kept = {key: value for key, value in environ.items() if not key.startswith(_DROPPED)}
+    kept.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    return {**kept, "MLFLOW_TRACKING_URI": tracking_uri}
+
+
+@final
+class Tracker:
+    """The tracker of one session, seen from the controller.
+
+    The tracker leaves the process that started it at once (it forks where that is possible), so
+    that tests never meet it among their children; from then on its state file tells of it, and the
+    end of its standard input tells it that the controller has gone.
+    """
+
+    def __init__(self, directory: SessionDirectory, *, tracking_uri: str, cwd: Path) -> None:
+        self._directory = directory
+        self._state = SessionState(phase="starting")
+        with directory.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-c",
+                    _CODE.format(path=str(Path(__file__).parent.parent)),
+                    str(directory.path),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd=cwd,
+                env=tracker_environment(os.environ, tracking_uri),
+            )
+
+    def detached(self) -> None:
+        """Wait until the process that was started has handed over to the tracker proper.
+
+        Where it could not, the state says so from then on: tests may be waiting for it.
+        """
+        if os.name == "posix" and self._process.wait() != 0 and not self._directory.state.exists():
+            failed = SessionState(phase="failed", error=self._last_words())
+            failed.write(self._directory.state)
+
+    def state(self) -> SessionState:
+        """Return the newest state that the tracker has written."""
+        self._state = SessionState.read(self._directory.state) or self._state
+        return self._state
+
+    def stop_feeding(self) -> None:
+        """Tell the tracker that the journal won't grow any more."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+
+    def wait(self, timeout: float, on_progress: Callable[[SessionState], None]) -> SessionState:
+        """Wait until the tracker has finished; return its last state.
+
+        Args:
+            timeout: how long, in seconds, to wait while nothing changes.
+            on_progress: called with the state, again and again while waiting.
+        """
+        state = self.state()
+        changed = time.monotonic()
+        while state.phase not in ("done", "failed"):
+            if not self.is_alive():
+                # It may have written its last word between the two looks.
+                state = self.state()
+                if state.phase not in ("done", "failed"):
+                    state = state.update(phase="failed", error=self._last_words())
+                break
+            if time.monotonic() - changed > timeout:
+                self.kill()
+                state = self.state()
+                if state.phase not in ("done", "failed"):
+                    error = f"no answer from MLflow for {timeout:g} seconds"
+                    state = state.update(phase="failed", error=error)
+                break
+            on_progress(state)
+            time.sleep(_POLL)
+            newest = self.state()
+            if newest != state:
+                state, changed = newest, time.monotonic()
+        return state
+
+    def is_alive(self) -> bool:
+        """Tell whether the tracker still runs."""
+        if os.name != "posix":
+            return self._process.poll() is None
+        if self._process.poll() not in (None, 0):
+            return False
+        return self._state.pid is None or is_running(self._state.pid)
+
+    def kill(self) -> None:
+        """End the tracker; what it has not sent stays in the journal."""
+        pid = self._state.pid
+        if pid is not None and os.name == "posix":
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        else:
+            self._process.terminate()
+
+    def _last_words(self) -> str:
+        lines = self._directory.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+        return f"the tracker died ({last}); see {self._directory.log}"

@@ -1,0 +1,68 @@
+"""The entry point: options, the marker and the fixtures; everything else only under ``--mlflow``.
+
+Pytest imports this module at every start, so it imports nothing but pytest and what pytest has
+loaded already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .options import MARKER, add_options, is_enabled
+
+if TYPE_CHECKING:
+    from mlflow import ActiveRun
+
+    from .capture.fixture import MlflowCase
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare our options."""
+    add_options(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Start to watch assertions before the first conftest is imported."""
+    if is_enabled(early_config, early_config.known_args_namespace):
+        from .capture.plugin import watch_assertions
+
+        watch_assertions(early_config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker and, under ``--mlflow``, the plugins that do the work."""
+    config.addinivalue_line("markers", MARKER)
+    if is_enabled(config):
+        from .session import register
+
+        register(config)
+
+
+@pytest.fixture
+def mlflow_case(request: pytest.FixtureRequest) -> MlflowCase:
+    """Log params, metrics, tags and artifacts of this test case, by MLflow's own names.
+
+    Costs microseconds and never contacts MLflow. Without --mlflow it accepts everything and keeps
+    nothing.
+    """
+    from .capture.fixture import case_of
+
+    return case_of(request.node)
+
+
+@pytest.fixture
+def mlflow_run(request: pytest.FixtureRequest) -> Generator[ActiveRun, None, None]:
+    """Open this test case's run in MLflow itself, active in this process, and yield it.
+
+    mlflow.log_*, mlflow.autolog(), log_model and the like land in it. Without --mlflow the run
+    lives in a throwaway store.
+    """
+    from .capture.live import active_run
+
+    with active_run(request) as run:
+        yield run

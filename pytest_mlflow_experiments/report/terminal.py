@@ -1,0 +1,118 @@
+"""The section at the end of pytest's output, as lines with pytest's own markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import final
+
+from ..records import FAILED_OUTCOMES, Check
+from ..summary import Margin, Summary, relative_margin
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line, and the markup that pytest's terminal writer gives it."""
+
+    text: str
+    markup: dict[str, bool] = field(default_factory=dict)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a session ended, as far as the terminal tells of it.
+
+    ``place`` says where the runs are (a URL, after the command that serves it where nothing does
+    yet); ``problem`` why MLflow has not got all of them, and ``remedy`` what to do about it.
+    ``notes`` are shown as they are.
+    """
+
+    tests: int
+    experiment: str | None
+    place: tuple[str, ...] = ()
+    problem: str | None = None
+    remedy: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def one_line(summary: Summary, ending: Ending) -> Line:
+    """Return the section for ``-q``: a single line."""
+    if ending.problem:
+        text = "; ".join(filter(None, (ending.problem, ending.remedy)))
+        return Line(f"mlflow: {text}", {"red": True})
+    text = f"mlflow: {_kept(summary, ending)}"
+    if ending.place and summary.cases:
+        text = f"{text}; {ending.place[0]}"
+    return Line(text)
+
+
+def section(summary: Summary, ending: Ending, *, detailed: bool) -> Iterator[Line]:
+    """Yield the lines of the section, without its title.
+
+    Args:
+        summary: what the session counted.
+        ending: how it ended.
+        detailed: whether there is room for margins.
+    """
+    yield Line(f"{_kept(summary, ending)}{_outcomes(summary)}", _colour(summary))
+    if not summary.cases:
+        if ending.tests:
+            yield Line(
+                "No test yielded a metric, carries @pytest.mark.mlflow or uses a fixture of ours; "
+                "--mlflow-track=all keeps every test."
+            )
+    elif detailed:
+        yield from _margins("tightest", summary.tightest())
+        yield from _margins("widest", summary.widest())
+    for note in ending.notes:
+        yield Line(note, {"yellow": True})
+    if ending.problem:
+        yield Line(ending.problem, {"red": True, "bold": True})
+        if ending.remedy:
+            yield Line(ending.remedy, {"red": True})
+    elif ending.place and summary.cases:
+        yield from (Line(line, {"bold": True}) for line in ending.place)
+
+
+def describe(check: Check) -> str:
+    """Return ``accuracy 0.94 >= 0.9``."""
+    limit = f"{check.limit:.6g}"
+    if check.operator == "==":
+        return f"{check.metric} {check.value:.6g} == {limit} ± {check.tolerance or 0.0:.2g}"
+    return f"{check.metric} {check.value:.6g} {check.operator} {limit}"
+
+
+def _kept(summary: Summary, ending: Ending) -> str:
+    text = f"{_count(summary.cases, 'case')} of {_count(ending.tests, 'test')} kept"
+    if not summary.cases:
+        return text
+    text = f"{text}, {_count(summary.metrics, 'metric value')}"
+    if ending.experiment is not None:
+        text = f"{text}, in experiment {ending.experiment!r}"
+    return text
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _outcomes(summary: Summary) -> str:
+    others = [f"{count} {name}" for name, count in summary.outcomes.items() if name != "passed"]
+    return f" ({', '.join(others)})" if others else ""
+
+
+def _colour(summary: Summary) -> dict[str, bool]:
+    failed = any(summary.outcomes[outcome] for outcome in FAILED_OUTCOMES)
+    return {"red" if failed else "green": True} if summary.cases else {"yellow": True}
+
+
+def _margins(title: str, margins: list[Margin]) -> Iterator[Line]:
+    if not margins:
+        return
+    width = max(len(describe(margin.check)) for margin in margins)
+    for number, margin in enumerate(margins):
+        head = f"{title} margins" if number == 0 else ""
+        share = f"{100 * relative_margin(margin.check):+.1f} %"
+        yield Line(f"  {head:<17}{describe(margin.check):<{width}}  {share:>9}  {margin.case}")

@@ -1,0 +1,305 @@
+"""The plugin in the controller: collect the records, keep the journal, finish the session."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, final
+
+import pytest
+
+from . import journal
+from .capture.clock import Clock
+from .capture.connection import CONNECTION, Connection
+from .capture.environment import environment_tags, session_name, without_credentials
+from .capture.plugin import WORKER_ERROR, CapturePlugin, watch_assertions
+from .directory import SessionDirectory, SessionState
+from .journal import JournalWriter
+from .launch import Tracker
+from .options import Settings
+from .records import CaseRecord, SessionEnd, SessionHeader
+from .report.terminal import Ending, one_line, section
+from .summary import Summary
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+# The attribute under which a record travels on a report from a pytest-xdist worker.
+_CARGO: Final = "mlflow_case"
+_WORKER_DIRECTORY: Final = "mlflow_directory"
+
+
+def register(config: pytest.Config) -> None:
+    """Register what ``--mlflow`` needs in this process.
+
+    Raises:
+        pytest.UsageError: an option or ini value is not legal.
+    """
+    settings = Settings.from_config(config)
+    if config.option.collectonly:
+        return
+    worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if worker_input is None:
+        config.pluginmanager.register(SessionPlugin(config, settings), "mlflow-session")
+    else:
+        directory = SessionDirectory(Path(worker_input[_WORKER_DIRECTORY]))
+        watch_cases(config, settings, directory, _attach)
+
+
+def watch_cases(
+    config: pytest.Config,
+    settings: Settings,
+    directory: SessionDirectory,
+    deliver: Callable[[pytest.TestReport | None, CaseRecord], None],
+) -> str | None:
+    """Follow the test cases of this process; return why their assertions yield no metrics."""
+    plugin = CapturePlugin(track=settings.track, artifacts=directory.all_artifacts, deliver=deliver)
+    config.pluginmanager.register(plugin, "mlflow-capture")
+    config.stash[CONNECTION] = Connection(
+        directory=directory, tracking_uri=None if settings.offline else settings.tracking_uri
+    )
+    return watch_assertions(config)
+
+
+def _attach(report: pytest.TestReport | None, record: CaseRecord) -> None:
+    """Send a record to the controller with the report: as text, which every transport takes."""
+    if report is not None:
+        setattr(report, _CARGO, journal.encode(record))
+
+
+@final
+class SessionPlugin:
+    """One session, from the first collected test to the last line of the output."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self._config = config
+        self._settings = settings
+        self._clock = Clock()
+        self._summary = Summary()
+        self._tests: set[str] = set()
+        self._notes: list[str] = []
+        self._interruption: str | None = None
+        self._directory: SessionDirectory | None = None
+        self._writer: JournalWriter | None = None
+        self._tracker: Tracker | None = None
+        self._ending: Ending | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Open the session, and start the tracker, which gets ready while pytest collects."""
+        settings = self._settings
+        tags = {**environment_tags(settings.rootdir), **settings.tags}
+        started = time.strftime("%Y%m%d-%H%M%S", time.localtime(self._clock.now() / 1_000))
+        session_id = f"{started}-{secrets.token_hex(4)}"
+        directory = self._make_directory(session_id)
+        header = SessionHeader(
+            session_id=session_id,
+            name=settings.run_name or session_name(tags) or f"pytest {started}",
+            start_time=self._clock.now(),
+            tracking_uri=without_credentials(settings.tracking_uri),
+            experiment_name=settings.experiment_name,
+            experiment_id=settings.experiment_id,
+            tags=tags,
+        )
+        self._writer = JournalWriter(directory.journal)
+        self._writer.append(journal.encode(header))
+        if not settings.offline:
+            self._tracker = Tracker(
+                directory, tracking_uri=settings.tracking_uri, cwd=settings.rootdir
+            )
+        problem = watch_cases(self._config, settings, directory, self._add)
+        if problem is not None:
+            self._notes.append(f"No metrics from assertions: {problem}")
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a pytest-xdist worker where the session is."""
+        assert self._directory is not None
+        node.workerinput[_WORKER_DIRECTORY] = str(self._directory.path)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Raise here what a worker found wrong with the markers: it can't tell the user itself."""
+        if message := getattr(node, "workeroutput", {}).get(WORKER_ERROR):
+            raise pytest.UsageError(message)
+
+    def pytest_collection_finish(self) -> None:
+        """Let go of the process that started the tracker, before a test can meet it."""
+        if self._tracker is not None:
+            self._tracker.detached()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take the record off a report that came from a worker, and count the test."""
+        self._tests.add(report.nodeid)
+        if (line := report.__dict__.pop(_CARGO, None)) is not None:
+            record = journal.decode(line)
+            assert isinstance(record, CaseRecord)
+            self._add(report, record)
+
+    def pytest_keyboard_interrupt(
+        self, excinfo: pytest.ExceptionInfo[KeyboardInterrupt | pytest.exit.Exception]
+    ) -> None:
+        """Note why the session is cut short."""
+        self._interruption = getattr(excinfo.value, "msg", None) or "interrupted"
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Close the journal: from now on the tracker knows that it has everything."""
+        if self._writer is None:
+            return
+        reason = self._interruption or session.shouldfail or session.shouldstop
+        end = SessionEnd(
+            end_time=self._clock.now(),
+            exit_status=int(exitstatus),
+            tests=len(self._tests),
+            interrupted=str(reason) if reason else None,
+        )
+        self._append(end)
+        self._writer.close()
+        self._writer = None
+
+    def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
+        """Wait for the tracker and show the section."""
+        if self._directory is None:
+            return
+        ending = self._finish(Progress(terminalreporter))
+        verbosity = terminalreporter.verbosity
+        if verbosity < 0:
+            line = one_line(self._summary, ending)
+            terminalreporter.write_line(line.text, **line.markup)
+            return
+        terminalreporter.write_sep("=", "mlflow")
+        for line in section(self._summary, ending, detailed=True):
+            terminalreporter.write_line(line.text, **line.markup)
+
+    def pytest_unconfigure(self) -> None:
+        """Wait for the tracker where there was no summary to do it."""
+        if self._directory is not None and self._ending is None:
+            self._finish(lambda state: None)
+
+    def _make_directory(self, session_id: str) -> SessionDirectory:
+        try:
+            self._directory = SessionDirectory.create(self._settings.rootdir, session_id)
+        except OSError as error:
+            self._directory = SessionDirectory.create(
+                Path(tempfile.mkdtemp(prefix="pytest-mlflow-")), session_id
+            )
+            self._notes.append(
+                f"The rootdir can't be written to ({error.strerror}); the session is kept in "
+                f"{self._directory.path}"
+            )
+        return self._directory
+
+    def _add(self, report: pytest.TestReport | None, record: CaseRecord) -> None:
+        self._summary.add(record)
+        self._append(record)
+
+    def _append(self, entry: journal.Entry) -> None:
+        """Append to the journal; a full disk costs the record, never the test."""
+        assert self._writer is not None
+        try:
+            self._writer.append(journal.encode(entry))
+        except OSError as error:
+            note = f"The journal can't be written: {error.strerror}; cases are missing from it"
+            if note not in self._notes:
+                self._notes.append(note)
+
+    def _finish(self, on_progress: Callable[[SessionState], None]) -> Ending:
+        """Wait for the tracker, once; return how the session ended."""
+        assert self._directory is not None
+        if self._ending is None:
+            state = self._last_state(on_progress)
+            self._ending = describe_end(
+                state, self._settings, self._directory, len(self._tests), self._notes
+            )
+            if not self._summary.cases and not self._ending.problem:
+                self._directory.remove()
+        return self._ending
+
+    def _last_state(self, on_progress: Callable[[SessionState], None]) -> SessionState | None:
+        """Return the tracker's last state, or None where there is no tracker."""
+        if self._tracker is None:
+            return None
+        self._tracker.stop_feeding()
+        if not self._summary.cases:
+            # Nothing to send, and so nothing to wait for.
+            self._tracker.kill()
+            return self._tracker.state()
+        try:
+            return self._tracker.wait(self._settings.timeout, on_progress)
+        except KeyboardInterrupt:
+            self._tracker.kill()
+            return self._tracker.state().update(phase="failed", error="interrupted while sending")
+
+
+def describe_end(
+    state: SessionState | None,
+    settings: Settings,
+    directory: SessionDirectory,
+    tests: int,
+    notes: list[str],
+) -> Ending:
+    """Return what the terminal tells of the end; ``state`` is None for an offline session."""
+    remedy = f"The session is kept; send it with: pytest-mlflow sync {directory.shown_path()}"
+    experiment = settings.experiment_name or settings.experiment_id
+    if state is None:
+        return Ending(tests=tests, experiment=experiment, place=(remedy,), notes=tuple(notes))
+    if state.phase == "failed":
+        return Ending(
+            tests=tests,
+            experiment=experiment,
+            problem=f"Not everything is in MLflow: {state.error}",
+            remedy=remedy,
+            notes=(*notes, *state.notes),
+        )
+    return Ending(
+        tests=tests,
+        experiment=state.experiment_name or experiment,
+        place=_place(settings.tracking_uri, state),
+        notes=(*notes, *state.notes),
+    )
+
+
+def _place(tracking_uri: str, state: SessionState) -> tuple[str, ...]:
+    """Return where a person finds the session: a page, after the command that serves it."""
+    uri = without_credentials(tracking_uri)
+    # Without the workflow type MLflow's pages open on its tools for language models.
+    page = f"#/experiments/{state.experiment_id}/runs?workflowType=machine_learning"
+    if uri.startswith(("http://", "https://")):
+        return (f"{uri.rstrip('/')}/{page}",)
+    if uri.startswith("databricks"):
+        return (f"run {state.run_id} on {uri}",)
+    return (f"mlflow ui --backend-store-uri {uri}", f"http://127.0.0.1:5000/{page}")
+
+
+@final
+class Progress:
+    """A line that tells what the session still waits for, once it has waited for a second."""
+
+    def __init__(self, reporter: TerminalReporter) -> None:
+        self._reporter = reporter
+        self._started = time.monotonic()
+        self._shown: str | None = None
+
+    def __call__(self, state: SessionState) -> None:
+        """Show the state where it is new."""
+        if time.monotonic() - self._started < 1.0:
+            return
+        text = (
+            "mlflow: opening the tracking store"
+            if state.phase == "starting"
+            else f"mlflow: {state.sent} cases sent"
+        )
+        if not self._reporter.isatty:
+            text = "mlflow: sending what is left"
+        if text == self._shown:
+            return
+        self._shown = text
+        if self._reporter.isatty:
+            self._reporter.rewrite(f"{text} …", erase=True)
+        else:
+            self._reporter.write_line(f"{text} …")

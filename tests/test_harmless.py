@@ -1,0 +1,509 @@
+"""Suites run under ``--mlflow`` exactly as without: the same outcomes, the same text."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from pair import OFFLINE, Pair
+
+CONFTEST = """
+    import pytest
+
+    def pytest_assertrepr_compare(config, op, left, right):
+        if isinstance(left, float) and isinstance(right, float) and op == ">":
+            return [f"{left} should be more than {right}", "", "by the conftest"]
+        return None
+
+    def pytest_assertion_pass(item, lineno, orig, expl):
+        print(item.name, lineno, orig, expl)
+
+    @pytest.fixture
+    def broken_setup():
+        accuracy = 0.25
+        assert accuracy > 0.5, "setup"
+
+    @pytest.fixture
+    def broken_teardown():
+        yield 0.75
+        accuracy = 0.25
+        assert accuracy >= 0.5, "teardown"
+"""
+
+RICH = '''
+    import inspect
+    import logging
+    import sys
+    import warnings
+
+    import pytest
+
+    scores = {"f1": 0.25, "recall": 0.75}
+
+    def test_passes():
+        assert 0.5 < scores["recall"] <= 1.0
+
+    def test_shallow_frames():
+        print([frame.function for frame in inspect.stack()])
+        assert 0.75 > 0.5
+
+    def test_fails():
+        assert scores["f1"] > 0.5
+
+    def test_fails_with_message():
+        assert scores["f1"] >= 0.5, f"too low: {scores}"
+
+    def test_fails_in_a_chain_and_below_or():
+        accuracy = 0.25
+        assert 0.0 < accuracy < 0.1 or (accuracy > 0.9 and not accuracy < 0.1)
+
+    @pytest.mark.parametrize("length", [3, 300], ids=str)
+    @pytest.mark.parametrize("kind", [list, dict.fromkeys, str])
+    def test_long_diffs(kind, length):
+        left, right = list(range(length)), [*range(length - 1), -1]
+        assert kind(left) == kind(right)
+
+    def test_approx():
+        assert 0.75 == pytest.approx(0.5, abs=0.01)
+
+    def test_approx_of_several():
+        assert scores == pytest.approx({"f1": 0.5, "recall": 0.75})
+
+    def test_numpy_like_errors():
+        class Ambiguous:
+            def __gt__(self, other):
+                return self
+
+            def __bool__(self):
+                raise ValueError("which of them?")
+
+            def __repr__(self):
+                return "<ambiguous>"
+
+        assert Ambiguous() > 0.5
+
+    def test_raises():
+        with pytest.raises(AssertionError, match="assert 0.25 > 0.5|should be more") as info:
+            assert scores["f1"] > 0.5
+        print(str(info.value))
+
+    def test_raises_nothing():
+        with pytest.raises(AssertionError):
+            assert scores["recall"] > 0.5
+
+    @pytest.mark.xfail(strict=True)
+    def test_strictly_xfails():
+        assert scores["f1"] > 0.5
+
+    @pytest.mark.xfail(strict=True, reason="but it does not")
+    def test_strictly_xpasses():
+        assert scores["recall"] > 0.5
+
+    @pytest.mark.xfail(raises=AssertionError)
+    def test_xfails_with_another_error():
+        raise RuntimeError("no assertion")
+
+    @pytest.mark.xfail
+    def test_xpasses():
+        assert scores["recall"] > 0.5
+
+    @pytest.mark.skipif(scores["f1"] < 0.5, reason="too low")
+    def test_skipped():
+        raise RuntimeError
+
+    def test_skips():
+        assert scores["f1"] < 0.5
+        pytest.skip("after an assertion")
+
+    def test_setup_fails(broken_setup):
+        assert scores["recall"] > 0.5
+
+    def test_teardown_fails(broken_teardown):
+        assert broken_teardown > 0.5
+
+    def test_both_fail(broken_teardown):
+        assert broken_teardown > 0.9
+
+    def test_captured():
+        print("to stdout")
+        print("to stderr", file=sys.stderr)
+        logging.getLogger("suite").warning("to the log")
+        assert scores["f1"] > 0.5
+
+    def test_warns():
+        warnings.warn("be warned", UserWarning, stacklevel=1)
+        assert scores["recall"] > 0.5
+
+    def test_records_properties(record_property):
+        record_property("score", scores["f1"])
+        assert scores["recall"] > 0.5
+
+    def test_recursion():
+        def depth(n):
+            assert n >= 0.5 - n
+            return depth(n + 1.0)
+
+        depth(0.5)
+
+    def test_other_exceptions():
+        try:
+            assert scores["f1"] > 0.5
+        except AssertionError as error:
+            raise ValueError("as a cause") from error
+
+    class TestClass:
+        accuracy = 0.25
+
+        def test_method(self):
+            assert self.accuracy > 0.5
+
+        @pytest.mark.usefixtures("broken_teardown")
+        def test_uses_fixtures(self):
+            assert self.accuracy < 0.5
+
+    def helper(accuracy):
+        __tracebackhide__ = True
+        assert accuracy > 0.5, "from a helper"
+
+    def test_hidden_helper():
+        helper(0.25)
+
+    def test_exits():
+        sys.exit("not so fast")
+'''
+
+UNITTEST = """
+    import unittest
+
+    class Case(unittest.TestCase):
+        def test_methods(self):
+            self.assertGreater(0.75, 0.5)
+            self.assertAlmostEqual(0.1 + 0.2, 0.3)
+
+        def test_method_fails(self):
+            self.assertGreater(0.25, 0.5)
+
+        def test_plain(self):
+            accuracy = 0.75
+            assert accuracy > 0.5
+
+        def test_plain_fails(self):
+            accuracy = 0.25
+            assert accuracy > 0.5
+
+        def test_subtests(self):
+            for accuracy in (0.25, 0.75, 0.3):
+                with self.subTest(accuracy=accuracy):
+                    assert accuracy > 0.5
+
+        @unittest.expectedFailure
+        def test_expected(self):
+            assert 0.25 > 0.5 * 1.5
+
+        @unittest.skip("not today")
+        def test_skipped(self):
+            pass
+
+    class Setup(unittest.TestCase):
+        def setUp(self):
+            accuracy = 0.25
+            assert accuracy > 0.5
+
+        def tearDown(self):
+            raise RuntimeError
+
+        def test_never_runs(self):
+            pass
+
+    class SetupClass(unittest.TestCase):
+        @classmethod
+        def setUpClass(cls):
+            cls.accuracy = 0.25
+            assert cls.accuracy > 0.5
+
+        def test_never_runs(self):
+            pass
+
+    class Cleanup(unittest.TestCase):
+        def test_cleans_up(self):
+            accuracy = 0.75
+            self.addCleanup(self.assertLess, accuracy, 0.5)
+            assert accuracy > 0.5
+
+    class Asynchronous(unittest.IsolatedAsyncioTestCase):
+        async def test_coroutine(self):
+            async def accuracy():
+                return 0.25
+            assert await accuracy() > 0.5
+"""
+
+DOCTESTS = '''
+    """A module with examples.
+
+    >>> accuracy = 0.75
+    >>> assert accuracy > 0.5
+    >>> accuracy
+    0.75
+    """
+
+    def half(x):
+        """Halve.
+
+        >>> half(1)
+        0.5
+        >>> assert half(1) > 0.75
+        """
+        return x / 2
+
+    def third(x):
+        """Fail.
+
+        >>> third(1)
+        0.25
+        """
+        return x / 3
+'''
+
+HYPOTHESIS = """
+    import pytest
+    from hypothesis import example, given, settings, strategies as st
+
+    settings.register_profile("same", derandomize=True, database=None, deadline=None)
+    settings.load_profile("same")
+    unit = st.floats(0, 1)
+
+    @given(unit)
+    def test_passes(x):
+        assert 0.0 <= x <= 1.0
+
+    @given(unit, unit)
+    def test_fails(x, y):
+        total = x + y
+        assert total < 1.5
+
+    @given(st.one_of(unit, st.integers(0, 9), st.fractions(0, 1)))
+    def test_fails_for_other_types(x):
+        assert x < 2.5
+
+    @given(unit)
+    def test_has_two_failures(x):
+        assert x < 0.75, "high"
+        assert x > 0.25, "low"
+
+    @example(0.25)
+    @given(unit)
+    def test_fails_by_example(x):
+        if x == 0.25:
+            assert x > 0.5
+        assert x <= 1.0
+"""
+
+ASYNCIO = """
+    import asyncio
+    import pytest
+    import pytest_asyncio
+
+    async def score():
+        await asyncio.sleep(0)
+        return 0.25
+
+    @pytest_asyncio.fixture
+    async def model():
+        start = await score()
+        assert start < 0.5
+        yield start
+        end = await score()
+        assert end > 0.5, "teardown"
+
+    @pytest.mark.asyncio
+    async def test_passes():
+        assert await score() < 0.5
+
+    @pytest.mark.asyncio
+    async def test_fails():
+        accuracy = await score()
+        assert accuracy > 0.5
+
+    @pytest.mark.asyncio
+    async def test_fixture(model):
+        assert model < 0.5
+
+    @pytest.mark.asyncio
+    async def test_tasks():
+        async def check(accuracy):
+            await asyncio.sleep(0)
+            assert accuracy > 0.5
+        results = await asyncio.gather(*map(check, (0.25, 0.75)), return_exceptions=True)
+        print(results)
+        await asyncio.to_thread(lambda: None)
+        assert results[1] is None
+
+    @pytest.mark.asyncio
+    async def test_times_out():
+        accuracy = await asyncio.wait_for(score(), 60)
+        assert accuracy < 0.5
+        await asyncio.wait_for(asyncio.sleep(60), 0.01)
+"""
+
+SUBTESTS = """
+    import pytest
+
+    def test_subtests(subtests):
+        for accuracy in (0.25, 0.75, 0.3):
+            with subtests.test("of one", accuracy=accuracy):
+                assert accuracy > 0.5
+
+    def test_passing_subtests(subtests):
+        with subtests.test():
+            accuracy = 0.75
+            assert accuracy > 0.5
+        assert accuracy > 0.9
+"""
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    return Pair(tmp_path)
+
+
+@pytest.fixture
+def rich(pair: Pair) -> Pair:
+    pair.write(CONFTEST, "conftest.py")
+    pair.write(RICH)
+    return pair
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-vv", "-rA"),
+        ("--tb=short", "-x"),
+        ("--tb=native",),
+        ("--tb=line", "--maxfail=3"),
+        ("--tb=no", "-p", "no:cacheprovider"),
+        ("--showlocals",),
+        ("--capture=no", "-v"),
+        ("-W", "error"),
+        ("--import-mode=importlib", "--strict-markers", "--strict-config"),
+        ("-o", "enable_assertion_pass_hook=true", "-rP"),
+        ("--assert=plain",),
+        ("--setup-show", "--tb=line"),
+        ("-p", "no:terminal"),
+        ("-p", "no:logging", "-p", "no:warnings"),
+        ("-q",),
+        ("-qq", "--no-header", "--no-summary"),
+    ],
+    ids=" ".join,
+)
+def test_options(rich: Pair, options: tuple[str, ...]) -> None:
+    rich.check(*options, status=1)
+
+
+def test_workers(rich: Pair) -> None:
+    pytest.importorskip("xdist")
+    rich.check("-p", "xdist", "-n", "2", "-v", status=1, ordered=False)
+
+
+def test_colours(rich: Pair) -> None:
+    rich.check("--color=yes", "--code-highlight=no", "-qq", "-k", "fails", status=1)
+
+
+def test_last_failed_and_stepwise(rich: Pair) -> None:
+    rich.check("--stepwise", "-v", status=1)
+    rich.check("--stepwise", "-v", status=1)
+    rich.check("--last-failed", "-v", status=1)
+    rich.check("--failed-first", "--cache-show", status=0)
+
+
+def test_durations(pair: Pair) -> None:
+    pair.write(
+        """
+        import time
+
+        def test_slow():
+            time.sleep(0.2)
+            assert 0.75 > 0.5
+
+        def test_fast():
+            assert 0.25 > 0.5
+        """
+    )
+    out = pair.check("--durations=3", "--durations-min=0.1", "-vv", status=1)
+    assert "0.00s call     test_it.py::test_slow" in out
+
+
+def test_unittest(pair: Pair) -> None:
+    pair.write(UNITTEST)
+    pair.check("-v", status=1)
+    assert {name for name, keys in pair.metrics().items() if keys == ["accuracy"]} >= {
+        "test_plain",
+        "test_plain_fails",
+        "test_coroutine",
+    }
+
+
+def test_doctests(pair: Pair) -> None:
+    pair.write(DOCTESTS, "examples.py")
+    pair.write(">>> accuracy = 0.75\n>>> assert accuracy > 0.9\n", "test_text.txt")
+    pair.check("--doctest-modules", "--doctest-continue-on-failure", "-v", status=1)
+
+
+def test_hypothesis(pair: Pair) -> None:
+    pytest.importorskip("hypothesis")
+    pair.write(HYPOTHESIS)
+    pair.check("-p", "_hypothesis_pytestplugin", status=1)
+    assert set(pair.metrics()["test_fails"]) == {"total"}
+
+
+def test_asyncio(pair: Pair) -> None:
+    pytest.importorskip("pytest_asyncio")
+    pair.write(ASYNCIO)
+    pair.check("-p", "pytest_asyncio", "-W", "ignore::pytest.PytestDeprecationWarning", status=1)
+    assert pair.metrics() == {
+        "test_passes": ["score"],
+        "test_fails": ["accuracy"],
+        "test_fixture": ["start", "model", "end"],
+        "test_tasks": ["accuracy", "accuracy"],
+        "test_times_out": ["accuracy"],
+    }
+
+
+@pytest.mark.skipif(not hasattr(pytest, "Subtests"), reason="this pytest has no subtests")
+def test_subtests(pair: Pair) -> None:
+    pair.write(SUBTESTS)
+    pair.check("-vv", status=1)
+    assert pair.metrics()["test_subtests"] == ["accuracy"] * 3
+
+
+def test_modules_that_cannot_be_collected(pair: Pair) -> None:
+    pair.write("def test_it():\n    assert 0.5 >\n", "test_syntax.py")
+    pair.write("accuracy = 0.25\nassert accuracy > 0.5\n", "test_assertion.py")
+    pair.write("assert (0.5 > 0.25, 'always')\nreturn 1\n", "test_return.py")
+    pair.write("import absent\nassert 0.75 > 0.5\n", "test_import.py")
+    pair.write("def test_it():\n    assert 0.75 > 0.5, '\\d'\n", "test_warning.py")
+    pair.write("# coding: nonsense\nassert 0.75 > 0.5\n", "test_coding.py")
+    pair.write("def test_it():\n    assert 0.75 > 0.5\n")
+    pair.check("--continue-on-collection-errors", status=1)
+    pair.check("-W", "error", status=2)
+
+
+INSTALLED = ("sklearn.metrics.tests.test_regression", "numpy.linalg.tests.test_linalg")
+
+
+@pytest.mark.parametrize("module", INSTALLED)
+def test_installed_suites(pair: Pair, module: str) -> None:
+    pair.check("--pyargs", module, "-p", "_hypothesis_pytestplugin")
+    assert pair.tracked.sessions() == []
+
+
+@pytest.mark.parametrize("module", INSTALLED)
+def test_copies_of_installed_suites(pair: Pair, module: str) -> None:
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    pair.write(Path(spec.origin).read_text(encoding="utf-8"))
+    pair.check("-p", "_hypothesis_pytestplugin", "-W", "ignore::pytest.PytestUnknownMarkWarning")
+    print(len(pair.session().cases))

@@ -1,0 +1,217 @@
+"""The fixture ``mlflow_run``: MLflow's own API in the run of the case, and no trace elsewhere."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from project import Project
+
+SUITE = """
+    import os
+    import mlflow
+    import pytest
+
+    BEFORE = dict(os.environ)
+
+    @pytest.mark.parametrize("depth", [1, 2])
+    def test_fluent(mlflow_run, mlflow_case, depth):
+        assert mlflow.active_run().info.run_id == mlflow_run.info.run_id
+        mlflow.log_param("solver", "lbfgs")
+        for step in range(3):
+            mlflow.log_metric("loss", 1.0 / (step + 1), step=step)
+        mlflow.log_text("hello", "hello.txt")
+        mlflow_case.log_metric("extra", 0.5)
+        mlflow.set_tag("mine", "yes")
+        accuracy = 0.75
+        assert accuracy > 0.5
+
+    def test_nested(mlflow_run):
+        with mlflow.start_run(nested=True, run_name="inner"):
+            mlflow.log_metric("inside", 1.0)
+        mlflow.start_run(nested=True, run_name="left open")
+
+    def test_fails(mlflow_run):
+        mlflow.log_metric("loss", 0.25)
+        assert 0.25 > 0.5
+
+    def test_ends_it_itself(mlflow_run):
+        mlflow.end_run()
+
+    def test_neighbour():
+        assert mlflow.active_run() is None
+        changed = {
+            name: value
+            for name, value in os.environ.items()
+            if BEFORE.get(name) != value and not name.startswith("PYTEST_")
+        }
+        assert changed == {}
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_what_mlflow_logs_is_in_the_run_of_the_case(
+    project: Project, options: tuple[str, ...]
+) -> None:
+    project.write(SUITE)
+    result = project.pytest("--mlflow", *options, status=1)
+    assert "1 failed, 5 passed" in result.stdout
+    runs = {run.info.run_name: run for run in project.runs()}
+    assert len(runs) == len(project.runs()) == 8
+
+    fluent = runs["test_fluent[2]"]
+    assert fluent.data.params == {"depth": "2", "solver": "lbfgs"}
+    assert fluent.data.metrics["accuracy"] == 0.75
+    assert fluent.data.metrics["extra"] == 0.5
+    assert [m.value for m in project.history(fluent, "loss")] == [1.0, 1 / 2, 1 / 3]
+    assert fluent.data.tags["mine"] == "yes"
+    assert fluent.data.tags["pytest.outcome"] == "passed"
+    assert fluent.data.tags["mlflow.parentRunId"] == project.session_run().info.run_id
+    for name in ("inner", "left open"):
+        assert runs[name].data.tags["mlflow.parentRunId"] == runs["test_nested"].info.run_id
+        assert runs[name].info.status == "FINISHED"
+    assert runs["test_fails"].info.status == "FAILED"
+    assert runs["test_ends_it_itself"].info.status == "FINISHED"
+    assert {run.info.status for run in runs.values()} == {"FINISHED", "FAILED"}
+
+
+def test_runs_and_settings_of_the_tests_stay_theirs(project: Project) -> None:
+    theirs = project.path / "theirs.db"
+    theirs.write_bytes(project.path.joinpath("mlflow.db").read_bytes())
+    project.write(
+        f"""
+        import os
+        import mlflow
+        import pytest
+
+        THEIRS = "sqlite:///{theirs.as_posix()}"
+
+        @pytest.fixture(scope="module", autouse=True)
+        def their_run():
+            mlflow.set_tracking_uri(THEIRS)
+            mlflow.set_experiment("theirs")
+            with mlflow.start_run(run_name="theirs") as run:
+                yield run
+
+        def check(their_run):
+            assert mlflow.get_tracking_uri() == THEIRS
+            assert mlflow.active_run().info.run_id == their_run.info.run_id
+            assert os.environ["MLFLOW_RUN_ID"] == "from-outside"
+            assert os.environ["MLFLOW_EXPERIMENT_ID"] == their_run.info.experiment_id
+
+        def test_before(their_run, monkeypatch):
+            os.environ["MLFLOW_RUN_ID"] = "from-outside"
+            check(their_run)
+
+        def test_ours(their_run, mlflow_run):
+            assert mlflow.get_tracking_uri() != THEIRS
+            assert mlflow.active_run().info.run_id == mlflow_run.info.run_id
+            mlflow.log_metric("mine", 1.0)
+
+        def test_after(their_run):
+            check(their_run)
+            mlflow.log_metric("mine", 2.0)
+            del os.environ["MLFLOW_RUN_ID"]
+        """
+    )
+    project.pytest("--mlflow")
+    assert project.case_runs()["test_ours"].data.metrics["mine"] == 1.0
+    (their_run,) = _at(project, "theirs.db").runs()
+    assert their_run.data.metrics == {"mine": 2.0}
+
+
+def _at(project: Project, database: str) -> Project:
+    other = Project(project.path)
+    other.uri = f"sqlite:///{(project.path / database).as_posix()}"
+    return other
+
+
+def test_autolog_and_models_land_in_the_run(project: Project) -> None:
+    project.write(
+        """
+        import mlflow
+        from sklearn.datasets import load_iris
+        from sklearn.tree import DecisionTreeClassifier
+
+        def test_it(mlflow_run):
+            mlflow.sklearn.autolog(log_models=False)
+            try:
+                model = DecisionTreeClassifier(max_depth=2).fit(*load_iris(return_X_y=True))
+            finally:
+                mlflow.sklearn.autolog(disable=True)
+            assert model.score(*load_iris(return_X_y=True)) > 0.8
+        """
+    )
+    project.pytest("--mlflow")
+    run = project.case_runs()["test_it"]
+    assert run.data.params["max_depth"] == "2"
+    assert "training_accuracy_score" in run.data.metrics
+    assert run.data.metrics["model.score"] > 0.8
+
+
+def test_system_metrics_by_the_marker(project: Project) -> None:
+    project.write(
+        """
+        import time
+        import mlflow
+        import pytest
+
+        @pytest.mark.mlflow(log_system_metrics=True)
+        def test_it(mlflow_run):
+            time.sleep(0.5)
+        """
+    )
+    project.pytest("--mlflow", env={"MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "0.1"})
+    metrics = project.case_runs()["test_it"].data.metrics
+    assert any(name.startswith("system/cpu") for name in metrics)
+
+
+def closed_port() -> str:
+    """Return the address of a port on this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--mlflow-offline",), ("--mlflow-tracking-uri", closed_port())],
+    ids=["offline", "no server"],
+)
+def test_without_a_store_the_record_keeps_what_mlflow_got(
+    project: Project, options: tuple[str, ...]
+) -> None:
+    project.write(SUITE)
+    result = project.pytest("--mlflow", *options, "-k", "fluent or neighbour")
+    assert "3 passed" in result.stdout
+    record = project.session().case("test_fluent[1]")
+    assert dict(record.params) == {"depth": "1", "solver": "lbfgs"}
+    assert [(m.key, m.value, m.step) for m in record.metrics if m.key == "loss"] == [
+        ("loss", 1.0, 0),
+        ("loss", 1 / 2, 1),
+        ("loss", 1 / 3, 2),
+    ]
+    assert {m.key for m in record.metrics} == {"loss", "extra", "accuracy"}
+    assert record.tags["mine"] == "yes"
+    assert record.artifacts == ("hello.txt",)
+    assert record.run_id is None
+    assert any("a store on this machine" in note for note in record.notes)
+    project.sync("--tracking-uri", project.uri)
+    run = project.case_runs()["test_fluent[1]"]
+    assert [m.value for m in project.history(run, "loss")] == [1.0, 1 / 2, 1 / 3]
+
+
+def test_without_the_flag_nothing_is_left_behind(project: Project) -> None:
+    project.write(SUITE)
+    temp = project.path.parent / "temp"
+    temp.mkdir()
+    result = project.pytest("-p", "no:cacheprovider", env={"TMPDIR": str(temp)}, status=1)
+    assert "1 failed, 5 passed" in result.stdout
+    assert project.runs() == []
+    assert {path.name for path in project.path.iterdir()} <= {
+        "__pycache__",
+        "mlflow.db",
+        "pytest.ini",
+        "test_it.py",
+    }
+    assert [path for path in temp.iterdir() if not path.name.startswith("pytest-of")] == []

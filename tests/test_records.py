@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import json
+import math
+import struct
+from typing import Any
+
+import pytest
+
+from pytest_mlflow_experiments.records import (
+    SCHEMA_VERSION,
+    Attempt,
+    CaseRecord,
+    Check,
+    Metric,
+    Operator,
+    SessionEnd,
+    SessionHeader,
+)
+
+METRIC = Metric(key="accuracy", value=0.1 + 0.2, step=3, timestamp=1_700_000_000_123)
+
+
+def make_check(
+    operator: Operator = ">=",
+    value: float = 0.94,
+    limit: float = 0.9,
+    tolerance: float | None = None,
+    alternative: bool = False,
+) -> Check:
+    return Check(
+        metric="accuracy",
+        step=3,
+        operator=operator,
+        value=value,
+        limit=limit,
+        tolerance=tolerance,
+        passed=True,
+        line=12,
+        alternative=alternative,
+    )
+
+
+ATTEMPT = Attempt(
+    outcome="failed", duration=0.25, metrics=(METRIC,), checks=(make_check(),), failure="boom"
+)
+CASE = CaseRecord(
+    id="0" * 32,
+    nodeid="test_it.py::test_it[é-1]",
+    case="test_it.py::test_it[é-1]",
+    name="test_it[é-1]",
+    outcome="passed",
+    start_time=1,
+    end_time=2,
+    durations={"setup": 0.1, "call": 0.2, "teardown": 0.3},
+    params={"kernel": "rbf"},
+    metrics=(METRIC,),
+    checks=(make_check(),),
+    tags={"team": "vision"},
+    artifacts=("plots/roc.png",),
+    failure="assert 1 == 2\n\x00\ud800",
+    run_id="1" * 32,
+    attempts=(ATTEMPT,),
+    notes=("a note",),
+)
+BARE_CASE = CaseRecord(
+    id="0" * 32,
+    nodeid="t.py::t",
+    case="t.py::t",
+    name="t",
+    outcome="skipped",
+    start_time=1,
+    end_time=1,
+    durations={},
+)
+HEADER = SessionHeader(
+    session_id="20250101-120000-abcd",
+    name="main@1234567",
+    start_time=1,
+    tracking_uri="sqlite:////tmp/mlflow.db",
+    experiment_name="project",
+    experiment_id=None,
+    tags={"platform": "x"},
+)
+END = SessionEnd(end_time=3, exit_status=1, tests=7, interrupted="stopping after 1 failures")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        METRIC,
+        make_check(),
+        make_check("==", tolerance=0.05),
+        make_check(alternative=True),
+        ATTEMPT,
+        CASE,
+        BARE_CASE,
+        HEADER,
+        END,
+        SessionEnd(end_time=3, exit_status=0, tests=0),
+    ],
+    ids=lambda record: type(record).__name__,
+)
+def test_record_survives_json(record: Any) -> None:
+    text = json.dumps(record.to_builtins(), allow_nan=False)
+    assert type(record).from_builtins(json.loads(text)) == record
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0.1, -0.0, 5e-324, 1.7976931348623157e308, 2.0**53 + 2, 1.0, math.pi, math.inf, -math.inf],
+)
+def test_every_bit_of_a_value_survives(value: float) -> None:
+    metric = Metric(key="m", value=value, step=0, timestamp=0)
+    check = make_check(value=value, limit=value)
+    data = json.loads(json.dumps([metric.to_builtins(), check.to_builtins()], allow_nan=False))
+    for number in (
+        Metric.from_builtins(data[0]).value,
+        Check.from_builtins(data[1]).value,
+        Check.from_builtins(data[1]).limit,
+    ):
+        assert isinstance(number, float)
+        assert struct.pack("d", number) == struct.pack("d", value)
+
+
+def test_nan_survives() -> None:
+    metric = Metric(key="m", value=math.nan, step=0, timestamp=0)
+    check = make_check("==", value=math.nan, limit=math.nan, tolerance=math.nan)
+    data = json.loads(json.dumps([metric.to_builtins(), check.to_builtins()], allow_nan=False))
+    assert data[0]["value"] == "NaN"
+    back = Check.from_builtins(data[1])
+    assert back.tolerance is not None
+    for number in (Metric.from_builtins(data[0]).value, back.value, back.limit, back.tolerance):
+        assert math.isnan(number)
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "limit", "tolerance", "margin"),
+    [
+        (">=", 0.75, 0.5, None, 0.25),
+        (">", 0.25, 0.5, None, -0.25),
+        ("<=", 0.25, 0.5, None, 0.25),
+        ("<", 0.75, 0.5, None, -0.25),
+        ("==", 1.25, 1.0, 0.5, 0.25),
+        ("==", 0.25, 1.0, 0.5, -0.25),
+        ("==", 1.0, 1.0, None, 0.0),
+        (">=", math.inf, 0.5, None, math.inf),
+        ("<=", math.inf, 0.5, None, -math.inf),
+    ],
+)
+def test_margin_is_positive_on_the_good_side(
+    operator: Operator, value: float, limit: float, tolerance: float | None, margin: float
+) -> None:
+    assert make_check(operator, value, limit, tolerance).margin == margin
+
+
+def test_margin_of_nan_is_nan_and_encodable() -> None:
+    assert make_check(value=math.nan).to_builtins()["margin"] == "NaN"
+    assert make_check(value=math.inf, limit=math.inf).to_builtins()["margin"] == "NaN"
+
+
+@pytest.mark.parametrize(
+    ("durations", "duration"),
+    [
+        ({"setup": 1.0, "call": 2.0, "teardown": 4.0}, 2.0),
+        ({"setup": 1.0, "teardown": 4.0}, 1.0),
+        ({}, 0.0),
+    ],
+)
+def test_duration_is_that_of_the_call(durations: dict[str, float], duration: float) -> None:
+    record = CaseRecord.from_builtins({**BARE_CASE.to_builtins(), "durations": durations})
+    assert record.duration == duration
+
+
+@pytest.mark.parametrize("schema", [None, 0, SCHEMA_VERSION + 1, str(SCHEMA_VERSION)])
+def test_header_of_another_schema_is_refused(schema: object) -> None:
+    with pytest.raises(ValueError, match=f"reads version {SCHEMA_VERSION}"):
+        SessionHeader.from_builtins({**HEADER.to_builtins(), "schema": schema})
+
+
+def test_header_without_a_schema_is_refused() -> None:
+    data = HEADER.to_builtins()
+    del data["schema"]
+    with pytest.raises(ValueError, match="schema version None is not known"):
+        SessionHeader.from_builtins(data)
+
+
+def test_builtins_are_copies() -> None:
+    data = CASE.to_builtins()
+    data["params"]["kernel"] = "other"
+    data["tags"].clear()
+    data["durations"].clear()
+    assert CASE.params == {"kernel": "rbf"}
+    assert CASE.tags == {"team": "vision"}
+    assert CASE.duration == 0.2

@@ -1,0 +1,409 @@
+"""A session as its journal has it: outcomes, attempts, interruptions, and the same with workers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+
+import pytest
+from project import Project, Result
+
+RICH = """
+    import pytest
+
+    @pytest.fixture
+    def broken_setup():
+        accuracy = 0.25
+        assert accuracy > 0.5
+
+    @pytest.fixture
+    def broken_teardown():
+        yield
+        assert 0.25 > 0.5
+
+    @pytest.mark.parametrize("alpha", [0.1, 0.2])
+    @pytest.mark.parametrize("kind", ["ridge", "lasso"])
+    def test_passes(alpha, kind, mlflow_case):
+        score = 0.75 + alpha
+        mlflow_case.log_metric("loss", 1 - score, step=3)
+        mlflow_case.log_text("hello", "notes/hello.txt")
+        mlflow_case.set_tag("team", "vision")
+        assert score >= 0.5
+
+    def test_fails():
+        score = 0.25
+        assert score >= 0.5
+
+    def test_error_in_setup(broken_setup):
+        pass
+
+    def test_error_in_teardown(broken_teardown):
+        score = 0.75
+        assert score >= 0.5
+
+    @pytest.mark.mlflow
+    def test_skipped():
+        pytest.skip("not today")
+
+    @pytest.mark.xfail(reason="known")
+    def test_xfails():
+        score = 0.25
+        assert score >= 0.5
+
+    @pytest.mark.xfail
+    def test_xpasses():
+        score = 0.75
+        assert score >= 0.5
+
+    class TestClass:
+        def test_method(self):
+            assert 0.75 >= 0.5
+            for rmse in (3.0, 2.0, 1.0):
+                assert rmse < 5.0
+
+    def test_says_nothing():
+        assert True
+"""
+
+OUTCOMES = {
+    "test_passes[ridge-0.1]": "passed",
+    "test_passes[ridge-0.2]": "passed",
+    "test_passes[lasso-0.1]": "passed",
+    "test_passes[lasso-0.2]": "passed",
+    "test_fails": "failed",
+    "test_error_in_setup": "error",
+    "test_error_in_teardown": "error",
+    "test_skipped": "skipped",
+    "test_xfails": "xfailed",
+    "test_xpasses": "xpassed",
+    "test_method": "passed",
+}
+
+
+def test_every_outcome_is_kept(project: Project) -> None:
+    project.write(RICH)
+    project.pytest("--mlflow", "--mlflow-offline", status=1)
+    session = project.session()
+
+    assert {record.name: record.outcome for record in session.cases} == OUTCOMES
+    assert session.end is not None
+    assert (session.end.exit_status, session.end.tests) == (1, 12)
+    assert session.end.interrupted is None
+
+    passed = session.case("test_passes[lasso-0.2]")
+    assert dict(passed.params) == {"kind": "lasso", "alpha": "0.2"}
+    assert [(m.key, m.value, m.step) for m in passed.metrics] == [
+        ("loss", 1 - (0.75 + 0.2), 3),
+        ("score", 0.75 + 0.2, 0),
+    ]
+    assert passed.tags["team"] == "vision"
+    assert passed.artifacts == ("notes/hello.txt",)
+    assert passed.failure is None
+    assert set(passed.durations) == {"setup", "call", "teardown"}
+    assert session.header.start_time <= passed.start_time <= passed.end_time
+
+    failed = session.case("test_fails")
+    (check,) = failed.checks
+    assert (check.metric, check.operator, check.limit, check.passed) == ("score", ">=", 0.5, False)
+    assert check.margin == -0.25
+    assert failed.failure is not None
+    assert "assert 0.25 >= 0.5" in failed.failure
+
+    assert [m.key for m in session.case("test_error_in_setup").metrics] == ["accuracy"]
+    assert "broken_teardown" in (session.case("test_error_in_teardown").failure or "")
+    assert [m.value for m in session.case("test_method").metrics if m.key == "rmse"] == [3, 2, 1]
+    assert session.case("test_method").nodeid == "test_it.py::TestClass::test_method"
+
+
+def test_workers_change_nothing(make_project: Callable[[str], Project]) -> None:
+    kept = []
+    for name, options in (("alone", ()), ("workers", ("-n", "2"))):
+        project = make_project(name)
+        project.write(RICH)
+        project.pytest("--mlflow", "--mlflow-offline", *options, status=1)
+        cases = [record.to_builtins() for record in project.session().cases]
+        for case in cases:
+            for moment in ("id", "start_time", "end_time", "durations", "failure"):
+                del case[moment]
+            for metric in case["metrics"]:
+                del metric["timestamp"]
+        kept.append(sorted(cases, key=lambda case: str(case["nodeid"])))
+    assert kept[0] == kept[1]
+
+
+def test_groups_of_workers_are_no_part_of_the_identity(project: Project) -> None:
+    project.write(
+        """
+        import pytest
+
+        @pytest.mark.xdist_group("gpu")
+        @pytest.mark.mlflow
+        def test_it():
+            pass
+        """
+    )
+    project.pytest("--mlflow", "--mlflow-offline", "-n", "2", "--dist", "loadgroup")
+    (record,) = project.session().cases
+    assert record.nodeid == record.case == "test_it.py::test_it"
+
+
+def test_attempts_are_one_case(make_project: Callable[[str], Project]) -> None:
+    for options in ((), ("-n", "2")):
+        project = make_project(f"reruns{len(options)}")
+        project.write(
+            """
+            import pathlib
+
+            def test_flaky(mlflow_case):
+                attempts = pathlib.Path("attempts")
+                attempts.write_text((attempts.read_text() if attempts.exists() else "") + "x")
+                score = 0.25 * len(attempts.read_text())
+                mlflow_case.log_param("attempt", len(attempts.read_text()))
+                assert score > 0.6
+            """
+        )
+        project.pytest("--mlflow", "--mlflow-offline", "--reruns", "3", *options)
+        session = project.session()
+        (record,) = session.cases
+        assert record.outcome == "passed"
+        assert [m.value for m in record.metrics] == [0.75]
+        assert record.params["attempt"] == "3"
+        assert [attempt.outcome for attempt in record.attempts] == ["failed", "failed"]
+        assert [attempt.metrics[0].value for attempt in record.attempts] == [0.25, 0.5]
+        assert "assert 0.25 > 0.6" in (record.attempts[0].failure or "")
+        assert session.end is not None
+        assert session.end.tests == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "reason"),
+    [
+        ("raise KeyboardInterrupt", 2, "interrupted"),
+        ("pytest.exit('enough')", 2, "enough"),
+        ("pytest.exit('enough', returncode=7)", 7, "enough"),
+    ],
+)
+def test_an_interrupted_case_is_kept(
+    project: Project, body: str, status: int, reason: str
+) -> None:
+    project.write(
+        f"""
+        import pytest
+
+        def test_first():
+            assert 0.75 > 0.5
+
+        def test_second():
+            score = 0.75
+            assert score > 0.5
+            {body}
+
+        def test_third():
+            assert 0.75 > 0.5
+        """
+    )
+    project.pytest("--mlflow", "--mlflow-offline", "-k", "second or third", status=status)
+    session = project.session()
+    (record,) = session.cases
+    assert (record.name, record.outcome) == ("test_second", "interrupted")
+    assert [m.key for m in record.metrics] == ["score"]
+    assert session.end is not None
+    assert session.end.interrupted is not None
+    assert reason in session.end.interrupted
+
+
+def test_stop_at_the_first_failure(project: Project) -> None:
+    project.write(RICH)
+    project.pytest("--mlflow", "--mlflow-offline", "-x", status=1)
+    session = project.session()
+    assert [record.outcome for record in session.cases] == ["passed"] * 4 + ["failed"]
+    assert session.end is not None
+    assert session.end.interrupted == "stopping after 1 failures"
+
+
+@pytest.mark.parametrize(
+    ("options", "status"), [(("--collect-only",), 0), (("-k", "absent"), 5)]
+)
+def test_no_test_leaves_nothing_behind(
+    project: Project, options: tuple[str, ...], status: int
+) -> None:
+    project.write(RICH)
+    project.pytest("--mlflow", *options, status=status)
+    assert project.sessions() == []
+    assert project.runs() == []
+
+
+@pytest.mark.parametrize(
+    ("track", "names"),
+    [
+        ("auto", {"test_metric", "test_fixture", "test_marked"}),
+        ("marked", {"test_fixture", "test_marked"}),
+        ("all", {"test_metric", "test_fixture", "test_marked", "test_plain"}),
+    ],
+)
+def test_which_tests_are_kept(project: Project, track: str, names: set[str]) -> None:
+    project.write(
+        """
+        import pytest
+
+        def test_metric():
+            assert 0.75 > 0.5 * 1.0000001 + 0.0 * len("x")
+
+        def test_fixture(mlflow_case):
+            pass
+
+        @pytest.mark.mlflow
+        def test_marked():
+            pass
+
+        def test_plain():
+            assert 1 + 1 == 2
+
+        @pytest.mark.mlflow(track=False)
+        def test_never(mlflow_case):
+            score = 0.75
+            assert score > 0.5
+        """.replace("0.75 > 0.5 * 1.0000001 + 0.0 * len(\"x\")", "sum([0.75]) > 0.5")
+    )
+    project.pytest("--mlflow", "--mlflow-offline", f"--mlflow-track={track}")
+    assert {record.name for record in project.session().cases} == names
+
+
+def test_cases_that_share_a_name_are_all_kept(project: Project) -> None:
+    project.write(
+        """
+        import pytest
+
+        @pytest.mark.mlflow(case="same")
+        @pytest.mark.parametrize("x", [1, 2])
+        def test_a(x):
+            pass
+
+        @pytest.mark.mlflow(case="same[1]")
+        def test_b():
+            pass
+        """
+    )
+    project.pytest("--mlflow", "--mlflow-offline")
+    records = project.session().cases
+    assert sorted(record.case for record in records) == ["same[1]", "same[1]", "same[2]"]
+    assert len({record.id for record in records}) == 3
+
+
+def test_a_rootdir_that_cannot_be_written(project: Project) -> None:
+    project.write(RICH)
+    project.path.joinpath(".pytest_mlflow").write_text("in the way", encoding="utf-8")
+    result = project.pytest("--mlflow", "--mlflow-offline", status=1)
+    (note,) = (line for line in result.section() if "can't be written" in line)
+    assert "the session is kept in" in note
+    assert len(OUTCOMES) == int(result.section()[0].split()[0])
+
+
+def test_metrics_from_threads(project: Project) -> None:
+    project.write(
+        """
+        import threading
+
+        def test_it(mlflow_case):
+            def work(number):
+                mlflow_case.log_metric(f"logged{number}", number)
+                score = number + 0.5
+                assert score > 0.25
+
+            threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+            [thread.start() for thread in threads]
+            [thread.join() for thread in threads]
+        """
+    )
+    project.pytest("--mlflow", "--mlflow-offline")
+    (record,) = project.session().cases
+    assert {m.key for m in record.metrics} == {"score", *(f"logged{n}" for n in range(8))}
+    assert sorted(m.value for m in record.metrics if m.key == "score") == [
+        n + 0.5 for n in range(8)
+    ]
+
+
+def test_values_are_exact(project: Project) -> None:
+    values = [0.1 + 0.2, 1 / 3, 5e-324, 1.7976931348623157e308, -0.0, 2**53 + 1.0]
+    project.write(
+        f"""
+        def test_it(mlflow_case):
+            for value in {values!r}:
+                mlflow_case.log_metric("logged", value)
+                assert value < float("inf")
+            mlflow_case.log_metrics({{"nan": float("nan"), "inf": float("inf")}})
+        """
+    )
+    project.pytest("--mlflow", "--mlflow-offline")
+    (record,) = project.session().cases
+    for key in ("logged", "value"):
+        kept = [m.value.hex() for m in record.metrics if m.key == key]
+        assert kept == [value.hex() for value in values]
+    assert json.dumps([m.value for m in record.metrics if m.key in ("nan", "inf")]) == (
+        "[NaN, Infinity]"
+    )
+
+
+def section_of(project: Project, *options: str) -> Result:
+    project.write(RICH)
+    return project.pytest("--mlflow", "--mlflow-offline", *options, status=1)
+
+
+def test_the_section(project: Project) -> None:
+    result = section_of(project)
+    lines = result.section()
+    assert lines[0] == (
+        "11 cases of 12 tests kept, 16 metric values, in experiment 'project' "
+        "(1 failed, 2 error, 1 skipped, 1 xfailed, 1 xpassed)"
+    )
+    assert lines[-1].startswith("The session is kept; send it with: pytest-mlflow sync .pytest_ml")
+    assert any("tightest" in line for line in lines)
+
+
+def test_quiet_keeps_it_to_one_line(project: Project) -> None:
+    result = section_of(project, "-q")
+    (line,) = (line for line in result.stdout.splitlines() if "mlflow" in line)
+    assert line.startswith("mlflow: 11 cases of 12 tests kept")
+
+
+def test_colours_are_pytests_own(project: Project) -> None:
+    assert "\x1b[31m11 cases" in section_of(project, "--color=yes").stdout
+
+
+def test_an_unknown_keyword_is_a_usage_error(make_project: Callable[[str], Project]) -> None:
+    for options in ((), ("-n", "2")):
+        project = make_project(f"usage{len(options)}")
+        project.write(
+            """
+            import pytest
+
+            @pytest.mark.mlflow(nmae="x")
+            def test_it():
+                pass
+            """
+        )
+        result = project.pytest("--mlflow", "--mlflow-offline", *options, status=None)
+        assert result.status != 0
+        text = result.stdout + result.stderr
+        assert "test_it.py::test_it: @pytest.mark.mlflow has no keyword 'nmae'" in text
+        assert "the legal ones are case, tags, params, track" in text
+
+
+def test_the_commit_is_that_of_the_rootdir(project: Project) -> None:
+    git = ("git", "-c", "user.name=me", "-c", "user.email=me@example.org")
+    project.write(RICH)
+    project.run("git", "init", "-q", "-b", "trunk")
+    project.run("git", "remote", "add", "origin", "https://me:secret@example.org/repo.git")
+    project.run("git", "add", "test_it.py")
+    project.run(*git, "commit", "-q", "-m", "one")
+    commit = project.run("git", "rev-parse", "HEAD").stdout.strip()
+    project.pytest("--mlflow", "--mlflow-offline", "--mlflow-tag", "a=b", status=1)
+    header = project.session().header
+    assert header.name == f"trunk@{commit[:7]}"
+    assert header.tags["mlflow.source.git.commit"] == commit
+    assert header.tags["mlflow.source.git.branch"] == "trunk"
+    assert header.tags["mlflow.source.git.repoURL"] == "https://example.org/repo.git"
+    assert header.tags["git.dirty"] == "false"
+    assert header.tags["a"] == "b"
+    assert header.tags["python.version"] == ".".join(map(str, sys.version_info[:3]))

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import pytest
+
+from pytest_mlflow_experiments.records import CaseRecord, Check, Metric, Operator, Outcome
+from pytest_mlflow_experiments.report.terminal import Ending, describe, one_line, section
+from pytest_mlflow_experiments.summary import Summary
+
+
+def make_check(
+    value: float, limit: float, operator: Operator = ">=", tolerance: float | None = None
+) -> Check:
+    return Check(
+        metric="accuracy",
+        step=0,
+        operator=operator,
+        value=value,
+        limit=limit,
+        tolerance=tolerance,
+        passed=True,
+        line=1,
+    )
+
+
+def make_summary(*outcomes: Outcome) -> Summary:
+    summary = Summary()
+    for number, outcome in enumerate(outcomes):
+        check = make_check(1 + number / 4, 1)
+        summary.add(
+            CaseRecord(
+                id="0" * 32,
+                nodeid=f"t.py::test_{number}",
+                case=f"t.py::test_{number}",
+                name=f"test_{number}",
+                outcome=outcome,
+                start_time=0,
+                end_time=1,
+                durations={},
+                metrics=(Metric(key="accuracy", value=check.value, step=0, timestamp=0),),
+                checks=(check,),
+            )
+        )
+    return summary
+
+
+def texts(summary: Summary, ending: Ending, *, detailed: bool = False) -> list[str]:
+    return [line.text for line in section(summary, ending, detailed=detailed)]
+
+
+PLACE = ("mlflow ui --backend-store-uri sqlite:///m.db", "http://127.0.0.1:5000/#/experiments/1")
+ENDING = Ending(tests=5, experiment="project", place=PLACE)
+
+
+@pytest.mark.parametrize(
+    ("check", "text"),
+    [
+        (make_check(0.94, 0.9), "accuracy 0.94 >= 0.9"),
+        (make_check(1e-9, 1, "<"), "accuracy 1e-09 < 1"),
+        (make_check(1 / 3, 0.25, ">"), "accuracy 0.333333 > 0.25"),
+        (make_check(0.94, 0.9, "==", 0.05), "accuracy 0.94 == 0.9 ± 0.05"),
+        (make_check(float("nan"), 0.9), "accuracy nan >= 0.9"),
+    ],
+)
+def test_describe(check: Check, text: str) -> None:
+    assert describe(check) == text
+
+
+def test_section_of_a_good_session() -> None:
+    assert texts(make_summary("passed", "passed"), ENDING) == [
+        "2 cases of 5 tests kept, 2 metric values, in experiment 'project'",
+        *PLACE,
+    ]
+
+
+def test_section_counts_one_in_the_singular() -> None:
+    ending = Ending(tests=1, experiment=None)
+    assert texts(make_summary("passed"), ending) == ["1 case of 1 test kept, 1 metric value"]
+
+
+def test_section_names_other_outcomes_than_passed() -> None:
+    first, *_ = texts(make_summary("passed", "failed", "skipped", "failed"), ENDING)
+    assert first.endswith("(2 failed, 1 skipped)")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "colour"),
+    [
+        (["passed", "skipped", "xfailed"], "green"),
+        (["passed", "failed"], "red"),
+        (["error"], "red"),
+        ([], "yellow"),
+    ],
+)
+def test_colour_of_the_first_line(outcomes: list[Outcome], colour: str) -> None:
+    line = next(section(make_summary(*outcomes), ENDING, detailed=True))
+    assert line.markup == {colour: True}
+
+
+def test_section_without_a_case_tells_how_to_get_one() -> None:
+    first, second = texts(make_summary(), ENDING, detailed=True)
+    assert first == "0 cases of 5 tests kept"
+    assert "--mlflow-track=all" in second
+
+
+def test_section_without_a_test() -> None:
+    assert texts(make_summary(), Ending(tests=0, experiment="project", place=("here",))) == [
+        "0 cases of 0 tests kept"
+    ]
+
+
+def test_section_shows_notes_before_the_place() -> None:
+    ending = Ending(tests=1, experiment=None, place=("here",), notes=("one", "two"))
+    assert texts(make_summary("passed"), ending)[1:] == ["one", "two", "here"]
+
+
+def test_problem_and_remedy_stand_instead_of_the_place() -> None:
+    ending = Ending(
+        tests=1, experiment=None, place=("here",), problem="no answer", remedy="sync it"
+    )
+    lines = list(section(make_summary("passed"), ending, detailed=False))
+    assert [line.text for line in lines[1:]] == ["no answer", "sync it"]
+    assert all(line.markup["red"] for line in lines[1:])
+
+
+def test_problem_without_a_remedy() -> None:
+    ending = Ending(tests=1, experiment=None, problem="no answer")
+    assert texts(make_summary("passed"), ending)[1:] == ["no answer"]
+    assert one_line(make_summary("passed"), ending).text == "mlflow: no answer"
+
+
+def test_margins_are_shown_where_there_is_room() -> None:
+    outcomes: list[Outcome] = ["passed"] * 5
+    lines = texts(make_summary(*outcomes), ENDING, detailed=True)
+    assert lines[1:6] == [
+        "  tightest margins accuracy 1 >= 1        +0.0 %  test_0",
+        "                   accuracy 1.25 >= 1    +25.0 %  test_1",
+        "                   accuracy 1.5 >= 1     +50.0 %  test_2",
+        "  widest margins   accuracy 2 >= 1      +100.0 %  test_4",
+        "                   accuracy 1.75 >= 1    +75.0 %  test_3",
+    ]
+
+
+def test_one_line() -> None:
+    line = one_line(make_summary("passed", "failed"), ENDING)
+    assert line.text == (
+        "mlflow: 2 cases of 5 tests kept, 2 metric values, in experiment 'project'; "
+        "mlflow ui --backend-store-uri sqlite:///m.db"
+    )
+
+
+def test_one_line_without_a_case_has_no_place() -> None:
+    assert one_line(make_summary(), ENDING).text == "mlflow: 0 cases of 5 tests kept"
+
+
+def test_one_line_of_a_problem_is_red() -> None:
+    ending = Ending(tests=1, experiment=None, problem="no answer", remedy="sync it")
+    line = one_line(make_summary("passed"), ending)
+    assert (line.text, line.markup) == ("mlflow: no answer; sync it", {"red": True})

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from project import clean_environment
+from tracker_kit import Journal, contents, make_record, rich_records
+
+from pytest_mlflow_experiments.tracker.main import project
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(autouse=True)
+def _environment_is_restored() -> Iterator[None]:
+    """Undo what the tracker sets for its own process, which here is the test's."""
+    with patch.dict(os.environ):
+        yield
+
+
+@dataclass(frozen=True)
+class Server:
+    uri: str
+    database_uri: str
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) -> Iterator[Server]:
+    path = tmp_path_factory.mktemp("server")
+    shutil.copyfile(migrated_database, path / "mlflow.db")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri, database_uri = f"http://127.0.0.1:{port}", f"sqlite:///{(path / 'mlflow.db').as_posix()}"
+    command = [
+        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
+        *("--backend-store-uri", database_uri, "--workers", "1"),
+        *("--artifacts-destination", (path / "artifacts").as_uri()),
+    ]
+    with (path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=path, stdout=log, stderr=log, env=clean_environment()
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"{uri}/health", timeout=5).close()
+                break
+            except OSError:
+                assert process.poll() is None, (path / "log").read_text(encoding="utf-8")
+                assert time.monotonic() < deadline, (path / "log").read_text(encoding="utf-8")
+                time.sleep(0.1)
+        yield Server(uri, database_uri)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_server_gets_the_same_as_a_database(
+    server: Server, tmp_path: Path, migrated_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(migrated_database, tmp_path / "mlflow.db")
+    found = []
+    for name, uri in (("http", server.uri), ("sql", f"sqlite:///{tmp_path.as_posix()}/mlflow.db")):
+        journal = Journal(tmp_path, session_id=name)
+        journal.cases(rich_records(journal.directory)).finish()
+        states = [project(journal.directory, tracking_uri=uri) for _ in range(2)]
+        assert [(state.phase, state.sent, state.notes) for state in states] == [
+            ("done", 12, ()),
+            ("done", 12, ()),
+        ]
+        assert states[0].writer == {"http": "client", "sql": "bulk"}[name]
+        client = MlflowClient(uri)
+        runs = client.search_runs([str(states[0].experiment_id)], "tags.`pytest.kind` = 'case'")
+        assert len(runs) == 12
+        found.append(contents(client, runs))
+    assert found[0] == found[1]
+
+
+def test_lost_answer_makes_no_second_run(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    real = MlflowClient.create_run
+    lost: set[str | None] = set()
+
+    def create_run(self: MlflowClient, *args: object, **kwargs: object) -> object:
+        run = real(self, *args, **kwargs)  # type: ignore[arg-type]
+        if run.info.run_name not in lost and run.info.run_name != "a session":
+            lost.add(run.info.run_name)
+            raise ConnectionResetError("the answer got lost")
+        return run
+
+    monkeypatch.setattr(MlflowClient, "create_run", create_run)
+    journal = Journal(tmp_path, experiment_name="lost").cases(map(make_record, range(5)))
+    state = project(journal.finish().directory, tracking_uri=server.uri)
+    assert (state.phase, state.error, state.sent) == ("done", None, 5)
+    client = MlflowClient(server.uri)
+    assert len(client.search_runs([str(state.experiment_id)], "tags.`pytest.kind` = 'case'")) == 5
+
+
+def test_server_that_goes_away_ends_in_a_clear_error(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    from pytest_mlflow_experiments.tracker import retries
+
+    def create_run(*args: object, **kwargs: object) -> object:
+        raise ConnectionResetError("http://somebody:geheim@127.0.0.1 went away")
+
+    journal = Journal(tmp_path, experiment_name="gone").cases([make_record(1)])
+    project(journal.directory, tracking_uri=server.uri)
+    monkeypatch.setattr(MlflowClient, "create_run", create_run)
+    monkeypatch.setattr(retries, "_PAUSES", (0.0, 0.0))
+    journal.cases([make_record(2)]).finish()
+    uri = server.uri.replace("//", "//somebody:geheim@")
+    state = project(journal.directory, tracking_uri=uri)
+    assert (state.phase, state.sent) == ("failed", 0)
+    assert state.error == (
+        f"Writing to {server.uri.replace('//', '//***@')} failed: http://***@127.0.0.1 went away"
+    )
+    assert "geheim" not in journal.directory.state.read_text(encoding="utf-8")
+    monkeypatch.undo()
+    assert project(journal.directory, tracking_uri=server.uri).sent == 2

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from pytest_mlflow_experiments.tracker.probe import unreachable
+from pytest_mlflow_experiments.tracker.redaction import RedactedStream, Redactor
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://host:5000", "http://host:5000"),
+        ("http://me:geheim@host:5000/x", "http://***@host:5000/x"),
+        ("postgresql://me:ge%2Fheim@host/db", "postgresql://***@host/db"),
+        ("postgresql://me:ge@heim@host/db", "postgresql://***@host/db"),
+        ("http://token@host", "http://***@host"),
+        (
+            "postgresql://h/db?user=me&password=geheim&x=1",
+            "postgresql://h/db?user=me&password=***&x=1",
+        ),
+        ("sqlite:////tmp/mlflow.db", "sqlite:////tmp/mlflow.db"),
+        ("mlruns", "mlruns"),
+        ("http://[broken", "http://[broken"),
+    ],
+)
+def test_uri_is_shown_without_credentials(uri: str, shown: str) -> None:
+    assert Redactor.of(uri)(uri) == shown
+
+
+def test_password_is_hidden_by_itself() -> None:
+    redact = Redactor.of("postgresql://me:ge%2Fheim@host/db")
+    assert redact("password ge/heim, or ge%2Fheim") == "password ***, or ***"
+
+
+def test_environment_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "topsecret")
+    assert Redactor.of("http://host")("Bearer topsecret") == "Bearer ***"
+
+
+def test_stream_hides_what_is_written() -> None:
+    target = io.StringIO()
+    stream = RedactedStream(target, Redactor.of("http://me:geheim@host"))
+    print("at http://me:geheim@host", file=stream, flush=True)
+    assert target.getvalue() == "at http://***@host\n"
+
+
+def test_proxy_is_not_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert unreachable("http://host.invalid:1/") is None
+    monkeypatch.setenv("no_proxy", "host.invalid")
+    assert unreachable("http://host.invalid:1/") is not None
+
+
+@pytest.mark.parametrize(
+    "uri", ["sqlite:///x", "mlruns", "databricks", "postgresql:///db?host=/run"]
+)
+def test_nothing_to_reach(uri: str) -> None:
+    assert unreachable(uri) is None

@@ -1,0 +1,490 @@
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import pytest
+from project import quiet_mlflow
+from tracker_kit import START, Journal, contents, make_metric, make_record, rich_records
+
+from pytest_mlflow_experiments.directory import SessionState
+from pytest_mlflow_experiments.records import CaseRecord
+from pytest_mlflow_experiments.tracker.main import project
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(autouse=True)
+def _environment_is_restored() -> Iterator[None]:
+    """Undo what the tracker sets for its own process, which here is the test's."""
+    with patch.dict(os.environ):
+        yield
+
+
+class Database:
+    """A database of one test, and the client that reads it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.uri = f"sqlite:///{(path / 'mlflow.db').as_posix()}"
+
+    @property
+    def client(self) -> MlflowClient:
+        from mlflow import MlflowClient
+
+        return MlflowClient(self.uri)
+
+    def send(self, journal: Journal) -> SessionState:
+        return project(journal.directory, tracking_uri=self.uri)
+
+    def runs(self, experiment: str = "an experiment", kind: str = "case") -> list[Run]:
+        found = self.client.get_experiment_by_name(experiment)
+        assert found is not None
+        return list(
+            self.client.search_runs(
+                [found.experiment_id],
+                f"tags.`pytest.kind` = '{kind}'",
+                max_results=10_000,
+                order_by=["attributes.start_time"],
+            )
+        )
+
+    def contents(self, experiment: str = "an experiment") -> dict[str, dict[str, Any]]:
+        return contents(self.client, self.runs(experiment))
+
+
+@pytest.fixture
+def database(
+    tmp_path: Path, migrated_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Database]:
+    shutil.copyfile(migrated_database, tmp_path / "mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    database = Database(tmp_path)
+    # Restored after the test; the tracker sets it for its own process.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database.uri)
+    yield database
+    database.client._tracking_client.store.engine.dispose()
+
+
+@pytest.fixture
+def without_bulk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    def switch_off() -> None:
+        from pytest_mlflow_experiments.tracker import bulk_check
+
+        monkeypatch.setattr(bulk_check, "unknown_structure", lambda: "a test says so")
+
+    return switch_off
+
+
+def test_both_writers_leave_the_same(database: Database, without_bulk: Callable[[], None]) -> None:
+    bulk = Journal(database.path, session_id="bulk", experiment_name="bulk")
+    state = database.send(bulk.cases(rich_records(bulk.directory)).finish())
+    assert (state.phase, state.writer, state.sent, state.notes) == ("done", "bulk", 12, ())
+    without_bulk()
+    client = Journal(database.path, session_id="client", experiment_name="client")
+    state = database.send(client.cases(rich_records(client.directory)).finish())
+    assert (state.phase, state.writer, state.sent) == ("done", "client", 12)
+    assert state.notes == ("Runs are written one by one: a test says so.",)
+
+    left, right = database.contents("bulk"), database.contents("client")
+    assert len(left) == 12
+    for record_id, content in left.items():
+        assert content == right[record_id]
+
+
+def test_both_writers_leave_the_same_rows(
+    database: Database, without_bulk: Callable[[], None]
+) -> None:
+    import sqlite3
+
+    for name in ("bulk", "client"):
+        journal = Journal(database.path, session_id=name, experiment_name=name)
+        database.send(journal.cases(rich_records(journal.directory)).finish())
+        without_bulk()
+    with sqlite3.connect(database.path / "mlflow.db") as connection:
+        tables = {}
+        for table in ("runs", "tags", "params", "metrics", "latest_metrics"):
+            cursor = connection.execute(
+                f"select t.*, x.name, r.value from {table} t join runs u using (run_uuid) "
+                "join experiments x using (experiment_id) join tags r on r.run_uuid = u.run_uuid "
+                "and r.key = 'pytest.record_id'"
+            )
+            names = [column[0] for column in cursor.description[:-2]]
+            sides: dict[str, list[str]] = {"bulk": [], "client": []}
+            for *values, side, record_id in cursor:
+                row = dict(zip(names, values, strict=True))
+                if row.get("key") in ("mlflow.parentRunId", "pytest.session_id"):
+                    row["value"] = None
+                for own in ("run_uuid", "experiment_id", "artifact_uri"):
+                    row.pop(own, None)
+                sides[side].append(repr((record_id, sorted(row.items()))))
+            tables[table] = {side: sorted(rows) for side, rows in sides.items()}
+    connection.close()
+    for sides in tables.values():
+        assert sides["bulk"]
+        assert sides["bulk"] == sides["client"]
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+def test_everything_arrives(
+    database: Database, without_bulk: Callable[[], None], *, bulk: bool
+) -> None:
+    if not bulk:
+        without_bulk()
+    journal = Journal(database.path)
+    database.send(journal.cases(rich_records(journal.directory)).finish())
+    runs = database.contents()
+    full = runs[f"{11:032x}"]
+    assert len(full["params"]) == 300
+    assert sum(map(len, full["histories"].values())) == 5_001
+    assert len([key for key in full["tags"] if key.startswith("t")]) == 150
+    assert [name for name, _ in runs[f"{8:032x}"]["artifacts"]] == ["model.txt", "plots/a.txt"]
+    assert [name for name, _ in runs[f"{2:032x}"]["artifacts"]] == ["failure.txt"]
+    strange = runs[f"{6:032x}"]["metrics"]
+    assert strange["nan"] == "nan"
+    assert strange["nan_last"] == "nan"
+    assert strange["up"] == "1.7976931348623157e+308"
+    assert strange["tiny"] == "5e-324"
+    assert strange["exact"] == repr(0.1 + 0.2)
+    assert "up is infinite" in runs[f"{6:032x}"]["tags"]["mlflow.note.content"]
+    assert runs[f"{5:032x}"]["metrics"]["order"] == "1.0"
+    assert runs[f"{5:032x}"]["metrics"]["tie"] == "0.3"
+    assert runs[f"{10:032x}"]["params"]["long"].endswith("… [100000 characters]")
+
+
+def test_session_run(database: Database) -> None:
+    journal = Journal(database.path, tags={"git.commit": "abc", "pytest.kind": "mine", "x|y": "z"})
+    journal.cases([make_record(1), make_record(2, outcome="failed"), make_record(3)])
+    state = database.send(journal.finish(exit_status=1))
+    (run,) = database.runs(kind="session")
+    assert run.info.run_id == state.run_id
+    assert run.info.experiment_id == state.experiment_id
+    assert run.info.run_name == "a session"
+    assert run.info.status == "FAILED"
+    assert (run.info.start_time, run.info.end_time) == (START, START + 60_000)
+    assert run.data.tags["git.commit"] == "abc"
+    assert run.data.tags["pytest.kind"] == "session"
+    assert run.data.tags["pytest.session_id"] == "session-1"
+    assert run.data.tags["mlflow.source.name"] == "pytest"
+    assert run.data.tags["x_y"] == "z"
+    assert "tests/test\\_a.py::test\\_it\\[2\\]" in run.data.tags["mlflow.note.content"]
+    assert run.data.metrics == {
+        "cases": 3.0,
+        "tests": 20.0,
+        "passed": 2.0,
+        "failed": 1.0,
+        "error": 0.0,
+        "skipped": 0.0,
+        "xfailed": 0.0,
+        "xpassed": 0.0,
+        "interrupted": 0.0,
+        "duration_seconds": 60.0,
+    }
+    (artifact,) = database.client.list_artifacts(run.info.run_id)
+    assert artifact.path == "results.jsonl"
+    assert artifact.file_size == journal.directory.journal.stat().st_size
+    for child in database.runs():
+        assert child.data.tags["mlflow.parentRunId"] == run.info.run_id
+
+
+def test_reports_are_uploaded(database: Database) -> None:
+    journal = Journal(database.path).cases([make_record()])
+    journal.directory.path.joinpath("report.md").write_text("fine", encoding="utf-8")
+    run_id = str(database.send(journal.finish()).run_id)
+    artifacts = database.client.list_artifacts(run_id)
+    assert [artifact.path for artifact in artifacts] == ["report.md", "results.jsonl"]
+
+
+def test_new_experiment_opens_on_its_runs(database: Database) -> None:
+    database.send(Journal(database.path).cases([make_record()]).finish())
+    experiment = database.client.get_experiment_by_name("an experiment")
+    assert experiment is not None
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_existing_experiment_stays_as_it_is(database: Database) -> None:
+    made = database.client.create_experiment("mine")
+    journal = Journal(database.path, experiment_id=made, experiment_name=None)
+    state = database.send(journal.cases([make_record()]).finish())
+    assert (state.experiment_id, state.experiment_name) == (made, "mine")
+    assert "mlflow.experimentKind" not in database.client.get_experiment(made).tags
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+def test_sending_twice_changes_nothing(
+    database: Database, without_bulk: Callable[[], None], *, bulk: bool
+) -> None:
+    if not bulk:
+        without_bulk()
+    journal = Journal(database.path)
+    journal.cases(rich_records(journal.directory)).finish()
+    first = database.send(journal)
+    before = database.contents()
+    session = [run.to_dictionary() for run in database.runs(kind="session")]
+    second = database.send(journal)
+    assert (second.phase, second.sent, second.run_id) == ("done", 12, first.run_id)
+    assert database.contents() == before
+    assert [run.to_dictionary() for run in database.runs(kind="session")] == session
+    assert len(database.runs()) == 12
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+def test_rest_is_sent_later(
+    database: Database, without_bulk: Callable[[], None], *, bulk: bool
+) -> None:
+    if not bulk:
+        without_bulk()
+    journal = Journal(database.path).cases([make_record(1), make_record(2)])
+    assert database.send(journal).phase == "done"
+    (run,) = database.runs(kind="session")
+    assert run.info.status == "KILLED"
+    journal.cases([make_record(3)]).finish()
+    assert database.send(journal).sent == 3
+    (run,) = database.runs(kind="session")
+    assert run.info.status == "FINISHED"
+    assert len(database.runs()) == 3
+
+
+def test_writers_may_change_between_two_times(
+    database: Database, without_bulk: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context():
+        without_bulk()
+        journal = Journal(database.path).cases([make_record(1)])
+        database.send(journal)
+    monkeypatch.undo()
+    monkeypatch.chdir(database.path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database.uri)
+    assert database.send(journal.cases([make_record(2)]).finish()).writer == "bulk"
+    assert len(database.runs()) == 2
+
+
+def test_unfinished_run_is_completed(database: Database, without_bulk: Callable[[], None]) -> None:
+    without_bulk()
+    journal = Journal(database.path).cases([make_record(1)]).finish()
+    state = database.send(journal)
+    (run,) = database.runs()
+    database.client.update_run(run.info.run_id, status="RUNNING")
+    database.client.delete_tag(run.info.run_id, "pytest.outcome")
+    assert database.send(journal).run_id == state.run_id
+    (run,) = database.runs()
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["pytest.outcome"] == "passed"
+
+
+def test_deleted_session_stays_deleted(database: Database) -> None:
+    journal = Journal(database.path).cases([make_record(1)]).finish()
+    database.client.delete_run(str(database.send(journal).run_id))
+    state = database.send(journal)
+    assert state.phase == "done"
+    assert state.notes == ("The session's run was deleted in MLflow; nothing was sent.",)
+    assert database.runs(kind="session") == []
+
+
+def own_run(database: Database, experiment: str = "an experiment") -> tuple[str, Run]:
+    with quiet_mlflow():
+        experiment_id = database.client.create_experiment(experiment)
+        run = database.client.create_run(experiment_id, run_name="opened by the test")
+        database.client.log_param(run.info.run_id, "rate", "its own")
+        database.client.log_metric(run.info.run_id, "loss", 0.5)
+        database.client.set_tag(run.info.run_id, "team", "its own")
+    return run.info.run_id, run
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+def test_run_of_the_test_itself_is_completed(
+    database: Database, without_bulk: Callable[[], None], *, bulk: bool
+) -> None:
+    if not bulk:
+        without_bulk()
+    run_id, _ = own_run(database)
+    own = make_record(2, run_id=run_id, tags={"team": "a", "more": "b"}, outcome="failed")
+    journal = Journal(database.path).cases([make_record(1), own]).finish()
+    for _ in range(2):
+        assert database.send(journal).sent == 2
+        run = database.client.get_run(run_id)
+        assert run.info.status == "FAILED"
+        assert run.info.end_time == own.end_time
+        assert run.info.run_name == "opened by the test"
+        assert run.data.params == {"rate": "its own", "depth": "2"}
+        assert run.data.metrics == {"loss": 0.5, "accuracy": 0.902, "duration_seconds": 0.25}
+        assert run.data.tags["team"] == "its own"
+        assert run.data.tags["more"] == "b"
+        assert run.data.tags["pytest.outcome"] == "failed"
+        assert "The test's own values stay for: rate" in run.data.tags["mlflow.note.content"]
+        assert len(database.runs()) == 2
+
+
+def test_run_that_is_elsewhere_is_made(database: Database) -> None:
+    journal = Journal(database.path).cases([make_record(1, run_id="f" * 32)]).finish()
+    for _ in range(2):
+        assert database.send(journal).sent == 1
+        (run,) = database.runs()
+        assert run.info.status == "FINISHED"
+
+
+def test_open_runs_of_a_session_that_broke_off_are_killed(database: Database) -> None:
+    journal = Journal(database.path).cases([make_record(1)])
+    state = database.send(journal)
+    left = database.client.create_run(
+        str(state.experiment_id), tags={"mlflow.parentRunId": str(state.run_id)}
+    )
+    database.send(journal)
+    run = database.client.get_run(left.info.run_id)
+    assert run.info.status == "KILLED"
+
+
+def test_one_bad_case_does_not_keep_the_others_out(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sqlalchemy.exc import DataError
+
+    from pytest_mlflow_experiments.tracker import bulk_writer
+
+    real = bulk_writer.metric_rows
+
+    def refuse(run: Any) -> Any:
+        if run.name == "bad":
+            raise DataError("insert", {}, Exception("value out of range"))
+        return real(run)
+
+    monkeypatch.setattr(bulk_writer, "metric_rows", refuse)
+    journal = Journal(database.path)
+    journal.cases([make_record(1), make_record(2), make_record(3, name="bad"), make_record(4)])
+    state = database.send(journal.finish())
+    assert (state.phase, state.sent) == ("failed", 3)
+    assert state.error == (
+        "MLflow did not take 1 of 4 cases; the first is "
+        "tests/test_a.py::test_it[3]: value out of range"
+    )
+    assert len(database.runs()) == 3
+    (run,) = database.runs(kind="session")
+    assert run.info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+def test_failing_artifact_store_does_not_keep_numbers_out(
+    database: Database, without_bulk: Callable[[], None], *, bulk: bool
+) -> None:
+    if not bulk:
+        without_bulk()
+    root = database.path / "artifact-root"
+    experiment_id = database.client.create_experiment("e", artifact_location=str(root))
+    journal = Journal(database.path, experiment_id=experiment_id, experiment_name=None)
+    record = make_record(2, outcome="failed", failure="boom")
+    journal.cases([make_record(1), record])
+    blocked = root / (record.id if bulk else "")
+    blocked.parent.mkdir(parents=True, exist_ok=True)
+    blocked.write_text("a file where a directory should be", encoding="utf-8")
+    state = database.send(journal.finish())
+    assert state.phase == "failed"
+    assert state.sent == 2
+    if bulk:
+        assert state.error is not None
+        assert state.error.startswith("MLflow has every case, but the artifacts of 1 could not be")
+    blocked.unlink()
+    assert database.send(journal).phase == "done"
+    (failed,) = [run for run in database.runs("e") if run.info.status == "FAILED"]
+    (artifact,) = database.client.list_artifacts(failed.info.run_id)
+    assert artifact.path == "failure.txt"
+
+
+def differs(
+    monkeypatch: pytest.MonkeyPatch, database: Database, record: CaseRecord | None = None
+) -> SessionState:
+    journal = Journal(database.path)
+    journal.cases([record or make_record(1), make_record(2), make_record(3)])
+    return database.send(journal.finish())
+
+
+def test_bulk_writer_that_would_differ_is_not_used(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytest_mlflow_experiments.tracker.bulk_writer import BulkWriter
+
+    real = BulkWriter._run_row
+    monkeypatch.setattr(
+        BulkWriter, "_run_row", lambda self, run: {**real(self, run), "source_name": "wrong"}
+    )
+    state = differs(monkeypatch, database)
+    assert (state.phase, state.writer, state.sent) == ("done", "client", 3)
+    assert state.notes == (
+        "Runs are written one by one: column 'source_name' is 'wrong', MLflow writes ''.",
+    )
+    assert len(database.runs()) == 3
+    assert all(run.info.run_id != run.data.tags["pytest.record_id"] for run in database.runs())
+
+
+def test_bulk_writer_that_loses_something_is_not_used(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytest_mlflow_experiments.tracker import bulk_writer
+
+    monkeypatch.setattr(bulk_writer, "latest", lambda rows: list(rows)[:1])
+    state = differs(monkeypatch, database)
+    assert (state.phase, state.writer, state.sent) == ("done", "client", 3)
+    (note,) = state.notes
+    assert note.startswith("Runs are written one by one: metrics of a run came back as")
+
+
+def test_bulk_writer_that_breaks_is_not_used(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytest_mlflow_experiments.tracker.bulk_writer import BulkWriter
+
+    def breaks(self: object, run: object) -> None:
+        raise AttributeError("no such table")
+
+    monkeypatch.setattr(BulkWriter, "_run_row", breaks)
+    state = differs(monkeypatch, database)
+    assert (state.phase, state.writer, state.sent) == ("done", "client", 3)
+    assert state.notes == ("Runs are written one by one: no such table.",)
+
+
+def test_known_tables() -> None:
+    from pytest_mlflow_experiments.tracker.bulk_check import unknown_structure
+
+    assert unknown_structure() is None
+
+
+@pytest.mark.parametrize(("nullable", "strange"), [(True, False), (False, True)])
+def test_new_columns(monkeypatch: pytest.MonkeyPatch, *, nullable: bool, strange: bool) -> None:
+    from sqlalchemy import Column, MetaData, String
+
+    from pytest_mlflow_experiments.tracker import bulk_check, bulk_writer
+
+    table = bulk_writer.TABLES[0].to_metadata(MetaData())
+    table.append_column(Column("brand_new", String(10), nullable=nullable))
+    monkeypatch.setattr(bulk_check, "TABLES", (table, *bulk_writer.TABLES[1:]))
+    reason = bulk_check.unknown_structure()
+    assert (reason == "table 'runs' demands a column 'brand_new'") is strange
+
+
+def test_latest_value_follows_mlflows_rule() -> None:
+    from pytest_mlflow_experiments.tracker.bulk_writer import latest, metric_rows
+    from pytest_mlflow_experiments.tracker.projection import RunData
+
+    metrics = (
+        make_metric("a", 3.0, 1, START),
+        make_metric("a", 1.0, 2, START - 5),
+        make_metric("a", 9.0, 1, START + 5),
+        make_metric("b", float("nan"), 0),
+        make_metric("b", -1.0, 0),
+    )
+    run = RunData(
+        id="r", name="n", status="FINISHED", start_time=1, end_time=2,
+        params={}, metrics=metrics, tags={},
+    )  # fmt: skip
+    rows = latest(metric_rows(run))
+    assert [(row["key"], row["value"], row["is_nan"]) for row in rows] == [
+        ("a", 1.0, False),
+        ("b", 0.0, True),
+    ]
