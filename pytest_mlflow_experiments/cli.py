@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .directory import SessionDirectory, SessionState
-from .journal import JournalError, read
-from .records import SessionHeader
+from .journal import JournalError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,17 +57,16 @@ def _sync(options: argparse.Namespace) -> int:
     if not directories:
         _say("Nothing to send.")
         return 0
-    # Only here: it takes seconds to load mlflow.
-    from .tracker.lock import SessionBusyError
-    from .tracker.main import project
+    # Only here, for it loads mlflow, which takes seconds.
+    from .tracker.sync import sync
 
     uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     failures = 0
     for directory in directories:
         try:
-            state = project(directory, tracking_uri=uri or _meant_uri(directory))
+            state = sync(directory, tracking_uri=uri)
             problem = state.error
-        except (SessionBusyError, JournalError) as error:
+        except JournalError as error:
             problem = str(error)
         if problem is None:
             _say(f"{directory.session_id}: {state.sent} cases are in MLflow")
@@ -76,14 +74,6 @@ def _sync(options: argparse.Namespace) -> int:
             failures += 1
             _say(f"{directory.session_id}: not sent: {problem}")
     return 1 if failures else 0
-
-
-def _meant_uri(directory: SessionDirectory) -> str:
-    """Return where the session was meant to go when it was made."""
-    header = next(read(directory.journal), None)
-    if not isinstance(header, SessionHeader):
-        raise JournalError("the journal doesn't begin with the session's header")
-    return header.tracking_uri
 
 
 def _session(path: Path) -> SessionDirectory:

@@ -19,12 +19,13 @@ from .capture.plugin import WORKER_ERROR, CapturePlugin, watch_assertions
 from .directory import SessionDirectory, SessionState
 from .journal import JournalWriter
 from .launch import Tracker
-from .options import Settings
 from .records import CaseRecord, SessionEnd, SessionHeader
 from .report.terminal import Ending, one_line, section
+from .settings import Settings
 from .summary import Summary
 
 if TYPE_CHECKING:
+    from _pytest.outcomes import Exit
     from _pytest.terminal import TerminalReporter
 
 # The attribute under which a record travels on a report from a pytest-xdist worker.
@@ -141,7 +142,7 @@ class SessionPlugin:
             self._add(report, record)
 
     def pytest_keyboard_interrupt(
-        self, excinfo: pytest.ExceptionInfo[KeyboardInterrupt | pytest.exit.Exception]
+        self, excinfo: pytest.ExceptionInfo[KeyboardInterrupt | Exit]
     ) -> None:
         """Note why the session is cut short."""
         self._interruption = getattr(excinfo.value, "msg", None) or "interrupted"

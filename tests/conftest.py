@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pair import Pair
 from project import Project, quiet_mlflow
 
 pytest_plugins = ["pytester"]
@@ -43,3 +44,9 @@ def make_project(tmp_path: Path, migrated_database: Path) -> Callable[[str], Pro
 def project(make_project: Callable[[str], Project]) -> Project:
     """Return a project named "project"."""
     return make_project("project")
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    """Return a project to run without and with us."""
+    return Pair(tmp_path)

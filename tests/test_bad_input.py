@@ -95,7 +95,9 @@ def test_a_store_that_cannot_be_used(project: Project, uri: str, words: str) -> 
     problem, remedy = result.section()[-2:]
     assert problem.startswith("Not everything is in MLflow: ")
     assert words.replace("{port}", port) in problem
-    assert remedy.startswith("The session is kept; send it with: pytest-mlflow sync .pytest_mlflow/")
+    assert remedy.startswith(
+        "The session is kept; send it with: pytest-mlflow sync .pytest_mlflow/"
+    )
     texts = [result.stdout, *_texts(project)]
     assert not any("secret" in text for text in texts)
 

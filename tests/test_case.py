@@ -284,7 +284,7 @@ def test_dropped_assertions_are_noted() -> None:
     observe(log, 0.9)
     log.dropped = 12
     (note,) = freeze(log).notes
-    assert note.startswith("12 more assertions")
+    assert note.startswith("12 more checks")
     assert log.notes == []
 
 

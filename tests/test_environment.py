@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -166,7 +167,7 @@ def test_git_hook_of_another_repository_does_not_matter(
 
 def test_status_does_not_touch_the_repository(repository: Repository) -> None:
     repository.commit()
-    (repository.path / "file.txt").touch()
+    os.utime(repository.path / "file.txt", (1, 1))
     index = repository.path / ".git" / "index"
     before = index.read_bytes()
     repository.tags()
@@ -266,6 +267,10 @@ def test_empty_entry_of_the_path_is_the_current_directory(
         ("https://[::1]:5000/a@b", "https://[::1]:5000/a@b"),
         ("https://example.org/a@1.0?mail=a@b#c@d", "https://example.org/a@1.0?mail=a@b#c@d"),
         ("http://example.org:80/a:b@c", "http://example.org:80/a:b@c"),
+        (
+            "https://a:b@example.org/?next=https://c:d@host",
+            "https://example.org/?next=https://host",
+        ),
         ("ssh://git@example.org:22/a.git", "ssh://example.org:22/a.git"),
         ("git@example.org:team/project.git", "git@example.org:team/project.git"),
         ("postgresql://user:word@host:5432/db", "postgresql://host:5432/db"),

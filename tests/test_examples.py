@@ -103,13 +103,16 @@ def test_mlflow_itself_logs_to_the_case(checkout: Project) -> None:
     run = checkout.case_runs()["test_wine[4]"]
     (record,) = (r for r in checkout.session().cases if r.name == "test_wine[4]")
     assert run.info.run_id == record.run_id
+    assert run.inputs is not None
     assert [item.dataset.name for item in run.inputs.dataset_inputs] == ["wine"]
     assert run.data.params == {"max_depth": "4"}
     assert run.data.metrics["accuracy"] == record.metrics[0].value
     assert run.data.tags["mlflow.parentRunId"] == checkout.session_run().info.run_id
 
 
-def test_without_the_flag_they_pass_and_leave_nothing(make_project: Callable[[str], Project]) -> None:
+def test_without_the_flag_they_pass_and_leave_nothing(
+    make_project: Callable[[str], Project],
+) -> None:
     project = make_project("plain")
     shutil.copytree(EXAMPLES, project.path, dirs_exist_ok=True)
     before = {path.name for path in project.path.iterdir()}

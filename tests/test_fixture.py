@@ -328,7 +328,7 @@ def table(log: CaseLog, name: str = "table.json") -> tuple[list[str], list[list[
         (pd.DataFrame({"a": [1j]}), ["a"], [["1j"]]),
         ({"a": {"k": 1}, "b": None}, ["a", "b"], [[{"k": 1}, None]]),
         ({"a": {"x": 1, "y": 2}.keys()}, ["a"], [["x"], ["y"]]),
-        ({"a": np.array(["2025-01-02"], dtype="M8[s]")}, ["a"], [["2025-01-02T00:00:00"]]),
+        ({"a": np.array(["2025-01-02T03"], "M8[ns]")}, ["a"], [["2025-01-02T03:00:00.000000000"]]),
     ],
 )  # fmt: skip
 def test_log_table(

@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 import pytest
 
-from pytest_mlflow_experiments.options import CaseOptions, Settings, assertions_setting, is_enabled
+from pytest_mlflow_experiments.options import is_enabled
+from pytest_mlflow_experiments.settings import CaseOptions, Settings, assertions_setting
 
 OPTIONS = [
     "--mlflow",
@@ -282,8 +283,16 @@ def test_values_of_pyproject_may_be_toml(configure: Configure, tester: pytest.Py
 
 
 USAGE_ERRORS = [
-    ("--mlflow-track=some", "", "--mlflow-track: expected auto, marked or all, got 'some'"),
-    ("", "mlflow_track = some", "mlflow-track: expected auto, marked or all, got 'some'"),
+    (
+        "--mlflow-track=some",
+        "",
+        "--mlflow-track, or ini value mlflow_track: expected auto, marked or all, got 'some'",
+    ),
+    (
+        "",
+        "mlflow_track = some",
+        "mlflow-track, or ini value mlflow_track: expected auto, marked or all, got 'some'",
+    ),
     ("--mlflow-tag=team", "", "--mlflow-tag: expected KEY=VALUE, got 'team'"),
     ("--mlflow-tag==vision", "", "--mlflow-tag: expected KEY=VALUE, got '=vision'"),
     ("", "mlflow_tags = team", "ini value mlflow_tags: expected KEY=VALUE, got 'team'"),
@@ -292,7 +301,8 @@ USAGE_ERRORS = [
         (
             f"--mlflow-timeout={text}",
             "",
-            f"--mlflow-timeout: expected seconds, 0 or more, got {text!r}",
+            "--mlflow-timeout, or ini value mlflow_timeout: expected seconds, 0 or more, "
+            f"got {text!r}",
         )
         for text in ("soon", "-1", "nan", "inf")
     ),
@@ -312,7 +322,12 @@ def test_pytest_shows_a_usage_error_and_runs_nothing(tester: pytest.Pytester) ->
     tester.makepyfile("def test_it(): pass")
     result = tester.runpytest_inprocess("--mlflow", "--mlflow-track=some")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --mlflow-track: expected auto, marked or all, got 'some'"])
+    result.stderr.fnmatch_lines(
+        [
+            "ERROR: --mlflow-track, or ini value mlflow_track: expected auto, marked or all, "
+            "got 'some'"
+        ]
+    )
     result.stdout.no_fnmatch_line("*passed*")
 
 

@@ -196,6 +196,7 @@ RECURSIVE.append(RECURSIVE)
         NoText(),
         Shaped(),
         unittest.mock.Mock(),
+        Point(unittest.mock.Mock(), 1),
         lambda: 1,
         make_scorer(0.5),
         functools.partial(lambda: 1),
@@ -403,9 +404,9 @@ def test_params_with_a_text(
             id="in the middle of stacked levels",
         ),
         pytest.param(
-            "@mark.parametrize('C, model', [param(0.5, Odd(), id='small'), (1, Odd())])\n"
-            "def test_it(C, model): pass",
-            [[("C", "0.5"), ("model", "model0")], [("C", "1"), ("model", "model1")]],
+            "@mark.parametrize('model, C', [param(Odd(), 0.5, id='small'), (Odd(), 1)])\n"
+            "def test_it(model, C): pass",
+            [[("model", "model0"), ("C", "0.5")], [("model", "model1"), ("C", "1")]],
             id="one id for several names says nothing of one",
         ),
         pytest.param(

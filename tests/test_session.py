@@ -160,6 +160,7 @@ def test_attempts_are_one_case(make_project: Callable[[str], Project]) -> None:
                 attempts.write_text((attempts.read_text() if attempts.exists() else "") + "x")
                 score = 0.25 * len(attempts.read_text())
                 mlflow_case.log_param("attempt", len(attempts.read_text()))
+                mlflow_case.log_text(attempts.read_text(), "attempts.txt")
                 assert score > 0.6
             """
         )
@@ -169,6 +170,11 @@ def test_attempts_are_one_case(make_project: Callable[[str], Project]) -> None:
         assert record.outcome == "passed"
         assert [m.value for m in record.metrics] == [0.75]
         assert record.params["attempt"] == "3"
+        assert record.artifacts == (
+            "attempt-1/attempts.txt",
+            "attempt-2/attempts.txt",
+            "attempts.txt",
+        )
         assert [attempt.outcome for attempt in record.attempts] == ["failed", "failed"]
         assert [attempt.metrics[0].value for attempt in record.attempts] == [0.25, 0.5]
         assert "assert 0.25 > 0.6" in (record.attempts[0].failure or "")
@@ -184,9 +190,7 @@ def test_attempts_are_one_case(make_project: Callable[[str], Project]) -> None:
         ("pytest.exit('enough', returncode=7)", 7, "enough"),
     ],
 )
-def test_an_interrupted_case_is_kept(
-    project: Project, body: str, status: int, reason: str
-) -> None:
+def test_an_interrupted_case_is_kept(project: Project, body: str, status: int, reason: str) -> None:
     project.write(
         f"""
         import pytest
@@ -222,9 +226,7 @@ def test_stop_at_the_first_failure(project: Project) -> None:
     assert session.end.interrupted == "stopping after 1 failures"
 
 
-@pytest.mark.parametrize(
-    ("options", "status"), [(("--collect-only",), 0), (("-k", "absent"), 5)]
-)
+@pytest.mark.parametrize(("options", "status"), [(("--collect-only",), 0), (("-k", "absent"), 5)])
 def test_no_test_leaves_nothing_behind(
     project: Project, options: tuple[str, ...], status: int
 ) -> None:
@@ -264,7 +266,7 @@ def test_which_tests_are_kept(project: Project, track: str, names: set[str]) -> 
         def test_never(mlflow_case):
             score = 0.75
             assert score > 0.5
-        """.replace("0.75 > 0.5 * 1.0000001 + 0.0 * len(\"x\")", "sum([0.75]) > 0.5")
+        """.replace('0.75 > 0.5 * 1.0000001 + 0.0 * len("x")', "sum([0.75]) > 0.5")
     )
     project.pytest("--mlflow", "--mlflow-offline", f"--mlflow-track={track}")
     assert {record.name for record in project.session().cases} == names
@@ -298,6 +300,27 @@ def test_a_rootdir_that_cannot_be_written(project: Project) -> None:
     (note,) = (line for line in result.section() if "can't be written" in line)
     assert "the session is kept in" in note
     assert len(OUTCOMES) == int(result.section()[0].split()[0])
+
+
+def test_the_name_of_a_class_is_told_apart_by_its_tests(project: Project) -> None:
+    project.write(
+        """
+        import pytest
+
+        @pytest.mark.mlflow(case="model")
+        class TestModel:
+            @pytest.mark.parametrize("x", [1, 2])
+            def test_a(self, x):
+                pass
+
+            @pytest.mark.mlflow(case="own")
+            def test_b(self):
+                pass
+        """
+    )
+    project.pytest("--mlflow", "--mlflow-offline")
+    cases = [record.case for record in project.session().cases]
+    assert cases == ["model::test_a[1]", "model::test_a[2]", "own"]
 
 
 def test_metrics_from_threads(project: Project) -> None:

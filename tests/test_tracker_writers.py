@@ -449,6 +449,19 @@ def test_bulk_writer_that_breaks_is_not_used(
     assert state.notes == ("Runs are written one by one: no such table.",)
 
 
+def test_run_that_was_there_before_is_never_removed(database: Database) -> None:
+    """Such as a session whose experiment was renamed since."""
+    first = Journal(database.path, session_id="first").cases([make_record(1)]).finish()
+    database.send(first)
+    again = Journal(database.path, session_id="again", experiment_name="another")
+    again.cases([make_record(1, outcome="failed"), make_record(2)]).finish()
+    state = database.send(again)
+    assert (state.phase, state.writer, state.sent, state.notes) == ("done", "bulk", 2, ())
+    (run,) = database.runs()
+    assert run.info.status == "FINISHED"
+    assert [run.info.run_name for run in database.runs("another")] == ["test_it[2]"]
+
+
 def test_known_tables() -> None:
     from pytest_mlflow_experiments.tracker.bulk_check import unknown_structure
 

@@ -86,6 +86,14 @@ class CaseLog:
         files = (path for path in root.rglob("*") if path.is_file())
         return tuple(sorted(path.relative_to(root).as_posix() for path in files))
 
+    def keep_artifacts_of(self, earlier: CaseLog, number: int) -> None:
+        """Take over the artifacts of an earlier attempt, below ``attempt-<number>``."""
+        root, theirs = self.artifact_directory, earlier.artifact_directory
+        if root is not None and theirs is not None and theirs.is_dir():
+            root.mkdir(parents=True)
+            for path in [*theirs.glob("attempt-*"), theirs]:
+                path.rename(root / (f"attempt-{number}" if path == theirs else path.name))
+
     def failure(self) -> str | None:
         """Return the failure texts of all phases as one, or None."""
         if not self.failures:
@@ -109,8 +117,8 @@ class CaseLog:
         notes = list(self.notes)
         if self.dropped:
             notes.append(
-                f"{self.dropped} more assertions passed; only the first {len(self.observations)} "
-                "of a case are kept"
+                f"{self.dropped} more checks are not kept: a case has room for "
+                f"{len(self.observations)} of them"
             )
         return CaseRecord(
             id=self.id,

@@ -90,7 +90,7 @@ def packages_digest(path: list[str]) -> tuple[int, str]:
 def without_credentials(url: str) -> str:
     """Return the URL without a user and password before its host, or secrets in its query."""
     user = _WEB_USER if url.lower().startswith(_WEB) else _DATABASE_USER
-    return _SECRET_IN_QUERY.sub(r"\g<1>***", user.sub("", url, count=1))
+    return _SECRET_IN_QUERY.sub(r"\g<1>***", user.sub("", url))
 
 
 def _git_tags(rootdir: Path, environ: Mapping[str, str]) -> dict[str, str]:

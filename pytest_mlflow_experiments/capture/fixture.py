@@ -14,7 +14,7 @@ import pytest
 
 from .case import CaseLog, LoggedMetric
 from .clock import Clock
-from .params import stable_text
+from .params import param_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,9 +67,7 @@ class MlflowCase:
 
     def log_param(self, key: str, value: object) -> None:
         """Log a param. A param has one value: a second, different one is noted and not kept."""
-        text = stable_text(value)
-        if text is None:
-            text = f"<{type(value).__module__}.{type(value).__qualname__}>"
+        text = param_text(value)
         kept = self._log.params.setdefault(_key(key), text)
         if kept != text:
             self._log.notes.append(

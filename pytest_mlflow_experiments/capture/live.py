@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, final
 import pytest
 
 from ..directory import SessionState
-from ..options import CaseOptions
+from ..settings import CaseOptions
 from .case import CaseLog, LoggedMetric
 from .connection import CONNECTION
 from .fixture import CASE_LOG

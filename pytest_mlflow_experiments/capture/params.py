@@ -59,6 +59,12 @@ def _ids_by_name(item: pytest.Item, callspec: Any) -> dict[str, str]:
     }
 
 
+def param_text(value: object) -> str:
+    """Return the stable text of a value, or the name of its type where it has none."""
+    text = stable_text(value)
+    return f"<{type(value).__module__}.{type(value).__qualname__}>" if text is None else text
+
+
 def stable_text(value: object) -> str | None:
     """Return a text that is the same in every session, or None where there is none.
 

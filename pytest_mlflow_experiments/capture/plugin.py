@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final, final
 
 import pytest
 
-from ..options import CaseOptions, Track, assertions_setting
 from ..records import CaseRecord, Outcome
+from ..settings import CaseOptions, Track, assertions_setting
 from .assertions import install, recorder
 from .case import CaseLog
 from .clock import Clock
 from .fixture import CASE_LOG
-from .params import case_params, stable_text
+from .params import case_params, param_text
 
 if TYPE_CHECKING:
     Deliver = Callable[[pytest.TestReport | None, CaseRecord], None]
@@ -96,8 +96,10 @@ class CapturePlugin:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Open another attempt where the case was set up before."""
         if item is self._item and item.stash[CASE_LOG].durations:
-            self._attempts.append(item.stash[CASE_LOG])
+            earlier = item.stash[CASE_LOG]
+            self._attempts.append(earlier)
             self._open(item)
+            item.stash[CASE_LOG].keep_artifacts_of(earlier, len(self._attempts))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -118,7 +120,7 @@ class CapturePlugin:
         log = CaseLog(self._clock, artifacts=self._artifacts)
         log.params.update(case_params(item))
         for key, value in _options(item).params.items():
-            log.params[str(key)] = stable_text(value) or repr(value)
+            log.params[str(key)] = param_text(value)
         item.stash[CASE_LOG] = log
         recorder.current = log
 

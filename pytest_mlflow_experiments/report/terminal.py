@@ -64,8 +64,7 @@ def section(summary: Summary, ending: Ending, *, detailed: bool) -> Iterator[Lin
                 "--mlflow-track=all keeps every test."
             )
     elif detailed:
-        yield from _margins("tightest", summary.tightest())
-        yield from _margins("widest", summary.widest())
+        yield from _margins(tightest=summary.tightest(), widest=summary.widest())
     for note in ending.notes:
         yield Line(note, {"yellow": True})
     if ending.problem:
@@ -108,11 +107,10 @@ def _colour(summary: Summary) -> dict[str, bool]:
     return {"red" if failed else "green": True} if summary.cases else {"yellow": True}
 
 
-def _margins(title: str, margins: list[Margin]) -> Iterator[Line]:
-    if not margins:
-        return
-    width = max(len(describe(margin.check)) for margin in margins)
-    for number, margin in enumerate(margins):
-        head = f"{title} margins" if number == 0 else ""
-        share = f"{100 * relative_margin(margin.check):+.1f} %"
-        yield Line(f"  {head:<17}{describe(margin.check):<{width}}  {share:>9}  {margin.case}")
+def _margins(**groups: list[Margin]) -> Iterator[Line]:
+    width = max((len(describe(m.check)) for margins in groups.values() for m in margins), default=0)
+    for title, margins in groups.items():
+        for number, margin in enumerate(margins):
+            head = f"{title} margins" if number == 0 else ""
+            share = f"{100 * relative_margin(margin.check):+.1f} %"
+            yield Line(f"  {head:<17}{describe(margin.check):<{width}}  {share:>9}  {margin.case}")

@@ -64,8 +64,8 @@ class BulkWriter:
 
     def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
         """Bring the runs into MLflow, and return what could not be brought there."""
-        own = [run for run in runs if run.run_id is None and not self._client.knows(run)]
-        others = [run for run in runs if run.run_id is not None or self._client.knows(run)]
+        own = [run for run in runs if self._is_own(run)]
+        others = [run for run in runs if not self._is_own(run)]
         problems = [*self._insert_or_split(own)]
         if others:
             problems += self._client.write(others)
@@ -76,11 +76,20 @@ class BulkWriter:
         append: Callable[..., str] = append_to_uri_path
         return append(self._artifact_location, run_id, "artifacts")
 
+    def missing(self, runs: Iterable[RunData]) -> set[str]:
+        """Return the ids of the runs that this writer would insert."""
+        ids = {run.id for run in runs if self._is_own(run)}
+        with self._engine.connect() as connection:
+            return ids - _present(connection, ids)
+
     def remove(self, run: RunData) -> None:
         """Take the rows of a run back."""
         with self._engine.begin() as connection:
             for table in reversed(TABLES):
                 connection.execute(delete(table).where(table.c.run_uuid == run.id))
+
+    def _is_own(self, run: RunData) -> bool:
+        return run.run_id is None and not self._client.knows(run)
 
     def _insert_or_split(self, runs: Sequence[RunData]) -> list[Problem]:
         if not runs:
@@ -106,8 +115,7 @@ class BulkWriter:
         with self._engine.begin() as connection:
             _prepare(connection)
             ids = {run.id for run in runs}
-            found = connection.scalars(select(_RUNS.c.run_uuid).where(_RUNS.c.run_uuid.in_(ids)))
-            fresh = ids.difference(found)
+            fresh = ids - _present(connection, ids)
             new = {run.id: run for run in runs if run.id in fresh}.values()
             if new:
                 metrics = [metric_rows(run) for run in new]
@@ -135,6 +143,11 @@ class BulkWriter:
             "artifact_uri": self.artifact_uri(run.id),
             "experiment_id": self._experiment_id,
         }
+
+
+def _present(connection: Connection, ids: set[str]) -> set[str]:
+    column = _RUNS.c.run_uuid
+    return set(connection.scalars(select(column).where(column.in_(ids))))
 
 
 def latest(rows: Iterable[Row]) -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from mlflow.entities import Experiment
 
@@ -13,6 +13,9 @@ from .projection import RunData
 from .retries import cause_of
 from .store import SessionRun, Store
 from .writers import Problem, RunWriter
+
+if TYPE_CHECKING:
+    from .bulk_writer import BulkWriter
 
 
 def choose_writer(
@@ -48,7 +51,7 @@ def choose_writer(
     def check(run: RunData) -> str | None:
         return difference(engine, store.client, bulk, run, session_run.run_id)
 
-    return CheckedWriter(bulk, client, check, bulk.remove, set(known), on_note)
+    return CheckedWriter(bulk, client, check, on_note)
 
 
 @final
@@ -57,46 +60,44 @@ class CheckedWriter:
 
     def __init__(
         self,
-        fast: RunWriter,
-        safe: RunWriter,
+        bulk: BulkWriter,
+        client: ClientWriter,
         check: Callable[[RunData], str | None],
-        remove: Callable[[RunData], None],
-        known: set[str],
         on_note: Callable[[str], None],
     ) -> None:
-        self._fast = fast
-        self._safe = safe
+        self._bulk = bulk
+        self._client = client
         self._check = check
-        self._remove = remove
-        self._known = known
         self._on_note = on_note
         self._decided: RunWriter | None = None
 
     @property
     def name(self) -> str:
         """The name of the writer in use."""
-        return (self._decided or self._fast).name
+        return (self._decided or self._bulk).name
 
     @property
     def batch_size(self) -> int:
         """The batch size of the writer in use."""
-        return (self._decided or self._fast).batch_size
+        return (self._decided or self._bulk).batch_size
 
     def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
         """Bring the runs into MLflow, and return what could not be brought there."""
-        problems: list[Problem] = []
-        for index, run in enumerate(runs):
+        if self._decided is not None:
+            return self._decided.write(runs)
+        # Only what the bulk writer makes now may be judged, and removed.
+        missing = self._bulk.missing(runs)
+        problems = [*self._bulk.write([run for run in runs if run.id not in missing])]
+        rest = [run for run in runs if run.id in missing]
+        while rest:
             if self._decided is not None:
-                return [*problems, *self._decided.write(runs[index:])]
-            problems += self._try(run)
+                return [*problems, *self._decided.write(rest)]
+            problems += self._try(rest.pop(0))
         return problems
 
     def _try(self, run: RunData) -> Sequence[Problem]:
-        # Only what this writer made may be judged, and removed.
-        if run.run_id is not None or run.id in self._known:
-            return self._fast.write([run])
         try:
-            problems = self._fast.write([run])
+            problems = self._bulk.write([run])
             if any(problem.part == "run" for problem in problems):
                 return problems
             reason = self._check(run)
@@ -105,9 +106,9 @@ class CheckedWriter:
                 raise
             reason = reason_of(error)
         if reason is None:
-            self._decided = self._fast
+            self._decided = self._bulk
             return problems
         self._on_note(f"Runs are written one by one: {reason}.")
-        self._remove(run)
-        self._decided = self._safe
-        return self._safe.write([run])
+        self._bulk.remove(run)
+        self._decided = self._client
+        return self._client.write([run])

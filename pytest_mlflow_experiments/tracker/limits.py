@@ -6,6 +6,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import final
 
 KEY_LENGTH = 250
@@ -24,6 +25,8 @@ _LARGEST_INTEGER = 2**63 - 1
 
 def clean_text(text: str) -> str:
     """Replace what no database takes: the null character and lone surrogates."""
+    if text.isascii() and "\0" not in text:
+        return text
     return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text).replace("\0", "\N{SYMBOL FOR NULL}")
 
 
@@ -40,6 +43,8 @@ def shorten(text: str, limit: int) -> str:
     return text[: limit - len(mark)] + mark
 
 
+# A session repeats a few keys in every case.
+@lru_cache(maxsize=4_096)
 def legal_key(key: str) -> str:
     """Return the key that MLflow takes for ``key``: the same where it is legal already.
 

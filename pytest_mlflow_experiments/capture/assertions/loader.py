@@ -8,6 +8,7 @@ a warning while a module is executed has the very same frames below it as withou
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, final
@@ -125,12 +126,23 @@ class _Loader:
                 return None
             code = self._cache.read(file, source)
             if code is None:
-                code = transform(
-                    source, str(file), self._config, every_comparison=self._every_comparison
-                ).code
+                code = self._transform(file, source)
                 self._write(file, source, code)
         except Exception:  # noqa: BLE001 - pytest reports its errors best; ours must not be seen
             return None
+        return code
+
+    def _transform(self, file: Path, source: bytes) -> CodeType:
+        # Held back until it is sure that pytest does not compile the module again, and warn again.
+        with warnings.catch_warnings(record=True) as held_back:
+            warnings.simplefilter("always")
+            code = transform(
+                source, str(file), self._config, every_comparison=self._every_comparison
+            ).code
+        for warning in held_back:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
         return code
 
     def _write(self, file: Path, source: bytes, code: CodeType) -> None:

@@ -13,6 +13,8 @@ import sys
 from math import isfinite
 from typing import Any, Final, NamedTuple
 
+from .unseen import unseen
+
 _APPROX_TYPES: Final = frozenset({"ApproxScalar", "ApproxDecimal"})
 _NO_NUMBERS: Final = frozenset({bool, bytes, dict, frozenset, list, set, str, tuple, type(None)})
 
@@ -25,6 +27,7 @@ class ApproxNumber(NamedTuple):
     tolerance: float
 
 
+@unseen
 def as_number(operand: object) -> float | int | None:
     """Return the number that ``operand`` is, as a plain int if it is an integer, or None.
 
@@ -44,6 +47,7 @@ def as_number(operand: object) -> float | int | None:
     return float(operand) if _is_real(kind) else None  # type: ignore[arg-type]
 
 
+@unseen
 def as_approx(operand: object) -> ApproxNumber | None:
     """Return what ``operand`` expects if it is a :func:`pytest.approx` of one number, or None."""
     kind = type(operand)
@@ -58,6 +62,7 @@ def as_approx(operand: object) -> ApproxNumber | None:
     return ApproxNumber(operand, expected, tolerance)
 
 
+@unseen
 def _scalar(operand: Any) -> float | int | None:
     """Return the value of a scalar or of an array without dimensions."""
     kind = type(operand)
@@ -82,6 +87,7 @@ def _scalar(operand: Any) -> float | int | None:
     return None if hasattr(type(item), "ndim") else as_number(item)
 
 
+@unseen
 def _is_real(kind: type) -> bool:
     # Whoever has such a number has imported these modules.
     decimal, numbers = sys.modules.get("decimal"), sys.modules.get("numbers")

@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias, final
 
 from .operands import as_approx, as_number
+from .unseen import unseen
 
 if TYPE_CHECKING:
     from ...records import Operator
@@ -79,6 +80,7 @@ current: ObservationSink | None = None
 """The sink of the case that runs now. Whoever sets it puts back what was there before."""
 
 
+@unseen
 def record(
     site: Site,
     value: object,
@@ -110,6 +112,7 @@ def record(
         return
 
 
+@unseen
 def record_approx(
     site: Site,
     value: object,
@@ -137,11 +140,13 @@ def record_approx(
 del perf_counter
 
 
+@unseen
 def _counts(site: Site, value: float, limit: float) -> bool:
     """Tell whether two numbers count: two integers only where that is asked for."""
     return type(value) is not int or type(limit) is not int or site[6]
 
 
+@unseen
 def _keep(
     sink: ObservationSink,
     site: Site,
@@ -157,6 +162,7 @@ def _keep(
         raw.append((site, value, limit, tolerance, passed, clock))
 
 
+@unseen
 def _has_room(sink: ObservationSink, passed: bool) -> bool:
     """Tell whether a full sink takes one more, and count what it does not take."""
     if not passed and len(sink.observations.raw) < 2 * MAX_OBSERVATIONS:

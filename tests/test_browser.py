@@ -1,0 +1,166 @@
+"""MLflow's own pages on what we wrote, in a real browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from mlflow_server import Server, serve
+from project import Project
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+CHROMIUM = shutil.which("chromium")
+DRIVER = shutil.which("chromedriver")
+TIMEOUT = 60.0
+SUITE = """
+    import pytest
+
+    @pytest.mark.parametrize("alpha", [0.1, 0.2])
+    @pytest.mark.parametrize("kind", ["ridge", "lasso"])
+    def test_model(alpha, kind):
+        accuracy = 0.75 + alpha
+        assert accuracy >= 0.5
+
+    def test_fails():
+        rmse = 61.5
+        assert rmse <= 60.0
+"""
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None or DRIVER is None,
+    reason="needs chromium and chromedriver (Debian: apt-get install chromium chromium-driver)",
+)
+
+
+@pytest.fixture(scope="module")
+def tracked(
+    tmp_path_factory: pytest.TempPathFactory, migrated_database: Path
+) -> Iterator[tuple[Project, Server]]:
+    """Return a project that was run twice, and a server on its database."""
+    project = Project(tmp_path_factory.mktemp("pages"))
+    shutil.copyfile(migrated_database, project.path / "mlflow.db")
+    project.path.joinpath("pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    project.write(SUITE)
+    for name in ("monday", "tuesday"):
+        project.pytest("--mlflow", "--mlflow-run-name", name, status=1)
+    with serve(project.path, project.uri) as server:
+        yield project, server
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    """Return a headless browser that talks to nobody but this machine."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    profile = tmp_path_factory.mktemp("profile")
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+        "--window-size=1600,1300",
+        f"--user-data-dir={profile}",
+    ):
+        options.add_argument(argument)
+    chrome = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    yield chrome
+    chrome.quit()
+
+
+def open_page(browser: Chrome, url: str, *words: str) -> str:
+    """Open a page, and return its text once it has all the words."""
+    browser.get("about:blank")
+    browser.get(url)
+    return page_text(browser, *words)
+
+
+def page_text(browser: Chrome, *words: str) -> str:
+    """Return the text of the open page once it has all the words."""
+    from selenium.common.exceptions import TimeoutException
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    def missing() -> list[str]:
+        text = browser.find_element(By.TAG_NAME, "body").text
+        return [word for word in words if word not in text]
+
+    try:
+        WebDriverWait(browser, TIMEOUT).until(lambda driver: not missing())
+    except TimeoutException:
+        pytest.fail(f"the page never showed {missing()}")
+    return browser.find_element(By.TAG_NAME, "body").text
+
+
+def page_of(result_lines: list[str], server: Server) -> str:
+    """Return the address that the terminal printed, on the server of this test."""
+    (line,) = (line for line in result_lines if line.startswith("http://127.0.0.1:5000/"))
+    return line.replace("http://127.0.0.1:5000", server.uri)
+
+
+def keep_screenshot(browser: Chrome, name: str) -> None:
+    """Keep what the browser shows where somebody wants to look at it."""
+    if directory := os.environ.get("SCREENSHOTS"):
+        browser.save_screenshot(str(Path(directory, f"{name}.png")))
+
+
+def test_the_experiment_opens_on_the_nested_runs(
+    tracked: tuple[Project, Server], browser: Chrome
+) -> None:
+    from selenium.webdriver.common.by import By
+
+    project, server = tracked
+    result = project.pytest("--mlflow", "--mlflow-run-name", "wednesday", status=1)
+    page = page_of(result.section(), server)
+
+    text = open_page(browser, page, "monday", "tuesday", "wednesday")
+    # Sessions come first, and their cases when somebody wants them.
+    assert "test_model" not in text
+    keep_screenshot(browser, "experiment")
+    cell = "//a[contains(., 'wednesday')]/ancestor::*[contains(@class, 'ag-cell-value')]"
+    browser.find_element(By.XPATH, f"{cell}//button").click()
+    cases = ("test_model[ridge-0.1]", "test_model[lasso-0.2]", "test_fails")
+    shown = page_text(browser, *cases)
+    keep_screenshot(browser, "nested")
+    assert shown.count("test_fails") == 1
+
+
+def test_a_case_shows_its_params_metrics_and_checks(
+    tracked: tuple[Project, Server], browser: Chrome
+) -> None:
+    project, server = tracked
+    run = next(run for run in project.runs() if run.info.run_name == "test_model[lasso-0.2]")
+    page = (
+        f"{server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+        "?workflowType=machine_learning"
+    )
+    wanted = ("accuracy", "0.95", "alpha", "0.2", "kind", "lasso", "monday", "≥ 0.5", "0.45")
+    text = open_page(browser, page, *wanted)
+    keep_screenshot(browser, "case")
+    assert "Finished" in text
+    assert "pytest.outcome" in text
+
+
+def test_a_failed_case_shows_why(tracked: tuple[Project, Server], browser: Chrome) -> None:
+    project, server = tracked
+    run = next(run for run in project.runs() if run.info.run_name == "test_fails")
+    page = (
+        f"{server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+        "?workflowType=machine_learning"
+    )
+    text = open_page(browser, page, "≤ 60", "rmse")
+    keep_screenshot(browser, "failed")
+    assert "Failed" in text
+    assert "61.5" in text
