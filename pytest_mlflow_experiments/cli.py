@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .directory import SessionDirectory, SessionState
+from .directory import SessionDirectory
 from .journal import JournalError
 
 
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _sync(options: argparse.Namespace) -> int:
     directories = [_session(path) for path in options.sessions] or [
-        directory for directory in SessionDirectory.find_all(Path.cwd()) if not _is_sent(directory)
+        directory for directory in SessionDirectory.find_all(Path.cwd()) if not directory.is_sent
     ]
     if not directories:
         _say("Nothing to send.")
@@ -81,11 +81,6 @@ def _session(path: Path) -> SessionDirectory:
     if not directory.journal.is_file():
         raise UsageError(f"{path} is not the directory of a session: it has no journal.jsonl")
     return directory
-
-
-def _is_sent(directory: SessionDirectory) -> bool:
-    state = SessionState.read(directory.state)
-    return state is not None and state.phase == "done"
 
 
 def _say(text: str) -> None:

@@ -12,6 +12,9 @@ from typing import Literal, final
 
 DIRECTORY_NAME = ".pytest_mlflow"
 
+KEPT_SESSIONS = 50
+"""How many sessions stay on disk: the history at a desk."""
+
 _GITIGNORE = "# Created by pytest-mlflow-experiments automatically.\n*\n"
 
 
@@ -43,6 +46,23 @@ class SessionDirectory:
         """Return the session directories below ``root/.pytest_mlflow``, oldest first."""
         journals = (root / DIRECTORY_NAME).glob("*/journal.jsonl")
         return [cls(journal.parent) for journal in sorted(journals)]
+
+    @classmethod
+    def prune(cls, root: Path, *, keep: int = KEPT_SESSIONS) -> None:
+        """Remove the oldest sessions that MLflow has, so that ``keep`` sessions stay.
+
+        What was not sent, or not wholly, always stays.
+        """
+        directories = cls.find_all(root)
+        for directory in directories[: max(0, len(directories) - keep)]:
+            if directory.is_sent:
+                directory.remove()
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether MLflow has all of the session."""
+        state = SessionState.read(self.state)
+        return state is not None and state.phase == "done"
 
     @property
     def session_id(self) -> str:

@@ -23,6 +23,10 @@ _KINDS: dict[str, type[SessionHeader] | type[CaseRecord] | type[SessionEnd]] = {
 }
 _KIND_OF = {cls: kind for kind, cls in _KINDS.items()}
 
+# Kept here, for tests replace the functions of these modules, some for as long as a session.
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_write, _fstat, _open = os.write, os.fstat, os.open
+
 
 class JournalError(Exception):
     """A journal, or a line of one, can't be read."""
@@ -30,11 +34,7 @@ class JournalError(Exception):
 
 def encode(entry: Entry) -> str:
     """Return the entry as one line of ASCII JSON, without the line's end."""
-    return json.dumps(
-        {"kind": _KIND_OF[type(entry)], **entry.to_builtins()},
-        separators=(",", ":"),
-        allow_nan=False,
-    )
+    return _to_json({"kind": _KIND_OF[type(entry)], **entry.to_builtins()})
 
 
 def decode(line: str | bytes) -> Entry:
@@ -55,28 +55,54 @@ class JournalWriter:
     """Append lines to a journal; each is handed to the operating system at once."""
 
     def __init__(self, path: Path) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        self._fd = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o600)
+        self._path = str(path)
+        self._fd = self._opened()
+        self._identity = _identity(self._fd)
 
     def append(self, line: str) -> None:
         """Append one line as :func:`encode` made it.
 
         Raises:
-            OSError: the disk is full, or the file was closed by somebody else.
+            OSError: the disk is full, or the journal closed.
         """
+        if self._fd >= 0 and not self._is_open():
+            self._fd = self._opened()
+            self._identity = _identity(self._fd)
         data = rest = f"{line}\n".encode("ascii")
         try:
             while rest:
-                rest = rest[os.write(self._fd, rest) :]
+                rest = rest[_write(self._fd, rest) :]
         finally:
             if 0 < len(rest) < len(data):
                 # The next line must not be glued to a part of this one.
-                size = os.fstat(self._fd).st_size
+                size = _fstat(self._fd).st_size
                 os.ftruncate(self._fd, size - (len(data) - len(rest)))
 
     def close(self) -> None:
         """Close the journal."""
-        os.close(self._fd)
+        if self._is_open():
+            os.close(self._fd)
+        self._fd = -1
+
+    def _opened(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        return _open(self._path, flags, 0o600)
+
+    def _is_open(self) -> bool:
+        """Tell whether the descriptor still is the journal's.
+
+        A test may have closed all descriptors that it did not know; then the number may stand for
+        a file of its own by now.
+        """
+        try:
+            return _identity(self._fd) == self._identity
+        except OSError:
+            return False
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = _fstat(fd)
+    return status.st_dev, status.st_ino
 
 
 @final

@@ -58,13 +58,21 @@ class Tracker:
     def __init__(self, directory: SessionDirectory, *, tracking_uri: str, cwd: Path) -> None:
         self._directory = directory
         self._state = SessionState(phase="starting")
-        with directory.log.open("ab") as log:
-            self._process = subprocess.Popen(
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            self._process = self._start(tracking_uri, cwd)
+        except OSError as error:
+            # As where no more processes are allowed; the tests run all the same.
+            self._fail(f"the tracker can't be started: {error}")
+
+    def _start(self, tracking_uri: str, cwd: Path) -> subprocess.Popen[bytes]:
+        with self._directory.log.open("ab") as log:
+            return subprocess.Popen(
                 [
                     sys.executable,
                     "-c",
                     _CODE.format(path=str(Path(__file__).parent.parent)),
-                    str(directory.path),
+                    str(self._directory.path),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -78,9 +86,10 @@ class Tracker:
 
         Where it could not, the state says so from then on: tests may be waiting for it.
         """
-        if os.name == "posix" and self._process.wait() != 0 and not self._directory.state.exists():
-            failed = SessionState(phase="failed", error=self._last_words())
-            failed.write(self._directory.state)
+        if os.name != "posix" or self._process is None:
+            return
+        if self._process.wait() != 0 and not self._directory.state.exists():
+            self._fail(self._last_words())
 
     def state(self) -> SessionState:
         """Return the newest state that the tracker has written."""
@@ -89,11 +98,18 @@ class Tracker:
 
     def stop_feeding(self) -> None:
         """Tell the tracker that the journal won't grow any more."""
-        if self._process.stdin is not None:
+        if self._process is not None and self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
 
-    def wait(self, timeout: float, on_progress: Callable[[SessionState], None]) -> SessionState:
+    def wait(
+        self,
+        timeout: float,
+        on_progress: Callable[[SessionState], None],
+        # Defaults, for tests replace these functions, and some never put them back.
+        _now: Callable[[], float] = time.perf_counter,
+        _sleep: Callable[[float], None] = time.sleep,
+    ) -> SessionState:
         """Wait until the tracker has finished; return its last state.
 
         Args:
@@ -101,7 +117,7 @@ class Tracker:
             on_progress: called with the state, again and again while waiting.
         """
         state = self.state()
-        changed = time.monotonic()
+        changed = _now()
         while state.phase not in ("done", "failed"):
             if not self.is_alive():
                 # It may have written its last word between the two looks.
@@ -109,7 +125,7 @@ class Tracker:
                 if state.phase not in ("done", "failed"):
                     state = state.update(phase="failed", error=self._last_words())
                 break
-            if time.monotonic() - changed > timeout:
+            if _now() - changed > timeout:
                 self.kill()
                 state = self.state()
                 if state.phase not in ("done", "failed"):
@@ -117,14 +133,16 @@ class Tracker:
                     state = state.update(phase="failed", error=error)
                 break
             on_progress(state)
-            time.sleep(_POLL)
+            _sleep(_POLL)
             newest = self.state()
             if newest != state:
-                state, changed = newest, time.monotonic()
+                state, changed = newest, _now()
         return state
 
     def is_alive(self) -> bool:
         """Tell whether the tracker still runs."""
+        if self._process is None:
+            return False
         if os.name != "posix":
             return self._process.poll() is None
         if self._process.poll() not in (None, 0):
@@ -137,8 +155,11 @@ class Tracker:
         if pid is not None and os.name == "posix":
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
-        else:
+        elif self._process is not None:
             self._process.terminate()
+
+    def _fail(self, error: str) -> None:
+        SessionState(phase="failed", error=error).write(self._directory.state)
 
     def _last_words(self) -> str:
         lines = self._directory.log.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 
 
 def is_running(pid: int) -> bool:
@@ -14,6 +15,11 @@ def is_running(pid: int) -> bool:
     # visible until they are waited for.
     with contextlib.suppress(ChildProcessError):
         if os.waitpid(pid, os.WNOHANG)[0] == pid:
+            return False
+    with contextlib.suppress(OSError):
+        # Linux: one that has died, and that its parent has not looked at yet.
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        if status.rpartition(")")[2].split()[:1] == ["Z"]:
             return False
     try:
         os.kill(pid, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import tempfile
 import time
@@ -14,8 +15,9 @@ import pytest
 from . import journal
 from .capture.clock import Clock
 from .capture.connection import CONNECTION, Connection
-from .capture.environment import environment_tags, session_name, without_credentials
+from .capture.environment import environment_tags, session_name
 from .capture.plugin import WORKER_ERROR, CapturePlugin, watch_assertions
+from .credentials import without_credentials
 from .directory import SessionDirectory, SessionState
 from .journal import JournalWriter
 from .launch import Tracker
@@ -79,6 +81,7 @@ class SessionPlugin:
         self._config = config
         self._settings = settings
         self._clock = Clock()
+        self._pid = os.getpid()
         self._summary = Summary()
         self._tests: set[str] = set()
         self._notes: list[str] = []
@@ -165,7 +168,7 @@ class SessionPlugin:
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         """Wait for the tracker and show the section."""
-        if self._directory is None:
+        if self._directory is None or os.getpid() != self._pid:
             return
         ending = self._finish(Progress(terminalreporter))
         verbosity = terminalreporter.verbosity
@@ -179,7 +182,7 @@ class SessionPlugin:
 
     def pytest_unconfigure(self) -> None:
         """Wait for the tracker where there was no summary to do it."""
-        if self._directory is not None and self._ending is None:
+        if self._directory is not None and self._ending is None and os.getpid() == self._pid:
             self._finish(lambda state: None)
 
     def _make_directory(self, session_id: str) -> SessionDirectory:
@@ -201,11 +204,13 @@ class SessionPlugin:
 
     def _append(self, entry: journal.Entry) -> None:
         """Append to the journal; a full disk costs the record, never the test."""
-        assert self._writer is not None
+        if self._writer is None or os.getpid() != self._pid:
+            # A child that a test forked, and that came back into pytest, is not the session.
+            return
         try:
             self._writer.append(journal.encode(entry))
-        except OSError as error:
-            note = f"The journal can't be written: {error.strerror}; cases are missing from it"
+        except Exception as error:  # noqa: BLE001 - whatever it is, the tests go on
+            note = f"The journal can't be written: {error}; cases are missing from it"
             if note not in self._notes:
                 self._notes.append(note)
 
@@ -219,6 +224,7 @@ class SessionPlugin:
             )
             if not self._summary.cases and not self._ending.problem:
                 self._directory.remove()
+            SessionDirectory.prune(self._settings.rootdir)
         return self._ending
 
     def _last_state(self, on_progress: Callable[[SessionState], None]) -> SessionState | None:
@@ -227,8 +233,7 @@ class SessionPlugin:
             return None
         self._tracker.stop_feeding()
         if not self._summary.cases:
-            # Nothing to send, and so nothing to wait for.
-            self._tracker.kill()
+            # Nothing to send, and so nothing to wait for; the tracker finds out by itself.
             return self._tracker.state()
         try:
             return self._tracker.wait(self._settings.timeout, on_progress)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
+from bisect import insort
 from collections import Counter
 from dataclasses import dataclass, field
-from math import inf, isfinite
+from math import isfinite
 from typing import final
 
 from .records import CaseRecord, Check
@@ -34,6 +34,10 @@ def relative_margin(check: Check) -> float:
     return check.margin / scale
 
 
+def _descending(margin: Margin) -> float:
+    return -margin.relative
+
+
 @final
 @dataclass(slots=True)
 class Summary:
@@ -57,16 +61,19 @@ class Summary:
         self.checks += len(record.checks)
         self.notes += len(record.notes)
         self.outcomes[record.outcome] += 1
-        closest: dict[str, Margin] = {}
+        closest: dict[str, tuple[float, Check]] = {}
         for check in record.checks:
-            margin = Margin(relative_margin(check), check, record.name)
-            if not check.passed or not isfinite(margin.relative):
-                continue
-            if margin.relative < getattr(closest.get(check.metric), "relative", inf):
-                closest[check.metric] = margin
-        if closest:
-            self._tightest = heapq.nsmallest(_KEPT, [*self._tightest, *closest.values()])
-            self._widest = heapq.nlargest(_KEPT, [*self._widest, *closest.values()])
+            if check.passed and isfinite(relative := relative_margin(check)):
+                best = closest.get(check.metric)
+                if best is None or relative < best[0]:
+                    closest[check.metric] = relative, check
+        for relative, check in closest.values():
+            if len(self._tightest) < _KEPT or relative < self._tightest[-1].relative:
+                insort(self._tightest, Margin(relative, check, record.name))
+                del self._tightest[_KEPT:]
+            if len(self._widest) < _KEPT or relative > self._widest[-1].relative:
+                insort(self._widest, Margin(relative, check, record.name), key=_descending)
+                del self._widest[_KEPT:]
 
     def tightest(self) -> list[Margin]:
         """Return the margins nearest to their limits, the nearest first."""

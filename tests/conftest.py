@@ -50,3 +50,16 @@ def project(make_project: Callable[[str], Project]) -> Project:
 def pair(tmp_path: Path) -> Pair:
     """Return a project to run without and with us."""
     return Pair(tmp_path)
+
+
+@pytest.fixture
+def beside_a_tracker(pair: Pair, migrated_database: Path) -> Callable[..., str]:
+    """Return a function that compares as ``pair.check`` does, while a tracker is at work."""
+    shutil.copyfile(migrated_database, pair.tracked.path / "mlflow.db")
+
+    def check(*options: str, status: int | None = 0) -> str:
+        printed = pair.check(*options, status=status, flags=("--mlflow",))
+        assert set(pair.tracked.case_runs()) == set(pair.metrics())
+        return printed
+
+    return check

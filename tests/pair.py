@@ -23,6 +23,7 @@ _ENVIRONMENT: Final = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONHASHSEED": 
 
 # What differs between any two runs: times, addresses, and which worker was faster.
 _TIME: Final = re.compile(r"\b\d+\.\d+( ?s\b| seconds\b)( \([\d:]+\))?")
+_MOMENT: Final = re.compile(r"\b\d{4}[-/]\d\d[-/]\d\d[ T]\d\d:\d\d:\d\d\b")
 _ADDRESS: Final = re.compile(r"\b0x[0-9a-f]{6,}\b")
 _WORKER: Final = re.compile(r"\bgw\d\b")
 _PROGRESS: Final = re.compile(r"\[ *\d+%\]")
@@ -127,7 +128,14 @@ def _look(
 
 def _normal(text: str, project: Project) -> str:
     text = text.replace(str(project.path), "<project>")
-    return _WORKER.sub("gw0", _ADDRESS.sub("0x...", _TIME.sub(r"0.00\1", text)))
+    for pattern, usual in (
+        (_TIME, r"0.00\1"),
+        (_MOMENT, "<moment>"),
+        (_ADDRESS, "0x..."),
+        (_WORKER, "gw0"),
+    ):
+        text = pattern.sub(usual, text)
+    return text
 
 
 def _cases(junit: Path, project: Project) -> list[str]:
@@ -145,6 +153,13 @@ def _cases(junit: Path, project: Project) -> list[str]:
 
 def _files(project: Project) -> list[str]:
     """Return the files that a run leaves behind, but for caches and what is ours."""
-    hidden = {"__pycache__", ".pytest_mlflow", ".pytest_cache", ".hypothesis", "mlflow.db"}
+    hidden = {
+        "__pycache__",
+        ".pytest_mlflow",
+        ".pytest_cache",
+        ".hypothesis",
+        "mlflow.db",
+        "mlruns",
+    }
     paths = (path.relative_to(project.path) for path in project.path.rglob("*"))
     return sorted(str(path) for path in paths if hidden.isdisjoint(path.parts))

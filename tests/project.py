@@ -49,7 +49,7 @@ class Result:
 
     def without_section(self) -> str:
         """Return pytest's output as it is without us: no section, no timings."""
-        text = re.sub(r"(?ms)^=+ mlflow =+\n.*?(?=^=)|^mlflow: .*?\n", "", self.stdout)
+        text = re.sub(r"(?ms)^=+ mlflow =+\n.*?(?=^(?:=|!!!))|^mlflow: .*?\n", "", self.stdout)
         return re.sub(r"in \d+\.\d+s( \([\d:]+\))?", "in 0.00s", text)
 
 

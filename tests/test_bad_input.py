@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import socket
 
 import pytest
+from mlflow_server import free_port
 from project import Project, quiet_mlflow
 
 WEIRD = """
@@ -87,9 +87,7 @@ def test_a_store_that_cannot_be_used(project: Project, uri: str, words: str) -> 
 
         if not hasattr(variables, "MLFLOW_ALLOW_FILE_STORE"):
             pytest.skip("this MLflow accepts filesystem stores")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     project.write("def test_it():\n    score = 0.75\n    assert score > 0.5\n")
     result = project.pytest("--mlflow", "--mlflow-tracking-uri", uri.replace("{port}", port))
     problem, remedy = result.section()[-2:]

@@ -163,3 +163,16 @@ def test_state_that_cannot_be_read_is_none(text: str, tmp_path: Path) -> None:
 
 def test_missing_state_is_none(tmp_path: Path) -> None:
     assert SessionState.read(tmp_path / "session.json") is None
+
+
+def test_prune_removes_the_oldest_that_were_sent(tmp_path: Path) -> None:
+    for number, phase in enumerate(["done", "failed", "done", "done", None, "done"]):
+        directory = SessionDirectory.create(tmp_path, f"session-{number}")
+        directory.journal.touch()
+        if phase is not None:
+            SessionState(phase=phase).write(directory.state)  # type: ignore[arg-type]
+    SessionDirectory.prune(tmp_path, keep=2)
+    left = [directory.session_id for directory in SessionDirectory.find_all(tmp_path)]
+    assert left == ["session-1", "session-4", "session-5"]
+    SessionDirectory.prune(tmp_path, keep=2)
+    assert len(SessionDirectory.find_all(tmp_path)) == 3

@@ -140,13 +140,6 @@ RICH = """
         record_property("score", scores["f1"])
         assert scores["recall"] > 0.5
 
-    def test_recursion():
-        def depth(n):
-            assert n >= 0.5 - n
-            return depth(n + 1.0)
-
-        depth(0.5)
-
     def test_other_exceptions():
         try:
             assert scores["f1"] > 0.5
@@ -438,8 +431,53 @@ def test_durations(pair: Pair) -> None:
             assert 0.25 > 0.5
         """
     )
-    out = pair.check("--durations=3", "--durations-min=0.1", "-vv", status=1)
+    out = pair.check("--durations=1", "--durations-min=0.1", status=1)
     assert "0.00s call     test_it.py::test_slow" in out
+
+
+@pytest.mark.parametrize("ending", ["raise KeyboardInterrupt", "pytest.exit('enough', 7)"])
+def test_interruptions(pair: Pair, ending: str) -> None:
+    pair.write(
+        f"""
+        import pytest
+
+        def test_it():
+            accuracy = 0.75
+            assert accuracy > 0.5
+            {ending}
+        """
+    )
+    pair.check(status=7 if "7" in ending else 2)
+    assert [record.outcome for record in pair.session().cases] == ["interrupted"]
+
+
+def test_a_protocol_of_their_own(pair: Pair) -> None:
+    """As plugins have it that run a test several times."""
+    pair.write(
+        """
+        import pytest
+        from _pytest.runner import runtestprotocol
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_protocol(item, nextitem):
+            item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+            for _ in range(2):
+                runtestprotocol(item, nextitem=nextitem, log=True)
+            return True
+        """,
+        "conftest.py",
+    )
+    pair.write(
+        """
+        def test_it(mlflow_case):
+            accuracy = 0.25
+            mlflow_case.log_metric("loss", 1.0)
+            assert accuracy > 0.5
+        """
+    )
+    pair.check(status=1)
+    kept = [[metric.key for metric in record.metrics] for record in pair.session().cases]
+    assert kept == [["loss", "accuracy"]] * 2
 
 
 def test_unittest(pair: Pair) -> None:
@@ -450,6 +488,62 @@ def test_unittest(pair: Pair) -> None:
         "test_plain_fails",
         "test_coroutine",
     }
+
+
+def test_params_are_left_alone(pair: Pair) -> None:
+    pair.write(
+        """
+        from unittest import mock
+
+        import pytest
+
+        class Shy:
+            def __init__(self):
+                self.asked = []
+
+            def __getattr__(self, name):
+                self.__dict__.setdefault("asked", []).append(name)
+                raise AttributeError(name)
+
+        class Rude:
+            def __repr__(self):
+                pytest.fail("do not look at me")
+
+            __str__ = __repr__
+
+        MOCK = mock.MagicMock()
+
+        @pytest.mark.parametrize("shy", [Shy()], ids=["shy"])
+        def test_shy(shy):
+            asked = [name for name in shy.asked if not name.startswith("__")]
+            accuracy = 0.75
+            assert accuracy > 0.5
+            assert asked == []
+
+        @pytest.mark.parametrize("rude", [Rude()], ids=["rude"])
+        def test_rude(rude):
+            accuracy = 0.75
+            assert accuracy > 0.5
+
+        @pytest.mark.parametrize("mocked", [MOCK], ids=["mocked"])
+        def test_mocked(mocked):
+            assert mocked.mock_calls == []
+            accuracy = 0.75
+            assert accuracy > 0.5
+
+        HUGE = {"list": list(range(10**6)), "bytes": b"x" * 10**7}
+
+        @pytest.mark.parametrize("huge", HUGE.values(), ids=HUGE.keys())
+        def test_huge(huge):
+            accuracy = 0.75
+            assert accuracy > 0.5
+        """
+    )
+    pair.check()
+    params = {record.name: dict(record.params) for record in pair.session().cases}
+    assert params["test_huge[list]"] == {"huge": "list"}
+    assert params["test_huge[bytes]"] == {"huge": "bytes"}
+    assert params["test_rude[rude]"] == {"rude": "rude"}
 
 
 def test_doctests(pair: Pair) -> None:
@@ -522,7 +616,7 @@ def test_suites_of_others(pair: Pair) -> None:
     # Not numpy's loops over all shapes and types, which take longer than all the rest.
     pair.check(
         *("--pyargs", *modules, *copies, "-p", "hypothesispytest"),
-        *("-k", "regression or TestNorm or TestMatrix"),
+        *("-k", "regression or TestMatrix"),
         *("-W", "ignore::pytest.PytestUnknownMarkWarning"),
     )
     # Nothing of what is installed, and of the copies what is a number against a number.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from pair import Pair
@@ -26,6 +25,8 @@ PROCESS = """
     import psutil
     import pytest
 
+    score = 0.75
+
     def descriptors():
         return psutil.Process().num_fds()
 
@@ -42,12 +43,12 @@ PROCESS = """
         assert descriptors() == before
 
     def test_no_threads():
-        assert 0.75 > 0.5
+        assert score > 0.5
         assert threading.enumerate() == [threading.main_thread()]
         assert psutil.Process().num_threads() == 1
 
     def test_no_children():
-        assert 0.75 > 0.5
+        assert score > 0.5
         assert multiprocessing.active_children() == []
         assert psutil.Process().children(recursive=True) == []
         for wait in (os.wait, lambda: os.waitpid(-1, os.WNOHANG)):
@@ -79,9 +80,8 @@ PROCESS = """
         assert accuracy > 0.5
         queue.put(accuracy)
 
-    @pytest.mark.parametrize("method", ["fork", "spawn"])
-    def test_multiprocessing(method):
-        context = multiprocessing.get_context(method)
+    def test_multiprocessing():
+        context = multiprocessing.get_context("fork")
         queue = context.SimpleQueue()
         process = context.Process(target=measure, args=(queue,))
         process.start()
@@ -93,7 +93,7 @@ PROCESS = """
 
     def test_garbage():
         gc.collect()
-        assert 0.75 > 0.5
+        assert score > 0.5
         assert gc.collect() == 0
         assert gc.garbage == []
 
@@ -131,18 +131,17 @@ PROCESS = """
         finally:
             sys.settrace(None)
         print(events)
-        assert len(events) == 8
 
     def test_depth():
         print(len(inspect.stack()))
 
     def test_changes_the_directory(tmp_path):
         os.chdir(tmp_path)
-        assert 0.75 > 0.5
+        assert score > 0.5
 
     def test_removes_the_directory():
         os.rmdir(os.getcwd())
-        assert 0.75 > 0.5
+        assert score > 0.5
 """
 
 STATE = """
@@ -192,7 +191,7 @@ STATE = """
             "warnings": list(map(repr, warnings.filters)),
             "logging": [logging.root.level, list(map(repr, logging.root.handlers))],
             "loggers": sorted(logging.root.manager.loggerDict),
-            "random": hash(random.getstate()),
+            "random": repr(random.getstate()[1][-3:]),
             "decimal": repr(decimal.getcontext()),
             "locale": locale.setlocale(locale.LC_ALL),
             "callbacks": atexit._ncallbacks(),
@@ -239,33 +238,66 @@ STATEFUL = """
 """
 
 
-@pytest.fixture
-def beside_a_tracker(pair: Pair, migrated_database: Path) -> Callable[..., None]:
-    """Return a function that compares as ``pair.check`` does, while a tracker is at work."""
-
-    def check(*options: str, status: int = 0) -> None:
-        uri = f"sqlite:///{migrated_database.as_posix()}"
-        pair.check(*options, status=status, flags=("--mlflow", f"--mlflow-tracking-uri={uri}"))
-        session = pair.session()
-        state = session.directory.state.read_text(encoding="utf-8")
-        assert '"phase": "done"' in state, state
-
-    return check
-
-
 @posix
-def test_the_process_is_the_tests_own(pair: Pair, beside_a_tracker: Callable[..., None]) -> None:
+def test_the_process_is_the_tests_own(pair: Pair, beside_a_tracker: Callable[..., str]) -> None:
     pair.write(PROCESS)
     beside_a_tracker("-W", "error", "-rP")
 
 
 @posix
 def test_nothing_of_the_interpreter_changes(
-    pair: Pair, beside_a_tracker: Callable[..., None]
+    pair: Pair, beside_a_tracker: Callable[..., str]
 ) -> None:
     pair.write(STATE, "conftest.py")
     pair.write(STATEFUL)
     beside_a_tracker("-s", status=None)
+
+
+@posix
+def test_descriptors_that_a_test_does_not_know(pair: Pair) -> None:
+    pair.write(
+        """
+        import os
+
+        FILES = []
+
+        def test_closes_what_is_not_its_own():
+            os.closerange(3, 64)
+            accuracy = 0.75
+            assert accuracy > 0.5
+
+        def test_opens_files(tmp_path):
+            FILES.extend(open(tmp_path / str(number), "w+b") for number in range(32))
+            accuracy = 0.75
+            assert accuracy > 0.5
+
+        def test_finds_them_as_they_were():
+            assert [file.read() for file in FILES] == [b""] * len(FILES)
+            while FILES:
+                FILES.pop().close()
+            accuracy = 0.75
+            assert accuracy > 0.5
+        """
+    )
+    pair.check("--capture=no", "-p", "no:logging", "-p", "no:faulthandler")
+    assert len(pair.session().cases) == 3
+
+
+def test_a_tracker_that_cannot_be_started(pair: Pair) -> None:
+    pair.write(
+        """
+        import subprocess
+
+        def refuse(*args, **options):
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+
+        subprocess.Popen = refuse
+        """,
+        "conftest.py",
+    )
+    pair.write("def test_it():\n    score = 0.75\n    assert score > 0.5\n")
+    pair.check(flags=("--mlflow",))
+    assert len(pair.session().cases) == 1
 
 
 MOCKED = (
@@ -318,3 +350,39 @@ def test_mocks(pair: Pair, raises: str) -> None:
     pair.check("-p", "no:cacheprovider")
     values = [metric.value for case in pair.session().cases for metric in case.metrics]
     assert values == [0.75] * (3 * len(MOCKED))
+
+
+def test_modules_that_are_deleted(pair: Pair) -> None:
+    pair.write(
+        """
+        import importlib
+        import sys
+
+        import pytest
+
+        PREFIXES = ["json", "os", "time", "uuid", "pathlib", "pytest_mlflow"]
+
+        @pytest.mark.parametrize("prefix", PREFIXES)
+        def test_for_a_call(prefix, monkeypatch):
+            for name in list(sys.modules):
+                if name.startswith(prefix):
+                    monkeypatch.delitem(sys.modules, name)
+            accuracy = 0.75
+            assert accuracy > 0.5
+
+        def test_for_good():
+            for name in list(sys.modules):
+                if name.startswith(("json", "uuid", "pytest_mlflow")):
+                    del sys.modules[name]
+            accuracy = 0.75
+            assert accuracy > 0.5
+
+        def test_afterwards():
+            importlib.reload(sys.modules[__name__])
+            accuracy = 0.75
+            assert accuracy > 0.5
+        """
+    )
+    pair.check()
+    # A module that is loaded again calls another recorder, of which nobody knows.
+    assert list(pair.metrics().values()) == [["accuracy"]] * 7

@@ -15,11 +15,12 @@ NAME = PACKAGE.name
 HEAVY = {"mlflow", "pandas", "numpy", "scipy", "sqlalchemy", "matplotlib", "yaml"}
 
 # Each part and the parts that it may import; a part is the first name below the package.
-GROUND = {"records", "journal", "directory", "processes"}
+GROUND = {"records", "journal", "directory", "processes", "credentials"}
 ALLOWED = {
-    "__init__": set[str](),
+    "__init__": {"capture"},
     "records": set[str](),
     "processes": set[str](),
+    "credentials": set[str](),
     "directory": set[str](),
     "journal": {"records"},
     "options": set[str](),

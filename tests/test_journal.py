@@ -163,7 +163,7 @@ def test_line_is_written_whole_where_the_system_takes_it_in_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:7]))
+    monkeypatch.setattr(journal, "_write", lambda fd, data: real(fd, data[:7]))
     write(tmp_path / "journal.jsonl", HEADER, END)
     assert list(journal.read(tmp_path / "journal.jsonl")) == [HEADER, END]
 
@@ -186,7 +186,7 @@ def test_full_disk_costs_only_the_line_that_did_not_fit(
         return written
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", write_little)
+        patch.setattr(journal, "_write", write_little)
         with pytest.raises(OSError, match="No space left"):
             writer.append(journal.encode(make_case()))
         with pytest.raises(OSError, match="No space left"):
@@ -201,3 +201,15 @@ def test_append_after_close_raises(tmp_path: Path) -> None:
     writer.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         writer.append(journal.encode(END))
+
+
+def test_a_descriptor_that_somebody_closed_is_no_other_file(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path / "journal.jsonl")
+    writer.append(journal.encode(HEADER))
+    os.close(writer._fd)
+    with tmp_path.joinpath("other").open("w+b") as other:
+        os.dup2(other.fileno(), writer._fd)
+        writer.append(journal.encode(END))
+        assert other.read() == b""
+    writer.close()
+    assert list(journal.read(tmp_path / "journal.jsonl")) == [HEADER, END]

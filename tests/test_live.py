@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
+from mlflow_server import free_port
 from project import Project
 
 SUITE = """
@@ -166,16 +165,9 @@ def test_system_metrics_by_the_marker(project: Project) -> None:
     assert any(name.startswith("system/cpu") for name in metrics)
 
 
-def closed_port() -> str:
-    """Return the address of a port on this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
-
-
 @pytest.mark.parametrize(
     "options",
-    [("--mlflow-offline",), ("--mlflow-tracking-uri", closed_port())],
+    [("--mlflow-offline",), ("--mlflow-tracking-uri", f"http://127.0.0.1:{free_port()}")],
     ids=["offline", "no server"],
 )
 def test_without_a_store_the_record_keeps_what_mlflow_got(

@@ -2,18 +2,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from project import clean_environment
+from mlflow_server import Server, serve
 from tracker_kit import Journal, contents, make_record, rich_records
 
 from pytest_mlflow_experiments.tracker.main import project
@@ -28,43 +22,12 @@ def _environment_is_restored() -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True)
-class Server:
-    uri: str
-    database_uri: str
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) -> Iterator[Server]:
     path = tmp_path_factory.mktemp("server")
     shutil.copyfile(migrated_database, path / "mlflow.db")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    uri, database_uri = f"http://127.0.0.1:{port}", f"sqlite:///{(path / 'mlflow.db').as_posix()}"
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--backend-store-uri", database_uri, "--workers", "1"),
-        *("--artifacts-destination", (path / "artifacts").as_uri()),
-    ]
-    with (path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=path, stdout=log, stderr=log, env=clean_environment()
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"{uri}/health", timeout=5).close()
-                break
-            except OSError:
-                assert process.poll() is None, (path / "log").read_text(encoding="utf-8")
-                assert time.monotonic() < deadline, (path / "log").read_text(encoding="utf-8")
-                time.sleep(0.1)
-        yield Server(uri, database_uri)
-    finally:
-        process.terminate()
-        process.wait(30)
+    with serve(path, f"sqlite:///{(path / 'mlflow.db').as_posix()}") as running:
+        yield running
 
 
 def test_server_gets_the_same_as_a_database(

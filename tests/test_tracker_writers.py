@@ -387,9 +387,10 @@ def test_failing_artifact_store_does_not_keep_numbers_out(
     state = database.send(journal.finish())
     assert state.phase == "failed"
     assert state.sent == 2
-    if bulk:
-        assert state.error is not None
-        assert state.error.startswith("MLflow has every case, but the artifacts of 1 could not be")
+    assert state.error is not None
+    assert state.error.startswith("MLflow has every case, but not all artifacts could be uploaded")
+    assert "test_it[2]" in state.error
+    assert database.runs("e", kind="session")[0].info.status == "FINISHED"
     blocked.unlink()
     assert database.send(journal).phase == "done"
     (failed,) = [run for run in database.runs("e") if run.info.status == "FAILED"]

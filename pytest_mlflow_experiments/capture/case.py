@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isnan
+from operator import attrgetter
+from os import urandom
 from typing import TYPE_CHECKING, final
 
 from ..records import Attempt, CaseRecord, Check, Metric, Outcome
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from .clock import Clock
 
 MAX_FAILURE_LENGTH = 1_000_000
+
+_CLOCK = attrgetter("clock")
 
 
 @final
@@ -39,7 +42,8 @@ class CaseLog:
     """
 
     __slots__ = (
-        "artifact_directory",
+        "_artifacts",
+        "_has_artifacts",
         "clock",
         "dropped",
         "durations",
@@ -56,8 +60,10 @@ class CaseLog:
         "tags",
     )
 
-    def __init__(self, clock: Clock, *, artifacts: Path | None = None) -> None:
-        self.id = uuid.uuid4().hex
+    def __init__(
+        self, clock: Clock, *, artifacts: Path | None = None, id: str | None = None
+    ) -> None:
+        self.id = id or urandom(16).hex()
         self.clock = clock
         self.start_time = clock.now()
         self.observations = Observations()
@@ -66,12 +72,21 @@ class CaseLog:
         self.params: dict[str, str] = {}
         self.tags: dict[str, str] = {}
         self.notes: list[str] = []
-        self.artifact_directory = artifacts / self.id if artifacts else None
+        self._artifacts = artifacts
+        self._has_artifacts = False
         self.run_id: str | None = None
         self.durations: dict[str, float] = {}
         self.failures: list[str] = []
         self.outcome: Outcome = "passed"
         self.rerun = False
+
+    @property
+    def artifact_directory(self) -> Path | None:
+        """Where the artifacts go, or None where none are kept."""
+        if self._artifacts is None:
+            return None
+        self._has_artifacts = True
+        return self._artifacts / self.id
 
     @property
     def has_metrics(self) -> bool:
@@ -80,7 +95,8 @@ class CaseLog:
 
     def artifacts(self) -> tuple[str, ...]:
         """Return the paths of the artifacts kept so far, relative, with forward slashes."""
-        root = self.artifact_directory
+        # Most cases have none, and need no look at the disk: nobody has asked for the directory.
+        root = self.artifact_directory if self._has_artifacts else None
         if root is None or not root.is_dir():
             return ()
         files = (path for path in root.rglob("*") if path.is_file())
@@ -88,11 +104,17 @@ class CaseLog:
 
     def keep_artifacts_of(self, earlier: CaseLog, number: int) -> None:
         """Take over the artifacts of an earlier attempt, below ``attempt-<number>``."""
+        if not earlier.artifacts():
+            return
         root, theirs = self.artifact_directory, earlier.artifact_directory
-        if root is not None and theirs is not None and theirs.is_dir():
+        if root is None or theirs is None:
+            return
+        try:
             root.mkdir(parents=True)
             for path in [*theirs.glob("attempt-*"), theirs]:
                 path.rename(root / (f"attempt-{number}" if path == theirs else path.name))
+        except OSError as error:
+            self.notes.append(f"the artifacts of attempt {number} are not kept: {error}")
 
     def failure(self) -> str | None:
         """Return the failure texts of all phases as one, or None."""
@@ -201,7 +223,7 @@ def merge(
     checks: list[Check] = []
     series: dict[str, _Series] = {}
     events: list[LoggedMetric | Observation] = [*logged, *observations]
-    for event in sorted(events, key=lambda event: event.clock):
+    for event in sorted(events, key=_CLOCK):
         if isinstance(event, LoggedMetric):
             state = series.setdefault(event.key, _Series())
             step = event.step if event.step is not None else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import final
 
 
@@ -10,16 +11,21 @@ from typing import final
 class Clock:
     """Milliseconds since the epoch, monotonic within one process.
 
-    The functions are kept on the instance: tools that freeze time replace the attributes of
-    modules, and ``perf_counter`` is the one function that those which patch the C library leave
-    alone.
+    The functions are defaults, and then kept on the instance: tools that freeze time, maybe from
+    the first conftest on, replace the attributes of modules. And ``perf_counter`` is the one
+    function that those which patch the C library leave alone.
     """
 
     __slots__ = ("_epoch", "perf_counter")
 
-    def __init__(self) -> None:
-        self.perf_counter = time.perf_counter
-        self._epoch = time.time() - time.perf_counter()
+    def __init__(
+        self,
+        *,
+        time: Callable[[], float] = time.time,
+        perf_counter: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.perf_counter = perf_counter
+        self._epoch = time() - perf_counter()
 
     def now(self) -> int:
         """Return the time now, in milliseconds since the epoch."""

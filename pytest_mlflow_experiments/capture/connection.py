@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -10,6 +11,7 @@ import pytest
 
 from ..directory import SessionDirectory, SessionState
 from ..processes import is_running
+from .clock import Clock
 
 _POLL: Final = 0.02
 
@@ -25,7 +27,12 @@ class Connection:
     directory: SessionDirectory
     tracking_uri: str | None
 
-    def session_run(self, timeout: float) -> SessionState:
+    def session_run(
+        self,
+        timeout: float,
+        # A default, for the test that waits here may have replaced it.
+        _sleep: Callable[[float], None] = time.sleep,
+    ) -> SessionState:
         """Ask the tracker for the session's run, and wait until it is there.
 
         Args:
@@ -37,14 +44,15 @@ class Connection:
         if self.tracking_uri is None:
             return SessionState(phase="failed", error="the session is offline")
         self.directory.run_request.touch(mode=0o600)
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
+        now = Clock().perf_counter
+        deadline = now() + timeout
+        while now() < deadline:
             state = SessionState.read(self.directory.state)
             if state is not None and (state.run_id is not None or state.error is not None):
                 return state
             if state is not None and state.pid is not None and not is_running(state.pid):
                 return SessionState(phase="failed", error="the tracker died")
-            time.sleep(_POLL)
+            _sleep(_POLL)
         return SessionState(
             phase="failed", error=f"the tracking store was not ready within {timeout:g} seconds"
         )

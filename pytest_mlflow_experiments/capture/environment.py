@@ -5,24 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..credentials import without_credentials
+
 _GIT_TIMEOUT = 5.0
 
 # Set while git runs a hook; they would tell of another repository, or of none of its files.
 _GIT_LOCATION = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"})
-
-_WEB = ("http://", "https://", "git://", "ssh://", "git+ssh://")
-_WEB_USER = re.compile(r"(?<=://)[^/?#]*@")
-# SQLAlchemy takes a password as it stands, with what would end the host of a web page's address.
-_DATABASE_USER = re.compile(r"(?<=://)(?:[^/?#]*@|[^/?#@:]*:[^@]*@(?:[^/?#]*@)?)")
-_SECRET_IN_QUERY = re.compile(
-    r"(?i)([?&][^=&]*(?:password|passwd|pwd|token|secret|odbc_connect)[^=&]*=)[^&#]+"
-)
 
 # CI checks out a commit, not a branch; these variables know the branch.
 _CI_BRANCHES = (
@@ -85,12 +78,6 @@ def packages_digest(path: list[str]) -> tuple[int, str]:
             )
     digest = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
     return len(names), digest[:16]
-
-
-def without_credentials(url: str) -> str:
-    """Return the URL without a user and password before its host, or secrets in its query."""
-    user = _WEB_USER if url.lower().startswith(_WEB) else _DATABASE_USER
-    return _SECRET_IN_QUERY.sub(r"\g<1>***", user.sub("", url))
 
 
 def _git_tags(rootdir: Path, environ: Mapping[str, str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -111,9 +111,15 @@ def _throwaway(config: pytest.Config) -> _Place:
         directory = tempfile.TemporaryDirectory(prefix="pytest-mlflow-", ignore_cleanup_errors=True)
         root = Path(directory.name)
         uri = f"sqlite:///{(root / 'mlflow.db').as_posix()}"
+        default = Path("mlruns").absolute()
+        is_theirs = default.exists()
         experiment_id = MlflowClient(uri, uri).create_experiment(
             "pytest", artifact_location=(root / "artifacts").as_uri()
         )
+        if not is_theirs:
+            # Older releases of MLflow make the directory where artifacts would be by default.
+            with suppress(OSError):
+                default.rmdir()
         config.stash[_THROWAWAY] = _Place(tracking_uri=uri, experiment_id=experiment_id)
         config.add_cleanup(lambda: _close_store(uri))
         config.add_cleanup(directory.cleanup)

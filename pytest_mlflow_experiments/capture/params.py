@@ -14,6 +14,10 @@ import pytest
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+\b|\bid='\d+'")
 _SCALARS = (int, float, complex, bool, type(None))
 
+# More than MLflow keeps of a param; and the text of a million numbers takes longer than most tests.
+_MAX_BYTES = 10_000
+_MAX_ELEMENTS = 300
+
 
 def case_params(item: pytest.Item) -> dict[str, str]:
     """Return the params of every parametrize level, by name, in the order of declaration.
@@ -70,7 +74,7 @@ def stable_text(value: object) -> str | None:
 
     Strings stand for themselves, numbers keep every digit, classes and functions give their
     qualified name; other objects give their repr unless it holds a memory address. Tables, arrays
-    and tensors have none: their repr is a summary.
+    and tensors have none: their repr is a summary; nor have large collections of builtins.
     """
     kind = type(value)
     if kind is str:
@@ -79,7 +83,9 @@ def stable_text(value: object) -> str | None:
         return repr(value)
     try:
         return _text_of_object(value)
-    except Exception:  # noqa: BLE001 - a repr is the tests' own code and may do anything
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 - a repr is the tests' own code, and may call pytest.fail
         return None
 
 
@@ -96,7 +102,10 @@ def _text_of_object(value: object) -> str | None:
         return value.__name__
     if isinstance(value, (list, tuple, set, frozenset, dict)) and type(value).__repr__ in _REPRS:
         return _text_of_container(value)
-    shape = getattr(value, "shape", None)
+    if isinstance(value, (bytes, bytearray)) and len(value) > _MAX_BYTES:
+        return None
+    # On the type first, so that neither a mock nor a __getattr__ notices.
+    shape = getattr(value, "shape", None) if hasattr(type(value), "shape") else None
     if shape == () and hasattr(value, "item"):
         # A numpy scalar or 0-d tensor is a number; anything larger has only a summary.
         return repr(value.item())
@@ -133,6 +142,8 @@ _REPRS = {kind.__repr__ for kind in (list, tuple, set, frozenset, dict)}
 
 def _text_of_container(value: Any) -> str | None:
     """Return the text of a builtin container whose elements all have one; sets are sorted."""
+    if len(value) > _MAX_ELEMENTS:
+        return None
     if isinstance(value, dict):
         pairs = [(_element_text(key), _element_text(item)) for key, item in value.items()]
         if any(None in pair for pair in pairs):

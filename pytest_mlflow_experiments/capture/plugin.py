@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Generator
+from itertools import count, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
@@ -61,6 +63,8 @@ class CapturePlugin:
         self._artifacts = artifacts
         self._deliver = deliver
         self._clock = Clock()
+        # Numbered within the process: tests replace what makes a new uuid.
+        self._ids = map("{}{:08x}".format, repeat(uuid.uuid4().hex[8:]), count())
         self._item: pytest.Item | None = None
         self._attempts: list[CaseLog] = []
 
@@ -95,8 +99,14 @@ class CapturePlugin:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Open another attempt where the case was set up before."""
-        if item is self._item and item.stash[CASE_LOG].durations:
-            earlier = item.stash[CASE_LOG]
+        if item is not self._item:
+            return
+        earlier = item.stash.get(CASE_LOG, None)
+        if earlier is None:
+            # Another plugin runs the test again although its teardown was reported: a new case.
+            self._attempts = []
+            self._open(item)
+        elif earlier.durations:
             self._attempts.append(earlier)
             self._open(item)
             item.stash[CASE_LOG].keep_artifacts_of(earlier, len(self._attempts))
@@ -117,7 +127,7 @@ class CapturePlugin:
                 self._deliver(report, self._freeze(item, log))
 
     def _open(self, item: pytest.Item) -> None:
-        log = CaseLog(self._clock, artifacts=self._artifacts)
+        log = CaseLog(self._clock, artifacts=self._artifacts, id=next(self._ids))
         log.params.update(case_params(item))
         for key, value in _options(item).params.items():
             log.params[str(key)] = param_text(value)
@@ -145,9 +155,10 @@ class CapturePlugin:
 
     def _freeze(self, item: pytest.Item, log: CaseLog) -> CaseRecord:
         options = _options(item)
-        nodeid = _plain_nodeid(item)
-        markers = sorted({marker.name for marker in item.iter_markers()} - _UNTOLD_MARKERS)
-        tags = {"pytest.markers": ",".join(markers)} if markers else {}
+        markers = {marker.name for marker in item.iter_markers()}
+        nodeid = _plain_nodeid(item) if "xdist_group" in markers else item.nodeid
+        told = sorted(markers - _UNTOLD_MARKERS)
+        tags = {"pytest.markers": ",".join(told)} if told else {}
         tags.update({str(key): str(value) for key, value in options.tags.items()})
         case = _case_name(item, options)
         return log.freeze(

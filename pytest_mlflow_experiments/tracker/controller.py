@@ -10,18 +10,20 @@ from typing import final
 from pytest_mlflow_experiments.processes import is_running
 
 _INTERVAL = 5.0
+_INTERVAL_AT_END = 0.2
 
 
 @final
 class Controller:
     """The process at the other end of standard input.
 
-    The end of the input says that it has gone, or has nothing more to say. Children that its tests
-    forked may keep the pipe open after it, so the process itself is looked at too, now and then.
+    The end of the input says that it may have gone, and that it is worth a look. Tests can close
+    the pipe, and children that they forked can keep it open, so only the process itself counts.
     """
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
+        self._alive = True
         self._closed = threading.Event()
         self._looked_at = time.monotonic()
         threading.Thread(target=self._read, name="stdin", daemon=True).start()
@@ -29,11 +31,11 @@ class Controller:
     def alive(self) -> bool:
         """Tell whether the journal may still grow."""
         clock = time.monotonic()
-        if clock - self._looked_at >= _INTERVAL:
+        interval = _INTERVAL_AT_END if self._closed.is_set() else _INTERVAL
+        if self._alive and clock - self._looked_at >= interval:
             self._looked_at = clock
-            if not is_running(self._pid):
-                self._closed.set()
-        return not self._closed.is_set()
+            self._alive = is_running(self._pid)
+        return self._alive
 
     def _read(self) -> None:
         try:

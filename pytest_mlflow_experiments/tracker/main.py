@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -98,7 +98,8 @@ def _send(
     from .session import SessionProjector
     from .store import Store
 
-    store = Store.open(tracking_uri, reporter.redact)
+    with _termination_deferred():
+        store = Store.open(tracking_uri, reporter.redact)
     tail = JournalTail(directory.journal)
     SessionProjector(directory, store, reporter, follow, tail).run()
 
@@ -141,6 +142,19 @@ def _detach() -> None:
     os.setsid()
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
+
+
+@contextlib.contextmanager
+def _termination_deferred() -> Iterator[None]:
+    """Let SIGTERM wait: a database that is left in the middle of its migration can't be used."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_on_sigterm(reporter: Reporter) -> None:

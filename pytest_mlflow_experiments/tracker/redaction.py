@@ -8,12 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from io import TextIOBase
 from typing import TextIO, final
-from urllib.parse import unquote, urlsplit
 
-MASK = "***"
+from pytest_mlflow_experiments.credentials import MASK, SECRET_IN_QUERY, secrets_of
 
 _USERINFO = re.compile(r"(?<=://)[^/?#@\s'\"]+@")
-_SECRET_IN_QUERY = re.compile(r"(?i)([?&][^=&\s]*(?:password|passwd|token|secret)[^=&\s]*=)[^&\s]+")
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "DATABRICKS_TOKEN")
 # A shorter password would black out ordinary words.
 _SHORTEST_SECRET = 4
@@ -36,7 +34,7 @@ class Redactor:
         for secret in self.secrets:
             text = text.replace(secret, MASK)
         text = _USERINFO.sub(f"{MASK}@", text)
-        return _SECRET_IN_QUERY.sub(rf"\g<1>{MASK}", text)
+        return SECRET_IN_QUERY.sub(rf"\g<1>{MASK}", text)
 
 
 @final
@@ -69,10 +67,4 @@ def _secrets(tracking_uri: str) -> Iterable[str]:
     for name in _SECRET_VARIABLES:
         if len(secret := os.environ.get(name, "")) >= _SHORTEST_SECRET:
             yield secret
-    try:
-        password = urlsplit(tracking_uri).password
-    except ValueError:
-        return
-    if password and len(password) >= _SHORTEST_SECRET:
-        yield password
-        yield unquote(password)
+    yield from (secret for secret in secrets_of(tracking_uri) if len(secret) >= _SHORTEST_SECRET)

@@ -19,7 +19,7 @@ from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHea
 from .artifacts import ClientRepository
 from .batches import batches
 from .choice import choose_writer
-from .errors import TrackerError
+from .errors import TrackerError, reason_of
 from .projection import NOTE, Parent, project_case
 from .reporter import Reporter
 from .retries import retried
@@ -29,6 +29,7 @@ from .writers import Problem, RunWriter
 
 RESULTS_FILE = "results.jsonl"
 _IDLE = 0.05
+_DAMAGED = 5
 
 
 @final
@@ -76,7 +77,10 @@ class SessionProjector:
                     self._make_target()
                 self.reporter.flush()
                 time.sleep(_IDLE)
-        self.reporter.note(*(f"The journal is damaged at {text}" for text in self.tail.damaged))
+        damaged = self.tail.damaged
+        self.reporter.note(*(f"The journal is damaged at {text}" for text in damaged[:_DAMAGED]))
+        if len(damaged) > _DAMAGED:
+            self.reporter.note(f"The journal is damaged in {len(damaged)} lines altogether")
         if self.target is not None and not self.target.run.deleted:
             self._finish(self.target)
         self._judge_problems()
@@ -159,7 +163,10 @@ class SessionProjector:
         tags = {NOTE: self.summary.description(header, self.end)}
         for batch in batches(self.summary.metrics(header, self.end), {}, tags):
             retried(client.log_batch, run_id, *batch)
-        retried(self._upload, ClientRepository(client, run_id))
+        try:
+            retried(self._upload, ClientRepository(client, run_id))
+        except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
+            self.problems.append(Problem("the session itself", "artifacts", reason_of(error)))
         status, end_time = session_status(self.end), self.summary.end_time(header, self.end)
         if self.end is None:
             self.store.kill_open_runs(target.experiment, run_id, end_time)
@@ -182,7 +189,7 @@ class SessionProjector:
             )
         if self.problems:
             raise TrackerError(
-                f"MLflow has every case, but the artifacts of {len(self.problems)} could not be "
-                f"uploaded and stay in {self.directory.path / 'artifacts'}; the first is "
+                "MLflow has every case, but not all artifacts could be uploaded; they stay in "
+                f"{self.directory.path}; the first ones missing are those of "
                 f"{self.problems[0].case}: {self.problems[0].reason}"
             )
