@@ -168,7 +168,7 @@ class SessionPlugin:
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         """Wait for the tracker and show the section."""
-        if self._directory is None or os.getpid() != self._pid:
+        if self._directory is None or not self._is_ours():
             return
         ending = self._finish(Progress(terminalreporter))
         verbosity = terminalreporter.verbosity
@@ -182,8 +182,13 @@ class SessionPlugin:
 
     def pytest_unconfigure(self) -> None:
         """Wait for the tracker where there was no summary to do it."""
-        if self._directory is not None and self._ending is None and os.getpid() == self._pid:
+        if self._directory is not None and self._ending is None and self._is_ours():
             self._finish(lambda state: None)
+
+    # A default, for tests replace the functions of modules.
+    def _is_ours(self, _getpid: Callable[[], int] = os.getpid) -> bool:
+        """Tell whether this is the process that the session was opened in."""
+        return _getpid() == self._pid
 
     def _make_directory(self, session_id: str) -> SessionDirectory:
         try:
@@ -204,7 +209,7 @@ class SessionPlugin:
 
     def _append(self, entry: journal.Entry) -> None:
         """Append to the journal; a full disk costs the record, never the test."""
-        if self._writer is None or os.getpid() != self._pid:
+        if self._writer is None or not self._is_ours():
             # A child that a test forked, and that came back into pytest, is not the session.
             return
         try:

@@ -121,14 +121,25 @@ def test_finished_session_without_case_needs_no_mlflow(tmp_path: Path) -> None:
     assert project(journal.directory, tracking_uri="nonsense://").phase == "done"
 
 
-def test_end_of_input_without_finish(tmp_path: Path, uri: str) -> None:
+def test_end_of_input_is_not_the_end_of_the_session(tmp_path: Path, uri: str) -> None:
+    """A test may have closed all descriptors that it did not know."""
     journal = Journal(tmp_path)
     tracker = start_tracker(journal, uri)
     journal.cases([make_record(1)])
+    journal.wait("ready")
+    close(tracker)
+    time.sleep(0.5)
+    journal.cases([make_record(2)]).finish()
+    state = journal.wait("done", "failed")
+    assert (state.phase, state.sent) == ("done", 2)
+    assert statuses(uri) == {"case": ["FINISHED", "FINISHED"], "session": ["FINISHED"]}
+
+
+def test_journal_that_breaks_off_in_a_line(tmp_path: Path, uri: str) -> None:
+    journal = Journal(tmp_path).cases([make_record(1)])
     with journal.directory.journal.open("ab") as file:
         file.write(b'{"kind":"case","id":"half a li')
-    close(tracker)
-    state = journal.wait("done", "failed")
+    state = project(journal.directory, tracking_uri=uri)
     assert (state.phase, state.sent, state.notes) == ("done", 1, ())
     assert statuses(uri) == {"case": ["FINISHED"], "session": ["KILLED"]}
 
