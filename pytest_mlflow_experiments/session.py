@@ -22,7 +22,9 @@ from .directory import SessionDirectory, SessionState
 from .journal import JournalWriter
 from .launch import Tracker
 from .records import CaseRecord, SessionEnd, SessionHeader
-from .report.terminal import Ending, one_line, section
+from .report.ending import Ending, describe_end
+from .report.progress import Progress
+from .report.terminal import one_line, section
 from .settings import Settings
 from .summary import Summary
 
@@ -225,7 +227,12 @@ class SessionPlugin:
         if self._ending is None:
             state = self._last_state(on_progress)
             self._ending = describe_end(
-                state, self._settings, self._directory, len(self._tests), self._notes
+                state,
+                tests=len(self._tests),
+                tracking_uri=without_credentials(self._settings.tracking_uri),
+                experiment=self._settings.experiment_name or self._settings.experiment_id,
+                directory=self._directory.shown_path(),
+                notes=self._notes,
             )
             if not self._summary.cases and not self._ending.problem:
                 self._directory.remove()
@@ -245,72 +252,3 @@ class SessionPlugin:
         except KeyboardInterrupt:
             self._tracker.kill()
             return self._tracker.state().update(phase="failed", error="interrupted while sending")
-
-
-def describe_end(
-    state: SessionState | None,
-    settings: Settings,
-    directory: SessionDirectory,
-    tests: int,
-    notes: list[str],
-) -> Ending:
-    """Return what the terminal tells of the end; ``state`` is None for an offline session."""
-    remedy = f"The session is kept; send it with: pytest-mlflow sync {directory.shown_path()}"
-    experiment = settings.experiment_name or settings.experiment_id
-    if state is None:
-        return Ending(tests=tests, experiment=experiment, place=(remedy,), notes=tuple(notes))
-    if state.phase == "failed":
-        return Ending(
-            tests=tests,
-            experiment=experiment,
-            problem=f"Not everything is in MLflow: {state.error}",
-            remedy=remedy,
-            notes=(*notes, *state.notes),
-        )
-    return Ending(
-        tests=tests,
-        experiment=state.experiment_name or experiment,
-        place=_place(settings.tracking_uri, state),
-        notes=(*notes, *state.notes),
-    )
-
-
-def _place(tracking_uri: str, state: SessionState) -> tuple[str, ...]:
-    """Return where a person finds the session: a page, after the command that serves it."""
-    uri = without_credentials(tracking_uri)
-    # Without the workflow type MLflow's pages open on its tools for language models.
-    page = f"#/experiments/{state.experiment_id}/runs?workflowType=machine_learning"
-    if uri.startswith(("http://", "https://")):
-        return (f"{uri.rstrip('/')}/{page}",)
-    if uri.startswith("databricks"):
-        return (f"run {state.run_id} on {uri}",)
-    return (f"mlflow ui --backend-store-uri {uri}", f"http://127.0.0.1:5000/{page}")
-
-
-@final
-class Progress:
-    """A line that tells what the session still waits for, once it has waited for a second."""
-
-    def __init__(self, reporter: TerminalReporter) -> None:
-        self._reporter = reporter
-        self._started = time.monotonic()
-        self._shown: str | None = None
-
-    def __call__(self, state: SessionState) -> None:
-        """Show the state where it is new."""
-        if time.monotonic() - self._started < 1.0:
-            return
-        text = (
-            "mlflow: opening the tracking store"
-            if state.phase == "starting"
-            else f"mlflow: {state.sent} cases sent"
-        )
-        if not self._reporter.isatty:
-            text = "mlflow: sending what is left"
-        if text == self._shown:
-            return
-        self._shown = text
-        if self._reporter.isatty:
-            self._reporter.rewrite(f"{text} …", erase=True)
-        else:
-            self._reporter.write_line(f"{text} …")

@@ -26,7 +26,7 @@ ALLOWED = {
     "options": set[str](),
     "settings": set[str](),
     "summary": {"records"},
-    "report": {"records", "summary"},
+    "report": {"records", "summary", "directory"},
     "launch": {"directory", "processes"},
     "capture": {"settings", *GROUND},
     "tracker": GROUND,

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_mlflow_experiments.directory import SessionState
 from pytest_mlflow_experiments.records import CaseRecord, Check, Metric, Operator, Outcome
-from pytest_mlflow_experiments.report.terminal import Ending, describe, one_line, section
+from pytest_mlflow_experiments.report.ending import Ending, describe_end
+from pytest_mlflow_experiments.report.terminal import describe, one_line, section
 from pytest_mlflow_experiments.summary import Summary
 
 
@@ -156,3 +158,45 @@ def test_one_line_of_a_problem_is_red() -> None:
     ending = Ending(tests=1, experiment=None, problem="no answer", remedy="sync it")
     line = one_line(make_summary("passed"), ending)
     assert (line.text, line.markup) == ("mlflow: no answer; sync it", {"red": True})
+
+
+@pytest.mark.parametrize(
+    ("uri", "place"),
+    [
+        (
+            "http://host:5000/",
+            ("http://host:5000/#/experiments/7/runs?workflowType=machine_learning",),
+        ),
+        (
+            "sqlite:////a/mlflow.db",
+            (
+                "mlflow ui --backend-store-uri sqlite:////a/mlflow.db",
+                "http://127.0.0.1:5000/#/experiments/7/runs?workflowType=machine_learning",
+            ),
+        ),
+        ("databricks://profile", ("run abc on databricks://profile",)),
+    ],
+)
+def test_the_end_tells_where_the_runs_are(uri: str, place: tuple[str, ...]) -> None:
+    state = SessionState(
+        phase="done", experiment_id="7", experiment_name="found", run_id="abc", notes=("two",)
+    )
+    ending = describe_end(
+        state, tests=3, tracking_uri=uri, experiment="asked", directory="here", notes=["one"]
+    )
+    assert ending == Ending(tests=3, experiment="found", place=place, notes=("one", "two"))
+
+
+@pytest.mark.parametrize("state", [None, SessionState(phase="failed", error="no server")])
+def test_the_end_tells_what_to_do_with_a_session_that_was_not_sent(
+    state: SessionState | None,
+) -> None:
+    ending = describe_end(
+        state, tests=3, tracking_uri="http://host", experiment="asked", directory="here", notes=[]
+    )
+    remedy = "The session is kept; send it with: pytest-mlflow sync here"
+    if state is None:
+        assert (ending.place, ending.problem) == ((remedy,), None)
+    else:
+        assert ending.problem == "Not everything is in MLflow: no server"
+        assert ending.remedy == remedy

@@ -8,6 +8,7 @@ from typing import final
 
 from ..records import FAILED_OUTCOMES, Check
 from ..summary import Margin, Summary, relative_margin
+from .ending import Ending
 
 
 @final
@@ -17,24 +18,6 @@ class Line:
 
     text: str
     markup: dict[str, bool] = field(default_factory=dict)
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """How a session ended, as far as the terminal tells of it.
-
-    ``place`` says where the runs are (a URL, after the command that serves it where nothing does
-    yet); ``problem`` why MLflow has not got all of them, and ``remedy`` what to do about it.
-    ``notes`` are shown as they are.
-    """
-
-    tests: int
-    experiment: str | None
-    place: tuple[str, ...] = ()
-    problem: str | None = None
-    remedy: str | None = None
-    notes: tuple[str, ...] = ()
 
 
 def one_line(summary: Summary, ending: Ending) -> Line:
