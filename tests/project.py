@@ -173,6 +173,6 @@ def search_runs(uri: str) -> list[Run]:
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment without what is set for this test run, or for MLflow or CI."""
-    prefixes = ("MLFLOW_", "PYTEST_", "COV_", "COVERAGE_", "GITHUB_", "CI")
+    """Return the environment without what is set for this test run, MLflow, CI or tox."""
+    prefixes = ("MLFLOW_", "PYTEST_", "COV_", "COVERAGE_", "GITHUB_", "CI", "TOX_")
     return {key: value for key, value in os.environ.items() if not key.startswith(prefixes)}

@@ -25,11 +25,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
-def test_search_runs_finds_every_case(checkout: Project) -> None:
+def test_search_runs_finds_every_case(checkout: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", checkout.uri)
     with quiet_mlflow():
         import mlflow
 
-        mlflow.set_tracking_uri(checkout.uri)
         runs = mlflow.search_runs(search_all_experiments=True)
     (parent,) = runs[runs["tags.pytest.kind"] == "session"].to_dict("records")
     cases = runs[runs["tags.pytest.kind"] == "case"]

@@ -165,13 +165,13 @@ def test_one_line_of_a_problem_is_red() -> None:
     [
         (
             "http://host:5000/",
-            ("http://host:5000/#/experiments/7/runs?workflowType=machine_learning",),
+            ("http://host:5000/#/experiments/7?workflowType=machine_learning",),
         ),
         (
             "sqlite:////a/mlflow.db",
             (
                 "mlflow ui --backend-store-uri sqlite:////a/mlflow.db",
-                "http://127.0.0.1:5000/#/experiments/7/runs?workflowType=machine_learning",
+                "http://127.0.0.1:5000/#/experiments/7?workflowType=machine_learning",
             ),
         ),
         ("databricks://profile", ("run abc on databricks://profile",)),

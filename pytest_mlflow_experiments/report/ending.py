@@ -68,7 +68,7 @@ def describe_end(
 def _place(uri: str, state: SessionState) -> tuple[str, ...]:
     """Return where a person finds the session: a page, after the command that serves it."""
     # Without the workflow type MLflow's pages open on its tools for language models.
-    page = f"#/experiments/{state.experiment_id}/runs?workflowType=machine_learning"
+    page = f"#/experiments/{state.experiment_id}?workflowType=machine_learning"
     if uri.startswith(("http://", "https://")):
         return (f"{uri.rstrip('/')}/{page}",)
     if uri.startswith("databricks"):
