@@ -25,8 +25,12 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
-def test_search_runs_finds_every_case(checkout: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def _the_checkout_is_mlflows_default(checkout: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", checkout.uri)
+
+
+def test_search_runs_finds_every_case(checkout: Project) -> None:
     with quiet_mlflow():
         import mlflow
 

@@ -24,6 +24,9 @@ class Progress:
         """Show the state where it is new."""
         if time.monotonic() - self._started < 1.0:
             return
+        if self._reporter.verbosity < 0 and not self._reporter.isatty:
+            # Whoever asked for one line gets one line.
+            return
         text = (
             "mlflow: opening the tracking store"
             if state.phase == "starting"
