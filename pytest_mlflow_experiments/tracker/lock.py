@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import SessionBusyError
+
+_PATIENCE = 1.0
 
 
 @contextmanager
@@ -20,15 +23,24 @@ def exclusive(path: Path) -> Iterator[None]:
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        try:
-            _lock(fd)
-        except OSError as error:
-            raise SessionBusyError(
-                f"Another process is sending {path.parent.name} already."
-            ) from error
+        _wait_for(fd, path)
         yield
     finally:
         os.close(fd)
+
+
+def _wait_for(fd: int, path: Path) -> None:
+    # A process that was killed keeps its locks for the moment that its threads take to end.
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return _lock(fd)
+        except OSError as error:
+            if time.monotonic() >= deadline:
+                raise SessionBusyError(
+                    f"Another process is sending {path.parent.name} already."
+                ) from error
+        time.sleep(0.02)
 
 
 if sys.platform == "win32":
