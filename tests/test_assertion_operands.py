@@ -86,7 +86,7 @@ NUMBERS: list[tuple[object, float]] = [
     (np.array(0.1, dtype=np.float32), 0.10000000149011612),
     (np.array(3), 3),
     (np.array(Decimal("0.1"), dtype=object), 0.1),
-    (np.mean([0.1, 0.2]), np.mean([0.1, 0.2])),
+    (np.mean([0.1, 0.2]), float(np.mean([0.1, 0.2]))),
     (pd.Series([0.1, 0.2]).mean(), pd.Series([0.1, 0.2]).mean()),
     (pd.Series([1, 2]).sum(), 3),
     (pd.Series([0.1, None], dtype="Float64").mean(), 0.1),
