@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .directory import SessionDirectory
+from .directory import DIRECTORY_NAME, SessionDirectory
 from .journal import JournalError
 
 
@@ -27,7 +27,9 @@ class UsageError(Exception):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="pytest-mlflow", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="pytest-mlflow", description="Work with the sessions that pytest --mlflow kept."
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     sync = commands.add_parser(
         "sync",
@@ -52,10 +54,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _sync(options: argparse.Namespace) -> int:
     directories = [_session(path) for path in options.sessions] or [
-        directory for directory in SessionDirectory.find_all(Path.cwd()) if not directory.is_sent
+        directory for directory in SessionDirectory.find_all(_root()) if not directory.is_sent
     ]
     if not directories:
-        _say("Nothing to send.")
+        _say(f"Nothing to send in {_root() / DIRECTORY_NAME}.")
         return 0
     # Only here, for it loads mlflow, which takes seconds.
     from .tracker.sync import sync
@@ -69,11 +71,18 @@ def _sync(options: argparse.Namespace) -> int:
         except JournalError as error:
             problem = str(error)
         if problem is None:
-            _say(f"{directory.session_id}: {state.sent} cases are in MLflow")
+            cases = "1 case is" if state.sent == 1 else f"{state.sent} cases are"
+            _say(f"{directory.session_id}: {cases} in experiment {state.experiment_name!r}")
         else:
             failures += 1
             _say(f"{directory.session_id}: not sent: {problem}")
     return 1 if failures else 0
+
+
+def _root() -> Path:
+    """Return the directory that keeps sessions: this one, or the next one above that does."""
+    here = Path.cwd()
+    return next((path for path in (here, *here.parents) if (path / DIRECTORY_NAME).is_dir()), here)
 
 
 def _session(path: Path) -> SessionDirectory:

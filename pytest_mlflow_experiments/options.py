@@ -99,3 +99,9 @@ def is_enabled(config: pytest.Config, namespace: object | None = None) -> bool:
     """
     options = config.option if namespace is None else namespace
     return bool(getattr(options, "mlflow", False) or config.getini("mlflow"))
+
+
+def has_other_options(config: pytest.Config) -> bool:
+    """Tell whether any of our options but ``--mlflow`` is given on the command line."""
+    options = vars(config.option).items()
+    return any(value for name, value in options if name.startswith(("mlflow_", "no_mlflow_")))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .options import MARKER, add_options, is_enabled
+from .options import MARKER, add_options, has_other_options, is_enabled
 
 if TYPE_CHECKING:
     from mlflow import ActiveRun
@@ -41,6 +41,13 @@ def pytest_configure(config: pytest.Config) -> None:
         from .session import register
 
         register(config)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Tell whoever gives options for a thing that is off that it is off."""
+    if not is_enabled(config) and has_other_options(config):
+        return "mlflow: off; --mlflow switches it on"
+    return None
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import isfinite
+from math import isfinite, isnan
 from typing import final
 
 from .records import CaseRecord, Check
@@ -34,6 +35,10 @@ def relative_margin(check: Check) -> float:
     return check.margin / scale
 
 
+def _ascending(margin: Margin) -> float:
+    return margin.relative
+
+
 def _descending(margin: Margin) -> float:
     return -margin.relative
 
@@ -41,9 +46,11 @@ def _descending(margin: Margin) -> float:
 @final
 @dataclass(slots=True)
 class Summary:
-    """Counts over the kept cases of a session, and their tightest and widest margins.
+    """Counts over the kept cases of a session, and the margins worth a line.
 
-    Only checks that held take part in the margins; the others are failures, which pytest shows.
+    A case takes part once in each list, so that one test doesn't fill it: with the check that came
+    closest to its limit, with the one that stayed farthest from it (of each metric only the
+    closest counts), and with the one that missed it most.
     """
 
     cases: int = 0
@@ -51,6 +58,7 @@ class Summary:
     checks: int = 0
     notes: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
+    _missed: list[Margin] = field(default_factory=list)
     _tightest: list[Margin] = field(default_factory=list)
     _widest: list[Margin] = field(default_factory=list)
 
@@ -61,19 +69,27 @@ class Summary:
         self.checks += len(record.checks)
         self.notes += len(record.notes)
         self.outcomes[record.outcome] += 1
-        closest: dict[str, tuple[float, Check]] = {}
+        missed: list[Margin] = []
+        closest: dict[str, Margin] = {}
         for check in record.checks:
-            if check.passed and isfinite(relative := relative_margin(check)):
-                best = closest.get(check.metric)
-                if best is None or relative < best[0]:
-                    closest[check.metric] = relative, check
-        for relative, check in closest.values():
-            if len(self._tightest) < _KEPT or relative < self._tightest[-1].relative:
-                insort(self._tightest, Margin(relative, check, record.name))
-                del self._tightest[_KEPT:]
-            if len(self._widest) < _KEPT or relative > self._widest[-1].relative:
-                insort(self._widest, Margin(relative, check, record.name), key=_descending)
-                del self._widest[_KEPT:]
+            margin = Margin(relative_margin(check), check, record.name)
+            if not check.passed:
+                # An alternative that did not hold, as in "a or b", is no failure.
+                if not check.alternative and not isnan(margin.relative):
+                    missed.append(margin)
+            elif isfinite(margin.relative):
+                known = closest.get(check.metric)
+                if known is None or margin < known:
+                    closest[check.metric] = margin
+        if missed:
+            _keep(self._missed, min(missed))
+        if closest:
+            _keep(self._tightest, min(closest.values()))
+            _keep(self._widest, max(closest.values()), key=_descending)
+
+    def missed(self) -> list[Margin]:
+        """Return the checks that missed their limits most, the worst first."""
+        return list(self._missed)
 
     def tightest(self) -> list[Margin]:
         """Return the margins nearest to their limits, the nearest first."""
@@ -82,3 +98,12 @@ class Summary:
     def widest(self) -> list[Margin]:
         """Return the margins farthest from their limits that are not among the tightest."""
         return [margin for margin in self._widest if margin not in self._tightest]
+
+
+def _keep(
+    ranking: list[Margin], margin: Margin, key: Callable[[Margin], float] = _ascending
+) -> None:
+    """Put a margin into a ranking where it is among the first."""
+    if len(ranking) < _KEPT or key(margin) < key(ranking[-1]):
+        insort(ranking, margin, key=key)
+        del ranking[_KEPT:]

@@ -100,7 +100,7 @@ def test_a_store_that_cannot_be_used(project: Project, uri: str, words: str) -> 
     assert not any("secret" in text for text in texts)
 
     sent = project.sync(remedy.rpartition(" ")[2], "--tracking-uri", project.uri)
-    assert "1 cases are in MLflow" in sent.stdout
+    assert "1 case is in experiment 'project'" in sent.stdout
     assert project.case_runs()["test_it"].data.metrics["score"] == 0.75
 
 
@@ -142,9 +142,12 @@ def test_sync_sends_once(project: Project) -> None:
     project.write(WEIRD)
     project.pytest("--mlflow", "--mlflow-offline")
     first = project.sync("--tracking-uri", project.uri)
-    assert "6 cases are in MLflow" in first.stdout
+    assert "6 cases are in experiment 'project'" in first.stdout
     before = _as_texts(project)
-    assert project.sync().stdout == "Nothing to send.\n"
+    below = project.path / "below"
+    below.mkdir()
+    nothing = f"Nothing to send in {project.path / '.pytest_mlflow'}.\n"
+    assert Project(below).sync().stdout == project.sync().stdout == nothing
     directory = str(project.session().directory.path)
     project.sync(directory, "--tracking-uri", project.uri)
     assert _as_texts(project) == before

@@ -125,7 +125,7 @@ def _at(project: Project, database: str) -> Project:
     return other
 
 
-def test_autolog_and_models_land_in_the_run(project: Project) -> None:
+def test_autolog_lands_in_the_run_and_ends_with_it(project: Project) -> None:
     project.write(
         """
         import mlflow
@@ -134,14 +134,15 @@ def test_autolog_and_models_land_in_the_run(project: Project) -> None:
 
         def test_it(mlflow_run):
             mlflow.sklearn.autolog(log_models=False)
-            try:
-                model = DecisionTreeClassifier(max_depth=2).fit(*load_iris(return_X_y=True))
-            finally:
-                mlflow.sklearn.autolog(disable=True)
+            model = DecisionTreeClassifier(max_depth=2).fit(*load_iris(return_X_y=True))
             assert model.score(*load_iris(return_X_y=True)) > 0.8
+
+        def test_neighbour():
+            DecisionTreeClassifier(max_depth=2).fit(*load_iris(return_X_y=True))
         """
     )
     project.pytest("--mlflow")
+    assert len(project.runs()) == 2
     run = project.case_runs()["test_it"]
     assert run.data.params["max_depth"] == "2"
     assert "training_accuracy_score" in run.data.metrics

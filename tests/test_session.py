@@ -193,6 +193,7 @@ def test_attempts_are_one_case(make_project: Callable[[str], Project]) -> None:
 def test_an_interrupted_case_is_kept(project: Project, body: str, status: int, reason: str) -> None:
     project.write(
         f"""
+        import time
         import pytest
 
         def test_first():
@@ -201,6 +202,7 @@ def test_an_interrupted_case_is_kept(project: Project, body: str, status: int, r
         def test_second():
             score = 0.75
             assert score > 0.5
+            time.sleep(0.3)
             {body}
 
         def test_third():
@@ -211,6 +213,7 @@ def test_an_interrupted_case_is_kept(project: Project, body: str, status: int, r
     session = project.session()
     (record,) = session.cases
     assert (record.name, record.outcome) == ("test_second", "interrupted")
+    assert record.duration >= 0.29
     assert [m.key for m in record.metrics] == ["score"]
     assert session.end is not None
     assert session.end.interrupted is not None
@@ -377,7 +380,7 @@ def test_the_section(project: Project) -> None:
     result = section_of(project)
     lines = result.section()
     assert lines[0] == (
-        "11 cases of 12 tests kept, 16 metric values, in experiment 'project' "
+        "11 of 12 tests kept, 16 metric values, in experiment 'project' "
         "(1 failed, 2 error, 1 skipped, 1 xfailed, 1 xpassed)"
     )
     assert lines[-1].startswith("The session is kept; send it with: pytest-mlflow sync .pytest_ml")
@@ -387,11 +390,11 @@ def test_the_section(project: Project) -> None:
 def test_quiet_keeps_it_to_one_line(project: Project) -> None:
     result = section_of(project, "-q")
     (line,) = (line for line in result.stdout.splitlines() if "mlflow" in line)
-    assert line.startswith("mlflow: 11 cases of 12 tests kept")
+    assert line.startswith("mlflow: 11 of 12 tests kept")
 
 
 def test_colours_are_pytests_own(project: Project) -> None:
-    assert "\x1b[31m11 cases" in section_of(project, "--color=yes").stdout
+    assert "\x1b[31m11 of" in section_of(project, "--color=yes").stdout
 
 
 def test_an_unknown_keyword_is_a_usage_error(make_project: Callable[[str], Project]) -> None:

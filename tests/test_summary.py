@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -96,7 +97,7 @@ def test_widest_does_not_repeat_the_tightest(count: int, widest: int) -> None:
     assert len(summary.widest()) == widest
 
 
-def test_metric_counts_once_a_case_by_its_closest_check() -> None:
+def test_case_takes_part_once_by_the_closest_check_of_a_metric() -> None:
     summary = Summary()
     summary.add(
         make_case(
@@ -106,7 +107,18 @@ def test_metric_counts_once_a_case_by_its_closest_check() -> None:
         )
     )
     margins = [(margin.check.metric, margin.relative) for margin in summary.tightest()]
-    assert margins == [("accuracy", 0.1), ("loss", 0.5)]
+    assert margins == [("accuracy", 0.1)]
+    margins = [(margin.check.metric, margin.relative) for margin in summary.widest()]
+    assert margins == [("loss", 0.5)]
+
+
+def test_missed_are_the_worst_of_those_that_had_to_hold() -> None:
+    summary = Summary()
+    for number in range(5):
+        check = make_check(10 - number, 11, passed=False)
+        summary.add(make_case(f"case{number}", check, make_check(10, 11, passed=False)))
+    summary.add(make_case("other", replace(make_check(1, 11, passed=False), alternative=True)))
+    assert [margin.case for margin in summary.missed()] == ["case4", "case3", "case2"]
 
 
 @pytest.mark.parametrize(

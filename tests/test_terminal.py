@@ -69,14 +69,14 @@ def test_describe(check: Check, text: str) -> None:
 
 def test_section_of_a_good_session() -> None:
     assert texts(make_summary("passed", "passed"), ENDING) == [
-        "2 cases of 5 tests kept, 2 metric values, in experiment 'project'",
+        "2 of 5 tests kept, 2 metric values, in experiment 'project'",
         *PLACE,
     ]
 
 
 def test_section_counts_one_in_the_singular() -> None:
     ending = Ending(tests=1, experiment=None)
-    assert texts(make_summary("passed"), ending) == ["1 case of 1 test kept, 1 metric value"]
+    assert texts(make_summary("passed"), ending) == ["1 of 1 test kept, 1 metric value"]
 
 
 def test_section_names_other_outcomes_than_passed() -> None:
@@ -100,13 +100,13 @@ def test_colour_of_the_first_line(outcomes: list[Outcome], colour: str) -> None:
 
 def test_section_without_a_case_tells_how_to_get_one() -> None:
     first, second = texts(make_summary(), ENDING, detailed=True)
-    assert first == "0 cases of 5 tests kept"
+    assert first == "0 of 5 tests kept"
     assert "--mlflow-track=all" in second
 
 
 def test_section_without_a_test() -> None:
     assert texts(make_summary(), Ending(tests=0, experiment="project", place=("here",))) == [
-        "0 cases of 0 tests kept"
+        "0 of 0 tests kept"
     ]
 
 
@@ -145,13 +145,13 @@ def test_margins_are_shown_where_there_is_room() -> None:
 def test_one_line() -> None:
     line = one_line(make_summary("passed", "failed"), ENDING)
     assert line.text == (
-        "mlflow: 2 cases of 5 tests kept, 2 metric values, in experiment 'project'; "
+        "mlflow: 2 of 5 tests kept, 2 metric values, in experiment 'project' (1 failed); "
         "mlflow ui --backend-store-uri sqlite:///m.db"
     )
 
 
 def test_one_line_without_a_case_has_no_place() -> None:
-    assert one_line(make_summary(), ENDING).text == "mlflow: 0 cases of 5 tests kept"
+    assert one_line(make_summary(), ENDING).text == "mlflow: 0 of 5 tests kept"
 
 
 def test_one_line_of_a_problem_is_red() -> None:

@@ -120,3 +120,15 @@ def test_the_fixture_keeps_nothing(bare: Project) -> None:
     modules = run(bare)
     assert heavy(modules) == set()
     assert not any(".tracker" in name or ".session" in name for name in modules)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [((), False), (("--mlflow-offline",), True), (("--mlflow-experiment=x",), True)],
+)
+def test_options_of_what_is_off_are_answered(
+    project: Project, options: tuple[str, ...], told: bool
+) -> None:
+    project.write("def test_it():\n    pass\n")
+    line = "mlflow: off; --mlflow switches it on"
+    assert (line in project.pytest(*options).stdout) == told

@@ -116,6 +116,12 @@ class CaseLog:
         except OSError as error:
             self.notes.append(f"the artifacts of attempt {number} are not kept: {error}")
 
+    def count_interrupted_phase(self) -> None:
+        """Count the time of the phase that has no report, for it was interrupted."""
+        phase = next((p for p in ("setup", "call") if p not in self.durations), "teardown")
+        elapsed = (self.clock.now() - self.start_time) / 1_000
+        self.durations[phase] = max(0.0, elapsed - sum(self.durations.values()))
+
     def failure(self) -> str | None:
         """Return the failure texts of all phases as one, or None."""
         if not self.failures:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import pytest
 
@@ -196,6 +196,13 @@ def _unheard_warnings() -> Iterator[None]:
         yield
 
 
+def _autologging() -> dict[str, dict[str, Any]]:
+    """Return MLflow's settings of autologging by library; a library without any is off."""
+    from mlflow.utils import autologging_utils
+
+    return getattr(autologging_utils, "AUTOLOGGING_INTEGRATIONS", {})
+
+
 @contextmanager
 def _own_mlflow_state() -> Iterator[None]:
     """Give back MLflow's global state, and its environment, as the test's neighbours left them."""
@@ -207,6 +214,7 @@ def _own_mlflow_state() -> Iterator[None]:
         (fluent, "_active_experiment_id"),
     ]
     values = [getattr(module, name, None) for module, name in attributes]
+    autologging = {name: dict(config) for name, config in _autologging().items()}
     environment = {name: os.environ.get(name) for name in _ENVIRONMENT}
     # A run id from outside is meant for the first run that the tests open, not for this one.
     os.environ.pop("MLFLOW_RUN_ID", None)
@@ -215,6 +223,10 @@ def _own_mlflow_state() -> Iterator[None]:
     finally:
         for (module, name), value in zip(attributes, values, strict=True):
             setattr(module, name, value)
+        # What a test switches on with mlflow.autolog() would log its neighbours' models elsewhere.
+        for name, config in _autologging().items():
+            config.clear()
+            config.update(autologging.get(name, {}))
         for name, text in environment.items():
             if text is None:
                 os.environ.pop(name, None)

@@ -139,6 +139,7 @@ class CapturePlugin:
         log = item.stash.get(CASE_LOG, None)
         if log is not None and self._is_kept(item, log):
             log.outcome = "interrupted"
+            log.count_interrupted_phase()
             self._deliver(None, self._freeze(item, log))
 
     def _is_kept(self, item: pytest.Item, log: CaseLog) -> bool:

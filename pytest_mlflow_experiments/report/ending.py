@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import final
 
 from ..directory import SessionState
@@ -46,14 +47,14 @@ def describe_end(
         directory: the session's directory, as a person types it.
         notes: what else a person should know.
     """
-    remedy = f"The session is kept; send it with: pytest-mlflow sync {directory}"
+    remedy = f"The session is kept; send it with: pytest-mlflow sync {quote(directory)}"
     if state is None:
         return Ending(tests=tests, experiment=experiment, place=(remedy,), notes=tuple(notes))
     if state.phase == "failed":
         return Ending(
             tests=tests,
             experiment=experiment,
-            problem=f"Not everything is in MLflow: {state.error}",
+            problem=f"Not everything is in MLflow: {(state.error or 'no word why').rstrip('.')}",
             remedy=remedy,
             notes=(*notes, *state.notes),
         )
@@ -73,4 +74,4 @@ def _place(uri: str, state: SessionState) -> tuple[str, ...]:
         return (f"{uri.rstrip('/')}/{page}",)
     if uri.startswith("databricks"):
         return (f"run {state.run_id} on {uri}",)
-    return (f"mlflow ui --backend-store-uri {uri}", f"http://127.0.0.1:5000/{page}")
+    return (f"mlflow ui --backend-store-uri {quote(uri)}", f"http://127.0.0.1:5000/{page}")

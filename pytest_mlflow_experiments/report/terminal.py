@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 from ..records import FAILED_OUTCOMES, Check
-from ..summary import Margin, Summary, relative_margin
+from ..summary import Margin, Summary
 from .ending import Ending
 
 
@@ -25,7 +25,7 @@ def one_line(summary: Summary, ending: Ending) -> Line:
     if ending.problem:
         text = "; ".join(filter(None, (ending.problem, ending.remedy)))
         return Line(f"mlflow: {text}", {"red": True})
-    text = f"mlflow: {_kept(summary, ending)}"
+    text = f"mlflow: {_kept(summary, ending)}{_outcomes(summary)}"
     if ending.place and summary.cases:
         text = f"{text}; {ending.place[0]}"
     return Line(text)
@@ -47,7 +47,11 @@ def section(summary: Summary, ending: Ending, *, detailed: bool) -> Iterator[Lin
                 "--mlflow-track=all keeps every test."
             )
     elif detailed:
-        yield from _margins(tightest=summary.tightest(), widest=summary.widest())
+        yield from _margins(
+            ("missed limits", summary.missed(), {"red": True}),
+            ("tightest margins", summary.tightest(), {}),
+            ("widest margins", summary.widest(), {}),
+        )
     for note in ending.notes:
         yield Line(note, {"yellow": True})
     if ending.problem:
@@ -67,7 +71,7 @@ def describe(check: Check) -> str:
 
 
 def _kept(summary: Summary, ending: Ending) -> str:
-    text = f"{_count(summary.cases, 'case')} of {_count(ending.tests, 'test')} kept"
+    text = f"{summary.cases} of {_count(ending.tests, 'test')} kept"
     if not summary.cases:
         return text
     text = f"{text}, {_count(summary.metrics, 'metric value')}"
@@ -90,10 +94,12 @@ def _colour(summary: Summary) -> dict[str, bool]:
     return {"red" if failed else "green": True} if summary.cases else {"yellow": True}
 
 
-def _margins(**groups: list[Margin]) -> Iterator[Line]:
-    width = max((len(describe(m.check)) for margins in groups.values() for m in margins), default=0)
-    for title, margins in groups.items():
+def _margins(*groups: tuple[str, list[Margin], dict[str, bool]]) -> Iterator[Line]:
+    texts = [describe(margin.check) for _, margins, _ in groups for margin in margins]
+    width = max(map(len, texts), default=0)
+    for title, margins, markup in groups:
         for number, margin in enumerate(margins):
-            head = f"{title} margins" if number == 0 else ""
-            share = f"{100 * relative_margin(margin.check):+.1f} %"
-            yield Line(f"  {head:<17}{describe(margin.check):<{width}}  {share:>9}  {margin.case}")
+            head = title if number == 0 else ""
+            share = f"{100 * margin.relative:+.1f} %"
+            text = f"  {head:<17}{describe(margin.check):<{width}}  {share:>9}  {margin.case}"
+            yield Line(text, markup)
