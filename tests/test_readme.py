@@ -1,4 +1,4 @@
-"""The README tells the truth: its example is the example, its commands are the ones that are run."""
+"""The README tells the truth: its example is the example, its commands are those that are run."""
 
 from __future__ import annotations
 
