@@ -42,7 +42,6 @@ _POLL = 0.02
 def tracker_environment(environ: Mapping[str, str], tracking_uri: str) -> dict[str, str]:
     """Return the environment of the tracker; the only place that hands over credentials."""
     kept = {key: value for key, value in environ.items() if not key.startswith(_DROPPED)}
-    kept.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     return {**kept, "MLFLOW_TRACKING_URI": tracking_uri}
 
 
@@ -52,7 +51,7 @@ class Tracker:
 
     The tracker leaves the process that started it at once (it forks where that is possible), so
     that tests never meet it among their children; from then on its state file tells of it, and the
-    end of its standard input tells it that the controller has gone.
+    end of its standard input makes it look whether the controller has gone.
     """
 
     def __init__(self, directory: SessionDirectory, *, tracking_uri: str, cwd: Path) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from mlflow_server import free_port
 from tracker_kit import Journal, make_record, start_tracker
 
 from pytest_mlflow_experiments.directory import SessionState
@@ -219,13 +219,6 @@ def test_killed_controller_is_noticed(tmp_path: Path, uri: str) -> None:
     controller.wait()
     assert journal.wait("done", "failed").phase == "done"
     assert statuses(uri) == {"case": ["FINISHED"], "session": ["KILLED"]}
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 def failure(tmp_path: Path, tracking_uri: str, **header: Any) -> str:
