@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, final
@@ -48,21 +50,33 @@ class SessionDirectory:
         return [cls(journal.parent) for journal in sorted(journals)]
 
     @classmethod
-    def prune(cls, root: Path, *, keep: int = KEPT_SESSIONS) -> None:
+    def prune(
+        cls, root: Path, *, keep: int = KEPT_SESSIONS, keep_ids: Collection[str] = ()
+    ) -> None:
         """Remove the oldest sessions that MLflow has, so that ``keep`` sessions stay.
 
-        What was not sent, or not wholly, always stays.
+        What was not sent, or not wholly, always stays, and so do the sessions of ``keep_ids``. Of
+        those that stay, all but the newest lose their copy of the baseline, which may be large.
         """
         directories = cls.find_all(root)
         for directory in directories[: max(0, len(directories) - keep)]:
-            if directory.is_sent:
+            if directory.is_sent and directory.session_id not in keep_ids:
                 directory.remove()
+        for directory in directories[:-1]:
+            if directory.baseline.exists() and not directory.needs_baseline:
+                with contextlib.suppress(OSError):  # another session may be pruning as well
+                    directory.baseline.unlink()
 
     @property
     def is_sent(self) -> bool:
         """Whether MLflow has all of the session."""
         state = SessionState.read(self.state)
         return state is not None and state.phase == "done"
+
+    @property
+    def needs_baseline(self) -> bool:
+        """Whether the session may still run, and would find no baseline if it were removed."""
+        return not self.report.exists() and not self.is_sent
 
     @property
     def session_id(self) -> str:
@@ -85,6 +99,21 @@ class SessionDirectory:
         return self.path / "tracker.log"
 
     @property
+    def baseline(self) -> Path:
+        """The sessions that this one is compared with, in one file as a journal."""
+        return self.path / "baseline.jsonl"
+
+    @property
+    def baseline_request(self) -> Path:
+        """What the tracker is asked to make a baseline of: a ``BaselineRequest`` as JSON."""
+        return self.path / "baseline.json"
+
+    @property
+    def report(self) -> Path:
+        """The comparison with the baseline as JSON, written once that is made."""
+        return self.path / "report.json"
+
+    @property
     def run_request(self) -> Path:
         """A file that asks the tracker for the session's run at once; its content means nothing."""
         return self.path / "run.request"
@@ -98,16 +127,17 @@ class SessionDirectory:
         """Return where the artifacts of one case are kept."""
         return self.all_artifacts / record_id
 
-    def shown_path(self) -> str:
-        """Return the path as a person types it: relative where it is below the directory."""
-        try:
-            return str(self.path.relative_to(Path.cwd()))
-        except (ValueError, OSError):  # elsewhere, or a test has removed the current directory
-            return str(self.path)
-
     def remove(self) -> None:
         """Remove the session from the disk."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as a person types it: relative where it is below the current directory."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):  # elsewhere, or a test has removed the current directory
+        return str(path)
 
 
 Phase = Literal["starting", "ready", "failed", "done"]
@@ -121,6 +151,9 @@ class SessionState:
     ``phase`` goes ``starting`` (MLflow is being loaded, the store opened), ``ready`` (cases are
     being sent), then ``done`` (MLflow has all there is) or ``failed`` (``error`` says why; the
     journal keeps what was not sent). ``sent`` counts cases. ``run_id`` is the session's run.
+    ``baseline`` tells of the baseline that the tracker was asked for: None (not looked for yet),
+    ``found`` (it is in the session's directory), ``none`` (there is no such session yet) or
+    ``failed`` (``baseline_error`` says why); ``fetched`` counts its sessions on the way.
     """
 
     phase: Phase
@@ -130,6 +163,9 @@ class SessionState:
     experiment_name: str | None = None
     run_id: str | None = None
     sent: int = 0
+    baseline: Literal["found", "none", "failed"] | None = None
+    baseline_error: str | None = None
+    fetched: int = 0
     error: str | None = None
     notes: tuple[str, ...] = ()
 

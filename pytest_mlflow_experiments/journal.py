@@ -1,7 +1,10 @@
 """The journal: one JSON line for the session's header, for every finished case, and for the end.
 
-It is the source of truth of a session. It is only ever appended to, by one process, so a reader
-that stops at the last complete line always sees a consistent prefix, also after a crash.
+A file with several of them, one after the other and the oldest first, is a baseline; its first line
+may tell where they come from.
+
+The journal is the source of truth of a session. It is only ever appended to, by one process, so a
+reader that stops at the last complete line always sees a consistent prefix, also after a crash.
 """
 
 from __future__ import annotations
@@ -12,11 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias, final
 
-from .records import CaseRecord, SessionEnd, SessionHeader
+from .records import CaseRecord, Provenance, SessionEnd, SessionHeader
 
-Entry: TypeAlias = SessionHeader | CaseRecord | SessionEnd
+Entry: TypeAlias = SessionHeader | CaseRecord | SessionEnd | Provenance
 
-_KINDS: dict[str, type[SessionHeader] | type[CaseRecord] | type[SessionEnd]] = {
+_KINDS: dict[str, type[Entry]] = {
+    "baseline": Provenance,
     "session": SessionHeader,
     "case": CaseRecord,
     "finish": SessionEnd,

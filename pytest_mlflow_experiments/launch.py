@@ -105,19 +105,21 @@ class Tracker:
         self,
         timeout: float,
         on_progress: Callable[[SessionState], None],
+        enough: Callable[[SessionState], bool] = lambda state: False,
         # Defaults, for tests replace these functions, and some never put them back.
         _now: Callable[[], float] = time.perf_counter,
         _sleep: Callable[[float], None] = time.sleep,
     ) -> SessionState:
-        """Wait until the tracker has finished; return its last state.
+        """Wait until the tracker has finished, or has said enough; return its last state.
 
         Args:
             timeout: how long, in seconds, to wait while nothing changes.
             on_progress: called with the state, again and again while waiting.
+            enough: tells whether a state is worth no more waiting.
         """
         state = self.state()
         changed = _now()
-        while state.phase not in ("done", "failed"):
+        while state.phase not in ("done", "failed") and not enough(state):
             if not self.is_alive():
                 # It may have written its last word between the two looks.
                 state = self.state()

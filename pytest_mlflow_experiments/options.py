@@ -8,10 +8,13 @@ from __future__ import annotations
 import pytest
 
 MARKER = (
-    "mlflow(case=None, tags=None, params=None, track=True, log_system_metrics=None): keep this "
-    "test as an MLflow run under --mlflow. case: a name that stays when the test is renamed or "
-    "moved; tags, params: dicts to add to the run; track=False: never make it a run; "
-    "log_system_metrics=True: record the machine's load while the fixture mlflow_run is open."
+    "mlflow(case=None, tags=None, params=None, track=True, log_system_metrics=None, "
+    "tolerance=None, direction=None): keep this test as an MLflow run under --mlflow. case: a name "
+    "that stays when the test is renamed or moved; tags, params: dicts to add to the run; "
+    "track=False: never make it a run; log_system_metrics=True: record the machine's load while "
+    "the fixture mlflow_run is open; tolerance: how much worse metrics may get, such as "
+    "{'accuracy': '-0.02', 'rmse*': '2%'}; direction: which values are better, such as "
+    "{'loss': 'min'}."
 )
 
 
@@ -77,6 +80,54 @@ def add_options(parser: pytest.Parser) -> None:
         "long (default 30); what is missing then stays on disk, for 'pytest-mlflow sync'.",
     )
 
+    group.addoption(
+        "--mlflow-baseline",
+        metavar="SPEC",
+        help="What to compare the session with: auto (the default: a pinned baseline, else the "
+        "last complete passing sessions on the base branch, else on this branch, else the "
+        "latest), latest, branch:NAME, session:ID, run:ID, tag:KEY=VALUE, model:NAME@ALIAS, "
+        "file:PATH or none.",
+    )
+    group.addoption(
+        "--mlflow-history",
+        metavar="N",
+        help="How many sessions of the baseline to compare with (default 20).",
+    )
+    group.addoption(
+        "--mlflow-tolerance",
+        metavar="METRIC:AMOUNT",
+        action="append",
+        default=[],
+        help="How much worse a metric may get, instead of statistics: 'accuracy: -0.02', "
+        "'rmse: 2%%', 'latency*: 10%%' (repeatable).",
+    )
+    group.addoption(
+        "--mlflow-rerun",
+        metavar="N",
+        help="Run a case whose metrics look worse N more times, at once; only the fresh values "
+        "then decide (default 0).",
+    )
+    group.addoption(
+        "--mlflow-gate",
+        action="store_true",
+        default=False,
+        help="Fail the session where a metric regressed, is missing or NaN, and where that could "
+        "not be found out.",
+    )
+    group.addoption(
+        "--mlflow-require-baseline",
+        action="store_true",
+        default=False,
+        help="With --mlflow-gate: fail also where there is no baseline yet.",
+    )
+    group.addoption(
+        "--mlflow-report",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="Write the comparison to PATH, as .html, .md, .json or .xml (JUnit) (repeatable).",
+    )
+
     parser.addini("mlflow", "Same as --mlflow (true or false).", type="bool", default=False)
     parser.addini("mlflow_tracking_uri", "Same as --mlflow-tracking-uri.")
     parser.addini("mlflow_experiment", "Same as --mlflow-experiment.")
@@ -90,6 +141,31 @@ def add_options(parser: pytest.Parser) -> None:
     )
     parser.addini("mlflow_offline", "Same as --mlflow-offline.", type="bool", default=False)
     parser.addini("mlflow_timeout", "Same as --mlflow-timeout.")
+    parser.addini("mlflow_baseline", "Same as --mlflow-baseline.")
+    parser.addini("mlflow_history", "Same as --mlflow-history.")
+    parser.addini(
+        "mlflow_tolerance",
+        "Same as --mlflow-tolerance, one METRIC: AMOUNT a line.",
+        type="linelist",
+    )
+    parser.addini(
+        "mlflow_direction",
+        "Which values of a metric are better, one METRIC: max|min|none a line.",
+        type="linelist",
+    )
+    parser.addini(
+        "mlflow_seed_params",
+        "Params that only repeat a case: their runs are averaged before they are compared "
+        "(default: seed random_state repeat).",
+        type="args",
+        default=["seed", "random_state", "repeat"],
+    )
+    parser.addini("mlflow_rerun", "Same as --mlflow-rerun.")
+    parser.addini("mlflow_gate", "Same as --mlflow-gate.", type="bool", default=False)
+    parser.addini(
+        "mlflow_require_baseline", "Same as --mlflow-require-baseline.", type="bool", default=False
+    )
+    parser.addini("mlflow_report", "Same as --mlflow-report, one a line.", type="linelist")
 
 
 def is_enabled(config: pytest.Config, namespace: object | None = None) -> bool:

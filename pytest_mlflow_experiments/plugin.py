@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from . import hookspecs
 from .options import MARKER, add_options, has_other_options, is_enabled
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare our options."""
     add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the hooks that others can implement, also where nobody calls them."""
+    pluginmanager.add_hookspecs(hookspecs)
 
 
 @pytest.hookimpl(tryfirst=True)

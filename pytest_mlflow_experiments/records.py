@@ -165,6 +165,12 @@ class CaseRecord:
     ``teardown``). ``artifacts`` are paths below the session's ``artifacts/<id>/``, with forward
     slashes. ``run_id`` is set where the test itself holds an MLflow run. ``notes`` tell what was
     shortened, renamed or left out.
+
+    ``arguments`` names the params that are part of the identity (those of ``parametrize`` and of
+    fixtures). ``datasets`` are digests of the data by their names. ``tolerances`` and
+    ``directions`` are what the marker says of metrics, by pattern. ``repeats`` are the fresh runs
+    that a suspicious value was followed by. ``run_metrics`` are the last values of metrics that
+    stand in the run which the test itself held, and nowhere else here.
     """
 
     id: str
@@ -184,6 +190,12 @@ class CaseRecord:
     run_id: str | None = None
     attempts: tuple[Attempt, ...] = ()
     notes: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    datasets: Mapping[str, str] = field(default_factory=dict)
+    tolerances: Mapping[str, str] = field(default_factory=dict)
+    directions: Mapping[str, str] = field(default_factory=dict)
+    repeats: tuple[Attempt, ...] = ()
+    run_metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def duration(self) -> float:
@@ -210,7 +222,20 @@ class CaseRecord:
             "run_id": self.run_id,
             "attempts": [attempt.to_builtins() for attempt in self.attempts],
             "notes": list(self.notes),
+            **self._rare_builtins(),
         }
+
+    def _rare_builtins(self) -> Builtins:
+        """Return what most cases have none of: it is left out of their lines."""
+        rare: Builtins = {
+            "arguments": list(self.arguments),
+            "datasets": dict(self.datasets),
+            "tolerances": dict(self.tolerances),
+            "directions": dict(self.directions),
+            "repeats": [attempt.to_builtins() for attempt in self.repeats],
+            "run_metrics": {name: _encode_float(value) for name, value in self.run_metrics.items()},
+        }
+        return {name: value for name, value in rare.items() if value}
 
     @classmethod
     def from_builtins(cls, data: Builtins) -> CaseRecord:
@@ -233,6 +258,12 @@ class CaseRecord:
             run_id=data["run_id"],
             attempts=tuple(map(Attempt.from_builtins, data["attempts"])),
             notes=tuple(data["notes"]),
+            arguments=tuple(data.get("arguments", ())),
+            datasets=data.get("datasets", {}),
+            tolerances=data.get("tolerances", {}),
+            directions=data.get("directions", {}),
+            repeats=tuple(map(Attempt.from_builtins, data.get("repeats", ()))),
+            run_metrics={name: float(value) for name, value in data.get("run_metrics", {}).items()},
         )
 
 
@@ -242,7 +273,8 @@ class SessionHeader:
     """What is known of a session before its first test.
 
     ``tracking_uri`` carries no credentials. Exactly one of ``experiment_name`` and
-    ``experiment_id`` may be None. ``tags`` are the tags of the session's run.
+    ``experiment_id`` may be None. ``tags`` are the tags of the session's run. ``accepted`` are the
+    ids of the accepted steps that the session was run with.
     """
 
     session_id: str
@@ -252,6 +284,17 @@ class SessionHeader:
     experiment_name: str | None
     experiment_id: str | None
     tags: Mapping[str, str] = field(default_factory=dict)
+    accepted: tuple[str, ...] = ()
+
+    @property
+    def branch(self) -> str | None:
+        """The branch that was tested, or None outside of git."""
+        return self.tags.get("mlflow.source.git.branch")
+
+    @property
+    def commit(self) -> str | None:
+        """The commit that was tested, or None outside of git."""
+        return self.tags.get("mlflow.source.git.commit")
 
     def to_builtins(self) -> Builtins:
         """Return the header as JSON builtins, with the version of the schema."""
@@ -264,6 +307,7 @@ class SessionHeader:
             "experiment_name": self.experiment_name,
             "experiment_id": self.experiment_id,
             "tags": dict(self.tags),
+            "accepted": list(self.accepted),
         }
 
     @classmethod
@@ -286,6 +330,7 @@ class SessionHeader:
             experiment_name=data["experiment_name"],
             experiment_id=data["experiment_id"],
             tags=data["tags"],
+            accepted=tuple(data.get("accepted", ())),
         )
 
 
@@ -295,13 +340,27 @@ class SessionEnd:
     """How a session ended: pytest's exit status and how many tests had which outcome.
 
     ``tests`` counts every test that ran, tracked or not; ``interrupted`` is the reason where the
-    session was cut short, and None where it ran to its end.
+    session was cut short, and None where it ran to its end; ``partial`` the reason where only some
+    of the tests were meant to run (``-k`` and the like), or a worker was lost. ``selection`` is
+    what was asked for on the command line (paths and ``-m``): sessions with the same one should
+    have the same cases. ``tags``, ``metrics`` and ``summary`` (markdown) are what the comparison
+    with the baseline adds to the session's run.
     """
 
     end_time: int
     exit_status: int
     tests: int
     interrupted: str | None = None
+    partial: str | None = None
+    selection: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    summary: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all tests ran that should; only such a session can be a baseline."""
+        return self.interrupted is None and self.partial is None
 
     def to_builtins(self) -> Builtins:
         """Return the end as JSON builtins."""
@@ -310,6 +369,11 @@ class SessionEnd:
             "exit_status": self.exit_status,
             "tests": self.tests,
             "interrupted": self.interrupted,
+            "partial": self.partial,
+            "selection": list(self.selection),
+            "tags": dict(self.tags),
+            "metrics": dict(self.metrics),
+            "summary": self.summary,
         }
 
     @classmethod
@@ -320,4 +384,33 @@ class SessionEnd:
             exit_status=data["exit_status"],
             tests=data["tests"],
             interrupted=data["interrupted"],
+            partial=data.get("partial"),
+            selection=tuple(data.get("selection", ())),
+            tags=data.get("tags", {}),
+            metrics=data.get("metrics", {}),
+            summary=data.get("summary", ""),
         )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Which sessions a baseline is made of, and why these: the first line of ``baseline.jsonl``.
+
+    ``spec`` is what the user asked for (``auto``, ``branch:main`` ...), ``place`` where the
+    sessions were found (``experiment 'x' at http://...``, a file), ``reason`` why they were chosen,
+    as the end of a sentence ("the last 5 passing sessions on main").
+    """
+
+    spec: str
+    place: str
+    reason: str
+
+    def to_builtins(self) -> Builtins:
+        """Return the provenance as JSON builtins."""
+        return {"spec": self.spec, "place": self.place, "reason": self.reason}
+
+    @classmethod
+    def from_builtins(cls, data: Builtins) -> Provenance:
+        """Rebuild a provenance from :meth:`to_builtins`."""
+        return cls(spec=data["spec"], place=data["place"], reason=data["reason"])

@@ -6,35 +6,45 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, final
 
 import pytest
 
 from . import journal
+from .baseline import local_pin
 from .capture.clock import Clock
-from .capture.connection import CONNECTION, Connection
 from .capture.environment import environment_tags, session_name
-from .capture.plugin import WORKER_ERROR, CapturePlugin, watch_assertions
+from .comparison_settings import ComparisonSettings
 from .credentials import without_credentials
-from .directory import SessionDirectory, SessionState
+from .defaults import DefaultBaselines, DefaultReports, DefaultRule
+from .directory import SessionDirectory, SessionState, shown_path
+from .gate import fail_session
 from .journal import JournalWriter
 from .launch import Tracker
 from .records import CaseRecord, SessionEnd, SessionHeader
+from .regression.comparison import Comparison
 from .report.ending import Ending, describe_end
 from .report.progress import Progress
 from .report.terminal import one_line, section
+from .selection import Selection
 from .settings import Settings
 from .summary import Summary
+from .verdicts import SessionVerdicts, with_comparison
+from .workers import (
+    received_directory,
+    received_error,
+    received_record,
+    send_directory,
+    send_record,
+    watch_cases,
+)
 
 if TYPE_CHECKING:
     from _pytest.outcomes import Exit
     from _pytest.terminal import TerminalReporter
-
-# The attribute under which a record travels on a report from a pytest-xdist worker.
-_CARGO: Final = "mlflow_case"
-_WORKER_DIRECTORY: Final = "mlflow_directory"
 
 
 def register(config: pytest.Config) -> None:
@@ -44,44 +54,35 @@ def register(config: pytest.Config) -> None:
         pytest.UsageError: an option or ini value is not legal.
     """
     settings = Settings.from_config(config)
+    comparing = ComparisonSettings.from_config(config)
     if config.option.collectonly:
         return
-    worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
-    if worker_input is None:
-        config.pluginmanager.register(SessionPlugin(config, settings), "mlflow-session")
+    selection = Selection(config)
+    config.pluginmanager.register(selection, "mlflow-selection")
+    config.pluginmanager.register(DefaultRule(), "mlflow-rule")
+    directory = received_directory(config)
+    if directory is None:
+        plugin = SessionPlugin(config, settings, comparing, selection)
+        config.pluginmanager.register(plugin, "mlflow-session")
     else:
-        directory = SessionDirectory(Path(worker_input[_WORKER_DIRECTORY]))
-        watch_cases(config, settings, directory, _attach)
-
-
-def watch_cases(
-    config: pytest.Config,
-    settings: Settings,
-    directory: SessionDirectory,
-    deliver: Callable[[pytest.TestReport | None, CaseRecord], None],
-) -> str | None:
-    """Follow the test cases of this process; return why their assertions yield no metrics."""
-    plugin = CapturePlugin(track=settings.track, artifacts=directory.all_artifacts, deliver=deliver)
-    config.pluginmanager.register(plugin, "mlflow-capture")
-    config.stash[CONNECTION] = Connection(
-        directory=directory, tracking_uri=None if settings.offline else settings.tracking_uri
-    )
-    return watch_assertions(config)
-
-
-def _attach(report: pytest.TestReport | None, record: CaseRecord) -> None:
-    """Send a record to the controller with the report: as text, which every transport takes."""
-    if report is not None:
-        setattr(report, _CARGO, journal.encode(record))
+        watch_cases(config, settings, comparing, directory, send_record)
 
 
 @final
 class SessionPlugin:
     """One session, from the first collected test to the last line of the output."""
 
-    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+    def __init__(
+        self,
+        config: pytest.Config,
+        settings: Settings,
+        comparing: ComparisonSettings,
+        selection: Selection,
+    ) -> None:
         self._config = config
         self._settings = settings
+        self._comparing = comparing
+        self._selection = selection
         self._clock = Clock()
         self._pid = os.getpid()
         self._summary = Summary()
@@ -92,6 +93,8 @@ class SessionPlugin:
         self._writer: JournalWriter | None = None
         self._tracker: Tracker | None = None
         self._ending: Ending | None = None
+        self._verdicts: SessionVerdicts | None = None
+        self._comparison: Comparison | None = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
@@ -109,14 +112,20 @@ class SessionPlugin:
             experiment_name=settings.experiment_name,
             experiment_id=settings.experiment_id,
             tags=tags,
+            accepted=tuple(step.id for step in self._comparing.accepted),
         )
         self._writer = JournalWriter(directory.journal)
         self._writer.append(journal.encode(header))
+        if self._comparing.baseline != "none":
+            self._verdicts = SessionVerdicts(self._config, self._comparing, directory, header)
+            for defaults in (DefaultBaselines(settings, header, directory), DefaultReports()):
+                self._config.pluginmanager.register(defaults)
+            self._verdicts.ask(online=not settings.offline)
         if not settings.offline:
             self._tracker = Tracker(
                 directory, tracking_uri=settings.tracking_uri, cwd=settings.rootdir
             )
-        problem = watch_cases(self._config, settings, directory, self._add)
+        problem = watch_cases(self._config, settings, self._comparing, directory, self._add)
         if problem is not None:
             self._notes.append(f"No metrics from assertions: {problem}")
 
@@ -124,12 +133,12 @@ class SessionPlugin:
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a pytest-xdist worker where the session is."""
         assert self._directory is not None
-        node.workerinput[_WORKER_DIRECTORY] = str(self._directory.path)
+        send_directory(node, self._directory)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Raise here what a worker found wrong with the markers: it can't tell the user itself."""
-        if message := getattr(node, "workeroutput", {}).get(WORKER_ERROR):
+        if message := received_error(node):
             raise pytest.UsageError(message)
 
     def pytest_collection_finish(self) -> None:
@@ -141,9 +150,7 @@ class SessionPlugin:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the record off a report that came from a worker, and count the test."""
         self._tests.add(report.nodeid)
-        if (line := report.__dict__.pop(_CARGO, None)) is not None:
-            record = journal.decode(line)
-            assert isinstance(record, CaseRecord)
+        if (record := received_record(report)) is not None:
             self._add(report, record)
 
     def pytest_keyboard_interrupt(
@@ -152,21 +159,64 @@ class SessionPlugin:
         """Note why the session is cut short."""
         self._interruption = getattr(excinfo.value, "msg", None) or "interrupted"
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Close the journal: from now on the tracker knows that it has everything."""
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(
+        self, session: pytest.Session, exitstatus: int
+    ) -> Generator[None, object, object]:
+        """Compare before others tell of failures; close the journal when all is known.
+
+        With the journal's end the tracker knows that it has everything.
+        """
         if self._writer is None:
-            return
+            return (yield)
         reason = self._interruption or session.shouldfail or session.shouldstop
         end = SessionEnd(
             end_time=self._clock.now(),
             exit_status=int(exitstatus),
             tests=len(self._tests),
             interrupted=str(reason) if reason else None,
+            partial=self._selection.partial,
+            selection=self._selection.chosen,
         )
-        self._append(end)
-        self._writer.close()
-        self._writer = None
+        try:
+            self._compare(session, end)
+            return (yield)
+        finally:
+            end = replace(end, exit_status=int(session.exitstatus))
+            if self._comparison is not None:
+                end = with_comparison(end, self._comparison)
+            self._append(end)
+            self._writer.close()
+            self._writer = None
+
+    def _compare(self, session: pytest.Session, end: SessionEnd) -> None:
+        """Compare with the baseline, and make the session fail where that is wanted."""
+        if self._verdicts is None or not self._is_ours():
+            return
+        if not self._summary.cases and not self._comparing.gate:
+            return
+        state = self._baseline_state() if self._verdicts.awaits_tracker else None
+        try:
+            self._comparison = self._verdicts.finish(end, state, self._selection.not_run)
+        except Exception as error:  # noqa: BLE001 - a session must not end in a traceback of ours
+            self._comparison = self._verdicts.failed(f"the comparison failed: {error!r}")
+        if self._comparing.gate:
+            fail_session(session, self._comparison)
+
+    def _baseline_state(self) -> SessionState:
+        """Return the tracker's state once it tells of the baseline."""
+        assert self._tracker is not None
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        on_progress = Progress(terminal, "looking for the baseline") if terminal else _silent
+        if self._interruption:
+            # Whoever wants to stop doesn't want to wait.
+            return self._tracker.state()
+        try:
+            return self._tracker.wait(
+                self._settings.timeout, on_progress, lambda state: state.baseline is not None
+            )
+        except KeyboardInterrupt:
+            return self._tracker.state().update(phase="failed", error="interrupted while waiting")
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         """Wait for the tracker and show the section."""
@@ -175,22 +225,35 @@ class SessionPlugin:
         ending = self._finish(Progress(terminalreporter))
         verbosity = terminalreporter.verbosity
         if verbosity < 0:
-            line = one_line(self._summary, ending)
+            line = one_line(self._summary, ending, self._comparison)
             terminalreporter.write_line(line.text, **line.markup)
             return
         terminalreporter.write_sep("=", "mlflow")
-        for line in section(self._summary, ending, detailed=True):
+        for line in section(self._summary, ending, self._comparison, self._report_paths()):
             terminalreporter.write_line(line.text, **line.markup)
+        for text in self._verdicts.annotations if self._verdicts is not None else ():
+            terminalreporter.write_line(text)
 
     def pytest_unconfigure(self) -> None:
         """Wait for the tracker where there was no summary to do it."""
         if self._directory is not None and self._ending is None and self._is_ours():
-            self._finish(lambda state: None)
+            self._finish(_silent)
 
     # A default, for tests replace the functions of modules.
     def _is_ours(self, _getpid: Callable[[], int] = os.getpid) -> bool:
         """Tell whether this is the process that the session was opened in."""
         return _getpid() == self._pid
+
+    def _report_paths(self) -> list[str]:
+        """Return the paths of the reports that people read, as they type them."""
+        assert self._directory is not None
+        reports = self._verdicts.reports if self._verdicts is not None else []
+        kept = {self._directory.path / f"report{suffix}" for suffix in (".html", ".md")}
+        return [
+            shown_path(path)
+            for path in reports
+            if path in kept or path.parent != self._directory.path
+        ]
 
     def _make_directory(self, session_id: str) -> SessionDirectory:
         try:
@@ -231,12 +294,13 @@ class SessionPlugin:
                 tests=len(self._tests),
                 tracking_uri=without_credentials(self._settings.tracking_uri),
                 experiment=self._settings.experiment_name or self._settings.experiment_id,
-                directory=self._directory.shown_path(),
-                notes=self._notes,
+                directory=shown_path(self._directory.path),
+                notes=[*self._notes, *(self._verdicts.notes if self._verdicts else ())],
             )
-            if not self._summary.cases and not self._ending.problem:
+            if not self._summary.cases and not self._comparison and not self._ending.problem:
                 self._directory.remove()
-            SessionDirectory.prune(self._settings.rootdir)
+            pin = local_pin(self._settings.rootdir)
+            SessionDirectory.prune(self._settings.rootdir, keep_ids=[pin] if pin else [])
         return self._ending
 
     def _last_state(self, on_progress: Callable[[SessionState], None]) -> SessionState | None:
@@ -252,3 +316,7 @@ class SessionPlugin:
         except KeyboardInterrupt:
             self._tracker.kill()
             return self._tracker.state().update(phase="failed", error="interrupted while sending")
+
+
+def _silent(state: SessionState) -> None:
+    """Show nothing of what a session waits for."""

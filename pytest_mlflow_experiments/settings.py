@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -160,7 +160,8 @@ class CaseOptions:
     """The keywords of ``@pytest.mark.mlflow``; its fields are the only list of them.
 
     Where a test carries the marker more than once (module, class, function), the closest one wins,
-    keyword by keyword, and dicts are joined.
+    keyword by keyword, and dicts are joined: what the closest one says comes last, as the last
+    pattern for a metric counts.
     """
 
     case: str | None = None
@@ -168,6 +169,8 @@ class CaseOptions:
     params: Mapping[str, object] = field(default_factory=dict)
     track: bool = True
     log_system_metrics: bool | None = None
+    tolerance: Mapping[str, object] = field(default_factory=dict)
+    direction: Mapping[str, object] = field(default_factory=dict)
     marked: bool = False
 
     @classmethod
@@ -185,7 +188,9 @@ class CaseOptions:
             _check_marker(item, marker)
             for key, value in marker.kwargs.items():
                 if isinstance(value, Mapping):
-                    values[key] = {**value, **values.get(key, {})}
+                    closer = values.get(key, {})
+                    farther = {name: item for name, item in value.items() if name not in closer}
+                    values[key] = {**farther, **closer}
                 elif key == "case" and value is not None and node is not item:
                     # The name of a class or module is that of several tests.
                     rest = item.nodeid.removeprefix(node.nodeid).lstrip(":")
@@ -201,6 +206,8 @@ _KEYWORD_TYPES: dict[str, tuple[type, str]] = {
     "params": (Mapping, "a dict"),
     "track": (bool, "True or False"),
     "log_system_metrics": (bool, "True or False"),
+    "tolerance": (Mapping, "a dict"),
+    "direction": (Mapping, "a dict"),
 }
 assert {f.name for f in fields(CaseOptions)} - {"marked"} == _KEYWORD_TYPES.keys()
 
@@ -216,3 +223,35 @@ def _check_marker(item: pytest.Item, marker: pytest.Mark) -> None:
         expected, text = _KEYWORD_TYPES[key]
         if value is not None and not isinstance(value, expected):
             raise pytest.UsageError(f"{where}({key}=...) takes {text}, got {value!r}")
+        if key in _METRIC_CHECKS and isinstance(value, Mapping):
+            _check_metrics(f"{where}({key}=...)", value, _METRIC_CHECKS[key])
+
+
+def _check_metrics(
+    where: str, said: Mapping[object, object], check: Callable[[object], object]
+) -> None:
+    for metric, value in said.items():
+        if not isinstance(metric, str) or not metric.strip():
+            raise pytest.UsageError(f"{where} takes names or patterns of metrics, got {metric!r}")
+        try:
+            check(value)
+        except ValueError as error:
+            raise pytest.UsageError(f"{where}, {metric!r}: {error}") from None
+
+
+def _check_tolerance(value: object) -> None:
+    # Only here: few tests say a tolerance.
+    from .regression.tolerance import Tolerance
+
+    Tolerance.parse(str(value))
+
+
+def _check_direction(value: object) -> None:
+    if value not in ("min", "max"):
+        raise ValueError(f"expected 'min' or 'max', whichever is better, got {value!r}")
+
+
+_METRIC_CHECKS: dict[str, Callable[[object], object]] = {
+    "tolerance": _check_tolerance,
+    "direction": _check_direction,
+}

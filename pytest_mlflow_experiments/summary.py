@@ -55,8 +55,6 @@ class Summary:
 
     cases: int = 0
     metrics: int = 0
-    checks: int = 0
-    notes: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     _missed: list[Margin] = field(default_factory=list)
     _tightest: list[Margin] = field(default_factory=list)
@@ -66,8 +64,6 @@ class Summary:
         """Count one more case."""
         self.cases += 1
         self.metrics += len(record.metrics)
-        self.checks += len(record.checks)
-        self.notes += len(record.notes)
         self.outcomes[record.outcome] += 1
         missed: list[Margin] = []
         closest: dict[str, Margin] = {}

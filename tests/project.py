@@ -109,10 +109,16 @@ class Project:
             assert result.status == status, f"{result.stdout}\n{result.stderr}"
         return result
 
+    def cli(
+        self, *arguments: str, env: Mapping[str, str] | None = None, status: int | None = 0
+    ) -> Result:
+        """Run ``pytest-mlflow``."""
+        command = Path(sys.executable).parent / "pytest-mlflow"
+        return self.run(str(command), *arguments, env=env, status=status)
+
     def sync(self, *arguments: str, status: int = 0) -> Result:
         """Run ``pytest-mlflow sync``."""
-        command = Path(sys.executable).parent / "pytest-mlflow"
-        return self.run(str(command), "sync", *arguments, status=status)
+        return self.cli("sync", *arguments, status=status)
 
     def sessions(self) -> list[Session]:
         """Return what the journals below the project hold, oldest first."""

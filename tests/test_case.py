@@ -255,6 +255,9 @@ def test_new_log_freezes_to_an_empty_record() -> None:
     assert record.end_time >= record.start_time
     assert (record.metrics, record.checks, record.artifacts, record.attempts) == ((), (), (), ())
     assert (record.failure, record.notes, record.run_id) == (None, (), None)
+    assert (record.arguments, record.datasets, record.tolerances, record.directions) == (
+        *((), {}, {}, {}),
+    )
 
 
 def test_every_log_has_an_id_of_its_own() -> None:
@@ -277,6 +280,28 @@ def test_record_holds_what_the_log_got() -> None:
     assert record.tags == {"team": "vision", "stage": "prod"}
     assert (record.duration, record.notes, record.run_id) == (0.5, ("a note",), "abc")
     assert [metric.value for metric in record.metrics] == [0.9]
+
+
+def test_record_holds_what_a_comparison_needs() -> None:
+    log = CaseLog(CLOCK)
+    log.datasets["train"] = {"abc": None}
+    log.datasets["folds"] = {"abc": None, "def": None}
+    record = log.freeze(
+        nodeid="t.py::t[1]",
+        case="t.py::t[1]",
+        name="t[1]",
+        tags={},
+        arguments=("C",),
+        tolerances={"accuracy": "-0.02"},
+        directions={"loss": "min"},
+    )
+    assert (record.arguments, record.tolerances, record.directions) == (
+        ("C",),
+        {"accuracy": "-0.02"},
+        {"loss": "min"},
+    )
+    assert record.datasets["train"] == "abc"
+    assert len(record.datasets["folds"]) == 16
 
 
 def test_dropped_assertions_are_noted() -> None:

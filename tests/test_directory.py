@@ -4,10 +4,11 @@ import json
 import os
 import stat
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from pytest_mlflow_experiments.directory import SessionDirectory, SessionState
+from pytest_mlflow_experiments.directory import SessionDirectory, SessionState, shown_path
 
 STATE = SessionState(
     phase="ready",
@@ -91,10 +92,10 @@ def test_shown_path_is_relative_below_the_current_directory(
 ) -> None:
     directory = SessionDirectory.create(tmp_path, "session-1")
     monkeypatch.chdir(tmp_path)
-    assert directory.shown_path() == str(Path(".pytest_mlflow", "session-1"))
+    assert shown_path(directory.path) == str(Path(".pytest_mlflow", "session-1"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert directory.shown_path() == str(directory.path)
+    assert shown_path(directory.path) == str(directory.path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only POSIX removes the current directory")
@@ -105,7 +106,7 @@ def test_shown_path_is_absolute_where_the_current_directory_is_gone(
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    assert SessionDirectory(tmp_path / "session").shown_path() == str(tmp_path / "session")
+    assert shown_path(tmp_path / "session") == str(tmp_path / "session")
 
 
 def test_remove_takes_all_files_of_the_session_only(tmp_path: Path) -> None:
@@ -176,3 +177,36 @@ def test_prune_removes_the_oldest_that_were_sent(tmp_path: Path) -> None:
     assert left == ["session-1", "session-4", "session-5"]
     SessionDirectory.prune(tmp_path, keep=2)
     assert len(SessionDirectory.find_all(tmp_path)) == 3
+
+
+def test_prune_keeps_what_it_is_told_to(tmp_path: Path) -> None:
+    for number in range(4):
+        directory = SessionDirectory.create(tmp_path, f"session-{number}")
+        directory.journal.touch()
+        SessionState(phase="done").write(directory.state)
+    SessionDirectory.prune(tmp_path, keep=1, keep_ids={"session-1", "unknown"})
+    left = [directory.session_id for directory in SessionDirectory.find_all(tmp_path)]
+    assert left == ["session-1", "session-3"]
+
+
+def test_prune_takes_copies_of_baselines_that_nobody_needs(tmp_path: Path) -> None:
+    def session(name: str, *, compared: bool, phase: Literal["done", "failed"] | None) -> None:
+        directory = SessionDirectory.create(tmp_path, name)
+        directory.journal.touch()
+        directory.baseline.write_text("{}\n")
+        if compared:
+            directory.report.write_text("{}")
+        if phase is not None:
+            SessionState(phase=phase).write(directory.state)
+
+    session("1-sent", compared=True, phase="done")
+    session("2-offline", compared=True, phase=None)
+    session("3-not-sent", compared=True, phase="failed")
+    session("4-broke-off", compared=False, phase="done")
+    session("5-running", compared=False, phase=None)
+    session("6-newest", compared=True, phase="done")
+    SessionDirectory.prune(tmp_path, keep_ids={"1-sent"})
+    found = SessionDirectory.find_all(tmp_path)
+    assert len(found) == 6
+    kept = [directory.session_id for directory in found if directory.baseline.exists()]
+    assert kept == ["5-running", "6-newest"]

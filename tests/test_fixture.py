@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from project import Project
 
 from pytest_mlflow_experiments.capture.case import CaseLog
 from pytest_mlflow_experiments.capture.clock import Clock
@@ -40,6 +41,15 @@ def case(log: CaseLog) -> MlflowCase:
 def either(request: pytest.FixtureRequest, log: CaseLog) -> MlflowCase:
     """Return a case whose artifacts are kept, and one that keeps nothing."""
     return MlflowCase(log if request.param == "kept" else CaseLog(Clock()))
+
+
+class Dataset:
+    """As those of mlflow.data."""
+
+    digest = "abc123"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
 
 def read(log: CaseLog, name: str) -> str:
@@ -144,6 +154,45 @@ def test_last_value_of_a_tag_stays(case: MlflowCase, log: CaseLog) -> None:
     case.set_tag("stage", "dev")
     case.set_tags({"stage": "prod", "size": 3})
     assert log.tags == {"stage": "prod", "size": "3"}
+
+
+@pytest.mark.parametrize(
+    ("context", "dataset", "name"),
+    [
+        (None, np.eye(2), "dataset"),
+        ("train", np.eye(2), "train"),
+        (None, Dataset("iris"), "iris"),
+        ("train", Dataset("iris"), "train"),
+    ],
+)
+def test_log_input_notes_a_digest_by_name(
+    case: MlflowCase, log: CaseLog, context: str | None, dataset: object, name: str
+) -> None:
+    case.log_input(dataset, context)
+    case.log_input(dataset, context=context)
+    assert list(log.datasets) == [name]
+    ((digest,),) = log.datasets.values()
+    assert digest == getattr(dataset, "digest", digest)
+
+
+def test_every_data_of_a_context_count(case: MlflowCase, log: CaseLog) -> None:
+    for fold in range(3):
+        case.log_input(np.arange(fold), "train")
+    case.log_input(b"abc", "test")
+    assert {name: len(digests) for name, digests in log.datasets.items()} == {"train": 3, "test": 1}
+
+
+def test_input_that_is_no_data_raises(either: MlflowCase) -> None:
+    with pytest.raises(TypeError, match=r"mlflow_case\.log_input: expected an array.* got object$"):
+        either.log_input(object())
+    with pytest.raises(TypeError, match=r"mlflow_case\.log_input: a text may be a path"):
+        either.log_input("data.csv", "train")
+
+
+@pytest.mark.parametrize("context", ["", 3])
+def test_context_that_is_no_text_raises(either: MlflowCase, context: Any) -> None:
+    with pytest.raises(TypeError, match="a name must be a text that isn't empty"):
+        either.log_input(b"abc", context)
 
 
 def test_log_artifact_keeps_the_file_as_it_is_now(
@@ -467,3 +516,43 @@ def test_artifact_directory_that_cannot_be_made_is_noted(
     case.log_artifact(__file__)
     assert len(log.notes) == 2
     assert log.artifacts() == ()
+
+
+COMPARED = """
+    import numpy as np
+    import pytest
+
+    pytestmark = pytest.mark.mlflow(
+        tolerance={"accuracy": 0.5, "*": "5%"}, direction={"score": "max"}
+    )
+
+    @pytest.mark.mlflow(tolerance={"accuracy": "-0.02"}, params={"team": "vision"})
+    @pytest.mark.parametrize("seed", [1, 2])
+    def test_it(mlflow_case, seed):
+        mlflow_case.log_param("C", 0.5)
+        mlflow_case.log_input((np.eye(3), [seed]), context="train")
+
+    def test_plain(mlflow_case):
+        pass
+    """
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_record_has_what_a_comparison_needs(project: Project, workers: tuple[str, ...]) -> None:
+    project.write(COMPARED)
+    project.pytest("--mlflow", "--mlflow-offline", *workers)
+    one, two, plain = map(project.session().case, ("test_it[1]", "test_it[2]", "test_plain"))
+    assert one.arguments == ("seed",)
+    assert set(one.params) == {"seed", "team", "C"}
+    assert set(one.datasets) == {"train"}
+    assert one.datasets != two.datasets
+    assert list(one.tolerances.items()) == [("*", "5%"), ("accuracy", "-0.02")]
+    assert one.directions == {"score": "max"}
+    assert (plain.arguments, plain.datasets) == ((), {})
+    assert plain.tolerances == {"accuracy": "0.5", "*": "5%"}
+
+
+def test_input_is_accepted_without_the_flag(project: Project) -> None:
+    project.write(COMPARED)
+    project.pytest()
+    assert project.sessions() == []

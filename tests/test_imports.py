@@ -21,18 +21,36 @@ ALLOWED = {
     "records": set[str](),
     "processes": set[str](),
     "credentials": set[str](),
+    "accepted": set[str](),
     "directory": set[str](),
     "journal": {"records"},
     "options": set[str](),
-    "settings": set[str](),
+    "regression": {"accepted", "records"},
+    "settings": {"regression"},
     "summary": {"records"},
-    "report": {"records", "summary", "directory"},
+    "baseline": GROUND,
+    "report": {"records", "regression", "summary", "directory"},
     "launch": {"directory", "processes"},
     "capture": {"settings", *GROUND},
-    "tracker": GROUND,
-    "session": {"capture", "settings", "launch", "report", "summary", *GROUND},
-    "plugin": {"options", "capture", "session"},
-    "cli": {"tracker", *GROUND},
+    "tracker": {"baseline", "report", *GROUND},
+    "comparison_settings": {"accepted", "baseline", "regression", "report"},
+    "hookspecs": {"baseline", "regression"},
+    "defaults": {"baseline", "regression", "report", "settings", *GROUND},
+    "selection": set[str](),
+    "suspicion": {"regression", *GROUND},
+    "verdicts": {"baseline", "comparison_settings", "regression", "report", *GROUND},
+    "gate": {"regression", "report"},
+    "workers": {
+        *("capture", "comparison_settings", "settings", "suspicion", "verdicts"),
+        *GROUND,
+    },
+    "session": {
+        *("baseline", "capture", "comparison_settings", "defaults", "gate", "launch"),
+        *("regression", "report", "selection", "settings", "summary", "verdicts", "workers"),
+        *GROUND,
+    },
+    "plugin": {"hookspecs", "options", "capture", "session"},
+    "cli": {"accepted", "baseline", "capture", "regression", "report", "tracker", *GROUND},
 }
 
 
@@ -88,6 +106,6 @@ def test_only_the_tracker_and_the_live_fixture_know_mlflow(path: Path) -> None:
 
 
 def test_what_pytest_loads_at_every_start_knows_only_pytest() -> None:
-    for name in ("__init__", "plugin", "options"):
+    for name in ("__init__", "plugin", "options", "hookspecs"):
         roots = {n.split(".")[0] for n in imports(PACKAGE / f"{name}.py", lazy=False)}
-        assert roots <= {"__future__", NAME, "pytest", "collections", "typing"}
+        assert roots <= {"__future__", NAME, "pytest", "collections", "pathlib", "typing"}

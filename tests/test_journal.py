@@ -9,7 +9,7 @@ import pytest
 
 from pytest_mlflow_experiments import journal
 from pytest_mlflow_experiments.journal import JournalError, JournalTail, JournalWriter
-from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHeader
+from pytest_mlflow_experiments.records import CaseRecord, Provenance, SessionEnd, SessionHeader
 
 HEADER = SessionHeader(
     session_id="s",
@@ -20,6 +20,18 @@ HEADER = SessionHeader(
     experiment_id="7",
 )
 END = SessionEnd(end_time=9, exit_status=0, tests=2)
+PROVENANCE = Provenance(spec="auto", place="experiment 'x'", reason="the last session on main")
+
+# As an earlier release wrote them.
+OLDER_LINES = [
+    '{"kind":"session","schema":1,"session_id":"s","name":"main@1234567","start_time":1,'
+    '"tracking_uri":"sqlite:///mlflow.db","experiment_name":null,"experiment_id":"7","tags":{}}',
+    '{"kind":"case","id":"00000000000000000000000000000000","nodeid":"t.py::test_it",'
+    '"case":"t.py::test_it","name":"test_it","outcome":"passed","start_time":1,"end_time":2,'
+    '"durations":{"call":0.5},"params":{},"metrics":[],"checks":[],"tags":{},"artifacts":[],'
+    '"failure":null,"run_id":null,"attempts":[],"notes":[]}',
+    '{"kind":"finish","end_time":9,"exit_status":0,"tests":2,"interrupted":null}',
+]
 
 
 def make_case(name: str = "test_it") -> CaseRecord:
@@ -44,8 +56,8 @@ def write(path: Path, *entries: journal.Entry) -> None:
 
 @pytest.mark.parametrize(
     "entry",
-    [HEADER, make_case(), make_case("näme\n\r\u2028\x00\ud800 🙂"), END],
-    ids=["session", "case", "odd characters", "finish"],
+    [PROVENANCE, HEADER, make_case(), make_case("näme\n\r\u2028\x00\ud800 🙂"), END],
+    ids=["baseline", "session", "case", "odd characters", "finish"],
 )
 def test_entry_is_one_line_of_ascii_and_comes_back(entry: journal.Entry) -> None:
     line = journal.encode(entry)
@@ -68,6 +80,7 @@ def test_entry_is_one_line_of_ascii_and_comes_back(entry: journal.Entry) -> None
         '{"kind":[]}',
         '{"kind":"case"}',
         '{"kind":"finish","end_time":1}',
+        '{"kind":"baseline","spec":"auto"}',
         journal.encode(HEADER).replace('"schema":1', '"schema":2'),
         journal.encode(make_case()).replace('"metrics":[]', '"metrics":5'),
         journal.encode(make_case()).replace('"metrics":[]', '"metrics":[null]'),
@@ -84,6 +97,20 @@ def test_journal_reads_back_in_order(tmp_path: Path) -> None:
     entries: list[journal.Entry] = [HEADER, make_case("a"), make_case("b"), END]
     write(path, *entries)
     assert list(journal.read(path)) == entries
+
+
+def test_baseline_is_several_sessions_in_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "baseline.jsonl"
+    session: list[journal.Entry] = [HEADER, make_case(), END]
+    entries = [PROVENANCE, *session, *session]
+    write(path, *entries)
+    assert list(journal.read(path)) == entries
+
+
+def test_journal_of_an_earlier_release_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_text("\n".join(OLDER_LINES) + "\n", encoding="utf-8")
+    assert list(journal.read(path)) == [HEADER, make_case(), END]
 
 
 def test_journal_is_private_and_appended_to(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,6 +22,13 @@ OPTIONS = [
     "--no-mlflow-assertions",
     "--mlflow-offline",
     "--mlflow-timeout",
+    "--mlflow-baseline",
+    "--mlflow-history",
+    "--mlflow-tolerance",
+    "--mlflow-rerun",
+    "--mlflow-gate",
+    "--mlflow-require-baseline",
+    "--mlflow-report",
 ]
 INI_VALUES = [
     "mlflow",
@@ -32,6 +40,15 @@ INI_VALUES = [
     "mlflow_assertions",
     "mlflow_offline",
     "mlflow_timeout",
+    "mlflow_baseline",
+    "mlflow_history",
+    "mlflow_tolerance",
+    "mlflow_direction",
+    "mlflow_seed_params",
+    "mlflow_rerun",
+    "mlflow_gate",
+    "mlflow_require_baseline",
+    "mlflow_report",
 ]
 
 Configure: TypeAlias = Callable[..., pytest.Config]
@@ -356,7 +373,7 @@ def test_help_tells_of_every_option_and_ini_value(tester: pytest.Pytester) -> No
 def test_markers_tell_of_every_keyword(tester: pytest.Pytester) -> None:
     text = tester.runpytest_inprocess("--markers").stdout.str()
     (line,) = (line for line in text.splitlines() if line.startswith("@pytest.mark.mlflow("))
-    for keyword in ("case", "tags", "params", "track", "log_system_metrics"):
+    for keyword in (field.name for field in fields(CaseOptions) if field.name != "marked"):
         assert f"{keyword}=" in line
 
 
@@ -382,13 +399,16 @@ def test_marker_without_keywords(tester: pytest.Pytester) -> None:
 def test_every_keyword_of_the_marker(tester: pytest.Pytester) -> None:
     options = case_options(
         tester,
-        "@mlflow(case='digits', tags={'a': 1}, params={'b': 2}, track=False, "
+        "@mlflow(case='digits', tags={'a': 1}, params={'b': 2}, tolerance={'accuracy': '-0.02', "
+        "'rmse*': '2%', 'loss': 0.5}, direction={'loss': 'min', 'f?': 'max'}, track=False, "
         "log_system_metrics=True)\ndef test_func(): pass",
     )
     assert options == CaseOptions(
         case="digits",
         tags={"a": 1},
         params={"b": 2},
+        tolerance={"accuracy": "-0.02", "rmse*": "2%", "loss": 0.5},
+        direction={"loss": "min", "f?": "max"},
         track=False,
         log_system_metrics=True,
         marked=True,
@@ -420,6 +440,15 @@ def test_closest_marker_wins_and_dicts_are_joined(tester: pytest.Pytester) -> No
     )
 
 
+def test_closest_pattern_for_a_metric_comes_last(tester: pytest.Pytester) -> None:
+    options = case_options(
+        tester,
+        "pytestmark = mlflow(tolerance={'acc*': 1, '*': 2, 'loss': 3})\n"
+        "@mlflow(tolerance={'acc*': 4, 'f1': 5})\ndef test_func(): pass",
+    )
+    assert list(options.tolerance.items()) == [("*", 2), ("loss", 3), ("acc*", 4), ("f1", 5)]
+
+
 @pytest.mark.parametrize(
     ("marks", "message"),
     [
@@ -427,11 +456,26 @@ def test_closest_marker_wins_and_dicts_are_joined(tester: pytest.Pytester) -> No
         (
             "@mlflow(name='digits')",
             "has no keyword 'name'; the legal ones are case, tags, params, track, "
-            "log_system_metrics",
+            "log_system_metrics, tolerance, direction",
         ),
         ("@mlflow(case=3)", "(case=...) takes a string, got 3"),
         ("@mlflow(tags=['a'])", "(tags=...) takes a dict, got ['a']"),
         ("@mlflow(params='a')", "(params=...) takes a dict, got 'a'"),
+        ("@mlflow(tolerance='2%')", "(tolerance=...) takes a dict, got '2%'"),
+        (
+            "@mlflow(tolerance={'a': '2%', 'rmse': 'two'})",
+            "(tolerance=...), 'rmse': the tolerance 'two' is not a number",
+        ),
+        ("@mlflow(tolerance={'a': True})", "(tolerance=...), 'a': the tolerance 'True' is not a"),
+        ("@mlflow(tolerance={'a': None})", "(tolerance=...), 'a': the tolerance 'None' is not a"),
+        ("@mlflow(tolerance={3: 1})", "(tolerance=...) takes names or patterns of metrics, got 3"),
+        ("@mlflow(direction={' ': 'min'})", "(direction=...) takes names or patterns of metrics"),
+        ("@mlflow(direction='min')", "(direction=...) takes a dict, got 'min'"),
+        (
+            "@mlflow(direction={'loss': 'down'})",
+            "(direction=...), 'loss': expected 'min' or 'max', whichever is better, got 'down'",
+        ),
+        ("@mlflow(direction={'loss': -1})", "(direction=...), 'loss': expected 'min' or 'max'"),
         ("@mlflow(track='no')", "(track=...) takes True or False, got 'no'"),
         ("@mlflow(log_system_metrics=1)", "(log_system_metrics=...) takes True or False, got 1"),
     ],

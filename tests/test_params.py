@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pytest_mlflow_experiments.capture.params import case_params, stable_text
+from pytest_mlflow_experiments.capture.params import case_arguments, case_params, stable_text
 
 
 class Colour(enum.Enum):
@@ -481,3 +481,36 @@ def test_item_that_is_no_function_has_no_params(tester: pytest.Pytester) -> None
     config: Any = tester.parseconfig()
     item = Session.from_parent(pytest.Session.from_config(config), name="it", nodeid="it")
     assert case_params(item) == {}
+    assert case_arguments(item) == ()
+
+
+def test_arguments_are_what_pytest_tells_cases_apart_by(tester: pytest.Pytester) -> None:
+    items = tester.getitems(
+        """
+        import pytest
+
+        @pytest.fixture(params=[1, 2])
+        def data(request):
+            return request.param
+
+        @pytest.fixture
+        def model(request):
+            return request.param
+
+        @pytest.mark.mlflow(params={"team": "vision"})
+        @pytest.mark.parametrize("C", [0.5])
+        @pytest.mark.parametrize("seed, kernel", [(1, "rbf")])
+        @pytest.mark.parametrize("model", ["svm"], indirect=True)
+        def test_it(data, model, C, seed, kernel, tmp_path):
+            pass
+
+        def test_alone(tmp_path):
+            pass
+        """
+    )
+    *parametrized, alone = map(case_arguments, items)
+    assert len(parametrized) == 2
+    for names in parametrized:
+        assert set(names) == {"data", "model", "C", "seed", "kernel"}
+        assert [name for name in names if name != "data"] == ["model", "seed", "kernel", "C"]
+    assert alone == ()

@@ -12,7 +12,7 @@ from tracker_kit import START, make_check, make_metric, make_record
 from pytest_mlflow_experiments.directory import SessionDirectory
 from pytest_mlflow_experiments.records import Attempt, CaseRecord, Outcome, SessionEnd
 from pytest_mlflow_experiments.tracker.limits import legal_key, legal_keys, shorten
-from pytest_mlflow_experiments.tracker.markdown import block, inline
+from pytest_mlflow_experiments.tracker.markdown import inline
 from pytest_mlflow_experiments.tracker.projection import Parent, RunData, project_case
 from pytest_mlflow_experiments.tracker.summary import session_status
 
@@ -213,6 +213,80 @@ def test_numbers_out_of_range_are_brought_into_it() -> None:
     assert run.tags["mlflow.note.content"].count("out of MLflow's range") == 2
 
 
+def test_dataset_becomes_a_tag_and_is_described() -> None:
+    run = project(make_record(datasets={"train": "0a1b", "test": "2c3d"}))
+    assert run.tags["pytest.dataset.train"] == "0a1b"
+    assert run.tags["pytest.dataset.test"] == "2c3d"
+    assert run.tags["mlflow.note.content"].endswith("\n\n**Datasets** train 0a1b, test 2c3d")
+
+
+def test_dataset_wins_over_a_tag_of_its_name_visibly() -> None:
+    tags = {"pytest.dataset.train": "mine", "pytest.dataset.a_b": "mine too"}
+    run = project(make_record(datasets={"train": "0a1b", "a:b": "2c3d"}, tags=tags))
+    assert run.tags["pytest.dataset.train"] == "0a1b"
+    assert run.tags["pytest.dataset.a_b"] == "2c3d"
+    note = run.tags["mlflow.note.content"]
+    assert note.count("is set by the plugin") == 2
+    assert "is stored as 'pytest.dataset.a\\_b'" in note
+
+
+def test_datasets_whose_tags_meet_are_kept_apart() -> None:
+    datasets = {"a:b": "1", "a|b": "2", "n" * 300 + "1": "3", "n" * 300 + "2": "4", "../x": "5"}
+    tags = project(make_record(datasets=datasets)).tags
+    found = {key: value for key, value in tags.items() if key.startswith("pytest.dataset.")}
+    assert list(found.values()) == ["1", "2", "3", "4", "5"]
+    assert all(legal_key(key) == key for key in found)
+
+
+def test_many_datasets_all_have_tags_and_some_are_described() -> None:
+    datasets = {f"{number}<&{'n' * 300}": "&" * 9_000 for number in range(150)}
+    run = project(make_record(datasets=datasets))
+    values = [value for key, value in run.tags.items() if key.startswith("pytest.dataset.")]
+    assert len(values) == 150
+    assert max(map(len, values)) == 8_000
+    note = run.tags["mlflow.note.content"]
+    assert len(note) <= 8_000
+    assert "… and 140 more" in note
+    assert "**Notes**" in note
+
+
+def test_fresh_runs_are_described_beside_the_first() -> None:
+    slow = (make_metric("loss", 0.5, 0), make_metric("loss", 0.25, 1), make_metric("acc", 0.9))
+    run = project(
+        make_record(
+            metrics=(make_metric("loss", 0.75), make_metric("acc", 0.8)),
+            checks=(make_check(metric="acc", value=0.8),),
+            repeats=(
+                Attempt(outcome="passed", duration=0.5, metrics=slow),
+                Attempt(outcome="failed", duration=1.5, failure="x\nE  boom | bang"),
+            ),
+        )
+    )
+    assert run.tags["mlflow.note.content"].splitlines()[6:] == [
+        "**Fresh runs**",
+        "",
+        "The metrics looked worse than the baseline, so the test was run again; the fresh values "
+        "decide.",
+        "",
+        "| run | outcome | duration | acc | loss |",
+        "| --- | --- | --- | --- | --- |",
+        "| first | passed | 0.25 s | 0.8 | 0.75 |",
+        "| 1 | passed | 0.5 s | 0.9 | 0.25 |",
+        r"| 2 | failed (E boom \| bang) | 1.5 s |  |  |",
+    ]
+    values = {metric.key: metric.value for metric in run.metrics}
+    assert values == {"loss": 0.75, "acc": 0.8, "duration_seconds": 0.25}
+
+
+def test_many_fresh_runs_with_many_metrics_are_counted() -> None:
+    metrics = tuple(make_metric(f"m{number}{'|' * 300}", 1.0) for number in range(50))
+    runs = (Attempt(outcome="passed", duration=0.5, metrics=metrics),) * 99
+    note = description(make_record(metrics=metrics, repeats=runs))
+    assert len(note) <= 8_000
+    assert len([line for line in note.splitlines() if line.endswith("| 1 |")]) == 11
+    assert "\n\n… and 89 more fresh runs\n\n… and 46 more metrics\n" in note
+
+
 def test_failure_is_shown_and_kept() -> None:
     run = project(make_record(outcome="failed", failure="\n".join(map(str, range(100)))))
     assert run.texts["failure.txt"].startswith("0\n1\n")
@@ -251,6 +325,11 @@ def test_description_shows_attempts_and_notes() -> None:
     assert "**Notes**\n\n- capped at 1000" in note
 
 
+def test_empty_failure_of_an_attempt_has_no_last_line() -> None:
+    note = description(make_record(attempts=(Attempt(outcome="failed", duration=1, failure="\n"),)))
+    assert note.endswith("- failed in 1 s")
+
+
 def test_description_stays_within_a_tag() -> None:
     record = make_record(
         checks=tuple(make_check(metric="m" * 250, passed=n % 2 > 0) for n in range(1_000)),
@@ -276,8 +355,8 @@ def test_hostile_text_shows_itself() -> None:
     assert text.startswith(r"a\|b \`c\` &lt;script&gt;alert(1)&lt;/script&gt; \[x\](javascript:y)")
 
 
-def test_hostile_text_cannot_end_its_block() -> None:
-    lines = block(HOSTILE + "\n``````\n").splitlines()
+def test_hostile_failure_cannot_end_its_block() -> None:
+    lines = description(make_record(failure=HOSTILE + "\n``````\n")).splitlines()[2:]
     assert lines[0] == "```````text"
     assert [number for number, line in enumerate(lines) if line.startswith("`" * 7)] == [
         0,

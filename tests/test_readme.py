@@ -23,6 +23,11 @@ def test_the_first_example_is_the_first_of_the_examples() -> None:
     assert len(first.splitlines()) <= 10
 
 
+def test_the_example_of_the_rule_holds() -> None:
+    (source,) = (block for block in blocks("python") if "judge(" in block)
+    exec(source, {})
+
+
 def test_ci_runs_the_test_command() -> None:
     _, tests = blocks("shell")
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
@@ -47,5 +52,5 @@ def test_every_option_is_told() -> None:
             options.append(name)
 
     add_options(Parser())  # type: ignore[arg-type]
-    assert len(options) == 18
+    assert len(options) == 34
     assert [option for option in options if f"`{option}" not in README] == []

@@ -14,6 +14,7 @@ from pytest_mlflow_experiments.records import (
     Check,
     Metric,
     Operator,
+    Provenance,
     SessionEnd,
     SessionHeader,
 )
@@ -62,6 +63,11 @@ CASE = CaseRecord(
     run_id="1" * 32,
     attempts=(ATTEMPT,),
     notes=("a note",),
+    arguments=("kernel",),
+    datasets={"train": "0123456789abcdef"},
+    tolerances={"accuracy": "-0.02"},
+    directions={"loss": "min"},
+    repeats=(ATTEMPT, ATTEMPT),
 )
 BARE_CASE = CaseRecord(
     id="0" * 32,
@@ -81,8 +87,20 @@ HEADER = SessionHeader(
     experiment_name="project",
     experiment_id=None,
     tags={"platform": "x"},
+    accepted=("0123456789ab",),
 )
-END = SessionEnd(end_time=3, exit_status=1, tests=7, interrupted="stopping after 1 failures")
+END = SessionEnd(
+    end_time=3,
+    exit_status=1,
+    tests=7,
+    interrupted="stopping after 1 failures",
+    partial="-k",
+    selection=("tests", "-m slow"),
+    tags={"baseline": "branch:main"},
+    metrics={"regressed": 1.0},
+    summary="**1 regressed**",
+)
+PROVENANCE = Provenance(spec="auto", place="experiment 'x'", reason="the last 5 sessions on main")
 
 
 @pytest.mark.parametrize(
@@ -98,6 +116,7 @@ END = SessionEnd(end_time=3, exit_status=1, tests=7, interrupted="stopping after
         HEADER,
         END,
         SessionEnd(end_time=3, exit_status=0, tests=0),
+        PROVENANCE,
     ],
     ids=lambda record: type(record).__name__,
 )
@@ -185,11 +204,70 @@ def test_header_without_a_schema_is_refused() -> None:
         SessionHeader.from_builtins(data)
 
 
+RARE = {"arguments", "datasets", "tolerances", "directions", "repeats"}
+
+
+def test_what_most_cases_have_none_of_is_left_out() -> None:
+    assert CASE.to_builtins().keys() - BARE_CASE.to_builtins().keys() == RARE
+
+
+@pytest.mark.parametrize(
+    ("record", "later"),
+    [
+        (CASE, RARE),
+        (HEADER, {"accepted"}),
+        (END, {"partial", "selection", "tags", "metrics", "summary"}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_lines_of_the_older_form_are_read(record: Any, later: set[str]) -> None:
+    data = record.to_builtins()
+    older = {key: value for key, value in data.items() if key not in later}
+    back = type(record).from_builtins(older)
+    assert not any(getattr(back, name) for name in later)
+    assert {key: value for key, value in back.to_builtins().items() if key in older} == older
+
+
+@pytest.mark.parametrize(
+    ("interrupted", "partial", "complete"),
+    [(None, None, True), ("Ctrl-C", None, False), (None, "-k", False), ("Ctrl-C", "-k", False)],
+)
+def test_session_is_complete_where_all_tests_ran(
+    interrupted: str | None, partial: str | None, complete: bool
+) -> None:
+    end = SessionEnd(end_time=3, exit_status=0, tests=1, interrupted=interrupted, partial=partial)
+    assert end.complete == complete
+
+
+@pytest.mark.parametrize(
+    ("tags", "branch", "commit"),
+    [
+        ({}, None, None),
+        (
+            {"mlflow.source.git.branch": "main", "mlflow.source.git.commit": "abc"},
+            "main",
+            "abc",
+        ),
+    ],
+)
+def test_header_knows_what_was_tested(
+    tags: dict[str, str], branch: str | None, commit: str | None
+) -> None:
+    header = SessionHeader.from_builtins({**HEADER.to_builtins(), "tags": tags})
+    assert (header.branch, header.commit) == (branch, commit)
+
+
 def test_builtins_are_copies() -> None:
     data = CASE.to_builtins()
+    data["datasets"].clear()
+    data["tolerances"].clear()
+    data["directions"].clear()
     data["params"]["kernel"] = "other"
     data["tags"].clear()
     data["durations"].clear()
     assert CASE.params == {"kernel": "rbf"}
     assert CASE.tags == {"team": "vision"}
     assert CASE.duration == 0.2
+    assert CASE.datasets
+    assert CASE.tolerances
+    assert CASE.directions

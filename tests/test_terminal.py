@@ -45,8 +45,8 @@ def make_summary(*outcomes: Outcome) -> Summary:
     return summary
 
 
-def texts(summary: Summary, ending: Ending, *, detailed: bool = False) -> list[str]:
-    return [line.text for line in section(summary, ending, detailed=detailed)]
+def texts(summary: Summary, ending: Ending) -> list[str]:
+    return [line.text for line in section(summary, ending)]
 
 
 PLACE = ("mlflow ui --backend-store-uri sqlite:///m.db", "http://127.0.0.1:5000/#/experiments/1")
@@ -94,12 +94,12 @@ def test_section_names_other_outcomes_than_passed() -> None:
     ],
 )
 def test_colour_of_the_first_line(outcomes: list[Outcome], colour: str) -> None:
-    line = next(section(make_summary(*outcomes), ENDING, detailed=True))
+    line = next(section(make_summary(*outcomes), ENDING))
     assert line.markup == {colour: True}
 
 
 def test_section_without_a_case_tells_how_to_get_one() -> None:
-    first, second = texts(make_summary(), ENDING, detailed=True)
+    first, second = texts(make_summary(), ENDING)
     assert first == "0 of 5 tests kept"
     assert "--mlflow-track=all" in second
 
@@ -119,7 +119,7 @@ def test_problem_and_remedy_stand_instead_of_the_place() -> None:
     ending = Ending(
         tests=1, experiment=None, place=("here",), problem="no answer", remedy="sync it"
     )
-    lines = list(section(make_summary("passed"), ending, detailed=False))
+    lines = list(section(make_summary("passed"), ending))
     assert [line.text for line in lines[1:]] == ["no answer", "sync it"]
     assert all(line.markup["red"] for line in lines[1:])
 
@@ -132,7 +132,7 @@ def test_problem_without_a_remedy() -> None:
 
 def test_margins_are_shown_where_there_is_room() -> None:
     outcomes: list[Outcome] = ["passed"] * 5
-    lines = texts(make_summary(*outcomes), ENDING, detailed=True)
+    lines = texts(make_summary(*outcomes), ENDING)
     assert lines[1:6] == [
         "  tightest margins accuracy 1 >= 1        +0.0 %  test_0",
         "                   accuracy 1.25 >= 1    +25.0 %  test_1",

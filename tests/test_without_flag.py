@@ -11,6 +11,7 @@ HEAVY = {"mlflow", "pandas", "numpy", "scipy", "sqlalchemy"}
 OURS = "pytest_mlflow_experiments"
 STARTED = {
     "pytest_mlflow_experiments",
+    "pytest_mlflow_experiments.hookspecs",
     "pytest_mlflow_experiments.options",
     "pytest_mlflow_experiments.plugin",
 }

@@ -158,11 +158,9 @@ class Journal:
             self._writer.append(encode(record))
         return self
 
-    def finish(self, exit_status: int = 0, interrupted: str | None = None) -> Journal:
-        """Append the end."""
-        end = SessionEnd(
-            end_time=START + 60_000, exit_status=exit_status, tests=20, interrupted=interrupted
-        )
+    def finish(self, exit_status: int = 0, **changes: Any) -> Journal:
+        """Append the end; ``changes`` replace its fields."""
+        end = SessionEnd(end_time=START + 60_000, exit_status=exit_status, tests=20, **changes)
         self._writer.append(encode(end))
         return self
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isnan
 from operator import attrgetter
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, final
 
 from ..records import Attempt, CaseRecord, Check, Metric, Outcome
 from .assertions.recorder import Observation, Observations
+from .dataset import joined_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,13 +39,15 @@ class CaseLog:
     """What one attempt of a test case has said so far.
 
     The recorder of assertions appends to ``observations``, from whatever thread an assertion runs
-    in. ``artifact_directory`` is None where nothing is kept.
+    in. ``artifact_directory`` is None where nothing is kept. ``datasets`` holds digests by the name
+    of the data, in the order in which they came.
     """
 
     __slots__ = (
         "_artifacts",
         "_has_artifacts",
         "clock",
+        "datasets",
         "dropped",
         "durations",
         "failures",
@@ -56,6 +59,7 @@ class CaseLog:
         "params",
         "rerun",
         "run_id",
+        "run_metrics",
         "start_time",
         "tags",
     )
@@ -71,14 +75,21 @@ class CaseLog:
         self.logged: list[LoggedMetric] = []
         self.params: dict[str, str] = {}
         self.tags: dict[str, str] = {}
+        self.datasets: dict[str, dict[str, None]] = {}
         self.notes: list[str] = []
         self._artifacts = artifacts
         self._has_artifacts = False
         self.run_id: str | None = None
+        self.run_metrics: dict[str, float] = {}
         self.durations: dict[str, float] = {}
         self.failures: list[str] = []
         self.outcome: Outcome = "passed"
         self.rerun = False
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the case becomes a run; a fresh run of one only tells its metrics."""
+        return self._artifacts is not None
 
     @property
     def artifact_directory(self) -> Path | None:
@@ -139,6 +150,9 @@ class CaseLog:
         name: str,
         tags: dict[str, str],
         attempts: Iterable[CaseLog] = (),
+        arguments: tuple[str, ...] = (),
+        tolerances: Mapping[str, str] | None = None,
+        directions: Mapping[str, str] | None = None,
     ) -> CaseRecord:
         """Return the record of the finished case."""
         metrics, checks = merge(self.logged, self.observations, self.clock)
@@ -166,6 +180,15 @@ class CaseLog:
             run_id=self.run_id,
             attempts=tuple(log.as_attempt() for log in attempts),
             notes=tuple(notes),
+            arguments=arguments,
+            datasets={name: joined_digest(digests) for name, digests in self.datasets.items()},
+            tolerances=tolerances or {},
+            directions=directions or {},
+            run_metrics={
+                name: value
+                for name, value in self.run_metrics.items()
+                if not any(metric.key == name for metric in metrics)
+            },
         )
 
     def as_attempt(self) -> Attempt:

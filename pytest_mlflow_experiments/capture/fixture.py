@@ -14,6 +14,7 @@ import pytest
 
 from .case import CaseLog, LoggedMetric
 from .clock import Clock
+from .dataset import dataset_digest, dataset_name
 from .params import param_text
 
 if TYPE_CHECKING:
@@ -87,6 +88,30 @@ class MlflowCase:
         """Set several tags."""
         for key, value in tags.items():
             self.set_tag(key, value)
+
+    def log_input(self, dataset: object, context: str | None = None) -> None:
+        """Note which data the case was trained or scored on, by a digest of their content.
+
+        A later session whose data differ is not comparable, instead of worse. Logging the same data
+        again changes nothing; several data of one context are told apart by content and order.
+
+        Args:
+            dataset: an array, a tensor, a table of pandas, a sparse matrix, bytes, a
+                ``pathlib.Path`` to a file or directory, a list, tuple or dict of these, such as
+                ``(X, y)``, or a dataset of ``mlflow.data``, which has a digest of its own.
+            context: what the data are for, such as ``train``; without it, the name that a dataset
+                of ``mlflow.data`` has, else ``dataset``.
+
+        Raises:
+            TypeError: the content of ``dataset`` can't be read; a text is refused too.
+            OSError: a file can't be read.
+        """
+        name = dataset_name(dataset) if context is None else _key(context)
+        try:
+            digest = dataset_digest(dataset)
+        except TypeError as error:
+            raise TypeError(f"mlflow_case.log_input: {error}") from error
+        self._log.datasets.setdefault(name, {})[digest] = None
 
     def log_artifact(self, local_path: str | Path, artifact_path: str | None = None) -> None:
         """Keep a copy of a file, or of a directory with all that is in it, as it is now.

@@ -82,13 +82,15 @@ def active_run(request: pytest.FixtureRequest) -> Iterator[ActiveRun]:
         finally:
             with _unheard_warnings():
                 _end_run(run_id, log)
-                if log is not None and not place.is_kept:
+                if log is not None and place.is_kept:
+                    _read_metrics(mlflow.MlflowClient(), run_id, log)
+                elif log is not None:
                     _take_over(mlflow.MlflowClient(), run_id, log)
 
 
 def _place(config: pytest.Config, log: CaseLog | None) -> _Place:
     connection = config.stash.get(CONNECTION, None)
-    if connection is None:
+    if connection is None or (log is not None and not log.is_kept):
         return _throwaway(config)
     state: SessionState = connection.session_run(_STORE_TIMEOUT)
     if state.run_id is None or state.experiment_id is None or connection.tracking_uri is None:
@@ -164,6 +166,14 @@ def _end_run(run_id: str, log: CaseLog | None) -> None:
     while any(run.info.run_id == run_id for run in stack()):
         is_ours = stack()[-1].info.run_id == run_id
         mlflow.end_run("FAILED" if failed and is_ours else "FINISHED")
+
+
+def _read_metrics(client: MlflowClient, run_id: str, log: CaseLog) -> None:
+    """Note the metrics of the test's own run: comparisons look at records, not at MLflow."""
+    try:
+        log.run_metrics.update(client.get_run(run_id).data.metrics)
+    except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
+        log.notes.append(f"the metrics of the test's own run can't be compared: {error}")
 
 
 def _take_over(client: MlflowClient, run_id: str, log: CaseLog) -> None:

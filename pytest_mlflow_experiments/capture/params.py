@@ -39,6 +39,12 @@ def case_params(item: pytest.Item) -> dict[str, str]:
     }
 
 
+def case_arguments(item: pytest.Item) -> tuple[str, ...]:
+    """Return the names of the params that pytest tells the cases of a test apart by, in order."""
+    callspec = getattr(item, "callspec", None)
+    return () if callspec is None else tuple(callspec.indices)
+
+
 def _ids_by_name(item: pytest.Item, callspec: Any) -> dict[str, str]:
     """Return the id of each param that has one to itself.
 

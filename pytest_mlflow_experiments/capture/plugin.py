@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from itertools import count, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
@@ -16,7 +17,8 @@ from .assertions import install, recorder
 from .case import CaseLog
 from .clock import Clock
 from .fixture import CASE_LOG
-from .params import case_params, param_text
+from .params import case_arguments, case_params, param_text
+from .rerun import Rerunner
 
 if TYPE_CHECKING:
     Deliver = Callable[[pytest.TestReport | None, CaseRecord], None]
@@ -56,12 +58,17 @@ class CapturePlugin:
         artifacts: the directory that gets a directory for each case with artifacts.
         deliver: called with the report of the teardown and the record of each case that is kept;
             the report is None for a case that was interrupted.
+        rerunner: runs suspicious cases again, where that is wanted.
     """
 
-    def __init__(self, *, track: Track, artifacts: Path, deliver: Deliver) -> None:
+    def __init__(
+        self, *, track: Track, artifacts: Path, deliver: Deliver, rerunner: Rerunner | None = None
+    ) -> None:
         self._track = track
         self._artifacts = artifacts
         self._deliver = deliver
+        self._rerunner = rerunner
+        self._nextitem: pytest.Item | None = None
         self._clock = Clock()
         # Numbered within the process: tests replace what makes a new uuid.
         self._ids = map("{}{:08x}".format, repeat(uuid.uuid4().hex[8:]), count())
@@ -81,10 +88,12 @@ class CapturePlugin:
             raise
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
         """Open the case of ``item``; assertions find it until the protocol is over."""
         outer = recorder.current
-        self._item, self._attempts = item, []
+        self._item, self._nextitem, self._attempts = item, nextitem, []
         self._open(item)
         try:
             return (yield)
@@ -93,7 +102,7 @@ class CapturePlugin:
             raise
         finally:
             recorder.current = outer
-            self._item = None
+            self._item = self._nextitem = None
             _forget(item)
 
     @pytest.hookimpl(tryfirst=True)
@@ -124,7 +133,31 @@ class CapturePlugin:
         if report.when == "teardown" and not log.rerun:
             _forget(item)
             if self._is_kept(item, log):
-                self._deliver(report, self._freeze(item, log))
+                record = self._freeze(item, log)
+                try:
+                    if self._rerunner is not None:
+                        record = self._confirmed(item, record, self._rerunner)
+                finally:
+                    # Also where a fresh run is interrupted.
+                    self._deliver(report, record)
+
+    def _confirmed(self, item: pytest.Item, record: CaseRecord, rerunner: Rerunner) -> CaseRecord:
+        """Return the record with the fresh runs of the case, if it needed any."""
+        self._item = None
+        try:
+            repeats = rerunner.fresh_runs(
+                item, self._nextitem, record, lambda: self._open_fresh(item), _note_report
+            )
+        finally:
+            self._item = item
+            _forget(item)
+        return replace(record, repeats=repeats) if repeats else record
+
+    def _open_fresh(self, item: pytest.Item) -> CaseLog:
+        log = CaseLog(self._clock)
+        item.stash[CASE_LOG] = log
+        recorder.current = log
+        return log
 
     def _open(self, item: pytest.Item) -> None:
         log = CaseLog(self._clock, artifacts=self._artifacts, id=next(self._ids))
@@ -168,6 +201,9 @@ class CapturePlugin:
             name=case or item.name,
             tags=tags,
             attempts=self._attempts,
+            arguments=case_arguments(item),
+            tolerances={key: str(value) for key, value in options.tolerance.items()},
+            directions={key: str(value) for key, value in options.direction.items()},
         )
 
 

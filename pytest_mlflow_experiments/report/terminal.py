@@ -2,42 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import final
+from collections.abc import Iterator, Sequence
 
 from ..records import FAILED_OUTCOMES, Check
+from ..regression.comparison import Comparison
 from ..summary import Margin, Summary
 from .ending import Ending
+from .headline import headline
+from .line import Line
+from .verdicts import LEVELS, verdict_lines
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line, and the markup that pytest's terminal writer gives it."""
-
-    text: str
-    markup: dict[str, bool] = field(default_factory=dict)
-
-
-def one_line(summary: Summary, ending: Ending) -> Line:
+def one_line(summary: Summary, ending: Ending, comparison: Comparison | None = None) -> Line:
     """Return the section for ``-q``: a single line."""
+    verdict, markup = "", {}
+    if comparison is not None:
+        head = headline(comparison)
+        verdict = f"; {head.text[0].lower()}{head.text[1:]}"
+        markup = LEVELS[head.level] if head.level == "bad" else {}
     if ending.problem:
         text = "; ".join(filter(None, (ending.problem, ending.remedy)))
-        return Line(f"mlflow: {text}", {"red": True})
-    text = f"mlflow: {_kept(summary, ending)}{_outcomes(summary)}"
+        return Line(f"mlflow: {text}{verdict}", {"red": True})
+    text = f"mlflow: {_kept(summary, ending)}{_outcomes(summary)}{verdict}"
     if ending.place and summary.cases:
         text = f"{text}; {ending.place[0]}"
-    return Line(text)
+    return Line(text, markup)
 
 
-def section(summary: Summary, ending: Ending, *, detailed: bool) -> Iterator[Line]:
+def section(
+    summary: Summary,
+    ending: Ending,
+    comparison: Comparison | None = None,
+    reports: Sequence[str] = (),
+) -> Iterator[Line]:
     """Yield the lines of the section, without its title.
 
     Args:
         summary: what the session counted.
         ending: how it ended.
-        detailed: whether there is room for margins.
+        comparison: the comparison with the baseline; None where there was none to make.
+        reports: paths of the reports, as a person types them.
     """
     yield Line(f"{_kept(summary, ending)}{_outcomes(summary)}", _colour(summary))
     if not summary.cases:
@@ -46,12 +50,14 @@ def section(summary: Summary, ending: Ending, *, detailed: bool) -> Iterator[Lin
                 "No test yielded a metric, carries @pytest.mark.mlflow or uses a fixture of ours; "
                 "--mlflow-track=all keeps every test."
             )
-    elif detailed:
+    else:
         yield from _margins(
             ("missed limits", summary.missed(), {"red": True}),
             ("tightest margins", summary.tightest(), {}),
             ("widest margins", summary.widest(), {}),
         )
+    if comparison is not None:
+        yield from verdict_lines(comparison, reports)
     for note in ending.notes:
         yield Line(note, {"yellow": True})
     if ending.problem:

@@ -27,8 +27,9 @@ def choose_writer(
 ) -> RunWriter:
     """Return the fastest writer that is sure to work; ``on_note`` hears why it is not in bulk."""
     engine = store.engine
-    in_flight = 8 if store.shown_uri.startswith(("http:", "https:", "databricks")) else 1
-    client = ClientWriter(store.client, experiment.experiment_id, known=known, in_flight=in_flight)
+    client = ClientWriter(
+        store.client, experiment.experiment_id, known=known, in_flight=store.in_flight
+    )
     if engine is None:
         return client
     try:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from pytest_mlflow_experiments.records import Attempt, CaseRecord, Check
+from pytest_mlflow_experiments.records import Attempt, CaseRecord, Check, Metric
+from pytest_mlflow_experiments.report.escaping import block
 
 from .limits import TAG_LENGTH, shorten
-from .markdown import block, first_items, inline, last_lines, number, table
+from .markdown import first_items, inline, number, table
 
 _CHECKS = 30
 _ATTEMPTS = 10
+_COLUMNS = 4
+_DATASETS = 10
 _NOTES = 20
 
 
@@ -19,10 +22,14 @@ def describe_case(record: CaseRecord, notes: Sequence[str]) -> str:
     parts = [f"**{record.outcome}** in {record.duration:.3g} s"]
     if record.checks:
         parts.append(_checks(record.checks))
+    if record.repeats:
+        parts.append(_fresh_runs(record))
     if record.failure:
-        parts.append(block(last_lines(record.failure, lines=25, characters=2_000)))
+        parts.append(block(record.failure))
     if record.attempts:
         parts.append(_attempts(record.attempts))
+    if record.datasets:
+        parts.append(_datasets(record.datasets))
     every_note = [*record.notes, *notes]
     if every_note:
         lines = first_items([inline(note) for note in every_note], _NOTES, "notes")
@@ -64,6 +71,45 @@ def _limit(check: Check) -> str:
     return f"{sign} {number(check.limit)}"
 
 
+def _fresh_runs(record: CaseRecord) -> str:
+    runs = record.repeats
+    every_run = [record.metrics, *(run.metrics for run in runs)]
+    measured = (metric.key for metrics in every_run for metric in metrics)
+    # What was asserted comes first: there may be more metrics than a table has room for.
+    asserted = {check.metric for check in record.checks}
+    keys = sorted(dict.fromkeys(measured), key=lambda key: key not in asserted)
+    shown = keys[:_COLUMNS]
+    rows = [_row("first", record.outcome, record.duration, record.metrics, shown)]
+    for count, run in enumerate(runs[:_ATTEMPTS], 1):
+        outcome = f"{run.outcome}{_reason(run)}"
+        rows.append(_row(str(count), outcome, run.duration, run.metrics, shown))
+    parts = [
+        "**Fresh runs**",
+        "The metrics looked worse than the baseline, so the test was run again; the fresh values "
+        "decide.",
+        table(["run", "outcome", "duration", *(inline(key, 80) for key in shown)], rows),
+    ]
+    if len(runs) > _ATTEMPTS:
+        parts.append(f"… and {len(runs) - _ATTEMPTS} more fresh runs")
+    if len(keys) > _COLUMNS:
+        parts.append(f"… and {len(keys) - _COLUMNS} more metrics")
+    return "\n\n".join(parts)
+
+
+def _row(
+    name: str, outcome: str, duration: float, metrics: Sequence[Metric], keys: Sequence[str]
+) -> list[str]:
+    values = _last_values(metrics)
+    cells = (number(values[key]) if key in values else "" for key in keys)
+    return [name, outcome, f"{duration:.3g} s", *cells]
+
+
+def _last_values(metrics: Sequence[Metric]) -> dict[str, float]:
+    """Return the value of each metric as MLflow's tables show it: that of the highest step."""
+    ordered = sorted(metrics, key=lambda metric: (metric.step, metric.timestamp))
+    return {metric.key: metric.value for metric in ordered}
+
+
 def _attempts(attempts: Sequence[Attempt]) -> str:
     lines = []
     for attempt in attempts:
@@ -71,8 +117,18 @@ def _attempts(attempts: Sequence[Attempt]) -> str:
         if attempt.metrics:
             values = (f"{metric.key} = {number(metric.value)}" for metric in attempt.metrics[:5])
             line += f": {inline(', '.join(values), 150)}"
-        if attempt.failure:
-            line += f" ({inline(attempt.failure.rstrip().splitlines()[-1], 150)})"
-        lines.append(line)
+        lines.append(line + _reason(attempt))
     shown = first_items(lines, _ATTEMPTS, "attempts")
     return "\n".join(["**Earlier attempts**", "", *shown])
+
+
+def _reason(attempt: Attempt) -> str:
+    """Return the last line of a failure in parentheses, or nothing."""
+    lines = (attempt.failure or "").rstrip().splitlines()
+    return f" ({inline(lines[-1], 150)})" if lines else ""
+
+
+def _datasets(datasets: Mapping[str, str]) -> str:
+    texts = [f"{inline(name, 80)} {inline(digest, 40)}" for name, digest in datasets.items()]
+    more = [f"… and {len(texts) - _DATASETS} more"] if len(texts) > _DATASETS else []
+    return f"**Datasets** {', '.join([*texts[:_DATASETS], *more])}"

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -16,23 +16,13 @@ from pytest_mlflow_experiments.directory import SessionDirectory, SessionState
 from pytest_mlflow_experiments.journal import JournalTail
 from pytest_mlflow_experiments.records import SessionEnd
 
+from .connection import open_store
 from .controller import Controller
 from .errors import SessionBusyError, TrackerError, reason_of
 from .lock import exclusive
-from .probe import unreachable
 from .redaction import RedactedStream, Redactor
 from .reporter import Reporter
 
-# MLflow's defaults wait for minutes on a server that does not answer. The calls here are the
-# plugin's own, so they are neither the user's telemetry nor worth a line of output each.
-_MLFLOW_DEFAULTS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
 _NICENESS = 5
 _LOGGER = logging.getLogger(__name__)
 
@@ -54,10 +44,18 @@ def project(
     Raises:
         SessionBusyError: another process is sending this session.
     """
-    state = SessionState(phase="starting", pid=os.getpid())
+    state = _first_state(directory)
     reporter = Reporter(directory.state, state, Redactor.of(tracking_uri), on_state)
     _project(directory, tracking_uri, follow, reporter)
     return reporter.state
+
+
+def _first_state(directory: SessionDirectory) -> SessionState:
+    """Return the state to begin with; what was said of the baseline before stays true."""
+    state = SessionState(phase="starting", pid=os.getpid())
+    if (last := SessionState.read(directory.state)) is not None:
+        state = state.update(baseline=last.baseline, baseline_error=last.baseline_error)
+    return state
 
 
 def _project(
@@ -87,19 +85,12 @@ def _send(
     follow: Callable[[], bool],
     reporter: Reporter,
 ) -> None:
-    for name, value in _MLFLOW_DEFAULTS.items():
-        os.environ.setdefault(name, value)
-    # Listing artifacts, MLflow 3.0 asks the environment's store and not the client's.
-    os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
-    if _is_empty(directory.journal):
+    following = follow()
+    if _is_empty(directory.journal) and not (following and directory.baseline_request.exists()):
         return
-    if reason := unreachable(tracking_uri):
-        raise TrackerError(f"Cannot use the tracking URI {tracking_uri}: {reason}.")
+    store = open_store(tracking_uri, reporter.redact)
     from .session import SessionProjector
-    from .store import Store
 
-    with _termination_deferred():
-        store = Store.open(tracking_uri, reporter.redact)
     tail = JournalTail(directory.journal)
     SessionProjector(directory, store, reporter, follow, tail).run()
 
@@ -124,9 +115,7 @@ def main() -> NoReturn:
     sys.stdout, sys.stderr = RedactedStream(sys.stdout, redact), RedactedStream(sys.stderr, redact)
     logging.basicConfig()
     _LOGGER.setLevel(logging.DEBUG)
-    reporter = Reporter(
-        directory.state, SessionState(phase="starting", pid=os.getpid()), redact, on_state=None
-    )
+    reporter = Reporter(directory.state, _first_state(directory), redact, on_state=None)
     _end_on_sigterm(reporter)
     try:
         _project(directory, tracking_uri, Controller(controller).alive, reporter)
@@ -142,19 +131,6 @@ def _detach() -> None:
     os.setsid()
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
-
-
-@contextlib.contextmanager
-def _termination_deferred() -> Iterator[None]:
-    """Let SIGTERM wait: a database that is left in the middle of its migration can't be used."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_on_sigterm(reporter: Reporter) -> None:

@@ -18,24 +18,6 @@ def inline(text: str, limit: int = 200) -> str:
     return _MARKUP.sub(r"\\\1", escape(line, quote=False))
 
 
-def block(text: str) -> str:
-    """Return ``text`` as a block of code that none of its lines can end."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{clean_text(text)}\n{fence}"
-
-
-def last_lines(text: str, *, lines: int, characters: int) -> str:
-    """Return the end of ``text``, marked where something before it is left out."""
-    kept = text.rstrip().splitlines()
-    end = "\n".join(kept[-lines:])
-    if len(end) > characters:
-        end = end[-characters:]
-    elif len(kept) <= lines:
-        return end
-    return f"…\n{end}"
-
-
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table; its cells must be safe already."""
     lines = [head, ["---"] * len(head), *rows]

@@ -27,13 +27,19 @@ Status: TypeAlias = Literal["FINISHED", "FAILED", "KILLED"]
 
 DURATION = "duration_seconds"
 FAILURE_FILE = "failure.txt"
+RESULTS_FILE = "results.jsonl"
 
 SESSION_ID = "pytest.session_id"
 RECORD_ID = "pytest.record_id"
 KIND = "pytest.kind"
+DATASET = "pytest.dataset."
+COMPLETE = "pytest.complete"
+PARTIAL = "pytest.partial"
+EXIT_STATUS = "pytest.exit_status"
 PARENT = "mlflow.parentRunId"
 RUN_NAME = "mlflow.runName"
 USER = "mlflow.user"
+BRANCH = "mlflow.source.git.branch"
 NOTE = "mlflow.note.content"
 
 
@@ -110,6 +116,7 @@ def project_case(record: CaseRecord, parent: Parent) -> RunData:
         "pytest.case": record.case,
         "pytest.outcome": record.outcome,
         "pytest.file": file,
+        **_dataset_tags(record.datasets, notes),
     }
     tags = project_tags(record.tags, reserved, notes)
     texts: dict[str, str] = {}
@@ -146,6 +153,16 @@ def project_tags(
             continue
         result[keys.legal[key]] = _noted_fit("tag", key, value, TAG_LENGTH, notes)
     return result
+
+
+def _dataset_tags(datasets: Mapping[str, str], notes: list[str]) -> dict[str, str]:
+    tags = {f"{DATASET}{name}": digest for name, digest in datasets.items()}
+    keys = legal_keys("tag", tags)
+    notes += keys.notes
+    return {
+        keys.legal[key]: _noted_fit("tag", key, digest, TAG_LENGTH, notes)
+        for key, digest in tags.items()
+    }
 
 
 def _params(params: Mapping[str, str], notes: list[str]) -> dict[str, str]:

@@ -17,17 +17,18 @@ from pytest_mlflow_experiments.journal import Entry, JournalTail
 from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHeader
 
 from .artifacts import ClientRepository
+from .baseline import answer
 from .batches import batches
+from .catalog import MlflowCatalog
 from .choice import choose_writer
 from .errors import TrackerError, reason_of
-from .projection import NOTE, Parent, project_case
+from .projection import NOTE, RESULTS_FILE, Parent, project_case
 from .reporter import Reporter
 from .retries import retried
 from .store import SessionRun, Store
-from .summary import Summary, session_status
+from .summary import Summary, end_tags, session_status
 from .writers import Problem, RunWriter
 
-RESULTS_FILE = "results.jsonl"
 _IDLE = 0.05
 _DAMAGED = 5
 
@@ -99,7 +100,7 @@ class SessionProjector:
                 self._begin(entry)
             elif isinstance(entry, SessionEnd):
                 self.end = entry
-            else:
+            elif isinstance(entry, CaseRecord):
                 records.append(entry)
                 self.summary.add(entry)
         if records:
@@ -107,13 +108,18 @@ class SessionProjector:
 
     def _begin(self, header: SessionHeader) -> None:
         self.header = header
-        experiment = self.store.find_experiment(header)
+        experiment = self.store.find_experiment(header.experiment_name, header.experiment_id)
         self.reporter.change(
             phase="ready",
             experiment_name=experiment.name if experiment else header.experiment_name,
             experiment_id=experiment.experiment_id if experiment else None,
         )
         self.reporter.flush(now=True)
+        # Sent again later, a session is judged already: then a baseline is of no use to anybody.
+        if self.follow():
+            name = header.experiment_name or f"{header.experiment_id}"
+            catalog = MlflowCatalog(self.store, experiment, name, self.reporter.redact)
+            answer(self.directory, catalog, self.reporter)
 
     def _make_target(self) -> Target:
         if self.target is not None:
@@ -160,7 +166,7 @@ class SessionProjector:
         header = self.header
         assert header is not None  # there is no target without one
         client, run_id = self.store.client, target.run.run_id
-        tags = {NOTE: self.summary.description(header, self.end)}
+        tags = {**end_tags(self.end), NOTE: self.summary.description(header, self.end)}
         for batch in batches(self.summary.metrics(header, self.end), {}, tags):
             retried(client.log_batch, run_id, *batch)
         try:

@@ -73,19 +73,23 @@ class Store:
         engine = getattr(self.client._tracking_client.store, "engine", None)
         return engine if isinstance(engine, Engine) else None
 
-    def find_experiment(self, header: SessionHeader) -> Experiment | None:
-        """Return the session's experiment, or None where it is to be created.
+    @property
+    def in_flight(self) -> int:
+        """How many requests at a time are worth their while."""
+        return 8 if self.shown_uri.startswith(("http:", "https:", "databricks")) else 1
+
+    def find_experiment(self, name: str | None, number: str | None) -> Experiment | None:
+        """Return the experiment with the id or the name, or None where it is to be created.
 
         Raises:
             TrackerError: the experiment is deleted, or there is none with the id.
         """
-        name, number = header.experiment_name or "", header.experiment_id
         experiment: Experiment | None
         try:
             if number is not None:
                 experiment = retried(self.client.get_experiment, number)
             else:
-                experiment = retried(self.client.get_experiment_by_name, name)
+                experiment = retried(self.client.get_experiment_by_name, name or "")
         except Exception as error:
             shown = f"{name!r}" if number is None else f"with the id {number}"
             raise TrackerError(
@@ -105,9 +109,9 @@ class Store:
         Raises:
             TrackerError: the experiment can't be used, or MLflow refuses its name.
         """
-        if (experiment := self.find_experiment(header)) is not None:
+        name, number = header.experiment_name or "", header.experiment_id
+        if (experiment := self.find_experiment(name, number)) is not None:
             return experiment
-        name = header.experiment_name or ""
         try:
             retried(self.client.create_experiment, name, tags=dict(_EXPERIMENT_TAGS))
         except MlflowException as error:
@@ -116,7 +120,7 @@ class Store:
                 raise TrackerError(
                     f"Cannot create the experiment {name!r} at {self.shown_uri}: {reason_of(error)}"
                 ) from error
-        experiment = self.find_experiment(header)
+        experiment = self.find_experiment(name, number)
         if experiment is None:
             raise TrackerError(f"The experiment {name!r} vanished from {self.shown_uri}.")
         return experiment
@@ -198,14 +202,20 @@ def _tagged(session_id: str, kind: str) -> str:
     return f"tags.`{SESSION_ID}` = '{session_id}' and tags.`{KIND}` = '{kind}'"
 
 
+def database_file(tracking_uri: str) -> Path | None:
+    """Return the file of a database that is one, else None."""
+    if tracking_uri.partition(":")[0].partition("+")[0] != "sqlite":
+        return None
+    file = make_url(tracking_uri).database
+    return Path(file) if file and not file.startswith((":memory:", "file:")) else None
+
+
 def _try_database(tracking_uri: str) -> None:
     """Connect to a database once: MLflow would try again for 100 s, whatever the reason is."""
-    scheme = tracking_uri.partition(":")[0].partition("+")[0]
-    if scheme not in DATABASE_ENGINES:
+    if tracking_uri.partition(":")[0].partition("+")[0] not in DATABASE_ENGINES:
         return
-    file = make_url(tracking_uri).database
-    if scheme == "sqlite" and file and not file.startswith((":memory:", "file:")):
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
+    if file := database_file(tracking_uri):
+        file.parent.mkdir(parents=True, exist_ok=True)
     create_engine: Callable[[str], Engine] = create_sqlalchemy_engine
     engine = create_engine(tracking_uri)
     try:

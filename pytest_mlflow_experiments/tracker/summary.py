@@ -15,12 +15,26 @@ from pytest_mlflow_experiments.records import (
     SessionHeader,
 )
 
-from .limits import TAG_LENGTH, clean_integer, shorten
+from .limits import TAG_LENGTH, clean_integer, clean_text, legal_keys, shorten
 from .markdown import inline, table
-from .projection import DURATION, Status
+from .projection import (
+    COMPLETE,
+    DURATION,
+    EXIT_STATUS,
+    KIND,
+    PARENT,
+    PARTIAL,
+    RUN_NAME,
+    SESSION_ID,
+    USER,
+    Status,
+    project_tags,
+)
 
 _NO_TESTS_COLLECTED = 5
 _FAILED_CASES = 30
+# What the run has had since it was made.
+_OF_THE_RUN = frozenset({KIND, PARENT, RUN_NAME, SESSION_ID, USER})
 
 
 @final
@@ -57,9 +71,11 @@ class Summary:
         end_time = self.end_time(header, end)
         values: dict[str, float] = {"cases": self.cases}
         values |= {outcome: self.outcomes[outcome] for outcome in get_args(Outcome)}
+        values[DURATION] = max(0.0, (end_time - header.start_time) / 1_000)
         if end is not None:
             values["tests"] = end.tests
-        values[DURATION] = max(0.0, (end_time - header.start_time) / 1_000)
+            keys = legal_keys("metric", end.metrics, taken=values).legal
+            values |= {keys[key]: value for key, value in end.metrics.items() if key not in values}
         return [
             Metric(key=key, value=float(value), step=0, timestamp=end_time)
             for key, value in values.items()
@@ -68,7 +84,8 @@ class Summary:
     def description(self, header: SessionHeader, end: SessionEnd | None) -> str:
         """Return the markdown text of the session's run."""
         seconds = (self.end_time(header, end) - header.start_time) / 1_000
-        parts = [f"**{self.cases} cases** in {seconds:.3g} s"]
+        parts = [clean_text(end.summary)] if end and end.summary else []
+        parts.append(f"**{self.cases} cases** in {seconds:.3g} s")
         if end is None:
             parts.append("The session broke off: pytest ended without a word.")
         elif end.interrupted:
@@ -82,6 +99,18 @@ class Summary:
                 lines.append(f"- … and {self.failures - len(lines)} more")
             parts.append("\n".join(["**Failed**", "", *lines]))
         return shorten("\n\n".join(parts), TAG_LENGTH)
+
+
+def end_tags(end: SessionEnd | None) -> dict[str, str]:
+    """Return the tags that the session's run gets at its end: whether it can be a baseline."""
+    own = {COMPLETE: "true" if end is not None and end.complete else "false"}
+    if end is None:
+        return own
+    own[EXIT_STATUS] = str(end.exit_status)
+    if end.partial is not None:
+        own[PARTIAL] = end.partial
+    given = {key: value for key, value in end.tags.items() if key not in _OF_THE_RUN}
+    return project_tags(given, own, [])
 
 
 def session_status(end: SessionEnd | None) -> Status:

@@ -1,0 +1,42 @@
+"""Baselines: which sessions a session is compared with, and why these.
+
+:func:`make_baseline` chooses among the sessions of a catalog and copies them into one file;
+:func:`load_file` reads such a file that somebody keeps, in git for example.
+"""
+
+from .catalog import Candidate, Catalog, Query
+from .choice import Choice, choose
+from .files import BaselineFile, Made, Session, export, load_file, make_baseline, write_baseline
+from .local import LocalCatalog, clear_local_pin, is_local_store, local_pin, set_local_pin
+from .request import HISTORY, BaselineError, BaselineRequest
+from .slim import last_values, slim
+from .specs import FORMS, Spec, base_branch, parse_spec
+
+__all__ = [
+    "FORMS",
+    "HISTORY",
+    "BaselineError",
+    "BaselineFile",
+    "BaselineRequest",
+    "Candidate",
+    "Catalog",
+    "Choice",
+    "LocalCatalog",
+    "Made",
+    "Query",
+    "Session",
+    "Spec",
+    "base_branch",
+    "choose",
+    "clear_local_pin",
+    "export",
+    "is_local_store",
+    "last_values",
+    "load_file",
+    "local_pin",
+    "make_baseline",
+    "parse_spec",
+    "set_local_pin",
+    "slim",
+    "write_baseline",
+]

@@ -1,0 +1,228 @@
+"""Baseline files: one line of provenance, then the journals of sessions, the oldest first."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import final
+
+from .. import journal
+from ..journal import Entry, JournalError
+from ..records import CaseRecord, Provenance, SessionEnd, SessionHeader
+from .catalog import Catalog
+from .choice import choose
+from .request import BaselineError, BaselineRequest
+from .slim import slim_entry, slim_line
+from .specs import parse_spec
+
+_HELP = "make one with `pytest-mlflow baseline export PATH`"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One session of a baseline."""
+
+    header: SessionHeader
+    cases: tuple[CaseRecord, ...]
+    end: SessionEnd
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the lines of the session's journal."""
+        yield self.header
+        yield from self.cases
+        yield self.end
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineFile:
+    """What a baseline file holds: at least one session, the oldest first."""
+
+    provenance: Provenance
+    sessions: tuple[Session, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A baseline that was written; ``notes`` tell of sessions that had to be left out."""
+
+    provenance: Provenance
+    sessions: int
+    notes: tuple[str, ...] = ()
+
+
+def load_file(path: Path) -> BaselineFile:
+    """Read a baseline that somebody keeps in a file: an exported one, or any session's journal.
+
+    Raises:
+        BaselineError: the file can't be a baseline; the message names the line.
+    """
+    provenance: Provenance | None = None
+    sessions: list[Session] = []
+    header: SessionHeader | None = None
+    cases: list[CaseRecord] = []
+    number = 0
+    for number, entry in _entries(path):
+        if isinstance(entry, SessionEnd) and header is not None:
+            if not entry.complete:
+                reason = entry.interrupted or entry.partial
+                raise _unusable(path, f"session {header.session_id} is not whole: {reason}", number)
+            sessions.append(Session(header=header, cases=tuple(cases), end=entry))
+            header, cases = None, []
+        elif isinstance(entry, CaseRecord) and header is not None:
+            cases.append(entry)
+        elif isinstance(entry, SessionHeader) and header is None:
+            header = entry
+        elif isinstance(entry, Provenance) and number == 1:
+            provenance = entry
+        else:
+            raise _unusable(path, "this line does not belong here", number)
+    if header is not None:
+        raise _unusable(path, f"session {header.session_id} has no end", number)
+    if not sessions:
+        raise _unusable(path, "there is no session in it")
+    count = "session" if len(sessions) == 1 else f"{len(sessions)} sessions"
+    reason = f"{provenance.reason}, from {provenance.place}" if provenance else f"its {count}"
+    return BaselineFile(
+        provenance=Provenance(spec=f"file:{path}", place=str(path), reason=reason),
+        sessions=tuple(sessions),
+    )
+
+
+def write_baseline(
+    path: Path,
+    provenance: Provenance,
+    journals: Iterable[Iterable[Entry]],
+    *,
+    private: bool = True,
+) -> None:
+    """Write slim copies of journals, whole or not at all; only the user can read a private one.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    entries = chain.from_iterable(journals)
+    lines = (journal.encode(slim_entry(entry)) for entry in entries)
+    _write(path, chain([journal.encode(provenance)], lines), private=private)
+
+
+def make_baseline(
+    request: BaselineRequest,
+    catalog: Catalog,
+    path: Path,
+    *,
+    private: bool = True,
+    on_progress: Callable[[int], None] = lambda number: None,
+) -> Made | None:
+    """Choose what is requested and write it to ``path``; return None where there is none yet.
+
+    ``on_progress`` hears how many sessions have been read.
+
+    Raises:
+        BaselineError: there is no such session, or no journal of one that can be read.
+        ValueError: the request's text is no legal one.
+        OSError: the file can't be written.
+    """
+    choice = choose(parse_spec(request.spec), request, catalog)
+    if choice is None:
+        return None
+    lines: list[str] = []
+    notes: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as directory:
+        sources = catalog.journals(choice.sessions, Path(directory))
+        for session, source in zip(choice.sessions, sources, strict=True):
+            found = _slim_lines(source) if isinstance(source, Path) else source
+            if isinstance(found, str):
+                notes.append(f"Session {session.session_id} is left out of the baseline: {found}")
+            else:
+                lines += found
+    kept = len(choice.sessions) - len(notes)
+    if not kept:
+        raise BaselineError(f"none of {choice.provenance.reason} can be read; {notes[-1]}")
+    provenance = choice.provenance
+    if notes:
+        are = "is" if len(notes) == 1 else "are"
+        reason = f"{provenance.reason}, of which {len(notes)} {are} left out"
+        provenance = replace(provenance, reason=reason)
+    _write(path, chain([journal.encode(provenance)], lines), private=private)
+    return Made(provenance=provenance, sessions=kept, notes=tuple(notes))
+
+
+def export(request: BaselineRequest, catalog: Catalog, path: Path) -> Made:
+    """Write a baseline to keep in git.
+
+    Raises:
+        BaselineError: there is nothing to export, or it can't be written.
+        ValueError: the request's text is no legal one.
+    """
+    try:
+        made = make_baseline(request, catalog, path, private=False)
+    except OSError as error:
+        raise BaselineError(f"{path} can't be written: {error.strerror or error}") from error
+    if made is None:
+        raise BaselineError(
+            f"there is no session for the baseline {request.spec!r} in {catalog.place} yet"
+        )
+    return made
+
+
+def _slim_lines(path: Path) -> list[str] | str:
+    """Return the slim lines of a session's journal, or why it can't be used."""
+    lines: list[str] = []
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                lines.append(slim_line(line))
+    except JournalError as error:
+        return f"line {len(lines) + 1} of its journal: {error}"
+    except OSError as error:
+        return str(error)
+    if not lines or not isinstance(journal.decode(lines[0]), SessionHeader):
+        return "its journal has no header"
+    if not isinstance(journal.decode(lines[-1]), SessionEnd):
+        return "its journal breaks off"
+    return lines
+
+
+def _entries(path: Path) -> Iterator[tuple[int, Entry]]:
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                yield number, _decoded(path, number, line)
+    except OSError as error:
+        raise _unusable(path, error.strerror or str(error)) from error
+
+
+def _decoded(path: Path, number: int, line: bytes) -> Entry:
+    try:
+        return journal.decode(line)
+    except JournalError as error:
+        raise _unusable(path, str(error), number) from error
+
+
+def _unusable(path: Path, reason: str, number: int | None = None) -> BaselineError:
+    where = str(path) if number is None else f"{path}, line {number}"
+    return BaselineError(f"{where}: {reason}; this is no baseline, {_HELP}")
+
+
+def _write(path: Path, lines: Iterable[str], *, private: bool) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    try:
+        fd = os.open(temporary, flags, 0o600 if private else 0o666)
+        with open(fd, "w", encoding="ascii", newline="\n") as file:  # noqa: PTH123
+            file.writelines(f"{line}\n" for line in lines)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise

@@ -1,0 +1,189 @@
+"""The sessions that are kept below the rootdir, and the baseline that is pinned there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, final
+
+from .. import journal
+from ..directory import DIRECTORY_NAME, SessionDirectory, SessionState
+from ..journal import JournalError
+from ..records import SessionEnd, SessionHeader
+from .catalog import Candidate, Query, only_one, why_incomplete
+from .request import BaselineError
+
+_PIN: Final = "baseline"
+_LONGEST_HEADER: Final = 4_000_000
+_BLOCK: Final = 65_536
+
+
+@final
+class LocalCatalog:
+    """The sessions below ``root`` that were meant for one experiment of one tracking store.
+
+    Of a journal, only the first and the last line are read. What is no journal is passed over.
+    ``tracking_uri`` is without credentials, as headers have it.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        tracking_uri: str,
+        experiment_name: str | None = None,
+        experiment_id: str | None = None,
+    ) -> None:
+        self._root = root
+        self._target = (tracking_uri, experiment_name, experiment_id)
+        self._candidates: dict[str, Candidate] = {}
+        self._all: list[tuple[SessionHeader, SessionDirectory]] | None = None
+
+    @property
+    def place(self) -> str:
+        """The place for people."""
+        _, name, number = self._target
+        shown = f"experiment {name!r}" if name is not None else f"the experiment with id {number}"
+        return f"{shown} in {DIRECTORY_NAME}"
+
+    def newest(self, query: Query) -> Iterator[Candidate]:
+        """Yield sessions, the newest first."""
+        for header, directory in self._sessions():
+            if query.before is None or header.start_time < query.before:
+                yield self._candidate(header, directory)
+
+    def session(self, session_id: str) -> Candidate:
+        """Return the session with this id, or the only one whose id starts so."""
+        found = {
+            header.session_id: (header, directory)
+            for header, directory in self._sessions()
+            if header.session_id.startswith(session_id)
+        }
+        return self._candidate(*found[only_one(session_id, found, self.place)])
+
+    def run(self, run_id: str) -> Candidate:
+        """Return the session whose own run it is."""
+        for header, directory in self._sessions():
+            state = SessionState.read(directory.state)
+            if state is not None and state.run_id == run_id:
+                return self._candidate(header, directory)
+        raise BaselineError(
+            f"no session in {self.place} has the run {run_id}; whose run it is, only the tracking "
+            "server can tell"
+        )
+
+    def model(self, name: str, alias: str) -> Candidate:
+        """Refuse: models are not known here."""
+        raise BaselineError(
+            f"which session is behind the model {name}@{alias}, only the tracking server can tell"
+        )
+
+    def pinned(self) -> str | None:
+        """Return the id of the pinned session, unless it is one of another experiment."""
+        pin = local_pin(self._root)
+        if pin is not None:
+            path = SessionDirectory(self._root / DIRECTORY_NAME / pin).journal
+            header = _header(path)
+            if header is not None and not self._is_ours(header):
+                return None
+        return pin
+
+    def journals(self, sessions: Sequence[Candidate], directory: Path) -> Iterator[Path | str]:
+        """Yield the journal of each session."""
+        del directory
+        places = {header.session_id: place for header, place in self._sessions()}
+        return (places[session.session_id].journal for session in sessions)
+
+    def _sessions(self) -> list[tuple[SessionHeader, SessionDirectory]]:
+        if self._all is None:
+            found = [
+                (header, directory)
+                for directory in SessionDirectory.find_all(self._root)
+                if (header := _header(directory.journal)) and self._is_ours(header)
+            ]
+            self._all = sorted(found, key=lambda entry: entry[0].start_time, reverse=True)
+        return self._all
+
+    def _is_ours(self, header: SessionHeader) -> bool:
+        mine = (header.tracking_uri, header.experiment_name, header.experiment_id)
+        return mine == self._target
+
+    def _candidate(self, header: SessionHeader, directory: SessionDirectory) -> Candidate:
+        found = self._candidates.get(header.session_id)
+        if found is None:
+            end = _end(directory.journal)
+            found = Candidate(
+                session_id=header.session_id,
+                start_time=header.start_time,
+                branch=header.branch,
+                exit_status=end.exit_status if end else None,
+                incomplete=why_incomplete(end),
+                tags={**header.tags, **end.tags} if end else header.tags,
+            )
+            self._candidates[header.session_id] = found
+        return found
+
+
+def is_local_store(tracking_uri: str) -> bool:
+    """Tell whether a store is on this machine, so that it got its sessions from here."""
+    return "://" not in tracking_uri or tracking_uri.startswith(("sqlite", "file:"))
+
+
+def local_pin(root: Path) -> str | None:
+    """Return the id of the session that is pinned below ``root``, or None."""
+    try:
+        return _pin_file(root).read_text(encoding="utf-8").strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def set_local_pin(root: Path, session_id: str) -> None:
+    """Pin a session as the baseline of whoever works below ``root``.
+
+    Raises:
+        OSError: the directory can't be written to.
+    """
+    path = _pin_file(root)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.write_text(f"{session_id}\n", encoding="utf-8")
+
+
+def clear_local_pin(root: Path) -> None:
+    """Take the pin below ``root`` away, if there is one."""
+    with contextlib.suppress(FileNotFoundError):
+        _pin_file(root).unlink()
+
+
+def _pin_file(root: Path) -> Path:
+    return root / DIRECTORY_NAME / _PIN
+
+
+def _header(path: Path) -> SessionHeader | None:
+    try:
+        with path.open("rb") as file:
+            entry = journal.decode(file.readline(_LONGEST_HEADER))
+    except (OSError, JournalError):
+        return None
+    return entry if isinstance(entry, SessionHeader) else None
+
+
+def _end(path: Path) -> SessionEnd | None:
+    try:
+        entry = journal.decode(_last_line(path))
+    except (OSError, JournalError):
+        return None
+    return entry if isinstance(entry, SessionEnd) else None
+
+
+def _last_line(path: Path) -> bytes:
+    """Return the last line of a file, or nothing where that is not whole."""
+    with path.open("rb") as file:
+        position = file.seek(0, 2)
+        tail = b""
+        while position > 0 and b"\n" not in tail[:-1]:
+            size = min(_BLOCK, position)
+            position -= size
+            file.seek(position)
+            tail = file.read(size) + tail
+    return tail[:-1].rpartition(b"\n")[2] if tail.endswith(b"\n") else b""

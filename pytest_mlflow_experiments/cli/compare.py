@@ -1,0 +1,139 @@
+"""``pytest-mlflow compare``: compare sessions without a pytest run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar, get_args
+
+from ..accepted import ACCEPTED_FILE, AcceptedError, read_accepted
+from ..regression import Status
+from ..regression.compare import SEED_PARAMS, CompareOptions, compare
+from ..regression.comparison import Comparison
+from ..regression.tolerance import parse_direction, parse_rule
+from ..regression.values import Sessions, read_sessions
+from ..report.formats import SUFFIXES, render
+from ..report.verdicts import verdict_lines
+from .errors import UsageError
+from .output import say
+from .places import Place, add_place_options
+
+T = TypeVar("T")
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "compare",
+        help="compare a session with others",
+        description="Compare session B with the baseline A. Each is the directory of a session, a "
+        "file (results.jsonl, an exported baseline), or a form of --mlflow-baseline: latest, "
+        "branch:NAME, session:ID, run:ID, tag:KEY=VALUE, model:NAME@ALIAS.",
+    )
+    parser.add_argument("baseline", metavar="A", help="what to compare with")
+    parser.add_argument("session", metavar="B", help="the session to judge")
+    parser.add_argument(
+        "--fail-on",
+        metavar="STATUS[,STATUS…]",
+        type=_statuses,
+        default=(),
+        help=f"exit with 1 where a metric has one of these: {', '.join(get_args(Status))}",
+    )
+    parser.add_argument(
+        "--report",
+        metavar="PATH",
+        action="append",
+        type=Path,
+        default=[],
+        help=f"write the comparison there, by suffix: {', '.join(SUFFIXES)} (repeatable)",
+    )
+    parser.add_argument(
+        "--tolerance",
+        metavar="METRIC:AMOUNT",
+        action="append",
+        default=[],
+        help="how much worse a metric may get, as --mlflow-tolerance (repeatable)",
+    )
+    parser.add_argument(
+        "--direction",
+        metavar="METRIC:max|min|none",
+        action="append",
+        default=[],
+        help="which values of a metric are better (repeatable)",
+    )
+    parser.add_argument(
+        "--seed-params",
+        metavar="NAME[,NAME…]",
+        type=lambda text: frozenset(text.split(",")),
+        default=SEED_PARAMS,
+        help=f"params that only repeat a case (default {','.join(sorted(SEED_PARAMS))})",
+    )
+    add_place_options(parser)
+    parser.set_defaults(command=_compare)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    for path in options.report:
+        if path.suffix not in SUFFIXES:
+            raise UsageError(f"--report {path}: expected one of {', '.join(SUFFIXES)}")
+    place = Place.of(options)
+    comparison = _comparison(options, place)
+    for line in verdict_lines(comparison, [str(path) for path in options.report]):
+        say(line.text)
+    for path in options.report:
+        path.write_text(render(comparison, path.suffix) or "", encoding="utf-8", errors="replace")
+    failed = [
+        metric
+        for metric in comparison.metrics
+        if metric.status in options.fail_on and not metric.advisory
+    ]
+    return 1 if failed else 0
+
+
+def _comparison(options: argparse.Namespace, place: Place) -> Comparison:
+    seeds = options.seed_params
+    current = read_sessions(place.entries(options.session, 1), seeds).sessions[-1]
+    own = current.header
+    found = read_sessions(place.entries(options.baseline, options.history, own), seeds)
+    baseline = Sessions(
+        sessions=[one for one in found.sessions if one.header.session_id != own.session_id],
+        provenance=found.provenance,
+    )
+    if not baseline.sessions:
+        raise UsageError(f"{options.baseline} and {options.session} are the same session")
+    try:
+        accepted = read_accepted(place.root / ACCEPTED_FILE)
+    except AcceptedError as error:
+        raise UsageError(str(error)) from None
+    return compare(
+        current,
+        baseline,
+        CompareOptions(
+            seed_params=seeds,
+            window=options.history,
+            tolerances=_parsed("--tolerance", options.tolerance, parse_rule),
+            directions=_parsed("--direction", options.direction, parse_direction),
+            accepted=accepted,
+        ),
+        partial=None if current.end is None else current.end.interrupted or current.end.partial,
+    )
+
+
+def _parsed(
+    option: str, texts: Sequence[str], parse: Callable[[str], tuple[str, T]]
+) -> list[tuple[str, T]]:
+    try:
+        return [parse(text) for text in texts]
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
+
+
+def _statuses(text: str) -> tuple[str, ...]:
+    statuses = tuple(part.strip() for part in text.split(","))
+    for status in statuses:
+        if status not in get_args(Status):
+            raise argparse.ArgumentTypeError(
+                f"expected some of {', '.join(get_args(Status))}, got {status!r}"
+            )
+    return statuses

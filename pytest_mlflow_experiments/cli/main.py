@@ -1,0 +1,35 @@
+"""The command line: one module for each command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ..baseline import BaselineError
+from ..journal import JournalError
+from . import accept, baseline, compare, report, sync
+from .errors import UsageError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status: 0, 1 where something could not be done, 2 misuse."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except UsageError as error:
+        status, message = 2, str(error)
+    except (BaselineError, JournalError) as error:
+        status, message = 1, str(error)
+    print(f"pytest-mlflow: {message}", file=sys.stderr)  # noqa: T201
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pytest-mlflow", description="Work with the sessions that pytest --mlflow kept."
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for module in (sync, compare, baseline, accept, report):
+        module.add_command(commands)
+    return parser

@@ -1,0 +1,239 @@
+"""Where commands find sessions: below the current directory, in files, and in MLflow."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, final
+
+from .. import journal
+from ..baseline import (
+    BaselineError,
+    BaselineRequest,
+    Catalog,
+    LocalCatalog,
+    base_branch,
+    choose,
+    load_file,
+    make_baseline,
+    parse_spec,
+)
+from ..capture.environment import environment_tags
+from ..directory import DIRECTORY_NAME, SessionDirectory
+from ..journal import Entry
+from ..records import SessionHeader
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    from ..tracker.catalog import MlflowCatalog
+
+T = TypeVar("T")
+
+
+def sessions_root() -> Path:
+    """Return the directory that keeps sessions: this one, or the next one above that does."""
+    here = Path.cwd()
+    return next((path for path in (here, *here.parents) if (path / DIRECTORY_NAME).is_dir()), here)
+
+
+def session_directory(path: Path) -> SessionDirectory:
+    """Return the session in a directory.
+
+    Raises:
+        UsageError: there is none.
+    """
+    directory = SessionDirectory(path)
+    if not directory.journal.is_file():
+        raise UsageError(f"{path} is not the directory of a session: it has no journal.jsonl")
+    return directory
+
+
+def add_place_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that say where sessions are looked for."""
+    parser.add_argument(
+        "--tracking-uri",
+        metavar="URI",
+        help="where MLflow keeps the runs; default: MLFLOW_TRACKING_URI, else where the newest "
+        "session here was meant to go",
+    )
+    parser.add_argument(
+        "--experiment",
+        metavar="NAME",
+        help="the experiment; default: MLFLOW_EXPERIMENT_NAME, else that of the newest session",
+    )
+    parser.add_argument(
+        "--history",
+        metavar="N",
+        type=positive,
+        default=20,
+        help="how many sessions make a baseline (default 20)",
+    )
+
+
+def positive(text: str) -> int:
+    """Return a number of sessions."""
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text!r}")
+    return number
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where sessions are; ``tracking_uri`` may hold credentials and must not be shown."""
+
+    root: Path
+    tracking_uri: str
+    experiment_name: str | None
+    experiment_id: str | None
+    local: LocalCatalog | None
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> Place:
+        """Return the place that the options, the environment and the newest session tell of."""
+        root = sessions_root()
+        newest = _newest_header(root)
+        name = options.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME")
+        number = None if name else os.environ.get("MLFLOW_EXPERIMENT_ID")
+        if newest is not None and name is None and number is None:
+            name, number = newest.experiment_name, newest.experiment_id
+        uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        local = None
+        if newest is not None:
+            local = LocalCatalog(
+                root,
+                tracking_uri=newest.tracking_uri,
+                experiment_name=newest.experiment_name if name is None else name,
+                experiment_id=number,
+            )
+        default = newest.tracking_uri if newest else f"sqlite:///{root.as_posix()}/mlflow.db"
+        return cls(
+            root=root,
+            tracking_uri=uri or default,
+            experiment_name=name or (None if number else root.name or "pytest"),
+            experiment_id=number,
+            local=None if options.tracking_uri else local,
+        )
+
+    def mlflow(self) -> MlflowCatalog:
+        """Return the sessions that MLflow has; this loads mlflow, which takes seconds.
+
+        Raises:
+            BaselineError: the tracking store can't be used.
+        """
+        from ..tracker.baseline import open_catalog
+
+        return open_catalog(
+            self.tracking_uri,
+            experiment_name=self.experiment_name,
+            experiment_id=self.experiment_id,
+        )
+
+    def catalogs(self) -> Iterator[Catalog]:
+        """Yield the places to look at, the nearest first."""
+        if self.local is not None:
+            yield self.local
+        yield self.mlflow()
+
+    def newest(self, request: BaselineRequest) -> str:
+        """Return the id of the newest session that is looked for.
+
+        Raises:
+            BaselineError: there is no such session.
+        """
+
+        def session(catalog: Catalog) -> str | None:
+            choice = choose(parse_spec(request.spec), request, catalog)
+            return choice.sessions[-1].session_id if choice is not None else None
+
+        return self.ask(session, request)
+
+    def request(
+        self, spec: str, history: int, judged: SessionHeader | None = None
+    ) -> BaselineRequest:
+        """Return what is looked for: for a session, or for the branch that is checked out.
+
+        Raises:
+            UsageError: the spec is not a legal one.
+        """
+        try:
+            parse_spec(spec)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        if judged is not None:
+            return BaselineRequest(
+                spec=spec,
+                history=history,
+                branch=judged.branch,
+                session_id=judged.session_id,
+                start_time=judged.start_time,
+            )
+        branch = environment_tags(self.root).get("mlflow.source.git.branch")
+        return BaselineRequest(
+            spec=spec, history=history, branch=branch, base_branch=base_branch(os.environ)
+        )
+
+    def entries(
+        self, reference: str, history: int, judged: SessionHeader | None = None
+    ) -> list[Entry]:
+        """Return the sessions that a person means, as a baseline: provenance and journals.
+
+        Args:
+            reference: the directory of a session, a file, or a form of ``--mlflow-baseline``.
+            history: how many sessions at most, where the reference stands for several.
+            judged: the session that is to be compared with them.
+
+        Raises:
+            UsageError: the reference is not a legal one.
+            BaselineError: there is no such session.
+        """
+        path = Path(reference.removeprefix("file:"))
+        if path.is_dir():
+            path = session_directory(path).journal
+        if path.is_file() or reference.startswith("file:"):
+            found = load_file(path)
+            sessions = found.sessions[-history:]
+            return [found.provenance, *(entry for one in sessions for entry in one.entries())]
+        request = self.request(reference, history, judged)
+        with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as directory:
+            target = Path(directory, "baseline.jsonl")
+            self.ask(lambda catalog: make_baseline(request, catalog, target), request)
+            return list(journal.read(target))
+
+    def ask(self, question: Callable[[Catalog], T | None], request: BaselineRequest) -> T:
+        """Return the answer of the nearest place that has one.
+
+        Raises:
+            BaselineError: none has; it says why the nearest has not.
+        """
+        problems = []
+        for catalog in self.catalogs():
+            answer, problem = _asked(catalog, question)
+            if answer is not None:
+                return answer
+            problems += [problem] if problem else []
+        if problems:
+            raise problems[0]
+        raise BaselineError(f"there is no session for {request.spec!r} yet")
+
+
+def _asked(
+    catalog: Catalog, question: Callable[[Catalog], T | None]
+) -> tuple[T | None, BaselineError | None]:
+    try:
+        return question(catalog), None
+    except BaselineError as error:
+        return None, error
+
+
+def _newest_header(root: Path) -> SessionHeader | None:
+    for directory in reversed(SessionDirectory.find_all(root)):
+        entry = next(iter(journal.JournalTail(directory.journal).read_new(1)), None)
+        if isinstance(entry, SessionHeader):
+            return entry
+    return None

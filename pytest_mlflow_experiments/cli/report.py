@@ -1,0 +1,87 @@
+"""``pytest-mlflow report``: a session's comparison again, in another format."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..directory import SessionDirectory
+from ..regression.comparison import Comparison
+from ..report.formats import SUFFIXES, render
+from ..report.json_reader import read_json
+from ..report.markdown import render_comment, render_markdown
+from .errors import UsageError
+from .output import say
+from .places import session_directory, sessions_root
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "report",
+        help="print or write the comparison that a session ended with",
+        description="Print the comparison that a session ended with, as markdown, or write it to "
+        "files.",
+    )
+    parser.add_argument(
+        "session",
+        nargs="?",
+        type=Path,
+        metavar="SESSION",
+        help="the directory of a session; default: the newest one that was compared",
+    )
+    parser.add_argument(
+        "--output",
+        "-o",
+        metavar="PATH",
+        action="append",
+        type=Path,
+        default=[],
+        help=f"write it there, by suffix: {', '.join(SUFFIXES)} (repeatable)",
+    )
+    parser.add_argument(
+        "--comment",
+        metavar="KEY",
+        nargs="?",
+        const="comparison",
+        help="print the body of a comment on a pull request; its first line is a hidden marker "
+        "with KEY, by which a script finds the comment to update",
+    )
+    parser.set_defaults(command=_report)
+
+
+def last_comparison(session: Path | None) -> Comparison:
+    """Return the comparison that a session, or the newest one, ended with.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if session is not None:
+        path = session_directory(session).report
+        if not path.exists():
+            raise UsageError(f"{session} was not compared: it has no {path.name}")
+    else:
+        directories = reversed(SessionDirectory.find_all(sessions_root()))
+        reports = (directory.report for directory in directories)
+        found = next((report for report in reports if report.exists()), None)
+        if found is None:
+            raise UsageError("there is no session here that was compared with a baseline")
+        path = found
+    try:
+        return read_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _report(options: argparse.Namespace) -> int:
+    for path in options.output:
+        if path.suffix not in SUFFIXES:
+            raise UsageError(f"--output {path}: expected one of {', '.join(SUFFIXES)}")
+    comparison = last_comparison(options.session)
+    for path in options.output:
+        path.write_text(render(comparison, path.suffix) or "", encoding="utf-8", errors="replace")
+    if options.comment is not None:
+        say(render_comment(comparison, options.comment))
+    elif not options.output:
+        say(render_markdown(comparison))
+    return 0

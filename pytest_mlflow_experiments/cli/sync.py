@@ -1,0 +1,63 @@
+"""``pytest-mlflow sync``: send kept sessions to MLflow."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from ..directory import DIRECTORY_NAME, SessionDirectory
+from ..journal import JournalError
+from .output import say
+from .places import session_directory, sessions_root
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "sync",
+        help="send kept sessions to MLflow",
+        description="Send sessions that MLflow has not, or not wholly. Sending twice is harmless.",
+    )
+    parser.add_argument(
+        "sessions",
+        nargs="*",
+        type=Path,
+        metavar="SESSION",
+        help="directories of sessions; all below .pytest_mlflow when none is given",
+    )
+    parser.add_argument(
+        "--tracking-uri",
+        metavar="URI",
+        help="where to send them; default: MLFLOW_TRACKING_URI, else where each was meant to go",
+    )
+    parser.set_defaults(command=_sync)
+
+
+def _sync(options: argparse.Namespace) -> int:
+    directories = [session_directory(path) for path in options.sessions] or [
+        directory
+        for directory in SessionDirectory.find_all(sessions_root())
+        if not directory.is_sent
+    ]
+    if not directories:
+        say(f"Nothing to send in {sessions_root() / DIRECTORY_NAME}.")
+        return 0
+    # Only here, for it loads mlflow, which takes seconds.
+    from ..tracker.sync import sync
+
+    uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    failures = 0
+    for directory in directories:
+        try:
+            state = sync(directory, tracking_uri=uri)
+            problem = state.error
+        except JournalError as error:
+            problem = str(error)
+        if problem is None:
+            cases = "1 case is" if state.sent == 1 else f"{state.sent} cases are"
+            say(f"{directory.session_id}: {cases} in experiment {state.experiment_name!r}")
+        else:
+            failures += 1
+            say(f"{directory.session_id}: not sent: {problem}")
+    return 1 if failures else 0

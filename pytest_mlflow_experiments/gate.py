@@ -1,0 +1,85 @@
+"""The gate: a session that got worse fails, where pytest's own failures are told too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from .regression.comparison import Comparison, MetricComparison
+from .report.verdicts import describe_metric
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+SECTION: Final = "mlflow gate"
+"""The node id under which a gate fails for a reason that is no test's."""
+
+
+def fail_session(session: pytest.Session, comparison: Comparison) -> None:
+    """Make a session that got worse fail, or one of which nobody can tell.
+
+    Each reason then stands in the short summary, in the JUnit XML and, where it is a test's, in
+    the cache of ``--lf``.
+    """
+    gating = comparison.gating()
+    if not gating and comparison.problem is None:
+        return
+    if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    for nodeid, metrics in _by_test(gating):
+        _tell(session.config, _report(nodeid, "call", map(describe_metric, metrics)))
+    if comparison.problem is not None:
+        _tell(session.config, _report(SECTION, "setup", [comparison.problem]))
+
+
+def _by_test(metrics: Iterable[MetricComparison]) -> list[tuple[str, list[MetricComparison]]]:
+    tests: dict[str, list[MetricComparison]] = {}
+    for metric in metrics:
+        tests.setdefault(metric.nodeid, []).append(metric)
+    return list(tests.items())
+
+
+def _report(nodeid: str, when: str, lines: Iterable[str]) -> pytest.TestReport:
+    text = "\n".join(lines)
+    path = nodeid.partition("::")[0]
+    return pytest.TestReport(
+        nodeid=nodeid,
+        location=(path, None, nodeid.partition("::")[2].replace("::", ".") or nodeid),
+        keywords={},
+        outcome="failed",
+        longrepr=text,
+        when=when,  # type: ignore[arg-type]
+    )
+
+
+def _tell(config: pytest.Config, report: pytest.TestReport) -> None:
+    """Hand a report to everybody but the terminal, which would show its progress again."""
+    manager = config.pluginmanager
+    terminal: TerminalReporter | None = manager.get_plugin("terminalreporter")
+    untold = [terminal, manager.get_plugin("mlflow-session"), manager.get_plugin("mlflow-capture")]
+    if report.nodeid == SECTION:
+        untold.append(manager.get_plugin("lfplugin"))
+    hook = manager.subset_hook_caller(
+        "pytest_runtest_logreport", [plugin for plugin in untold if plugin is not None]
+    )
+    hook(report=report)
+    if terminal is not None:
+        _count(terminal, report)
+
+
+def _count(terminal: TerminalReporter, report: pytest.TestReport) -> None:
+    """Count a test as failed that was counted as passed."""
+    if report.when == "setup":
+        terminal.stats.setdefault("error", []).append(report)
+        return
+    passed = terminal.stats.get("passed", [])
+    for number, known in enumerate(passed):
+        # With pytest-xdist's groups, "@group" stands behind it.
+        if known.nodeid == report.nodeid or known.nodeid.startswith(f"{report.nodeid}@"):
+            del passed[number]
+            break
+    if not passed:
+        terminal.stats.pop("passed", None)
+    terminal.stats.setdefault("failed", []).append(report)

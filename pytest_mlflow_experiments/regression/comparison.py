@@ -1,0 +1,152 @@
+"""What a comparison found, as frozen values: all that a report needs to know."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import final, get_args
+
+from ..records import Operator, Outcome, Provenance
+from .rule import Direction, Status
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionInfo:
+    """A session as reports name it; ``start_time`` is in milliseconds since the epoch."""
+
+    session_id: str
+    name: str
+    start_time: int
+    branch: str | None = None
+    commit: str | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Margin:
+    """The assertion that guards a metric: how far it is from failing, now and in the baseline.
+
+    ``margin`` is in the metric's unit, ``baseline_margin`` what it would be at the baseline's mean.
+    """
+
+    operator: Operator
+    limit: float
+    tolerance: float | None
+    margin: float
+    baseline_margin: float | None
+
+    @property
+    def shrank(self) -> bool:
+        """Whether the metric came closer to its limit."""
+        return self.baseline_margin is not None and self.margin < self.baseline_margin
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricComparison:
+    """One metric of one case (or of its repeats over seeds), now and in the baseline.
+
+    ``case`` is the identity across sessions, ``name`` the short name, ``nodeid`` that of a test
+    to run it again. ``gates`` tells whether this fails a gated session; ``advisory`` that it never
+    would, for the metric is a cost or nobody knows which direction is better. ``values`` are the
+    values of this session that were used (several for repeats or fresh runs), ``history`` one for
+    each session of the baseline, the oldest first; ``fresh`` counts the runs that a suspicious
+    value was followed by. The other numbers are those of
+    :class:`~pytest_mlflow_experiments.regression.Verdict`.
+    """
+
+    case: str
+    name: str
+    nodeid: str
+    metric: str
+    status: Status
+    gates: bool
+    advisory: bool
+    cost: bool
+    direction: Direction | None
+    values: tuple[float, ...]
+    history: tuple[float, ...]
+    current: float | None
+    baseline: float | None
+    change: float | None
+    relative: float | None
+    limit: float | None
+    p_value: float | None
+    n: int
+    tolerance: str | None
+    margin: Margin | None
+    fresh: int
+    reason: str
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnjudgedCase:
+    """A case that ran and is not judged, for it did not pass; ``failure`` is pytest's own text."""
+
+    case: str
+    name: str
+    nodeid: str
+    outcome: Outcome
+    failure: str | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """The sessions that were compared with, the oldest first."""
+
+    provenance: Provenance
+    sessions: tuple[SessionInfo, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One session compared with its baseline.
+
+    ``baseline`` is None where there is none yet; ``problem`` says why the comparison could not be
+    made although it was asked for, and ``partial`` why only some of the tests ran. ``metrics`` are
+    in no special order; :meth:`ranked` gives the order to show them in. ``notes`` are for people.
+    """
+
+    session: SessionInfo
+    baseline: Baseline | None
+    metrics: tuple[MetricComparison, ...] = ()
+    unjudged: tuple[UnjudgedCase, ...] = ()
+    cases: int = 0
+    duration: float = 0.0
+    problem: str | None = None
+    partial: str | None = None
+    gated: bool = False
+    notes: tuple[str, ...] = ()
+
+    def counts(self) -> dict[Status, int]:
+        """Return how many metrics have which status; the advisory ones are left out."""
+        counts = Counter(metric.status for metric in self.metrics if not metric.advisory)
+        return {status: counts[status] for status in get_args(Status)}
+
+    def gating(self) -> list[MetricComparison]:
+        """Return what fails a gated session, in the order to show it in."""
+        return [metric for metric in self.ranked() if metric.gates]
+
+    def ranked(self) -> list[MetricComparison]:
+        """Return the metrics: what gates first, then by status, the largest relative change first.
+
+        Advisory metrics come last.
+        """
+        order = {status: number for number, status in enumerate(get_args(Status))}
+
+        def key(metric: MetricComparison) -> tuple[bool, bool, int, float, str, str]:
+            size = abs(metric.relative) if metric.relative is not None else 0.0
+            return (
+                not metric.gates,
+                metric.advisory,
+                order[metric.status],
+                -size if size == size else float("-inf"),
+                metric.name,
+                metric.metric,
+            )
+
+        return sorted(self.metrics, key=key)

@@ -1,0 +1,193 @@
+"""Which way is better, and what is a cost: read from a metric's name, as people name metrics."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Final, Literal, NamedTuple
+
+
+class _Meaning(NamedTuple):
+    """What a word says. A weak word decides only where its part of the name has no other."""
+
+    direction: Literal["max", "min"] | None
+    cost: bool = False
+    weak: bool = False
+
+
+_UNKNOWN = _Meaning(None)
+_HIGHER = _Meaning("max")
+_LOWER = _Meaning("min")
+_SCORE = _Meaning("max", weak=True)
+_COST = _Meaning("min", cost=True)
+_SUBJECT = _Meaning("min", cost=True, weak=True)  # rmse_price is the error of a predicted price
+_SPEED = _Meaning("max", cost=True)
+
+_TABLE: Final = (
+    (
+        _HIGHER,
+        """accuracy accuracies acc auc auroc auprc roc prauc ap map f1 f2 fbeta fscore precision
+        recall sensitivity specificity tpr tnr ppv npv r2 rsquared ndcg dcg mrr hit hits iou miou
+        jaccard dice kappa mcc matthews correlation corr pearson spearman kendall concordance
+        bleu sacrebleu rouge meteor chrf cider bertscore similarity cosine
+        likelihood loglik loglikelihood elbo silhouette calinski harabasz ari nmi ami homogeneity
+        completeness purity coverage psnr ssim snr sdr reward rewards profit revenue sharpe
+        gain improvement uplift lift success successes solved passed pass correct
+        correctness faithfulness groundedness relevance relevancy helpfulness coherence fluency""",
+    ),
+    (
+        _LOWER,
+        """loss losses error errors err rmse mse mae mape smape wape mase medae msle rmsle sse rmsd
+        deviance perplexity ppl bpc nll logloss hinge pinball crps brier hamming wer cer ter fid
+        kid fvd lpips ece mce aic bic kl divergence wasserstein mmd distance drift regret risk
+        fpr fnr fdr false miss misses missed misclassification misclassified incorrect wrong
+        invalid violation violations failure failures failed fail hallucination hallucinations
+        toxicity drop drops dropped degradation gap drawdown davies bouldin""",
+    ),
+    (_SCORE, "score scores"),
+    (
+        _COST,
+        """time times duration durations seconds second secs sec milliseconds millis ms minutes
+        hours latency latencies elapsed runtime walltime bytes kb mb gb kib mib gib rss vram flops
+        macs tokens joules kwh co2 emissions""",
+    ),
+    (_SUBJECT, "cost costs usd eur dollars price energy memory mem ram size params parameters"),
+    (_SPEED, "throughput qps rps tps fps speedup"),
+    (_SPEED._replace(weak=True), "speed bandwidth"),
+    # Signed, a measure of scatter, or a setting: the words before these decide nothing.
+    (_UNKNOWN, "bias std stdev stddev sd stderr variance var threshold support delta diff pvalue"),
+)
+_PHRASES: Final = (
+    (
+        _HIGHER,
+        """true positive, true positives, true negative, true negatives, explained variance,
+        r squared, area under, v measure, f measure, f beta, predictive value, win rate,
+        episode return, mean return, average return, cumulative return, discounted return""",
+    ),
+    (_LOWER, "cross entropy, false negative, false negatives, abs bias, absolute bias"),
+    (
+        _UNKNOWN,
+        """p value, learning rate, effect size, sample size, batch size, test size, train size,
+        step size, window size, dataset size, data size, vocab size, population size""",
+    ),
+)
+_WORDS: Final = {word: meaning for meaning, words in _TABLE for word in words.split()}
+_PAIRS: Final = {
+    tuple(phrase.split()): meaning for meaning, phrases in _PHRASES for phrase in phrases.split(",")
+}
+
+# What comes before one of these is what is measured: recall_at_5_seconds, time_to_accuracy.
+_AFTERWARDS = "@ at over after before within until to in of on for from with without by vs given"
+_PREPOSITIONS: Final = frozenset(_AFTERWARDS.split())
+_TIME_UNITS: Final = frozenset({"s", "sec", "secs", "second", "seconds", "minute", "hour", "day"})
+_COUNTED: Final = frozenset(
+    {"tokens", "bytes", "kb", "mb", "gb", "kib", "mib", "gib", "flops", "macs"}
+)
+
+_NEGATED: Final = re.compile(r"(neg|negated|minus)\b|negative (log|mean|median|root|max)\b")
+_COMPLEMENT: Final = re.compile(r"\s*1\s*-(?!shot)|(one|1)[-_ ]minus|inver(se|ted)")
+_PER_TIME: Final = re.compile(r"/(s|secs?|seconds?|min|minute|hour)$", re.IGNORECASE)
+_WORD: Final = re.compile(r"[^\W_]+|@")
+_CAMEL: Final = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\WA-Z_\d]+\d*|[A-Z]+\d*|\d+|@")
+
+
+def infer_direction(metric: str, operators: Iterable[str]) -> Literal["max", "min"] | None:
+    """Return which values of a metric are better, or None where nobody can know.
+
+    The name decides: the last part of a dotted or slashed name that says anything, and in it the
+    last word that does. Else the ``operators`` decide, of the assertions that guard the metric:
+    who asserts ``x >= 0.9`` wants ``x`` to be great.
+    """
+    direction = _meaning(metric).direction
+    if direction is not None:
+        return direction
+    found = set(operators)
+    if found and found <= {">", ">="}:
+        return "max"
+    if found and found <= {"<", "<="}:
+        return "min"
+    return None
+
+
+def is_cost(metric: str) -> bool:
+    """Whether a metric is a time, a memory size, money or the like, by its name.
+
+    Such metrics depend on the machine and scatter with it; so does the throughput.
+    """
+    return _meaning(metric).cost
+
+
+# A session repeats a few names in every case.
+@lru_cache(maxsize=4_096)
+def _meaning(metric: str) -> _Meaning:
+    name = _PER_TIME.sub("_per_second", metric.strip().replace("²", "2"))
+    for part in reversed(re.split(r"[./\\]", name)):
+        if _COMPLEMENT.match(part):
+            return _UNKNOWN
+        tokens = list(_tokens(part))
+        meaning = _of_part(tokens)
+        if meaning is None:
+            continue
+        if _NEGATED.match(" ".join(tokens)) and meaning.direction is not None:
+            return meaning._replace(direction="min" if meaning.direction == "max" else "max")
+        return meaning
+    return _UNKNOWN
+
+
+def _tokens(part: str) -> Iterator[str]:
+    """Yield the words of a part in lower case, those of ``camelCase`` and ``HTTPCode`` too."""
+    for word in _WORD.findall(part):
+        if _known(word.lower()):
+            yield word.lower()
+        else:
+            yield from map(str.lower, _CAMEL.findall(word))
+
+
+def _known(token: str) -> _Meaning | None:
+    """Return what a word says, also with a number at its end: ``rouge1``, ``map50``."""
+    return _WORDS.get(token) or _WORDS.get(token.rstrip("0123456789"))
+
+
+def _of_part(tokens: list[str]) -> _Meaning | None:
+    """Return what the words before the first preposition say, else those after it, and so on."""
+    if "per" in tokens:
+        return _of_rate(tokens)
+    for segment in _segments(tokens):
+        said = list(_said(segment))
+        if said:
+            strong = [meaning for meaning in said if not meaning.weak]
+            return (strong or said)[-1]
+    return None
+
+
+def _of_rate(tokens: list[str]) -> _Meaning | None:
+    """Return what ``head per unit`` says: a speed, where the head is only what gets done."""
+    position = tokens.index("per")
+    head, unit = tokens[:position], tokens[position + 1 : position + 2]
+    meaning = _of_part(head)
+    if _TIME_UNITS.issuperset(unit) and unit and (meaning is None or _COUNTED & set(head)):
+        return _SPEED
+    return meaning
+
+
+def _segments(tokens: list[str]) -> Iterator[list[str]]:
+    segment: list[str] = []
+    for token in tokens:
+        if token in _PREPOSITIONS:
+            yield segment
+            segment = []
+        else:
+            segment.append(token)
+    yield segment
+
+
+def _said(tokens: list[str]) -> Iterator[_Meaning]:
+    """Yield what each word or phrase says, in their order."""
+    position = 0
+    while position < len(tokens):
+        pair = _PAIRS.get(tuple(tokens[position : position + 2]))
+        meaning = pair or _known(tokens[position])
+        if meaning:
+            yield meaning
+        position += 2 if pair else 1

@@ -1,0 +1,168 @@
+"""The values of sessions, by case and metric, as comparisons need them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from math import isnan
+from typing import final
+
+from ..records import Attempt, CaseRecord, Check, Metric, Provenance, SessionEnd, SessionHeader
+
+DURATION = "duration_seconds"
+"""The metric that every case has: how long the call of its test took."""
+
+PASSED = frozenset({"passed", "xpassed"})
+
+
+@final
+@dataclass(slots=True, kw_only=True)
+class CaseValues:
+    """What one case measured in one session; repeats over seeds are one case.
+
+    ``metrics`` holds a value for each repeat that passed, or for each fresh run where there were
+    any. ``context`` is what must agree with the baseline's for values to be comparable.
+    """
+
+    case: str
+    name: str
+    nodeid: str
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+    checks: dict[str, Check] = field(default_factory=dict)
+    context: dict[str, str] = field(default_factory=dict)
+    tolerances: dict[str, str] = field(default_factory=dict)
+    directions: dict[str, str] = field(default_factory=dict)
+    passed: int = 0
+    fresh: int = 0
+    unconfirmed: set[str] = field(default_factory=set)
+
+    def add(self, record: CaseRecord, seed_params: AbstractSet[str]) -> None:
+        """Add one record of this case."""
+        self.tolerances.update(record.tolerances)
+        self.directions.update(record.directions)
+        if record.outcome not in PASSED:
+            return
+        self.passed += 1
+        for name, text in _context(record, seed_params).items():
+            known = self.context.get(name, text)
+            self.context[name] = text if known == text else f"{known} | {text}"
+        values = last_values(record)
+        if record.repeats:
+            self.fresh += len(record.repeats)
+            passed = [run for run in record.repeats if run.outcome in PASSED]
+            fresh = [last_values(run) for run in passed]
+            for metric in values:
+                found = [run[metric] for run in fresh if metric in run]
+                self.metrics.setdefault(metric, []).extend(found or [values[metric]])
+                if not found:
+                    self.unconfirmed.add(metric)
+        else:
+            for metric, value in values.items():
+                self.metrics.setdefault(metric, []).append(value)
+        for check in record.checks:
+            closest = self.checks.get(check.metric)
+            if closest is None or check.margin < closest.margin:
+                self.checks[check.metric] = check
+
+
+@final
+@dataclass(slots=True, kw_only=True)
+class SessionValues:
+    """What one session measured, by case."""
+
+    header: SessionHeader
+    cases: dict[str, CaseValues] = field(default_factory=dict)
+    failed: list[CaseRecord] = field(default_factory=list)
+    end: SessionEnd | None = None
+    count: int = 0
+
+    def add(self, record: CaseRecord, seed_params: AbstractSet[str]) -> None:
+        """Add one case."""
+        self.count += 1
+        case, name = identity(record, seed_params)
+        values = self.cases.get(case)
+        if values is None:
+            values = self.cases[case] = CaseValues(case=case, name=name, nodeid=record.nodeid)
+        values.add(record, seed_params)
+        if record.outcome not in PASSED:
+            self.failed.append(record)
+
+
+@final
+@dataclass(slots=True, kw_only=True)
+class Sessions:
+    """One or more sessions as a file holds them, the oldest first."""
+
+    sessions: list[SessionValues] = field(default_factory=list)
+    provenance: Provenance | None = None
+
+
+def read_sessions(
+    entries: Iterable[Provenance | SessionHeader | CaseRecord | SessionEnd],
+    seed_params: AbstractSet[str],
+) -> Sessions:
+    """Return the values of the sessions that a journal, or a baseline, holds.
+
+    Args:
+        entries: the entries as they stand in the file.
+        seed_params: names of params that only repeat a case: cases that differ in nothing else
+            are one.
+    """
+    found = Sessions()
+    for entry in entries:
+        if isinstance(entry, Provenance):
+            found.provenance = entry
+        elif isinstance(entry, SessionHeader):
+            found.sessions.append(SessionValues(header=entry))
+        elif found.sessions:
+            session = found.sessions[-1]
+            if isinstance(entry, SessionEnd):
+                session.end = entry
+            else:
+                session.add(entry, seed_params)
+    return found
+
+
+def identity(record: CaseRecord, seed_params: AbstractSet[str]) -> tuple[str, str]:
+    """Return the identity and the short name of a case, without the params that only repeat it."""
+    if seed_params.isdisjoint(record.arguments):
+        return record.case, record.name
+    rest = [
+        f"{name}={record.params.get(name, '')}"
+        for name in record.arguments
+        if name not in seed_params
+    ]
+    ending = f"[{', '.join(rest)}]" if rest else ""
+    return (
+        record.case.partition("[")[0] + ending,
+        record.name.partition("[")[0] + ending,
+    )
+
+
+def last_values(record: CaseRecord | Attempt) -> dict[str, float]:
+    """Return the value of each metric as MLflow's tables show it: that of the highest step."""
+    last: dict[str, Metric] = {}
+    for metric in record.metrics:
+        known = last.get(metric.key)
+        if known is None or (metric.step, metric.timestamp) >= (known.step, known.timestamp):
+            last[metric.key] = metric
+    values = {key: metric.value for key, metric in last.items()}
+    if isinstance(record, CaseRecord):
+        values = {**record.run_metrics, **values}
+    duration = _duration(record)
+    if duration is not None and not isnan(duration):
+        values.setdefault(DURATION, duration)
+    return values
+
+
+def _duration(record: CaseRecord | Attempt) -> float | None:
+    return record.duration if isinstance(record, Attempt) else record.durations.get("call")
+
+
+def _context(record: CaseRecord, seed_params: AbstractSet[str]) -> Mapping[str, str]:
+    params = {
+        f"param {name!r}": text for name, text in record.params.items() if name not in seed_params
+    }
+    datasets = {f"dataset {name!r}": digest for name, digest in record.datasets.items()}
+    return {**params, **datasets}

@@ -1,0 +1,99 @@
+"""What GitHub Actions shows: annotations on files, and the summary of a step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from ..regression.comparison import Comparison, MetricComparison
+from . import numbers
+from .text import clean, one_line
+
+SUMMARY_LIMIT = 1024 * 1024
+"""Bytes of a step's summary: GitHub shows nothing of a longer one."""
+
+_SHOWN = 9
+
+Level: TypeAlias = Literal["error", "warning"]
+
+_UNDECIDED = frozenset({"inconclusive", "not comparable"})
+
+
+def annotation_lines(comparison: Comparison, *, prefix: str = "") -> list[str]:
+    """Return the lines to print: errors, then warnings, 10 at most, for GitHub shows no more.
+
+    Without a gate nothing is an error. ``prefix`` is the path from the repository's root to
+    pytest's rootdir.
+    """
+    all_of_them = list(_annotations(comparison, prefix))
+    if len(all_of_them) <= _SHOWN + 1:
+        return [line for _, line in all_of_them]
+    rest = all_of_them[_SHOWN:]
+    level: Level = "error" if any(level == "error" for level, _ in rest) else "warning"
+    last = _line(level, f"… and {len(rest):,} more, in the report", title="pytest-mlflow")
+    return [*(line for _, line in all_of_them[:_SHOWN]), last]
+
+
+def append_step_summary(path: Path, text: str, *, limit: int = SUMMARY_LIMIT) -> bool:
+    """Append markdown to the file that ``GITHUB_STEP_SUMMARY`` names.
+
+    Return False where it does not fit, and a line that says so is all that was added, or nothing.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    data = text.encode("utf-8", "replace")
+    size = path.stat().st_size if path.exists() else 0
+    # A blank line, for what stands there may not have ended its last.
+    gap = b"\n\n" if size else b""
+    fits = size + len(gap) + len(data) <= limit
+    if not fits:
+        data = b"The comparison of metrics has no room in this summary.\n"
+    if size + len(gap) + len(data) <= limit:
+        with path.open("ab") as file:
+            file.write(gap + data)
+    return fits
+
+
+def _annotations(comparison: Comparison, prefix: str) -> Iterator[tuple[Level, str]]:
+    gated: Level = "error" if comparison.gated else "warning"
+    if comparison.problem is not None:
+        yield gated, _line(gated, comparison.problem, title="The comparison could not be made")
+    for metric in comparison.gating():
+        yield gated, _of_metric(gated, metric, prefix)
+    for metric in comparison.ranked():
+        if metric.status in _UNDECIDED and not metric.gates and not metric.advisory:
+            yield "warning", _of_metric("warning", metric, prefix)
+
+
+def _of_metric(level: Level, metric: MetricComparison, prefix: str) -> str:
+    file, separator, _ = metric.nodeid.partition("::")
+    path = "/".join(filter(None, (prefix.strip("/"), file))) if separator else ""
+    parts = [f"{numbers.value(metric.baseline)} → {numbers.value(metric.current)}"]
+    if metric.change is not None:
+        parts.append(numbers.change(metric))
+    if metric.limit is not None:
+        parts.append(f"limit {numbers.limit(metric)}")
+    message = f"{metric.name}: {metric.reason} ({', '.join(parts)})"
+    return _line(level, message, title=f"{metric.metric} {metric.status}", file=path)
+
+
+def _line(level: Level, message: str, *, title: str, file: str = "") -> str:
+    properties = [("file", clean(file)), ("title", one_line(title, 200))]
+    told = ",".join(f"{name}={_property(text)}" for name, text in properties if text)
+    return f"::{level} {told}::{_data(one_line(message, 1_000))}"
+
+
+def _data(text: str) -> str:
+    return _escaped(text, "%\r\n")
+
+
+def _property(text: str) -> str:
+    return _escaped(text, "%\r\n:,")
+
+
+def _escaped(text: str, characters: Sequence[str]) -> str:
+    """Return the text with some characters as GitHub's commands want them: ``%0A``."""
+    return re.sub(f"[{''.join(characters)}]", lambda match: f"%{ord(match[0]):02X}", text)

@@ -1,0 +1,153 @@
+"""What a comparison comes to, in sentences: the same in every report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, final, get_args
+
+from ..records import FAILED_OUTCOMES
+from ..regression import Status
+from ..regression.comparison import Comparison, MetricComparison, SessionInfo
+from .numbers import count, moment, span
+
+Gate: TypeAlias = Literal["passed", "failed", "off"]
+Level: TypeAlias = Literal["good", "warning", "bad"]
+
+SYMBOLS: dict[Status, str] = {
+    "regressed": "✕",
+    "missing": "○",
+    "improved": "▲",
+    "unchanged": "=",
+    "inconclusive": "?",
+    "new": "+",
+    "not comparable": "≠",
+}
+"""A shape for each status, so that none depends on a colour."""
+
+UNDECIDED: frozenset[Status] = frozenset({"inconclusive", "new", "not comparable"})
+"""The statuses that are no verdict."""
+
+_NOT_PASSED = FAILED_OUTCOMES | {"interrupted"}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headline:
+    """The first sentence of a report: whether the gate held, and why."""
+
+    gate: Gate
+    level: Level
+    text: str
+
+
+def headline(comparison: Comparison) -> Headline:
+    """Return the verdict on a session."""
+    gating = comparison.gating()
+    bad = bool(gating) or comparison.problem is not None
+    failed = sum(case.outcome in _NOT_PASSED for case in comparison.unjudged)
+    gate: Gate = "off" if not comparison.gated else "failed" if bad else "passed"
+    if comparison.problem is not None:
+        found = "the comparison could not be made"
+    elif comparison.baseline is None:
+        found = "there is no baseline yet"
+    elif gating:
+        found = _found(gating)
+    elif not comparison.metrics:
+        found = "there is no metric to compare"
+    else:
+        found = _calm(comparison)
+    if failed:
+        found = f"{found}; {count(failed, 'case')} did not pass and {_are(failed)} not judged"
+    level: Level = "good"
+    if gate == "failed":
+        level = "bad"
+    elif bad or failed or comparison.baseline is None:
+        level = "warning"
+    if gate == "off":
+        return Headline(gate=gate, level=level, text=found[0].upper() + found[1:])
+    return Headline(gate=gate, level=level, text=f"Gate {gate}: {found}")
+
+
+def counts(comparison: Comparison) -> str:
+    """Return ``2 regressed, 1 improved, 40 unchanged, 10 advisory; 1 case failed, not judged``."""
+    parts = [f"{number:,} {status}" for status, number in comparison.counts().items() if number]
+    advisory = sum(metric.advisory for metric in comparison.metrics)
+    if advisory:
+        parts.append(f"{advisory:,} advisory")
+    text = ", ".join(parts) or "no metrics"
+    outcomes = Counter(case.outcome for case in comparison.unjudged)
+    if outcomes:
+        cases = ", ".join(f"{number:,} {outcome}" for outcome, number in outcomes.items())
+        text = f"{text}; not judged: {cases}"
+    return text
+
+
+def session_line(comparison: Comparison) -> str:
+    """Return ``23 cases in session nightly (main at 1a2b3c4d)``."""
+    return f"{count(comparison.cases, 'case')} in session {describe(comparison.session)}"
+
+
+def provenance(comparison: Comparison) -> str:
+    """Return where the baseline comes from, in one sentence without its full stop."""
+    baseline = comparison.baseline
+    if baseline is None:
+        return "Compared with nothing: there is no baseline"
+    text = f"Compared with {baseline.provenance.reason} ({baseline.provenance.spec})"
+    if baseline.sessions:
+        newest = baseline.sessions[-1]
+        text = f"{text}; the newest is {describe(newest)}, {age(comparison, newest)}"
+    return f"{text}; from {baseline.provenance.place}"
+
+
+def age(comparison: Comparison, session: SessionInfo) -> str:
+    """Return how much older a session of the baseline is: ``3 days before``."""
+    milliseconds = comparison.session.start_time - session.start_time
+    if abs(milliseconds) < 1_000:
+        return "at the same time"
+    return f"{span(milliseconds)} {'before' if milliseconds > 0 else 'after'}"
+
+
+def describe(session: SessionInfo) -> str:
+    """Return a session's name, and what it tested where the name does not tell."""
+    commit = (session.commit or "")[:8]
+    source = " at ".join(filter(None, (session.branch, commit)))
+    known = source and all(
+        part in session.name for part in filter(None, (session.branch, commit[:7]))
+    )
+    return session.name if known or not source else f"{session.name} ({source})"
+
+
+def when(comparison: Comparison) -> str:
+    """Return when the session started."""
+    return moment(comparison.session.start_time)
+
+
+def grows_worse(metric: MetricComparison) -> bool | None:
+    """Tell whether the change is for the worse; None where it is none, or nobody knows."""
+    if not metric.change or metric.direction is None or metric.change != metric.change:
+        return None
+    return (metric.change < 0) is (metric.direction == "max")
+
+
+def _found(gating: list[MetricComparison]) -> str:
+    numbers = Counter(metric.status for metric in gating)
+    first, *others = ((status, numbers[status]) for status in get_args(Status) if numbers[status])
+    text = f"{count(first[1], 'metric')} {first[0]}"
+    return ", ".join([text, *(f"{number:,} {status}" for status, number in others)])
+
+
+def _calm(comparison: Comparison) -> str:
+    """Return what there is to say where nothing gates, and no more than is known."""
+    numbers = comparison.counts()
+    undecided = sum(numbers[status] for status in UNDECIDED)
+    if undecided and undecided == sum(numbers.values()):
+        return "no metric could be judged yet"
+    text = "nothing got worse"
+    if numbers["regressed"] or numbers["missing"]:
+        text = "nothing that gates got worse"
+    return f"{text}, {undecided:,} undecided" if undecided else text
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"

@@ -1,0 +1,109 @@
+"""The comparison as JUnit XML: one test case for each metric, for servers that show such."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from ..records import FAILED_OUTCOMES
+from ..regression.comparison import Comparison, MetricComparison, UnjudgedCase
+from . import numbers
+from .headline import provenance
+from .text import clean, one_line
+
+_SETTLED = frozenset({"improved", "unchanged"})
+_BROKEN = FAILED_OUTCOMES | {"interrupted"}
+
+
+def render_junit(comparison: Comparison) -> str:
+    """Return the XML, with its declaration (UTF-8).
+
+    What would fail a gated session is a failure, whether or not there is a gate; what was not
+    decided is skipped. A comparison that could not be made is an error.
+    """
+    suite = ElementTree.Element("testsuite", name="pytest-mlflow")
+    _properties(
+        suite,
+        {"session": comparison.session.name, "baseline": provenance(comparison)},
+    )
+    if comparison.problem is not None:
+        case = _case(suite, "pytest-mlflow", "comparison")
+        _result(case, "error", "the comparison could not be made", comparison.problem)
+    for metric in comparison.ranked():
+        _add_metric(suite, metric)
+    for unjudged in comparison.unjudged:
+        _add_unjudged(suite, unjudged)
+    suite.set("tests", str(len(suite.findall("testcase"))))
+    for kind, total in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
+        suite.set(total, str(len(suite.findall(f"testcase/{kind}"))))
+    suite.set("time", f"{comparison.duration:.3f}" if 0 <= comparison.duration < 1e9 else "0")
+    suite.set("timestamp", numbers.timestamp(comparison.session.start_time))
+    root = ElementTree.Element("testsuites")
+    root.append(suite)
+    ElementTree.indent(root)
+    body = ElementTree.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{body}\n'
+
+
+def _add_metric(suite: ElementTree.Element, metric: MetricComparison) -> None:
+    case = _case(suite, metric.case, metric.metric)
+    properties = {
+        "status": metric.status,
+        "baseline": _exact(metric.baseline),
+        "current": _exact(metric.current),
+        "change": _exact(metric.change),
+        "relative": _exact(metric.relative),
+        "limit": _exact(metric.limit),
+        "p_value": _exact(metric.p_value),
+        "n": str(metric.n),
+        "margin": _exact(metric.margin.margin if metric.margin else None),
+    }
+    _properties(case, {name: text for name, text in properties.items() if text})
+    if metric.gates:
+        _result(case, "failure", _message(metric), _details(metric))
+    elif metric.advisory:
+        _result(case, "skipped", f"advisory: {_message(metric)}")
+    elif metric.status not in _SETTLED:
+        _result(case, "skipped", _message(metric))
+
+
+def _add_unjudged(suite: ElementTree.Element, unjudged: UnjudgedCase) -> None:
+    case = _case(suite, unjudged.case, "not judged")
+    kind = "error" if unjudged.outcome in _BROKEN else "skipped"
+    _result(case, kind, f"the test's outcome is {unjudged.outcome}", unjudged.failure or "")
+
+
+def _case(suite: ElementTree.Element, classname: str, name: str) -> ElementTree.Element:
+    attributes = {"classname": one_line(classname, 1_000), "name": one_line(name, 1_000)}
+    return ElementTree.SubElement(suite, "testcase", attributes, time="0")
+
+
+def _properties(parent: ElementTree.Element, properties: dict[str, str]) -> None:
+    element = ElementTree.SubElement(parent, "properties")
+    for name, text in properties.items():
+        ElementTree.SubElement(element, "property", name=name, value=one_line(text, 2_000))
+
+
+def _result(case: ElementTree.Element, kind: str, message: str, text: str = "") -> None:
+    ElementTree.SubElement(case, kind, message=one_line(message, 1_000)).text = clean(text) or None
+
+
+def _exact(number: float | None) -> str:
+    return "" if number is None else repr(float(number))
+
+
+def _message(metric: MetricComparison) -> str:
+    return f"{metric.status}: {metric.reason}"
+
+
+def _details(metric: MetricComparison) -> str:
+    lines = [
+        metric.nodeid,
+        f"baseline {numbers.value(metric.baseline)} (n = {metric.n})",
+        f"now {numbers.value(metric.current)}",
+        f"change {numbers.change(metric)}",
+        f"limit {numbers.limit(metric)}",
+    ]
+    if metric.margin is not None:
+        guard = f"{numbers.assertion(metric.margin)}, margin {numbers.margin(metric)}"
+        lines.append(f"assertion {guard}")
+    return "\n".join(lines)

@@ -1,0 +1,172 @@
+"""The comparison as GitHub-flavoured markdown, for step summaries, comments and descriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from ..regression.comparison import Comparison, MetricComparison, UnjudgedCase
+from . import numbers
+from .escaping import block, code, html_code, inline
+from .headline import SYMBOLS, UNDECIDED, counts, headline, provenance, session_line, when
+from .page import Page
+from .text import clean
+
+LIMIT = 60_000
+"""Bytes of a report: GitHub takes 65,536 characters in a comment."""
+
+SHORT_LIMIT = 4_000
+
+_FEW = 10
+
+
+def render_markdown(comparison: Comparison, *, limit: int = LIMIT) -> str:
+    """Return the report, with at most ``limit`` bytes in UTF-8.
+
+    What does not fit is left out row by row, and counted.
+
+    Raises:
+        ValueError: ``limit`` leaves no room for a report.
+    """
+    page = Page(limit)
+    page.add(f"### {_verdict(comparison)}")
+    _introduce(page, comparison)
+    page.add_items(comparison.notes, lambda note: f"- {inline(note)}", share=0.2, mark="- ")
+
+    ranked = comparison.ranked()
+    judged = [metric for metric in ranked if not metric.advisory]
+    told = [metric for metric in judged if metric.status not in {"unchanged", *UNDECIDED}]
+    undecided = [metric for metric in judged if metric.status in UNDECIDED]
+    if len(undecided) <= _FEW:
+        told, undecided = told + undecided, []
+    _add_table(page, told, share=0.6 if comparison.unjudged else 0.9)
+    _add_failures(page, comparison.unjudged)
+    _add_table(page, undecided, title="inconclusive, new or not comparable")
+    _add_table(page, [row for row in judged if row.status == "unchanged"], title="unchanged")
+    advisory = [metric for metric in ranked if metric.advisory]
+    _add_table(page, advisory, title="advisory: reported, never gating")
+    return page.text()
+
+
+def render_comment(comparison: Comparison, key: str, *, limit: int = LIMIT) -> str:
+    """Return the report below a line that nobody sees, by which the comment is found again."""
+    first = marker(key)
+    return f"{first}\n{render_markdown(comparison, limit=limit - len(first) - 1)}"
+
+
+def marker(key: str) -> str:
+    """Return the first line of the comment with this key; it is ASCII."""
+    # A key of usual characters stays readable, and none can end the comment.
+    name = quote(clean(key), safe=" /:@.,=").replace("--", "-%2D")
+    return f"<!-- pytest-mlflow: {name} -->"
+
+
+def render_short(comparison: Comparison) -> str:
+    """Return a few lines, at most 4,000 bytes: the description of the session's run."""
+    page = Page(SHORT_LIMIT)
+    page.add(f"**{_verdict(comparison)}**")
+    _introduce(page, comparison)
+    page.add_items(comparison.gating()[:_FEW], _line, mark="- ", total=len(comparison.gating()))
+    return page.text()
+
+
+def _verdict(comparison: Comparison) -> str:
+    verdict = headline(comparison)
+    sign = {"good": "✅", "warning": "⚠️", "bad": "❌"}[verdict.level]
+    return f"{sign} {verdict.text}"
+
+
+def _introduce(page: Page, comparison: Comparison) -> None:
+    page.add(
+        f"{counts(comparison)}. {inline(session_line(comparison))}, {when(comparison)}, "
+        f"{numbers.duration(comparison.duration)}."
+    )
+    page.add(f"{inline(provenance(comparison), 600)}.")
+    for word, text in (
+        ("Problem", comparison.problem),
+        ("Only some tests ran", comparison.partial),
+    ):
+        if text is not None:
+            page.add(f"> **{word}:** {inline(text)}")
+
+
+def _add_table(
+    page: Page, rows: Sequence[MetricComparison], *, title: str | None = None, share: float = 1.0
+) -> None:
+    if not rows:
+        return
+    guarded = any(row.margin is not None and row.margin.shrank for row in rows)
+    head = ["", "case", "metric", "baseline", "now", "change", "limit", "n"]
+    rule = ["---", "---", "---", *["---:"] * 5]
+    if guarded:
+        head.append("assertion")
+        rule.append("---")
+    before = f"{_row([*head, 'why'])}\n{_row([*rule, '---'])}"
+    page.add_items(
+        rows,
+        lambda row: _row(_cells(row, guarded=guarded)),
+        before=before if title is None else f"{_summary(f'{len(rows):,} {title}')}{before}",
+        after="" if title is None else "\n\n</details>",
+        mark="\n",
+        share=share,
+    )
+
+
+def _add_failures(page: Page, cases: Sequence[UnjudgedCase]) -> None:
+    if not cases:
+        return
+    title = numbers.count(len(cases), "case that did not pass", "cases that did not pass")
+    page.add_items(
+        cases,
+        _failure,
+        before=_summary(f"{title}, not judged").rstrip("\n"),
+        after="\n\n</details>",
+        mark="\n",
+        share=0.6,
+    )
+
+
+def _failure(case: UnjudgedCase) -> str:
+    # Raw HTML: markdown means nothing in the line of a summary.
+    title = f"{case.outcome} {html_code(case.nodeid)}"
+    if not case.failure:
+        return f"\n- {title}"
+    return f"\n<details><summary>{title}</summary>\n\n{block(case.failure)}\n\n</details>"
+
+
+def _summary(title: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cells(metric: MetricComparison, *, guarded: bool) -> list[str]:
+    status = f"{SYMBOLS[metric.status]} {metric.status}".replace(" ", "&nbsp;")
+    return [
+        f"**{status}**" if metric.gates else status,
+        code(metric.name, 120),
+        code(metric.metric, 80),
+        numbers.value(metric.baseline),
+        numbers.value(metric.current),
+        numbers.change(metric),
+        inline(numbers.limit(metric)),
+        str(metric.n),
+        *([_margin(metric)] if guarded else []),
+        inline(metric.reason, 160),
+    ]
+
+
+def _margin(metric: MetricComparison) -> str:
+    if metric.margin is None or not metric.margin.shrank:
+        return ""
+    return f"{inline(numbers.assertion(metric.margin))}: {numbers.margin(metric)} left"
+
+
+def _line(metric: MetricComparison) -> str:
+    return (
+        f"- {metric.status}: {code(metric.name)} {code(metric.metric)} "
+        f"{numbers.value(metric.baseline)} → {numbers.value(metric.current)}, "
+        f"{numbers.change(metric)}"
+    )

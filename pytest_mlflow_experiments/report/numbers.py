@@ -1,0 +1,147 @@
+"""Numbers as people read them, the same in every report."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from math import isfinite, isinf, isnan
+
+from ..records import Operator
+from ..regression.comparison import Margin, MetricComparison
+
+NOTHING = "—"
+"""What stands where there is no number."""
+
+_SIGNS: dict[Operator, str] = {"<": "<", "<=": "≤", ">": ">", ">=": "≥", "==": "≈"}
+_UNITS = (("year", 365 * 86_400), ("day", 86_400), ("hour", 3_600), ("minute", 60))
+
+
+def value(number: float | None) -> str:
+    """Return a metric's value with up to 6 significant digits."""
+    return NOTHING if number is None else _digits(number, 6)
+
+
+def signed(number: float | None) -> str:
+    """Return a difference with its sign and up to 3 significant digits."""
+    if number is None:
+        return NOTHING
+    text = _digits(number, 3)
+    return f"+{text}" if number > 0 else text
+
+
+def relative(share: float | None) -> str:
+    """Return a relative change with its sign, in percent: ``-2.3 %``."""
+    if share is None:
+        return NOTHING
+    percent = 100 * share
+    size = abs(percent)
+    if isnan(percent) or isinf(percent) or size >= 1e5:
+        return f"{signed(percent)} %"
+    if size < 5e-5:
+        # The jitter of floating point is no change.
+        return "0.0 %"
+    if size < 0.05:
+        return f"{percent:+.1g} %"
+    return f"{percent:+.0f} %" if size >= 99.95 else f"{percent:+.1f} %"
+
+
+def change(metric: MetricComparison) -> str:
+    """Return the change of a metric, absolute and relative: ``-0.021 (-2.3 %)``."""
+    if metric.relative is None or not isfinite(metric.relative):
+        return signed(metric.change)
+    return f"{signed(metric.change)} ({relative(metric.relative)})"
+
+
+def limit(metric: MetricComparison) -> str:
+    """Return the side of the regression's limit on which all is well: ``> 0.912``."""
+    if metric.limit is None:
+        return NOTHING
+    sign = {"max": "> ", "min": "< ", None: ""}[metric.direction]
+    return f"{sign}{value(metric.limit)}"
+
+
+def assertion(margin: Margin) -> str:
+    """Return what the assertion demands: ``≥ 0.9``, ``≈ 0.2 ± 0.15``."""
+    text = f"{_SIGNS[margin.operator]} {value(margin.limit)}"
+    return text if margin.tolerance is None else f"{text} ± {_digits(margin.tolerance, 3)}"
+
+
+def margin(metric: MetricComparison) -> str:
+    """Return how far a metric is from failing its assertion: ``0.012 (was 0.034)``.
+
+    How far it was is told where that was farther.
+    """
+    if metric.margin is None:
+        return NOTHING
+    text = _digits(metric.margin.margin, 3)
+    if not metric.margin.shrank:
+        return text
+    return f"{text} (was {_digits(metric.margin.baseline_margin or 0.0, 3)})"
+
+
+def p_value(metric: MetricComparison) -> str:
+    """Return ``p = 0.0004``, or nothing where there is no test."""
+    p = metric.p_value
+    if p is None or isnan(p):
+        return ""
+    return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """Return ``1 case``, ``2 cases``, ``1,000 cases``."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def span(milliseconds: float) -> str:
+    """Return a length of time in its largest unit: ``3 days``."""
+    seconds = abs(milliseconds) / 1_000
+    for unit, length in _UNITS:
+        if seconds >= length:
+            return count(int(seconds // length), unit)
+    return count(int(seconds), "second")
+
+
+def ago(milliseconds: float) -> str:
+    """Return an age: ``3 days ago``; what has a negative one came later."""
+    if abs(milliseconds) < 1_000:
+        return "just now"
+    return f"{span(milliseconds)} {'ago' if milliseconds > 0 else 'later'}"
+
+
+def duration(seconds: float) -> str:
+    """Return how long something took: ``3.2 s``, ``4 min 5 s``, ``2 h 3 min``."""
+    if not 0 <= seconds < 1e9:
+        return NOTHING
+    if seconds < 59.95:
+        return f"{seconds:.1f} s" if seconds >= 0.1 else f"{seconds:.2g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def moment(milliseconds: int) -> str:
+    """Return a time since the epoch as a date in UTC: ``2026-11-23 13:35 UTC``."""
+    time = _time(milliseconds)
+    return NOTHING if time is None else f"{time:%Y-%m-%d %H:%M} UTC"
+
+
+def timestamp(milliseconds: int) -> str:
+    """Return a time since the epoch by ISO 8601, in UTC; empty where there is no such date."""
+    time = _time(milliseconds)
+    return "" if time is None else time.isoformat(timespec="seconds")
+
+
+def _time(milliseconds: int) -> datetime | None:
+    try:
+        return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return None
+
+
+def _digits(number: float, digits: int) -> str:
+    if isnan(number):
+        return "NaN"
+    if isinf(number):
+        return "∞" if number > 0 else "-∞"
+    # Adding zero turns -0.0 into 0.0.
+    return f"{number + 0.0:.{digits}g}"

@@ -1,0 +1,87 @@
+"""Which tests a session was meant to run, and which of them say nothing about the code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, final
+
+import pytest
+
+_DESELECTED: Final = "mlflow_deselected"
+
+# Options that pick tests for the moment; what they leave out is not gone.
+_FOR_NOW: Final = {
+    "keyword": "-k",
+    "lf": "--lf",
+    "deselect": "--deselect",
+    "stepwise": "--stepwise",
+}
+
+
+@final
+class Selection:
+    """Follows, in every process, which tests were left out, and which did not pass.
+
+    ``not_run`` holds their node ids, ``partial`` the reason why a session is not whole, and
+    ``chosen`` what was asked for: sessions with the same choice should have the same cases.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self.not_run: set[str] = set()
+        self.chosen = _chosen(config)
+        self.partial = _picked(config)
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        """Note the tests that were deselected, by whomever."""
+        self.not_run.update(item.nodeid for item in items)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note the tests that did not pass: their metrics are not missing."""
+        if not report.passed:
+            self.not_run.update((report.nodeid, _plain(report.nodeid)))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object | None) -> None:
+        """Take over what a pytest-xdist worker deselected, and note where one was lost."""
+        self.not_run.update(getattr(node, "workeroutput", {}).get(_DESELECTED, ()))
+        if error:
+            self.partial = f"worker {node.gateway.id} crashed"
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """Hand over to the controller, which doesn't see what its workers deselect."""
+        output = getattr(self._config, "workeroutput", None)
+        if output is not None:
+            output[_DESELECTED] = sorted(self.not_run)
+
+
+def _plain(nodeid: str) -> str:
+    """Return a node id without the group that pytest-xdist may have put behind it."""
+    head, at, group = nodeid.rpartition("@")
+    return head if at and "::" in head and "/" not in group else nodeid
+
+
+def _picked(config: pytest.Config) -> str | None:
+    for name, text in _FOR_NOW.items():
+        if getattr(config.option, name, None):
+            return f"tests were picked with {text}"
+    return None
+
+
+def _chosen(config: pytest.Config) -> tuple[str, ...]:
+    """Return the paths that were asked for, relative to the rootdir, and the ``-m`` expression."""
+    chosen = [_relative(argument, config) for argument in config.args]
+    if config.option.markexpr:
+        chosen.append(f"-m {config.option.markexpr}")
+    return tuple(chosen)
+
+
+def _relative(argument: str, config: pytest.Config) -> str:
+    path, *rest = argument.split("::")
+    with suppress(ValueError):  # it may be on another drive
+        path = os.path.relpath(config.invocation_params.dir / path, config.rootpath)
+    return "::".join([Path(path).as_posix(), *rest])

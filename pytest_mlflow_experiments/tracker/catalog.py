@@ -1,0 +1,263 @@
+"""The sessions that MLflow has, and the baseline that is pinned there for everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Final, ParamSpec, TypeVar, final
+
+from mlflow.entities import Experiment, Run
+
+from pytest_mlflow_experiments.baseline import BaselineError, Candidate, Query
+from pytest_mlflow_experiments.baseline.catalog import only_one
+
+from .errors import reason_of
+from .projection import (
+    BRANCH,
+    COMPLETE,
+    EXIT_STATUS,
+    KIND,
+    PARENT,
+    PARTIAL,
+    RESULTS_FILE,
+    SESSION_ID,
+)
+from .redaction import Redactor
+from .retries import cause_of, retried
+from .store import Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PIN: Final = "pytest.baseline"
+"""The tag of an experiment that holds the id of the session that is its baseline."""
+
+_PAGE: Final = 50
+_FAMILY: Final = 10
+_SESSION: Final = f"tags.`{KIND}` = 'session'"
+
+
+@final
+class MlflowCatalog:
+    """The sessions of one experiment; ``experiment`` is None while there is none yet.
+
+    Whatever MLflow refuses, or can't be reached for, is a :class:`BaselineError`.
+    """
+
+    def __init__(
+        self, store: Store, experiment: Experiment | None, shown_name: str, redact: Redactor
+    ) -> None:
+        self._store = store
+        self._redact = redact
+        self._client = store.client
+        self._experiment = experiment
+        self._shown_name = shown_name
+
+    @property
+    def place(self) -> str:
+        """The place for people, without credentials."""
+        name = self._experiment.name if self._experiment else self._shown_name
+        return f"experiment {name!r} at {self._store.shown_uri}"
+
+    def newest(self, query: Query) -> Iterator[Candidate]:
+        """Yield sessions, the newest first, page by page."""
+        experiment_id = query.experiment_id
+        if experiment_id is None and self._experiment is not None:
+            experiment_id = self._experiment.experiment_id
+        if experiment_id is not None:
+            yield from map(_candidate, self._search(experiment_id, _filter(query)))
+
+    def session(self, session_id: str) -> Candidate:
+        """Return the session with this id, or the only one whose id starts so."""
+        if self._experiment is None:
+            raise BaselineError(f"there is no {self.place} yet, and so no session {session_id!r}")
+        return self._session(self._experiment.experiment_id, session_id)
+
+    def run(self, run_id: str) -> Candidate:
+        """Return the session of a run: its own, one of a case, or one that a test opened."""
+        run = self._run(run_id)
+        for _ in range(_FAMILY):
+            tags = run.data.tags
+            if SESSION_ID in tags:
+                if tags.get(KIND) == "session":
+                    return _candidate(run)
+                return self._session(run.info.experiment_id, tags[SESSION_ID])
+            if PARENT not in tags:
+                break
+            run = self._run(tags[PARENT])
+        raise BaselineError(f"the run {run_id} is not one that pytest --mlflow made")
+
+    def model(self, name: str, alias: str) -> Candidate:
+        """Return the session that the model behind an alias comes from."""
+        shown = f"model {name}@{alias}"
+        version = self._ask(f"the {shown}", self._client.get_model_version_by_alias, name, alias)
+        if not version.run_id:
+            raise BaselineError(f"the {shown}, version {version.version}, comes from no run")
+        try:
+            return self.run(version.run_id)
+        except BaselineError as error:
+            raise BaselineError(f"the {shown} can't be used: {error}") from error
+
+    def pinned(self) -> str | None:
+        """Return the id of the session that is pinned as the baseline, or None."""
+        return (self._experiment and self._experiment.tags.get(PIN)) or None
+
+    def pin(self, session_id: str) -> None:
+        """Make a session the baseline of everybody who uses the experiment.
+
+        Raises:
+            BaselineError: there is no such experiment, or MLflow refuses.
+        """
+        self._set_pin(session_id)
+
+    def unpin(self) -> None:
+        """Take the pin away.
+
+        Raises:
+            BaselineError: there is no such experiment, or MLflow refuses.
+        """
+        # Empty, for older releases of MLflow can't delete an experiment's tag.
+        self._set_pin("")
+
+    def journals(self, sessions: Sequence[Candidate], directory: Path) -> Iterator[Path | str]:
+        """Yield the journal of each session, or why MLflow does not have it.
+
+        Raises:
+            BaselineError: MLflow can't be reached any more: part of a baseline is none.
+        """
+
+        def fetch(session: Candidate) -> Path | str:
+            return self._fetch(session.run_id or "", directory)
+
+        if self._store.in_flight == 1:
+            yield from map(fetch, sessions)
+            return
+        pool = ThreadPoolExecutor(self._store.in_flight)
+        try:
+            yield from pool.map(fetch, sessions)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _fetch(self, run_id: str, directory: Path) -> Path | str:
+        target = directory / run_id
+        target.mkdir()
+        try:
+            # Asked first, for what is missing looks like a passing trouble to some stores.
+            names = {info.path for info in retried(self._client.list_artifacts, run_id)}
+            if RESULTS_FILE not in names:
+                return f"its run has no artifact {RESULTS_FILE}"
+            download = self._client.download_artifacts
+            return Path(retried(download, run_id, RESULTS_FILE, str(target)))
+        except Exception as error:
+            if cause_of(error) == "passing":
+                raise self._problem("the baseline's sessions", error) from error
+            return self._redact(reason_of(error))
+
+    def _set_pin(self, value: str) -> None:
+        if self._experiment is None:
+            raise BaselineError(f"there is no {self.place} yet")
+        number = self._experiment.experiment_id
+        what = f"the pin of {self._experiment.name!r}"
+        self._ask(what, self._client.set_experiment_tag, number, PIN, value)
+        self._experiment = self._ask(what, self._client.get_experiment, number)
+
+    def _ask(self, what: str, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call MLflow's client for ``what``."""
+        try:
+            return retried(action, *args, **kwargs)
+        except Exception as error:
+            raise self._problem(what, error) from error
+
+    def _problem(self, what: str, error: Exception) -> BaselineError:
+        reason = self._redact(reason_of(error))
+        return BaselineError(f"no answer from {self._store.shown_uri} for {what}: {reason}")
+
+    def _session(self, experiment_id: str, session_id: str) -> Candidate:
+        key = f"tags.`{SESSION_ID}`"
+        found: dict[str, Candidate] = {}
+        # No id holds a quote, so what does is the start of none.
+        if "'" not in session_id and "\\" not in session_id:
+            for term in (f"{key} = '{session_id}'", f"{key} LIKE '{session_id}%'"):
+                runs = islice(self._search(experiment_id, f"{_SESSION} and {term}"), _PAGE)
+                found = {
+                    candidate.session_id: candidate
+                    for candidate in map(_candidate, runs)
+                    if candidate.session_id.startswith(session_id)
+                }
+                if found:
+                    break
+        return found[only_one(session_id, found, self.place)]
+
+    def _search(self, experiment_id: str, filter_string: str) -> Iterator[Run]:
+        token: str | None = None
+        while True:
+            page = self._ask(
+                "its sessions",
+                self._client.search_runs,
+                [experiment_id],
+                filter_string=filter_string,
+                max_results=_PAGE,
+                order_by=["attributes.start_time DESC"],
+                page_token=token,
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _run(self, run_id: str) -> Run:
+        run: Run = self._ask(f"the run {run_id}", self._client.get_run, run_id)
+        if run.info.lifecycle_stage != "active":
+            raise BaselineError(f"the run {run_id} is deleted")
+        return run
+
+
+def _candidate(run: Run) -> Candidate:
+    tags = run.data.tags
+    status = tags.get(EXIT_STATUS, "")
+    finished = run.info.status == "FINISHED"
+    return Candidate(
+        session_id=tags.get(SESSION_ID, ""),
+        start_time=run.info.start_time,
+        branch=tags.get(BRANCH),
+        exit_status=int(status) if status.isdecimal() else 0 if finished else None,
+        incomplete=_why_incomplete(run),
+        tags=tags,
+        run_id=run.info.run_id,
+        experiment_id=run.info.experiment_id,
+    )
+
+
+def _why_incomplete(run: Run) -> str | None:
+    complete = run.data.tags.get(COMPLETE)
+    if run.info.status not in ("FINISHED", "FAILED"):
+        return f"it did not run to its end (its run is {run.info.status})"
+    if complete == "true" or (complete is None and run.info.status == "FINISHED"):
+        return None
+    if partial := run.data.tags.get(PARTIAL):
+        return f"only some of its tests ran ({partial})"
+    return "nothing tells that all of its tests ran"
+
+
+def _filter(query: Query) -> str:
+    """Return what MLflow can look for; the rest is left to the query itself."""
+    terms = [_SESSION]
+    if query.passing:
+        terms.append("attributes.status = 'FINISHED'")
+    if query.before is not None:
+        terms.append(f"attributes.start_time < {query.before}")
+    if not query.any_branch and query.branch is not None:
+        terms += _equality(BRANCH, query.branch)
+    if query.tag is not None:
+        terms += _equality(*query.tag)
+    return " and ".join(terms)
+
+
+def _equality(key: str, value: str) -> list[str]:
+    """Return the term for a tag, or none where MLflow's language has no way to write it."""
+    if "`" in key or not (key + value).isprintable() or "\\" in value:
+        return []
+    quote = next((quote for quote in "'\"" if quote not in value), None)
+    return [] if quote is None else [f"tags.`{key}` = {quote}{value}{quote}"]

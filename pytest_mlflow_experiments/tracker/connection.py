@@ -1,0 +1,65 @@
+"""Open a tracking store from a process in which nothing of MLflow is loaded yet."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .errors import TrackerError
+from .probe import unreachable
+from .redaction import Redactor
+
+if TYPE_CHECKING:
+    from .store import Store
+
+# MLflow's defaults wait for minutes on a server that does not answer. The calls here are the
+# plugin's own, so they are neither the user's telemetry nor worth a line of output each.
+_MLFLOW_DEFAULTS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+def open_store(tracking_uri: str, redact: Redactor, *, create: bool = True) -> Store:
+    """Load MLflow, as patient as it should be here, and open the store.
+
+    Args:
+        tracking_uri: where it is; MLflow's environment of this process says the same from then on.
+        redact: what keeps credentials out of what is said of it.
+        create: whether to make a database file that is not there.
+
+    Raises:
+        TrackerError: there is no such store, or it does not answer.
+    """
+    for name, value in _MLFLOW_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    # Listing artifacts, MLflow 3.0 asks the environment's store and not the client's.
+    os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
+    if reason := unreachable(tracking_uri):
+        raise TrackerError(f"Cannot use the tracking URI {redact(tracking_uri)}: {reason}.")
+    from .store import Store, database_file
+
+    if not create and (file := database_file(tracking_uri)) and not file.exists():
+        raise TrackerError(f"There is no database {file} yet.")
+    with _termination_deferred():
+        return Store.open(tracking_uri, redact)
+
+
+@contextlib.contextmanager
+def _termination_deferred() -> Iterator[None]:
+    """Let SIGTERM wait: a database that is left in the middle of its migration can't be used."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

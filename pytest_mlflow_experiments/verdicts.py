@@ -1,0 +1,232 @@
+"""The comparison of a session with its baseline, in the controller: ask, judge, report."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import final
+
+import pytest
+
+from . import journal
+from .baseline import BaselineRequest, base_branch
+from .comparison_settings import ComparisonSettings
+from .directory import SessionDirectory, SessionState
+from .journal import JournalError
+from .records import SessionEnd, SessionHeader
+from .regression.compare import CompareOptions, compare, session_info
+from .regression.comparison import Comparison
+from .regression.values import Sessions, read_sessions
+
+ALWAYS = (".html", ".md", ".json")
+"""The formats of the reports that every session gets."""
+
+
+def compare_options(config: pytest.Config, settings: ComparisonSettings) -> CompareOptions:
+    """Return how sessions are compared, with the rule that the hooks make."""
+    rule = config.hook.pytest_mlflow_rule
+    return CompareOptions(
+        seed_params=settings.seed_params,
+        window=settings.history,
+        ini_tolerances=settings.ini_tolerances,
+        tolerances=settings.tolerances,
+        directions=settings.directions,
+        accepted=settings.accepted,
+        rule=lambda series: rule(series=series),
+    )
+
+
+@final
+class SessionVerdicts:
+    """Compares one session with its baseline.
+
+    ``reports`` are the paths of the reports that were written; ``annotations`` are lines that
+    GitHub reads from the output; ``notes`` tell of what failed on the way.
+    """
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        settings: ComparisonSettings,
+        directory: SessionDirectory,
+        header: SessionHeader,
+    ) -> None:
+        self._config = config
+        self._settings = settings
+        self._directory = directory
+        self._header = header
+        self._problem: str | None = None
+        self._found = False
+        self.reports: list[Path] = []
+        self.annotations: list[str] = []
+        self.notes: list[str] = []
+
+    @property
+    def awaits_tracker(self) -> bool:
+        """Whether the tracker was asked for the baseline."""
+        return self._directory.baseline_request.exists()
+
+    def ask(self, *, online: bool) -> None:
+        """Find the baseline, or leave a request for the tracker, which is started after this."""
+        request = BaselineRequest(
+            spec=self._settings.baseline,
+            history=self._settings.history,
+            branch=self._header.branch,
+            base_branch=base_branch(os.environ),
+            session_id=self._header.session_id,
+            start_time=self._header.start_time,
+        )
+        try:
+            path = self._config.hook.pytest_mlflow_baseline(config=self._config, request=request)
+            if path is not None:
+                # Workers, which may run suspicious cases again, look for it there too.
+                if path != self._directory.baseline:
+                    shutil.copyfile(path, self._directory.baseline)
+                self._found = True
+            elif online:
+                request.write(self._directory.baseline_request)
+        except Exception as error:  # noqa: BLE001 - a hook raises whatever it likes
+            self._problem = f"the baseline {request.spec!r} can't be read: {_text(error)}"
+
+    def finish(
+        self, end: SessionEnd, state: SessionState | None, not_run: Collection[str]
+    ) -> Comparison:
+        """Compare, tell the hooks and write the reports.
+
+        Args:
+            end: how the session ends, as far as that is known.
+            state: what the tracker says; None where it was not asked for the baseline.
+            not_run: node ids of tests that were left out or did not pass.
+        """
+        settings = self._settings
+        baseline: Sessions | None = None
+        problem = self._problem or _no_answer(state)
+        if problem is None:
+            try:
+                found = self._found or (state is not None and state.baseline == "found")
+                baseline = self._read_baseline() if found else None
+            except (OSError, JournalError) as error:
+                problem = f"the baseline can't be read: {error}"
+        if problem is None and baseline is None and settings.gate and settings.require_baseline:
+            problem = "there is no baseline yet, and --mlflow-require-baseline asks for one"
+        current = self._current()
+        current.sessions[0].end = end
+        judged = partial(
+            compare,
+            current.sessions[0],
+            not_run=not_run,
+            partial=end.interrupted or end.partial,
+            gated=settings.gate,
+        )
+        options = compare_options(self._config, settings)
+        try:
+            comparison = judged(baseline, options, problem=problem)
+        except Exception as error:  # noqa: BLE001 - somebody's rule raises whatever it likes
+            problem = f"the verdicts could not be reached: {_text(error)}"
+            comparison = judged(None, CompareOptions(), problem=problem)
+        self._tell(comparison)
+        return comparison
+
+    def failed(self, problem: str) -> Comparison:
+        """Return the comparison that could not be made, for a reason that nobody foresaw."""
+        return Comparison(
+            session=session_info(self._header),
+            baseline=None,
+            problem=problem,
+            gated=self._settings.gate,
+        )
+
+    def _current(self) -> Sessions:
+        return read_sessions(journal.read(self._directory.journal), self._settings.seed_params)
+
+    def _read_baseline(self) -> Sessions | None:
+        """Return the sessions to compare with, or None where the file holds none."""
+        entries = journal.read(self._directory.baseline)
+        sessions = read_sessions(entries, self._settings.seed_params)
+        return sessions if sessions.sessions else None
+
+    def _tell(self, comparison: Comparison) -> None:
+        """Tell the hooks, and write the reports: whatever goes wrong costs that part alone."""
+        hook = self._config.hook.pytest_mlflow_compared
+        self._try(
+            "pytest_mlflow_compared", lambda: hook(config=self._config, comparison=comparison)
+        )
+        standard = [self._directory.path / f"report{suffix}" for suffix in ALWAYS]
+        for path in (*standard, *self._settings.reports):
+            self._try(f"the report {path}", partial(self._write, comparison, path))
+
+        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+            from .report.github import append_step_summary
+            from .report.markdown import render_markdown
+
+            text = render_markdown(comparison)
+            self._try("the step's summary", lambda: append_step_summary(Path(summary), text))
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            from .report.github import annotation_lines
+
+            self.annotations = annotation_lines(
+                comparison, prefix=_path_in_repository(self._config)
+            )
+
+    def _write(self, comparison: Comparison, path: Path) -> None:
+        text: str | None = self._config.hook.pytest_mlflow_render(
+            config=self._config, comparison=comparison, suffix=path.suffix
+        )
+        if text is None:
+            raise ValueError(f"no format is known for {path.suffix or 'a file without a suffix'}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", errors="replace")
+        self.reports.append(path)
+        kept = self._directory.path / f"report{path.suffix}"
+        if not kept.exists():
+            # What stands there is uploaded with the session.
+            shutil.copyfile(path, kept)
+
+    def _try(self, what: str, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 - hooks raise whatever they like
+            self.notes.append(f"{what} failed: {_text(error)}")
+
+
+def with_comparison(end: SessionEnd, comparison: Comparison) -> SessionEnd:
+    """Return a session's end with what the comparison adds to the session's run."""
+    from .report.markdown import render_short
+
+    tags: dict[str, str] = {}
+    metrics: dict[str, float] = {}
+    if (baseline := comparison.baseline) is not None:
+        tags = {
+            "pytest.baseline": baseline.provenance.reason,
+            "pytest.baseline.sessions": str(len(baseline.sessions)),
+            "pytest.baseline.newest": baseline.sessions[-1].session_id,
+        }
+        metrics = {
+            status.replace(" ", "_"): float(count) for status, count in comparison.counts().items()
+        }
+    elif comparison.problem is not None:
+        tags = {"pytest.baseline": comparison.problem}
+    return replace(end, tags=tags, metrics=metrics, summary=render_short(comparison))
+
+
+def _path_in_repository(config: pytest.Config) -> str:
+    """Return the path from the checkout, as GitHub tells of it, to the rootdir."""
+    workspace = os.environ.get("GITHUB_WORKSPACE")
+    if not workspace or not config.rootpath.is_relative_to(workspace):
+        return ""
+    return config.rootpath.relative_to(workspace).as_posix()
+
+
+def _no_answer(state: SessionState | None) -> str | None:
+    """Return why the tracker has not answered, or None where it has or was not asked."""
+    if state is None or state.baseline in ("found", "none"):
+        return None
+    return f"the baseline can't be read: {state.baseline_error or state.error or 'no answer'}"
+
+
+def _text(error: Exception) -> str:
+    return str(error) or repr(error)

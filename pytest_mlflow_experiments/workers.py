@@ -1,0 +1,82 @@
+"""The processes that run tests: each follows its cases, and pytest-xdist's hand over records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from . import journal
+from .capture.connection import CONNECTION, Connection
+from .capture.plugin import WORKER_ERROR, CapturePlugin, watch_assertions
+from .capture.rerun import Rerunner
+from .comparison_settings import ComparisonSettings
+from .directory import SessionDirectory
+from .records import CaseRecord
+from .settings import Settings
+from .suspicion import Suspicion
+from .verdicts import compare_options
+
+# The attribute under which a record travels on a report.
+_CARGO: Final = "mlflow_case"
+_DIRECTORY: Final = "mlflow_directory"
+
+
+def watch_cases(
+    config: pytest.Config,
+    settings: Settings,
+    comparing: ComparisonSettings,
+    directory: SessionDirectory,
+    deliver: Callable[[pytest.TestReport | None, CaseRecord], None],
+) -> str | None:
+    """Follow the test cases of this process; return why their assertions yield no metrics."""
+    rerunner = None
+    if comparing.rerun and comparing.baseline != "none":
+        suspicion = Suspicion(directory, compare_options(config, comparing), settings.timeout)
+        rerunner = Rerunner(comparing.rerun, suspicion)
+    plugin = CapturePlugin(
+        track=settings.track,
+        artifacts=directory.all_artifacts,
+        deliver=deliver,
+        rerunner=rerunner,
+    )
+    config.pluginmanager.register(plugin, "mlflow-capture")
+    config.stash[CONNECTION] = Connection(
+        directory=directory, tracking_uri=None if settings.offline else settings.tracking_uri
+    )
+    return watch_assertions(config)
+
+
+def send_directory(node: Any, directory: SessionDirectory) -> None:
+    """Tell a worker where the session is."""
+    node.workerinput[_DIRECTORY] = str(directory.path)
+
+
+def received_directory(config: pytest.Config) -> SessionDirectory | None:
+    """Return the session's directory in a worker, and None in a controller."""
+    worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
+    return None if worker_input is None else SessionDirectory(Path(worker_input[_DIRECTORY]))
+
+
+def send_record(report: pytest.TestReport | None, record: CaseRecord) -> None:
+    """Send a record to the controller with the report: as text, which every transport takes."""
+    if report is not None:
+        setattr(report, _CARGO, journal.encode(record))
+
+
+def received_record(report: pytest.TestReport) -> CaseRecord | None:
+    """Take the record off a report that came from a worker."""
+    line = report.__dict__.pop(_CARGO, None)
+    if line is None:
+        return None
+    record = journal.decode(line)
+    assert isinstance(record, CaseRecord)
+    return record
+
+
+def received_error(node: Any) -> str | None:
+    """Return what a worker found wrong with the markers: it can't tell the user itself."""
+    message: str | None = getattr(node, "workeroutput", {}).get(WORKER_ERROR)
+    return message

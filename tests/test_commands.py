@@ -1,0 +1,171 @@
+"""The commands of pytest-mlflow that work with comparisons, on real sessions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow_server import serve
+from project import Project, search_runs
+
+OFFLINE = ("--mlflow", "--mlflow-offline")
+
+
+def check(project: Project, accuracy: float, *options: str, status: int = 0) -> str:
+    """Run a session with one metric, and return its id."""
+    project.write(
+        f"def test_it(mlflow_case):\n    mlflow_case.log_metric('accuracy', {accuracy})\n"
+    )
+    known = {session.directory.session_id for session in project.sessions()}
+    project.pytest(*(options or OFFLINE), status=status)
+    (new,) = {session.directory.session_id for session in project.sessions()} - known
+    return new
+
+
+@pytest.fixture
+def history(project: Project) -> Project:
+    for accuracy in (0.90, 0.91, 0.90):
+        check(project, accuracy)
+    return project
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ((), 0),
+        (("--fail-on=regressed",), 1),
+        (("--fail-on=missing,new",), 0),
+        (("--fail-on=regressed", "--tolerance=accuracy: 0.5"), 0),
+    ],
+    ids=["tell", "fail", "other statuses", "tolerance"],
+)
+def test_compare(history: Project, options: tuple[str, ...], status: int) -> None:
+    worse = check(history, 0.7)
+    result = history.cli("compare", "branch:x", f"session:{worse}", status=1)
+    assert "no session" in result.stderr
+    earlier = history.sessions()[2].directory.session_id
+    result = history.cli("compare", f"session:{earlier}", "latest", *options, status=status)
+    assert f"session {earlier} and 2 before it" in result.stdout
+    found = "1 unchanged" if "--tolerance=accuracy: 0.5" in options else "accuracy 0.903333 → 0.7"
+    assert found in result.stdout
+
+
+def test_compare_files_and_directories(history: Project) -> None:
+    first, second = (session.directory for session in history.sessions()[:2])
+    second.journal.rename(history.path / "results.jsonl")
+    result = history.cli(
+        "compare", str(first.path), "results.jsonl", "--report=found.html", "--report=found.json"
+    )
+    assert "inconclusive" in result.stdout
+    found = json.loads(history.path.joinpath("found.json").read_text(encoding="utf-8"))
+    assert found["session"]["session_id"] == second.session_id
+    assert history.path.joinpath("found.html").read_text(encoding="utf-8").startswith("<!")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("compare", "nothing", "latest"), "'nothing' is not a baseline"),
+        (("compare", "session:x", "latest"), "no session"),
+        (("compare", "latest", "latest", "--fail-on=bad"), "'bad'"),
+        (("compare", "latest", "latest", "--history=0"), "'0'"),
+        (("compare", "latest", "latest", "--tolerance=x"), "--tolerance"),
+        (("compare", "latest", "latest", "--report=x.doc"), ".html"),
+        (("baseline", "export", "x.jsonl", "branch:none"), "no session"),
+        (("baseline", "show", "tag:x"), "'tag:x' is not a baseline"),
+        (("accept", "case", "--reason= "), "reason"),
+        (("report", "elsewhere"), "not the directory of a session"),
+        (("report", "-o", "x.doc"), ".html"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_bad_input_is_told(history: Project, arguments: tuple[str, ...], message: str) -> None:
+    result = history.cli(*arguments, status=None)
+    assert result.status in (1, 2)
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_session_is_not_compared_with_itself(history: Project) -> None:
+    last = str(history.sessions()[-1].directory.path)
+    assert "are the same session" in history.cli("compare", last, last, status=2).stderr
+    assert "the last 2 complete sessions" in history.cli("compare", "latest", last).stdout
+
+
+def test_export_and_use_elsewhere(history: Project, make_project: Callable[[str], Project]) -> None:
+    printed = history.cli("baseline", "export", "baseline.jsonl").stdout
+    assert "the last 3 passing sessions" in printed
+    other = make_project("other")
+    history.path.joinpath("baseline.jsonl").rename(other.path / "b.jsonl")
+    check(other, 0.7, *OFFLINE, "--mlflow-gate", "--mlflow-baseline=file:b.jsonl", status=1)
+    check(other, 0.9, *OFFLINE, "--mlflow-gate", "--mlflow-baseline=file:b.jsonl")
+
+
+def test_pinned_session_is_the_baseline(history: Project) -> None:
+    pinned = history.sessions()[-1].directory.session_id
+    for _ in range(3):
+        check(history, 0.99)
+    assert pinned in history.cli("baseline", "set", f"session:{pinned}").stdout
+    shown = history.cli("baseline", "show").stdout
+    assert f"pinned session {pinned} and 2 before it" in shown
+    assert len(shown.splitlines()) == 4
+    check(history, 0.9, *OFFLINE, "--mlflow-gate")
+    history.cli("baseline", "clear")
+    assert "pinned" not in history.cli("baseline", "show").stdout
+
+
+def test_accepted_regression_passes_the_gate(history: Project) -> None:
+    check(history, 0.7, *OFFLINE, "--mlflow-gate", status=1)
+    printed = history.cli("accept", "--reason", "a model half the size").stdout
+    assert "accepted: accuracy of test_it.py::test_it" in printed
+    accepted = history.path.joinpath("mlflow-accepted.jsonl").read_text(encoding="utf-8")
+    assert "a model half the size" in accepted
+    check(history, 0.7, *OFFLINE, "--mlflow-gate")
+    check(history, 0.7, *OFFLINE, "--mlflow-gate")
+    check(history, 0.3, *OFFLINE, "--mlflow-gate", status=1)
+
+
+def test_nothing_to_accept(history: Project) -> None:
+    assert "nothing to accept" in history.cli("accept", "--reason=x").stdout
+    assert not history.path.joinpath("mlflow-accepted.jsonl").exists()
+
+
+def test_report_of_the_last_session(history: Project) -> None:
+    check(history, 0.7)
+    assert "accuracy" in history.cli("report").stdout
+    history.cli("report", "-o", "found.xml", "-o", "found.md")
+    assert history.path.joinpath("found.xml").exists()
+    comment = history.cli("report", "--comment").stdout.splitlines()
+    again = history.cli("report", "--comment").stdout.splitlines()
+    assert comment[0].startswith("<!-- ")
+    assert comment[0] == again[0]
+    assert comment[0] != history.cli("report", "--comment=other").stdout.splitlines()[0]
+
+
+def test_nothing_to_report(project: Project) -> None:
+    assert "no session here that was compared" in project.cli("report", status=2).stderr
+
+
+def test_on_a_server(project: Project, tmp_path: Path) -> None:
+    with serve(tmp_path, project.uri) as server:
+        uri = server.uri
+        online = ("--mlflow", f"--mlflow-tracking-uri={uri}")
+        ids = [check(project, value, *online) for value in (0.90, 0.91, 0.90)]
+        for session in project.sessions():
+            session.directory.remove()
+        env = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_EXPERIMENT_NAME": "project"}
+        project.cli("baseline", "export", "b.jsonl", env=env)
+        assert project.path.joinpath("b.jsonl").read_bytes().count(b'"kind":"session"') == 3
+        project.cli("baseline", "set", f"session:{ids[1]}", env=env)
+        gated = project.pytest(*online, "--mlflow-gate")
+        assert f"pinned session {ids[1]} and 1 before it" in "\n".join(gated.section())
+        (run,) = (
+            run
+            for run in search_runs(uri)
+            if run.data.tags.get("pytest.session_id") == ids[0]
+            and run.data.tags["pytest.kind"] == "case"
+        )
+        compared = project.cli("compare", f"run:{run.info.run_id}", f"session:{ids[2]}", env=env)
+        assert "inconclusive" in compared.stdout

@@ -1,0 +1,357 @@
+"""A session compared with its baseline: what is judged, against what, and what it comes to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sessions import (
+    baseline,
+    judged,
+    make_case,
+    make_check,
+    make_session,
+    only,
+    past_of,
+)
+
+from pytest_mlflow_experiments.accepted import make_step
+from pytest_mlflow_experiments.regression import Tolerance, Verdict
+from pytest_mlflow_experiments.regression.compare import CompareOptions, MetricSeries
+from pytest_mlflow_experiments.regression.values import SessionValues
+
+STEADY = [0.90, 0.91, 0.90, 0.89, 0.90]
+
+
+def now(value: float, metric: str = "accuracy", **fields: Any) -> SessionValues:
+    return make_session(make_case(metrics={metric: value}, **fields))
+
+
+@pytest.mark.parametrize(
+    ("value", "status"), [(0.80, "regressed"), (0.90, "unchanged"), (0.99, "improved")]
+)
+def test_statuses_of_a_steady_metric(value: float, status: str) -> None:
+    metric = only(judged(now(value), past_of(STEADY)))
+    assert (metric.status, metric.gates) == (status, status == "regressed")
+    assert metric.history == tuple(STEADY)
+    assert metric.n == 5
+    assert metric.values == (value,)
+
+
+def test_no_baseline() -> None:
+    comparison = judged(now(0.9), None)
+    assert comparison.baseline is None
+    assert only(comparison).status == "new"
+    assert comparison.gating() == []
+
+
+def test_one_value_is_not_enough() -> None:
+    metric = only(judged(now(0.8), past_of([0.9])))
+    assert (metric.status, metric.gates) == ("inconclusive", False)
+
+
+def test_one_value_shows_a_collapse() -> None:
+    assert only(judged(now(0.5), past_of([0.9]))).status == "regressed"
+
+
+@pytest.mark.parametrize(
+    ("value", "status"), [(0.9, "unchanged"), (0.9 - 1e-12, "unchanged"), (0.85, "regressed")]
+)
+def test_constant_history(value: float, status: str) -> None:
+    assert only(judged(now(value), past_of([0.9] * 6))).status == status
+
+
+@pytest.mark.parametrize(
+    ("value", "status"), [(0.0, "unchanged"), (1e-13, "unchanged"), (0.5, "regressed")]
+)
+def test_mean_of_zero(value: float, status: str) -> None:
+    metric = only(judged(now(value, "loss"), past_of([0.0] * 5, "loss")))
+    assert metric.status == status
+    assert metric.relative is None
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_no_number_after_numbers_gates(value: float) -> None:
+    metric = only(judged(now(value), past_of(STEADY)))
+    assert (metric.status, metric.gates) == ("regressed", True)
+
+
+def test_nan_gates_where_nobody_knows_the_direction() -> None:
+    metric = only(judged(now(math.nan, "thing"), past_of(STEADY, "thing")))
+    assert (metric.status, metric.gates) == ("regressed", True)
+
+
+def test_new_nan_gates() -> None:
+    metric = only(judged(now(math.nan), None))
+    assert (metric.status, metric.gates) == ("inconclusive", True)
+
+
+def test_numbers_after_no_numbers_do_not_gate() -> None:
+    metric = only(judged(now(0.9), past_of([math.nan, -math.inf, math.nan])))
+    assert not metric.gates
+
+
+def test_metric_that_appears() -> None:
+    metric = only(judged(now(0.9), baseline(make_session(make_case()))))
+    assert (metric.status, metric.gates) == ("new", False)
+
+
+def test_metric_that_vanishes() -> None:
+    metric = only(judged(make_session(make_case()), past_of(STEADY)))
+    assert (metric.status, metric.gates, metric.current) == ("missing", True, None)
+    assert metric.baseline == pytest.approx(0.9)
+
+
+def test_metric_that_vanished_long_ago_is_not_missing() -> None:
+    past = past_of(STEADY)
+    past.sessions.append(make_session(make_case()))
+    assert judged(make_session(make_case()), past).metrics == ()
+
+
+def test_renamed_case_is_missing_and_new() -> None:
+    current = make_session(make_case("test_b", metrics={"accuracy": 0.5}))
+    comparison = judged(current, past_of(STEADY))
+    assert {metric.name: metric.status for metric in comparison.metrics} == {
+        "test_a": "missing",
+        "test_b": "new",
+    }
+    (missing,) = comparison.gating()
+    assert "case=" in missing.reason
+
+
+def test_renamed_case_with_a_name_of_its_own_keeps_its_history() -> None:
+    current = make_session(make_case("test_b", case="digits", metrics={"accuracy": 0.5}))
+    assert only(judged(current, past_of(STEADY, case="digits"))).status == "regressed"
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"not_run": ["test_it.py::test_a"]}, {"partial": "-k"}], ids=["left out", "-k"]
+)
+def test_what_was_left_out_is_not_missing(arguments: dict[str, Any]) -> None:
+    assert judged(make_session(), past_of(STEADY), **arguments).metrics == ()
+
+
+def test_other_selection_has_other_cases() -> None:
+    past = past_of(STEADY)
+    current = make_session(selection=["tests/unit"])
+    assert judged(current, past).metrics == ()
+
+
+def test_failed_case_is_shown_and_not_judged() -> None:
+    failed = make_case(outcome="failed", failure="assert 0.5 >= 0.9", metrics={"accuracy": 0.5})
+    comparison = judged(make_session(failed), past_of(STEADY))
+    assert comparison.metrics == ()
+    (case,) = comparison.unjudged
+    assert (case.name, case.outcome, case.failure) == ("test_a", "failed", "assert 0.5 >= 0.9")
+
+
+def test_failed_cases_are_no_history() -> None:
+    past = past_of(STEADY)
+    past.sessions += past_of([0.1] * 5, outcome="failed").sessions
+    assert only(judged(now(0.9), past)).history == tuple(STEADY)
+
+
+@pytest.mark.parametrize("field", ["params", "datasets"])
+def test_other_data_are_not_comparable(field: str) -> None:
+    before: dict[str, Any] = {field: {"train": "a"}}
+    after: dict[str, Any] = {field: {"train": "b"}}
+    metric = only(judged(now(0.5, **after), past_of(STEADY, **before)))
+    assert (metric.status, metric.gates, metric.history) == ("not comparable", False, ())
+    assert "'train' was a and is b now" in metric.reason
+
+
+def test_only_the_sessions_with_the_same_data_count() -> None:
+    past = past_of([0.5] * 5, datasets={"train": "a"})
+    past.sessions += past_of(STEADY, datasets={"train": "b"}).sessions
+    metric = only(judged(now(0.9, datasets={"train": "b"}), past))
+    assert (metric.status, metric.history) == ("unchanged", tuple(STEADY))
+
+
+def test_repeats_over_seeds_are_one_case() -> None:
+    def session(*values: float) -> SessionValues:
+        return make_session(
+            *(
+                make_case(
+                    f"test_a[{seed}-ridge]",
+                    arguments=("seed", "model"),
+                    params={"seed": str(seed), "model": "ridge"},
+                    metrics={"accuracy": value},
+                )
+                for seed, value in enumerate(values)
+            )
+        )
+
+    past = baseline(*(session(value - 0.1, value, value + 0.1) for value in STEADY))
+    metric = only(judged(session(0.6, 0.8, 0.7), past))
+    assert (metric.case, metric.name) == ("test_it.py::test_a[model=ridge]", "test_a[model=ridge]")
+    assert metric.values == (0.6, 0.8, 0.7)
+    assert metric.current == pytest.approx(0.7)
+    assert metric.history == pytest.approx(tuple(STEADY))
+    assert metric.status == "regressed"
+
+
+def test_seed_that_only_is_logged_does_not_make_data_differ() -> None:
+    past = past_of(STEADY, params={"seed": "1"})
+    assert only(judged(now(0.9, params={"seed": "2"}), past)).status == "unchanged"
+
+
+def test_seed_params_can_be_others() -> None:
+    options = CompareOptions(seed_params=frozenset({"fold"}))
+    case = make_case("test_a[1]", arguments=("fold",), params={"fold": "1"}, metrics={"f1": 1})
+    session = make_session(case, seed_params=options.seed_params)
+    assert only(judged(session, None, options)).case == "test_it.py::test_a"
+
+
+def test_last_step_counts() -> None:
+    case = make_case(metrics={"loss": 3.0})
+    steps = tuple(
+        replace(case.metrics[0], step=step, value=v) for step, v in [(0, 3), (2, 1), (1, 2)]
+    )
+    assert only(judged(make_session(replace(case, metrics=steps)), None)).values == (1,)
+
+
+def test_costs_are_reported_and_do_not_gate() -> None:
+    past = baseline(*(make_session(make_case(durations={"call": 1.0})) for _ in range(6)))
+    metric = only(judged(make_session(make_case(durations={"call": 9.0})), past))
+    assert (metric.metric, metric.status) == ("duration_seconds", "regressed")
+    assert (metric.cost, metric.advisory, metric.gates) == (True, True, False)
+
+
+def test_listed_costs_gate() -> None:
+    options = CompareOptions(tolerances=[("*_seconds", Tolerance.parse("50%"))])
+    past = baseline(make_session(make_case(durations={"call": 1.0})))
+    metric = only(judged(make_session(make_case(durations={"call": 1.6})), past, options))
+    assert (metric.status, metric.gates, metric.tolerance) == ("regressed", True, "50%")
+
+
+@pytest.mark.parametrize(
+    ("ini", "marker", "line", "status"),
+    [
+        (["0.05"], {}, [], "unchanged"),
+        (["0.01"], {}, [], "regressed"),
+        (["0.01"], {"accuracy": "0.05"}, [], "unchanged"),
+        (["0.05"], {"accuracy": "0.05"}, ["0.01"], "regressed"),
+    ],
+    ids=["ini", "strict ini", "marker beats ini", "command line beats all"],
+)
+def test_tolerance_decides_alone(
+    ini: list[str], marker: dict[str, str], line: list[str], status: str
+) -> None:
+    options = CompareOptions(
+        ini_tolerances=[("acc*", Tolerance.parse(text)) for text in ini],
+        tolerances=[("acc*", Tolerance.parse(text)) for text in line],
+    )
+    current = now(0.87, tolerances=marker)
+    assert only(judged(current, past_of(STEADY), options)).status == status
+
+
+@pytest.mark.parametrize(
+    ("metric", "check", "direction"),
+    [
+        ("accuracy", None, "max"),
+        ("loss", None, "min"),
+        ("thing", ">=", "max"),
+        ("thing", "<", "min"),
+        ("thing", None, None),
+    ],
+)
+def test_direction_by_name_then_by_assertion(
+    metric: str, check: str | None, direction: str | None
+) -> None:
+    checks = (replace(make_check(metric, 1.0, 0.5), operator=check),) if check else ()  # type: ignore[arg-type]
+    assert only(judged(now(1.0, metric, checks=checks), None)).direction == direction
+
+
+def test_direction_that_is_said_wins() -> None:
+    options = CompareOptions(directions=[("loss", "max")])
+    assert only(judged(now(1.0, "loss"), None, options)).direction == "max"
+    current = now(1.0, "loss", directions={"loss": "min"})
+    assert only(judged(current, None, options)).direction == "min"
+
+
+def test_unknown_direction_never_gates() -> None:
+    metric = only(judged(now(0.1, "thing"), past_of(STEADY, "thing")))
+    assert (metric.direction, metric.advisory, metric.gates) == (None, True, False)
+    assert "direction" in metric.reason
+
+
+def test_margin_of_the_assertion_now_and_before() -> None:
+    current = now(0.88, checks=(make_check("accuracy", 0.88, 0.85),))
+    margin = only(judged(current, past_of(STEADY))).margin
+    assert margin is not None
+    assert margin.margin == pytest.approx(0.03)
+    assert margin.baseline_margin == pytest.approx(0.05)
+    assert margin.shrank
+
+
+def test_accepted_step_restarts_the_window() -> None:
+    step = make_step("test_it.py::test_a", "accuracy", "a smaller model")
+    options = CompareOptions(accepted=[step])
+    past = past_of(STEADY)
+    assert only(judged(now(0.8), past, options)).status == "new"
+    for value in (0.80, 0.81, 0.80):
+        case = make_case(metrics={"accuracy": value})
+        past.sessions.append(make_session(case, accepted=[step.id]))
+    metric = only(judged(now(0.6), past, options))
+    assert (metric.status, metric.history) == ("regressed", (0.80, 0.81, 0.80))
+    other = CompareOptions(accepted=[make_step("*", "f1", "not this one")])
+    assert only(judged(now(0.8), past_of(STEADY), other)).status == "regressed"
+
+
+def test_accepted_step_forgives_what_is_missing() -> None:
+    options = CompareOptions(accepted=[make_step("*test_a", "*", "was of no use")])
+    assert judged(make_session(), past_of(STEADY), options).metrics == ()
+    assert judged(make_session(make_case()), past_of(STEADY), options).metrics == ()
+
+
+def test_fresh_runs_alone_decide() -> None:
+    repeats = [{"accuracy": value} for value in (0.90, 0.91, 0.89)]
+    metric = only(judged(now(0.80, repeats=repeats), past_of(STEADY)))
+    assert (metric.status, metric.fresh) == ("unchanged", 3)
+    assert metric.values == (0.90, 0.91, 0.89)
+
+
+def test_fresh_runs_that_yield_nothing_are_no_verdict() -> None:
+    metric = only(judged(now(0.80, repeats=[{}, {}, {}]), past_of(STEADY)))
+    assert (metric.status, metric.gates) == ("inconclusive", True)
+    assert "fresh" in metric.reason
+
+
+def test_rule_can_be_another() -> None:
+    seen: list[MetricSeries] = []
+
+    def rule(series: MetricSeries) -> Verdict:
+        seen.append(series)
+        return Verdict(
+            status="regressed",
+            current=series.current[0],
+            baseline=None,
+            change=None,
+            relative=None,
+            limit=None,
+            p_value=None,
+            n=0,
+            suspect=False,
+            reason="never good enough",
+        )
+
+    metric = only(judged(now(0.9), past_of(STEADY), CompareOptions(rule=rule)))
+    assert (metric.status, metric.gates, metric.reason) == ("regressed", True, "never good enough")
+    assert (seen[0].metric, seen[0].history) == ("accuracy", tuple(STEADY))
+
+
+def test_gating_comes_first_and_the_largest_change_before_the_others() -> None:
+    values = {"accuracy": 0.5, "f1": 0.7, "recall": 0.9, "precision": 0.99}
+    past = baseline(
+        *(make_session(make_case(metrics=dict.fromkeys(values, value))) for value in STEADY)
+    )
+    comparison = judged(make_session(make_case(metrics=values)), past)
+    assert [metric.metric for metric in comparison.ranked()] == [
+        "accuracy",
+        "f1",
+        "precision",
+        "recall",
+    ]
+    assert comparison.counts()["regressed"] == 2

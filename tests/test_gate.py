@@ -1,0 +1,271 @@
+"""The gate in real sessions: what fails a job, where that is told, and what passes loudly."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+
+import pytest
+from mlflow_server import free_port
+from project import Project, Result
+
+CASES = """
+    import os
+    import pytest
+
+    VALUE = float(os.environ.get("VALUE", "0.9"))
+
+    def test_model(mlflow_case):
+        mlflow_case.log_metric("accuracy", VALUE)
+
+    def test_other():
+        f1 = 0.8
+        assert f1 >= 0.7
+"""
+OFFLINE = ("--mlflow", "--mlflow-offline")
+
+
+@pytest.fixture
+def history(project: Project) -> Project:
+    """Return a project with three sessions."""
+    project.write(CASES)
+    for value in ("0.90", "0.91", "0.90"):
+        project.pytest(*OFFLINE, env={"VALUE": value})
+    return project
+
+
+def gated(
+    project: Project, *options: str, status: int = 0, value: object = "0.9", **env: str
+) -> Result:
+    environment = {"VALUE": str(value), **env}
+    return project.pytest(*OFFLINE, "--mlflow-gate", *options, env=environment, status=status)
+
+
+def told(result: Result) -> str:
+    return "\n".join(result.section())
+
+
+@pytest.mark.parametrize("value", ["0.7", "nan", "-inf"])
+def test_worse_metric_fails(history: Project, value: str) -> None:
+    result = gated(history, value=value, status=1)
+    assert "Gate failed: 1 metric regressed" in told(result)
+    assert "FAILED test_it.py::test_model - accuracy regressed" in result.stdout
+    assert re.search(r"= 1 failed, 1 passed in", result.stdout)
+    end = history.sessions()[-1].end
+    assert end is not None
+    assert end.exit_status == 1
+
+
+def test_same_on_two_workers(history: Project) -> None:
+    result = gated(history, "-n", "2", value="0.7", status=1)
+    assert "Gate failed: 1 metric regressed" in told(result)
+    assert "FAILED test_it.py::test_model - accuracy regressed" in result.stdout
+    gated(history, "-n", "2", value="0.905")
+
+
+def test_unchanged_metric_passes(history: Project) -> None:
+    result = gated(history, value="0.905")
+    assert "Gate passed: nothing got worse" in told(result)
+
+
+def test_without_the_gate_the_exit_status_stays(history: Project) -> None:
+    result = history.pytest(*OFFLINE, env={"VALUE": "0.7"})
+    assert "1 metric regressed" in told(result)
+    assert "= 2 passed in" in result.stdout
+    assert "short test summary" not in result.stdout
+
+
+def test_session_that_got_worse_is_no_baseline(history: Project) -> None:
+    for _ in range(3):
+        gated(history, value="0.7", status=1)
+    assert "the last 3 passing sessions" in told(gated(history, value="0.7", status=1))
+
+
+def test_missing_metric_and_missing_case_fail(history: Project) -> None:
+    history.write(
+        """
+        def test_model(mlflow_case):
+            pass
+        """
+    )
+    result = gated(history, status=1)
+    assert "Gate failed: 2 metrics missing" in told(result)
+    assert "FAILED test_it.py::test_model - accuracy is missing" in result.stdout
+    assert "FAILED test_it.py::test_other - f1 is missing" in result.stdout
+
+
+def test_junit_and_last_failed_know_the_regression(history: Project) -> None:
+    gated(history, "--junitxml=junit.xml", value="0.7", status=1)
+    (suite,) = ET.parse(history.path / "junit.xml").getroot()
+    assert suite.attrib["failures"] == "1"
+    failures = [
+        (case.attrib["name"], failure.attrib["message"])
+        for case in suite.iter("testcase")
+        for failure in case.iter("failure")
+    ]
+    assert [name for name, _ in failures] == ["test_model"]
+    assert "accuracy regressed" in failures[0][1]
+    again = history.pytest(*OFFLINE, "--lf", "-v")
+    assert "rerun previous 1 failure" in again.stdout
+    assert "test_other" not in again.stdout
+
+
+def test_first_session_passes_loudly(project: Project) -> None:
+    project.write(CASES)
+    assert "Gate passed: there is no baseline yet" in told(gated(project))
+
+
+def test_required_baseline(project: Project) -> None:
+    project.write(CASES)
+    result = gated(project, "--mlflow-require-baseline", status=1)
+    assert "there is no baseline yet, and --mlflow-require-baseline asks for one" in told(result)
+    assert "ERROR mlflow gate - there is no baseline" in result.stdout
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize("selection", ["-k model", "--deselect=test_it.py::test_other"])
+def test_picked_tests_are_judged_and_no_baseline(
+    history: Project, selection: str, workers: tuple[str, ...]
+) -> None:
+    result = gated(history, *selection.split(), *workers, value="0.7", status=1)
+    assert "Gate failed: 1 metric regressed" in told(result)
+    passing = gated(history, *selection.split(), *workers)
+    assert "Only what ran was judged" in told(passing)
+    end = history.sessions()[-1].end
+    assert end is not None
+    assert not end.complete
+    assert "the last 3 passing sessions" in told(gated(history))
+
+
+def test_session_that_stops_early_judges_what_ran(history: Project) -> None:
+    history.write(
+        """
+        def test_a_failure():
+            assert False
+        """,
+        "test_first.py",
+    )
+    history.path.joinpath("test_it.py").rename(history.path / "test_zz.py")
+    result = gated(history, "-x", status=1)
+    assert "missing" not in told(result)
+    assert "stopping after 1 failures" in told(result)
+
+
+def test_marked_tests_are_a_selection_of_their_own(history: Project) -> None:
+    result = gated(history, "-m", "not slow")
+    assert "missing" not in told(result)
+    end = history.sessions()[-1].end
+    assert end is not None
+    assert end.complete
+    assert "-m not slow" in end.selection
+
+
+def test_failed_test_is_not_missing(history: Project) -> None:
+    history.write(
+        """
+        import pytest
+
+        def test_model(mlflow_case):
+            assert False
+
+        def test_other():
+            pytest.skip("not today")
+        """
+    )
+    assert "missing" not in told(gated(history, status=1))
+
+
+def test_unreachable_server_fails_with_the_reason(project: Project) -> None:
+    project.write(CASES)
+    uri = f"http://127.0.0.1:{free_port()}"
+    result = project.pytest("--mlflow", f"--mlflow-tracking-uri={uri}", "--mlflow-gate", status=1)
+    assert "Gate failed: the comparison could not be made" in told(result)
+    assert f"Cannot use the tracking URI {uri}" in told(result)
+    assert "ERROR mlflow gate - the baseline can't be read" in result.stdout
+    open_ended = project.pytest("--mlflow", f"--mlflow-tracking-uri={uri}")
+    assert "The comparison could not be made" in told(open_ended)
+
+
+def test_file_needs_no_server(history: Project, make_project: Callable[[str], Project]) -> None:
+    journals = [session.directory.journal for session in history.sessions()]
+    other = make_project("other")
+    other.write(CASES)
+    other.path.joinpath("baseline.jsonl").write_bytes(b"".join(p.read_bytes() for p in journals))
+    result = gated(other, "--mlflow-baseline=file:baseline.jsonl", value="0.7", status=1)
+    assert "Gate failed: 1 metric regressed" in told(result)
+    assert "baseline.jsonl" in told(result)
+    gated(other, "--mlflow-baseline=file:baseline.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file"),
+        (b"", "there is no session in it"),
+        (b"<html>\n", "line 1"),
+        (b'{"kind":"session","schema":99}\n', "schema version 99"),
+    ],
+    ids=["no file", "empty", "no journal", "from the future"],
+)
+def test_file_that_is_no_baseline_fails(
+    project: Project, content: bytes | None, reason: str
+) -> None:
+    project.write(CASES)
+    if content is not None:
+        project.path.joinpath("b.jsonl").write_bytes(content)
+    result = gated(project, "--mlflow-baseline=file:b.jsonl", status=1)
+    assert reason in told(result)
+    project.pytest(*OFFLINE, "--mlflow-baseline=file:b.jsonl")
+
+
+def test_none_compares_nothing(history: Project) -> None:
+    result = gated(history, "--mlflow-baseline=none", value="0.1")
+    assert "regressed" not in told(result)
+
+
+def test_renamed_case(history: Project) -> None:
+    source = """
+        import pytest
+
+        @pytest.mark.mlflow(case="digits")
+        def test_{}(mlflow_case):
+            mlflow_case.log_metric("accuracy", {})
+    """
+    history.write(source.format("old", "0.9"))
+    for _ in range(3):
+        history.pytest(*OFFLINE)
+    history.write(source.format("new", "0.7"))
+    result = gated(history, status=1)
+    assert "FAILED test_it.py::test_new - accuracy regressed" in result.stdout
+
+
+def test_quiet_session_says_it_in_its_line(history: Project) -> None:
+    result = gated(history, "-q", value="0.7", status=1)
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("mlflow: "))
+    assert "gate failed: 1 metric regressed" in line
+
+
+def test_rule_that_raises_fails(history: Project) -> None:
+    history.write(
+        """
+        def pytest_mlflow_rule(series):
+            raise RuntimeError("no idea")
+        """,
+        "conftest.py",
+    )
+    result = gated(history, status=1)
+    assert "the verdicts could not be reached: no idea" in told(result)
+
+
+def test_on_github(history: Project) -> None:
+    summary = history.path / "summary.md"
+    result = gated(
+        history,
+        value="0.7",
+        status=1,
+        GITHUB_ACTIONS="true",
+        GITHUB_STEP_SUMMARY=str(summary),
+    )
+    assert "::error file=test_it.py" in result.stdout
+    assert "regressed" in summary.read_text(encoding="utf-8")

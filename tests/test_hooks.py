@@ -1,0 +1,91 @@
+"""The hooks that users can implement: each example works as it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from project import Project
+
+HOOKS = Path(__file__).parent.parent / "examples" / "hooks"
+OFFLINE = ("--mlflow", "--mlflow-offline")
+
+
+@pytest.fixture
+def hooked(project: Project, request: pytest.FixtureRequest) -> Project:
+    """Return a project with an example as its conftest.py, and a check of two metrics."""
+    source = (HOOKS / f"{request.param}.py").read_text(encoding="utf-8")
+    project.path.joinpath("conftest.py").write_text(source, encoding="utf-8")
+    check(project, accuracy=0.9, calibration_error=0.01)
+    return project
+
+
+def check(project: Project, **metrics: float) -> None:
+    project.write(f"def test_it(mlflow_case):\n    mlflow_case.log_metrics({metrics})\n")
+
+
+@pytest.mark.parametrize("hooked", ["own_rule"], indirect=True)
+def test_rule(hooked: Project) -> None:
+    hooked.pytest(*OFFLINE, "--mlflow-gate")
+    check(hooked, accuracy=0.9, calibration_error=0.06)
+    result = hooked.pytest(*OFFLINE, "--mlflow-gate", status=1)
+    (line,) = (line for line in result.section() if line.startswith("  regressed"))
+    assert "calibration_error 0.01 → 0.06" in line
+    assert "limit < 0.05" in line
+
+
+@pytest.mark.parametrize("hooked", ["own_baseline"], indirect=True)
+def test_baseline(hooked: Project) -> None:
+    hooked.pytest(*OFFLINE)
+    hooked.cli("baseline", "export", "latest.jsonl")
+    releases = hooked.path / "baselines"
+    releases.mkdir()
+    hooked.path.joinpath("latest.jsonl").rename(releases / "1.2.jsonl")
+    check(hooked, accuracy=0.5, calibration_error=0.01)
+    own = "--mlflow-baseline=release:1.2"
+    result = hooked.pytest(*OFFLINE, "--mlflow-gate", own, status=1)
+    assert "accuracy regressed" in result.stdout
+    missing = hooked.pytest(*OFFLINE, "--mlflow-gate", "--mlflow-baseline=release:9", status=1)
+    assert "the baseline 'release:9' can't be read" in missing.stdout
+
+
+@pytest.mark.parametrize("hooked", ["own_report"], indirect=True)
+def test_report(hooked: Project) -> None:
+    hooked.pytest(*OFFLINE, "--mlflow-report=found.csv")
+    lines = hooked.path.joinpath("found.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "status,case,metric,baseline,now"
+    assert "new,test_it.py::test_it,accuracy,,0.9" in lines
+    assert hooked.session().directory.path.joinpath("report.csv").exists()
+
+
+@pytest.mark.parametrize("hooked", ["tell_somebody"], indirect=True)
+def test_finished_comparison(hooked: Project) -> None:
+    hooked.pytest(*OFFLINE)
+    assert not hooked.path.joinpath("worse.txt").exists()
+    check(hooked, accuracy=0.5, calibration_error=0.01)
+    hooked.pytest(*OFFLINE)
+    told = hooked.path.joinpath("worse.txt").read_text(encoding="utf-8")
+    assert "test_it: accuracy regressed" in told
+
+
+def test_hooks_are_known_without_the_flag(project: Project) -> None:
+    source = (HOOKS / "own_report.py").read_text(encoding="utf-8")
+    project.path.joinpath("conftest.py").write_text(source, encoding="utf-8")
+    project.write("def test_it():\n    pass\n")
+    project.pytest()
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        "pytest_mlflow_compared(comparison)",
+        "pytest_mlflow_render(comparison, suffix)",
+        "pytest_mlflow_baseline(request)",
+    ],
+)
+def test_hook_that_raises_costs_no_test(project: Project, hook: str) -> None:
+    project.write(f"def {hook}:\n    raise RuntimeError('a broken hook')\n", "conftest.py")
+    check(project, accuracy=0.9)
+    result = project.pytest(*OFFLINE)
+    assert "a broken hook" in "\n".join(result.section())
+    assert project.session().case("test_it").outcome == "passed"

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comparisons import hostile, large, make_comparison, make_metric, one_of_everything
+
+from pytest_mlflow_experiments import report
+from pytest_mlflow_experiments.regression.comparison import Comparison
+from pytest_mlflow_experiments.report.json import render_json
+from pytest_mlflow_experiments.report.json_reader import read_json
+
+SCHEMA = Path(str(report.__file__)).with_name("comparison.schema.json")
+
+
+def nothing() -> Comparison:
+    return make_comparison(baseline=None, gated=False)
+
+
+SAMPLES = [one_of_everything, hostile, nothing, lambda: large(20)]
+
+
+def strict(schema: Any) -> Any:
+    """Return the schema with no member allowed that it does not describe."""
+    if isinstance(schema, list):
+        return [strict(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    changed = {key: strict(value) for key, value in schema.items()}
+    if changed.get("type") == "object" and "properties" in changed:
+        changed["additionalProperties"] = False
+    return changed
+
+
+@pytest.mark.parametrize("make", SAMPLES)
+def test_round_trip_is_exact(make: Callable[[], Comparison]) -> None:
+    comparison = make()
+    # NaN differs from itself, but not in its text.
+    assert repr(read_json(render_json(comparison))) == repr(comparison)
+
+
+@pytest.mark.parametrize("make", SAMPLES)
+def test_schema_describes_every_member(make: Callable[[], Comparison]) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(strict(schema))
+    validator.validate(json.loads(render_json(make())))
+
+
+def test_text_is_json_of_every_reader_with_a_line_for_each_metric() -> None:
+    def refuse(constant: str) -> None:
+        pytest.fail(f"{constant} is no JSON")
+
+    comparison = one_of_everything()
+    text = render_json(comparison)
+    data = json.loads(text, parse_constant=refuse)
+    assert (data["schema"], data["kind"], data["gate"]) == (1, "comparison", "failed")
+    assert data["counts"]["regressed"] == 3
+    assert text.isascii()
+    assert sum('"p_value"' in line for line in text.splitlines()) == len(comparison.metrics)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not JSON"),
+        ("[]", '"kind": "comparison" is expected'),
+        ('{"kind": "session", "schema": 1}', '"kind": "comparison" is expected'),
+        ('{"kind": "comparison", "schema": 2}', "schema version 2 of a comparison is not known"),
+        ('{"kind": "comparison"}', "schema version None"),
+        ('{"kind": "comparison", "schema": 1}', "session is missing"),
+    ],
+)
+def test_other_texts_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_json(text)
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"session": None}, "session must be an object, not None"),
+        ({"session": {}}, r"session\.session_id is missing"),
+        ({"cases": True}, "cases must be an integer, not True"),
+        ({"duration": "1"}, "duration must be a number, not '1'"),
+        ({"notes": "ab"}, "notes must be a list of strings, not 'ab'"),
+        ({"metrics": [1]}, "metrics must be a list of objects"),
+        ({"metrics": [{"direction": "up"}]}, r"\[0\]\.direction must be one of max, min, not 'up'"),
+        ({"problem": 1}, "problem must be a string, not 1"),
+    ],
+)
+def test_a_wrong_member_is_named(members: dict[str, object], message: str) -> None:
+    data = json.loads(render_json(make_comparison(make_metric())))
+    with pytest.raises(ValueError, match=message):
+        read_json(json.dumps({**data, **members}))
+
+
+def test_unknown_status_is_refused() -> None:
+    text = render_json(make_comparison(make_metric()))
+    with pytest.raises(ValueError, match=r"metrics\[0\]\.status must be one of regressed, "):
+        read_json(text.replace('"status": "unchanged"', '"status": "fine"'))

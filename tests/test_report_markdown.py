@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from comparisons import hostile, large, make_comparison, make_metric, make_unjudged
+from comparisons import one_of_everything as everything
+
+from pytest_mlflow_experiments.regression.comparison import Comparison
+from pytest_mlflow_experiments.report.escaping import block, code, inline
+from pytest_mlflow_experiments.report.markdown import (
+    marker,
+    render_comment,
+    render_markdown,
+    render_short,
+)
+
+# Mentions and references count outside of code only; an escaped backtick starts none.
+_FENCE = re.compile(r"^(`{3,})text\n.*?^\1$", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)|<code>.*?</code>")
+
+
+def outside_code(text: str) -> str:
+    return _CODE.sub("", re.sub(r"\\.", "", _FENCE.sub("", text)))
+
+
+def rows(text: str) -> list[list[str]]:
+    """Return the cells of every row of a table; a backslash takes a bar's meaning away."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def test_report_tells_verdict_provenance_and_what_matters_first() -> None:
+    text = render_markdown(everything())
+    head, table, rest = text.partition("<details>")[0], rows(text), text.partition("<details>")[2]
+    assert head.startswith("### ❌ Gate failed: 3 metrics regressed, 1 missing")
+    assert "Compared with the last 5 passing sessions on main (branch:main): 5 sessions" in head
+    assert "+6.25 (+11.4 %)" in head
+    assert "≥ 0.9: 0.012 (was 0.0314) left" in head
+    assert [row[0] for row in table[2:6]] == ["**✕&nbsp;regressed**"] * 3 + ["**○&nbsp;missing**"]
+    assert "unchanged**" not in text
+    assert "duration_seconds" not in head
+    assert "duration_seconds" in rest
+
+
+@pytest.mark.parametrize(
+    ("comparison", "headline"),
+    [
+        (make_comparison(make_metric()), "✅ Gate passed: nothing got worse"),
+        (make_comparison(make_metric(), gated=False), "✅ Nothing got worse"),
+        (
+            make_comparison(make_metric(), make_metric("new"), make_metric("inconclusive")),
+            "✅ Gate passed: nothing got worse, 2 undecided",
+        ),
+        (make_comparison(make_metric("new")), "✅ Gate passed: no metric could be judged yet"),
+        (
+            make_comparison(make_metric("regressed", gates=False)),
+            "✅ Gate passed: nothing that gates got worse",
+        ),
+        (make_comparison(make_metric("regressed"), gated=False), "⚠️ 1 metric regressed"),
+        (make_comparison(baseline=None), "⚠️ Gate passed: there is no baseline yet"),
+        (make_comparison(), "✅ Gate passed: there is no metric to compare"),
+        (make_comparison(problem="x"), "❌ Gate failed: the comparison could not be made"),
+        (make_comparison(problem="x", gated=False), "⚠️ The comparison could not be made"),
+        (
+            make_comparison(make_metric(), unjudged=(make_unjudged("failed", "t.py::t"),)),
+            "⚠️ Gate passed: nothing got worse; 1 case did not pass and is not judged",
+        ),
+        (
+            make_comparison(make_metric(), unjudged=(make_unjudged("skipped", "t.py::t"),)),
+            "✅ Gate passed: nothing got worse",
+        ),
+    ],
+)
+def test_headline(comparison: Comparison, headline: str) -> None:
+    assert render_markdown(comparison).splitlines()[0] == f"### {headline}"
+
+
+def test_all_rows_of_a_table_have_its_cells() -> None:
+    for comparison in (everything(), hostile()):
+        text = render_markdown(comparison)
+        for table in re.split(r"\n\n", text):
+            assert len({len(row) for row in rows(table)}) <= 1
+
+
+def test_nothing_notifies_and_nothing_is_markup() -> None:
+    for text in (render_markdown(hostile()), render_short(hostile())):
+        plain = outside_code(text)
+        assert not re.search(r"@|#\d|GH-\d|://|www\.", plain)
+        assert set(re.findall(r"<[^>]*>", plain)) <= {
+            "<details>",
+            "</details>",
+            "<summary>",
+            "</summary>",
+        }
+        assert plain.count("<details>") == plain.count("</details>")
+
+
+@pytest.mark.parametrize("limit", [1_000, 1_500, 4_000, 10_000, 60_000, 1_000_000])
+@pytest.mark.parametrize("make", [everything, hostile, lambda: large(100)])
+def test_length_has_a_limit_and_what_was_left_out_is_told(
+    make: Callable[[], Comparison], limit: int
+) -> None:
+    comparison = make()
+    text = render_markdown(comparison, limit=limit)
+    assert len(text.encode()) <= limit
+    plain = outside_code(text)
+    assert plain.count("<details>") == plain.count("</details>")
+    whole = render_markdown(comparison, limit=10_000_000)
+    assert "…" in plain or text == whole
+    # A row is there or not: none is cut.
+    assert {line for line in text.splitlines() if line.startswith("|")} <= set(whole.splitlines())
+
+
+def test_what_was_left_out_is_counted() -> None:
+    comparison = make_comparison(*(make_metric("regressed", metric=f"m{n}") for n in range(500)))
+    text = render_markdown(comparison, limit=10_000)
+    shown = len(rows(text)) - 2
+    assert 20 < shown < 500
+    assert f"\n\n… and {500 - shown} more\n" in text
+
+
+def test_many_regressions_leave_room_for_failures() -> None:
+    comparison = replace(
+        make_comparison(*(make_metric("regressed", metric=f"m{n}") for n in range(5_000))),
+        unjudged=(make_unjudged("failed", "t.py::test_x", "E   assert 17 == 18"),),
+    )
+    assert "E   assert 17 == 18" in render_markdown(comparison)
+
+
+def test_many_undecided_rows_are_folded() -> None:
+    def head(number: int) -> str:
+        metrics = (make_metric("new", metric=f"m{n}") for n in range(number))
+        return render_markdown(make_comparison(*metrics)).partition("<details>")[0]
+
+    assert "`m9`" in head(10)
+    assert "`m9`" not in head(11)
+
+
+def test_too_small_a_limit_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs a limit of 1,000 bytes or more, not 999"):
+        render_markdown(everything(), limit=999)
+
+
+@pytest.mark.parametrize("make", [everything, hostile, large])
+def test_short_is_short(make: Callable[[], Comparison]) -> None:
+    text = render_short(make())
+    assert len(text) <= 4_000
+    assert text.startswith("**❌ Gate failed: ")
+
+
+def test_short_counts_the_regressions_that_it_leaves_out() -> None:
+    metrics = (make_metric("regressed", metric=f"m{n}") for n in range(12))
+    text = render_short(make_comparison(*metrics))
+    assert text.count("- regressed: ") == 10
+    assert text.endswith("- … and 2 more\n")
+
+
+def test_comment_starts_with_its_marker_and_keeps_the_limit() -> None:
+    text = render_comment(large(100), "models", limit=5_000)
+    assert text.splitlines()[0] == marker("models") == "<!-- pytest-mlflow: models -->"
+    assert len(text.encode()) <= 5_000
+
+
+@pytest.mark.parametrize("key", ["a --> b", "a\nb", "--", "a--", "é", "\ud800"])
+def test_no_key_ends_the_marker(key: str) -> None:
+    text = marker(key)
+    assert re.fullmatch(r"<!-- pytest-mlflow: [^\n]* -->", text)
+    assert "--" not in text[4:-3]
+    assert text.isascii()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a|b", r"a\|b"),
+        ("a <b> & c", "a &lt;b&gt; &amp; c"),
+        ("ask @you, see #1", "ask `@you,` see `#1`"),
+        ("$x$ _y_", r"\$x\$ \_y\_"),
+        ("two\n\nlines", "two lines"),
+        ("5 % worse (n = 5)", "5 % worse (n = 5)"),
+    ],
+)
+def test_inline(text: str, expected: str) -> None:
+    assert inline(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("test_a[x-@you]", "`test_a[x-@you]`"),
+        ("a|`b`\\|", "<code>a&#124;&#96;b&#96;&#92;&#124;</code>"),
+        ("", "<code></code>"),
+        ("a" * 200 + "b" * 200, f"`{'a' * 99}…{'b' * 100}`"),
+    ],
+)
+def test_code(text: str, expected: str) -> None:
+    assert code(text) == expected
+
+
+def test_block_is_not_ended_by_its_text() -> None:
+    assert block("a\n````\nb") == "`````text\na\n````\nb\n`````"
+    assert block("\n".join("abc"), lines=2) == "```text\n…\nb\nc\n```"

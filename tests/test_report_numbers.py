@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from math import inf, nan
+
+import pytest
+from comparisons import make_metric
+
+from pytest_mlflow_experiments.records import Operator
+from pytest_mlflow_experiments.regression import Direction
+from pytest_mlflow_experiments.regression.comparison import Margin
+from pytest_mlflow_experiments.report import numbers
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0.912345678, "0.912346"),
+        (1234567, "1.23457e+06"),
+        (-0.0, "0"),
+        (None, "—"),
+        (nan, "NaN"),
+        (inf, "∞"),
+        (-inf, "-∞"),
+        (5e-324, "4.94066e-324"),
+    ],
+)
+def test_value(number: float | None, text: str) -> None:
+    assert numbers.value(number) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (-0.023, "-2.3 %"),
+        (0.1, "+10.0 %"),
+        (0.9996, "+100 %"),
+        (2.5, "+250 %"),
+        (0.0, "0.0 %"),
+        (0.0004, "+0.04 %"),
+        (-1e-05, "-0.001 %"),
+        (1e-15, "0.0 %"),
+        (1000000.0, "+1e+08 %"),
+        (inf, "+∞ %"),
+        (-inf, "-∞ %"),
+        (nan, "NaN %"),
+        (None, "—"),
+    ],
+)
+def test_relative(share: float | None, text: str) -> None:
+    assert numbers.relative(share) == text
+
+
+@pytest.mark.parametrize(
+    ("history", "value", "text"),
+    [
+        ((2.0,), 1.5, "-0.5 (-25.0 %)"),
+        ((-2.0,), -1.5, "+0.5 (+25.0 %)"),
+        ((0.0,), 0.25, "+0.25"),
+        ((1.0,), nan, "NaN"),
+        ((1.0,), inf, "+∞"),
+        ((1.0,), 1.0, "0 (0.0 %)"),
+        ((), 1.0, "—"),
+    ],
+)
+def test_change(history: tuple[float, ...], value: float, text: str) -> None:
+    assert numbers.change(make_metric(history=history, values=(value,))) == text
+
+
+@pytest.mark.parametrize(("direction", "text"), [("max", "> 0.5"), ("min", "< 0.5"), (None, "0.5")])
+def test_limit(direction: Direction | None, text: str) -> None:
+    assert numbers.limit(make_metric(direction=direction, limit=0.5)) == text
+    assert numbers.limit(make_metric(direction=direction, limit=None)) == "—"
+
+
+@pytest.mark.parametrize(
+    ("operator", "tolerance", "before", "texts"),
+    [
+        (">=", None, 0.3, ("≥ 0.5", "0.2 (was 0.3)")),
+        ("<", None, 0.1, ("< 0.5", "0.2")),
+        ("==", 0.25, None, ("≈ 0.5 ± 0.25", "0.2")),
+    ],
+)
+def test_margin(
+    operator: Operator, tolerance: float | None, before: float | None, texts: tuple[str, str]
+) -> None:
+    margin = Margin(
+        operator=operator, limit=0.5, tolerance=tolerance, margin=0.2, baseline_margin=before
+    )
+    assert (numbers.assertion(margin), numbers.margin(make_metric(margin=margin))) == texts
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.0004, "p = 0.0004"), (0.25, "p = 0.25"), (1e-9, "p < 0.0001"), (nan, ""), (None, "")],
+)
+def test_p_value(p: float | None, text: str) -> None:
+    assert numbers.p_value(make_metric(p_value=p)) == text
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "text"),
+    [
+        (0, "just now"),
+        (1500, "1 second ago"),
+        (90000, "1 minute ago"),
+        (7300000.0, "2 hours ago"),
+        (86400000 * 3, "3 days ago"),
+        (86400000 * 800, "2 years ago"),
+        (-120000, "2 minutes later"),
+    ],
+)
+def test_ago(milliseconds: float, text: str) -> None:
+    assert numbers.ago(milliseconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0123, "0.012 s"),
+        (3.21, "3.2 s"),
+        (59.99, "1 min 0 s"),
+        (245, "4 min 5 s"),
+        (7380, "2 h 3 min"),
+        (nan, "—"),
+        (-1, "—"),
+    ],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert numbers.duration(seconds) == text
+
+
+def test_moment() -> None:
+    assert numbers.moment(1_795_440_000_000) == "2026-11-23 13:20 UTC"
+    assert numbers.timestamp(1_795_440_000_000) == "2026-11-23T13:20:00+00:00"
+    assert (numbers.moment(10**20), numbers.timestamp(10**20)) == ("—", "")

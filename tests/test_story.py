@@ -1,0 +1,103 @@
+"""The story that the README tells: five sessions on main, and then a change to the model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from project import Project, Result
+
+CHECK = """
+    import os
+
+    from sklearn.datasets import load_digits
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.svm import SVC
+
+    SEED = int(os.environ["SEED"])
+    MODELS = {
+        "forest": RandomForestClassifier(10, random_state=SEED),
+        "shallow forest": RandomForestClassifier(10, max_depth=5, random_state=SEED),
+        "support vectors": SVC(),
+    }
+
+
+    def test_digits():
+        X, y = load_digits(return_X_y=True)
+        folds = StratifiedKFold(5, shuffle=True, random_state=SEED)
+        accuracy = cross_val_score(MODELS[os.environ["MODEL"]], X, y, cv=folds).mean()
+        assert accuracy >= 0.85
+"""
+
+
+def git(path: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"]
+    subprocess.run(["git", *identity, *arguments], cwd=path, check=True, capture_output=True)
+
+
+@pytest.fixture
+def story(make_project: Callable[[str], Project]) -> Project:
+    """Return a project with five sessions on main, and a branch that was just made from it."""
+    project = make_project("digits")
+    project.write(CHECK, "test_digits.py")
+    git(project.path, "init", "--initial-branch=main")
+    git(project.path, "add", "test_digits.py")
+    git(project.path, "commit", "--message=The check")
+    for seed in range(5):
+        run(project, "forest", seed, "--mlflow-offline")
+    git(project.path, "checkout", "-b", "change")
+    return project
+
+
+def run(project: Project, model: str, seed: int, *options: str, status: int = 0) -> Result:
+    environment = {"MODEL": model, "SEED": str(seed), "GITHUB_BASE_REF": "main"}
+    return project.pytest("--mlflow", *options, env=environment, status=status)
+
+
+def test_worse_model_fails_the_gate(story: Project) -> None:
+    result = run(story, "shallow forest", 5, "--mlflow-gate", "--junitxml=junit.xml", status=1)
+
+    told = "\n".join(result.section())
+    assert "the last 5 passing sessions on main, the base branch" in told
+    (line,) = (line for line in result.section() if line.startswith("  regressed"))
+    for part in ("accuracy 0.94", "→ 0.88", " %)", "limit > 0.9", "n = 5", "test_digits"):
+        assert part in line
+    assert "margin to ≥ 0.85" in line
+    assert "FAILED test_digits.py::test_digits - accuracy regressed" in result.stdout
+    assert "= 1 failed in" in result.stdout
+
+    report = (story.sessions()[-1].directory.path / "report.md").read_text(encoding="utf-8")
+    for part in ("regressed", "test_digits", "accuracy"):
+        assert part in report
+    junit = (story.path / "junit.xml").read_text(encoding="utf-8")
+    assert 'failures="1"' in junit
+    assert "accuracy regressed" in junit
+    again = story.pytest("--lf", env={"MODEL": "forest", "SEED": "5"})
+    assert "rerun previous 1 failure" in again.stdout
+
+    tags, metrics = story.session_run().data.tags, story.session_run().data.metrics
+    assert metrics["regressed"] == 1
+    assert tags["pytest.baseline"] == "the last 5 passing sessions on main, the base branch"
+    assert "accuracy" in tags["mlflow.note.content"]
+    assert story.session_run().info.status == "FAILED"
+
+
+def test_better_model_has_improved(story: Project) -> None:
+    result = run(story, "support vectors", 5, "--mlflow-gate", "--mlflow-report=found.json")
+    (line,) = (line for line in result.section() if line.startswith("  improved"))
+    assert "accuracy 0.94" in line
+    assert "→ 0.98" in line
+    found = json.loads((story.path / "found.json").read_text(encoding="utf-8"))
+    statuses = {metric["metric"]: metric["status"] for metric in found["metrics"]}
+    assert statuses["accuracy"] == "improved"
+
+
+def test_same_model_is_unchanged(story: Project) -> None:
+    result = run(story, "forest", 5, "--mlflow-gate", "--mlflow-offline")
+    assert "1 unchanged" in "\n".join(result.section())
+    assert "Gate passed" in "\n".join(result.section())
+    assert "= 1 passed in" in result.stdout
