@@ -207,7 +207,10 @@ class SessionPlugin:
         """Return the tracker's state once it tells of the baseline."""
         assert self._tracker is not None
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
-        on_progress = Progress(terminal, "looking for the baseline") if terminal else _silent
+        on_progress: Callable[[SessionState], None] = _silent
+        if terminal is not None and (terminal.isatty or self._comparing.gate):
+            # A log of a session without a gate stays as it is without us, up to our section.
+            on_progress = Progress(terminal, "looking for the baseline")
         if self._interruption:
             # Whoever wants to stop doesn't want to wait.
             return self._tracker.state()

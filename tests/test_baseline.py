@@ -494,7 +494,7 @@ def test_journal_is_a_baseline(root: Path) -> None:
     path = root / ".pytest_mlflow" / "session-1" / "journal.jsonl"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n").rstrip())
     found = load_file(path)
-    assert found.provenance.reason == "its sessions"
+    assert found.provenance.reason == "its session"
     assert len(found.sessions[0].cases) == 3
 
 

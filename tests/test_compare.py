@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -355,3 +356,22 @@ def test_gating_comes_first_and_the_largest_change_before_the_others() -> None:
         "recall",
     ]
     assert comparison.counts()["regressed"] == 2
+
+
+def test_5000_metrics_cost_less_than_the_tests_of_scipy() -> None:
+    from scipy.stats import ttest_ind
+
+    def session(shift: float) -> SessionValues:
+        values = {f"accuracy_{n}": 0.9 + shift + n / 1e5 for n in range(5)}
+        return make_session(*(make_case(f"test_{n}", metrics=values) for n in range(1_000)))
+
+    past, current = baseline(*(session(n / 1e4) for n in range(20))), session(0)
+    judged(current, past)  # everything is loaded now
+    start = time.process_time()
+    found = judged(current, past).metrics
+    ours = time.process_time() - start
+    assert len(found) == 5_000
+    start = time.process_time()
+    for metric in found[:500]:
+        ttest_ind([0.8, 0.9], metric.history, alternative="less")
+    assert ours < 10 * (time.process_time() - start)

@@ -36,7 +36,7 @@ def test_report_tells_verdict_provenance_and_what_matters_first() -> None:
     text = render_markdown(everything())
     head, table, rest = text.partition("<details>")[0], rows(text), text.partition("<details>")[2]
     assert head.startswith("### ❌ Gate failed: 3 metrics regressed, 1 missing")
-    assert "Compared with the last 5 passing sessions on main (branch:main): 5 sessions" in head
+    assert "Compared with the last 5 passing sessions on main (branch:main); the newest is" in head
     assert "+6.25 (+11.4 %)" in head
     assert "≥ 0.9: 0.012 (was 0.0314) left" in head
     assert [row[0] for row in table[2:6]] == ["**✕&nbsp;regressed**"] * 3 + ["**○&nbsp;missing**"]
@@ -177,7 +177,7 @@ def test_no_key_ends_the_marker(key: str) -> None:
     [
         ("a|b", r"a\|b"),
         ("a <b> & c", "a &lt;b&gt; &amp; c"),
-        ("ask @you, see #1", "ask `@you,` see `#1`"),
+        ("ask @you, see #1", "ask `@you`, see `#1`"),
         ("$x$ _y_", r"\$x\$ \_y\_"),
         ("two\n\nlines", "two lines"),
         ("5 % worse (n = 5)", "5 % worse (n = 5)"),

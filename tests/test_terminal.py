@@ -49,6 +49,10 @@ def texts(summary: Summary, ending: Ending) -> list[str]:
     return [line.text for line in section(summary, ending)]
 
 
+def without_margins(summary: Summary, ending: Ending) -> list[str]:
+    return [text for text in texts(summary, ending) if not text.startswith("  ")]
+
+
 PLACE = ("mlflow ui --backend-store-uri sqlite:///m.db", "http://127.0.0.1:5000/#/experiments/1")
 ENDING = Ending(tests=5, experiment="project", place=PLACE)
 
@@ -68,7 +72,7 @@ def test_describe(check: Check, text: str) -> None:
 
 
 def test_section_of_a_good_session() -> None:
-    assert texts(make_summary("passed", "passed"), ENDING) == [
+    assert without_margins(make_summary("passed", "passed"), ENDING) == [
         "2 of 5 tests kept, 2 metric values, in experiment 'project'",
         *PLACE,
     ]
@@ -76,7 +80,7 @@ def test_section_of_a_good_session() -> None:
 
 def test_section_counts_one_in_the_singular() -> None:
     ending = Ending(tests=1, experiment=None)
-    assert texts(make_summary("passed"), ending) == ["1 of 1 test kept, 1 metric value"]
+    assert without_margins(make_summary("passed"), ending) == ["1 of 1 test kept, 1 metric value"]
 
 
 def test_section_names_other_outcomes_than_passed() -> None:
@@ -112,21 +116,22 @@ def test_section_without_a_test() -> None:
 
 def test_section_shows_notes_before_the_place() -> None:
     ending = Ending(tests=1, experiment=None, place=("here",), notes=("one", "two"))
-    assert texts(make_summary("passed"), ending)[1:] == ["one", "two", "here"]
+    assert without_margins(make_summary("passed"), ending)[1:] == ["one", "two", "here"]
 
 
 def test_problem_and_remedy_stand_instead_of_the_place() -> None:
     ending = Ending(
         tests=1, experiment=None, place=("here",), problem="no answer", remedy="sync it"
     )
-    lines = list(section(make_summary("passed"), ending))
-    assert [line.text for line in lines[1:]] == ["no answer", "sync it"]
-    assert all(line.markup["red"] for line in lines[1:])
+    lines = list(section(make_summary("passed"), ending))[-2:]
+    assert [line.text for line in lines] == ["no answer", "sync it"]
+    assert all(line.markup["red"] for line in lines)
+    assert "here" not in texts(make_summary("passed"), ending)
 
 
 def test_problem_without_a_remedy() -> None:
     ending = Ending(tests=1, experiment=None, problem="no answer")
-    assert texts(make_summary("passed"), ending)[1:] == ["no answer"]
+    assert without_margins(make_summary("passed"), ending)[1:] == ["no answer"]
     assert one_line(make_summary("passed"), ending).text == "mlflow: no answer"
 
 
