@@ -47,8 +47,15 @@ class ComparisonSettings:
             pytest.UsageError: a value is not legal; the message names its option or ini value.
         """
         option = config.option
+        baseline = _baseline(config)
+        gate = option.mlflow_gate or config.getini("mlflow_gate")
+        if gate and baseline == "none":
+            raise pytest.UsageError(
+                "--mlflow-gate, or ini value mlflow_gate: there is nothing to judge by with "
+                "--mlflow-baseline=none; leave out one of them"
+            )
         return cls(
-            baseline=_baseline(config),
+            baseline=baseline,
             history=_integer(config, "mlflow_history", default=20, lowest=1),
             ini_tolerances=_lines(
                 config.getini("mlflow_tolerance"), "ini value mlflow_tolerance", parse_rule
@@ -60,7 +67,7 @@ class ComparisonSettings:
             seed_params=frozenset(config.getini("mlflow_seed_params")),
             accepted=_accepted(config.rootpath / ACCEPTED_FILE),
             rerun=_integer(config, "mlflow_rerun", default=0, lowest=0),
-            gate=option.mlflow_gate or config.getini("mlflow_gate"),
+            gate=gate,
             require_baseline=option.mlflow_require_baseline
             or config.getini("mlflow_require_baseline"),
             reports=_reports(config),

@@ -100,20 +100,8 @@ class SessionPlugin:
     def pytest_sessionstart(self) -> None:
         """Open the session, and start the tracker, which gets ready while pytest collects."""
         settings = self._settings
-        tags = {**environment_tags(settings.rootdir), **settings.tags}
-        started = time.strftime("%Y%m%d-%H%M%S", time.localtime(self._clock.now() / 1_000))
-        session_id = f"{started}-{secrets.token_hex(4)}"
-        directory = self._make_directory(session_id)
-        header = SessionHeader(
-            session_id=session_id,
-            name=settings.run_name or session_name(tags) or f"pytest {started}",
-            start_time=self._clock.now(),
-            tracking_uri=without_credentials(settings.tracking_uri),
-            experiment_name=settings.experiment_name,
-            experiment_id=settings.experiment_id,
-            tags=tags,
-            accepted=tuple(step.id for step in self._comparing.accepted),
-        )
+        header = self._make_header()
+        directory = self._make_directory(header.session_id)
         self._writer = JournalWriter(directory.journal)
         self._writer.append(journal.encode(header))
         if self._comparing.baseline != "none":
@@ -232,7 +220,8 @@ class SessionPlugin:
             terminalreporter.write_line(line.text, **line.markup)
             return
         terminalreporter.write_sep("=", "mlflow")
-        for line in section(self._summary, ending, self._comparison, self._report_paths()):
+        reports = self._verdicts.shown_reports() if self._verdicts is not None else []
+        for line in section(self._summary, ending, self._comparison, reports):
             terminalreporter.write_line(line.text, **line.markup)
         for text in self._verdicts.annotations if self._verdicts is not None else ():
             terminalreporter.write_line(text)
@@ -247,16 +236,20 @@ class SessionPlugin:
         """Tell whether this is the process that the session was opened in."""
         return _getpid() == self._pid
 
-    def _report_paths(self) -> list[str]:
-        """Return the paths of the reports that people read, as they type them."""
-        assert self._directory is not None
-        reports = self._verdicts.reports if self._verdicts is not None else []
-        kept = {self._directory.path / f"report{suffix}" for suffix in (".html", ".md")}
-        return [
-            shown_path(path)
-            for path in reports
-            if path in kept or path.parent != self._directory.path
-        ]
+    def _make_header(self) -> SessionHeader:
+        settings = self._settings
+        tags = {**environment_tags(settings.rootdir), **settings.tags}
+        started = time.strftime("%Y%m%d-%H%M%S", time.localtime(self._clock.now() / 1_000))
+        return SessionHeader(
+            session_id=f"{started}-{secrets.token_hex(4)}",
+            name=settings.run_name or session_name(tags) or f"pytest {started}",
+            start_time=self._clock.now(),
+            tracking_uri=without_credentials(settings.tracking_uri),
+            experiment_name=settings.experiment_name,
+            experiment_id=settings.experiment_id,
+            tags=tags,
+            accepted=tuple(step.id for step in self._comparing.accepted),
+        )
 
     def _make_directory(self, session_id: str) -> SessionDirectory:
         try:

@@ -15,7 +15,7 @@ import pytest
 from . import journal
 from .baseline import BaselineRequest, base_branch
 from .comparison_settings import ComparisonSettings
-from .directory import SessionDirectory, SessionState
+from .directory import SessionDirectory, SessionState, shown_path
 from .journal import JournalError
 from .records import SessionEnd, SessionHeader
 from .regression.compare import CompareOptions, compare, session_info
@@ -130,6 +130,15 @@ class SessionVerdicts:
             comparison = judged(None, CompareOptions(), problem=problem)
         self._tell(comparison)
         return comparison
+
+    def shown_reports(self) -> list[str]:
+        """Return the paths of the reports that people read, as they type them."""
+        own = self._directory.path
+        return [
+            shown_path(path)
+            for path in self.reports
+            if path.parent != own or path.suffix in (".html", ".md")
+        ]
 
     def failed(self, problem: str) -> Comparison:
         """Return the comparison that could not be made, for a reason that nobody foresaw."""

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from chromium import needs_chromium, open_chromium
 from mlflow_server import Server, serve
 from project import Project
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-CHROMIUM = shutil.which("chromium")
-DRIVER = shutil.which("chromedriver")
 TIMEOUT = 60.0
 SUITE = """
     import pytest
@@ -32,10 +31,7 @@ SUITE = """
         assert rmse <= 60.0
 """
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None,
-    reason="needs chromium and chromedriver (Debian: apt-get install chromium chromium-driver)",
-)
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -55,29 +51,8 @@ def tracked(
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    """Return a headless browser that talks to nobody but this machine."""
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    profile = tmp_path_factory.mktemp("profile")
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--no-first-run",
-        "--window-size=1600,1300",
-        f"--user-data-dir={profile}",
-    ):
-        options.add_argument(argument)
-    chrome = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    yield chrome
-    chrome.quit()
+    with open_chromium(tmp_path_factory.mktemp("profile"), width=1600, height=1300) as chrome:
+        yield chrome
 
 
 def open_page(browser: Chrome, url: str, *words: str) -> str:

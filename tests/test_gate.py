@@ -220,8 +220,10 @@ def test_file_that_is_no_baseline_fails(
 
 
 def test_none_compares_nothing(history: Project) -> None:
-    result = gated(history, "--mlflow-baseline=none", value="0.1")
+    result = history.pytest(*OFFLINE, "--mlflow-baseline=none", env={"VALUE": "0.1"})
     assert "regressed" not in told(result)
+    refused = gated(history, "--mlflow-baseline=none", status=4)
+    assert "--mlflow-gate" in refused.stderr
 
 
 def test_renamed_case(history: Project) -> None:

@@ -4,7 +4,8 @@
 """
 
 from .direction import infer_direction, is_cost
-from .rule import Direction, RuleOptions, Status, Verdict, judge
+from .rule import Verdict, judge
+from .terms import Direction, RuleOptions, Status
 from .tolerance import Tolerance
 
 __all__ = [

@@ -13,7 +13,8 @@ from ..records import FAILED_OUTCOMES, SessionHeader
 from .average import average
 from .comparison import Baseline, Comparison, Margin, MetricComparison, SessionInfo, UnjudgedCase
 from .direction import infer_direction, is_cost
-from .rule import Direction, RuleOptions, Verdict, judge
+from .rule import Verdict, judge
+from .terms import Direction, RuleOptions
 from .tolerance import Tolerance, direction_of, find, mentions
 from .values import CaseValues, Sessions, SessionValues
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import final, get_args
 
 from ..records import Operator, Outcome, Provenance
-from .rule import Direction, Status
+from .terms import Direction, Status
 
 
 @final

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, final
 from .evidence import ENOUGH, RECENT, Evidence
 
 if TYPE_CHECKING:
-    from .rule import Direction, RuleOptions, Status
+    from .terms import Direction, RuleOptions, Status
     from .tolerance import Tolerance
 
 _UNKNOWN = (
