@@ -12,6 +12,13 @@ from project import Project, quiet_mlflow
 
 pytest_plugins = ["pytester"]
 
+# Sessions can be copied between projects that mean the same experiment of the same store.
+INI = """
+    [pytest]
+    mlflow_tracking_uri = sqlite:////nowhere/mlflow.db
+    mlflow_experiment = project
+"""
+
 
 @pytest.fixture(scope="session")
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -44,6 +51,32 @@ def make_project(tmp_path: Path, migrated_database: Path) -> Callable[[str], Pro
 def project(make_project: Callable[[str], Project]) -> Project:
     """Return a project named "project"."""
     return make_project("project")
+
+
+@pytest.fixture(scope="module")
+def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return a project whose sessions were recorded once for a module.
+
+    The module's ``RECORDED`` are the sources of ``test_it.py``, one for each session.
+    """
+    project = Project(tmp_path_factory.mktemp("recorded"))
+    project.write(INI, "pytest.ini")
+    for source in request.module.RECORDED:
+        project.write(source)
+        project.pytest("--mlflow", "--mlflow-offline")
+    return project
+
+
+@pytest.fixture
+def history(tmp_path: Path, recorded: Project) -> Project:
+    """Return a project that has the recorded sessions behind it."""
+    path = tmp_path / "project"
+    path.mkdir()
+    project = Project(path)
+    project.write(INI, "pytest.ini")
+    project.write(recorded.path.joinpath("test_it.py").read_text(encoding="utf-8"))
+    project.take_sessions(recorded)
+    return project
 
 
 @pytest.fixture

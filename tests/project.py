@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_mlflow_experiments import journal
-from pytest_mlflow_experiments.directory import SessionDirectory
+from pytest_mlflow_experiments.directory import DIRECTORY_NAME, SessionDirectory
 from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHeader
 
 if TYPE_CHECKING:
@@ -119,6 +120,10 @@ class Project:
     def sync(self, *arguments: str, status: int = 0) -> Result:
         """Run ``pytest-mlflow sync``."""
         return self.cli("sync", *arguments, status=status)
+
+    def take_sessions(self, other: Project) -> None:
+        """Copy the sessions of another project; their experiment and store must be the same."""
+        shutil.copytree(other.path / DIRECTORY_NAME, self.path / DIRECTORY_NAME)
 
     def sessions(self) -> list[Session]:
         """Return what the journals below the project hold, oldest first."""

@@ -13,22 +13,17 @@ from project import Project, search_runs
 OFFLINE = ("--mlflow", "--mlflow-offline")
 
 
+CHECK = "def test_it(mlflow_case):\n    mlflow_case.log_metric('accuracy', {})\n"
+RECORDED = [CHECK.format(value) for value in (0.90, 0.91, 0.90)]
+
+
 def check(project: Project, accuracy: float, *options: str, status: int = 0) -> str:
     """Run a session with one metric, and return its id."""
-    project.write(
-        f"def test_it(mlflow_case):\n    mlflow_case.log_metric('accuracy', {accuracy})\n"
-    )
+    project.write(CHECK.format(accuracy))
     known = {session.directory.session_id for session in project.sessions()}
     project.pytest(*(options or OFFLINE), status=status)
     (new,) = {session.directory.session_id for session in project.sessions()} - known
     return new
-
-
-@pytest.fixture
-def history(project: Project) -> Project:
-    for accuracy in (0.90, 0.91, 0.90):
-        check(project, accuracy)
-    return project
 
 
 @pytest.mark.parametrize(

@@ -23,16 +23,8 @@ CASES = """
         f1 = 0.8
         assert f1 >= 0.7
 """
+RECORDED = [CASES.replace('"0.9"', value) for value in ('"0.90"', '"0.91"', '"0.90"')]
 OFFLINE = ("--mlflow", "--mlflow-offline")
-
-
-@pytest.fixture
-def history(project: Project) -> Project:
-    """Return a project with three sessions."""
-    project.write(CASES)
-    for value in ("0.90", "0.91", "0.90"):
-        project.pytest(*OFFLINE, env={"VALUE": value})
-    return project
 
 
 def gated(

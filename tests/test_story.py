@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,10 +39,12 @@ def git(path: Path, *arguments: str) -> None:
     subprocess.run(["git", *identity, *arguments], cwd=path, check=True, capture_output=True)
 
 
-@pytest.fixture
-def story(make_project: Callable[[str], Project]) -> Project:
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) -> Project:
     """Return a project with five sessions on main, and a branch that was just made from it."""
-    project = make_project("digits")
+    project = Project(tmp_path_factory.mktemp("digits"))
+    shutil.copyfile(migrated_database, project.path / "mlflow.db")
+    project.write("[pytest]\n", "pytest.ini")
     project.write(CHECK, "test_digits.py")
     git(project.path, "init", "--initial-branch=main")
     git(project.path, "add", "test_digits.py")
@@ -76,14 +78,21 @@ def test_worse_model_fails_the_gate(story: Project) -> None:
     junit = (story.path / "junit.xml").read_text(encoding="utf-8")
     assert 'failures="1"' in junit
     assert "accuracy regressed" in junit
-    again = story.pytest("--lf", env={"MODEL": "forest", "SEED": "5"})
+    again = story.pytest("--lf", "--collect-only", env={"MODEL": "forest", "SEED": "5"})
     assert "rerun previous 1 failure" in again.stdout
 
-    tags, metrics = story.session_run().data.tags, story.session_run().data.metrics
-    assert metrics["regressed"] == 1
+    session_id = story.sessions()[-1].directory.session_id
+    (of_session,) = (
+        found
+        for found in story.runs()
+        if found.data.tags["pytest.session_id"] == session_id
+        and found.data.tags["pytest.kind"] == "session"
+    )
+    assert of_session.info.status == "FAILED"
+    assert of_session.data.metrics["regressed"] == 1
+    tags = of_session.data.tags
     assert tags["pytest.baseline"] == "the last 5 passing sessions on main, the base branch"
     assert "accuracy" in tags["mlflow.note.content"]
-    assert story.session_run().info.status == "FAILED"
 
 
 def test_better_model_has_improved(story: Project) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, final
@@ -134,12 +134,6 @@ class Place:
             experiment_id=self.experiment_id,
         )
 
-    def catalogs(self) -> Iterator[Catalog]:
-        """Yield the places to look at, the nearest first."""
-        if self.local is not None:
-            yield self.local
-        yield self.mlflow()
-
     def newest(self, request: BaselineRequest) -> str:
         """Return the id of the newest session that is looked for.
 
@@ -211,24 +205,29 @@ class Place:
         Raises:
             BaselineError: none has; it says why the nearest has not.
         """
-        problems = []
-        for catalog in self.catalogs():
-            answer, problem = _asked(catalog, question)
+        places: list[Callable[[], Catalog]] = [self.mlflow]
+        if (local := self.local) is not None:
+            places.insert(0, lambda: local)
+        problems: list[str] = []
+        for open_place in places:
+            answer, problem = _asked(open_place, question, request)
             if answer is not None:
                 return answer
-            problems += [problem] if problem else []
-        if problems:
-            raise problems[0]
-        raise BaselineError(f"there is no session for {request.spec!r} yet")
+            problems.append(problem)
+        raise BaselineError("; ".join(dict.fromkeys(problems)))
 
 
 def _asked(
-    catalog: Catalog, question: Callable[[Catalog], T | None]
-) -> tuple[T | None, BaselineError | None]:
+    open_place: Callable[[], Catalog],
+    question: Callable[[Catalog], T | None],
+    request: BaselineRequest,
+) -> tuple[T | None, str]:
     try:
-        return question(catalog), None
+        catalog = open_place()
+        answer = question(catalog)
     except BaselineError as error:
-        return None, error
+        return None, str(error)
+    return answer, f"there is no session for {request.spec!r} in {catalog.place} yet"
 
 
 def _newest_header(root: Path) -> SessionHeader | None:
