@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, final
 
 import pytest
+from _pytest._code.code import ReprFileLocation, TerminalRepr
 
 from .regression.comparison import Comparison, MetricComparison
 from .report.verdicts import describe_metric
 
 if TYPE_CHECKING:
+    from _pytest._io import TerminalWriter
     from _pytest.terminal import TerminalReporter
 
 SECTION: Final = "mlflow gate"
@@ -41,16 +43,27 @@ def _by_test(metrics: Iterable[MetricComparison]) -> list[tuple[str, list[Metric
     return list(tests.items())
 
 
-def _report(nodeid: str, when: str, lines: Iterable[str]) -> pytest.TestReport:
-    text = "\n".join(lines)
+@final
+class _Verdict(TerminalRepr):
+    """What a report tells instead of a traceback; ``reprcrash`` is for the short summary."""
+
+    def __init__(self, path: str, text: str) -> None:
+        self.reprcrash = ReprFileLocation(path, 0, text)
+
+    def toterminal(self, tw: TerminalWriter) -> None:
+        """Write the text."""
+        tw.line(self.reprcrash.message, red=True)
+
+
+def _report(nodeid: str, when: Literal["setup", "call"], lines: Iterable[str]) -> pytest.TestReport:
     path = nodeid.partition("::")[0]
     return pytest.TestReport(
         nodeid=nodeid,
         location=(path, None, nodeid.partition("::")[2].replace("::", ".") or nodeid),
         keywords={},
         outcome="failed",
-        longrepr=text,
-        when=when,  # type: ignore[arg-type]
+        longrepr=_Verdict(path, "\n".join(lines)),
+        when=when,
     )
 
 
