@@ -13,6 +13,7 @@ from .baseline import (
     LocalCatalog,
     is_local_store,
     load_file,
+    local_pin,
     make_baseline,
     parse_spec,
     write_baseline,
@@ -23,7 +24,7 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from .regression import Verdict
-    from .regression.compare import MetricSeries
+    from .regression.comparer import MetricSeries
     from .regression.comparison import Comparison
 
 
@@ -34,7 +35,7 @@ class DefaultRule:
     @pytest.hookimpl(trylast=True)
     def pytest_mlflow_rule(self, series: MetricSeries) -> Verdict | None:
         """Judge a metric."""
-        from .regression.compare import default_rule
+        from .regression.comparer import default_rule
 
         return default_rule(series)
 
@@ -87,7 +88,8 @@ class DefaultBaselines:
         try:
             made = make_baseline(request, catalog, target)
         except BaselineError:
-            if offline:
+            pinned = spec.kind == "auto" and local_pin(self._settings.rootdir) is not None
+            if offline or pinned:
                 raise
             made = None
         return target if made is not None else None

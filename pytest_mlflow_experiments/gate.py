@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final, Literal, final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, final
 
 import pytest
 from _pytest._code.code import ReprFileLocation, TerminalRepr
@@ -19,21 +20,27 @@ SECTION: Final = "mlflow gate"
 """The node id under which a gate fails for a reason that is no test's."""
 
 
-def fail_session(session: pytest.Session, comparison: Comparison) -> None:
-    """Make a session that got worse fail, or one of which nobody can tell.
+def fail_session(session: pytest.Session, comparison: Comparison) -> bool:
+    """Make a session that got worse fail, or one of which nobody can tell; return whether it did.
 
     Each reason then stands in the short summary, in the JUnit XML and, where it is a test's, in
     the cache of ``--lf``.
     """
     gating = comparison.gating()
     if not gating and comparison.problem is None:
-        return
+        return False
+    mark_failed(session)
+    for nodeid, metrics in _by_test(gating):
+        _tell(session.config, _report(nodeid, map(describe_metric, metrics)))
+    if comparison.problem is not None:
+        _tell(session.config, _report(SECTION, [comparison.problem]))
+    return True
+
+
+def mark_failed(session: pytest.Session) -> None:
+    """Make the exit status that of failed tests, where it is none of a failure yet."""
     if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    for nodeid, metrics in _by_test(gating):
-        _tell(session.config, _report(nodeid, "call", map(describe_metric, metrics)))
-    if comparison.problem is not None:
-        _tell(session.config, _report(SECTION, "setup", [comparison.problem]))
 
 
 def _by_test(metrics: Iterable[MetricComparison]) -> list[tuple[str, list[MetricComparison]]]:
@@ -55,7 +62,7 @@ class _Verdict(TerminalRepr):
         tw.line(self.reprcrash.message, red=True)
 
 
-def _report(nodeid: str, when: Literal["setup", "call"], lines: Iterable[str]) -> pytest.TestReport:
+def _report(nodeid: str, lines: Iterable[str]) -> pytest.TestReport:
     path = nodeid.partition("::")[0]
     return pytest.TestReport(
         nodeid=nodeid,
@@ -63,7 +70,7 @@ def _report(nodeid: str, when: Literal["setup", "call"], lines: Iterable[str]) -
         keywords={},
         outcome="failed",
         longrepr=_Verdict(path, "\n".join(lines)),
-        when=when,
+        when="call",
     )
 
 
@@ -71,22 +78,26 @@ def _tell(config: pytest.Config, report: pytest.TestReport) -> None:
     """Hand a report to everybody but the terminal, which would show its progress again."""
     manager = config.pluginmanager
     terminal: TerminalReporter | None = manager.get_plugin("terminalreporter")
-    untold = [terminal, manager.get_plugin("mlflow-session"), manager.get_plugin("mlflow-capture")]
+    # The session itself would take it for a reason to stop.
+    untold = [
+        terminal,
+        *map(manager.get_plugin, ("session", "mlflow-session", "mlflow-capture")),
+        manager.get_plugin("mlflow-selection"),
+    ]
     if report.nodeid == SECTION:
         untold.append(manager.get_plugin("lfplugin"))
     hook = manager.subset_hook_caller(
         "pytest_runtest_logreport", [plugin for plugin in untold if plugin is not None]
     )
-    hook(report=report)
+    with suppress(Exception):
+        # Somebody may expect attributes that only reports of tests have.
+        hook(report=report)
     if terminal is not None:
         _count(terminal, report)
 
 
 def _count(terminal: TerminalReporter, report: pytest.TestReport) -> None:
     """Count a test as failed that was counted as passed."""
-    if report.when == "setup":
-        terminal.stats.setdefault("error", []).append(report)
-        return
     passed = terminal.stats.get("passed", [])
     for number, known in enumerate(passed):
         # With pytest-xdist's groups, "@group" stands behind it.

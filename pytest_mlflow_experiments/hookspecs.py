@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from .baseline import BaselineRequest
     from .regression import Verdict
-    from .regression.compare import MetricSeries
+    from .regression.comparer import MetricSeries
     from .regression.comparison import Comparison
 
 

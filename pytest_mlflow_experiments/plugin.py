@@ -47,6 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
         from .session import register
 
         register(config)
+    elif config.option.mlflow_gate or config.option.mlflow_require_baseline:
+        raise pytest.UsageError("--mlflow-gate: there is nothing to judge without --mlflow")
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

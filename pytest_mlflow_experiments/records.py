@@ -341,7 +341,8 @@ class SessionEnd:
 
     ``tests`` counts every test that ran, tracked or not; ``interrupted`` is the reason where the
     session was cut short, and None where it ran to its end; ``partial`` the reason where only some
-    of the tests were meant to run (``-k`` and the like), or a worker was lost. ``selection`` is
+    of the tests were meant to run (``-k`` and the like), or a worker was lost. ``rejected`` tells
+    that its gate failed. ``selection`` is
     what was asked for on the command line (paths and ``-m``): sessions with the same one should
     have the same cases. ``tags``, ``metrics`` and ``summary`` (markdown) are what the comparison
     with the baseline adds to the session's run.
@@ -352,6 +353,7 @@ class SessionEnd:
     tests: int
     interrupted: str | None = None
     partial: str | None = None
+    rejected: bool = False
     selection: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -359,8 +361,8 @@ class SessionEnd:
 
     @property
     def complete(self) -> bool:
-        """Whether all tests ran that should; only such a session can be a baseline."""
-        return self.interrupted is None and self.partial is None
+        """Whether all tests ran that should, and no gate failed: only that can be a baseline."""
+        return self.interrupted is None and self.partial is None and not self.rejected
 
     def to_builtins(self) -> Builtins:
         """Return the end as JSON builtins."""
@@ -370,6 +372,7 @@ class SessionEnd:
             "tests": self.tests,
             "interrupted": self.interrupted,
             "partial": self.partial,
+            "rejected": self.rejected,
             "selection": list(self.selection),
             "tags": dict(self.tags),
             "metrics": dict(self.metrics),
@@ -385,6 +388,7 @@ class SessionEnd:
             tests=data["tests"],
             interrupted=data["interrupted"],
             partial=data.get("partial"),
+            rejected=data.get("rejected", False),
             selection=tuple(data.get("selection", ())),
             tags=data.get("tags", {}),
             metrics=data.get("metrics", {}),

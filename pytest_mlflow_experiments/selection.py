@@ -12,12 +12,20 @@ import pytest
 
 _DESELECTED: Final = "mlflow_deselected"
 
-# Options that pick tests for the moment; what they leave out is not gone.
+# Options that pick tests, or parts of them, for the moment; what they leave out is not gone.
 _FOR_NOW: Final = {
     "keyword": "-k",
     "lf": "--lf",
-    "deselect": "--deselect",
     "stepwise": "--stepwise",
+    "setuponly": "--setup-only",
+    "setupplan": "--setup-plan",
+}
+# Options that may stand in every call of a project: what they choose is a selection of its own.
+_FOR_GOOD: Final = {
+    "markexpr": "-m",
+    "deselect": "--deselect",
+    "ignore": "--ignore",
+    "ignore_glob": "--ignore-glob",
 }
 
 
@@ -25,29 +33,44 @@ _FOR_NOW: Final = {
 class Selection:
     """Follows, in every process, which tests were left out, and which did not pass.
 
-    ``not_run`` holds their node ids, ``partial`` the reason why a session is not whole, and
-    ``chosen`` what was asked for: sessions with the same choice should have the same cases.
+    ``not_run`` goes from their node ids, or those of whole modules, to the outcome, which is
+    "deselected" where they were left out; ``passed`` holds the node ids of the others. ``partial``
+    is the reason why a session is not whole, and ``chosen`` what was asked for: sessions with the
+    same choice should have the same cases.
     """
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self.not_run: set[str] = set()
+        self.not_run: dict[str, str] = {}
+        self.passed: set[str] = set()
         self.chosen = _chosen(config)
         self.partial = _picked(config)
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Note the tests that were deselected, by whomever."""
-        self.not_run.update(item.nodeid for item in items)
+        self.not_run.update((item.nodeid, "deselected") for item in items)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note the modules and classes that were skipped or failed as a whole."""
+        if not report.passed and report.nodeid:
+            self.not_run[report.nodeid] = "skipped" if report.skipped else "error"
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note the tests that did not pass: their metrics are not missing."""
-        if not report.passed:
-            self.not_run.update((report.nodeid, _plain(report.nodeid)))
+        nodeid = _plain(report.nodeid)
+        if report.passed:
+            if report.when == "call":
+                self.passed.add(nodeid)
+        elif report.skipped:
+            self.not_run.setdefault(nodeid, "skipped")
+        else:
+            self.not_run[nodeid] = "failed" if report.when == "call" else "error"
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object | None) -> None:
         """Take over what a pytest-xdist worker deselected, and note where one was lost."""
-        self.not_run.update(getattr(node, "workeroutput", {}).get(_DESELECTED, ()))
+        for nodeid in getattr(node, "workeroutput", {}).get(_DESELECTED, ()):
+            self.not_run.setdefault(nodeid, "deselected")
         if error:
             self.partial = f"worker {node.gateway.id} crashed"
 
@@ -56,7 +79,9 @@ class Selection:
         """Hand over to the controller, which doesn't see what its workers deselect."""
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
-            output[_DESELECTED] = sorted(self.not_run)
+            output[_DESELECTED] = sorted(
+                nodeid for nodeid, outcome in self.not_run.items() if outcome == "deselected"
+            )
 
 
 def _plain(nodeid: str) -> str:
@@ -73,11 +98,16 @@ def _picked(config: pytest.Config) -> str | None:
 
 
 def _chosen(config: pytest.Config) -> tuple[str, ...]:
-    """Return the paths that were asked for, relative to the rootdir, and the ``-m`` expression."""
+    """Return the paths that were asked for, relative to the rootdir, and what was left out."""
     chosen = [_relative(argument, config) for argument in config.args]
-    if config.option.markexpr:
-        chosen.append(f"-m {config.option.markexpr}")
-    return tuple(chosen)
+    for name, option in _FOR_GOOD.items():
+        value = getattr(config.option, name, None) or []
+        values = [value] if isinstance(value, str) else value
+        chosen += [
+            f"{option} {text if name == 'markexpr' else _relative(str(text), config)}"
+            for text in values
+        ]
+    return tuple(sorted(set(chosen)))
 
 
 def _relative(argument: str, config: pytest.Config) -> str:

@@ -21,7 +21,7 @@ from .comparison_settings import ComparisonSettings
 from .credentials import without_credentials
 from .defaults import DefaultBaselines, DefaultReports, DefaultRule
 from .directory import SessionDirectory, SessionState, shown_path
-from .gate import fail_session
+from .gate import fail_session, mark_failed
 from .journal import JournalWriter
 from .launch import Tracker
 from .records import CaseRecord, SessionEnd, SessionHeader
@@ -89,6 +89,7 @@ class SessionPlugin:
         self._tests: set[str] = set()
         self._notes: list[str] = []
         self._interruption: str | None = None
+        self._lost: str | None = None
         self._directory: SessionDirectory | None = None
         self._writer: JournalWriter | None = None
         self._tracker: Tracker | None = None
@@ -108,7 +109,7 @@ class SessionPlugin:
             self._verdicts = SessionVerdicts(self._config, self._comparing, directory, header)
             for defaults in (DefaultBaselines(settings, header, directory), DefaultReports()):
                 self._config.pluginmanager.register(defaults)
-            self._verdicts.ask(online=not settings.offline)
+            self._verdicts.ask(self._selection.chosen, online=not settings.offline)
         if not settings.offline:
             self._tracker = Tracker(
                 directory, tracking_uri=settings.tracking_uri, cwd=settings.rootdir
@@ -166,30 +167,33 @@ class SessionPlugin:
             partial=self._selection.partial,
             selection=self._selection.chosen,
         )
+        rejected = False
         try:
-            self._compare(session, end)
+            rejected = self._compare(session, end)
             return (yield)
+        except BaseException:
+            end = replace(end, interrupted=end.interrupted or "interrupted at its end")
+            raise
         finally:
-            end = replace(end, exit_status=int(session.exitstatus))
+            if rejected:
+                # Some conftest may have its own idea of the exit status.
+                mark_failed(session)
+            end = replace(end, exit_status=int(session.exitstatus), rejected=rejected)
             if self._comparison is not None:
                 end = with_comparison(end, self._comparison)
             self._append(end)
             self._writer.close()
             self._writer = None
 
-    def _compare(self, session: pytest.Session, end: SessionEnd) -> None:
-        """Compare with the baseline, and make the session fail where that is wanted."""
+    def _compare(self, session: pytest.Session, end: SessionEnd) -> bool:
+        """Compare with the baseline; tell whether the session's gate fails it."""
         if self._verdicts is None or not self._is_ours():
-            return
+            return False
         if not self._summary.cases and not self._comparing.gate:
-            return
+            return False
         state = self._baseline_state() if self._verdicts.awaits_tracker else None
-        try:
-            self._comparison = self._verdicts.finish(end, state, self._selection.not_run)
-        except Exception as error:  # noqa: BLE001 - a session must not end in a traceback of ours
-            self._comparison = self._verdicts.failed(f"the comparison failed: {error!r}")
-        if self._comparing.gate:
-            fail_session(session, self._comparison)
+        self._comparison = self._verdicts.finish(end, state, self._selection, self._lost)
+        return self._comparing.gate and fail_session(session, self._comparison)
 
     def _baseline_state(self) -> SessionState:
         """Return the tracker's state once it tells of the baseline."""
@@ -276,7 +280,8 @@ class SessionPlugin:
         try:
             self._writer.append(journal.encode(entry))
         except Exception as error:  # noqa: BLE001 - whatever it is, the tests go on
-            note = f"The journal can't be written: {error}; cases are missing from it"
+            self._lost = f"the journal can't be written: {error}; cases are missing from it"
+            note = self._lost[0].upper() + self._lost[1:]
             if note not in self._notes:
                 self._notes.append(note)
 

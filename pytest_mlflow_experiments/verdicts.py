@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import final
 
 import pytest
+from _pytest.outcomes import OutcomeException
 
 from . import journal
-from .baseline import BaselineRequest, base_branch
+from .baseline import BaselineError, BaselineRequest, base_branch, load_file, write_baseline
+from .capture.environment import default_branch
 from .comparison_settings import ComparisonSettings
 from .directory import SessionDirectory, SessionState, shown_path
 from .journal import JournalError
 from .records import SessionEnd, SessionHeader
-from .regression.compare import CompareOptions, compare, session_info
+from .regression.compare import compare, session_info
+from .regression.comparer import CompareOptions
 from .regression.comparison import Comparison
 from .regression.values import Sessions, read_sessions
+from .selection import Selection
 
 ALWAYS = (".html", ".md", ".json")
 """The formats of the reports that every session gets."""
@@ -70,41 +74,81 @@ class SessionVerdicts:
         """Whether the tracker was asked for the baseline."""
         return self._directory.baseline_request.exists()
 
-    def ask(self, *, online: bool) -> None:
-        """Find the baseline, or leave a request for the tracker, which is started after this."""
+    def ask(self, selection: Sequence[str], *, online: bool) -> None:
+        """Find the baseline, or leave a request for the tracker, which is started after this.
+
+        Args:
+            selection: which tests were asked for: sessions with the same ones are preferred.
+            online: whether there is going to be a tracker.
+        """
         request = BaselineRequest(
             spec=self._settings.baseline,
             history=self._settings.history,
             branch=self._header.branch,
-            base_branch=base_branch(os.environ),
+            base_branch=base_branch(os.environ) or default_branch(self._config.rootpath),
+            selection=tuple(selection),
             session_id=self._header.session_id,
             start_time=self._header.start_time,
         )
         try:
             path = self._config.hook.pytest_mlflow_baseline(config=self._config, request=request)
             if path is not None:
-                # Workers, which may run suspicious cases again, look for it there too.
-                if path != self._directory.baseline:
-                    shutil.copyfile(path, self._directory.baseline)
-                self._found = True
+                self._take(path)
             elif online:
                 request.write(self._directory.baseline_request)
-        except Exception as error:  # noqa: BLE001 - a hook raises whatever it likes
+        except (Exception, OutcomeException) as error:  # noqa: BLE001 - hooks raise what they like
             self._problem = f"the baseline {request.spec!r} can't be read: {_text(error)}"
 
+    def _take(self, path: object) -> None:
+        """Bring a baseline to where workers, which may run suspicious cases again, find it too."""
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"pytest_mlflow_baseline returned {path!r}; expected a path or None")
+        target = self._directory.baseline
+        if Path(path) != target:
+            found = load_file(Path(path))
+            sessions = (session.entries() for session in found.sessions)
+            provenance = replace(found.provenance, spec=self._settings.baseline)
+            write_baseline(target, provenance, sessions)
+        self._found = True
+
     def finish(
-        self, end: SessionEnd, state: SessionState | None, not_run: Collection[str]
+        self,
+        end: SessionEnd,
+        state: SessionState | None,
+        selection: Selection,
+        problem: str | None = None,
     ) -> Comparison:
         """Compare, tell the hooks and write the reports.
 
         Args:
             end: how the session ends, as far as that is known.
             state: what the tracker says; None where it was not asked for the baseline.
-            not_run: node ids of tests that were left out or did not pass.
+            selection: which tests ran and which did not.
+            problem: why no verdict can be reached, whatever the baseline is.
         """
+        try:
+            comparison = self._compare(end, state, selection, problem)
+        except (Exception, OutcomeException) as error:  # noqa: BLE001 - hooks raise what they like
+            # A session must not end in a traceback of ours.
+            comparison = Comparison(
+                session=session_info(self._header),
+                baseline=None,
+                problem=f"the verdicts could not be reached: {_text(error)}",
+                gated=self._settings.gate,
+            )
+        self._tell(comparison)
+        return comparison
+
+    def _compare(
+        self,
+        end: SessionEnd,
+        state: SessionState | None,
+        selection: Selection,
+        problem: str | None,
+    ) -> Comparison:
         settings = self._settings
         baseline: Sessions | None = None
-        problem = self._problem or _no_answer(state)
+        problem = problem or self._problem or _no_answer(state)
         if problem is None:
             try:
                 found = self._found or (state is not None and state.baseline == "found")
@@ -113,23 +157,24 @@ class SessionVerdicts:
                 problem = f"the baseline can't be read: {error}"
         if problem is None and baseline is None and settings.gate and settings.require_baseline:
             problem = "there is no baseline yet, and --mlflow-require-baseline asks for one"
-        current = self._current()
-        current.sessions[0].end = end
-        judged = partial(
-            compare,
-            current.sessions[0],
-            not_run=not_run,
+        (current,) = read_sessions(
+            journal.read(self._directory.journal), settings.seed_params
+        ).sessions
+        current.end = end
+        notes = []
+        if problem is None and baseline is None and settings.baseline != "auto":
+            notes.append(f"No session is known for --mlflow-baseline={settings.baseline}")
+        return compare(
+            current,
+            baseline,
+            compare_options(self._config, settings),
+            not_run=selection.not_run,
+            passed=selection.passed,
             partial=end.interrupted or end.partial,
+            problem=problem,
             gated=settings.gate,
+            notes=notes,
         )
-        options = compare_options(self._config, settings)
-        try:
-            comparison = judged(baseline, options, problem=problem)
-        except Exception as error:  # noqa: BLE001 - somebody's rule raises whatever it likes
-            problem = f"the verdicts could not be reached: {_text(error)}"
-            comparison = judged(None, CompareOptions(), problem=problem)
-        self._tell(comparison)
-        return comparison
 
     def shown_reports(self) -> list[str]:
         """Return the paths of the reports that people read, as they type them."""
@@ -139,18 +184,6 @@ class SessionVerdicts:
             for path in self.reports
             if path.parent != own or path.suffix in (".html", ".md")
         ]
-
-    def failed(self, problem: str) -> Comparison:
-        """Return the comparison that could not be made, for a reason that nobody foresaw."""
-        return Comparison(
-            session=session_info(self._header),
-            baseline=None,
-            problem=problem,
-            gated=self._settings.gate,
-        )
-
-    def _current(self) -> Sessions:
-        return read_sessions(journal.read(self._directory.journal), self._settings.seed_params)
 
     def _read_baseline(self) -> Sessions | None:
         """Return the sessions to compare with, or None where the file holds none."""
@@ -198,7 +231,7 @@ class SessionVerdicts:
     def _try(self, what: str, action: Callable[[], object]) -> None:
         try:
             action()
-        except Exception as error:  # noqa: BLE001 - hooks raise whatever they like
+        except (Exception, OutcomeException) as error:  # noqa: BLE001 - hooks raise what they like
             self.notes.append(f"{what} failed: {_text(error)}")
 
 
@@ -237,5 +270,8 @@ def _no_answer(state: SessionState | None) -> str | None:
     return f"the baseline can't be read: {state.baseline_error or state.error or 'no answer'}"
 
 
-def _text(error: Exception) -> str:
-    return str(error) or repr(error)
+def _text(error: BaseException) -> str:
+    """Return what went wrong, with the kind of error where the text alone may say little."""
+    if isinstance(error, BaselineError | JournalError | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"

@@ -16,7 +16,8 @@ from pytest_mlflow_experiments.records import (
     SessionEnd,
     SessionHeader,
 )
-from pytest_mlflow_experiments.regression.compare import SEED_PARAMS, CompareOptions, compare
+from pytest_mlflow_experiments.regression.compare import compare
+from pytest_mlflow_experiments.regression.comparer import SEED_PARAMS, CompareOptions
 from pytest_mlflow_experiments.regression.comparison import Comparison, MetricComparison
 from pytest_mlflow_experiments.regression.values import Sessions, SessionValues
 

@@ -294,7 +294,7 @@ def test_slim_case() -> None:
         datasets={"iris": "abc"},
         repeats=(
             Attempt(outcome="passed", duration=0.5, metrics=(last,)),
-            Attempt(outcome="failed", duration=0.5),
+            Attempt(outcome="failed", duration=0.5, metrics=(last,)),
         ),
     )
     assert slim(replace(record, outcome="failed")).metrics == ()

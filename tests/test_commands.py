@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,7 +71,8 @@ def test_compare_files_and_directories(history: Project) -> None:
         (("compare", "latest", "latest", "--report=x.doc"), ".html"),
         (("baseline", "export", "x.jsonl", "branch:none"), "no session"),
         (("baseline", "show", "tag:x"), "'tag:x' is not a baseline"),
-        (("accept", "case", "--reason= "), "reason"),
+        (("accept", "*", "--reason= "), "reason"),
+        (("accept", "nothing*", "--reason=x"), "no metric '*' of a case 'nothing*'"),
         (("report", "elsewhere"), "not the directory of a session"),
         (("report", "-o", "x.doc"), ".html"),
     ],
@@ -122,7 +124,34 @@ def test_accepted_regression_passes_the_gate(history: Project) -> None:
     check(history, 0.3, *OFFLINE, "--mlflow-gate", status=1)
 
 
+def test_nothing_is_accepted_twice(history: Project) -> None:
+    check(history, 0.7, *OFFLINE, "--mlflow-gate", status=1)
+    history.cli("accept", "--reason=once")
+    assert "accepted already" in history.cli("accept", "--reason=twice").stdout
+    accepted = history.path / "mlflow-accepted.jsonl"
+    assert len(accepted.read_text(encoding="utf-8").splitlines()) == 1
+    check(history, 0.7)
+    accepted.write_text("damaged\n", encoding="utf-8")
+    assert "line 1" in history.cli("accept", "*", "--reason=more", status=2).stderr
+
+
+def test_session_that_failed_its_gate_can_be_judged(history: Project) -> None:
+    worse = check(history, 0.5, *OFFLINE, "--mlflow-gate", status=1)
+    result = history.cli("compare", "latest", f"session:{worse}", "--fail-on=regressed", status=1)
+    assert "accuracy 0.903333 → 0.5" in result.stdout
+    assert "its gate failed" in history.cli("baseline", "set", f"session:{worse}", status=1).stderr
+
+
+def test_reader_may_stop_reading(history: Project) -> None:
+    check(history, 0.9)
+    command = f"{Path(sys.executable).parent / 'pytest-mlflow'} report | head -n 1"
+    result = history.run("sh", "-c", command)
+    assert result.stdout.count("\n") == 1
+    assert "Traceback" not in result.stderr
+
+
 def test_nothing_to_accept(history: Project) -> None:
+    check(history, 0.9)
     assert "nothing to accept" in history.cli("accept", "--reason=x").stdout
     assert not history.path.joinpath("mlflow-accepted.jsonl").exists()
 
@@ -130,7 +159,8 @@ def test_nothing_to_accept(history: Project) -> None:
 def test_report_of_the_last_session(history: Project) -> None:
     check(history, 0.7)
     assert "accuracy" in history.cli("report").stdout
-    history.cli("report", "-o", "found.xml", "-o", "found.md")
+    history.cli("report", "-o", "found.xml", "-o", "found.md", "--comment=other")
+    assert history.path.joinpath("found.md").read_text(encoding="utf-8").startswith("<!-- ")
     assert history.path.joinpath("found.xml").exists()
     comment = history.cli("report", "--comment").stdout.splitlines()
     again = history.cli("report", "--comment").stdout.splitlines()
@@ -140,7 +170,9 @@ def test_report_of_the_last_session(history: Project) -> None:
 
 
 def test_nothing_to_report(project: Project) -> None:
-    assert "no session here that was compared" in project.cli("report", status=2).stderr
+    assert "there is no session here" in project.cli("report", status=2).stderr
+    check(project, 0.9, *OFFLINE, "--mlflow-baseline=none")
+    assert "was not compared" in project.cli("report", status=2).stderr
 
 
 def test_on_a_server(project: Project, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from sessions import (
 
 from pytest_mlflow_experiments.accepted import make_step
 from pytest_mlflow_experiments.regression import Tolerance, Verdict
-from pytest_mlflow_experiments.regression.compare import CompareOptions, MetricSeries
+from pytest_mlflow_experiments.regression.comparer import CompareOptions, MetricSeries
 from pytest_mlflow_experiments.regression.values import SessionValues
 
 STEADY = [0.90, 0.91, 0.90, 0.89, 0.90]
@@ -128,7 +128,13 @@ def test_renamed_case_with_a_name_of_its_own_keeps_its_history() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"not_run": ["test_it.py::test_a"]}, {"partial": "-k"}], ids=["left out", "-k"]
+    "arguments",
+    [
+        {"not_run": {"test_it.py::test_a": "deselected"}},
+        {"not_run": {"test_it.py": "skipped"}},
+        {"partial": "-k"},
+    ],
+    ids=["left out", "with its module", "-k"],
 )
 def test_what_was_left_out_is_not_missing(arguments: dict[str, Any]) -> None:
     assert judged(make_session(), past_of(STEADY), **arguments).metrics == ()
@@ -136,8 +142,39 @@ def test_what_was_left_out_is_not_missing(arguments: dict[str, Any]) -> None:
 
 def test_other_selection_has_other_cases() -> None:
     past = past_of(STEADY)
-    current = make_session(selection=["tests/unit"])
-    assert judged(current, past).metrics == ()
+    comparison = judged(make_session(selection=["tests/unit"]), past)
+    assert comparison.metrics == ()
+    assert "can't be told" in comparison.notes[0]
+
+
+@pytest.mark.parametrize("partial", [None, "-k"])
+def test_test_that_passed_without_a_record_lost_its_metric(partial: str | None) -> None:
+    passed = {"test_it.py::test_a"}
+    metric = only(judged(make_session(), past_of(STEADY), passed=passed, partial=partial))
+    assert (metric.status, metric.gates) == ("missing", True)
+    assert "passed" in metric.reason
+
+
+def test_skipped_case_of_the_baseline_is_shown() -> None:
+    not_run = {"test_it.py::test_a": "skipped"}
+    (case,) = judged(make_session(), past_of(STEADY), not_run=not_run).unjudged
+    assert (case.name, case.outcome) == ("test_a", "skipped")
+
+
+def test_changed_param_does_not_hide_a_missing_metric() -> None:
+    current = make_session(make_case(params={"lr": "2"}))
+    assert only(judged(current, past_of(STEADY, params={"lr": "1"}))).status == "missing"
+
+
+def test_clause_that_is_not_reached_is_not_missing() -> None:
+    check = replace(make_check("accuracy", 0.9, 0.8), alternative=True)
+    past = past_of(STEADY, checks=(check,))
+    assert judged(make_session(make_case()), past).metrics == ()
+
+
+def test_problem_leaves_nothing_to_judge() -> None:
+    comparison = judged(now(0.1), past_of(STEADY), problem="no answer")
+    assert (comparison.metrics, comparison.problem) == ((), "no answer")
 
 
 def test_failed_case_is_shown_and_not_judged() -> None:
@@ -191,6 +228,27 @@ def test_repeats_over_seeds_are_one_case() -> None:
     assert metric.current == pytest.approx(0.7)
     assert metric.history == pytest.approx(tuple(STEADY))
     assert metric.status == "regressed"
+
+
+def test_fewer_seeds_are_compared_with_the_same_seeds() -> None:
+    def session(values: dict[int, float]) -> SessionValues:
+        return make_session(
+            *(
+                make_case(
+                    f"test_a[{seed}]",
+                    arguments=("seed",),
+                    params={"seed": str(seed)},
+                    metrics={"accuracy": value},
+                )
+                for seed, value in values.items()
+            )
+        )
+
+    past = baseline(*(session({0: value, 1: value - 0.2}) for value in STEADY))
+    assert only(judged(session({0: 0.80}), past)).status == "regressed"
+    assert only(judged(session({1: 0.70}), past)).status == "unchanged"
+    both = only(judged(session({0: 0.9, 1: 0.7, 2: 0.8}), past))
+    assert (both.status, both.n) == ("unchanged", 5)
 
 
 def test_seed_that_only_is_logged_does_not_make_data_differ() -> None:
@@ -265,6 +323,11 @@ def test_direction_by_name_then_by_assertion(
     assert only(judged(now(1.0, metric, checks=checks), None)).direction == direction
 
 
+def test_metric_between_two_limits_has_no_direction() -> None:
+    checks = (make_check("thing", 1.0, 0.5), replace(make_check("thing", 1.0, 2.0), operator="<"))
+    assert only(judged(now(1.0, "thing", checks=checks), None)).direction is None
+
+
 def test_direction_that_is_said_wins() -> None:
     options = CompareOptions(directions=[("loss", "max")])
     assert only(judged(now(1.0, "loss"), None, options)).direction == "max"
@@ -295,6 +358,7 @@ def test_accepted_step_restarts_the_window() -> None:
     for value in (0.80, 0.81, 0.80):
         case = make_case(metrics={"accuracy": value})
         past.sessions.append(make_session(case, accepted=[step.id]))
+    assert "accepted: a smaller model" in only(judged(now(0.8), past, options)).reason
     metric = only(judged(now(0.6), past, options))
     assert (metric.status, metric.history) == ("regressed", (0.80, 0.81, 0.80))
     other = CompareOptions(accepted=[make_step("*", "f1", "not this one")])

@@ -112,11 +112,11 @@ def test_required_baseline(project: Project) -> None:
     project.write(CASES)
     result = gated(project, "--mlflow-require-baseline", status=1)
     assert "there is no baseline yet, and --mlflow-require-baseline asks for one" in told(result)
-    assert "ERROR mlflow gate - there is no baseline" in result.stdout
+    assert "FAILED mlflow gate - there is no baseline" in result.stdout
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
-@pytest.mark.parametrize("selection", ["-k model", "--deselect=test_it.py::test_other"])
+@pytest.mark.parametrize("selection", ["-k model", "-k model --deselect=test_it.py::test_other"])
 def test_picked_tests_are_judged_and_no_baseline(
     history: Project, selection: str, workers: tuple[str, ...]
 ) -> None:
@@ -144,13 +144,66 @@ def test_session_that_stops_early_judges_what_ran(history: Project) -> None:
     assert "stopping after 1 failures" in told(result)
 
 
-def test_marked_tests_are_a_selection_of_their_own(history: Project) -> None:
-    result = gated(history, "-m", "not slow")
-    assert "missing" not in told(result)
+@pytest.mark.parametrize(
+    "option",
+    ["-m=not slow", "--deselect=test_it.py::test_other", "--ignore=other.py", "--ignore-glob=o*"],
+)
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_selection_for_good_is_a_baseline_of_its_own(
+    history: Project, option: str, workers: tuple[str, ...]
+) -> None:
+    assert "missing" not in told(gated(history, option, *workers))
+    result = gated(history, option, *workers)
+    assert "the last passing session" in told(result)
     end = history.sessions()[-1].end
     assert end is not None
     assert end.complete
-    assert "-m not slow" in end.selection
+    assert len(end.selection) == 2
+
+
+def test_gate_does_not_pass_when_it_is_tried_again(history: Project) -> None:
+    history.write("[pytest]\nmlflow_experiment = another\n", "pytest.ini")
+    for value in ("0.90", "0.91", "0.90"):
+        history.pytest(*OFFLINE, env={"VALUE": value})
+    for _ in range(5):
+        gated(history, value="0.5", status=1)
+
+
+def test_gate_without_mlflow_is_refused(history: Project) -> None:
+    for option in ("--mlflow-gate", "--mlflow-require-baseline"):
+        assert "--mlflow" in history.pytest(option, status=4).stderr
+
+
+def test_exit_status_that_a_conftest_resets(history: Project) -> None:
+    history.write(
+        """
+        def pytest_sessionfinish(session):
+            session.exitstatus = 0
+        """,
+        "conftest.py",
+    )
+    gated(history, value="0.5", status=1)
+
+
+def test_lost_record_is_no_verdict(history: Project) -> None:
+    history.write(
+        """
+        import resource
+        import pytest
+
+        @pytest.fixture(autouse=True, scope="session")
+        def full_disk():
+            import signal
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+            yield
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        """,
+        "conftest.py",
+    )
+    result = gated(history, "-p", "no:cacheprovider", status=1)
+    assert "the journal can't be written" in told(result)
 
 
 def test_failed_test_is_not_missing(history: Project) -> None:
@@ -174,7 +227,7 @@ def test_unreachable_server_fails_with_the_reason(project: Project) -> None:
     result = project.pytest("--mlflow", f"--mlflow-tracking-uri={uri}", "--mlflow-gate", status=1)
     assert "Gate failed: the comparison could not be made" in told(result)
     assert f"Cannot use the tracking URI {uri}" in told(result)
-    assert "ERROR mlflow gate - the baseline can't be read" in result.stdout
+    assert "FAILED mlflow gate - the baseline can't be read" in result.stdout
     open_ended = project.pytest("--mlflow", f"--mlflow-tracking-uri={uri}")
     assert "The comparison could not be made" in told(open_ended)
 
@@ -249,7 +302,57 @@ def test_rule_that_raises_fails(history: Project) -> None:
         "conftest.py",
     )
     result = gated(history, status=1)
-    assert "the verdicts could not be reached: no idea" in told(result)
+    assert "the verdicts could not be reached: RuntimeError: no idea" in told(result)
+
+
+@pytest.mark.parametrize("kind", ["RuntimeError", "pytest.fail", "pytest.skip"])
+def test_rule_that_raises_stops_no_test(history: Project, kind: str) -> None:
+    raising = "raise RuntimeError('no idea')" if kind == "RuntimeError" else f"{kind}('no idea')"
+    history.write(
+        f"""
+        import pytest
+
+        def pytest_mlflow_rule(series):
+            {raising}
+        """,
+        "conftest.py",
+    )
+    result = history.pytest(*OFFLINE, "--mlflow-rerun=2")
+    assert "2 passed" in result.stdout
+    assert "the verdicts could not be reached" in told(result)
+
+
+def test_report_that_is_no_tests_disturbs_nobody(history: Project) -> None:
+    history.write(
+        """
+        def pytest_runtest_logreport(report):
+            if report.failed:
+                report.of_my_own
+        """,
+        "conftest.py",
+    )
+    result = gated(history, value="0.5", status=1)
+    assert "Gate failed: 1 metric regressed" in told(result)
+
+
+def test_one_name_for_two_cases_is_refused(project: Project) -> None:
+    project.write(
+        """
+        import pytest
+
+        @pytest.mark.mlflow(case="digits")
+        def test_a(): ...
+
+        @pytest.mark.mlflow(case="digits")
+        def test_b(): ...
+        """
+    )
+    for workers in ((), ("-n", "2")):
+        result = project.pytest(*OFFLINE, *workers, status=None)
+        assert result.status != 0
+        assert (
+            "'digits', which is that of test_it.py::test_a already" in result.stdout + result.stderr
+        )
 
 
 def test_on_github(history: Project) -> None:

@@ -38,7 +38,10 @@ ALLOWED = {
     "defaults": {"baseline", "regression", "report", "settings", *GROUND},
     "selection": set[str](),
     "suspicion": {"regression", *GROUND},
-    "verdicts": {"baseline", "comparison_settings", "regression", "report", *GROUND},
+    "verdicts": {
+        *("baseline", "capture", "comparison_settings", "regression", "report", "selection"),
+        *GROUND,
+    },
     "gate": {"regression", "report"},
     "workers": {
         *("capture", "comparison_settings", "settings", "suspicion", "verdicts"),

@@ -51,8 +51,8 @@ def test_false_alarm_is_withdrawn(history: Project, workers: tuple[str, ...]) ->
 def test_regression_is_confirmed(history: Project, workers: tuple[str, ...]) -> None:
     history.write(FLAKY.format(values=[0.80, 0.81, 0.79, 0.80]))
     result = history.pytest(*OFFLINE, "--mlflow-gate", "--mlflow-rerun=3", *workers, status=1)
-    (line,) = (line for line in result.section() if line.startswith("  regressed"))
-    assert "3 fresh runs" in line
+    assert "  regressed      accuracy 0.9 → 0.8" in "\n".join(result.section())
+    assert "3 fresh runs" in "\n".join(result.section())
     assert "= 1 failed, 1 passed in" in result.stdout
 
 

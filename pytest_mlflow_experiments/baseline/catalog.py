@@ -18,7 +18,8 @@ class Candidate:
 
     ``exit_status`` is None where it is not known. ``incomplete`` says why the session can't be a
     baseline, as the end of a sentence, and is None where it can. ``experiment_id`` is set where the
-    place keeps several experiments.
+    place keeps several experiments; ``selection`` is one line for each part of
+    :attr:`~.records.SessionEnd.selection`, or None where it is not known.
     """
 
     session_id: str
@@ -29,6 +30,7 @@ class Candidate:
     tags: Mapping[str, str] = field(default_factory=dict)
     run_id: str | None = None
     experiment_id: str | None = None
+    selection: str | None = None
 
     @property
     def complete(self) -> bool:
@@ -56,6 +58,7 @@ class Query:
     tag: tuple[str, str] | None = None
     before: int | None = None
     experiment_id: str | None = None
+    selection: str | None = None
 
     def matches(self, candidate: Candidate) -> bool:
         """Tell whether a session is one of those that are wanted."""
@@ -63,6 +66,7 @@ class Query:
             (candidate.passing if self.passing else candidate.complete)
             and (self.any_branch or candidate.branch == self.branch)
             and (self.tag is None or candidate.tags.get(self.tag[0]) == self.tag[1])
+            and (self.selection is None or candidate.selection == self.selection)
             and (self.before is None or candidate.start_time < self.before)
         )
 
@@ -108,6 +112,8 @@ def why_incomplete(end: SessionEnd | None) -> str | None:
         return "it did not run to its end"
     if end.interrupted is not None:
         return f"it was cut short ({end.interrupted})"
+    if end.rejected:
+        return "its gate failed"
     return None if end.partial is None else f"only some of its tests ran ({end.partial})"
 
 

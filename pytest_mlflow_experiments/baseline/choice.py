@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import final
 
@@ -88,7 +88,11 @@ class _Search:
             tag=tag,
             before=self.request.start_time,
         )
-        newest = self._newest(query, self.request.history)
+        newest: list[Candidate] = []
+        if self.request.selection is not None:
+            alike = replace(query, selection="\n".join(self.request.selection))
+            newest = self._newest(alike, self.request.history)
+        newest = newest or self._newest(query, self.request.history)
         if not newest:
             return None
         count = f"{len(newest)} {kind} sessions" if len(newest) > 1 else f"{kind} session"

@@ -23,13 +23,15 @@ class BaselineRequest:
     ``spec`` is the user's text, ``history`` the largest number of sessions. ``session_id`` and
     ``start_time`` (milliseconds since the epoch) are those of the session to be compared, which
     never is part of its own baseline, and neither are later ones; both are None where any session
-    will do.
+    will do. ``selection`` is what was asked for on pytest's command line: sessions with the same
+    are preferred, for theirs are the same cases.
     """
 
     spec: str = "auto"
     history: int = HISTORY
     branch: str | None = None
     base_branch: str | None = None
+    selection: tuple[str, ...] | None = None
     session_id: str | None = None
     start_time: int | None = None
 
@@ -45,8 +47,11 @@ class BaselineRequest:
             BaselineError: the text is no request.
         """
         try:
-            return cls(**json.loads(text))
-        except (ValueError, TypeError) as error:
+            data = json.loads(text)
+            if data.get("selection") is not None:
+                data["selection"] = tuple(data["selection"])
+            return cls(**data)
+        except (ValueError, TypeError, AttributeError) as error:
             raise BaselineError(f"not a request for a baseline: {error}") from error
 
     def write(self, path: Path) -> None:

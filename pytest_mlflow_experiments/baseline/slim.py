@@ -74,7 +74,8 @@ def slim_line(line: bytes) -> str:
 def _slim_case(data: Builtins) -> Builtins:
     case: Builtins = {name: data[name] for name in _KEPT}
     case["metrics"] = _last_values(data["metrics"]) if data["outcome"] in _PASSED else []
-    case |= {"checks": [], "tags": {}, "artifacts": [], "failure": None, "run_id": None}
+    case |= {"checks": _alternatives(data["checks"]), "tags": {}, "artifacts": []}
+    case |= {"failure": None, "run_id": None}
     case |= {"attempts": [], "notes": []}
     case |= {name: data[name] for name in _KEPT_WHERE_ANY if data.get(name)}
     if repeats := data.get("repeats"):
@@ -82,13 +83,19 @@ def _slim_case(data: Builtins) -> Builtins:
             {
                 "outcome": repeat["outcome"],
                 "duration": repeat["duration"],
-                "metrics": _last_values(repeat["metrics"]) if repeat["outcome"] in _PASSED else [],
+                "metrics": _last_values(repeat["metrics"]),
                 "checks": [],
                 "failure": None,
             }
             for repeat in repeats
         ]
     return case
+
+
+def _alternatives(checks: list[Any]) -> list[Any]:
+    """Return a check of each metric that an assertion need not come to, as in ``a or b``."""
+    needed = {check["metric"] for check in checks if not check["alternative"]}
+    return list({c["metric"]: c for c in checks if c["metric"] not in needed}.values())
 
 
 def _last_values(metrics: list[Any]) -> list[Any]:

@@ -50,6 +50,16 @@ def environment_tags(rootdir: Path, environ: Mapping[str, str] = os.environ) -> 
     return tags
 
 
+def default_branch(rootdir: Path) -> str | None:
+    """Return the branch that others start from: the remote's default one, else main or master."""
+    names = ("refs/remotes/origin/HEAD", "refs/heads/main", "refs/heads/master")
+    found = _git(rootdir, "for-each-ref", "--format=%(refname) %(symref)", *names)
+    lines = dict(line.split(" ", 1) for line in (found or "").splitlines())
+    if remote := lines.get(names[0]):
+        return remote.removeprefix("refs/remotes/origin/")
+    return next((name.removeprefix("refs/heads/") for name in names[1:] if name in lines), None)
+
+
 def session_name(tags: Mapping[str, str]) -> str | None:
     """Return ``branch@commit``, with a star for uncommitted changes, or None outside of git."""
     commit = tags.get("mlflow.source.git.commit")

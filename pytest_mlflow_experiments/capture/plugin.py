@@ -78,10 +78,13 @@ class CapturePlugin:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Check the markers of all tests before the first one runs."""
         try:
+            named: dict[str, str] = {}
             for item in session.items:
                 options = CaseOptions.from_item(item)
                 if options != _DEFAULT_OPTIONS:
                     item.stash[_OPTIONS] = options
+                if (name := _case_name(item, options)) is not None:
+                    _check_name(named.setdefault(name, item.nodeid), item.nodeid, name)
         except pytest.UsageError as error:
             if (output := getattr(session.config, "workeroutput", None)) is not None:
                 output[WORKER_ERROR] = str(error)
@@ -250,6 +253,14 @@ def _plain_nodeid(item: pytest.Item) -> str:
         name = marker.args[0] if marker.args else marker.kwargs.get("name", "default")
         return item.nodeid.removesuffix(f"@{name}")
     return item.nodeid
+
+
+def _check_name(known: str, nodeid: str, name: str) -> None:
+    if known != nodeid:
+        raise pytest.UsageError(
+            f"{nodeid}: @pytest.mark.mlflow(case=...) gives it the name {name!r}, which is that "
+            f"of {known} already; each case needs one of its own"
+        )
 
 
 def _case_name(item: pytest.Item, options: CaseOptions) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, cast, final
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -55,13 +55,22 @@ class Rerunner:
         open_log: Callable[[], CaseLog],
         note: Callable[[CaseLog, pytest.TestReport], None],
     ) -> Iterator[Attempt]:
-        for _ in range(self._times):
+        for number in range(1, self._times + 1):
             if item.session.shouldfail or item.session.shouldstop:
                 return
             log = open_log()
-            # Else the fixtures' values of the run before would be used again.
-            if hasattr(item, "_initrequest"):
-                item._initrequest()
-            for report in runtestprotocol(item, log=False, nextitem=nextitem):
+            _renew(item)
+            # Fixtures of wider scopes live until the last of the fresh runs.
+            following = nextitem if number == self._times else cast(pytest.Item, item.parent)
+            for report in runtestprotocol(item, log=False, nextitem=following):
                 note(log, report)
             yield log.as_attempt()
+
+
+def _renew(item: pytest.Item) -> None:
+    """Make an item forget its fixtures' values, and the instance of its class."""
+    for name in ("_obj", "_instance"):
+        if isinstance(item, pytest.Function) and getattr(item, name, None) is not None:
+            setattr(item, name, None)
+    if hasattr(item, "_initrequest"):
+        item._initrequest()

@@ -5,7 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..accepted import ACCEPTED_FILE, append_accepted, make_step
+from ..accepted import (
+    ACCEPTED_FILE,
+    AcceptedError,
+    append_accepted,
+    make_step,
+    read_accepted,
+)
+from ..directory import DIRECTORY_NAME, SessionDirectory
+from ..journal import JournalTail
+from ..records import SessionHeader
+from ..regression.comparison import Comparison
 from .errors import UsageError
 from .output import say
 from .places import sessions_root
@@ -31,21 +41,49 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _accept(options: argparse.Namespace) -> int:
+    comparison = last_comparison(options.session)
+    used = _used(comparison.session.session_id)
     if options.case is not None:
         pairs = [(options.case, options.metric)]
+        _check_pattern(options.case, options.metric, comparison)
     else:
-        found = last_comparison(options.session).gating()
-        pairs = [(metric.case, metric.metric) for metric in found]
+        pairs = [(metric.case, metric.metric) for metric in comparison.gating()]
         if not pairs:
             say("There is nothing to accept: the session has nothing that a gate fails for.")
             return 0
     path = sessions_root() / ACCEPTED_FILE
-    for case, metric in pairs:
-        try:
-            step = make_step(case, metric, options.reason)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
+    try:
+        # Nothing is added to a file that pytest could not read, and nothing twice.
+        known = {(step.case, step.metric) for step in read_accepted(path) if step.id not in used}
+        steps = [make_step(case, metric, options.reason) for case, metric in pairs]
+    except (AcceptedError, ValueError) as error:
+        raise UsageError(str(error)) from None
+    for step in steps:
+        if (step.case, step.metric) in known:
+            say(f"accepted already: {step.metric} of {step.case}")
+            continue
         append_accepted(path, step)
-        say(f"accepted: {metric} of {case}")
+        say(f"accepted: {step.metric} of {step.case}")
     say(f"Commit {path.name}.")
     return 0
+
+
+def _used(session_id: str) -> tuple[str, ...]:
+    """Return the ids of the steps that a session was run with: it may need new ones beyond them."""
+    journal = SessionDirectory(sessions_root() / DIRECTORY_NAME / session_id).journal
+    for entry in JournalTail(journal).read_new(1) if journal.exists() else ():
+        if isinstance(entry, SessionHeader):
+            return entry.accepted
+    return ()
+
+
+def _check_pattern(case: str, metric: str, comparison: Comparison) -> None:
+    try:
+        step = make_step(case, metric, "a reason")
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if not any(step.matches(found.case, found.metric) for found in comparison.metrics):
+        raise UsageError(
+            f"the session {comparison.session.session_id} has no metric {metric!r} of a case "
+            f"{case!r}; `pytest-mlflow report` shows those that it has"
+        )

@@ -9,7 +9,8 @@ from typing import TypeVar, get_args
 
 from ..accepted import ACCEPTED_FILE, AcceptedError, read_accepted
 from ..regression import Status
-from ..regression.compare import SEED_PARAMS, CompareOptions, compare
+from ..regression.compare import compare
+from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.comparison import Comparison
 from ..regression.tolerance import parse_direction, parse_rule
 from ..regression.values import Sessions, read_sessions
@@ -93,7 +94,10 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _comparison(options: argparse.Namespace, place: Place) -> Comparison:
     seeds = options.seed_params
-    current = read_sessions(place.entries(options.session, 1), seeds).sessions[-1]
+    judged = read_sessions(place.judged(options.session), seeds).sessions
+    if not judged:
+        raise UsageError(f"{options.session} holds no session")
+    current = judged[-1]
     own = current.header
     found = read_sessions(place.entries(options.baseline, options.history, own), seeds)
     baseline = Sessions(
@@ -114,7 +118,7 @@ def _comparison(options: argparse.Namespace, place: Place) -> Comparison:
             window=options.history,
             tolerances=_parsed("--tolerance", options.tolerance, parse_rule),
             directions=_parsed("--direction", options.direction, parse_direction),
-            accepted=accepted,
+            accepted=[step for step in accepted if step.id in own.accepted],
         ),
         partial=None if current.end is None else current.end.interrupted or current.end.partial,
     )

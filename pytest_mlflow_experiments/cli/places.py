@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, final
@@ -22,7 +22,8 @@ from ..baseline import (
     make_baseline,
     parse_spec,
 )
-from ..capture.environment import environment_tags
+from ..capture.environment import default_branch, environment_tags
+from ..credentials import without_credentials
 from ..directory import DIRECTORY_NAME, SessionDirectory
 from ..journal import Entry
 from ..records import SessionHeader
@@ -117,7 +118,7 @@ class Place:
             tracking_uri=uri or default,
             experiment_name=name or (None if number else root.name or "pytest"),
             experiment_id=number,
-            local=None if options.tracking_uri else local,
+            local=local if uri is None or without_credentials(uri) == default else None,
         )
 
     def mlflow(self) -> MlflowCatalog:
@@ -169,7 +170,10 @@ class Place:
             )
         branch = environment_tags(self.root).get("mlflow.source.git.branch")
         return BaselineRequest(
-            spec=spec, history=history, branch=branch, base_branch=base_branch(os.environ)
+            spec=spec,
+            history=history,
+            branch=branch,
+            base_branch=base_branch(os.environ) or default_branch(self.root),
         )
 
     def entries(
@@ -199,6 +203,26 @@ class Place:
             self.ask(lambda catalog: make_baseline(request, catalog, target), request)
             return list(journal.read(target))
 
+    def judged(self, reference: str) -> list[Entry]:
+        """Return the one session that a person means, whether it can be a baseline or not.
+
+        Args:
+            reference: the directory of a session, a file, or a form of ``--mlflow-baseline``.
+
+        Raises:
+            UsageError: the reference is not a legal one.
+            BaselineError: there is no such session.
+            JournalError: the session can't be read.
+        """
+        path = Path(reference.removeprefix("file:"))
+        if path.is_dir():
+            path = session_directory(path).journal
+        if path.is_file() or reference.startswith("file:"):
+            return list(_read(path))
+        request = self.request(reference, 1)
+        with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:
+            return self.ask(lambda catalog: _whole(catalog, request, Path(name)), request)
+
     def ask(self, question: Callable[[Catalog], T | None], request: BaselineRequest) -> T:
         """Return the answer of the nearest place that has one.
 
@@ -215,6 +239,32 @@ class Place:
                 return answer
             problems.append(problem)
         raise BaselineError("; ".join(dict.fromkeys(problems)))
+
+
+def _whole(catalog: Catalog, request: BaselineRequest, directory: Path) -> list[Entry] | None:
+    """Return the journal of the newest session that is asked for, or None without one."""
+    spec = parse_spec(request.spec)
+    if spec.kind == "session":
+        session = catalog.session(spec.value)
+    elif spec.kind == "run":
+        session = catalog.run(spec.value)
+    elif spec.kind == "model":
+        session = catalog.model(*spec.pair)
+    elif choice := choose(spec, request, catalog):
+        session = choice.sessions[-1]
+    else:
+        return None
+    (source,) = catalog.journals([session], directory)
+    if isinstance(source, str):
+        raise BaselineError(f"session {session.session_id} can't be read: {source}")
+    return list(_read(source))
+
+
+def _read(path: Path) -> Iterator[Entry]:
+    try:
+        yield from journal.read(path)
+    except OSError as error:
+        raise BaselineError(f"{path}: {error.strerror or error}") from error
 
 
 def _asked(

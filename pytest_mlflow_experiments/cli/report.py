@@ -28,7 +28,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         nargs="?",
         type=Path,
         metavar="SESSION",
-        help="the directory of a session; default: the newest one that was compared",
+        help="the directory of a session; default: the newest one",
     )
     parser.add_argument(
         "--output",
@@ -44,8 +44,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="KEY",
         nargs="?",
         const="comparison",
-        help="print the body of a comment on a pull request; its first line is a hidden marker "
-        "with KEY, by which a script finds the comment to update",
+        help="make the markdown the body of a comment on a pull request; its first line is a "
+        "hidden marker with KEY, by which a script finds the comment to update",
     )
     parser.set_defaults(command=_report)
 
@@ -61,12 +61,15 @@ def last_comparison(session: Path | None) -> Comparison:
         if not path.exists():
             raise UsageError(f"{session} was not compared: it has no {path.name}")
     else:
-        directories = reversed(SessionDirectory.find_all(sessions_root()))
-        reports = (directory.report for directory in directories)
-        found = next((report for report in reports if report.exists()), None)
-        if found is None:
-            raise UsageError("there is no session here that was compared with a baseline")
-        path = found
+        directories = SessionDirectory.find_all(sessions_root())
+        if not directories:
+            raise UsageError("there is no session here")
+        path = directories[-1].report
+        if not path.exists():
+            raise UsageError(
+                f"the newest session, {directories[-1].session_id}, was not compared with a "
+                "baseline; name the directory of another one"
+            )
     try:
         return read_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -78,10 +81,14 @@ def _report(options: argparse.Namespace) -> int:
         if path.suffix not in SUFFIXES:
             raise UsageError(f"--output {path}: expected one of {', '.join(SUFFIXES)}")
     comparison = last_comparison(options.session)
-    for path in options.output:
-        path.write_text(render(comparison, path.suffix) or "", encoding="utf-8", errors="replace")
+    comment = None
     if options.comment is not None:
-        say(render_comment(comparison, options.comment))
-    elif not options.output:
-        say(render_markdown(comparison))
+        comment = render_comment(comparison, options.comment)
+    for path in options.output:
+        text = render(comparison, path.suffix)
+        if comment is not None and path.suffix == ".md":
+            text = comment
+        path.write_text(text or "", encoding="utf-8", errors="replace")
+    if not options.output:
+        say(comment or render_markdown(comparison))
     return 0

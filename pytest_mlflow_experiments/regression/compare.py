@@ -1,68 +1,15 @@
-"""Compare a session with its baseline: the rule, applied to every metric of every case."""
+"""Compare a session with its baseline: all cases that ran, and those that should have."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
-from math import isnan
-from typing import TypeAlias, final
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
-from ..accepted import AcceptedStep, newest
 from ..records import FAILED_OUTCOMES, SessionHeader
-from .average import average
-from .comparison import Baseline, Comparison, Margin, MetricComparison, SessionInfo, UnjudgedCase
-from .direction import infer_direction, is_cost
-from .rule import Verdict, judge
-from .terms import Direction, RuleOptions
-from .tolerance import Tolerance, direction_of, find, mentions
-from .values import CaseValues, Sessions, SessionValues
-
-SEED_PARAMS = frozenset({"seed", "random_state", "repeat"})
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricSeries:
-    """All that is known of one metric of one case: what a rule judges.
-
-    ``current`` holds one value, or one for each fresh run; ``history`` one for each comparable
-    session of the baseline, the oldest first.
-    """
-
-    case: str
-    metric: str
-    current: tuple[float, ...]
-    history: tuple[float, ...]
-    direction: Direction | None
-    options: RuleOptions
-
-
-Rule: TypeAlias = Callable[[MetricSeries], Verdict]
-
-
-def default_rule(series: MetricSeries) -> Verdict:
-    """Judge a metric by the rule that comes with the plugin."""
-    return judge(series.current, series.history, direction=series.direction, options=series.options)
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompareOptions:
-    """How to compare.
-
-    Tolerances and directions go from patterns of metric names to values. ``tolerances``, those of
-    the command line, win over a marker's, and these over ``ini_tolerances``; a marker's direction
-    wins over ``directions``, those of the ini file.
-    """
-
-    seed_params: AbstractSet[str] = SEED_PARAMS
-    window: int = 20
-    ini_tolerances: Sequence[tuple[str, Tolerance]] = ()
-    tolerances: Sequence[tuple[str, Tolerance]] = ()
-    directions: Sequence[tuple[str, Direction | None]] = ()
-    accepted: Sequence[AcceptedStep] = ()
-    rule: Rule = default_rule
+from .absent import Absent
+from .comparer import CompareOptions, Comparer
+from .comparison import Baseline, Comparison, MetricComparison, SessionInfo, UnjudgedCase
+from .values import Sessions, SessionValues
 
 
 def compare(
@@ -70,7 +17,8 @@ def compare(
     baseline: Sessions | None,
     options: CompareOptions,
     *,
-    not_run: Collection[str] = (),
+    not_run: Mapping[str, str] = MappingProxyType({}),
+    passed: Collection[str] = (),
     partial: str | None = None,
     problem: str | None = None,
     gated: bool = False,
@@ -82,35 +30,39 @@ def compare(
         current: what the session measured.
         baseline: the sessions to compare with; None where there are none.
         options: how to compare.
-        not_run: node ids of tests that were deselected, or did not pass and left no record: what
-            the baseline has of them is not missing.
+        not_run: node ids of tests, classes and modules that were left out ("deselected") or did
+            not pass, and their outcome: what the baseline has of them is not missing.
+        passed: node ids of the tests that passed.
         partial: why only some tests ran; then no case is missing for it did not run.
-        problem: why there is no baseline although there should be one.
+        problem: why no verdict can be reached; then nothing is judged.
         gated: whether the session has a gate.
         notes: what else people should know.
     """
     past = baseline.sessions if baseline else []
     comparer = Comparer(past, options)
-    metrics = [row for case in current.cases.values() for row in comparer.case(case)]
-    selection = current.end.selection if current.end else ()
-    if partial is None:
-        skipped = set(not_run) | {record.nodeid for record in current.failed}
-        metrics += comparer.vanished(current, selection, skipped)
+    metrics: list[MetricComparison] = []
+    unjudged = [
+        UnjudgedCase(
+            case=record.case,
+            name=record.name,
+            nodeid=record.nodeid,
+            outcome=record.outcome,
+            failure=record.failure if record.outcome in FAILED_OUTCOMES else None,
+        )
+        for record in current.failed
+    ]
+    if problem is None:
+        metrics += [row for case in current.cases.values() for row in comparer.case(case)]
+        absent = Absent(comparer, current, {**not_run}, frozenset(passed), partial)
+        metrics += absent.missing()
+        unjudged += absent.unjudged()
+        notes = [*notes, *absent.notes()]
     start, end = current.header.start_time, current.end
     return Comparison(
         session=session_info(current.header),
         baseline=_baseline(baseline),
         metrics=tuple(metrics),
-        unjudged=tuple(
-            UnjudgedCase(
-                case=record.case,
-                name=record.name,
-                nodeid=record.nodeid,
-                outcome=record.outcome,
-                failure=record.failure if record.outcome in FAILED_OUTCOMES else None,
-            )
-            for record in current.failed
-        ),
+        unjudged=tuple(unjudged),
         cases=current.count,
         duration=max(0.0, (end.end_time - start) / 1_000) if end else 0.0,
         problem=problem,
@@ -138,200 +90,3 @@ def _baseline(sessions: Sessions | None) -> Baseline | None:
         provenance=sessions.provenance,
         sessions=tuple(session_info(session.header) for session in sessions.sessions),
     )
-
-
-@final
-class Comparer:
-    """The history of all cases, ready to judge one case after the other."""
-
-    def __init__(self, past: Sequence[SessionValues], options: CompareOptions) -> None:
-        self._options = options
-        self._past = past
-        self._accepted_in = [frozenset(session.header.accepted) for session in past]
-        self._history: dict[str, list[tuple[int, CaseValues]]] = {}
-        for number, session in enumerate(past):
-            for case, values in session.cases.items():
-                if values.passed:
-                    self._history.setdefault(case, []).append((number, values))
-
-    def case(self, case: CaseValues) -> Iterator[MetricComparison]:
-        """Yield what became of each metric of a case that ran."""
-        if not case.passed:
-            return
-        past = self._history.get(case.case, [])
-        comparable = [entry for entry in past if _difference(case, entry[1]) is None]
-        for metric, values in case.metrics.items():
-            history = self._values(case.case, metric, comparable)
-            left_out = [old for _, old in past if metric in old.metrics] if not history else []
-            different = next(filter(None, (_difference(case, old) for old in left_out)), None)
-            yield self._judged(case, metric, values, history, different)
-        if comparable and comparable[-1] is past[-1]:
-            for metric in comparable[-1][1].metrics.keys() - case.metrics.keys():
-                if history := self._values(case.case, metric, comparable[-1:]):
-                    reason = "the test passed without this metric, which its baseline has"
-                    yield self._missing(case, metric, history, reason)
-
-    def vanished(
-        self, current: SessionValues, selection: Sequence[str], not_run: Collection[str]
-    ) -> Iterator[MetricComparison]:
-        """Yield the metrics of cases that did not run, though the tests were selected alike."""
-        alike = (
-            number
-            for number in reversed(range(len(self._past)))
-            if (end := self._past[number].end) and tuple(end.selection) == tuple(selection)
-        )
-        number = next(alike, None)
-        if number is None:
-            return
-        for case in self._past[number].cases.values():
-            if case.case in current.cases or not case.passed or case.nodeid in not_run:
-                continue
-            for metric in case.metrics:
-                if history := self._values(case.case, metric, [(number, case)]):
-                    reason = (
-                        "the case did not run; a test that was renamed keeps its history by "
-                        "@pytest.mark.mlflow(case=...)"
-                    )
-                    yield self._missing(case, metric, history, reason)
-
-    def is_suspect(self, case: CaseValues) -> bool:
-        """Tell whether a metric that could gate looks worse, so that fresh runs are worthwhile."""
-        past = self._history.get(case.case, [])
-        comparable = [entry for entry in past if _difference(case, entry[1]) is None]
-        for metric, values in case.metrics.items():
-            if history := self._values(case.case, metric, comparable):
-                series, advisory = self._series(case, metric, values, history)
-                if not advisory and self._options.rule(series).suspect:
-                    return True
-        return False
-
-    def _values(
-        self, case: str, metric: str, past: Sequence[tuple[int, CaseValues]]
-    ) -> tuple[float, ...]:
-        """Return the history of a metric since the last accepted step, one value a session."""
-        step = newest(self._options.accepted, case, metric) if self._options.accepted else None
-        cost = is_cost(metric)
-        return tuple(
-            average(values, cost=cost)
-            for number, old in past
-            if (step is None or step.id in self._accepted_in[number])
-            and (values := old.metrics.get(metric))
-        )
-
-    def _series(
-        self, case: CaseValues, metric: str, values: Sequence[float], history: tuple[float, ...]
-    ) -> tuple[MetricSeries, bool]:
-        """Return what the rule judges, and whether that is advisory."""
-        options = self._options
-        marked = [(name, Tolerance.parse(text)) for name, text in case.tolerances.items()]
-        levels = (options.tolerances, marked, options.ini_tolerances)
-        tolerance = next((find(metric, rules) for rules in levels if mentions(metric, rules)), None)
-        direction, explicit = self._direction(case, metric)
-        cost = is_cost(metric)
-        current = tuple(values) if case.fresh else (average(values, cost=cost),)
-        series = MetricSeries(
-            case=case.case,
-            metric=metric,
-            current=current,
-            history=history,
-            direction=direction,
-            options=RuleOptions(window=options.window, cost=cost, tolerance=tolerance),
-        )
-        return series, direction is None or (cost and tolerance is None and not explicit)
-
-    def _direction(self, case: CaseValues, metric: str) -> tuple[Direction | None, bool]:
-        """Return the direction, and whether somebody said so."""
-        marked = [(name, direction_of(text)) for name, text in case.directions.items()]
-        for rules in (marked, self._options.directions):
-            if mentions(metric, rules):
-                return find(metric, rules), True
-        check = case.checks.get(metric)
-        return infer_direction(metric, [check.operator] if check else []), False
-
-    def _judged(
-        self,
-        case: CaseValues,
-        metric: str,
-        values: Sequence[float],
-        history: tuple[float, ...],
-        different: str | None,
-    ) -> MetricComparison:
-        series, advisory = self._series(case, metric, values, history)
-        verdict = self._options.rule(series)
-        unconfirmed = metric in case.unconfirmed and verdict.suspect and not advisory
-        if different is not None:
-            verdict = replace(verdict, status="not comparable", suspect=False, reason=different)
-        elif unconfirmed:
-            verdict = replace(
-                verdict,
-                status="inconclusive",
-                reason="it looked worse, and none of the fresh runs yielded it again",
-            )
-        no_number = verdict.current is not None and isnan(verdict.current)
-        gates = (
-            unconfirmed
-            or (verdict.status == "regressed" and (not advisory or no_number))
-            or (verdict.status == "inconclusive" and no_number)
-        ) and not (series.options.cost and advisory)
-        return _row(case, series, verdict, gates=gates, advisory=advisory and not gates)
-
-    def _missing(
-        self, case: CaseValues, metric: str, history: tuple[float, ...], reason: str
-    ) -> MetricComparison:
-        series, advisory = self._series(case, metric, history, history)
-        series = replace(series, current=())
-        verdict = replace(self._options.rule(series), status="missing", reason=reason)
-        gates = not (series.options.cost and advisory)
-        return _row(case, series, verdict, gates=gates, advisory=not gates)
-
-
-def _row(
-    case: CaseValues, series: MetricSeries, verdict: Verdict, *, gates: bool, advisory: bool
-) -> MetricComparison:
-    tolerance = series.options.tolerance
-    return MetricComparison(
-        case=case.case,
-        name=case.name,
-        nodeid=case.nodeid,
-        metric=series.metric,
-        status=verdict.status,
-        gates=gates,
-        advisory=advisory,
-        cost=series.options.cost,
-        direction=series.direction,
-        values=tuple(case.metrics.get(series.metric, ())) if series.current else (),
-        history=series.history,
-        current=verdict.current,
-        baseline=verdict.baseline,
-        change=verdict.change,
-        relative=verdict.relative,
-        limit=verdict.limit,
-        p_value=verdict.p_value,
-        n=verdict.n,
-        tolerance=None if tolerance is None else str(tolerance),
-        margin=_margin(case, series.metric, verdict.baseline),
-        fresh=case.fresh if series.current else 0,
-        reason=verdict.reason,
-    )
-
-
-def _margin(case: CaseValues, metric: str, baseline: float | None) -> Margin | None:
-    check = case.checks.get(metric)
-    if check is None:
-        return None
-    return Margin(
-        operator=check.operator,
-        limit=check.limit,
-        tolerance=check.tolerance,
-        margin=check.margin,
-        baseline_margin=None if baseline is None else replace(check, value=baseline).margin,
-    )
-
-
-def _difference(case: CaseValues, old: CaseValues) -> str | None:
-    """Return how the data or the params of a case differ from what they were, or None."""
-    mine, theirs = case.context, old.context
-    for name in mine.keys() & theirs.keys():
-        if mine[name] != theirs[name]:
-            return f"{name} was {theirs[name]} and is {mine[name]} now"
-    return None

@@ -186,7 +186,7 @@ def measure(
     # A frozen seed gives each run of a session the same value: repeating it tells nothing about
     # how sessions differ, and the values would count as several where they are one.
     scatter = sqrt(squares / (n - 1)) if n > 1 else 0.0
-    if k > 1 and scatter > floor and sqrt(squares_now / (k - 1)) < _FROZEN * scatter:
+    if k > 1 and scatter > slack and sqrt(squares_now / (k - 1)) < _FROZEN * scatter:
         k, squares_now = 1, 0.0
     last = before[-RECENT:]
     return Evidence(

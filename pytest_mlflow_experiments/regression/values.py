@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from math import isnan
@@ -22,14 +22,20 @@ class CaseValues:
     """What one case measured in one session; repeats over seeds are one case.
 
     ``metrics`` holds a value for each repeat that passed, or for each fresh run where there were
-    any. ``context`` is what must agree with the baseline's for values to be comparable.
+    any, and ``seeds`` which repeat each of them is of. ``operators`` are those of the assertions
+    that guard a metric, ``checks`` the closest of them. ``optional`` are metrics that an assertion
+    may never come to, as in ``a or b``; ``unconfirmed`` those that no fresh run yielded.
+    ``context`` is what must agree with the baseline's for values to be comparable.
     """
 
     case: str
     name: str
     nodeid: str
     metrics: dict[str, list[float]] = field(default_factory=dict)
+    seeds: dict[str, list[str]] = field(default_factory=dict)
     checks: dict[str, Check] = field(default_factory=dict)
+    operators: dict[str, set[str]] = field(default_factory=dict)
+    optional: set[str] = field(default_factory=set)
     context: dict[str, str] = field(default_factory=dict)
     tolerances: dict[str, str] = field(default_factory=dict)
     directions: dict[str, str] = field(default_factory=dict)
@@ -47,23 +53,35 @@ class CaseValues:
         for name, text in _context(record, seed_params).items():
             known = self.context.get(name, text)
             self.context[name] = text if known == text else f"{known} | {text}"
-        values = last_values(record)
-        if record.repeats:
-            self.fresh += len(record.repeats)
-            passed = [run for run in record.repeats if run.outcome in PASSED]
-            fresh = [last_values(run) for run in passed]
-            for metric in values:
-                found = [run[metric] for run in fresh if metric in run]
-                self.metrics.setdefault(metric, []).extend(found or [values[metric]])
-                if not found:
-                    self.unconfirmed.add(metric)
-        else:
-            for metric, value in values.items():
-                self.metrics.setdefault(metric, []).append(value)
-        for check in record.checks:
+        seed = ", ".join(
+            f"{name}={record.params.get(name)}" for name in record.arguments if name in seed_params
+        )
+        # Fresh runs count whatever came of them: one that fails its assertion is no better news.
+        fresh = [last_values(run) for run in record.repeats]
+        self.fresh += len(fresh)
+        for metric, value in last_values(record).items():
+            found = [run[metric] for run in fresh if metric in run] if fresh else [value]
+            if not found:
+                self.unconfirmed.add(metric)
+                found = [value]
+            self.metrics.setdefault(metric, []).extend(found)
+            self.seeds.setdefault(metric, []).extend([seed] * len(found))
+        self._add_checks(record.checks)
+
+    def values_of(self, metric: str, seeds: AbstractSet[str]) -> list[float]:
+        """Return the values of a metric; those of ``seeds`` alone where there are others too."""
+        values, mine = self.metrics.get(metric, []), self.seeds.get(metric, [])
+        if seeds < set(mine):
+            return [value for value, seed in zip(values, mine, strict=True) if seed in seeds]
+        return values
+
+    def _add_checks(self, checks: Sequence[Check]) -> None:
+        for check in checks:
+            self.operators.setdefault(check.metric, set()).add(check.operator)
             closest = self.checks.get(check.metric)
             if closest is None or check.margin < closest.margin:
                 self.checks[check.metric] = check
+        self.optional |= alternatives(checks)
 
 
 @final
@@ -124,6 +142,12 @@ def read_sessions(
     return found
 
 
+def alternatives(checks: Sequence[Check]) -> set[str]:
+    """Return the metrics that only clauses of an ``or`` compared: there may be no value of them."""
+    needed = {check.metric for check in checks if not check.alternative}
+    return {check.metric for check in checks} - needed
+
+
 def identity(record: CaseRecord, seed_params: AbstractSet[str]) -> tuple[str, str]:
     """Return the identity and the short name of a case, without the params that only repeat it."""
     if seed_params.isdisjoint(record.arguments):
@@ -134,10 +158,9 @@ def identity(record: CaseRecord, seed_params: AbstractSet[str]) -> tuple[str, st
         if name not in seed_params
     ]
     ending = f"[{', '.join(rest)}]" if rest else ""
-    return (
-        record.case.partition("[")[0] + ending,
-        record.name.partition("[")[0] + ending,
-    )
+    _, bracket, rest_of_id = record.nodeid.partition("[")
+    suffix = bracket + rest_of_id
+    return record.case.removesuffix(suffix) + ending, record.name.removesuffix(suffix) + ending
 
 
 def last_values(record: CaseRecord | Attempt) -> dict[str, float]:

@@ -49,10 +49,10 @@ def headline(comparison: Comparison) -> Headline:
     gate: Gate = "off" if not comparison.gated else "failed" if bad else "passed"
     if comparison.problem is not None:
         found = "the comparison could not be made"
-    elif comparison.baseline is None:
-        found = "there is no baseline yet"
     elif gating:
         found = _found(gating)
+    elif comparison.baseline is None:
+        found = "there is no baseline yet"
     elif not comparison.metrics:
         found = "there is no metric to compare"
     else:
@@ -90,14 +90,19 @@ def session_line(comparison: Comparison) -> str:
 
 def provenance(comparison: Comparison) -> str:
     """Return where the baseline comes from, in one sentence without its full stop."""
+    return "; ".join(provenance_lines(comparison))
+
+
+def provenance_lines(comparison: Comparison) -> list[str]:
+    """Return where the baseline comes from, in parts that are worth a line each."""
     baseline = comparison.baseline
     if baseline is None:
-        return "Compared with nothing: there is no baseline"
-    text = f"Compared with {baseline.provenance.reason} ({baseline.provenance.spec})"
+        return ["Compared with nothing: there is no baseline"]
+    lines = [f"Compared with {baseline.provenance.reason} ({baseline.provenance.spec})"]
     if baseline.sessions:
         newest = baseline.sessions[-1]
-        text = f"{text}; the newest is {describe(newest)}, {age(comparison, newest)}"
-    return f"{text}; from {baseline.provenance.place}"
+        lines.append(f"the newest is {describe(newest)}, {age(comparison, newest)}")
+    return [*lines, f"from {baseline.provenance.place}"]
 
 
 def age(comparison: Comparison, session: SessionInfo) -> str:

@@ -8,7 +8,7 @@ from typing import Final, get_args
 from ..regression import Status
 from ..regression.comparison import Comparison, MetricComparison
 from . import numbers
-from .headline import Level, counts, headline, provenance
+from .headline import Level, counts, headline, provenance_lines
 from .line import Line
 
 _SHOWN: Final[dict[Status, int]] = {
@@ -25,6 +25,7 @@ LEVELS: Final[dict[Level, dict[str, bool]]] = {
 }
 """How the first sentence is shown."""
 
+_UNKNOWN: Final = {"yellow": True}
 _MARKUP: Final[dict[Status, dict[str, bool]]] = {
     "regressed": {"red": True, "bold": True},
     "missing": {"red": True},
@@ -45,7 +46,7 @@ def verdict_lines(comparison: Comparison, reports: Sequence[str]) -> Iterator[Li
     if comparison.baseline is None:
         yield from _nothing_to_compare(comparison, head.text)
     else:
-        yield Line(f"{provenance(comparison)}", {})
+        yield from map(Line, provenance_lines(comparison))
         yield Line(f"{head.text} ({counts(comparison)})", LEVELS[head.level])
     if comparison.partial is not None:
         yield Line(
@@ -54,8 +55,8 @@ def verdict_lines(comparison: Comparison, reports: Sequence[str]) -> Iterator[Li
         )
     yield from _metrics(comparison)
     yield from (Line(note, {"yellow": True}) for note in comparison.notes)
-    if reports:
-        yield Line(f"report: {', '.join(reports)}")
+    for number, path in enumerate(reports):
+        yield Line(f"{'report:' if number == 0 else '':<8}{path}")
 
 
 def describe_metric(metric: MetricComparison) -> str:
@@ -93,12 +94,12 @@ def _metrics(comparison: Comparison) -> Iterator[Line]:
 def _group(status: Status, metrics: Sequence[MetricComparison], shown: int) -> Iterator[Line]:
     for number, metric in enumerate(metrics[:shown]):
         head = status if number == 0 else ""
-        text = f"{metric.metric} {_values(metric)}"
-        if metric.status in ("regressed", "improved"):
-            text = f"{text}  {numbers.change(metric)}  {', '.join(_details(metric))}"
-        else:
-            text = f"{text}  {metric.reason}"
-        yield Line(f"  {head:<15}{text}  {metric.name}", _MARKUP[status])
+        changed = metric.status in ("regressed", "improved")
+        change = f"  {numbers.change(metric)}" if changed else ""
+        text = f"{metric.metric} {_values(metric)}{change}  {metric.name}"
+        yield Line(f"  {head:<15}{text}", _MARKUP[status])
+        detail = ", ".join(_details(metric)) if changed else metric.reason
+        yield Line(f"  {'':<15}  {detail}")
     if len(metrics) > shown:
         yield Line(f"  {'':<15}… and {len(metrics) - shown:,} more, see the report")
 
@@ -106,20 +107,25 @@ def _group(status: Status, metrics: Sequence[MetricComparison], shown: int) -> I
 def _uncertain(metrics: Sequence[MetricComparison]) -> Iterator[Line]:
     """Yield one line for metrics that nothing can be said of yet, and that is no alarm."""
     if metrics:
-        names = numbers.count(len(metrics), "metric")
-        yield Line(
-            f"  {'inconclusive':<15}{names}, such as {metrics[0].metric} of {metrics[0].name}: "
-            f"{metrics[0].reason}",
-            {"yellow": True},
-        )
+        first = f"{metrics[0].metric} of {metrics[0].name}"
+        if len(metrics) > 1:
+            first = f"{len(metrics):,} metrics, such as {first}"
+        yield Line(f"  {'inconclusive':<15}{first}:", {"yellow": True})
+        yield Line(f"  {'':<15}  {metrics[0].reason}")
 
 
 def _advisory(metrics: Sequence[MetricComparison]) -> Iterator[Line]:
-    """Yield one line for what is reported and never gates."""
+    """Yield a line for each kind of what is reported and never gates."""
+    unknown = [
+        metric for metric in metrics if metric.direction is None and metric.status == "inconclusive"
+    ]
+    for metric in unknown[:3]:
+        yield Line(f"  {'changed':<15}{metric.metric} {_values(metric)}  {metric.name}", _UNKNOWN)
+        yield Line(f"  {'':<15}  {metric.reason}")
     worse = sum(metric.status == "regressed" for metric in metrics)
     better = sum(metric.status == "improved" for metric in metrics)
     if worse or better:
-        yield Line(f"  {'costs':<15}{worse:,} worse, {better:,} better (they don't gate)")
+        yield Line(f"  {'costs':<15}{worse:,} worse, {better:,} better; they don't gate")
 
 
 def _values(metric: MetricComparison) -> str:
@@ -136,6 +142,8 @@ def _details(metric: MetricComparison) -> Iterator[str]:
     if metric.limit is not None:
         yield f"limit {numbers.limit(metric)}"
     yield f"n = {metric.n}"
+    if metric.n == 0:
+        yield metric.reason
     if metric.fresh:
         yield f"{numbers.count(metric.fresh, 'fresh run')}"
     if metric.margin is not None and metric.margin.shrank:

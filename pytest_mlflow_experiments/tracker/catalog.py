@@ -22,6 +22,7 @@ from .projection import (
     PARENT,
     PARTIAL,
     RESULTS_FILE,
+    SELECTION,
     SESSION_ID,
 )
 from .redaction import Redactor
@@ -225,6 +226,7 @@ def _candidate(run: Run) -> Candidate:
         exit_status=int(status) if status.isdecimal() else 0 if finished else None,
         incomplete=_why_incomplete(run),
         tags=tags,
+        selection=tags.get(SELECTION),
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,
     )

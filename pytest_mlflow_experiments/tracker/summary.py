@@ -25,6 +25,7 @@ from .projection import (
     PARENT,
     PARTIAL,
     RUN_NAME,
+    SELECTION,
     SESSION_ID,
     USER,
     Status,
@@ -109,6 +110,8 @@ def end_tags(end: SessionEnd | None) -> dict[str, str]:
     own[EXIT_STATUS] = str(end.exit_status)
     if end.partial is not None:
         own[PARTIAL] = end.partial
+    if end.selection:
+        own[SELECTION] = "\n".join(end.selection)
     given = {key: value for key, value in end.tags.items() if key not in _OF_THE_RUN}
     return project_tags(given, own, [])
 

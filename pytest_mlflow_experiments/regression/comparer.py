@@ -1,0 +1,268 @@
+"""Judge every metric of a case: the rule, with the history and the options that apply to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from math import isnan
+from typing import TypeAlias, final
+
+from ..accepted import AcceptedStep, newest
+from .average import average
+from .comparison import Margin, MetricComparison
+from .direction import infer_direction, is_cost
+from .rule import Verdict, judge
+from .terms import Direction, RuleOptions
+from .tolerance import Tolerance, direction_of, find, mentions
+from .values import CaseValues, SessionValues
+
+_ENOUGH = 5
+
+SEED_PARAMS = frozenset({"seed", "random_state", "repeat"})
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricSeries:
+    """All that is known of one metric of one case: what a rule judges.
+
+    ``current`` holds one value, or one for each fresh run; ``history`` one for each comparable
+    session of the baseline, the oldest first.
+    """
+
+    case: str
+    metric: str
+    current: tuple[float, ...]
+    history: tuple[float, ...]
+    direction: Direction | None
+    options: RuleOptions
+
+
+Rule: TypeAlias = Callable[[MetricSeries], Verdict]
+
+
+def default_rule(series: MetricSeries) -> Verdict:
+    """Judge a metric by the rule that comes with the plugin."""
+    return judge(series.current, series.history, direction=series.direction, options=series.options)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareOptions:
+    """How to compare.
+
+    Tolerances and directions go from patterns of metric names to values. ``tolerances``, those of
+    the command line, win over a marker's, and these over ``ini_tolerances``; a marker's direction
+    wins over ``directions``, those of the ini file.
+    """
+
+    seed_params: AbstractSet[str] = SEED_PARAMS
+    window: int = 20
+    ini_tolerances: Sequence[tuple[str, Tolerance]] = ()
+    tolerances: Sequence[tuple[str, Tolerance]] = ()
+    directions: Sequence[tuple[str, Direction | None]] = ()
+    accepted: Sequence[AcceptedStep] = ()
+    rule: Rule = default_rule
+
+
+@final
+class Comparer:
+    """The history of all cases, ready to judge one case after the other."""
+
+    def __init__(self, past: Sequence[SessionValues], options: CompareOptions) -> None:
+        self._options = options
+        self._past = past
+        self._accepted_in = [frozenset(session.header.accepted) for session in past]
+        self._history: dict[str, list[tuple[int, CaseValues]]] = {}
+        for number, session in enumerate(past):
+            for case, values in session.cases.items():
+                if values.passed:
+                    self._history.setdefault(case, []).append((number, values))
+
+    def session(self, number: int) -> SessionValues:
+        """Return a session of the baseline."""
+        return self._past[number]
+
+    def newest_session(self, selection: Sequence[str] | None) -> int | None:
+        """Return the number of the newest session, of those with a selection where one is given."""
+        for number in reversed(range(len(self._past))):
+            end = self._past[number].end
+            if selection is None or (end and tuple(end.selection) == tuple(selection)):
+                return number
+        return None
+
+    def case(self, case: CaseValues) -> Iterator[MetricComparison]:
+        """Yield what became of each metric of a case that ran."""
+        if not case.passed:
+            return
+        past = self._history.get(case.case, [])
+        comparable = [entry for entry in past if _difference(case, entry[1]) is None]
+        for metric, values in case.metrics.items():
+            history = self._values(case, metric, comparable)
+            left_out = [old for _, old in past if metric in old.metrics] if not history else []
+            different = next(filter(None, (_difference(case, old) for old in left_out)), None)
+            yield self._judged(case, metric, values, history, different)
+        if past:
+            reason = "the test passed without this metric, which its baseline has"
+            yield from self.missing(case, past[-1], case.metrics, reason)
+
+    def missing(
+        self,
+        case: CaseValues,
+        last: tuple[int, CaseValues],
+        found: Collection[str],
+        reason: str,
+    ) -> Iterator[MetricComparison]:
+        """Yield the metrics that the last session of a case had, and that are not found now."""
+        for metric in last[1].metrics.keys() - set(found) - last[1].optional:
+            if history := self._values(last[1], metric, [last]):
+                yield self._missing(case, metric, history, reason)
+
+    def is_suspect(self, case: CaseValues) -> bool:
+        """Tell whether a metric that could gate looks worse, so that fresh runs are worthwhile."""
+        past = self._history.get(case.case, [])
+        comparable = [entry for entry in past if _difference(case, entry[1]) is None]
+        for metric, values in case.metrics.items():
+            if history := self._values(case, metric, comparable):
+                series, advisory = self._series(case, metric, values, history)
+                if not advisory and self._options.rule(series).suspect:
+                    return True
+        return False
+
+    def _values(
+        self, case: CaseValues, metric: str, past: Sequence[tuple[int, CaseValues]]
+    ) -> tuple[float, ...]:
+        """Return the history of a metric since the last accepted step, one value a session."""
+        step = self._step(case, metric)
+        cost, seeds = is_cost(metric), frozenset(case.seeds.get(metric, ()))
+        return tuple(
+            average(values, cost=cost)
+            for number, old in past
+            if (step is None or step.id in self._accepted_in[number])
+            and (values := old.values_of(metric, seeds))
+        )
+
+    def _step(self, case: CaseValues, metric: str) -> AcceptedStep | None:
+        """Return the newest accepted step of a metric."""
+        steps = self._options.accepted
+        return newest(steps, case.case, metric) if steps else None
+
+    def _series(
+        self, case: CaseValues, metric: str, values: Sequence[float], history: tuple[float, ...]
+    ) -> tuple[MetricSeries, bool]:
+        """Return what the rule judges, and whether that is advisory."""
+        options = self._options
+        marked = [(name, Tolerance.parse(text)) for name, text in case.tolerances.items()]
+        levels = (options.tolerances, marked, options.ini_tolerances)
+        tolerance = next((find(metric, rules) for rules in levels if mentions(metric, rules)), None)
+        direction, explicit = self._direction(case, metric)
+        cost = is_cost(metric)
+        current = tuple(values) if case.fresh else (average(values, cost=cost),)
+        series = MetricSeries(
+            case=case.case,
+            metric=metric,
+            current=current,
+            history=history,
+            direction=direction,
+            options=RuleOptions(window=options.window, cost=cost, tolerance=tolerance),
+        )
+        return series, direction is None or (cost and tolerance is None and not explicit)
+
+    def _direction(self, case: CaseValues, metric: str) -> tuple[Direction | None, bool]:
+        """Return the direction, and whether somebody said so."""
+        marked = [(name, direction_of(text)) for name, text in case.directions.items()]
+        for rules in (marked, self._options.directions):
+            if mentions(metric, rules):
+                return find(metric, rules), True
+        return infer_direction(metric, case.operators.get(metric, ())), False
+
+    def _judged(
+        self,
+        case: CaseValues,
+        metric: str,
+        values: Sequence[float],
+        history: tuple[float, ...],
+        different: str | None,
+    ) -> MetricComparison:
+        series, advisory = self._series(case, metric, values, history)
+        verdict = self._options.rule(series)
+        unconfirmed = metric in case.unconfirmed and verdict.suspect and not advisory
+        if different is not None:
+            verdict = replace(verdict, status="not comparable", suspect=False, reason=different)
+        elif unconfirmed:
+            verdict = replace(
+                verdict,
+                status="inconclusive",
+                reason="it looked worse, and none of the fresh runs yielded it again",
+            )
+        elif len(history) < _ENOUGH and (step := self._step(case, metric)):
+            verdict = replace(verdict, reason=f"{verdict.reason}; accepted: {step.reason}")
+        no_number = verdict.current is not None and isnan(verdict.current)
+        gates = (
+            unconfirmed
+            or (verdict.status == "regressed" and (not advisory or no_number))
+            or (verdict.status == "inconclusive" and no_number)
+        ) and not (series.options.cost and advisory)
+        return _row(case, series, verdict, gates=gates, advisory=advisory and not gates)
+
+    def _missing(
+        self, case: CaseValues, metric: str, history: tuple[float, ...], reason: str
+    ) -> MetricComparison:
+        series, advisory = self._series(case, metric, history, history)
+        series = replace(series, current=())
+        verdict = replace(self._options.rule(series), status="missing", reason=reason)
+        gates = not (series.options.cost and advisory)
+        return _row(case, series, verdict, gates=gates, advisory=not gates)
+
+
+def _row(
+    case: CaseValues, series: MetricSeries, verdict: Verdict, *, gates: bool, advisory: bool
+) -> MetricComparison:
+    tolerance = series.options.tolerance
+    return MetricComparison(
+        case=case.case,
+        name=case.name,
+        nodeid=case.nodeid,
+        metric=series.metric,
+        status=verdict.status,
+        gates=gates,
+        advisory=advisory,
+        cost=series.options.cost,
+        direction=series.direction,
+        values=tuple(case.metrics.get(series.metric, ())) if series.current else (),
+        history=series.history,
+        current=verdict.current,
+        baseline=verdict.baseline,
+        change=verdict.change,
+        relative=verdict.relative,
+        limit=verdict.limit,
+        p_value=verdict.p_value,
+        n=verdict.n,
+        tolerance=None if tolerance is None else str(tolerance),
+        margin=_margin(case, series.metric, verdict.baseline),
+        fresh=case.fresh if series.current else 0,
+        reason=verdict.reason,
+    )
+
+
+def _margin(case: CaseValues, metric: str, baseline: float | None) -> Margin | None:
+    check = case.checks.get(metric)
+    if check is None:
+        return None
+    return Margin(
+        operator=check.operator,
+        limit=check.limit,
+        tolerance=check.tolerance,
+        margin=check.margin,
+        baseline_margin=None if baseline is None else replace(check, value=baseline).margin,
+    )
+
+
+def _difference(case: CaseValues, old: CaseValues) -> str | None:
+    """Return how the data or the params of a case differ from what they were, or None."""
+    mine, theirs = case.context, old.context
+    for name in mine.keys() & theirs.keys():
+        if mine[name] != theirs[name]:
+            return f"{name} was {theirs[name]} and is {mine[name]} now"
+    return None
