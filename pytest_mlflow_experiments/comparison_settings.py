@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, final
 import pytest
 
 from .accepted import ACCEPTED_FILE, AcceptedError, AcceptedStep, read_accepted
-from .baseline import parse_spec
+from .baseline import HISTORY, parse_spec
 from .regression.tolerance import Tolerance, parse_direction, parse_rule
 from .report.formats import SUFFIXES
 
@@ -56,7 +56,7 @@ class ComparisonSettings:
             )
         return cls(
             baseline=baseline,
-            history=_integer(config, "mlflow_history", default=20, lowest=1),
+            history=_integer(config, "mlflow_history", default=HISTORY, lowest=1),
             ini_tolerances=_lines(
                 config.getini("mlflow_tolerance"), "ini value mlflow_tolerance", parse_rule
             ),

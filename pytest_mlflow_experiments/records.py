@@ -20,6 +20,7 @@ Outcome: TypeAlias = Literal[
 ]
 
 FAILED_OUTCOMES: frozenset[str] = frozenset({"failed", "error"})
+PASSED_OUTCOMES: frozenset[str] = frozenset({"passed", "xpassed"})
 
 
 def _encode_float(value: float) -> float | str:

@@ -12,9 +12,9 @@ from . import journal
 from .directory import SessionDirectory, SessionState
 from .journal import JournalError
 from .processes import is_running
-from .records import CaseRecord
+from .records import PASSED_OUTCOMES, CaseRecord
 from .regression.comparer import CompareOptions, Comparer
-from .regression.values import PASSED, CaseValues, identity, read_sessions
+from .regression.values import CaseValues, identity, read_sessions
 
 _POLL = 0.02
 
@@ -54,7 +54,7 @@ class Suspicion:
         A case that is repeated over seeds has fresh values already.
         """
         seeds = self._options.seed_params
-        if record.outcome not in PASSED or not seeds.isdisjoint(record.arguments):
+        if record.outcome not in PASSED_OUTCOMES or not seeds.isdisjoint(record.arguments):
             return False
         if self._comparer is None:
             self._comparer = Comparer(

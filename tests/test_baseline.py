@@ -30,6 +30,7 @@ from pytest_mlflow_experiments.baseline import (
     slim,
     write_baseline,
 )
+from pytest_mlflow_experiments.baseline.catalog import why_incomplete
 from pytest_mlflow_experiments.records import (
     Attempt,
     CaseRecord,
@@ -529,3 +530,26 @@ def test_lines_that_are_no_baseline(root: Path) -> None:
         path.write_text("".join(changed), encoding="utf-8")
         with pytest.raises(BaselineError, match=words):
             load_file(path)
+
+
+def test_sessions_with_the_same_selection_are_preferred() -> None:
+    shelf = Shelf(
+        *(candidate(number, selection="." if number < 3 else "a.py") for number in range(6))
+    )
+    found = chosen(shelf, "latest", selection=(".",), history=2)
+    assert found is not None
+    assert found[0] == "s1 s2"
+    other = chosen(shelf, "latest", selection=("b.py",), history=2)
+    assert other is not None
+    assert other[0] == "s4 s5"
+
+
+def test_session_that_its_gate_failed_is_no_baseline() -> None:
+    end = SessionEnd(end_time=1, exit_status=1, tests=1, rejected=True)
+    assert not end.complete
+    assert why_incomplete(end) == "its gate failed"
+
+
+def test_request_keeps_the_selection() -> None:
+    request = BaselineRequest(selection=("a.py", "-m fast"))
+    assert BaselineRequest.from_json(request.to_json()) == request

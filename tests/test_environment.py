@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_mlflow_experiments.capture.environment import (
+    default_branch,
     environment_tags,
     packages_digest,
     session_name,
@@ -250,3 +251,18 @@ def test_empty_entry_of_the_path_is_the_current_directory(
     site = install(tmp_path / "site", "numpy-2.0.0")
     monkeypatch.chdir(site[0])
     assert packages_digest([""]) == packages_digest(site)
+
+
+def test_default_branch_is_the_remotes_else_main_else_master(
+    repository: Repository, tmp_path: Path
+) -> None:
+    assert default_branch(repository.path) is None
+    repository.commit()
+    assert default_branch(repository.path) is None
+    for name in ("master", "main"):
+        repository.git("branch", name)
+        assert default_branch(repository.path) == name
+    clone = tmp_path / "clone"
+    repository.git("clone", "-q", str(repository.path), str(clone))
+    assert default_branch(clone) == "trunk"
+    assert default_branch(tmp_path) is None

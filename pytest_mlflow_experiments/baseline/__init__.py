@@ -9,7 +9,7 @@ from .choice import Choice, choose
 from .files import BaselineFile, Made, Session, export, load_file, make_baseline, write_baseline
 from .local import LocalCatalog, clear_local_pin, is_local_store, local_pin, set_local_pin
 from .request import HISTORY, BaselineError, BaselineRequest
-from .slim import last_values, slim
+from .slim import slim
 from .specs import FORMS, Spec, base_branch, parse_spec
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "clear_local_pin",
     "export",
     "is_local_store",
-    "last_values",
     "load_file",
     "local_pin",
     "make_baseline",

@@ -7,15 +7,13 @@ they stay builtins.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from .. import journal
 from ..journal import Entry, JournalError
-from ..records import Builtins, CaseRecord, Metric, SessionEnd, SessionHeader
+from ..records import PASSED_OUTCOMES, Builtins, CaseRecord, SessionEnd, SessionHeader
 
-_PASSED = frozenset({"passed", "xpassed"})
 _TAGS = ("mlflow.source.git.branch", "mlflow.source.git.commit", "git.dirty", "ci.job")
 _KEPT = (
     "id",
@@ -30,12 +28,6 @@ _KEPT = (
 )
 _KEPT_WHERE_ANY = ("arguments", "datasets", "run_metrics")
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-
-
-def last_values(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
-    """Return the last value of each metric: that of the highest step, then the latest one."""
-    found = _last_values([metric.to_builtins() for metric in metrics])
-    return tuple(map(Metric.from_builtins, found))
 
 
 def slim(record: CaseRecord) -> CaseRecord:
@@ -73,7 +65,7 @@ def slim_line(line: bytes) -> str:
 
 def _slim_case(data: Builtins) -> Builtins:
     case: Builtins = {name: data[name] for name in _KEPT}
-    case["metrics"] = _last_values(data["metrics"]) if data["outcome"] in _PASSED else []
+    case["metrics"] = _last_values(data["metrics"]) if data["outcome"] in PASSED_OUTCOMES else []
     case |= {"checks": _alternatives(data["checks"]), "tags": {}, "artifacts": []}
     case |= {"failure": None, "run_id": None}
     case |= {"attempts": [], "notes": []}

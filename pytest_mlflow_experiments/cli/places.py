@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar, final
 
 from .. import journal
 from ..baseline import (
+    HISTORY,
     BaselineError,
     BaselineRequest,
     Catalog,
@@ -70,8 +71,8 @@ def add_place_options(parser: argparse.ArgumentParser) -> None:
         "--history",
         metavar="N",
         type=positive,
-        default=20,
-        help="how many sessions make a baseline (default 20)",
+        default=HISTORY,
+        help=f"how many sessions make a baseline (default {HISTORY})",
     )
 
 

@@ -8,12 +8,19 @@ from dataclasses import dataclass, field
 from math import isnan
 from typing import final
 
-from ..records import Attempt, CaseRecord, Check, Metric, Provenance, SessionEnd, SessionHeader
+from ..records import (
+    PASSED_OUTCOMES,
+    Attempt,
+    CaseRecord,
+    Check,
+    Metric,
+    Provenance,
+    SessionEnd,
+    SessionHeader,
+)
 
 DURATION = "duration_seconds"
 """The metric that every case has: how long the call of its test took."""
-
-PASSED = frozenset({"passed", "xpassed"})
 
 
 @final
@@ -47,7 +54,7 @@ class CaseValues:
         """Add one record of this case."""
         self.tolerances.update(record.tolerances)
         self.directions.update(record.directions)
-        if record.outcome not in PASSED:
+        if record.outcome not in PASSED_OUTCOMES:
             return
         self.passed += 1
         for name, text in _context(record, seed_params).items():
@@ -103,7 +110,7 @@ class SessionValues:
         if values is None:
             values = self.cases[case] = CaseValues(case=case, name=name, nodeid=record.nodeid)
         values.add(record, seed_params)
-        if record.outcome not in PASSED:
+        if record.outcome not in PASSED_OUTCOMES:
             self.failed.append(record)
 
 
