@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
@@ -72,9 +73,11 @@ class DefaultBaselines:
         """
         spec, target = parse_spec(request.spec), self._directory.baseline
         if spec.kind == "file":
-            found = load_file(Path(spec.value))
-            sessions = (session.entries() for session in found.sessions)
-            write_baseline(target, found.provenance, sessions)
+            path = Path(spec.value)
+            found = load_file(path)
+            shown = _below(self._settings.rootdir, path)
+            provenance = replace(found.provenance, spec=f"file:{shown}", place=shown)
+            write_baseline(target, provenance, (one.entries() for one in found.sessions))
             return target
         offline = self._settings.offline
         if not offline and not is_local_store(self._settings.tracking_uri):
@@ -93,3 +96,8 @@ class DefaultBaselines:
                 raise
             made = None
         return target if made is not None else None
+
+
+def _below(rootdir: Path, path: Path) -> str:
+    """Return a path for reports, which are read elsewhere: relative where that is possible."""
+    return path.relative_to(rootdir).as_posix() if path.is_relative_to(rootdir) else str(path)

@@ -468,8 +468,7 @@ def test_exported_file_is_a_baseline(root: Path) -> None:
     assert found.provenance == Provenance(
         spec=f"file:{path}",
         place=str(path),
-        reason="the last 2 passing sessions on main, from "
-        "experiment 'an experiment' in .pytest_mlflow",
+        reason="the 2 sessions in baseline.jsonl: the last 2 passing sessions on main",
     )
     assert [session.header.session_id for session in found.sessions] == ["session-1", "session-2"]
     assert found.sessions[0].cases == tuple(slim(make_record(number)) for number in range(3))
@@ -495,7 +494,7 @@ def test_journal_is_a_baseline(root: Path) -> None:
     path = root / ".pytest_mlflow" / "session-1" / "journal.jsonl"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n").rstrip())
     found = load_file(path)
-    assert found.provenance.reason == "its session"
+    assert found.provenance.reason == "the session in journal.jsonl"
     assert len(found.sessions[0].cases) == 3
 
 

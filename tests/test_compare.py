@@ -439,3 +439,9 @@ def test_5000_metrics_cost_less_than_the_tests_of_scipy() -> None:
     for metric in found[:500]:
         ttest_ind([0.8, 0.9], metric.history, alternative="less")
     assert ours < 10 * (time.process_time() - start)
+
+
+def test_tolerance_for_nothing_is_told() -> None:
+    options = CompareOptions(tolerances=[("acuracy", Tolerance.parse("1%"))])
+    (note,) = judged(now(0.9), past_of(STEADY), options).notes
+    assert "'acuracy'" in note

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -89,7 +90,11 @@ def load_file(path: Path) -> BaselineFile:
     if not sessions:
         raise _unusable(path, "there is no session in it")
     count = "session" if len(sessions) == 1 else f"{len(sessions)} sessions"
-    reason = f"{provenance.reason}, from {provenance.place}" if provenance else f"its {count}"
+    reason = f"the {count} in {path.name}"
+    if provenance is not None:
+        # Whose branch that was is a matter of the one who exported it.
+        origin = re.sub(", (this|the base) branch", "", provenance.reason)
+        reason = f"{reason}: {origin}"
     return BaselineFile(
         provenance=Provenance(spec=f"file:{path}", place=str(path), reason=reason),
         sessions=tuple(sessions),

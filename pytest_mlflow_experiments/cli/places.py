@@ -19,6 +19,7 @@ from ..baseline import (
     LocalCatalog,
     base_branch,
     choose,
+    is_local_store,
     load_file,
     make_baseline,
     parse_spec,
@@ -232,7 +233,8 @@ class Place:
         """
         places: list[Callable[[], Catalog]] = [self.mlflow]
         if (local := self.local) is not None:
-            places.insert(0, lambda: local)
+            # What a session on a server is compared with is what the server has.
+            places.insert(0 if is_local_store(self.tracking_uri) else 1, lambda: local)
         problems: list[str] = []
         for open_place in places:
             answer, problem = _asked(open_place, question, request)

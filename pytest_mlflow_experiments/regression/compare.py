@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from ..records import FAILED_OUTCOMES, SessionHeader
 from .absent import Absent
 from .comparer import CompareOptions, Comparer
 from .comparison import Baseline, Comparison, MetricComparison, SessionInfo, UnjudgedCase
+from .tolerance import mentions
 from .values import Sessions, SessionValues
 
 
@@ -56,7 +57,7 @@ def compare(
         absent = Absent(comparer, current, {**not_run}, frozenset(passed), partial)
         metrics += absent.missing()
         unjudged += absent.unjudged()
-        notes = [*notes, *absent.notes()]
+        notes = [*notes, *absent.notes(), *_unused(options, metrics)]
     start, end = current.header.start_time, current.end
     return Comparison(
         session=session_info(current.header),
@@ -70,6 +71,13 @@ def compare(
         gated=gated,
         notes=tuple(notes),
     )
+
+
+def _unused(options: CompareOptions, metrics: Collection[MetricComparison]) -> Iterator[str]:
+    """Yield what was said of metrics that there are none of: as likely as not a mistake."""
+    for pattern, tolerance in options.tolerances:
+        if not any(mentions(metric.metric, [(pattern, tolerance)]) for metric in metrics):
+            yield f"The tolerance for {pattern!r} is for no metric of this session"
 
 
 def session_info(header: SessionHeader) -> SessionInfo:

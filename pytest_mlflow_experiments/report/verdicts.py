@@ -144,6 +144,8 @@ def _details(metric: MetricComparison) -> Iterator[str]:
     yield f"n = {metric.n}"
     if metric.n == 0:
         yield metric.reason
+    if len(metric.values) > 1 and not metric.fresh:
+        yield f"the mean of {len(metric.values)} repeats"
     if metric.fresh:
         yield f"{numbers.count(metric.fresh, 'fresh run')}"
     if metric.margin is not None and metric.margin.shrank:
