@@ -275,7 +275,7 @@ def test_which_tests_are_kept(project: Project, track: str, names: set[str]) -> 
     assert {record.name for record in project.session().cases} == names
 
 
-def test_cases_that_share_a_name_are_all_kept(project: Project) -> None:
+def test_cases_must_not_share_a_name(project: Project) -> None:
     project.write(
         """
         import pytest
@@ -290,10 +290,8 @@ def test_cases_that_share_a_name_are_all_kept(project: Project) -> None:
             pass
         """
     )
-    project.pytest("--mlflow", "--mlflow-offline")
-    records = project.session().cases
-    assert sorted(record.case for record in records) == ["same[1]", "same[1]", "same[2]"]
-    assert len({record.id for record in records}) == 3
+    result = project.pytest("--mlflow", "--mlflow-offline", status=4)
+    assert "test_b: @pytest.mark.mlflow(case=...) gives it the name 'same[1]'" in result.stderr
 
 
 def test_a_rootdir_that_cannot_be_written(project: Project) -> None:
