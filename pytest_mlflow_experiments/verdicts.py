@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -220,13 +219,14 @@ class SessionVerdicts:
         )
         if text is None:
             raise ValueError(f"no format is known for {path.suffix or 'a file without a suffix'}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="replace")
-        self.reports.append(path)
+        # What stands in the session's directory is uploaded with it, and is the user's alone.
         kept = self._directory.path / f"report{path.suffix}"
-        if not kept.exists():
-            # What stands there is uploaded with the session.
-            shutil.copyfile(path, kept)
+        for target in dict.fromkeys((path, kept)):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target == kept:
+                target.touch(mode=0o600)
+            target.write_text(text, encoding="utf-8", errors="replace")
+        self.reports.append(path)
 
     def _try(self, what: str, action: Callable[[], object]) -> None:
         try:

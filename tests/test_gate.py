@@ -59,6 +59,9 @@ def test_same_on_two_workers(history: Project) -> None:
 def test_unchanged_metric_passes(history: Project) -> None:
     result = gated(history, value="0.905")
     assert "Gate passed: nothing got worse" in told(result)
+    files = [path for path in history.sessions()[-1].directory.path.iterdir() if path.is_file()]
+    assert {path.name for path in files} >= {"report.html", "report.md", "report.json"}
+    assert not any(path.stat().st_mode & 0o077 for path in files)
 
 
 def test_without_the_gate_the_exit_status_stays(history: Project) -> None:
