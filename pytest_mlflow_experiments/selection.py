@@ -63,7 +63,7 @@ class Selection:
                 self.passed.add(nodeid)
         elif report.skipped:
             self.not_run.setdefault(nodeid, "skipped")
-        else:
+        elif report.failed:
             self.not_run[nodeid] = "failed" if report.when == "call" else "error"
 
     @pytest.hookimpl(optionalhook=True)
