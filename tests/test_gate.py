@@ -148,6 +148,37 @@ def test_session_that_stops_early_judges_what_ran(history: Project) -> None:
 
 
 @pytest.mark.parametrize(
+    ("statement", "workers", "status", "reason"),
+    [
+        ("raise KeyboardInterrupt", (), 2, "interrupted"),
+        ("os._exit(1)", ("-n", "2"), 1, "crashed"),
+    ],
+    ids=["Ctrl-C", "crashed worker"],
+)
+def test_session_that_is_cut_short_is_no_baseline(
+    history: Project, statement: str, workers: tuple[str, ...], status: int, reason: str
+) -> None:
+    history.write(
+        f"""
+        import os
+
+        def test_model(mlflow_case):
+            mlflow_case.log_metric("accuracy", 0.9)
+
+        def test_other():
+            {statement}
+        """
+    )
+    result = gated(history, *workers, status=status)
+    assert "Only what ran was judged" in told(result)
+    assert reason in told(result)
+    assert "missing" not in told(result)
+    end = history.sessions()[-1].end
+    assert end is not None
+    assert not end.complete
+
+
+@pytest.mark.parametrize(
     "option",
     ["-m=not slow", "--deselect=test_it.py::test_other", "--ignore=other.py", "--ignore-glob=o*"],
 )
