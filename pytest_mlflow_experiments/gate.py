@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, final
 import pytest
 from _pytest._code.code import ReprFileLocation, TerminalRepr
 
+from .gate_junit import fail_testcase, junit_of
 from .regression.comparison import Comparison, MetricComparison
 from .report.verdicts import describe_metric
 
@@ -75,17 +76,20 @@ def _report(nodeid: str, lines: Iterable[str]) -> pytest.TestReport:
 
 
 def _tell(config: pytest.Config, report: pytest.TestReport) -> None:
-    """Hand a report to everybody but the terminal, which would show its progress again."""
+    """Hand a report to all but those that must count the test as failed instead of once more."""
     manager = config.pluginmanager
     terminal: TerminalReporter | None = manager.get_plugin("terminalreporter")
-    # The session itself would take it for a reason to stop.
-    untold = [
+    xml = junit_of(config)
+    # The session itself would take it for a reason to stop, the terminal show progress again.
+    untold: list[object] = [
         terminal,
         *map(manager.get_plugin, ("session", "mlflow-session", "mlflow-capture")),
         manager.get_plugin("mlflow-selection"),
     ]
     if report.nodeid == SECTION:
         untold.append(manager.get_plugin("lfplugin"))
+    if xml is not None and fail_testcase(xml, report.nodeid, report.longreprtext):
+        untold.append(xml)
     hook = manager.subset_hook_caller(
         "pytest_runtest_logreport", [plugin for plugin in untold if plugin is not None]
     )

@@ -90,10 +90,19 @@ def test_missing_metric_and_missing_case_fail(history: Project) -> None:
     assert "FAILED test_it.py::test_other - f1 is missing" in result.stdout
 
 
-def test_junit_and_last_failed_know_the_regression(history: Project) -> None:
-    gated(history, "--junitxml=junit.xml", value="0.7", status=1)
+@pytest.mark.parametrize(
+    "options", [(), ("-n", "2"), ("--junitprefix=models",)], ids=["alone", "xdist", "prefix"]
+)
+def test_junit_and_last_failed_know_the_regression(
+    history: Project, options: tuple[str, ...]
+) -> None:
+    gated(history, "--junitxml=junit.xml", *options, value="0.7", status=1)
     (suite,) = ET.parse(history.path / "junit.xml").getroot()
-    assert suite.attrib["failures"] == "1"
+    assert (suite.attrib["tests"], suite.attrib["failures"]) == ("2", "1")
+    assert sorted(case.attrib["name"] for case in suite.iter("testcase")) == [
+        "test_model",
+        "test_other",
+    ]
     failures = [
         (case.attrib["name"], failure.attrib["message"])
         for case in suite.iter("testcase")

@@ -42,7 +42,8 @@ ALLOWED = {
         *("baseline", "capture", "comparison_settings", "regression", "report", "selection"),
         *GROUND,
     },
-    "gate": {"regression", "report"},
+    "gate": {"gate_junit", "regression", "report"},
+    "gate_junit": set[str](),
     "workers": {
         *("capture", "comparison_settings", "settings", "suspicion", "verdicts"),
         *GROUND,
