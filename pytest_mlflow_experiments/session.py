@@ -7,6 +7,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -180,7 +181,9 @@ class SessionPlugin:
                 mark_failed(session)
             end = replace(end, exit_status=int(session.exitstatus), rejected=rejected)
             if self._comparison is not None:
-                end = with_comparison(end, self._comparison)
+                # Whatever is wrong with the comparison, the journal needs its end.
+                with suppress(Exception):
+                    end = with_comparison(end, self._comparison)
             self._append(end)
             self._writer.close()
             self._writer = None

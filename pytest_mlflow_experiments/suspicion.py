@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from typing import final
 
@@ -64,7 +65,10 @@ class Suspicion:
         values = CaseValues(case=case, name=name, nodeid=record.nodeid)
         values.add(record, seeds)
         try:
-            return self._comparer.is_suspect(values)
+            with warnings.catch_warnings():
+                # Libraries are loaded here; what they warn of is not the test's.
+                warnings.simplefilter("ignore")
+                return self._comparer.is_suspect(values)
         except (Exception, OutcomeException):  # noqa: BLE001 - hooks raise what they like
             # Somebody's rule; the end of the session tells of it.
             return False

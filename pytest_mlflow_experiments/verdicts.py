@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -125,18 +126,30 @@ class SessionVerdicts:
             selection: which tests ran and which did not.
             problem: why no verdict can be reached, whatever the baseline is.
         """
+        with warnings.catch_warnings():
+            # Libraries are loaded here, and what they warn of must not become an error of ours.
+            warnings.simplefilter("ignore")
+            comparison = self._safely_compared(end, state, selection, problem)
+            self._tell(comparison)
+        return comparison
+
+    def _safely_compared(
+        self,
+        end: SessionEnd,
+        state: SessionState | None,
+        selection: Selection,
+        problem: str | None,
+    ) -> Comparison:
         try:
-            comparison = self._compare(end, state, selection, problem)
+            return self._compare(end, state, selection, problem)
         except (Exception, OutcomeException) as error:  # noqa: BLE001 - hooks raise what they like
             # A session must not end in a traceback of ours.
-            comparison = Comparison(
+            return Comparison(
                 session=session_info(self._header),
                 baseline=None,
                 problem=f"the verdicts could not be reached: {_text(error)}",
                 gated=self._settings.gate,
             )
-        self._tell(comparison)
-        return comparison
 
     def _compare(
         self,

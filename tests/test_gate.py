@@ -365,6 +365,23 @@ def test_rule_that_raises_stops_no_test(history: Project, kind: str) -> None:
     assert "the verdicts could not be reached" in told(result)
 
 
+def test_warnings_as_errors_are_not_for_the_comparison(history: Project) -> None:
+    history.write(
+        """
+        import warnings
+
+        def pytest_mlflow_rule(series):
+            warnings.warn("as libraries do")
+        """,
+        "conftest.py",
+    )
+    strict = ("-W", "error", "-p", "no:asyncio")
+    result = gated(history, *strict, "--mlflow-rerun=1", value="0.5", status=1)
+    assert "Gate failed: 1 metric regressed" in told(result)
+    assert len(history.sessions()[-1].case("test_model").repeats) == 1
+    gated(history, *strict)
+
+
 def test_report_that_is_no_tests_disturbs_nobody(history: Project) -> None:
     history.write(
         """
