@@ -445,3 +445,19 @@ def test_tolerance_for_nothing_is_told() -> None:
     options = CompareOptions(tolerances=[("acuracy", Tolerance.parse("1%"))])
     (note,) = judged(now(0.9), past_of(STEADY), options).notes
     assert "'acuracy'" in note
+
+
+@pytest.mark.parametrize(
+    ("value", "directions", "gates"),
+    [(0.95, {}, True), (0.85, {}, True), (0.91, {}, False), (0.95, {"thing": None}, False)],
+    ids=["more", "less", "within", "no direction is meant"],
+)
+def test_tolerance_needs_a_direction(
+    value: float, directions: dict[str, None], gates: bool
+) -> None:
+    options = CompareOptions(
+        tolerances=[("thing", Tolerance.parse("0.02"))], directions=list(directions.items())
+    )
+    metric = only(judged(now(value, "thing"), past_of(STEADY, "thing"), options))
+    assert metric.gates is gates
+    assert metric.status == ("unchanged" if value == 0.91 else "inconclusive")

@@ -167,7 +167,10 @@ class Comparer:
             direction=direction,
             options=RuleOptions(window=options.window, cost=cost, tolerance=tolerance),
         )
-        return series, direction is None or (cost and tolerance is None and not explicit)
+        if direction is None:
+            # Whoever sets a tolerance wants a verdict, unless no direction is meant.
+            return series, tolerance is None or explicit
+        return series, cost and tolerance is None and not explicit
 
     def _direction(self, case: CaseValues, metric: str) -> tuple[Direction | None, bool]:
         """Return the direction, and whether somebody said so."""
@@ -202,7 +205,7 @@ class Comparer:
         gates = (
             unconfirmed
             or (verdict.status == "regressed" and (not advisory or no_number))
-            or (verdict.status == "inconclusive" and no_number)
+            or (verdict.status == "inconclusive" and (no_number or _undirected(series, advisory)))
         ) and not (series.options.cost and advisory)
         return _row(case, series, verdict, gates=gates, advisory=advisory and not gates)
 
@@ -214,6 +217,11 @@ class Comparer:
         verdict = replace(self._options.rule(series), status="missing", reason=reason)
         gates = not (series.options.cost and advisory)
         return _row(case, series, verdict, gates=gates, advisory=not gates)
+
+
+def _undirected(series: MetricSeries, advisory: bool) -> bool:
+    """Tell whether a verdict that was asked for lacks a direction."""
+    return series.direction is None and not advisory
 
 
 def _row(
