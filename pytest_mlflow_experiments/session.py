@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-import secrets
-import tempfile
-import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import pytest
@@ -17,7 +13,6 @@ import pytest
 from . import journal
 from .baseline import local_pin
 from .capture.clock import Clock
-from .capture.environment import environment_tags, session_name
 from .comparison_settings import ComparisonSettings
 from .credentials import without_credentials
 from .defaults import DefaultBaselines, DefaultReports, DefaultRule
@@ -25,7 +20,8 @@ from .directory import SessionDirectory, SessionState, shown_path
 from .gate import fail_session, mark_failed
 from .journal import JournalWriter
 from .launch import Tracker
-from .records import CaseRecord, SessionEnd, SessionHeader
+from .opening import make_directory, make_header
+from .records import CaseRecord, SessionEnd
 from .regression.comparison import Comparison
 from .report.ending import Ending, describe_end
 from .report.progress import Progress
@@ -102,8 +98,11 @@ class SessionPlugin:
     def pytest_sessionstart(self) -> None:
         """Open the session, and start the tracker, which gets ready while pytest collects."""
         settings = self._settings
-        header = self._make_header()
-        directory = self._make_directory(header.session_id)
+        header = make_header(settings, self._comparing.accepted, self._clock.now())
+        directory, note = make_directory(settings.rootdir, header.session_id)
+        self._directory = directory
+        if note is not None:
+            self._notes.append(note)
         self._writer = JournalWriter(directory.journal)
         self._writer.append(journal.encode(header))
         if self._comparing.baseline != "none":
@@ -242,34 +241,6 @@ class SessionPlugin:
     def _is_ours(self, _getpid: Callable[[], int] = os.getpid) -> bool:
         """Tell whether this is the process that the session was opened in."""
         return _getpid() == self._pid
-
-    def _make_header(self) -> SessionHeader:
-        settings = self._settings
-        tags = {**environment_tags(settings.rootdir), **settings.tags}
-        started = time.strftime("%Y%m%d-%H%M%S", time.localtime(self._clock.now() / 1_000))
-        return SessionHeader(
-            session_id=f"{started}-{secrets.token_hex(4)}",
-            name=settings.run_name or session_name(tags) or f"pytest {started}",
-            start_time=self._clock.now(),
-            tracking_uri=without_credentials(settings.tracking_uri),
-            experiment_name=settings.experiment_name,
-            experiment_id=settings.experiment_id,
-            tags=tags,
-            accepted=tuple(step.id for step in self._comparing.accepted),
-        )
-
-    def _make_directory(self, session_id: str) -> SessionDirectory:
-        try:
-            self._directory = SessionDirectory.create(self._settings.rootdir, session_id)
-        except OSError as error:
-            self._directory = SessionDirectory.create(
-                Path(tempfile.mkdtemp(prefix="pytest-mlflow-")), session_id
-            )
-            self._notes.append(
-                f"The rootdir can't be written to ({error.strerror}); the session is kept in "
-                f"{self._directory.path}"
-            )
-        return self._directory
 
     def _add(self, report: pytest.TestReport | None, record: CaseRecord) -> None:
         self._summary.add(record)

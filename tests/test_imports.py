@@ -50,9 +50,19 @@ ALLOWED = {
     },
     "session": {
         *("baseline", "capture", "comparison_settings", "defaults", "gate", "launch"),
-        *("regression", "report", "selection", "settings", "summary", "verdicts", "workers"),
+        *(
+            "opening",
+            "regression",
+            "report",
+            "selection",
+            "settings",
+            "summary",
+            "verdicts",
+            "workers",
+        ),
         *GROUND,
     },
+    "opening": {"accepted", "capture", "settings", *GROUND},
     "plugin": {"hookspecs", "options", "capture", "session"},
     "cli": {"accepted", "baseline", "capture", "regression", "report", "tracker", *GROUND},
 }

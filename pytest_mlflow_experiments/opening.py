@@ -1,0 +1,45 @@
+"""What a session begins with: its header, and a directory to keep it in."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from .accepted import AcceptedStep
+from .capture.environment import environment_tags, session_name
+from .credentials import without_credentials
+from .directory import SessionDirectory
+from .records import SessionHeader
+from .settings import Settings
+
+
+def make_header(settings: Settings, accepted: Iterable[AcceptedStep], now: int) -> SessionHeader:
+    """Return the header of a session that starts ``now``, in milliseconds since the epoch."""
+    tags = {**environment_tags(settings.rootdir), **settings.tags}
+    started = time.strftime("%Y%m%d-%H%M%S", time.localtime(now / 1_000))
+    return SessionHeader(
+        session_id=f"{started}-{secrets.token_hex(4)}",
+        name=settings.run_name or session_name(tags) or f"pytest {started}",
+        start_time=now,
+        tracking_uri=without_credentials(settings.tracking_uri),
+        experiment_name=settings.experiment_name,
+        experiment_id=settings.experiment_id,
+        tags=tags,
+        accepted=tuple(step.id for step in accepted),
+    )
+
+
+def make_directory(rootdir: Path, session_id: str) -> tuple[SessionDirectory, str | None]:
+    """Make the session's directory; return also a note where it had to be made elsewhere."""
+    try:
+        return SessionDirectory.create(rootdir, session_id), None
+    except OSError as error:
+        temporary = Path(tempfile.mkdtemp(prefix="pytest-mlflow-"))
+        directory = SessionDirectory.create(temporary, session_id)
+        return directory, (
+            f"The rootdir can't be written to ({error.strerror}); the session is kept in "
+            f"{directory.path}"
+        )
