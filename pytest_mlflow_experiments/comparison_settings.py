@@ -13,6 +13,7 @@ from .accepted import ACCEPTED_FILE, AcceptedError, AcceptedStep, read_accepted
 from .baseline import HISTORY, parse_spec
 from .regression.tolerance import Tolerance, parse_direction, parse_rule
 from .report.formats import SUFFIXES
+from .settings import ini_directory
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -80,7 +81,7 @@ def _baseline(config: pytest.Config) -> str:
     base = config.invocation_params.dir
     if text is None:
         text = config.getini("mlflow_baseline") or "auto"
-        base = config.inipath.parent if config.inipath else config.rootpath
+        base = ini_directory(config)
     try:
         spec = parse_spec(text)
     except ValueError as error:
@@ -127,8 +128,7 @@ def _accepted(path: Path) -> tuple[AcceptedStep, ...]:
 
 def _reports(config: pytest.Config) -> tuple[Path, ...]:
     """Return where to write reports: beside the ini file, or below the current directory."""
-    inifile = config.inipath.parent if config.inipath else config.rootpath
-    paths = [inifile / line for line in config.getini("mlflow_report")]
+    paths = [ini_directory(config) / line for line in config.getini("mlflow_report")]
     paths += [config.invocation_params.dir / text for text in config.option.mlflow_report]
     for path in paths:
         # Whoever renders may know more formats than these.

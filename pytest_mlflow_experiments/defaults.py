@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
@@ -13,11 +12,9 @@ from .baseline import (
     BaselineRequest,
     LocalCatalog,
     is_local_store,
-    load_file,
     local_pin,
     make_baseline,
     parse_spec,
-    write_baseline,
 )
 from .directory import SessionDirectory
 from .records import SessionHeader
@@ -73,12 +70,7 @@ class DefaultBaselines:
         """
         spec, target = parse_spec(request.spec), self._directory.baseline
         if spec.kind == "file":
-            path = Path(spec.value)
-            found = load_file(path)
-            shown = _below(self._settings.rootdir, path)
-            provenance = replace(found.provenance, spec=f"file:{shown}", place=shown)
-            write_baseline(target, provenance, (one.entries() for one in found.sessions))
-            return target
+            return Path(spec.value)
         offline = self._settings.offline
         if not offline and not is_local_store(self._settings.tracking_uri):
             return None
@@ -96,8 +88,3 @@ class DefaultBaselines:
                 raise
             made = None
         return target if made is not None else None
-
-
-def _below(rootdir: Path, path: Path) -> str:
-    """Return a path for reports, which are read elsewhere: relative where that is possible."""
-    return path.relative_to(rootdir).as_posix() if path.is_relative_to(rootdir) else str(path)

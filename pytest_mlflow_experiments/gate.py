@@ -81,11 +81,8 @@ def _tell(config: pytest.Config, report: pytest.TestReport) -> None:
     terminal: TerminalReporter | None = manager.get_plugin("terminalreporter")
     xml = junit_of(config)
     # The session itself would take it for a reason to stop, the terminal show progress again.
-    untold: list[object] = [
-        terminal,
-        *map(manager.get_plugin, ("session", "mlflow-session", "mlflow-capture")),
-        manager.get_plugin("mlflow-selection"),
-    ]
+    names = ("session", "mlflow-session", "mlflow-capture", "mlflow-selection")
+    untold: list[object] = [terminal, *map(manager.get_plugin, names)]
     if report.nodeid == SECTION:
         untold.append(manager.get_plugin("lfplugin"))
     if xml is not None and fail_testcase(xml, report.nodeid, report.longreprtext):

@@ -6,7 +6,7 @@ JSON does not know, travel as the strings ``"NaN"``, ``"Infinity"`` and ``"-Infi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite, isnan
 from typing import Any, Literal, TypeAlias, final
@@ -59,6 +59,12 @@ class Metric:
             step=data["step"],
             timestamp=data["timestamp"],
         )
+
+
+def last_values(metrics: Iterable[Metric]) -> dict[str, float]:
+    """Return the value of each metric as MLflow's tables show it: that of the highest step."""
+    ordered = sorted(metrics, key=lambda metric: (metric.step, metric.timestamp))
+    return {metric.key: metric.value for metric in ordered}
 
 
 @final

@@ -83,6 +83,11 @@ def assertions_setting(config: pytest.Config) -> Assertions:
     )
 
 
+def ini_directory(config: pytest.Config) -> Path:
+    """Return the directory that relative paths in the ini file start from."""
+    return config.inipath.parent if config.inipath else config.rootpath
+
+
 def _text(config: pytest.Config, name: str) -> str | None:
     """Return the option ``name``, else the ini value of that name, else None."""
     value: str | None = getattr(config.option, name)
@@ -93,7 +98,7 @@ def _tracking_uri(config: pytest.Config) -> str:
     base = config.invocation_params.dir
     uri = config.option.mlflow_tracking_uri
     if uri is None and (uri := config.getini("mlflow_tracking_uri") or None):
-        base = config.inipath.parent if config.inipath else config.rootpath
+        base = ini_directory(config)
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         return f"sqlite:///{config.rootpath.as_posix()}/mlflow.db"

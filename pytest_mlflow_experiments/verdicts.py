@@ -103,12 +103,15 @@ class SessionVerdicts:
         """Bring a baseline to where workers, which may run suspicious cases again, find it too."""
         if not isinstance(path, str | os.PathLike):
             raise TypeError(f"pytest_mlflow_baseline returned {path!r}; expected a path or None")
-        target = self._directory.baseline
-        if Path(path) != target:
-            found = load_file(Path(path))
-            sessions = (session.entries() for session in found.sessions)
-            provenance = replace(found.provenance, spec=self._settings.baseline)
-            write_baseline(target, provenance, sessions)
+        source, target = Path(path), self._directory.baseline
+        if source != target:
+            found = load_file(source)
+            # Reports are read elsewhere, where only a relative path means anything.
+            rootdir = self._config.rootpath
+            place = _below(rootdir, source) or str(source)
+            spec = self._settings.baseline.replace(str(source), place)
+            provenance = replace(found.provenance, spec=spec, place=place)
+            write_baseline(target, provenance, (one.entries() for one in found.sessions))
         self._found = True
 
     def finish(
@@ -129,27 +132,18 @@ class SessionVerdicts:
         with warnings.catch_warnings():
             # Libraries are loaded here, and what they warn of must not become an error of ours.
             warnings.simplefilter("ignore")
-            comparison = self._safely_compared(end, state, selection, problem)
+            try:
+                comparison = self._compare(end, state, selection, problem)
+            except (Exception, OutcomeException) as error:  # noqa: BLE001 - as hooks like
+                # A session must not end in a traceback of ours.
+                comparison = Comparison(
+                    session=session_info(self._header),
+                    baseline=None,
+                    problem=f"the verdicts could not be reached: {_text(error)}",
+                    gated=self._settings.gate,
+                )
             self._tell(comparison)
         return comparison
-
-    def _safely_compared(
-        self,
-        end: SessionEnd,
-        state: SessionState | None,
-        selection: Selection,
-        problem: str | None,
-    ) -> Comparison:
-        try:
-            return self._compare(end, state, selection, problem)
-        except (Exception, OutcomeException) as error:  # noqa: BLE001 - hooks raise what they like
-            # A session must not end in a traceback of ours.
-            return Comparison(
-                session=session_info(self._header),
-                baseline=None,
-                problem=f"the verdicts could not be reached: {_text(error)}",
-                gated=self._settings.gate,
-            )
 
     def _compare(
         self,
@@ -222,9 +216,9 @@ class SessionVerdicts:
         if os.environ.get("GITHUB_ACTIONS") == "true":
             from .report.github import annotation_lines
 
-            self.annotations = annotation_lines(
-                comparison, prefix=_path_in_repository(self._config)
-            )
+            # GitHub knows files by their path from the checkout.
+            prefix = _below(os.environ.get("GITHUB_WORKSPACE"), self._config.rootpath) or ""
+            self.annotations = annotation_lines(comparison, prefix=prefix)
 
     def _write(self, comparison: Comparison, path: Path) -> None:
         text: str | None = self._config.hook.pytest_mlflow_render(
@@ -268,12 +262,11 @@ def with_comparison(end: SessionEnd, comparison: Comparison) -> SessionEnd:
     return replace(end, tags=tags, metrics=metrics, summary=render_short(comparison))
 
 
-def _path_in_repository(config: pytest.Config) -> str:
-    """Return the path from the checkout, as GitHub tells of it, to the rootdir."""
-    workspace = os.environ.get("GITHUB_WORKSPACE")
-    if not workspace or not config.rootpath.is_relative_to(workspace):
-        return ""
-    return config.rootpath.relative_to(workspace).as_posix()
+def _below(directory: Path | str | None, path: Path) -> str | None:
+    """Return the path from a directory to what is below it, or None for what is not."""
+    if not directory or not path.is_relative_to(directory):
+        return None
+    return path.relative_to(directory).as_posix()
 
 
 def _no_answer(state: SessionState | None) -> str | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -514,6 +515,15 @@ def test_session_that_is_no_baseline(root: Path, session: int, words: str) -> No
     assert "pytest-mlflow baseline export PATH" in str(caught.value)
 
 
+def test_rejected_session_is_no_baseline(root: Path) -> None:
+    path = root / ".pytest_mlflow" / "session-1" / "journal.jsonl"
+    *lines, end = path.read_text(encoding="utf-8").splitlines()
+    rejected = json.dumps({**json.loads(end), "rejected": True})
+    path.write_text("\n".join([*lines, rejected, ""]), encoding="utf-8")
+    with pytest.raises(BaselineError, match="session-1 is not whole: its gate failed"):
+        load_file(path)
+
+
 def test_lines_that_are_no_baseline(root: Path) -> None:
     path = root / "baseline.jsonl"
     export(BaselineRequest(spec="branch:main"), local(root), path)
@@ -533,7 +543,7 @@ def test_lines_that_are_no_baseline(root: Path) -> None:
 
 def test_sessions_with_the_same_selection_are_preferred() -> None:
     shelf = Shelf(
-        *(candidate(number, selection="." if number < 3 else "a.py") for number in range(6))
+        *(candidate(number, selection=(".",) if number < 3 else ("a.py",)) for number in range(6))
     )
     found = chosen(shelf, "latest", selection=(".",), history=2)
     assert found is not None

@@ -33,7 +33,7 @@ ALLOWED = {
     "launch": {"directory", "processes"},
     "capture": {"settings", *GROUND},
     "tracker": {"baseline", "report", *GROUND},
-    "comparison_settings": {"accepted", "baseline", "regression", "report"},
+    "comparison_settings": {"accepted", "baseline", "regression", "report", "settings"},
     "hookspecs": {"baseline", "regression"},
     "defaults": {"baseline", "regression", "report", "settings", *GROUND},
     "selection": set[str](),

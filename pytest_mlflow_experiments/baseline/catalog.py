@@ -18,8 +18,8 @@ class Candidate:
 
     ``exit_status`` is None where it is not known. ``incomplete`` says why the session can't be a
     baseline, as the end of a sentence, and is None where it can. ``experiment_id`` is set where the
-    place keeps several experiments; ``selection`` is one line for each part of
-    :attr:`~.records.SessionEnd.selection`, or None where it is not known.
+    place keeps several experiments; ``selection`` is that of its
+    :class:`~.records.SessionEnd`, or None where it is not known.
     """
 
     session_id: str
@@ -30,7 +30,7 @@ class Candidate:
     tags: Mapping[str, str] = field(default_factory=dict)
     run_id: str | None = None
     experiment_id: str | None = None
-    selection: str | None = None
+    selection: tuple[str, ...] | None = None
 
     @property
     def complete(self) -> bool:
@@ -58,7 +58,7 @@ class Query:
     tag: tuple[str, str] | None = None
     before: int | None = None
     experiment_id: str | None = None
-    selection: str | None = None
+    selection: tuple[str, ...] | None = None
 
     def matches(self, candidate: Candidate) -> bool:
         """Tell whether a session is one of those that are wanted."""

@@ -90,7 +90,7 @@ class _Search:
         )
         newest: list[Candidate] = []
         if self.request.selection is not None:
-            alike = replace(query, selection="\n".join(self.request.selection))
+            alike = replace(query, selection=self.request.selection)
             newest = self._newest(alike, self.request.history)
         newest = newest or self._newest(query, self.request.history)
         if not newest:

@@ -73,7 +73,7 @@ def load_file(path: Path) -> BaselineFile:
     for number, entry in _entries(path):
         if isinstance(entry, SessionEnd) and header is not None:
             if not entry.complete:
-                reason = entry.interrupted or entry.partial
+                reason = entry.interrupted or entry.partial or "its gate failed"
                 raise _unusable(path, f"session {header.session_id} is not whole: {reason}", number)
             sessions.append(Session(header=header, cases=tuple(cases), end=entry))
             header, cases = None, []

@@ -120,7 +120,7 @@ class LocalCatalog:
                 exit_status=end.exit_status if end else None,
                 incomplete=why_incomplete(end),
                 tags={**header.tags, **end.tags} if end else header.tags,
-                selection="\n".join(end.selection) if end else None,
+                selection=end.selection if end else None,
             )
             self._candidates[header.session_id] = found
         return found

@@ -44,7 +44,7 @@ def environment_tags(rootdir: Path, environ: Mapping[str, str] = os.environ) -> 
         "packages.count": str(count),
         "packages.digest": digest,
     }
-    tags.update(_git_tags(rootdir, environ))
+    tags.update(git_tags(rootdir, environ))
     if job := _ci_job(environ):
         tags["ci.job"] = job
     return tags
@@ -90,7 +90,8 @@ def packages_digest(path: list[str]) -> tuple[int, str]:
     return len(names), digest[:16]
 
 
-def _git_tags(rootdir: Path, environ: Mapping[str, str]) -> dict[str, str]:
+def git_tags(rootdir: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the tags that tell of the commit; none outside of git, or before the first one."""
     status = _git(rootdir, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
     if status is None:
         return {}

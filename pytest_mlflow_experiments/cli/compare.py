@@ -17,7 +17,7 @@ from ..regression.values import Sessions, read_sessions
 from ..report.formats import SUFFIXES, render
 from ..report.verdicts import verdict_lines
 from .errors import UsageError
-from .output import say
+from .output import check_reports, say, write_report
 from .places import Place, add_place_options
 
 T = TypeVar("T")
@@ -75,15 +75,13 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _compare(options: argparse.Namespace) -> int:
-    for path in options.report:
-        if path.suffix not in SUFFIXES:
-            raise UsageError(f"--report {path}: expected one of {', '.join(SUFFIXES)}")
+    check_reports("--report", options.report)
     place = Place.of(options)
     comparison = _comparison(options, place)
     for line in verdict_lines(comparison, [str(path) for path in options.report]):
         say(line.text)
     for path in options.report:
-        path.write_text(render(comparison, path.suffix) or "", encoding="utf-8", errors="replace")
+        write_report(path, render(comparison, path.suffix))
     failed = [
         metric
         for metric in comparison.metrics

@@ -24,7 +24,7 @@ from ..baseline import (
     make_baseline,
     parse_spec,
 )
-from ..capture.environment import default_branch, environment_tags
+from ..capture.environment import default_branch, git_tags
 from ..credentials import without_credentials
 from ..directory import DIRECTORY_NAME, SessionDirectory
 from ..journal import Entry
@@ -170,7 +170,7 @@ class Place:
                 session_id=judged.session_id,
                 start_time=judged.start_time,
             )
-        branch = environment_tags(self.root).get("mlflow.source.git.branch")
+        branch = git_tags(self.root).get("mlflow.source.git.branch")
         return BaselineRequest(
             spec=spec,
             history=history,
@@ -192,10 +192,7 @@ class Place:
             UsageError: the reference is not a legal one.
             BaselineError: there is no such session.
         """
-        path = Path(reference.removeprefix("file:"))
-        if path.is_dir():
-            path = session_directory(path).journal
-        if path.is_file() or reference.startswith("file:"):
+        if (path := _file(reference)) is not None:
             found = load_file(path)
             sessions = found.sessions[-history:]
             return [found.provenance, *(entry for one in sessions for entry in one.entries())]
@@ -216,10 +213,7 @@ class Place:
             BaselineError: there is no such session.
             JournalError: the session can't be read.
         """
-        path = Path(reference.removeprefix("file:"))
-        if path.is_dir():
-            path = session_directory(path).journal
-        if path.is_file() or reference.startswith("file:"):
+        if (path := _file(reference)) is not None:
             return list(_read(path))
         request = self.request(reference, 1)
         with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:
@@ -242,6 +236,14 @@ class Place:
                 return answer
             problems.append(problem)
         raise BaselineError("; ".join(dict.fromkeys(problems)))
+
+
+def _file(reference: str) -> Path | None:
+    """Return the file that a reference means, a session's journal among them, or None."""
+    path = Path(reference.removeprefix("file:"))
+    if path.is_dir():
+        return session_directory(path).journal
+    return path if path.is_file() or reference.startswith("file:") else None
 
 
 def _whole(catalog: Catalog, request: BaselineRequest, directory: Path) -> list[Entry] | None:

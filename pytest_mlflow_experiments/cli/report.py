@@ -11,7 +11,7 @@ from ..report.formats import SUFFIXES, render
 from ..report.json_reader import read_json
 from ..report.markdown import render_comment, render_markdown
 from .errors import UsageError
-from .output import say
+from .output import check_reports, say, write_report
 from .places import session_directory, sessions_root
 
 
@@ -77,9 +77,7 @@ def last_comparison(session: Path | None) -> Comparison:
 
 
 def _report(options: argparse.Namespace) -> int:
-    for path in options.output:
-        if path.suffix not in SUFFIXES:
-            raise UsageError(f"--output {path}: expected one of {', '.join(SUFFIXES)}")
+    check_reports("--output", options.output)
     comparison = last_comparison(options.session)
     comment = None
     if options.comment is not None:
@@ -88,7 +86,7 @@ def _report(options: argparse.Namespace) -> int:
         text = render(comparison, path.suffix)
         if comment is not None and path.suffix == ".md":
             text = comment
-        path.write_text(text or "", encoding="utf-8", errors="replace")
+        write_report(path, text)
     if not options.output:
         say(comment or render_markdown(comparison))
     return 0

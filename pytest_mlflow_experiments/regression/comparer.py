@@ -97,7 +97,7 @@ class Comparer:
         if not case.passed:
             return
         past = self._history.get(case.case, [])
-        comparable = [entry for entry in past if _difference(case, entry[1]) is None]
+        comparable = _comparable(case, past)
         for metric, values in case.metrics.items():
             history = self._values(case, metric, comparable)
             left_out = [old for _, old in past if metric in old.metrics] if not history else []
@@ -121,8 +121,7 @@ class Comparer:
 
     def is_suspect(self, case: CaseValues) -> bool:
         """Tell whether a metric that could gate looks worse, so that fresh runs are worthwhile."""
-        past = self._history.get(case.case, [])
-        comparable = [entry for entry in past if _difference(case, entry[1]) is None]
+        comparable = _comparable(case, self._history.get(case.case, []))
         for metric, values in case.metrics.items():
             if history := self._values(case, metric, comparable):
                 series, advisory = self._series(case, metric, values, history)
@@ -265,6 +264,12 @@ def _margin(case: CaseValues, metric: str, baseline: float | None) -> Margin | N
         margin=check.margin,
         baseline_margin=None if baseline is None else replace(check, value=baseline).margin,
     )
+
+
+def _comparable(
+    case: CaseValues, past: Sequence[tuple[int, CaseValues]]
+) -> list[tuple[int, CaseValues]]:
+    return [entry for entry in past if _difference(case, entry[1]) is None]
 
 
 def _difference(case: CaseValues, old: CaseValues) -> str | None:

@@ -13,10 +13,10 @@ from ..records import (
     Attempt,
     CaseRecord,
     Check,
-    Metric,
     Provenance,
     SessionEnd,
     SessionHeader,
+    last_values,
 )
 
 DURATION = "duration_seconds"
@@ -64,9 +64,9 @@ class CaseValues:
             f"{name}={record.params.get(name)}" for name in record.arguments if name in seed_params
         )
         # Fresh runs count whatever came of them: one that fails its assertion is no better news.
-        fresh = [last_values(run) for run in record.repeats]
+        fresh = [values_of(run) for run in record.repeats]
         self.fresh += len(fresh)
-        for metric, value in last_values(record).items():
+        for metric, value in values_of(record).items():
             found = [run[metric] for run in fresh if metric in run] if fresh else [value]
             if not found:
                 self.unconfirmed.add(metric)
@@ -170,14 +170,9 @@ def identity(record: CaseRecord, seed_params: AbstractSet[str]) -> tuple[str, st
     return record.case.removesuffix(suffix) + ending, record.name.removesuffix(suffix) + ending
 
 
-def last_values(record: CaseRecord | Attempt) -> dict[str, float]:
-    """Return the value of each metric as MLflow's tables show it: that of the highest step."""
-    last: dict[str, Metric] = {}
-    for metric in record.metrics:
-        known = last.get(metric.key)
-        if known is None or (metric.step, metric.timestamp) >= (known.step, known.timestamp):
-            last[metric.key] = metric
-    values = {key: metric.value for key, metric in last.items()}
+def values_of(record: CaseRecord | Attempt) -> dict[str, float]:
+    """Return the one value of each metric that is compared, the duration among them."""
+    values = last_values(record.metrics)
     if isinstance(record, CaseRecord):
         values = {**record.run_metrics, **values}
     duration = _duration(record)

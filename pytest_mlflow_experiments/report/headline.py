@@ -28,7 +28,8 @@ SYMBOLS: dict[Status, str] = {
 UNDECIDED: frozenset[Status] = frozenset({"inconclusive", "new", "not comparable"})
 """The statuses that are no verdict."""
 
-_NOT_PASSED = FAILED_OUTCOMES | {"interrupted"}
+BROKEN_OUTCOMES = FAILED_OUTCOMES | {"interrupted"}
+"""What a session would rather not have; a skipped test is none of it."""
 
 
 @final
@@ -45,7 +46,7 @@ def headline(comparison: Comparison) -> Headline:
     """Return the verdict on a session."""
     gating = comparison.gating()
     bad = bool(gating) or comparison.problem is not None
-    failed = sum(case.outcome in _NOT_PASSED for case in comparison.unjudged)
+    failed = sum(case.outcome in BROKEN_OUTCOMES for case in comparison.unjudged)
     gate: Gate = "off" if not comparison.gated else "failed" if bad else "passed"
     if comparison.problem is not None:
         found = "the comparison could not be made"
@@ -113,9 +114,14 @@ def age(comparison: Comparison, session: SessionInfo) -> str:
     return f"{span(milliseconds)} {'before' if milliseconds > 0 else 'after'}"
 
 
+def short_commit(session: SessionInfo) -> str:
+    """Return the start of a session's commit; nothing outside of git."""
+    return (session.commit or "")[:8]
+
+
 def describe(session: SessionInfo) -> str:
     """Return a session's name, and what it tested where the name does not tell."""
-    commit = (session.commit or "")[:8]
+    commit = short_commit(session)
     source = " at ".join(filter(None, (session.branch, commit)))
     known = source and all(
         part in session.name for part in filter(None, (session.branch, commit[:7]))

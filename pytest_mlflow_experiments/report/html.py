@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final, get_args
 
 from ..regression import Status
-from ..regression.comparison import Comparison, MetricComparison, SessionInfo
+from ..regression.comparison import Comparison, MetricComparison
 from . import numbers
-from .headline import SYMBOLS, age, grows_worse, headline
+from .headline import SYMBOLS, age, grows_worse, headline, short_commit
 from .sparkline import sparkline
 from .text import clean, cut
 
@@ -96,7 +96,7 @@ def _template() -> Template:
     )
     environment.filters["number"] = numbers.value
     environment.globals.update(
-        numbers=numbers, failure_text=_failure_text, short=_short_commit, cut=cut
+        numbers=numbers, failure_text=_failure_text, short=short_commit, cut=cut
     )
     return environment.get_template("report.html.jinja")
 
@@ -185,7 +185,3 @@ def _failure_text(text: str) -> str:
     half = _FAILURE_LENGTH // 2
     left_out = len(text) - 2 * half
     return f"{text[:half]}\n\n… {left_out:,} characters are left out …\n\n{text[-half:]}"
-
-
-def _short_commit(session: SessionInfo) -> str:
-    return (session.commit or "")[:8]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from ..records import FAILED_OUTCOMES
 from ..regression.comparison import Comparison, MetricComparison, UnjudgedCase
 from . import numbers
-from .headline import provenance
+from .headline import BROKEN_OUTCOMES, provenance
 from .text import clean, one_line
 
 _SETTLED = frozenset({"improved", "unchanged"})
-_BROKEN = FAILED_OUTCOMES | {"interrupted"}
 
 
 def render_junit(comparison: Comparison) -> str:
@@ -68,7 +66,7 @@ def _add_metric(suite: ElementTree.Element, metric: MetricComparison) -> None:
 
 def _add_unjudged(suite: ElementTree.Element, unjudged: UnjudgedCase) -> None:
     case = _case(suite, unjudged.case, "not judged")
-    kind = "error" if unjudged.outcome in _BROKEN else "skipped"
+    kind = "error" if unjudged.outcome in BROKEN_OUTCOMES else "skipped"
     _result(case, kind, f"the test's outcome is {unjudged.outcome}", unjudged.failure or "")
 
 

@@ -226,7 +226,7 @@ def _candidate(run: Run) -> Candidate:
         exit_status=int(status) if status.isdecimal() else 0 if finished else None,
         incomplete=_why_incomplete(run),
         tags=tags,
-        selection=tags.get(SELECTION),
+        selection=tuple(tags[SELECTION].split("\n")) if SELECTION in tags else None,
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,
     )

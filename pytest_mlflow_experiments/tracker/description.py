@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pytest_mlflow_experiments.records import Attempt, CaseRecord, Check, Metric
+from pytest_mlflow_experiments.records import Attempt, CaseRecord, Check, Metric, last_values
 from pytest_mlflow_experiments.report.escaping import block
 
 from .limits import TAG_LENGTH, shorten
@@ -99,15 +99,9 @@ def _fresh_runs(record: CaseRecord) -> str:
 def _row(
     name: str, outcome: str, duration: float, metrics: Sequence[Metric], keys: Sequence[str]
 ) -> list[str]:
-    values = _last_values(metrics)
+    values = last_values(metrics)
     cells = (number(values[key]) if key in values else "" for key in keys)
     return [name, outcome, f"{duration:.3g} s", *cells]
-
-
-def _last_values(metrics: Sequence[Metric]) -> dict[str, float]:
-    """Return the value of each metric as MLflow's tables show it: that of the highest step."""
-    ordered = sorted(metrics, key=lambda metric: (metric.step, metric.timestamp))
-    return {metric.key: metric.value for metric in ordered}
 
 
 def _attempts(attempts: Sequence[Attempt]) -> str:
