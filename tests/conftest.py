@@ -10,7 +10,7 @@ import pytest
 from pair import Pair
 from project import Project, quiet_mlflow
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "postgres"]
 
 # Sessions can be copied between projects that mean the same experiment of the same store.
 INI = """
