@@ -2,10 +2,84 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 from pytest_mlflow_experiments.options import add_options
+
+# What the README says of troubles, and the tests that show it.
+SHOWN_BY = {
+    "the tracking server can't be reached, never answers, or answers with errors or garbage": (
+        "test_outages.py::test_servers_out_of_order"
+    ),
+    "it dies in the middle of the session and comes back": (
+        "test_outages.py::test_a_server_that_dies_and_comes_back"
+    ),
+    "one request in five fails, and answers get lost": (
+        "test_soak.py::test_nothing_is_lost_doubled_or_changed"
+    ),
+    "the server is slow": "test_outages.py::test_the_whole_wait_is_bounded",
+    "there is a gate and no answer": (
+        "test_outages.py::test_the_gate_fails_where_there_is_no_answer"
+    ),
+    "you sit at a terminal": "test_outages.py::test_a_terminal_gets_its_prompt_back",
+    "earlier sessions were not sent": "test_outages.py::test_what_earlier_sessions_left_is_told",
+    "the SQLite file is locked": "test_outages.py::test_a_database_that_stays_locked",
+    "the SQLite file is read-only": "test_outages.py::test_a_database_that_is_read_only",
+    "the disk is full": "test_outages.py::test_a_disk_too_full_for_anything",
+    "the database drops its connections, or restarts": (
+        "test_postgres.py::test_connections_cut_in_the_middle"
+    ),
+    "pytest is killed": "test_crashes.py::test_pytest_is_killed",
+    "the tracker is killed": "test_crashes.py::test_tracker_is_killed",
+    "a test crashes its pytest-xdist worker": (
+        "test_crashes.py::test_case_that_crashes_its_worker"
+    ),
+    "the memory is used up": "test_crashes.py::test_out_of_memory",
+    "you press Ctrl-C, once or twice": "test_crashes.py::test_ctrl_c_twice",
+    "anything is killed at any moment, `sync` too": (
+        "test_fault_injection.py::test_nothing_is_lost_whatever_is_killed"
+    ),
+    "a line of the journal is half written": (
+        "test_broken_journals.py::test_every_part_of_the_last_line"
+    ),
+    "`sync` runs twice, in any order, or breaks off": (
+        "test_broken_journals.py::test_sync_that_breaks_off_is_taken_up"
+    ),
+    "several sessions run in one directory": (
+        "test_hygiene.py::test_sessions_at_once_on_a_new_database"
+    ),
+    "`sync` or pruning meets a session that still runs": (
+        "test_hygiene.py::test_a_running_session_is_left_alone"
+    ),
+    "there are more than 50 sessions": "test_hygiene.py::test_pruning_takes_only_what_was_sent",
+    "`.pytest_mlflow` can't be written": "test_hygiene.py::test_a_directory_that_cannot_be_used",
+    "a newer release wrote the journal or the baseline": (
+        "test_hygiene.py::test_what_a_newer_release_wrote_is_left_alone"
+    ),
+    "a shard is missing": "test_merge.py::test_missing_shard_never_passes",
+    "a shard broke off": "test_merge.py::test_shard_that_broke_off_never_passes",
+    "shards start at the same moment": (
+        "test_tracker_joint.py::test_shards_that_began_at_the_same_moment_are_united"
+    ),
+    "your tests open, nest or leave open runs of their own, or autolog": (
+        "test_mlflow_users.py::test_their_store_is_as_without_us"
+    ),
+    "pytest runs under `MLFLOW_RUN_ID`": (
+        "test_mlflow_users.py::test_a_run_from_outside_is_resumed_by_their_code_alone"
+    ),
+    "MLflow's own pytest plugin is switched on too": (
+        "test_mlflow_users.py::test_mlflow_s_own_plugin"
+    ),
+    "a param is called `password`, `token`, `api_key`": (
+        "test_secrets.py::test_secrets_are_kept_nowhere"
+    ),
+    "an artifact is called `../x`": "test_secrets.py::test_no_artifact_leaves_its_case",
+    "a journal or baseline comes from somebody else": (
+        "test_hostile_input.py::test_pytest_goes_on_with_a_hostile_line_beside_it"
+    ),
+}
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -52,5 +126,15 @@ def test_every_option_is_told() -> None:
             options.append(name)
 
     add_options(Parser())  # type: ignore[arg-type]
-    assert len(options) == 34
+    assert len(options) == 39
     assert [option for option in options if f"`{option}" not in README] == []
+
+
+def test_what_happens_is_shown_by_tests() -> None:
+    _, _, rest = README.partition("## What happens when")
+    rows = re.findall(r"^\| (\S.*?) \| .+ \|$", rest.partition("\n## ")[0], re.MULTILINE)
+    assert [row for row in rows if row != "---"] == list(SHOWN_BY)
+    for place in SHOWN_BY.values():
+        file, _, name = place.partition("::")
+        tree = ast.parse(Path(__file__).with_name(file).read_text(encoding="utf-8"))
+        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, place
