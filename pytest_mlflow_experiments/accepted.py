@@ -154,7 +154,7 @@ def _parse(line: str) -> AcceptedStep:
         )
     try:
         data = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON: {error}") from error
     if not isinstance(data, dict):
         raise ValueError(f"expected an object with {', '.join(_FIELDS)}, got {line!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, final
@@ -11,6 +11,7 @@ import pytest
 
 from .accepted import ACCEPTED_FILE, AcceptedError, AcceptedStep, read_accepted
 from .baseline import HISTORY, parse_spec
+from .records import Shard
 from .regression.tolerance import Tolerance, parse_direction, parse_rule
 from .report.formats import SUFFIXES
 from .settings import ini_directory
@@ -73,6 +74,30 @@ class ComparisonSettings:
             or config.getini("mlflow_require_baseline"),
             reports=_reports(config),
         )
+
+    def for_whole(self, session_id: str, rootdir: Path) -> Shard:
+        """Return how the session is to be compared that this one is a shard of."""
+        baseline = self.baseline
+        file = Path(baseline.removeprefix("file:"))
+        if baseline.startswith("file:") and file.is_relative_to(rootdir):
+            # The whole is put together elsewhere, in another checkout.
+            baseline = f"file:{file.relative_to(rootdir).as_posix()}"
+        return Shard(
+            session_id=session_id,
+            baseline=baseline,
+            history=self.history,
+            ini_tolerances=_texts(self.ini_tolerances),
+            tolerances=_texts(self.tolerances),
+            directions=_texts(self.directions),
+            seed_params=tuple(sorted(self.seed_params)),
+            gate=self.gate,
+            require_baseline=self.require_baseline,
+        )
+
+
+def _texts(rules: Iterable[tuple[str, object]]) -> tuple[str, ...]:
+    """Return tolerances or directions as the user may have written them."""
+    return tuple(f"{pattern}: {'none' if said is None else said}" for pattern, said in rules)
 
 
 def _baseline(config: pytest.Config) -> str:

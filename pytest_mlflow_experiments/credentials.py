@@ -12,6 +12,16 @@ SECRET_IN_QUERY = re.compile(
     r"(?i)([?&][^=&\s]*(?:password|passwd|pwd|token|secret|odbc_connect)[^=&\s]*=)([^&#\s]+)"
 )
 
+# The same within a text of any kind, where more is no URL than is.
+_USER_IN_TEXT = re.compile(
+    r"(?i)(?<=://)[^/?#@:\s'\"<>]*:[^/?#\s'\"<>]*@"
+    r"|(?:(?<=http://)|(?<=https://))[^/?#@:\s'\"<>]+@"
+)
+_QUERY_IN_TEXT = re.compile(
+    r"(?i)([?&](?:[\w.-]*[_.-])?(?:password|passwd|pwd|token|secret|api[_-]?key|access[_-]?key|"
+    r"credential|sig|signature|odbc_connect)=)([^&#\s'\"<>]+)"
+)
+
 _WEB = ("http://", "https://", "git://", "ssh://", "git+ssh://")
 _WEB_USER = re.compile(r"(?<=://)([^/?#]*)@")
 # SQLAlchemy takes a password as it stands, with what would end the host of a web page's address.
@@ -21,6 +31,11 @@ _DATABASE_USER = re.compile(r"(?<=://)([^/?#]*|[^/?#@:]*:[^@]*(?:@[^/?#]*)?)@")
 def without_credentials(url: str) -> str:
     """Return the URL without a user and password before its host, or secrets in its query."""
     return SECRET_IN_QUERY.sub(rf"\g<1>{MASK}", _user_pattern(url).sub("", url))
+
+
+def without_credentials_in_text(text: str) -> str:
+    """Return a text with a mask for the credentials of the URLs in it."""
+    return _QUERY_IN_TEXT.sub(rf"\g<1>{MASK}", _USER_IN_TEXT.sub(f"{MASK}@", text))
 
 
 def secrets_of(url: str) -> Iterator[str]:

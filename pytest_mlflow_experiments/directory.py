@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, final
 
 DIRECTORY_NAME = ".pytest_mlflow"
+
+_STARTED = re.compile(r"\d{8}-\d{6}-", re.ASCII)
 
 KEPT_SESSIONS = 50
 """How many sessions stay on disk: the history at a desk."""
@@ -38,7 +42,9 @@ class SessionDirectory:
         parent.mkdir(mode=0o700, exist_ok=True)
         ignore = parent / ".gitignore"
         if not ignore.exists():
-            ignore.write_text(_GITIGNORE, encoding="utf-8")
+            ignore.touch(mode=0o600)
+            with contextlib.suppress(OSError):  # a full disk must not end the tests
+                ignore.write_text(_GITIGNORE, encoding="utf-8")
         path = parent / session_id
         path.mkdir(mode=0o700)
         return cls(path)
@@ -47,7 +53,18 @@ class SessionDirectory:
     def find_all(cls, root: Path) -> list[SessionDirectory]:
         """Return the session directories below ``root/.pytest_mlflow``, oldest first."""
         journals = (root / DIRECTORY_NAME).glob("*/journal.jsonl")
-        return [cls(journal.parent) for journal in sorted(journals)]
+        return sorted((cls(journal.parent) for journal in journals), key=cls._age)
+
+    def _age(self) -> tuple[str, str]:
+        """Return what sorts sessions by their start: most are named by it."""
+        name = self.session_id
+        if _STARTED.match(name):
+            return name, ""
+        try:
+            written = self.journal.stat().st_mtime
+        except OSError:  # another session has just pruned it
+            return "", name
+        return time.strftime("%Y%m%d-%H%M%S", time.localtime(written)), name
 
     @classmethod
     def prune(
@@ -140,7 +157,7 @@ def shown_path(path: Path) -> str:
         return str(path)
 
 
-Phase = Literal["starting", "ready", "failed", "done"]
+Phase = Literal["starting", "ready", "waiting", "failed", "done"]
 
 
 @final
@@ -150,7 +167,9 @@ class SessionState:
 
     ``phase`` goes ``starting`` (MLflow is being loaded, the store opened), ``ready`` (cases are
     being sent), then ``done`` (MLflow has all there is) or ``failed`` (``error`` says why; the
-    journal keeps what was not sent). ``sent`` counts cases. ``run_id`` is the session's run.
+    journal keeps what was not sent). While MLflow can't be written to for the time being
+    (``error`` says why), it is ``waiting``; then ``ready`` again, or ``failed``. ``sent`` counts
+    cases. ``run_id`` is the session's run.
     ``baseline`` tells of the baseline that the tracker was asked for: None (not looked for yet),
     ``found`` (it is in the session's directory), ``none`` (there is no such session yet) or
     ``failed`` (``baseline_error`` says why); ``fetched`` counts its sessions on the way.
@@ -175,15 +194,31 @@ class SessionState:
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
             return cls(**{**data, "notes": tuple(data["notes"])})
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def write(self, path: Path) -> None:
         """Put the state at ``path``, whole or not at all."""
         fd, name = tempfile.mkstemp(dir=path.parent, prefix=".session-")
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            json.dump(asdict(self), file)
-        Path(name).replace(path)
+        try:
+            with os.fdopen(fd, "w", encoding="utf-8") as file:
+                json.dump(asdict(self), file)
+            Path(name).replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                Path(name).unlink()
+            raise
+
+    @property
+    def progress(self) -> int:
+        """A number that grows when something has arrived in MLflow, or from there."""
+        known = (self.pid, self.experiment_name, self.run_id, self.baseline)
+        return self.sent + self.fetched + sum(field is not None for field in known)
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether MLflow can't be used, for good or for the time being."""
+        return self.phase in ("failed", "waiting")
 
     def update(self, **changes: object) -> SessionState:
         """Return a copy with some fields changed."""

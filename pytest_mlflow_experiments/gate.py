@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, final
 
@@ -21,18 +21,21 @@ SECTION: Final = "mlflow gate"
 """The node id under which a gate fails for a reason that is no test's."""
 
 
-def fail_session(session: pytest.Session, comparison: Comparison) -> bool:
+def fail_session(
+    session: pytest.Session, comparison: Comparison, nodeids: Mapping[str, str]
+) -> bool:
     """Make a session that got worse fail, or one of which nobody can tell; return whether it did.
 
     Each reason then stands in the short summary, in the JUnit XML and, where it is a test's, in
-    the cache of ``--lf``.
+    the cache of ``--lf``. ``nodeids`` are pytest's own where those of the comparison have no
+    secrets.
     """
     gating = comparison.gating()
     if not gating and comparison.problem is None:
         return False
     mark_failed(session)
     for nodeid, metrics in _by_test(gating):
-        _tell(session.config, _report(nodeid, map(describe_metric, metrics)))
+        _tell(session.config, _report(nodeids.get(nodeid, nodeid), map(describe_metric, metrics)))
     if comparison.problem is not None:
         _tell(session.config, _report(SECTION, [comparison.problem]))
     return True

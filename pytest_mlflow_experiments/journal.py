@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias, final
 
+from .checking import check
 from .records import CaseRecord, Provenance, SessionEnd, SessionHeader
 
 Entry: TypeAlias = SessionHeader | CaseRecord | SessionEnd | Provenance
@@ -25,11 +28,19 @@ _KINDS: dict[str, type[Entry]] = {
     "case": CaseRecord,
     "finish": SessionEnd,
 }
+_END = b'{"kind":"finish"'
+_BLOCK = 8_192
+# What is nested too deep, or a number without end, is no work of ours either.
+_UNREADABLE = (KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 _KIND_OF = {cls: kind for kind, cls in _KINDS.items()}
 
 # Kept here, for tests replace the functions of these modules, some for as long as a session.
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-_write, _fstat, _open = os.write, os.fstat, os.open
+_write, _fstat, _stat, _open = os.write, os.fstat, os.stat, os.open
+if sys.platform != "win32":
+    import fcntl
+
+    _flock, _LOCK = fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
 class JournalError(Exception):
@@ -49,8 +60,15 @@ def decode(line: str | bytes) -> Entry:
     """
     try:
         data = json.loads(line)
-        return _KINDS[data["kind"]].from_builtins(data)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        kind = _KINDS.get(data["kind"])
+        if kind is None:
+            raise ValueError(f"kind {data['kind']!r} is not known to this version")
+        entry = kind.from_builtins(data)
+        check(entry)
+        return entry
+    except ValueError as error:
+        raise JournalError(f"not a line of a session's journal: {error}") from error
+    except _UNREADABLE as error:
         raise JournalError(f"not a line of a session's journal: {error!r}") from error
 
 
@@ -72,6 +90,8 @@ class JournalWriter:
         if self._fd >= 0 and not self._is_open():
             self._fd = self._opened()
             self._identity = _identity(self._fd)
+        elif self._fd >= 0 and not self._is_in_place():
+            self._put_back()
         data = rest = f"{line}\n".encode("ascii")
         try:
             while rest:
@@ -85,12 +105,16 @@ class JournalWriter:
     def close(self) -> None:
         """Close the journal."""
         if self._is_open():
+            # A child that a test forked may hold the descriptor for longer.
+            _set_lock(self._fd, locked=False)
             os.close(self._fd)
         self._fd = -1
 
-    def _opened(self) -> int:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-        return _open(self._path, flags, 0o600)
+    def _opened(self, path: str | None = None) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        fd = _open(path or self._path, flags, 0o600)
+        _set_lock(fd, locked=True)
+        return fd
 
     def _is_open(self) -> bool:
         """Tell whether the descriptor still is the journal's.
@@ -103,10 +127,58 @@ class JournalWriter:
         except OSError:
             return False
 
+    def _is_in_place(self) -> bool:
+        """Tell whether the file that is open is still the one with the journal's name."""
+        try:
+            status = _stat(self._path)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._identity
+
+    def _put_back(self) -> None:
+        """Write the journal once more, for somebody has removed it: a test, or ``git clean``."""
+        directory = Path(self._path).parent
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        aside = f"{self._path}.{os.getpid()}"
+        fd = self._opened(aside)
+        with os.fdopen(os.dup(self._fd), "rb") as old, os.fdopen(os.dup(fd), "wb") as new:
+            old.seek(0)
+            shutil.copyfileobj(old, new)
+        Path(aside).replace(self._path)
+        os.close(self._fd)
+        self._fd, self._identity = fd, _identity(fd)
+
 
 def _identity(fd: int) -> tuple[int, int]:
     status = _fstat(fd)
     return status.st_dev, status.st_ino
+
+
+def is_being_written(path: Path) -> bool:
+    """Tell whether the session still runs; False where the system can't tell."""
+    try:
+        fd = _open(str(path), os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not _set_lock(fd, locked=True)
+    finally:
+        os.close(fd)
+
+
+def _set_lock(fd: int, *, locked: bool) -> bool:
+    """Take or free the lock that tells others of the writer; tell whether nobody else has it.
+
+    On Windows a lock would keep readers out, so that there is none.
+    """
+    if sys.platform != "win32":
+        try:
+            _flock(fd, _LOCK if locked else fcntl.LOCK_UN)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # a file system without locks
+    return True
 
 
 @final
@@ -137,6 +209,23 @@ class JournalTail:
                 if len(entries) >= limit:
                     break
         return entries
+
+
+def ends(path: Path) -> bool:
+    """Tell whether a journal has its end already; no more than its last lines are read."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            tail = b""
+            while size and tail.count(b"\n") < 2:
+                start = max(0, size - _BLOCK)
+                file.seek(start)
+                tail = file.read(size - start) + tail
+                size = start
+    except OSError:
+        return False
+    *_, last, _ = (b"", *tail.split(b"\n"))
+    return last.startswith(_END)
 
 
 def read(path: Path) -> Iterator[Entry]:

@@ -37,12 +37,17 @@ _DROPPED = (
 )
 
 _POLL = 0.02
+_FINAL = ("done", "failed")
+
+WHOLE_WAIT = 10
+"""How many times as long as without progress the end of a session waits at most."""
 
 
 def tracker_environment(environ: Mapping[str, str], tracking_uri: str) -> dict[str, str]:
     """Return the environment of the tracker; the only place that hands over credentials."""
     kept = {key: value for key, value in environ.items() if not key.startswith(_DROPPED)}
-    return {**kept, "MLFLOW_TRACKING_URI": tracking_uri}
+    # Paths that aren't ASCII must be text that a database takes, whatever the locale is.
+    return {**kept, "PYTHONUTF8": "1", "MLFLOW_TRACKING_URI": tracking_uri}
 
 
 @final
@@ -58,6 +63,9 @@ class Tracker:
         self._directory = directory
         self._state = SessionState(phase="starting")
         self._process: subprocess.Popen[bytes] | None = None
+        self._progress = -1
+        self._given_up: str | None = None
+        self._idle = self._waited = 0.0
         try:
             self._process = self._start(tracking_uri, cwd)
         except OSError as error:
@@ -65,6 +73,7 @@ class Tracker:
             self._fail(f"the tracker can't be started: {error}")
 
     def _start(self, tracking_uri: str, cwd: Path) -> subprocess.Popen[bytes]:
+        self._directory.log.touch(mode=0o600)
         with self._directory.log.open("ab") as log:
             return subprocess.Popen(
                 [
@@ -72,6 +81,7 @@ class Tracker:
                     "-c",
                     _CODE.format(path=str(Path(__file__).parent.parent)),
                     str(self._directory.path),
+                    str(os.getpid()),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -101,6 +111,19 @@ class Tracker:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
 
+    def look(self) -> SessionState:
+        """Return the newest state at once; a tracker that has died without a word has failed."""
+        state = self.state()
+        if self._given_up is not None and state.phase != "done":
+            return state.update(phase="failed", error=self._given_up)
+        if state.phase in _FINAL or self.is_alive():
+            return state
+        # It may have written its last word between the two looks.
+        state = self.state()
+        if state.phase in _FINAL:
+            return state
+        return state.update(phase="failed", error=state.error or self._last_words())
+
     def wait(
         self,
         timeout: float,
@@ -112,33 +135,37 @@ class Tracker:
     ) -> SessionState:
         """Wait until the tracker has finished, or has said enough; return its last state.
 
+        What several calls wait counts together.
+
         Args:
-            timeout: how long, in seconds, to wait while nothing changes.
+            timeout: how long, in seconds, to wait while nothing arrives in MLflow; altogether it
+                may take ten times as long.
             on_progress: called with the state, again and again while waiting.
             enough: tells whether a state is worth no more waiting.
         """
-        state = self.state()
-        changed = _now()
-        while state.phase not in ("done", "failed") and not enough(state):
-            if not self.is_alive():
-                # It may have written its last word between the two looks.
-                state = self.state()
-                if state.phase not in ("done", "failed"):
-                    state = state.update(phase="failed", error=self._last_words())
-                break
-            if _now() - changed > timeout:
+        last = _now()
+        while True:
+            state = self.look()
+            if state.phase in _FINAL or enough(state):
+                return state
+            now = _now()
+            self._waited, self._idle, last = (
+                self._waited + now - last,
+                self._idle + now - last,
+                now,
+            )
+            if state.progress > self._progress:
+                self._progress, self._idle = state.progress, 0.0
+            if self._idle > timeout or self._waited > WHOLE_WAIT * timeout:
                 self.kill()
-                state = self.state()
-                if state.phase not in ("done", "failed"):
-                    error = f"no answer from MLflow for {timeout:g} seconds"
-                    state = state.update(phase="failed", error=error)
-                break
+                self._given_up = state.error or (
+                    f"no answer from MLflow for {timeout:g} seconds"
+                    if self._idle > timeout
+                    else f"MLflow has not got it all after {WHOLE_WAIT * timeout:g} seconds"
+                )
+                return self.look()
             on_progress(state)
             _sleep(_POLL)
-            newest = self.state()
-            if newest != state:
-                state, changed = newest, _now()
-        return state
 
     def is_alive(self) -> bool:
         """Tell whether the tracker still runs."""
@@ -160,9 +187,13 @@ class Tracker:
             self._process.terminate()
 
     def _fail(self, error: str) -> None:
-        SessionState(phase="failed", error=error).write(self._directory.state)
+        self._state = SessionState(phase="failed", error=error)
+        with contextlib.suppress(OSError):
+            self._state.write(self._directory.state)
 
     def _last_words(self) -> str:
-        lines = self._directory.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines: list[str] = []
+        with contextlib.suppress(OSError):
+            lines = self._directory.log.read_text(encoding="utf-8", errors="replace").splitlines()
         last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
         return f"the tracker died ({last}); see {self._directory.log}"

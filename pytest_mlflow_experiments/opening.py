@@ -5,18 +5,17 @@ from __future__ import annotations
 import secrets
 import tempfile
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
-from .accepted import AcceptedStep
 from .capture.environment import environment_tags, session_name
+from .comparison_settings import ComparisonSettings
 from .credentials import without_credentials
-from .directory import SessionDirectory
+from .directory import DIRECTORY_NAME, SessionDirectory
 from .records import SessionHeader
 from .settings import Settings
 
 
-def make_header(settings: Settings, accepted: Iterable[AcceptedStep], now: int) -> SessionHeader:
+def make_header(settings: Settings, comparing: ComparisonSettings, now: int) -> SessionHeader:
     """Return the header of a session that starts ``now``, in milliseconds since the epoch."""
     tags = {**environment_tags(settings.rootdir), **settings.tags}
     started = time.strftime("%Y%m%d-%H%M%S", time.localtime(now / 1_000))
@@ -28,7 +27,10 @@ def make_header(settings: Settings, accepted: Iterable[AcceptedStep], now: int) 
         experiment_name=settings.experiment_name,
         experiment_id=settings.experiment_id,
         tags=tags,
-        accepted=tuple(step.id for step in accepted),
+        accepted=tuple(step.id for step in comparing.accepted),
+        shard=comparing.for_whole(settings.shard_of, settings.rootdir)
+        if settings.shard_of
+        else None,
     )
 
 
@@ -40,6 +42,6 @@ def make_directory(rootdir: Path, session_id: str) -> tuple[SessionDirectory, st
         temporary = Path(tempfile.mkdtemp(prefix="pytest-mlflow-"))
         directory = SessionDirectory.create(temporary, session_id)
         return directory, (
-            f"The rootdir can't be written to ({error.strerror}); the session is kept in "
-            f"{directory.path}"
+            f"{DIRECTORY_NAME} can't be used in the rootdir ({error.strerror}); the session is "
+            f"kept in {directory.path}"
         )

@@ -55,6 +55,13 @@ def add_options(parser: pytest.Parser) -> None:
         help="A tag for the session's run (repeatable).",
     )
     group.addoption(
+        "--mlflow-session",
+        metavar="ID",
+        help="Make this session a shard of the session ID: all that are given the same ID, on "
+        "whatever machine, become one run in MLflow, which 'pytest-mlflow merge' compares and "
+        "gates as a whole. 'auto' takes the id of the CI's run.",
+    )
+    group.addoption(
         "--mlflow-track",
         metavar="auto|marked|all",
         help="Which tests become runs: those that yield a metric, carry the marker or use a "
@@ -77,7 +84,15 @@ def add_options(parser: pytest.Parser) -> None:
         "--mlflow-timeout",
         metavar="SECONDS",
         help="Stop waiting at the end of the session when nothing more arrived in MLflow for so "
-        "long (default 30); what is missing then stays on disk, for 'pytest-mlflow sync'.",
+        "long (default 30), and in any case after ten times as long; what is missing then stays "
+        "on disk, for 'pytest-mlflow sync'.",
+    )
+    group.addoption(
+        "--mlflow-wait",
+        metavar="auto|yes|no",
+        help="Whether the end of the session waits until MLflow has everything: yes, no (the rest "
+        "is sent in the background), or auto, the default (no at a terminal, yes in CI, which is "
+        "where CI is set, and wherever the output is not a terminal).",
     )
 
     group.addoption(
@@ -132,6 +147,7 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("mlflow_tracking_uri", "Same as --mlflow-tracking-uri.")
     parser.addini("mlflow_experiment", "Same as --mlflow-experiment.")
     parser.addini("mlflow_run_name", "Same as --mlflow-run-name.")
+    parser.addini("mlflow_session", "Same as --mlflow-session.")
     parser.addini("mlflow_tags", "Same as --mlflow-tag, one KEY=VALUE a line.", type="linelist")
     parser.addini("mlflow_track", "Same as --mlflow-track.")
     parser.addini(
@@ -141,6 +157,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     parser.addini("mlflow_offline", "Same as --mlflow-offline.", type="bool", default=False)
     parser.addini("mlflow_timeout", "Same as --mlflow-timeout.")
+    parser.addini("mlflow_wait", "Same as --mlflow-wait.")
     parser.addini("mlflow_baseline", "Same as --mlflow-baseline.")
     parser.addini("mlflow_history", "Same as --mlflow-history.")
     parser.addini(
@@ -159,6 +176,13 @@ def add_options(parser: pytest.Parser) -> None:
         "(default: seed random_state repeat).",
         type="args",
         default=["seed", "random_state", "repeat"],
+    )
+    parser.addini(
+        "mlflow_redact",
+        "Names or patterns (*_pin) of params and tags whose values are secrets, besides password, "
+        "token, api_key and the like; !name is none.",
+        type="args",
+        default=[],
     )
     parser.addini("mlflow_rerun", "Same as --mlflow-rerun.")
     parser.addini("mlflow_gate", "Same as --mlflow-gate.", type="bool", default=False)

@@ -35,7 +35,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Start to watch assertions before the first conftest is imported."""
     if is_enabled(early_config, early_config.known_args_namespace):
         from .capture.plugin import watch_assertions
+        from .outside import remember_environment
 
+        remember_environment(early_config)
         watch_assertions(early_config)
 
 

@@ -7,8 +7,17 @@ import os
 from pathlib import Path
 
 
-def is_running(pid: int) -> bool:
-    """Tell whether the process runs; True where the system gives no harmless way to ask."""
+def started_at(pid: int) -> str | None:
+    """Return what tells a process from a later one with the same number; None where unknown."""
+    fields = _status(pid)
+    return fields[19] if len(fields) > 19 else None
+
+
+def is_running(pid: int, started: str | None = None) -> bool:
+    """Tell whether the process runs; True where the system gives no harmless way to ask.
+
+    ``started`` is what :func:`started_at` said of it: the system gives numbers away again.
+    """
     if os.name != "posix":
         return True
     # Where this process is the first of its container, orphans become its children, and stay
@@ -16,11 +25,9 @@ def is_running(pid: int) -> bool:
     with contextlib.suppress(ChildProcessError):
         if os.waitpid(pid, os.WNOHANG)[0] == pid:
             return False
-    with contextlib.suppress(OSError):
-        # Linux: one that has died, and that its parent has not looked at yet.
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        if status.rpartition(")")[2].split()[:1] == ["Z"]:
-            return False
+    # Linux: one that has died, and that its parent has not looked at yet.
+    if (fields := _status(pid)) and (fields[0] == "Z" or started not in (None, fields[19])):
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -28,3 +35,11 @@ def is_running(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _status(pid: int) -> list[str]:
+    """Return what Linux tells of a process, from its state on; nothing elsewhere."""
+    with contextlib.suppress(OSError):
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return text.rpartition(")")[2].split()
+    return []

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, final
 
 import pytest
+
+from .redaction import SHOWN_NODEID
 
 _DESELECTED: Final = "mlflow_deselected"
 
@@ -36,19 +39,51 @@ class Selection:
     ``not_run`` goes from their node ids, or those of whole modules, to the outcome, which is
     "deselected" where they were left out; ``passed`` holds the node ids of the others. ``partial``
     is the reason why a session is not whole, and ``chosen`` what was asked for: sessions with the
-    same choice should have the same cases.
+    same choice should have the same cases. Where pytest's node id holds a secret, all of them have
+    the one that is kept instead; ``nodeids`` goes from these to pytest's own.
+
+    Args:
+        config: pytest's.
+        shown: returns the node id of a test that is kept.
     """
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(
+        self,
+        config: pytest.Config,
+        shown: Callable[[pytest.Item], str] = attrgetter("nodeid"),
+    ) -> None:
         self._config = config
+        self._shown = shown
+        self.nodeids: dict[str, str] = {}
         self.not_run: dict[str, str] = {}
         self.passed: set[str] = set()
-        self.chosen = _chosen(config)
+        self._chosen = _chosen(config)
         self.partial = _picked(config)
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """What was asked for, without the secrets that are known by now."""
+        chosen = self._chosen
+        for shown, nodeid in self.nodeids.items():
+            chosen = tuple(text.replace(nodeid, shown) for text in chosen)
+        return chosen
+
+    def besides(self, recorded: Set[str]) -> dict[str, str]:
+        """Return what became of the tests that ran, or were skipped, but for the ``recorded``."""
+        passed = dict.fromkeys(sorted(self.passed - recorded), "passed")
+        return passed | {
+            nodeid: outcome
+            for nodeid, outcome in self.not_run.items()
+            if outcome != "deselected" and nodeid not in recorded
+        }
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Note the tests that were deselected, by whomever."""
-        self.not_run.update((item.nodeid, "deselected") for item in items)
+        for item in items:
+            shown = self._shown(item)
+            if shown != item.nodeid:
+                self.nodeids[shown] = item.nodeid
+            self.not_run[shown] = "deselected"
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Note the modules and classes that were skipped or failed as a whole."""
@@ -57,14 +92,22 @@ class Selection:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note the tests that did not pass: their metrics are not missing."""
-        nodeid = _plain(report.nodeid)
+        nodeid = plain_nodeid(report.nodeid)
+        if (shown := getattr(report, SHOWN_NODEID, None)) is not None:
+            if not hasattr(self._config, "workerinput"):
+                # From a pytest-xdist worker it still has to travel.
+                delattr(report, SHOWN_NODEID)
+            self.nodeids[shown] = nodeid
+            nodeid = shown
         if report.passed:
             if report.when == "call":
                 self.passed.add(nodeid)
         elif report.skipped:
             self.not_run.setdefault(nodeid, "skipped")
         elif report.failed:
-            self.not_run[nodeid] = "failed" if report.when == "call" else "error"
+            # Neither a setup nor a teardown is the crash of a worker; pytest counts a failure.
+            in_fixture = report.when in ("setup", "teardown")
+            self.not_run[nodeid] = "error" if in_fixture else "failed"
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object | None) -> None:
@@ -84,7 +127,7 @@ class Selection:
             )
 
 
-def _plain(nodeid: str) -> str:
+def plain_nodeid(nodeid: str) -> str:
     """Return a node id without the group that pytest-xdist may have put behind it."""
     head, at, group = nodeid.rpartition("@")
     return head if at and "::" in head and "/" not in group else nodeid

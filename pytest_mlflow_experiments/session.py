@@ -6,13 +6,16 @@ import os
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 import pytest
 
 from . import journal
+from .backlog import backlog
 from .baseline import local_pin
 from .capture.clock import Clock
+from .capture.nodeids import shown_nodeid
 from .comparison_settings import ComparisonSettings
 from .credentials import without_credentials
 from .defaults import DefaultBaselines, DefaultReports, DefaultRule
@@ -29,7 +32,7 @@ from .report.terminal import one_line, section
 from .selection import Selection
 from .settings import Settings
 from .summary import Summary
-from .verdicts import SessionVerdicts, with_comparison
+from .verdicts import SessionVerdicts
 from .workers import (
     received_directory,
     received_error,
@@ -54,7 +57,7 @@ def register(config: pytest.Config) -> None:
     comparing = ComparisonSettings.from_config(config)
     if config.option.collectonly:
         return
-    selection = Selection(config)
+    selection = Selection(config, partial(shown_nodeid, names=settings.secret_names))
     config.pluginmanager.register(selection, "mlflow-selection")
     config.pluginmanager.register(DefaultRule(), "mlflow-rule")
     directory = received_directory(config)
@@ -82,8 +85,10 @@ class SessionPlugin:
         self._selection = selection
         self._clock = Clock()
         self._pid = os.getpid()
+        self._is_ci = bool(os.environ.get("CI"))
         self._summary = Summary()
         self._tests: set[str] = set()
+        self._recorded: set[str] = set()
         self._notes: list[str] = []
         self._interruption: str | None = None
         self._lost: str | None = None
@@ -98,13 +103,13 @@ class SessionPlugin:
     def pytest_sessionstart(self) -> None:
         """Open the session, and start the tracker, which gets ready while pytest collects."""
         settings = self._settings
-        header = make_header(settings, self._comparing.accepted, self._clock.now())
+        header = make_header(settings, self._comparing, self._clock.now())
         directory, note = make_directory(settings.rootdir, header.session_id)
         self._directory = directory
         if note is not None:
             self._notes.append(note)
         self._writer = JournalWriter(directory.journal)
-        self._writer.append(journal.encode(header))
+        self._append(header)
         if self._comparing.baseline != "none":
             self._verdicts = SessionVerdicts(self._config, self._comparing, directory, header)
             for defaults in (DefaultBaselines(settings, header, directory), DefaultReports()):
@@ -122,7 +127,7 @@ class SessionPlugin:
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a pytest-xdist worker where the session is."""
         assert self._directory is not None
-        send_directory(node, self._directory)
+        send_directory(node, self._directory, self._settings)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -166,6 +171,8 @@ class SessionPlugin:
             interrupted=str(reason) if reason else None,
             partial=self._selection.partial,
             selection=self._selection.chosen,
+            # Whoever puts shards together has nothing but their journals.
+            unrecorded=self._selection.besides(self._recorded) if self._settings.shard_of else {},
         )
         rejected = False
         try:
@@ -182,6 +189,8 @@ class SessionPlugin:
             if self._comparison is not None:
                 # Whatever is wrong with the comparison, the journal needs its end.
                 with suppress(Exception):
+                    from .report.run import with_comparison
+
                     end = with_comparison(end, self._comparison)
             self._append(end)
             self._writer.close()
@@ -195,22 +204,25 @@ class SessionPlugin:
             return False
         state = self._baseline_state() if self._verdicts.awaits_tracker else None
         self._comparison = self._verdicts.finish(end, state, self._selection, self._lost)
-        return self._comparing.gate and fail_session(session, self._comparison)
+        return self._comparing.gate and fail_session(
+            session, self._comparison, self._selection.nodeids
+        )
 
     def _baseline_state(self) -> SessionState:
         """Return the tracker's state once it tells of the baseline."""
         assert self._tracker is not None
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         on_progress: Callable[[SessionState], None] = _silent
+        timeout = self._settings.timeout
         if terminal is not None and (terminal.isatty or self._comparing.gate):
             # A log of a session without a gate stays as it is without us, up to our section.
-            on_progress = Progress(terminal, "looking for the baseline")
+            on_progress = Progress(terminal, timeout, "looking for the baseline")
         if self._interruption:
             # Whoever wants to stop doesn't want to wait.
             return self._tracker.state()
         try:
             return self._tracker.wait(
-                self._settings.timeout, on_progress, lambda state: state.baseline is not None
+                timeout, on_progress, lambda state: state.baseline is not None or state.is_unsure
             )
         except KeyboardInterrupt:
             return self._tracker.state().update(phase="failed", error="interrupted while waiting")
@@ -219,7 +231,7 @@ class SessionPlugin:
         """Wait for the tracker and show the section."""
         if self._directory is None or not self._is_ours():
             return
-        ending = self._finish(Progress(terminalreporter))
+        ending = self._finish(Progress(terminalreporter, self._settings.timeout))
         verbosity = terminalreporter.verbosity
         if verbosity < 0:
             line = one_line(self._summary, ending, self._comparison)
@@ -244,6 +256,7 @@ class SessionPlugin:
 
     def _add(self, report: pytest.TestReport | None, record: CaseRecord) -> None:
         self._summary.add(record)
+        self._recorded.add(record.nodeid)
         self._append(record)
 
     def _append(self, entry: journal.Entry) -> None:
@@ -264,19 +277,33 @@ class SessionPlugin:
         assert self._directory is not None
         if self._ending is None:
             state = self._last_state(on_progress)
+            left = None
+            if not self._settings.offline:
+                left = backlog(self._settings.rootdir, besides=self._directory.session_id)
             self._ending = describe_end(
                 state,
                 tests=len(self._tests),
                 tracking_uri=without_credentials(self._settings.tracking_uri),
                 experiment=self._settings.experiment_name or self._settings.experiment_id,
                 directory=shown_path(self._directory.path),
-                notes=[*self._notes, *(self._verdicts.notes if self._verdicts else ())],
+                notes=[
+                    *self._notes,
+                    *(self._verdicts.notes if self._verdicts else ()),
+                    *([left] if left else ()),
+                ],
             )
             if not self._summary.cases and not self._comparison and not self._ending.problem:
                 self._directory.remove()
             pin = local_pin(self._settings.rootdir)
             SessionDirectory.prune(self._settings.rootdir, keep_ids=[pin] if pin else [])
         return self._ending
+
+    def _waits(self) -> bool:
+        """Tell whether to wait until MLflow has everything; a container may go with its session."""
+        if self._settings.wait != "auto":
+            return self._settings.wait == "yes"
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        return self._is_ci or terminal is None or not terminal.isatty
 
     def _last_state(self, on_progress: Callable[[SessionState], None]) -> SessionState | None:
         """Return the tracker's last state, or None where there is no tracker."""
@@ -286,6 +313,8 @@ class SessionPlugin:
         if not self._summary.cases:
             # Nothing to send, and so nothing to wait for; the tracker finds out by itself.
             return self._tracker.state()
+        if not self._waits():
+            return self._tracker.look()
         try:
             return self._tracker.wait(self._settings.timeout, on_progress)
         except KeyboardInterrupt:

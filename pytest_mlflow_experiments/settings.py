@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import pytest
+
+from .ci import joint_session_id
+from .credentials import MASK
+from .outside import mlflow_variable
+from .redaction import SecretNames, environment_secrets, without_environment
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 Track = Literal["auto", "marked", "all"]
 Assertions = Literal["no", "yes", "all"]
+Wait = Literal["auto", "yes", "no"]
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
+_NOT_IN_URI = re.compile(r"\?|%[0-9A-Fa-f]{2}")
 _SQLITE_FILE = re.compile(r"sqlite(\+\w+)?:///(?!/|:memory:|[A-Za-z]:[\\/])(?P<path>.+)")
 
 
@@ -26,8 +33,8 @@ _SQLITE_FILE = re.compile(r"sqlite(\+\w+)?:///(?!/|:memory:|[A-Za-z]:[\\/])(?P<p
 class Settings:
     """What the user wants, from options, ini values and environment, checked.
 
-    ``tracking_uri`` may hold credentials: it must not be written anywhere. ``timeout`` is in
-    seconds.
+    ``tracking_uri`` may hold credentials: it must not be written anywhere. ``shard_of`` is the id
+    of the session that this one is to be a part of. ``timeout`` is in seconds.
     """
 
     rootdir: Path
@@ -35,11 +42,14 @@ class Settings:
     experiment_name: str | None
     experiment_id: str | None
     run_name: str | None
+    shard_of: str | None
     tags: Mapping[str, str]
     track: Track
     assertions: Assertions
     offline: bool
     timeout: float
+    wait: Wait
+    secret_names: SecretNames = field(default_factory=SecretNames)
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> Self:
@@ -55,11 +65,14 @@ class Settings:
             experiment_name=experiment_name,
             experiment_id=experiment_id,
             run_name=_text(config, "mlflow_run_name"),
+            shard_of=_shard_of(config),
             tags=_tags(config),
+            secret_names=secret_names(config),
             track=_track(config),
             assertions=assertions_setting(config),
             offline=config.option.mlflow_offline or config.getini("mlflow_offline"),
             timeout=_timeout(config),
+            wait=_wait(config),
         )
 
 
@@ -83,6 +96,18 @@ def assertions_setting(config: pytest.Config) -> Assertions:
     )
 
 
+def secret_names(config: pytest.Config) -> SecretNames:
+    """Return what tells which params and tags are secrets.
+
+    Raises:
+        pytest.UsageError: the ini value is not legal.
+    """
+    try:
+        return SecretNames.parse(config.getini("mlflow_redact"))
+    except ValueError as error:
+        raise pytest.UsageError(f"ini value mlflow_redact: {error}") from None
+
+
 def ini_directory(config: pytest.Config) -> Path:
     """Return the directory that relative paths in the ini file start from."""
     return config.inipath.parent if config.inipath else config.rootpath
@@ -99,31 +124,57 @@ def _tracking_uri(config: pytest.Config) -> str:
     uri = config.option.mlflow_tracking_uri
     if uri is None and (uri := config.getini("mlflow_tracking_uri") or None):
         base = ini_directory(config)
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
+    uri = uri or mlflow_variable(config, "MLFLOW_TRACKING_URI")
     if not uri:
-        return f"sqlite:///{config.rootpath.as_posix()}/mlflow.db"
+        return f"sqlite:///{_in_uri(config.rootpath)}/mlflow.db"
     # Tests change the directory, and the tracker has one of its own: make the path absolute now.
     if match := _SQLITE_FILE.fullmatch(uri):
-        path = (base / match["path"]).as_posix()
-        return uri[: match.start("path")] + path
+        return f"{uri[: match.start('path')]}{_in_uri(base)}/{match['path']}"
     if "://" in uri or uri in ("databricks", "databricks-uc", "uc"):
         return uri
     return str(base / uri.removeprefix("file:"))
+
+
+def _in_uri(directory: Path) -> str:
+    """Return a directory as a part of a SQLite URI.
+
+    Whether ``%20`` is a space there depends on the release of SQLAlchemy, and MLflow means now the
+    one and now the other.
+    """
+    path = directory.as_posix()
+    if found := _NOT_IN_URI.search(path):
+        raise pytest.UsageError(
+            f"--mlflow: MLflow can't keep a SQLite file in {path!r}, for {found[0]!r} means "
+            "something else in its URI; give another place with --mlflow-tracking-uri"
+        )
+    return path.rstrip("/")
 
 
 def _experiment(config: pytest.Config) -> tuple[str | None, str | None]:
     """Return the experiment's name and id; exactly one of them is None."""
     if name := _text(config, "mlflow_experiment"):
         return name, None
-    if name := os.environ.get("MLFLOW_EXPERIMENT_NAME"):
+    if name := mlflow_variable(config, "MLFLOW_EXPERIMENT_NAME"):
         return name, None
-    if experiment_id := os.environ.get("MLFLOW_EXPERIMENT_ID"):
+    if experiment_id := mlflow_variable(config, "MLFLOW_EXPERIMENT_ID"):
         return None, experiment_id
-    return config.rootpath.name or "pytest", None
+    # Where the locale is plain C, Python has but the bytes of a name that isn't ASCII.
+    name = os.fsencode(config.rootpath.name).decode("utf-8", "replace")
+    return name or "pytest", None
+
+
+def _shard_of(config: pytest.Config) -> str | None:
+    text = _text(config, "mlflow_session")
+    try:
+        return joint_session_id(text) if text is not None else None
+    except ValueError as error:
+        raise pytest.UsageError(f"--mlflow-session, or ini value mlflow_session: {error}") from None
 
 
 def _tags(config: pytest.Config) -> dict[str, str]:
     tags: dict[str, str] = {}
+    is_secret = secret_names(config)
+    hidden = environment_secrets(is_secret)
     for source, pairs in (
         ("ini value mlflow_tags", config.getini("mlflow_tags")),
         ("--mlflow-tag", config.option.mlflow_tag),
@@ -132,7 +183,8 @@ def _tags(config: pytest.Config) -> dict[str, str]:
             key, equals, value = pair.partition("=")
             if not equals or not key.strip():
                 raise pytest.UsageError(f"{source}: expected KEY=VALUE, got {pair!r}")
-            tags[key.strip()] = value.strip()
+            text = MASK if is_secret(key.strip()) else without_environment(value.strip(), hidden)
+            tags[key.strip()] = text
     return tags
 
 
@@ -142,6 +194,15 @@ def _track(config: pytest.Config) -> Track:
         raise pytest.UsageError(
             "--mlflow-track, or ini value mlflow_track: expected auto, marked or all, "
             f"got {value!r}"
+        )
+    return value  # type: ignore[return-value]
+
+
+def _wait(config: pytest.Config) -> Wait:
+    value = _text(config, "mlflow_wait") or "auto"
+    if value not in get_args(Wait):
+        raise pytest.UsageError(
+            f"--mlflow-wait, or ini value mlflow_wait: expected auto, yes or no, got {value!r}"
         )
     return value  # type: ignore[return-value]
 
@@ -158,105 +219,3 @@ def _timeout(config: pytest.Config) -> float:
             f"got {text!r}"
         )
     return seconds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaseOptions:
-    """The keywords of ``@pytest.mark.mlflow``; its fields are the only list of them.
-
-    Where a test carries the marker more than once (module, class, function), the closest one wins,
-    keyword by keyword, and dicts are joined: what the closest one says comes last, as the last
-    pattern for a metric counts.
-    """
-
-    case: str | None = None
-    tags: Mapping[str, object] = field(default_factory=dict)
-    params: Mapping[str, object] = field(default_factory=dict)
-    track: bool = True
-    log_system_metrics: bool | None = None
-    tolerance: Mapping[str, object] = field(default_factory=dict)
-    direction: Mapping[str, object] = field(default_factory=dict)
-    marked: bool = False
-
-    @classmethod
-    def from_item(cls, item: pytest.Item) -> Self:
-        """Read the markers of a test.
-
-        Raises:
-            pytest.UsageError: a keyword is unknown or its value not legal; the message names the
-                test and the legal keywords.
-        """
-        values: dict[str, Any] = {}
-        marked = False
-        for node, marker in item.iter_markers_with_node("mlflow"):
-            marked = True
-            _check_marker(item, marker)
-            for key, value in marker.kwargs.items():
-                if isinstance(value, Mapping):
-                    closer = values.get(key, {})
-                    farther = {name: item for name, item in value.items() if name not in closer}
-                    values[key] = {**farther, **closer}
-                elif key == "case" and value is not None and node is not item:
-                    # The name of a class or module is that of several tests.
-                    rest = item.nodeid.removeprefix(node.nodeid).lstrip(":")
-                    values.setdefault(key, f"{value}::{rest.partition('[')[0]}")
-                elif value is not None:
-                    values.setdefault(key, value)
-        return cls(**values, marked=marked)
-
-
-_KEYWORD_TYPES: dict[str, tuple[type, str]] = {
-    "case": (str, "a string"),
-    "tags": (Mapping, "a dict"),
-    "params": (Mapping, "a dict"),
-    "track": (bool, "True or False"),
-    "log_system_metrics": (bool, "True or False"),
-    "tolerance": (Mapping, "a dict"),
-    "direction": (Mapping, "a dict"),
-}
-assert {f.name for f in fields(CaseOptions)} - {"marked"} == _KEYWORD_TYPES.keys()
-
-
-def _check_marker(item: pytest.Item, marker: pytest.Mark) -> None:
-    where = f"{item.nodeid}: @pytest.mark.mlflow"
-    if marker.args:
-        raise pytest.UsageError(f"{where} takes keywords only, got {marker.args[0]!r}")
-    for key, value in marker.kwargs.items():
-        if key not in _KEYWORD_TYPES:
-            legal = ", ".join(_KEYWORD_TYPES)
-            raise pytest.UsageError(f"{where} has no keyword {key!r}; the legal ones are {legal}")
-        expected, text = _KEYWORD_TYPES[key]
-        if value is not None and not isinstance(value, expected):
-            raise pytest.UsageError(f"{where}({key}=...) takes {text}, got {value!r}")
-        if key in _METRIC_CHECKS and isinstance(value, Mapping):
-            _check_metrics(f"{where}({key}=...)", value, _METRIC_CHECKS[key])
-
-
-def _check_metrics(
-    where: str, said: Mapping[object, object], check: Callable[[object], object]
-) -> None:
-    for metric, value in said.items():
-        if not isinstance(metric, str) or not metric.strip():
-            raise pytest.UsageError(f"{where} takes names or patterns of metrics, got {metric!r}")
-        try:
-            check(value)
-        except ValueError as error:
-            raise pytest.UsageError(f"{where}, {metric!r}: {error}") from None
-
-
-def _check_tolerance(value: object) -> None:
-    # Only here: few tests say a tolerance.
-    from .regression.tolerance import Tolerance
-
-    Tolerance.parse(str(value))
-
-
-def _check_direction(value: object) -> None:
-    if value not in ("min", "max"):
-        raise ValueError(f"expected 'min' or 'max', whichever is better, got {value!r}")
-
-
-_METRIC_CHECKS: dict[str, Callable[[object], object]] = {
-    "tolerance": _check_tolerance,
-    "direction": _check_direction,
-}

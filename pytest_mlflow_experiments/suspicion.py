@@ -90,6 +90,6 @@ class Suspicion:
         state = SessionState.read(self._directory.state)
         if state is None:
             return True
-        if state.baseline is not None or state.phase in ("done", "failed"):
+        if state.baseline is not None or state.phase in ("done", "failed", "waiting"):
             return False
         return state.pid is None or is_running(state.pid)

@@ -14,10 +14,17 @@ import pytest
 from _pytest.outcomes import OutcomeException
 
 from . import journal
-from .baseline import BaselineError, BaselineRequest, base_branch, load_file, write_baseline
+from .baseline import (
+    BaselineError,
+    BaselineRequest,
+    base_branch,
+    damaged_sessions,
+    load_file,
+    write_baseline,
+)
 from .capture.environment import default_branch
 from .comparison_settings import ComparisonSettings
-from .directory import SessionDirectory, SessionState, shown_path
+from .directory import DIRECTORY_NAME, SessionDirectory, SessionState, shown_path
 from .journal import JournalError
 from .records import SessionEnd, SessionHeader
 from .regression.compare import compare, session_info
@@ -28,6 +35,8 @@ from .selection import Selection
 
 ALWAYS = (".html", ".md", ".json")
 """The formats of the reports that every session gets."""
+
+_DAMAGED_SHOWN = 3
 
 
 def compare_options(config: pytest.Config, settings: ComparisonSettings) -> CompareOptions:
@@ -161,13 +170,18 @@ class SessionVerdicts:
                 baseline = self._read_baseline() if found else None
             except (OSError, JournalError) as error:
                 problem = f"the baseline can't be read: {error}"
+        damaged = self._damaged(baseline)
+        is_first = problem is None and baseline is None
+        if is_first and damaged and settings.gate and not self.awaits_tracker:
+            # Nobody can tell whether it really is the first session.
+            problem = f"no session that can be read is a baseline; {damaged[0]}"
         if problem is None and baseline is None and settings.gate and settings.require_baseline:
             problem = "there is no baseline yet, and --mlflow-require-baseline asks for one"
         (current,) = read_sessions(
             journal.read(self._directory.journal), settings.seed_params
         ).sessions
         current.end = end
-        notes = []
+        notes = damaged
         if problem is None and baseline is None and settings.baseline != "auto":
             notes.append(f"No session is known for --mlflow-baseline={settings.baseline}")
         return compare(
@@ -176,11 +190,24 @@ class SessionVerdicts:
             compare_options(self._config, settings),
             not_run=selection.not_run,
             passed=selection.passed,
-            partial=end.interrupted or end.partial,
+            partial=end.interrupted or end.partial or self._header.partial,
             problem=problem,
             gated=settings.gate,
             notes=notes,
         )
+
+    def _damaged(self, baseline: Sessions | None) -> list[str]:
+        """Return notes of the sessions on this machine that can't be read and might be history."""
+        found = baseline.provenance if baseline is not None else None
+        place = found.place if found is not None else DIRECTORY_NAME
+        if self._settings.baseline.startswith("file:") or not place.endswith(DIRECTORY_NAME):
+            return []
+        damaged = damaged_sessions(self._config.rootpath)
+        notes = [f"A session is passed over, for it can't be read: {text}" for text in damaged]
+        if len(notes) > _DAMAGED_SHOWN:
+            rest = len(notes) - _DAMAGED_SHOWN
+            notes[_DAMAGED_SHOWN:] = [f"{rest} more sessions can't be read either"]
+        return notes
 
     def shown_reports(self) -> list[str]:
         """Return the paths of the reports that people read, as they type them."""
@@ -240,26 +267,6 @@ class SessionVerdicts:
             action()
         except (Exception, OutcomeException) as error:  # noqa: BLE001 - hooks raise what they like
             self.notes.append(f"{what} failed: {_text(error)}")
-
-
-def with_comparison(end: SessionEnd, comparison: Comparison) -> SessionEnd:
-    """Return a session's end with what the comparison adds to the session's run."""
-    from .report.markdown import render_short
-
-    tags: dict[str, str] = {}
-    metrics: dict[str, float] = {}
-    if (baseline := comparison.baseline) is not None:
-        tags = {
-            "pytest.baseline": baseline.provenance.reason,
-            "pytest.baseline.sessions": str(len(baseline.sessions)),
-            "pytest.baseline.newest": baseline.sessions[-1].session_id,
-        }
-        metrics = {
-            status.replace(" ", "_"): float(count) for status, count in comparison.counts().items()
-        }
-    elif comparison.problem is not None:
-        tags = {"pytest.baseline": comparison.problem}
-    return replace(end, tags=tags, metrics=metrics, summary=render_short(comparison))
 
 
 def _below(directory: Path | str | None, path: Path) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,15 +13,16 @@ from .capture.connection import CONNECTION, Connection
 from .capture.plugin import WORKER_ERROR, CapturePlugin, watch_assertions
 from .capture.rerun import Rerunner
 from .comparison_settings import ComparisonSettings
+from .crashes import CARGO, CrashedCases
 from .directory import SessionDirectory
 from .records import CaseRecord
+from .running import RunningNote
 from .settings import Settings
 from .suspicion import Suspicion
 from .verdicts import compare_options
 
-# The attribute under which a record travels on a report.
-_CARGO: Final = "mlflow_case"
 _DIRECTORY: Final = "mlflow_directory"
+_TRACKING_URI: Final = "mlflow_tracking_uri"
 
 
 def watch_cases(
@@ -36,22 +37,39 @@ def watch_cases(
     if comparing.rerun and comparing.baseline != "none":
         suspicion = Suspicion(directory, compare_options(config, comparing), settings.timeout)
         rerunner = Rerunner(comparing.rerun, suspicion)
+    worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     plugin = CapturePlugin(
         track=settings.track,
         artifacts=directory.all_artifacts,
         deliver=deliver,
         rerunner=rerunner,
+        secret_names=settings.secret_names,
+        note=RunningNote.of(directory, worker["workerid"]) if worker is not None else None,
     )
     config.pluginmanager.register(plugin, "mlflow-capture")
+    if config.pluginmanager.hasplugin("dsession"):
+        crashed = CrashedCases(directory, settings.track, deliver)
+        config.pluginmanager.register(crashed, "mlflow-crashed")
     config.stash[CONNECTION] = Connection(
-        directory=directory, tracking_uri=None if settings.offline else settings.tracking_uri
+        directory=directory,
+        tracking_uri=None if settings.offline else _tracking_uri(worker, settings),
+        shard_of=settings.shard_of,
     )
     return watch_assertions(config)
 
 
-def send_directory(node: Any, directory: SessionDirectory) -> None:
-    """Tell a worker where the session is."""
+def send_directory(node: Any, directory: SessionDirectory, settings: Settings) -> None:
+    """Tell a worker where the session is.
+
+    What a conftest says to MLflow in the controller is the worker's environment.
+    """
     node.workerinput[_DIRECTORY] = str(directory.path)
+    node.workerinput[_TRACKING_URI] = settings.tracking_uri
+
+
+def _tracking_uri(worker: Mapping[str, Any] | None, settings: Settings) -> str:
+    """Return where the session's runs go; None is the controller itself."""
+    return settings.tracking_uri if worker is None else str(worker[_TRACKING_URI])
 
 
 def received_directory(config: pytest.Config) -> SessionDirectory | None:
@@ -63,12 +81,12 @@ def received_directory(config: pytest.Config) -> SessionDirectory | None:
 def send_record(report: pytest.TestReport | None, record: CaseRecord) -> None:
     """Send a record to the controller with the report: as text, which every transport takes."""
     if report is not None:
-        setattr(report, _CARGO, journal.encode(record))
+        setattr(report, CARGO, journal.encode(record))
 
 
 def received_record(report: pytest.TestReport) -> CaseRecord | None:
     """Take the record off a report that came from a worker."""
-    line = report.__dict__.pop(_CARGO, None)
+    line = report.__dict__.pop(CARGO, None)
     if line is None:
         return None
     record = journal.decode(line)

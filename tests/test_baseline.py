@@ -38,6 +38,7 @@ from pytest_mlflow_experiments.records import (
     Provenance,
     SessionEnd,
     SessionHeader,
+    Shard,
 )
 
 URI = "sqlite:///somewhere.db"
@@ -502,7 +503,7 @@ def test_journal_is_a_baseline(root: Path) -> None:
 @pytest.mark.parametrize(
     ("session", "words"),
     [
-        (4, r"line 3: session session-4 is not whole: Ctrl-C"),
+        (4, r"line 3: session session-4 is no baseline: .*Ctrl-C"),
         (5, r"line 2: session session-5 has no end"),
         (9, r"No such file"),
     ],
@@ -520,7 +521,7 @@ def test_rejected_session_is_no_baseline(root: Path) -> None:
     *lines, end = path.read_text(encoding="utf-8").splitlines()
     rejected = json.dumps({**json.loads(end), "rejected": True})
     path.write_text("\n".join([*lines, rejected, ""]), encoding="utf-8")
-    with pytest.raises(BaselineError, match="session-1 is not whole: its gate failed"):
+    with pytest.raises(BaselineError, match="session-1 is no baseline: its gate failed"):
         load_file(path)
 
 
@@ -556,7 +557,17 @@ def test_sessions_with_the_same_selection_are_preferred() -> None:
 def test_session_that_its_gate_failed_is_no_baseline() -> None:
     end = SessionEnd(end_time=1, exit_status=1, tests=1, rejected=True)
     assert not end.complete
-    assert why_incomplete(end) == "its gate failed"
+    header = SessionHeader(
+        session_id="s",
+        name="s",
+        start_time=1,
+        tracking_uri="",
+        experiment_name="it",
+        experiment_id=None,
+    )
+    assert why_incomplete(header, end) == "its gate failed"
+    shard = replace(header, shard=Shard(session_id="whole"))
+    assert why_incomplete(shard, end) == "it is a shard of session whole"
 
 
 def test_request_keeps_the_selection() -> None:

@@ -34,12 +34,14 @@ def test_jobs_use_what_there_is(path: Path, project: Project) -> None:
     known = set(re.findall(r"--mlflow[\w-]*", project.pytest("--help").stdout))
     assert "--mlflow-gate" in options
     assert options <= known
-    for command in set(re.findall(r"pytest-mlflow (\w+)", text)):
-        assert project.cli(command, "--help").stdout
+    for command, rest in set(re.findall(r"pytest-mlflow (\w+)(.*)", text)):
+        told = project.cli(command, "--help").stdout
+        assert all(option in told for option in re.findall(r"--[\w-]+", rest))
 
 
 def test_there_are_jobs_with_and_without_a_server() -> None:
-    assert [path.name for path in JOBS] == ["github-file.yml", "github-server.yml", "gitlab.yml"]
+    names = ["github-file.yml", "github-server.yml", "github-shards.yml", "gitlab.yml"]
+    assert [path.name for path in JOBS] == names
     assert "--mlflow-offline" in words(CI / "github-file.yml")
 
 

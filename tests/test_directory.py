@@ -74,6 +74,13 @@ def test_sessions_with_a_journal_are_found_oldest_first(tmp_path: Path) -> None:
     ]
 
 
+def test_sessions_with_names_of_their_own_are_found_by_their_age(tmp_path: Path) -> None:
+    names = ["20260101-000000-a", "nightly", "20990101-000000-a"]
+    for name in reversed(names):
+        SessionDirectory.create(tmp_path, name).journal.touch()
+    assert [found.session_id for found in SessionDirectory.find_all(tmp_path)] == names
+
+
 def test_nothing_is_found_where_no_session_was(tmp_path: Path) -> None:
     assert SessionDirectory.find_all(tmp_path) == []
     assert SessionDirectory.find_all(tmp_path / "missing") == []

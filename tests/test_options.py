@@ -9,19 +9,22 @@ from typing import TypeAlias
 
 import pytest
 
+from pytest_mlflow_experiments.marker import CaseOptions
 from pytest_mlflow_experiments.options import is_enabled
-from pytest_mlflow_experiments.settings import CaseOptions, Settings, assertions_setting
+from pytest_mlflow_experiments.settings import Settings, assertions_setting
 
 OPTIONS = [
     "--mlflow",
     "--mlflow-tracking-uri",
     "--mlflow-experiment",
     "--mlflow-run-name",
+    "--mlflow-session",
     "--mlflow-tag",
     "--mlflow-track",
     "--no-mlflow-assertions",
     "--mlflow-offline",
     "--mlflow-timeout",
+    "--mlflow-wait",
     "--mlflow-baseline",
     "--mlflow-history",
     "--mlflow-tolerance",
@@ -35,16 +38,19 @@ INI_VALUES = [
     "mlflow_tracking_uri",
     "mlflow_experiment",
     "mlflow_run_name",
+    "mlflow_session",
     "mlflow_tags",
     "mlflow_track",
     "mlflow_assertions",
     "mlflow_offline",
     "mlflow_timeout",
+    "mlflow_wait",
     "mlflow_baseline",
     "mlflow_history",
     "mlflow_tolerance",
     "mlflow_direction",
     "mlflow_seed_params",
+    "mlflow_redact",
     "mlflow_rerun",
     "mlflow_gate",
     "mlflow_require_baseline",
@@ -90,11 +96,13 @@ def test_defaults(configure: Configure, tester: pytest.Pytester) -> None:
         experiment_name=root.name,
         experiment_id=None,
         run_name=None,
+        shard_of=None,
         tags={},
         track="auto",
         assertions="yes",
         offline=False,
         timeout=30.0,
+        wait="auto",
     )
 
 
@@ -133,6 +141,7 @@ mlflow_track = marked
 mlflow_assertions = all
 mlflow_offline = true
 mlflow_timeout = 0
+mlflow_wait = no
 """
 
 
@@ -145,7 +154,7 @@ def test_all_ini_values(configure: Configure) -> None:
     assert settings.run_name == "from ini"
     assert settings.tags == {"team": "vision", "stage": "dev"}
     assert (settings.track, settings.assertions) == ("marked", "all")
-    assert (settings.offline, settings.timeout) == (True, 0.0)
+    assert (settings.offline, settings.timeout, settings.wait) == (True, 0.0, "no")
 
 
 def test_options_win_over_ini_values_and_environment(
@@ -162,6 +171,8 @@ def test_options_win_over_ini_values_and_environment(
             "--mlflow-track=auto",
             "--no-mlflow-assertions",
             "--mlflow-timeout=1",
+            "--mlflow-wait=yes",
+            "--mlflow-session=nightly",
             ini=ALL_INI_VALUES,
         )
     )
@@ -169,6 +180,7 @@ def test_options_win_over_ini_values_and_environment(
     assert settings.experiment_name == settings.run_name == "option"
     assert settings.tags == {"team": "vision", "stage": "option"}
     assert (settings.track, settings.assertions, settings.timeout) == ("auto", "no", 1.0)
+    assert (settings.wait, settings.shard_of) == ("yes", "nightly")
 
 
 def test_ini_values_win_over_the_environment(
@@ -309,6 +321,16 @@ USAGE_ERRORS = [
         "",
         "mlflow_track = some",
         "mlflow-track, or ini value mlflow_track: expected auto, marked or all, got 'some'",
+    ),
+    (
+        "--mlflow-wait=maybe",
+        "",
+        "--mlflow-wait, or ini value mlflow_wait: expected auto, yes or no, got 'maybe'",
+    ),
+    (
+        "--mlflow-session=a/b",
+        "",
+        "--mlflow-session, or ini value mlflow_session: expected up to 100 letters, digits",
     ),
     ("--mlflow-tag=team", "", "--mlflow-tag: expected KEY=VALUE, got 'team'"),
     ("--mlflow-tag==vision", "", "--mlflow-tag: expected KEY=VALUE, got '=vision'"),
@@ -501,3 +523,21 @@ def test_rootdir_decides_the_name_of_the_experiment(
     root: Path = tester.mkdir("my project")
     settings = Settings.from_config(configure(f"--rootdir={root}"))
     assert (settings.rootdir, settings.experiment_name) == (root, "my project")
+
+
+def test_secret_tags_and_names_of_secrets(configure: Configure) -> None:
+    config = configure(
+        "--mlflow-tag=deploy_token=geheim",
+        "--mlflow-tag=site=https://me:geheim@host",
+        "--mlflow-tag=card_pin=1234",
+        ini="mlflow_redact = *_pin !token",
+    )
+    settings = Settings.from_config(config)
+    assert settings.tags == {"deploy_token": "***", "site": "https://***@host", "card_pin": "***"}
+    assert settings.secret_names("door_pin")
+    assert not settings.secret_names("token")
+
+
+def test_an_empty_name_of_a_secret(configure: Configure) -> None:
+    with pytest.raises(pytest.UsageError, match="ini value mlflow_redact: expected names"):
+        Settings.from_config(configure(ini="mlflow_redact = !"))

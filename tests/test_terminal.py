@@ -5,6 +5,7 @@ import pytest
 from pytest_mlflow_experiments.directory import SessionState
 from pytest_mlflow_experiments.records import CaseRecord, Check, Metric, Operator, Outcome
 from pytest_mlflow_experiments.report.ending import Ending, describe_end
+from pytest_mlflow_experiments.report.line import Line
 from pytest_mlflow_experiments.report.terminal import describe, one_line, section
 from pytest_mlflow_experiments.summary import Summary
 
@@ -205,3 +206,19 @@ def test_the_end_tells_what_to_do_with_a_session_that_was_not_sent(
     else:
         assert ending.problem == "Not everything is in MLflow: no server"
         assert ending.remedy == remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("  plain ± 1 → 2", "  plain ± 1 → 2"),
+        ("\x1b[31mred\x1b[0m \x1b]0;title\x07", "red �]0;title�"),
+        ("one\ntwo\r\nthree", "one two three"),
+        ("::error file=x::text", ": :error file=x::text"),
+        ("  ::set-env::x", "  : :set-env::x"),
+        ("test_it.py::test_it", "test_it.py::test_it"),
+        ("##[error]x", "# #[error]x"),
+    ],
+)
+def test_no_text_controls_the_terminal_or_commands_a_runner(text: str, shown: str) -> None:
+    assert Line(text).text == shown

@@ -39,6 +39,13 @@ def test_environment_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None
     assert Redactor.of("http://host")("Bearer topsecret") == "Bearer ***"
 
 
+def test_any_secret_of_the_environment_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")
+    monkeypatch.setenv("MAX_TOKENS", "no-secret-at-all")
+    text = "wJalrXUtnFEMI is, no-secret-at-all is not"
+    assert Redactor.of("http://host")(text) == "*** is, no-secret-at-all is not"
+
+
 def test_stream_hides_what_is_written() -> None:
     target = io.StringIO()
     stream = RedactedStream(target, Redactor.of("http://me:geheim@host"))

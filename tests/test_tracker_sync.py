@@ -47,7 +47,7 @@ def test_session_may_go_elsewhere(tmp_path: Path, migrated_database: Path) -> No
 
 
 def test_session_of_a_tracker_at_work_is_left_alone(tmp_path: Path) -> None:
-    journal = Journal(tmp_path).cases([make_record(1)])
+    journal = Journal(tmp_path).cases([make_record(1)]).finish()
     with exclusive(journal.directory.path / "tracker.lock"):
         state = sync(journal.directory, tracking_uri="sqlite:///unused.db")
     assert state.phase == "failed"

@@ -7,8 +7,15 @@
 from .catalog import Candidate, Catalog, Query
 from .choice import Choice, choose
 from .files import BaselineFile, Made, Session, export, load_file, make_baseline, write_baseline
-from .local import LocalCatalog, clear_local_pin, is_local_store, local_pin, set_local_pin
-from .request import HISTORY, BaselineError, BaselineRequest
+from .local import (
+    LocalCatalog,
+    clear_local_pin,
+    damaged_sessions,
+    is_local_store,
+    local_pin,
+    set_local_pin,
+)
+from .request import HISTORY, BaselineError, BaselineRequest, NothingYetError
 from .slim import slim
 from .specs import FORMS, Spec, base_branch, parse_spec
 
@@ -23,12 +30,14 @@ __all__ = [
     "Choice",
     "LocalCatalog",
     "Made",
+    "NothingYetError",
     "Query",
     "Session",
     "Spec",
     "base_branch",
     "choose",
     "clear_local_pin",
+    "damaged_sessions",
     "export",
     "is_local_store",
     "load_file",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, final
 
-from ..records import SessionEnd
+from ..records import SessionEnd, SessionHeader
 from .request import BaselineError
 
 
@@ -106,10 +106,12 @@ class Catalog(Protocol):
         """
 
 
-def why_incomplete(end: SessionEnd | None) -> str | None:
-    """Return why a session with this end can't be a baseline, or None where it can."""
+def why_incomplete(header: SessionHeader, end: SessionEnd | None) -> str | None:
+    """Return why a session can't be a baseline, or None where it can."""
     if end is None:
         return "it did not run to its end"
+    if header.partial is not None:
+        return header.partial
     if end.interrupted is not None:
         return f"it was cut short ({end.interrupted})"
     if end.rejected:

@@ -15,7 +15,7 @@ from typing import final
 from .. import journal
 from ..journal import Entry, JournalError
 from ..records import CaseRecord, Provenance, SessionEnd, SessionHeader
-from .catalog import Catalog
+from .catalog import Catalog, why_incomplete
 from .choice import choose
 from .request import BaselineError, BaselineRequest
 from .slim import slim_entry, slim_line
@@ -72,9 +72,9 @@ def load_file(path: Path) -> BaselineFile:
     number = 0
     for number, entry in _entries(path):
         if isinstance(entry, SessionEnd) and header is not None:
-            if not entry.complete:
-                reason = entry.interrupted or entry.partial or "its gate failed"
-                raise _unusable(path, f"session {header.session_id} is not whole: {reason}", number)
+            if reason := why_incomplete(header, entry):
+                text = f"session {header.session_id} is no baseline: {reason}"
+                raise _unusable(path, text, number)
             sessions.append(Session(header=header, cases=tuple(cases), end=entry))
             header, cases = None, []
         elif isinstance(entry, CaseRecord) and header is not None:

@@ -118,7 +118,7 @@ class LocalCatalog:
                 start_time=header.start_time,
                 branch=header.branch,
                 exit_status=end.exit_status if end else None,
-                incomplete=why_incomplete(end),
+                incomplete=why_incomplete(header, end),
                 tags={**header.tags, **end.tags} if end else header.tags,
                 selection=end.selection if end else None,
             )
@@ -147,6 +147,7 @@ def set_local_pin(root: Path, session_id: str) -> None:
     """
     path = _pin_file(root)
     path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.touch(mode=0o600)
     path.write_text(f"{session_id}\n", encoding="utf-8")
 
 
@@ -156,8 +157,32 @@ def clear_local_pin(root: Path) -> None:
         _pin_file(root).unlink()
 
 
+def damaged_sessions(root: Path) -> list[str]:
+    """Return which sessions below ``root`` are no history although they are meant to be, and why.
+
+    Only lines that are written to their end count: one that breaks off is that of a session that
+    did, or that still runs.
+    """
+    found = ((one.session_id, _damage(one.journal)) for one in SessionDirectory.find_all(root))
+    return [f"{session_id}: {damage}" for session_id, damage in found if damage is not None]
+
+
 def _pin_file(root: Path) -> Path:
     return root / DIRECTORY_NAME / _PIN
+
+
+def _damage(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            first = file.readline(_LONGEST_HEADER)
+        for line in (first if first.endswith(b"\n") else b"", _last_line(path)):
+            if line:
+                journal.decode(line)
+    except FileNotFoundError:  # another session has pruned it
+        return None
+    except (OSError, JournalError) as error:
+        return str(error)
+    return None
 
 
 def _header(path: Path) -> SessionHeader | None:

@@ -15,6 +15,10 @@ class BaselineError(Exception):
     """A baseline can't be had; the text is for the user."""
 
 
+class NothingYetError(BaselineError):
+    """There is no baseline yet, as before the first session; nothing is wrong."""
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineRequest:

@@ -58,7 +58,7 @@ def slim_line(line: bytes) -> str:
         data = json.loads(line)
         if data["kind"] == "case":
             return _to_json({"kind": "case", **_slim_case(data)})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise JournalError(f"not a line of a session's journal: {error!r}") from error
     return journal.encode(slim_entry(journal.decode(line)))
 

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from math import isnan
 from operator import attrgetter
-from os import urandom
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, final
 
+from ..credentials import MASK
 from ..records import Attempt, CaseRecord, Check, Metric, Outcome
 from .assertions.recorder import Observation, Observations
 from .dataset import joined_digest
+from .private import make_directories
+from .secrets import CaseMask, CaseSecrets, SecretRules
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .clock import Clock
 
 MAX_FAILURE_LENGTH = 1_000_000
 
 _CLOCK = attrgetter("clock")
+_NO_RULES = SecretRules()
 
 
 @final
@@ -60,16 +64,23 @@ class CaseLog:
         "rerun",
         "run_id",
         "run_metrics",
+        "secrets",
         "start_time",
         "tags",
     )
 
     def __init__(
-        self, clock: Clock, *, artifacts: Path | None = None, id: str | None = None
+        self,
+        clock: Clock,
+        *,
+        artifacts: Path | None = None,
+        id: str | None = None,
+        rules: SecretRules = _NO_RULES,
     ) -> None:
-        self.id = id or urandom(16).hex()
+        self.id = id or os.urandom(16).hex()
         self.clock = clock
         self.start_time = clock.now()
+        self.secrets = CaseSecrets(rules)
         self.observations = Observations()
         self.dropped = 0
         self.logged: list[LoggedMetric] = []
@@ -121,7 +132,7 @@ class CaseLog:
         if root is None or theirs is None:
             return
         try:
-            root.mkdir(parents=True)
+            make_directories(root)
             for path in [*theirs.glob("attempt-*"), theirs]:
                 path.rename(root / (f"attempt-{number}" if path == theirs else path.name))
         except OSError as error:
@@ -153,16 +164,24 @@ class CaseLog:
         arguments: tuple[str, ...] = (),
         tolerances: Mapping[str, str] | None = None,
         directions: Mapping[str, str] | None = None,
+        renamed: tuple[str, str] | None = None,
     ) -> CaseRecord:
-        """Return the record of the finished case."""
+        """Return the record of the finished case, without secrets.
+
+        ``renamed`` is pytest's name of the test, and the one that is kept, where they differ.
+        """
+        attempts = tuple(attempts)
         metrics, checks = merge(self.logged, self.observations, self.clock)
         notes = list(self.notes)
+        hidden, secrets = self._secrets(attempts)
+        if hidden:
+            notes.append(f"kept as {MASK}, for it is a secret by its name: {', '.join(hidden)}")
         if self.dropped:
             notes.append(
                 f"{self.dropped} more checks are not kept: a case has room for "
                 f"{len(self.observations)} of them"
             )
-        return CaseRecord(
+        record = CaseRecord(
             id=self.id,
             nodeid=nodeid,
             case=case,
@@ -171,10 +190,10 @@ class CaseLog:
             start_time=self.start_time,
             end_time=self.clock.now(),
             durations=self.durations,
-            params=self.params,
+            params=self.secrets.without_environment(self.params),
             metrics=metrics,
             checks=checks,
-            tags={**tags, **self.tags},
+            tags=self.secrets.without_environment({**tags, **self.tags}),
             artifacts=self.artifacts(),
             failure=self.failure(),
             run_id=self.run_id,
@@ -190,17 +209,53 @@ class CaseLog:
                 if not any(metric.key == name for metric in metrics)
             },
         )
+        if not secrets:
+            return record
+        mask = CaseMask(secrets, own=nodeid.partition("[")[0], renamed=renamed)
+        return mask.record(record, self._renamed_artifacts(record.artifacts, mask))
+
+    def _renamed_artifacts(self, names: tuple[str, ...], mask: CaseMask) -> tuple[str, ...]:
+        """Rename the artifacts that have secrets in their names; return how all are called."""
+        root = self.artifact_directory if names else None
+        if root is None:
+            return ()
+        return tuple(sorted(_renamed(root, name, mask(name)) for name in names))
+
+    def _secrets(self, attempts: tuple[CaseLog, ...]) -> tuple[dict[str, None], dict[str, None]]:
+        """Return the names of the secrets of all attempts, and their values."""
+        names, values = dict(self.secrets.names), dict(self.secrets.values)
+        for log in attempts:
+            names.update(log.secrets.names)
+            values.update(log.secrets.values)
+        return names, values
 
     def as_attempt(self) -> Attempt:
         """Return what is kept of an attempt that was followed by another."""
         metrics, checks = merge(self.logged, self.observations, self.clock)
-        return Attempt(
+        attempt = Attempt(
             outcome=self.outcome,
             duration=self.durations.get("call", self.durations.get("setup", 0.0)),
             metrics=metrics,
             checks=checks,
             failure=self.failure(),
         )
+        return CaseMask(self.secrets.values).attempt(attempt) if self.secrets.values else attempt
+
+
+def _renamed(root: Path, name: str, masked: str) -> str:
+    """Give an artifact its other name, or what the system allows of it; return that."""
+    if name == masked:
+        return name
+    if os.name == "nt":
+        masked = masked.replace("*", "_")
+    path = PurePosixPath(masked)
+    for number in count(2):
+        if not (root / path).exists():
+            break
+        path = path.with_name(f"{number}-{PurePosixPath(masked).name}")
+    make_directories((root / path).parent)
+    (root / name).rename(root / path)
+    return str(path)
 
 
 @final

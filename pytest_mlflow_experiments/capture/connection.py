@@ -21,11 +21,13 @@ _POLL: Final = 0.02
 class Connection:
     """The session as the processes that run tests know it.
 
-    ``tracking_uri`` is None for an offline session.
+    ``tracking_uri`` is None for an offline session; ``shard_of`` is the id of the session that this
+    one is a shard of.
     """
 
     directory: SessionDirectory
     tracking_uri: str | None
+    shard_of: str | None = None
 
     def session_run(
         self,
@@ -39,16 +41,20 @@ class Connection:
             timeout: seconds to wait while the tracking store is being opened.
 
         Returns:
-            A state with ``run_id`` and ``experiment_id``, or one with ``error``.
+            A state with ``run_id`` and ``experiment_id``, or one that is unsure and tells why:
+            also where MLflow answers again in a while, for a test can't wait for that.
         """
         if self.tracking_uri is None:
             return SessionState(phase="failed", error="the session is offline")
-        self.directory.run_request.touch(mode=0o600)
+        try:
+            self.directory.run_request.touch(mode=0o600)
+        except OSError as error:
+            return SessionState(phase="failed", error=f"the tracker can't be asked: {error}")
         now = Clock().perf_counter
         deadline = now() + timeout
         while now() < deadline:
             state = SessionState.read(self.directory.state)
-            if state is not None and (state.run_id is not None or state.error is not None):
+            if state is not None and (state.run_id is not None or state.is_unsure):
                 return state
             if state is not None and state.pid is not None and not is_running(state.pid):
                 return SessionState(phase="failed", error="the tracker died")

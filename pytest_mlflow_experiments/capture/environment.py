@@ -137,4 +137,5 @@ def _ci_job(environ: Mapping[str, str]) -> str | None:
             environ.get(f"GITHUB_{name}", "") for name in ("SERVER_URL", "REPOSITORY", "RUN_ID")
         )
         return f"{server}/{repository}/actions/runs/{run}"
-    return next((environ[name] for name in _CI_JOB_URLS if environ.get(name)), None)
+    url = next((environ[name] for name in _CI_JOB_URLS if environ.get(name)), None)
+    return None if url is None else without_credentials(url)

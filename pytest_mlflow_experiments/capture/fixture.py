@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from operator import index
+from os import fsencode
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, final
 
@@ -16,6 +17,7 @@ from .case import CaseLog, LoggedMetric
 from .clock import Clock
 from .dataset import dataset_digest, dataset_name
 from .params import param_text
+from .private import make_directories, restrict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +70,7 @@ class MlflowCase:
 
     def log_param(self, key: str, value: object) -> None:
         """Log a param. A param has one value: a second, different one is noted and not kept."""
-        text = param_text(value)
+        text = self._log.secrets.text(_key(key), value, param_text)
         kept = self._log.params.setdefault(_key(key), text)
         if kept != text:
             self._log.notes.append(
@@ -82,7 +84,7 @@ class MlflowCase:
 
     def set_tag(self, key: str, value: object) -> None:
         """Set a tag; the last value stays."""
-        self._log.tags[_key(key)] = str(value)
+        self._log.tags[_key(key)] = self._log.secrets.text(key, value, str)
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
         """Set several tags."""
@@ -240,6 +242,7 @@ class MlflowCase:
             path.is_absolute()
             or ".." in path.parts
             or not path.name
+            or not _is_encodable(path)
             or PureWindowsPath(path).drive  # another disk, on Windows
         ):
             raise ValueError(
@@ -249,24 +252,36 @@ class MlflowCase:
         root = self._log.artifact_directory
         if root is None:
             return nullcontext()
-        return self._keep(root / path, artifact_file)
+        return self._keep(root, root / path, artifact_file)
 
     @contextmanager
-    def _keep(self, target: Path, name: str) -> Iterator[Path | None]:
+    def _keep(self, root: Path, target: Path, name: str) -> Iterator[Path | None]:
         """Make room for an artifact; a full or read-only disk is noted and fails no test."""
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_directories(target.parent)
+            if not target.resolve().is_relative_to(root.resolve()):
+                raise OSError("a link leads out of the run's artifacts")
         except OSError as error:
             self._log.notes.append(f"artifact {name!r} is not kept: {error}")
             yield None
             return
         try:
             yield target
+            if target.exists():
+                restrict(target)
         except OSError as error:
             self._log.notes.append(f"artifact {name!r} is not kept: {error}")
             # What a full disk took of it is of no use.
             with suppress(OSError):
                 target.unlink()
+
+
+def _is_encodable(path: PurePosixPath) -> bool:
+    """Tell whether the characters of a path are such that files can have."""
+    try:
+        return b"\0" not in fsencode(path)
+    except UnicodeEncodeError:
+        return False
 
 
 def _announce_table(log: CaseLog, artifact_file: str) -> None:

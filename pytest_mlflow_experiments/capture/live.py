@@ -5,32 +5,34 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, final
 
 import pytest
 
 from ..directory import SessionState
-from ..settings import CaseOptions
+from ..marker import CaseOptions
 from .case import CaseLog, LoggedMetric
 from .connection import CONNECTION
 from .fixture import CASE_LOG
+from .mlflow_state import forget_active_model, own_mlflow_state
+from .nodeids import shown_text
+from .private import make_directories, restrict
 
 if TYPE_CHECKING:
     from mlflow import ActiveRun, MlflowClient
 
 _STORE_TIMEOUT: Final = 120.0
-_ENVIRONMENT: Final = (
-    "MLFLOW_TRACKING_URI",
-    "MLFLOW_REGISTRY_URI",
-    "MLFLOW_EXPERIMENT_ID",
-    "MLFLOW_EXPERIMENT_NAME",
-    "MLFLOW_RUN_ID",
-)
+_IMPATIENT: Final = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+}
+_ATTEMPTS: Final = 4
+_REASON_LENGTH: Final = 300
 _THROWAWAY: Final = pytest.StashKey["_Place"]()
 
 
@@ -43,6 +45,7 @@ class _Place:
     experiment_id: str
     parent_run_id: str | None = None
     session_id: str | None = None
+    shard_id: str | None = None
 
     @property
     def is_kept(self) -> bool:
@@ -62,30 +65,64 @@ def active_run(request: pytest.FixtureRequest) -> Iterator[ActiveRun]:
     with _unheard_warnings():
         import mlflow
 
-    with _own_mlflow_state():
+    with own_mlflow_state():
         with _unheard_warnings():
-            place = _place(item.config, log)
-            mlflow.set_tracking_uri(place.tracking_uri)
-            if not place.is_kept:
-                mlflow.set_registry_uri(place.tracking_uri)
-            mlflow.set_experiment(experiment_id=place.experiment_id)
-            run_id = _create_run(place, item, log)
-            if log is not None and place.is_kept:
-                log.run_id = run_id
-            run = mlflow.start_run(
-                run_id=run_id,
-                nested=True,
-                log_system_metrics=CaseOptions.from_item(item).log_system_metrics,
-            )
+            place, run = _open(item, log)
+        run_id = run.info.run_id
         try:
             yield run
         finally:
-            with _unheard_warnings():
-                _end_run(run_id, log)
+            with _unheard_warnings(), _impatience():
+                client = mlflow.MlflowClient(place.tracking_uri)
+                _end_runs(place, run_id, log)
                 if log is not None and place.is_kept:
-                    _read_metrics(mlflow.MlflowClient(), run_id, log)
+                    _read_metrics(client, run_id, log)
                 elif log is not None:
-                    _take_over(mlflow.MlflowClient(), run_id, log)
+                    _take_over(client, run_id, log)
+
+
+def _open(item: pytest.Item, log: CaseLog | None) -> tuple[_Place, ActiveRun]:
+    """Open the test's run where it belongs, or in a throwaway store where that is not possible."""
+    place = _place(item.config, log)
+    if place.is_kept:
+        try:
+            with _impatience():
+                return place, _start(place, item, log)
+        except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
+            if log is not None:
+                log.run_id = None
+            _note_throwaway(log, " ".join(str(error).split())[:_REASON_LENGTH])
+            place = _throwaway(item.config)
+    return place, _start(place, item, log)
+
+
+def _start(place: _Place, item: pytest.Item, log: CaseLog | None) -> ActiveRun:
+    import mlflow
+
+    mlflow.set_tracking_uri(place.tracking_uri)
+    if not place.is_kept:
+        mlflow.set_registry_uri(place.tracking_uri)
+        forget_active_model()
+    mlflow.set_experiment(experiment_id=place.experiment_id)
+    run_id = _create_run(place, item, log)
+    if log is not None and place.is_kept:
+        log.run_id = run_id
+    return mlflow.start_run(
+        run_id=run_id,
+        log_system_metrics=CaseOptions.from_item(item).log_system_metrics,
+    )
+
+
+def _note_throwaway(log: CaseLog | None, reason: str | None) -> None:
+    if log is not None:
+        log.notes.append(f"mlflow_run used a store on this machine: {reason}")
+
+
+@contextmanager
+def _impatience() -> Iterator[None]:
+    """Keep MLflow from trying for minutes to reach a server: what it asks here is asked by us."""
+    with _set(_IMPATIENT):
+        yield
 
 
 def _place(config: pytest.Config, log: CaseLog | None) -> _Place:
@@ -93,15 +130,20 @@ def _place(config: pytest.Config, log: CaseLog | None) -> _Place:
     if connection is None or (log is not None and not log.is_kept):
         return _throwaway(config)
     state: SessionState = connection.session_run(_STORE_TIMEOUT)
-    if state.run_id is None or state.experiment_id is None or connection.tracking_uri is None:
-        if log is not None:
-            log.notes.append(f"mlflow_run used a store on this machine: {state.error}")
+    if (
+        state.is_unsure
+        or state.run_id is None
+        or state.experiment_id is None
+        or connection.tracking_uri is None
+    ):
+        _note_throwaway(log, state.error)
         return _throwaway(config)
     return _Place(
         tracking_uri=connection.tracking_uri,
         experiment_id=state.experiment_id,
         parent_run_id=state.run_id,
-        session_id=connection.directory.session_id,
+        session_id=connection.shard_of or connection.directory.session_id,
+        shard_id=connection.directory.session_id if connection.shard_of else None,
     )
 
 
@@ -143,6 +185,7 @@ def _create_run(place: _Place, item: pytest.Item, log: CaseLog | None) -> str:
     from mlflow.tracking.context import registry
 
     tags = {}
+    name = item.name if log is None else shown_text(item, item.name, log.secrets.rules.names)
     if place.parent_run_id is not None and place.session_id is not None and log is not None:
         tags = {
             "mlflow.parentRunId": place.parent_run_id,
@@ -150,22 +193,62 @@ def _create_run(place: _Place, item: pytest.Item, log: CaseLog | None) -> str:
             "pytest.session_id": place.session_id,
             "pytest.record_id": log.id,
         }
-    run = MlflowClient().create_run(
-        place.experiment_id, run_name=item.name, tags=registry.resolve_tags(tags)
-    )
-    return str(run.info.run_id)
+        if place.shard_id is not None:
+            tags["pytest.shard"] = place.shard_id
+    client = MlflowClient()
+    tags = registry.resolve_tags(tags)
+    for attempt in range(_ATTEMPTS):
+        try:
+            # MLflow's own repetition would make a second run where only the answer got lost.
+            with _set({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}):
+                run = client.create_run(place.experiment_id, run_name=name, tags=tags)
+            return str(run.info.run_id)
+        except Exception:
+            if attempt == _ATTEMPTS - 1 or not place.is_kept or log is None:
+                raise
+        query = f"tags.`pytest.record_id` = '{log.id}'"
+        if found := client.search_runs([place.experiment_id], query, max_results=1):
+            return str(found[0].info.run_id)
+    raise AssertionError("unreachable")
 
 
-def _end_run(run_id: str, log: CaseLog | None) -> None:
+@contextmanager
+def _set(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of the environment for a while."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, text in before.items():
+            if text is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = text
+
+
+def _end_runs(place: _Place, run_id: str, log: CaseLog | None) -> None:
     """End the run, and before it the runs that the test opened below it and left open."""
     import mlflow
     from mlflow.tracking import fluent
 
     failed = log is not None and log.outcome in ("failed", "error")
-    stack: Callable[[], list[ActiveRun]] = fluent._active_run_stack.get
-    while any(run.info.run_id == run_id for run in stack()):
-        is_ours = stack()[-1].info.run_id == run_id
-        mlflow.end_run("FAILED" if failed and is_ours else "FINISHED")
+    open_runs: Any = fluent._active_run_stack
+    stack: list[ActiveRun] = open_runs.get()
+    while stack:
+        is_ours = stack[-1].info.run_id == run_id
+        if is_ours:
+            # The test may have gone on to a store of its own.
+            mlflow.set_tracking_uri(place.tracking_uri)
+        others = len(stack) - 1
+        try:
+            mlflow.end_run("FAILED" if failed and is_ours else "FINISHED")
+        except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
+            # The tracker ends the case's run anyway.
+            if log is not None:
+                log.notes.append(f"a run of the test could not be ended: {error}")
+        # A test may have replaced the function.
+        del stack[others:]
 
 
 def _read_metrics(client: MlflowClient, run_id: str, log: CaseLog) -> None:
@@ -180,17 +263,20 @@ def _take_over(client: MlflowClient, run_id: str, log: CaseLog) -> None:
     """Bring what a run in the throwaway store got into the record of its case."""
     run = client.get_run(run_id)
     for key, value in run.data.params.items():
-        log.params.setdefault(key, value)
+        log.params.setdefault(key, log.secrets.text(key, value, str))
     log.tags.update(
-        (key, value) for key, value in run.data.tags.items() if not key.startswith("mlflow.")
+        (key, log.secrets.text(key, value, str))
+        for key, value in run.data.tags.items()
+        if not key.startswith("mlflow.")
     )
     for key in run.data.metrics:
         for metric in client.get_metric_history(run_id, key):
             reading = log.clock.reading(metric.timestamp)
             log.logged.append(LoggedMetric(reading, key, metric.value, metric.step))
     if log.artifact_directory is not None and client.list_artifacts(run_id):
-        log.artifact_directory.mkdir(parents=True, exist_ok=True)
+        make_directories(log.artifact_directory)
         client.download_artifacts(run_id, "", str(log.artifact_directory))
+        restrict(log.artifact_directory)
     outputs = getattr(run, "outputs", None)
     if outputs is not None and outputs.model_outputs:
         log.notes.append(
@@ -204,41 +290,3 @@ def _unheard_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _autologging() -> dict[str, dict[str, Any]]:
-    """Return MLflow's settings of autologging by library; a library without any is off."""
-    from mlflow.utils import autologging_utils
-
-    return getattr(autologging_utils, "AUTOLOGGING_INTEGRATIONS", {})
-
-
-@contextmanager
-def _own_mlflow_state() -> Iterator[None]:
-    """Give back MLflow's global state, and its environment, as the test's neighbours left them."""
-    from mlflow.tracking import _model_registry, _tracking_service, fluent
-
-    attributes: list[tuple[ModuleType, str]] = [
-        (_tracking_service.utils, "_tracking_uri"),
-        (_model_registry.utils, "_registry_uri"),
-        (fluent, "_active_experiment_id"),
-    ]
-    values = [getattr(module, name, None) for module, name in attributes]
-    autologging = {name: dict(config) for name, config in _autologging().items()}
-    environment = {name: os.environ.get(name) for name in _ENVIRONMENT}
-    # A run id from outside is meant for the first run that the tests open, not for this one.
-    os.environ.pop("MLFLOW_RUN_ID", None)
-    try:
-        yield
-    finally:
-        for (module, name), value in zip(attributes, values, strict=True):
-            setattr(module, name, value)
-        # What a test switches on with mlflow.autolog() would log its neighbours' models elsewhere.
-        for name, config in _autologging().items():
-            config.clear()
-            config.update(autologging.get(name, {}))
-        for name, text in environment.items():
-            if text is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = text

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from .secrets import CaseSecrets, SecretRules
+
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+\b|\bid='\d+'")
 _SCALARS = (int, float, complex, bool, type(None))
 
@@ -19,17 +21,20 @@ _MAX_BYTES = 10_000
 _MAX_ELEMENTS = 300
 
 
-def case_params(item: pytest.Item) -> dict[str, str]:
+def case_params(item: pytest.Item, secrets: CaseSecrets | None = None) -> dict[str, str]:
     """Return the params of every parametrize level, by name, in the order of declaration.
 
     Indirect params and params of fixtures are included. A value without a stable text is given by
-    pytest's own id for it.
+    pytest's own id for it. ``secrets`` are told of the secrets, which are left out.
     """
     callspec = getattr(item, "callspec", None)
     if callspec is None:
         return {}
     # Not the order of callspec.params, where pytest 7 has the indirect ones first.
-    texts = {name: stable_text(callspec.params[name]) for name in callspec.indices}
+    secrets = secrets or CaseSecrets(SecretRules())
+    texts = {
+        name: secrets.text(name, callspec.params[name], stable_text) for name in callspec.indices
+    }
     if None not in texts.values():
         return texts  # type: ignore[return-value]
     ids = _ids_by_name(item, callspec)

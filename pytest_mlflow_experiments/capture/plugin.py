@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, Final, final
 
 import pytest
 
+from ..marker import CaseOptions
 from ..records import CaseRecord, Outcome
-from ..settings import CaseOptions, Track, assertions_setting
+from ..redaction import SHOWN_NODEID, SecretNames, environment_secrets
+from ..running import RunningNote
+from ..settings import Track, assertions_setting
 from .assertions import install, recorder
 from .case import CaseLog
 from .clock import Clock
 from .fixture import CASE_LOG
+from .nodeids import secret_arguments, shown_id, shown_text
 from .params import case_arguments, case_params, param_text
 from .rerun import Rerunner
+from .secrets import SecretRules, leaves
 
 if TYPE_CHECKING:
     Deliver = Callable[[pytest.TestReport | None, CaseRecord], None]
@@ -59,15 +64,28 @@ class CapturePlugin:
         deliver: called with the report of the teardown and the record of each case that is kept;
             the report is None for a case that was interrupted.
         rerunner: runs suspicious cases again, where that is wanted.
+        secret_names: tells which params and tags are secrets.
+        note: gets the case that is running, where another process looks after a crash of this one.
     """
 
     def __init__(
-        self, *, track: Track, artifacts: Path, deliver: Deliver, rerunner: Rerunner | None = None
+        self,
+        *,
+        track: Track,
+        artifacts: Path,
+        deliver: Deliver,
+        rerunner: Rerunner | None = None,
+        secret_names: SecretNames | None = None,
+        note: RunningNote | None = None,
     ) -> None:
         self._track = track
         self._artifacts = artifacts
         self._deliver = deliver
         self._rerunner = rerunner
+        self._note = note
+        self._secret_names = secret_names or SecretNames()
+        self._rules = SecretRules(names=self._secret_names)
+        self._siblings: dict[str, dict[str, None]] = {}
         self._nextitem: pytest.Item | None = None
         self._clock = Clock()
         # Numbered within the process: tests replace what makes a new uuid.
@@ -77,13 +95,21 @@ class CapturePlugin:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Check the markers of all tests before the first one runs."""
+        # Only now: a conftest may have read secrets into the environment.
+        self._rules = SecretRules(
+            names=self._secret_names, environment=environment_secrets(self._secret_names)
+        )
         try:
             named: dict[str, str] = {}
             for item in session.items:
+                for value in secret_arguments(item, self._secret_names).values():
+                    # Decorators stand in the text of a failure with the params of all cases.
+                    values = self._siblings.setdefault(_function(item), {})
+                    values.update(dict.fromkeys(leaves(value)))
                 options = CaseOptions.from_item(item)
                 if options != _DEFAULT_OPTIONS:
                     item.stash[_OPTIONS] = options
-                if (name := _case_name(item, options)) is not None:
+                if (name := self._case_name(item, options)) is not None:
                     _check_name(named.setdefault(name, item.nodeid), item.nodeid, name)
         except pytest.UsageError as error:
             if (output := getattr(session.config, "workeroutput", None)) is not None:
@@ -124,6 +150,14 @@ class CapturePlugin:
             item.stash[CASE_LOG].keep_artifacts_of(earlier, len(self._attempts))
 
     @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> None:
+        """Note the run that the setup has opened: whoever finds a crash has to end it."""
+        if self._note is not None and item is self._item:
+            log = item.stash.get(CASE_LOG, None)
+            if log is not None and log.run_id is not None:
+                self._note_running(item, log, self._note)
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note what pytest says of the case; its teardown closes the case."""
         item = self._item
@@ -132,6 +166,8 @@ class CapturePlugin:
         log = item.stash.get(CASE_LOG, None)
         if log is None:
             return
+        if log.secrets.names and secret_arguments(item, self._secret_names):
+            setattr(report, SHOWN_NODEID, self._nodeid(item))
         _note_report(log, report)
         if report.when == "teardown" and not log.rerun:
             _forget(item)
@@ -157,18 +193,29 @@ class CapturePlugin:
         return replace(record, repeats=repeats) if repeats else record
 
     def _open_fresh(self, item: pytest.Item) -> CaseLog:
-        log = CaseLog(self._clock)
+        log = CaseLog(self._clock, rules=self._rules)
+        # They are wanted for the text of a failure.
+        case_params(item, log.secrets)
         item.stash[CASE_LOG] = log
         recorder.current = log
         return log
 
     def _open(self, item: pytest.Item) -> None:
-        log = CaseLog(self._clock, artifacts=self._artifacts, id=next(self._ids))
-        log.params.update(case_params(item))
+        log = CaseLog(self._clock, artifacts=self._artifacts, id=next(self._ids), rules=self._rules)
+        log.params.update(case_params(item, log.secrets))
+        if log.secrets.values:
+            log.secrets.values.update(self._siblings.get(_function(item), {}))
         for key, value in _options(item).params.items():
-            log.params[str(key)] = param_text(value)
+            log.params[str(key)] = log.secrets.text(str(key), value, param_text)
         item.stash[CASE_LOG] = log
         recorder.current = log
+        if self._note is not None:
+            self._note_running(item, log, self._note)
+
+    def _note_running(self, item: pytest.Item, log: CaseLog, note: RunningNote) -> None:
+        # What crashes may have had a metric.
+        is_kept = self._may_be_kept(item, has_metrics=True)
+        note.write(item.nodeid, self._freeze(item, log) if is_kept else None)
 
     def _interrupt(self, item: pytest.Item) -> None:
         """Keep what an interrupted case has so far."""
@@ -176,9 +223,17 @@ class CapturePlugin:
         if log is not None and self._is_kept(item, log):
             log.outcome = "interrupted"
             log.count_interrupted_phase()
-            self._deliver(None, self._freeze(item, log))
+            record = self._freeze(item, log)
+            if self._note is not None:
+                # There is no report that it could travel with.
+                self._note.write(item.nodeid, record)
+            self._deliver(None, record)
 
     def _is_kept(self, item: pytest.Item, log: CaseLog) -> bool:
+        has_metrics = log.has_metrics or any(attempt.has_metrics for attempt in self._attempts)
+        return self._may_be_kept(item, has_metrics=has_metrics)
+
+    def _may_be_kept(self, item: pytest.Item, *, has_metrics: bool) -> bool:
         options = _options(item)
         if not options.track:
             return False
@@ -186,32 +241,48 @@ class CapturePlugin:
             return True
         if not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
             return True
-        return self._track == "auto" and (
-            log.has_metrics or any(attempt.has_metrics for attempt in self._attempts)
-        )
+        return self._track == "auto" and has_metrics
 
     def _freeze(self, item: pytest.Item, log: CaseLog) -> CaseRecord:
         options = _options(item)
         markers = {marker.name for marker in item.iter_markers()}
-        nodeid = _plain_nodeid(item) if "xdist_group" in markers else item.nodeid
+        nodeid = self._nodeid(item)
         told = sorted(markers - _UNTOLD_MARKERS)
         tags = {"pytest.markers": ",".join(told)} if told else {}
-        tags.update({str(key): str(value) for key, value in options.tags.items()})
-        case = _case_name(item, options)
+        for key, value in options.tags.items():
+            tags[str(key)] = log.secrets.text(str(key), value, str)
+        case = self._case_name(item, options)
+        name = shown_text(item, item.name, self._secret_names)
         return log.freeze(
             nodeid=nodeid,
             case=case or nodeid,
-            name=case or item.name,
+            name=case or name,
             tags=tags,
             attempts=self._attempts,
             arguments=case_arguments(item),
             tolerances={key: str(value) for key, value in options.tolerance.items()},
             directions={key: str(value) for key, value in options.direction.items()},
+            renamed=(item.name, name) if name != item.name else None,
         )
+
+    def _nodeid(self, item: pytest.Item) -> str:
+        """Return the node id to keep."""
+        return shown_text(item, _plain_nodeid(item), self._secret_names)
+
+    def _case_name(self, item: pytest.Item, options: CaseOptions) -> str | None:
+        """Return the stable name that the marker gives, told apart by the id of the params."""
+        if options.case is None:
+            return None
+        params = shown_id(item, self._secret_names)
+        return options.case if params is None else f"{options.case}[{params}]"
 
 
 def _options(item: pytest.Item) -> CaseOptions:
     return item.stash.get(_OPTIONS, _DEFAULT_OPTIONS)
+
+
+def _function(item: pytest.Item) -> str:
+    return item.nodeid.partition("[")[0]
 
 
 def _forget(item: pytest.Item) -> None:
@@ -233,7 +304,7 @@ def _note_report(log: CaseLog, report: pytest.TestReport) -> None:
     if log.outcome not in ("failed", "error"):
         log.outcome = outcome
     if outcome in ("failed", "error"):
-        log.failures.append(report.longreprtext)
+        log.failures.append(log.secrets.of_failure(report.longreprtext))
     if report.outcome == "rerun":  # type: ignore[comparison-overlap] # by pytest-rerunfailures
         log.rerun = True
 
@@ -261,11 +332,3 @@ def _check_name(known: str, nodeid: str, name: str) -> None:
             f"{nodeid}: @pytest.mark.mlflow(case=...) gives it the name {name!r}, which is that "
             f"of {known} already; each case needs one of its own"
         )
-
-
-def _case_name(item: pytest.Item, options: CaseOptions) -> str | None:
-    """Return the stable name that the marker gives, told apart by pytest's id of the params."""
-    callspec = getattr(item, "callspec", None)
-    if options.case is None or callspec is None:
-        return options.case
-    return f"{options.case}[{callspec.id}]"

@@ -18,8 +18,8 @@ from ..records import SessionHeader
 from ..regression.comparison import Comparison
 from .errors import UsageError
 from .output import say
-from .places import sessions_root
 from .report import last_comparison
+from .roots import sessions_root
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

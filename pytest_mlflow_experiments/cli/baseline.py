@@ -18,8 +18,9 @@ from ..regression.compare import session_info
 from ..regression.values import read_sessions
 from ..report.headline import describe
 from ..report.numbers import count, moment
+from .arguments import add_place_options
 from .output import say
-from .places import Place, add_place_options
+from .places import Place
 
 if TYPE_CHECKING:
     from ..tracker.catalog import MlflowCatalog

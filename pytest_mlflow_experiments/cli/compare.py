@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar, get_args
 
 from ..accepted import ACCEPTED_FILE, AcceptedError, read_accepted
@@ -13,12 +12,13 @@ from ..regression.compare import compare
 from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.comparison import Comparison
 from ..regression.tolerance import parse_direction, parse_rule
-from ..regression.values import Sessions, read_sessions
-from ..report.formats import SUFFIXES, render
+from ..regression.values import Sessions, SessionValues, read_sessions
+from ..report.formats import render
 from ..report.verdicts import verdict_lines
+from .arguments import add_place_options, add_report_option
 from .errors import UsageError
 from .output import check_reports, say, write_report
-from .places import Place, add_place_options
+from .places import Place
 
 T = TypeVar("T")
 
@@ -41,14 +41,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         default=(),
         help=f"exit with 1 where a metric has one of these: {', '.join(get_args(Status))}",
     )
-    parser.add_argument(
-        "--report",
-        metavar="PATH",
-        action="append",
-        type=Path,
-        default=[],
-        help=f"write the comparison there, by suffix: {', '.join(SUFFIXES)} (repeatable)",
-    )
+    add_report_option(parser)
     parser.add_argument(
         "--tolerance",
         metavar="METRIC:AMOUNT",
@@ -118,8 +111,13 @@ def _comparison(options: argparse.Namespace, place: Place) -> Comparison:
             directions=_parsed("--direction", options.direction, parse_direction),
             accepted=[step for step in accepted if step.id in own.accepted],
         ),
-        partial=None if current.end is None else current.end.interrupted or current.end.partial,
+        partial=_partial(current),
     )
+
+
+def _partial(session: SessionValues) -> str | None:
+    end = session.end
+    return (end and (end.interrupted or end.partial)) or session.header.partial
 
 
 def _parsed(

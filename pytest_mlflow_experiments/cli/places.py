@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, TypeVar, final
 
 from .. import journal
 from ..baseline import (
-    HISTORY,
     BaselineError,
     BaselineRequest,
     Catalog,
     LocalCatalog,
+    NothingYetError,
     base_branch,
     choose,
     is_local_store,
@@ -26,10 +26,11 @@ from ..baseline import (
 )
 from ..capture.environment import default_branch, git_tags
 from ..credentials import without_credentials
-from ..directory import DIRECTORY_NAME, SessionDirectory
+from ..directory import SessionDirectory
 from ..journal import Entry
 from ..records import SessionHeader
 from .errors import UsageError
+from .roots import default_store, session_directory, sessions_root
 
 if TYPE_CHECKING:
     from ..tracker.catalog import MlflowCatalog
@@ -37,70 +38,31 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def sessions_root() -> Path:
-    """Return the directory that keeps sessions: this one, or the next one above that does."""
-    here = Path.cwd()
-    return next((path for path in (here, *here.parents) if (path / DIRECTORY_NAME).is_dir()), here)
-
-
-def session_directory(path: Path) -> SessionDirectory:
-    """Return the session in a directory.
-
-    Raises:
-        UsageError: there is none.
-    """
-    directory = SessionDirectory(path)
-    if not directory.journal.is_file():
-        raise UsageError(f"{path} is not the directory of a session: it has no journal.jsonl")
-    return directory
-
-
-def add_place_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the options that say where sessions are looked for."""
-    parser.add_argument(
-        "--tracking-uri",
-        metavar="URI",
-        help="where MLflow keeps the runs; default: MLFLOW_TRACKING_URI, else where the newest "
-        "session here was meant to go",
-    )
-    parser.add_argument(
-        "--experiment",
-        metavar="NAME",
-        help="the experiment; default: MLFLOW_EXPERIMENT_NAME, else that of the newest session",
-    )
-    parser.add_argument(
-        "--history",
-        metavar="N",
-        type=positive,
-        default=HISTORY,
-        help=f"how many sessions make a baseline (default {HISTORY})",
-    )
-
-
-def positive(text: str) -> int:
-    """Return a number of sessions."""
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text!r}")
-    return number
-
-
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where sessions are; ``tracking_uri`` may hold credentials and must not be shown."""
+    """Where sessions are; ``tracking_uri`` may hold credentials and must not be shown.
+
+    An ``offline`` place is this machine alone.
+    """
 
     root: Path
     tracking_uri: str
     experiment_name: str | None
     experiment_id: str | None
     local: LocalCatalog | None
+    offline: bool = False
 
     @classmethod
-    def of(cls, options: argparse.Namespace) -> Place:
-        """Return the place that the options, the environment and the newest session tell of."""
+    def of(cls, options: argparse.Namespace, session: SessionHeader | None = None) -> Place:
+        """Return the place that the options, the environment and a session tell of.
+
+        Args:
+            options: those of :func:`.arguments.add_place_options`.
+            session: the session; the newest one here where none is given.
+        """
         root = sessions_root()
-        newest = _newest_header(root)
+        newest = session or _newest_header(root)
         name = options.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME")
         number = None if name else os.environ.get("MLFLOW_EXPERIMENT_ID")
         if newest is not None and name is None and number is None:
@@ -114,13 +76,14 @@ class Place:
                 experiment_name=newest.experiment_name if name is None else name,
                 experiment_id=number,
             )
-        default = newest.tracking_uri if newest else f"sqlite:///{root.as_posix()}/mlflow.db"
+        default = newest.tracking_uri if newest else default_store(root)
         return cls(
             root=root,
             tracking_uri=uri or default,
             experiment_name=name or (None if number else root.name or "pytest"),
             experiment_id=number,
             local=local if uri is None or without_credentials(uri) == default else None,
+            offline=getattr(options, "offline", False),
         )
 
     def mlflow(self) -> MlflowCatalog:
@@ -225,17 +188,57 @@ class Place:
         Raises:
             BaselineError: none has; it says why the nearest has not.
         """
-        places: list[Callable[[], Catalog]] = [self.mlflow]
+        answer, problems = self._asked(question, request)
+        if answer is None:
+            raise BaselineError("; ".join(dict.fromkeys(map(str, problems))))
+        return answer
+
+    def look_for(
+        self, question: Callable[[Catalog], T | None], request: BaselineRequest
+    ) -> T | None:
+        """Return the answer of the nearest place that has one, or None where there is none yet.
+
+        Raises:
+            BaselineError: a place can't be asked, so that nobody can tell.
+        """
+        answer, problems = self._asked(question, request)
+        if answer is None:
+            for problem in problems:
+                if not isinstance(problem, NothingYetError):
+                    raise problem
+        return answer
+
+    def _asked(
+        self, question: Callable[[Catalog], T | None], request: BaselineRequest
+    ) -> tuple[T | None, list[BaselineError]]:
+        """Return the answer, and why the places before have none."""
+        places: list[Callable[[], Catalog]] = [] if self.offline else [self.mlflow]
         if (local := self.local) is not None:
             # What a session on a server is compared with is what the server has.
             places.insert(0 if is_local_store(self.tracking_uri) else 1, lambda: local)
-        problems: list[str] = []
+        problems: list[BaselineError] = []
         for open_place in places:
             answer, problem = _asked(open_place, question, request)
-            if answer is not None:
-                return answer
+            if problem is None:
+                return answer, problems
             problems.append(problem)
-        raise BaselineError("; ".join(dict.fromkeys(problems)))
+        return None, problems
+
+
+def _asked(
+    open_place: Callable[[], Catalog],
+    question: Callable[[Catalog], T | None],
+    request: BaselineRequest,
+) -> tuple[T | None, BaselineError | None]:
+    try:
+        catalog = open_place()
+        answer = question(catalog)
+    except BaselineError as error:
+        return None, error
+    if answer is None:
+        text = f"there is no session for {request.spec!r} in {catalog.place} yet"
+        return None, NothingYetError(text)
+    return answer, None
 
 
 def _file(reference: str) -> Path | None:
@@ -270,19 +273,6 @@ def _read(path: Path) -> Iterator[Entry]:
         yield from journal.read(path)
     except OSError as error:
         raise BaselineError(f"{path}: {error.strerror or error}") from error
-
-
-def _asked(
-    open_place: Callable[[], Catalog],
-    question: Callable[[Catalog], T | None],
-    request: BaselineRequest,
-) -> tuple[T | None, str]:
-    try:
-        catalog = open_place()
-        answer = question(catalog)
-    except BaselineError as error:
-        return None, str(error)
-    return answer, f"there is no session for {request.spec!r} in {catalog.place} yet"
 
 
 def _newest_header(root: Path) -> SessionHeader | None:

@@ -12,7 +12,7 @@ from ..report.json_reader import read_json
 from ..report.markdown import render_comment, render_markdown
 from .errors import UsageError
 from .output import check_reports, say, write_report
-from .places import session_directory, sessions_root
+from .roots import session_directory, sessions_root
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..directory import DIRECTORY_NAME, SessionDirectory
 from ..journal import JournalError
 from .output import say
-from .places import session_directory, sessions_root
+from .roots import session_directory, sessions_root
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

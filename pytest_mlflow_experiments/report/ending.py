@@ -40,7 +40,7 @@ def describe_end(
     """Return how the session ended.
 
     Args:
-        state: the tracker's last word; None for an offline session.
+        state: what the tracker says, which may be at work still; None for an offline session.
         tests: how many tests ran.
         tracking_uri: where the runs go, without credentials.
         experiment: the experiment's name or id, as the user gave it.
@@ -50,7 +50,7 @@ def describe_end(
     remedy = f"The session is kept; send it with: pytest-mlflow sync {quote(directory)}"
     if state is None:
         return Ending(tests=tests, experiment=experiment, place=(remedy,), notes=tuple(notes))
-    if state.phase == "failed":
+    if state.is_unsure:
         return Ending(
             tests=tests,
             experiment=experiment,
@@ -58,10 +58,14 @@ def describe_end(
             remedy=remedy,
             notes=(*notes, *state.notes),
         )
+    known = state.phase == "done" or state.experiment_id is not None
     return Ending(
         tests=tests,
         experiment=state.experiment_name or experiment,
-        place=_place(tracking_uri, state),
+        place=(
+            *(() if state.phase == "done" else ("MLflow gets the rest in the background",)),
+            *(_place(tracking_uri, state) if known else ()),
+        ),
         notes=(*notes, *state.notes),
     )
 

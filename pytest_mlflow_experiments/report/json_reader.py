@@ -29,7 +29,7 @@ def read_json(text: str | bytes) -> Comparison:
     """
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"not a comparison: not JSON ({error})") from error
     if not isinstance(data, dict) or data.get("kind") != KIND:
         raise ValueError(f'not a comparison: a JSON object with "kind": "{KIND}" is expected')

@@ -13,22 +13,31 @@ if TYPE_CHECKING:
 
 @final
 class Progress:
-    """A line that tells what the session still waits for, once it has waited for a second."""
+    """A line that tells what the session still waits for, once it has waited for a second.
 
-    def __init__(self, reporter: TerminalReporter, waiting_for: str | None = None) -> None:
+    Args:
+        reporter: pytest's own, which writes the line.
+        timeout: seconds after which the wait ends where nothing arrives.
+        waiting_for: what is waited for, where it is not the sending.
+    """
+
+    def __init__(
+        self, reporter: TerminalReporter, timeout: float, waiting_for: str | None = None
+    ) -> None:
         self._reporter = reporter
+        self._limit = f"waits at most {timeout:g} s without progress"
         self._waiting_for = waiting_for
         self._started = time.monotonic()
         self._shown: str | None = None
 
     def __call__(self, state: SessionState) -> None:
-        """Show the state where it is new."""
+        """Show the state where it is new; where lines can't be overwritten, one line is enough."""
         if time.monotonic() - self._started < 1.0:
             return
-        if self._reporter.verbosity < 0 and not self._reporter.isatty:
+        if not self._reporter.isatty and (self._shown or self._reporter.verbosity < 0):
             # Whoever asked for one line gets one line.
             return
-        text = f"mlflow: {self._text(state)}"
+        text = f"mlflow: {self._waiting_for or _doing(state)}; {self._limit}"
         if text == self._shown:
             return
         if self._shown is None and self._waiting_for is not None:
@@ -40,11 +49,10 @@ class Progress:
         else:
             self._reporter.write_line(f"{text} …")
 
-    def _text(self, state: SessionState) -> str:
-        if self._waiting_for is not None:
-            return self._waiting_for
-        if not self._reporter.isatty:
-            return "sending what is left"
-        if state.phase == "starting":
-            return "opening the tracking store"
-        return f"{state.sent} cases sent"
+
+def _doing(state: SessionState) -> str:
+    if state.phase == "starting":
+        return "opening the tracking store"
+    if state.phase == "waiting":
+        return "trying again to reach MLflow"
+    return f"sending, {state.sent} case{'' if state.sent == 1 else 's'} so far"

@@ -10,6 +10,7 @@ from ..regression.comparison import Comparison, MetricComparison
 from . import numbers
 from .headline import Level, counts, headline, provenance_lines
 from .line import Line
+from .text import one_line
 
 _SHOWN: Final[dict[Status, int]] = {
     "regressed": 20,
@@ -62,9 +63,10 @@ def verdict_lines(comparison: Comparison, reports: Sequence[str]) -> Iterator[Li
 def describe_metric(metric: MetricComparison) -> str:
     """Return one line that says what became of a metric: for a failure of its test."""
     if metric.status == "missing":
-        return f"{metric.metric} is missing, was {numbers.value(metric.baseline)}: {metric.reason}"
+        was = numbers.value(metric.baseline)
+        return one_line(f"{metric.metric} is missing, was {was}: {metric.reason}")
     text = f"{metric.metric} {metric.status}: {_values(metric)} {numbers.change(metric)}".rstrip()
-    return "; ".join([text, *_details(metric)])
+    return one_line("; ".join([text, *_details(metric)]))
 
 
 def _nothing_to_compare(comparison: Comparison, text: str) -> Iterator[Line]:

@@ -11,8 +11,12 @@ from mlflow import MlflowClient
 
 from .errors import reason_of
 from .projection import RunData
-from .retries import retried
+from .retries import cause_of, retried_briefly
 from .writers import Problem
+
+
+class ArtifactsError(Exception):
+    """What is to be uploaded is not what a session keeps."""
 
 
 class Repository(Protocol):
@@ -58,6 +62,7 @@ def has_artifacts(run: RunData) -> bool:
 def upload_artifacts(repository: Repository, run: RunData) -> None:
     """Upload all artifacts of a run."""
     if run.artifacts is not None:
+        _check_links(run.artifacts)
         repository.log_artifacts(str(run.artifacts))
     if run.texts:
         with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as directory:
@@ -65,6 +70,18 @@ def upload_artifacts(repository: Repository, run: RunData) -> None:
                 path = Path(directory, name)
                 path.write_text(text, encoding="utf-8")
                 repository.log_artifact(str(path))
+
+
+def _check_links(directory: Path) -> None:
+    """Let nothing be uploaded that stands elsewhere, whoever has written the journal.
+
+    Raises:
+        ArtifactsError: a link leads out of the directory.
+    """
+    root = directory.parent.resolve() / directory.name
+    for path in (directory, *directory.rglob("*")):
+        if not path.resolve().is_relative_to(root):
+            raise ArtifactsError(f"{path.name} is a link out of the session's directory")
 
 
 def artifacts_missing(repository: Repository, run: RunData) -> bool:
@@ -84,8 +101,13 @@ def bring_artifacts(repository: Repository, run: RunData, *, resumed: bool) -> P
     if not has_artifacts(run):
         return None
     try:
-        if not resumed or retried(artifacts_missing, repository, run):
-            retried(upload_artifacts, repository, run)
+        if not resumed or retried_briefly(artifacts_missing, repository, run):
+            retried_briefly(upload_artifacts, repository, run)
     except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
-        return Problem(run.tags["pytest.nodeid"], "artifacts", reason_of(error))
+        return Problem(
+            run.tags["pytest.nodeid"],
+            "artifacts",
+            reason_of(error),
+            passing=cause_of(error) == "passing",
+        )
     return None

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_mlflow_experiments.baseline import BaselineError, BaselineRequest, make_baseline
+from pytest_mlflow_experiments.baseline import (
+    BaselineError,
+    BaselineRequest,
+    NothingYetError,
+    make_baseline,
+)
 from pytest_mlflow_experiments.directory import SessionDirectory
 
 from .connection import open_store
-from .errors import TrackerError, reason_of
+from .errors import NoDatabaseError, TrackerError, reason_of
 from .redaction import Redactor
 from .reporter import Reporter
 
@@ -28,6 +33,8 @@ def open_catalog(
     try:
         store = open_store(tracking_uri, redact, create=False)
         experiment = store.find_experiment(experiment_name, experiment_id)
+    except NoDatabaseError as error:
+        raise NothingYetError(str(error).removesuffix(".")) from error
     except TrackerError as error:
         raise BaselineError(redact(str(error)).removesuffix(".")) from error
     from .catalog import MlflowCatalog

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -14,6 +15,7 @@ from pytest_mlflow_experiments.baseline import BaselineError, Candidate, Query
 from pytest_mlflow_experiments.baseline.catalog import only_one
 
 from .errors import reason_of
+from .joint import states
 from .projection import (
     BRANCH,
     COMPLETE,
@@ -142,8 +144,8 @@ class MlflowCatalog:
             pool.shutdown(cancel_futures=True)
 
     def _fetch(self, run_id: str, directory: Path) -> Path | str:
-        target = directory / run_id
-        target.mkdir()
+        # Not called like the run: an id is a server's word.
+        target = Path(tempfile.mkdtemp(dir=directory))
         try:
             # Asked first, for what is missing looks like a passing trouble to some stores.
             names = {info.path for info in retried(self._client.list_artifacts, run_id)}
@@ -240,6 +242,8 @@ def _why_incomplete(run: Run) -> str | None:
         return None
     if partial := run.data.tags.get(PARTIAL):
         return f"only some of its tests ran ({partial})"
+    if states(run.data.tags):
+        return "its shards were not merged yet"
     return "nothing tells that all of its tests ran"
 
 

@@ -24,11 +24,19 @@ def choose_writer(
     session_run: SessionRun,
     known: dict[str, KnownRun],
     on_note: Callable[[str], None],
+    on_written: Callable[[], None],
 ) -> RunWriter:
-    """Return the fastest writer that is sure to work; ``on_note`` hears why it is not in bulk."""
+    """Return the fastest writer that is sure to work.
+
+    ``on_note`` hears why it does not write in bulk, and ``on_written`` then of each single run.
+    """
     engine = store.engine
     client = ClientWriter(
-        store.client, experiment.experiment_id, known=known, in_flight=store.in_flight
+        store.client,
+        experiment.experiment_id,
+        known=known,
+        in_flight=store.in_flight,
+        on_written=on_written,
     )
     if engine is None:
         return client

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, final
@@ -39,6 +39,7 @@ class ClientWriter:
     """Writes runs through the client; over HTTP several at a time.
 
     ``known`` holds the runs that an earlier tracker of the same session left, by record id.
+    ``on_written`` is called after each run: whoever waits must see that something arrives.
     """
 
     name: Final = "client"
@@ -50,11 +51,13 @@ class ClientWriter:
         *,
         known: Mapping[str, KnownRun],
         in_flight: int = _IN_FLIGHT,
+        on_written: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
         self._experiment_id = experiment_id
         self._known = known
         self._in_flight = in_flight
+        self._on_written = on_written
         self.batch_size = 8 * in_flight
 
     def knows(self, run: RunData) -> bool:
@@ -65,11 +68,17 @@ class ClientWriter:
     def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
         """Bring the runs into MLflow, and return what could not be brought there."""
         if self._in_flight == 1 or len(runs) == 1:
-            results = [self._write_one(run) for run in runs]
-        else:
-            with ThreadPoolExecutor(self._in_flight) as pool:
-                results = list(pool.map(self._write_one, runs))
-        return [problem for problem in results if problem is not None]
+            return self._problems(map(self._write_one, runs))
+        with ThreadPoolExecutor(self._in_flight) as pool:
+            return self._problems(pool.map(self._write_one, runs))
+
+    def _problems(self, results: Iterable[Problem | None]) -> list[Problem]:
+        problems: list[Problem] = []
+        for problem in results:
+            self._on_written()
+            if problem is not None:
+                problems.append(problem)
+        return problems
 
     def _write_one(self, run: RunData) -> Problem | None:
         try:

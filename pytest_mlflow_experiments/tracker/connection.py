@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .errors import TrackerError
+from .errors import NoDatabaseError, TrackerError
 from .probe import unreachable
 from .redaction import Redactor
 
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 # MLflow's defaults wait for minutes on a server that does not answer. The calls here are the
 # plugin's own, so they are neither the user's telemetry nor worth a line of output each.
+_TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 _MLFLOW_DEFAULTS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    _TIMEOUT: "30",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+
+# Seconds; what is asked first is answered at once by any server that is well.
+_FIRST_TIMEOUT = "8"
 
 
 def open_store(tracking_uri: str, redact: Redactor, *, create: bool = True) -> Store:
@@ -38,18 +40,40 @@ def open_store(tracking_uri: str, redact: Redactor, *, create: bool = True) -> S
     Raises:
         TrackerError: there is no such store, or it does not answer.
     """
+    # MLflow repeats any request whose answer got lost, also one that makes a run, and so makes two;
+    # it is repeated here, after a look whether it took effect. Whatever the user has set is for
+    # the user's own calls.
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     for name, value in _MLFLOW_DEFAULTS.items():
         os.environ.setdefault(name, value)
     # Listing artifacts, MLflow 3.0 asks the environment's store and not the client's.
     os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
-    if reason := unreachable(tracking_uri):
-        raise TrackerError(f"Cannot use the tracking URI {redact(tracking_uri)}: {reason}.")
+    if trouble := unreachable(tracking_uri):
+        raise TrackerError(
+            f"Cannot use the tracking URI {redact(tracking_uri)}: {trouble.reason}.",
+            passing=trouble.passing,
+        )
     from .store import Store, database_file
 
     if not create and (file := database_file(tracking_uri)) and not file.exists():
-        raise TrackerError(f"There is no database {file} yet.")
+        raise NoDatabaseError(f"There is no database {file} yet.")
+    if tracking_uri.startswith(("http:", "https:")):
+        with _first_timeout():
+            return Store.open(tracking_uri, redact)
     with _termination_deferred():
         return Store.open(tracking_uri, redact)
+
+
+@contextlib.contextmanager
+def _first_timeout() -> Iterator[None]:
+    """Wait for a shorter time than later, unless the user has set how long to wait."""
+    usual = os.environ[_TIMEOUT]
+    if usual == _MLFLOW_DEFAULTS[_TIMEOUT]:
+        os.environ[_TIMEOUT] = _FIRST_TIMEOUT
+    try:
+        yield
+    finally:
+        os.environ[_TIMEOUT] = usual
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import final
 
-from pytest_mlflow_experiments.processes import is_running
+from pytest_mlflow_experiments.processes import is_running, started_at
 
 _INTERVAL = 5.0
 _INTERVAL_AT_END = 0.2
@@ -23,6 +23,7 @@ class Controller:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
+        self._started = started_at(pid)
         self._alive = True
         self._closed = threading.Event()
         self._looked_at = time.monotonic()
@@ -34,7 +35,7 @@ class Controller:
         interval = _INTERVAL_AT_END if self._closed.is_set() else _INTERVAL
         if self._alive and clock - self._looked_at >= interval:
             self._looked_at = clock
-            self._alive = is_running(self._pid)
+            self._alive = is_running(self._pid, self._started)
         return self._alive
 
     def _read(self) -> None:

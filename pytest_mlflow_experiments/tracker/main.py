@@ -16,6 +16,7 @@ from pytest_mlflow_experiments.directory import SessionDirectory, SessionState
 from pytest_mlflow_experiments.journal import JournalTail
 from pytest_mlflow_experiments.records import SessionEnd
 
+from .attempts import persist
 from .connection import open_store
 from .controller import Controller
 from .errors import SessionBusyError, TrackerError, reason_of
@@ -66,17 +67,33 @@ def _project(
 ) -> None:
     with exclusive(directory.path / "tracker.lock"):
         reporter.flush(now=True)
+
+        def send(goes_on: Callable[[], bool]) -> None:
+            try:
+                _send(directory, tracking_uri, goes_on, reporter)
+            except TrackerError:
+                raise
+            except Exception as error:
+                # Whatever MLflow and the libraries below it raise: the journal keeps the session.
+                _LOGGER.debug("The session could not be sent.", exc_info=True)
+                text = f"Writing to {tracking_uri} failed: {reason_of(error)}"
+                raise TrackerError(text, passing=_passes(error)) from error
+
         try:
-            _send(directory, tracking_uri, follow, reporter)
+            persist(send, directory.journal, follow, reporter)
         except TrackerError as error:
             reporter.fail(str(error))
-        except Exception as error:
-            # Whatever MLflow and the libraries below it raise: the journal keeps the session.
-            _LOGGER.debug("The session could not be sent.", exc_info=True)
-            reporter.fail(f"Writing to {tracking_uri} failed: {reason_of(error)}")
         else:
-            reporter.change(phase="done")
+            reporter.change(phase="done", error=None)
             reporter.flush(now=True)
+
+
+def _passes(error: Exception) -> bool:
+    try:
+        from .retries import cause_of
+    except Exception:  # noqa: BLE001 - MLflow itself can't be loaded
+        return False
+    return cause_of(error) == "passing"
 
 
 def _send(
@@ -105,8 +122,12 @@ def _is_empty(journal: Path) -> bool:
 
 
 def main() -> NoReturn:
-    """Send the session whose directory is the first argument, as a process of its own."""
-    controller = os.getppid()
+    """Send the session whose directory is the first argument, as a process of its own.
+
+    The second one is the number of the process that writes the journal; by default the parent's.
+    """
+    # It may have been killed already, and then somebody else is the parent.
+    controller = int(sys.argv[2]) if len(sys.argv) > 2 else os.getppid()
     if os.name == "posix":
         _detach()
     directory = SessionDirectory(Path(sys.argv[1]))
@@ -135,7 +156,9 @@ def _detach() -> None:
 
 def _end_on_sigterm(reporter: Reporter) -> None:
     def end(number: int, _frame: FrameType | None) -> NoReturn:
-        reporter.fail("The tracker was terminated before everything was sent.")
+        reporter.fail(
+            reporter.state.error or "The tracker was terminated before everything was sent."
+        )
         # Requests under way are not waited for: they are found when the session is sent again.
         os._exit(128 + number)
 

@@ -6,6 +6,8 @@ MLflow's own clients retry for minutes on a port that nobody listens on.
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
+from typing import final
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -13,7 +15,16 @@ _TIMEOUT = 5.0
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
-def unreachable(tracking_uri: str) -> str | None:
+@final
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """Why nothing can be reached, and whether that may pass by itself."""
+
+    reason: str
+    passing: bool
+
+
+def unreachable(tracking_uri: str) -> Unreachable | None:
     """Return why nothing can be reached at the URI, or None where it can or can't be told.
 
     One connection is tried, for at most five seconds; nothing is sent.
@@ -22,13 +33,14 @@ def unreachable(tracking_uri: str) -> str | None:
         parts = urlsplit(tracking_uri)
         port = parts.port
     except ValueError as error:
-        return f"it is malformed ({error})"
+        return Unreachable(f"it is malformed ({error})", passing=False)
     scheme = parts.scheme.partition("+")[0]
     if scheme not in _PORTS:
         return None
     if not parts.hostname:
         # A database may be reached through a socket in the file system instead.
-        return "it names no host" if scheme in ("http", "https") else None
+        named = scheme not in ("http", "https")
+        return None if named else Unreachable("it names no host", passing=False)
     if _behind_proxy(parts):
         return None
     address = parts.hostname, port or _PORTS[scheme]
@@ -37,7 +49,8 @@ def unreachable(tracking_uri: str) -> str | None:
             return None
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return f"no connection to {address[0]}:{address[1]} ({reason})"
+        text = f"no connection to {address[0]}:{address[1]} ({reason})"
+        return Unreachable(text, passing=isinstance(error, OSError))
 
 
 def _behind_proxy(parts: SplitResult) -> bool:

@@ -32,6 +32,7 @@ RESULTS_FILE = "results.jsonl"
 SESSION_ID = "pytest.session_id"
 RECORD_ID = "pytest.record_id"
 KIND = "pytest.kind"
+SHARD = "pytest.shard"
 DATASET = "pytest.dataset."
 COMPLETE = "pytest.complete"
 PARTIAL = "pytest.partial"
@@ -75,6 +76,7 @@ class Parent:
     run_id: str
     session_id: str
     user: str
+    shard_id: str | None = None
     directory: SessionDirectory
 
 
@@ -113,6 +115,7 @@ def project_case(record: CaseRecord, parent: Parent) -> RunData:
         KIND: "case",
         SESSION_ID: parent.session_id,
         RECORD_ID: record.id,
+        **({SHARD: parent.shard_id} if parent.shard_id else {}),
         "pytest.nodeid": record.nodeid,
         "pytest.case": record.case,
         "pytest.outcome": record.outcome,

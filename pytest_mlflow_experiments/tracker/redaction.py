@@ -10,11 +10,10 @@ from io import TextIOBase
 from typing import TextIO, final
 
 from pytest_mlflow_experiments.credentials import MASK, SECRET_IN_QUERY, secrets_of
+from pytest_mlflow_experiments.redaction import SHORTEST, environment_secrets
 
 _USERINFO = re.compile(r"(?<=://)[^/?#@\s'\"]+@")
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "DATABRICKS_TOKEN")
-# A shorter password would black out ordinary words.
-_SHORTEST_SECRET = 4
 
 
 @final
@@ -65,6 +64,7 @@ class RedactedStream(TextIOBase):
 
 def _secrets(tracking_uri: str) -> Iterable[str]:
     for name in _SECRET_VARIABLES:
-        if len(secret := os.environ.get(name, "")) >= _SHORTEST_SECRET:
+        if len(secret := os.environ.get(name, "")) >= SHORTEST:
             yield secret
-    yield from (secret for secret in secrets_of(tracking_uri) if len(secret) >= _SHORTEST_SECRET)
+    yield from environment_secrets()
+    yield from (secret for secret in secrets_of(tracking_uri) if len(secret) >= SHORTEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from pytest_mlflow_experiments.directory import SessionState
 from .redaction import Redactor
 
 _INTERVAL = 0.2
+_LOGGER = logging.getLogger(__name__)
 
 
 @final
@@ -37,8 +39,13 @@ class Reporter:
         self.state = self.state.update(**changes)
 
     def note(self, *notes: str) -> None:
-        """Add notes to the state."""
-        self.change(notes=(*self.state.notes, *map(self.redact, notes)))
+        """Add notes to the state; one that is there already is not repeated."""
+        self.change(notes=tuple(dict.fromkeys((*self.state.notes, *map(self.redact, notes)))))
+
+    def wait(self, reason: str) -> None:
+        """Say that MLflow can't be written to for the time being."""
+        self.change(phase="waiting", error=self.redact(reason))
+        self.flush(now=True)
 
     def fail(self, reason: str) -> None:
         """End with an error."""
@@ -50,7 +57,12 @@ class Reporter:
         clock = time.monotonic()
         if self.state == self._written or not (now or clock - self._written_at >= _INTERVAL):
             return
-        self.state.write(self._path)
+        try:
+            self.state.write(self._path)
+        except OSError:
+            # A full disk, or a directory that somebody has removed: MLflow gets the cases anyway.
+            _LOGGER.warning("The session's state can't be written.", exc_info=True)
+            return
         self._written, self._written_at = self.state, clock
         if self._on_state is not None:
             self._on_state(self.state)

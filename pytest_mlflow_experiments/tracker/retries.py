@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, ParamSpec, TypeAlias, TypeVar
 
 from mlflow.exceptions import MlflowException
@@ -19,7 +20,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Cause: TypeAlias = Literal["passing", "data", "store"]
 
-_PAUSES = (0.2, 1.0, 3.0)
+# The first ones are short, for most troubles concern a single request; a server that fails one
+# request in five fails ten in a row once in ten million times.
+_PAUSES = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 3.0, 3.0)
+_BRIEF_PAUSES = _PAUSES[:6]
+_PATIENCE = 15.0
+_BRIEF_PATIENCE = 5.0
 
 _PASSING = frozenset({
     "INTERNAL_ERROR",
@@ -39,6 +45,16 @@ _DATA = frozenset({
     "MAX_BLOCK_SIZE_EXCEEDED",
     "RESOURCE_ALREADY_EXISTS",
 })  # fmt: skip
+# Databases call these operational errors too, though waiting does not help.
+_LASTING = (
+    "readonly database",
+    "unable to open database file",
+    "authentication failed",
+    "access denied",
+    "does not exist",
+    "unknown database",
+    "no such table",
+)
 
 
 def cause_of(error: Exception) -> Cause:
@@ -48,9 +64,12 @@ def cause_of(error: Exception) -> Cause:
         if isinstance(error.__cause__, SQLAlchemyError):
             return cause_of(error.__cause__)
         if error.error_code in _PASSING:
-            return "passing"
+            return "store" if "CERTIFICATE_VERIFY_FAILED" in str(error) else "passing"
         return "data" if error.error_code in _DATA else "store"
-    if isinstance(error, OperationalError | InterfaceError | PoolTimeoutError):
+    if isinstance(error, OperationalError):
+        said = str(error.orig).lower()
+        return "store" if any(text in said for text in _LASTING) else "passing"
+    if isinstance(error, InterfaceError | PoolTimeoutError):
         return "passing"
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return "passing"
@@ -59,12 +78,33 @@ def cause_of(error: Exception) -> Cause:
 
 
 def retried(action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call ``action``, and call it again while its error may pass by itself."""
-    for pause in _PAUSES:
+    """Call ``action``, and call it again while its error may pass by itself.
+
+    It gives up after ten calls, or once fifteen seconds have gone by, as they do where nothing
+    answers at all: then somebody else decides whether it is worth waiting.
+    """
+    return _retried(_PAUSES, _PATIENCE, action, *args, **kwargs)
+
+
+def retried_briefly(action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do the same as :func:`retried` with less patience, for what is not worth more."""
+    return _retried(_BRIEF_PAUSES, _BRIEF_PATIENCE, action, *args, **kwargs)
+
+
+def _retried(
+    pauses: Sequence[float],
+    patience: float,
+    action: Callable[P, T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    started = time.monotonic()
+    for pause in pauses:
         try:
             return action(*args, **kwargs)
         except Exception as error:
-            if cause_of(error) != "passing":
+            if cause_of(error) != "passing" or time.monotonic() - started >= patience:
                 raise
-        time.sleep(pause)
+        # Requests that were turned away together must not come back together.
+        time.sleep(pause * random.uniform(0.7, 1.3))
     return action(*args, **kwargs)

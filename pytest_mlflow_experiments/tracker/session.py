@@ -22,9 +22,10 @@ from .batches import batches
 from .catalog import MlflowCatalog
 from .choice import choose_writer
 from .errors import TrackerError, reason_of
+from .joint import SHARDS, adopt, announce_shard, close_shard, merged_tags, states
 from .projection import NOTE, RESULTS_FILE, Parent, project_case
 from .reporter import Reporter
-from .retries import retried
+from .retries import cause_of, retried
 from .store import SessionRun, Store
 from .summary import Summary, end_tags, session_status
 from .writers import Problem, RunWriter
@@ -111,12 +112,13 @@ class SessionProjector:
         experiment = self.store.find_experiment(header.experiment_name, header.experiment_id)
         self.reporter.change(
             phase="ready",
+            error=None,
             experiment_name=experiment.name if experiment else header.experiment_name,
             experiment_id=experiment.experiment_id if experiment else None,
         )
         self.reporter.flush(now=True)
         # Sent again later, a session is judged already: then a baseline is of no use to anybody.
-        if self.follow():
+        if self.follow() and self.reporter.state.baseline in (None, "failed"):
             name = header.experiment_name or f"{header.experiment_id}"
             catalog = MlflowCatalog(self.store, experiment, name, self.reporter.redact)
             answer(self.directory, catalog, self.reporter)
@@ -130,11 +132,16 @@ class SessionProjector:
             raise TrackerError(f"The journal {self.directory.journal} has no header{damage}.")
         experiment = self.store.make_experiment(header)
         run = self.store.make_session_run(header, experiment)
-        known = self.store.known_runs(header, experiment) if run.resumed else {}
-        writer = choose_writer(self.store, experiment, run, known, self.reporter.note)
+        known = self.store.known_runs(header, experiment, run.run_id) if run.resumed else {}
+        if header.shard is not None:
+            announce_shard(self.store.client, run.run_id, header)
+        writer = choose_writer(
+            self.store, experiment, run, known, self.reporter.note, self._count_one
+        )
         parent = Parent(
             run_id=run.run_id,
-            session_id=header.session_id,
+            session_id=header.joint_id,
+            shard_id=header.session_id if header.shard else None,
             user=run.user,
             directory=self.directory,
         )
@@ -154,29 +161,62 @@ class SessionProjector:
         target = self._make_target()
         if target.run.deleted:
             return
+        sent = self.reporter.state.sent
         problems = target.writer.write([project_case(record, target.parent) for record in records])
         self.problems += problems
         lost = sum(problem.part == "run" for problem in problems)
-        self.reporter.change(
-            sent=self.reporter.state.sent + len(records) - lost, writer=target.writer.name
-        )
+        self.reporter.change(sent=sent + len(records) - lost, writer=target.writer.name)
+        self.reporter.flush()
+
+    def _count_one(self) -> None:
+        self.reporter.change(sent=self.reporter.state.sent + 1)
         self.reporter.flush()
 
     def _finish(self, target: Target) -> None:
         header = self.header
         assert header is not None  # there is no target without one
+        if header.shard is not None:
+            self._finish_shard(header, target)
+            return
         client, run_id = self.store.client, target.run.run_id
-        tags = {**end_tags(self.end), NOTE: self.summary.description(header, self.end)}
+        tags = {
+            **end_tags(self.end),
+            **merged_tags(header),
+            NOTE: self.summary.description(header, self.end),
+        }
         for batch in batches(self.summary.metrics(header, self.end), {}, tags):
             retried(client.log_batch, run_id, *batch)
         try:
             retried(self._upload, ClientRepository(client, run_id))
         except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
-            self.problems.append(Problem("the session itself", "artifacts", reason_of(error)))
+            passing = cause_of(error) == "passing"
+            self.problems.append(
+                Problem("the session itself", "artifacts", reason_of(error), passing)
+            )
         status, end_time = session_status(self.end), self.summary.end_time(header, self.end)
-        if self.end is None:
-            self.store.kill_open_runs(target.experiment, run_id, end_time)
+        if self.end is None or not self.end.complete:
+            self.store.kill_open_runs(header, target.experiment, end_time)
         retried(client.set_terminated, run_id, status, end_time)
+
+    def _finish_shard(self, header: SessionHeader, target: Target) -> None:
+        """End what is this shard's; the run of the whole session is ended as far as is known."""
+        client, status = self.store.client, session_status(self.end)
+        end_time = self.summary.end_time(header, self.end)
+        if self.end is None or not self.end.complete:
+            self.store.kill_open_runs(header, target.experiment, end_time)
+        run = self.store.find_session_run(header, target.experiment)
+        assert run is not None  # this shard has made it, if no other has
+        run_id = run.info.run_id
+        if run_id != target.run.run_id:
+            adopt(client, target.experiment.experiment_id, target.run.run_id, run_id)
+            self.reporter.change(run_id=run_id)
+        if states(run.data.tags).get(header.session_id) == "merged":
+            return
+        with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:
+            journal = Path(name, f"{header.session_id}.jsonl")
+            shutil.copyfile(self.directory.journal, journal)
+            retried(client.log_artifact, run_id, str(journal), SHARDS)
+        close_shard(client, run_id, header, status, end_time)
 
     def _upload(self, repository: ClientRepository) -> None:
         with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:
@@ -197,5 +237,6 @@ class SessionProjector:
             raise TrackerError(
                 "MLflow has every case, but not all artifacts could be uploaded; they stay in "
                 f"{self.directory.path}; the first ones missing are those of "
-                f"{self.problems[0].case}: {self.problems[0].reason}"
+                f"{self.problems[0].case}: {self.problems[0].reason}",
+                passing=any(problem.passing for problem in self.problems),
             )

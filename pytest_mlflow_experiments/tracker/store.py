@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +18,31 @@ from sqlalchemy import Engine, inspect, make_url
 
 from pytest_mlflow_experiments.records import SessionHeader
 
+from .artifact_location import artifact_location
 from .client_writer import KnownRun
 from .errors import TrackerError, reason_of
+from .joint import unite
 from .limits import NAME_LENGTH, clean_text, shorten
-from .projection import KIND, PARENT, RECORD_ID, RUN_NAME, SESSION_ID, USER, project_tags
+from .new_database import make_database
+from .open_runs import open_runs
+from .projection import (
+    KIND,
+    PARENT,
+    RECORD_ID,
+    RUN_NAME,
+    SESSION_ID,
+    SHARD,
+    USER,
+    project_tags,
+)
 from .redaction import Redactor
-from .retries import retried
+from .retries import cause_of, retried, retried_briefly
+from .turns import turn
 
 # The kind decides which tab the experiment's page opens on: this one opens on the table of runs.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _PAGE = 200
+_SETTLING = 1.0
 
 
 @final
@@ -58,12 +74,14 @@ class Store:
         shown_uri = redact(tracking_uri)
         try:
             _try_database(tracking_uri)
-            client = MlflowClient(tracking_uri=tracking_uri)
-            # Any answer will do; the client alone does not ask anything of a server.
-            retried(client.search_experiments, max_results=1)
+            with turn(tracking_uri):
+                client = MlflowClient(tracking_uri=tracking_uri)
+                # Any answer will do; the client alone does not ask anything of a server.
+                retried_briefly(client.search_experiments, max_results=1)
         except Exception as error:
             raise TrackerError(
-                f"Cannot use the tracking URI {shown_uri}: {reason_of(error)}"
+                f"Cannot use the tracking URI {shown_uri}: {reason_of(error)}",
+                passing=cause_of(error) == "passing",
             ) from error
         return cls(client, shown_uri)
 
@@ -93,7 +111,8 @@ class Store:
         except Exception as error:
             shown = f"{name!r}" if number is None else f"with the id {number}"
             raise TrackerError(
-                f"Cannot use the experiment {shown} at {self.shown_uri}: {reason_of(error)}"
+                f"Cannot use the experiment {shown} at {self.shown_uri}: {reason_of(error)}",
+                passing=cause_of(error) == "passing",
             ) from error
         if experiment is not None and experiment.lifecycle_stage != "active":
             raise TrackerError(
@@ -113,12 +132,15 @@ class Store:
         if (experiment := self.find_experiment(name, number)) is not None:
             return experiment
         try:
-            retried(self.client.create_experiment, name, tags=dict(_EXPERIMENT_TAGS))
+            place = artifact_location(self.engine)
+            retried(self.client.create_experiment, name, place, dict(_EXPERIMENT_TAGS))
         except MlflowException as error:
             # Another session may have been faster.
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise TrackerError(
-                    f"Cannot create the experiment {name!r} at {self.shown_uri}: {reason_of(error)}"
+                    f"Cannot create the experiment {name!r} at {self.shown_uri}: "
+                    f"{reason_of(error)}",
+                    passing=cause_of(error) == "passing",
                 ) from error
         experiment = self.find_experiment(name, number)
         if experiment is None:
@@ -128,44 +150,62 @@ class Store:
     def make_session_run(self, header: SessionHeader, experiment: Experiment) -> SessionRun:
         """Return the session's run, found by the session's id, or made."""
         user = header.tags.get(USER) or _user()
-        if (run := self._find_session_run(header, experiment)) is not None:
-            return SessionRun(
-                run_id=run.info.run_id,
-                user=run.data.tags.get(USER, user),
-                resumed=True,
-                deleted=run.info.lifecycle_stage != "active",
-            )
+        found = self._session_runs(header, experiment)
+        resumed = bool(found)
+        if not found:
+            run = self._create_session_run(header, experiment, user)
+            if header.shard is None:
+                return SessionRun(run.info.run_id, user, resumed=False, deleted=False)
+            # Other shards may have looked for it at the same moment.
+            time.sleep(_SETTLING)
+            found = self._session_runs(header, experiment)
+        run = unite(self.client, experiment.experiment_id, found)
+        return SessionRun(
+            run_id=run.info.run_id,
+            user=run.data.tags.get(USER, user),
+            resumed=resumed,
+            deleted=run.info.lifecycle_stage != "active",
+        )
+
+    def find_session_run(self, header: SessionHeader, experiment: Experiment) -> Run | None:
+        """Return the session's run, or None where there is none yet."""
+        found = self._session_runs(header, experiment)
+        return unite(self.client, experiment.experiment_id, found) if found else None
+
+    def _create_session_run(self, header: SessionHeader, experiment: Experiment, user: str) -> Run:
         name = shorten(clean_text(header.name), NAME_LENGTH)
         reserved = {
             RUN_NAME: name,
             USER: user,
             "mlflow.source.type": "LOCAL",
             "mlflow.source.name": "pytest",
-            SESSION_ID: header.session_id,
+            SESSION_ID: header.joint_id,
             KIND: "session",
         }
         notes: list[str] = []
         given = {key: value for key, value in header.tags.items() if key not in reserved}
         tags = project_tags(given, reserved, notes)
-        run = self.client.create_run(
+        return self.client.create_run(
             experiment.experiment_id,
             start_time=max(1, header.start_time),
             tags=tags,
             run_name=name,
         )
-        return SessionRun(run.info.run_id, user, resumed=False, deleted=False)
 
-    def _find_session_run(self, header: SessionHeader, experiment: Experiment) -> Run | None:
-        found = retried(
-            self.client.search_runs,
-            [experiment.experiment_id],
-            filter_string=_tagged(header.session_id, "session"),
-            run_view_type=ViewType.ALL,
-            max_results=1,
+    def _session_runs(self, header: SessionHeader, experiment: Experiment) -> list[Run]:
+        return list(
+            retried(
+                self.client.search_runs,
+                [experiment.experiment_id],
+                filter_string=_tagged(header, "session"),
+                run_view_type=ViewType.ALL,
+                max_results=_PAGE,
+            )
         )
-        return found[0] if found else None
 
-    def known_runs(self, header: SessionHeader, experiment: Experiment) -> dict[str, KnownRun]:
+    def known_runs(
+        self, header: SessionHeader, experiment: Experiment, parent_id: str
+    ) -> dict[str, KnownRun]:
         """Return the runs of the session's cases that MLflow has already, by record id."""
         known: dict[str, KnownRun] = {}
         token: str | None = None
@@ -173,13 +213,16 @@ class Store:
             page = retried(
                 self.client.search_runs,
                 [experiment.experiment_id],
-                filter_string=_tagged(header.session_id, "case"),
+                filter_string=_tagged(header, "case"),
                 run_view_type=ViewType.ALL,
                 max_results=_PAGE,
                 page_token=token,
             )
             for run in page:
                 active = run.info.lifecycle_stage == "active"
+                if active and header.shard and run.data.tags.get(PARENT) != parent_id:
+                    # It was made below a run that was one too many.
+                    retried(self.client.set_tag, run.info.run_id, PARENT, parent_id)
                 known[run.data.tags[RECORD_ID]] = KnownRun(
                     run.info.run_id, open=active and run.info.status == "RUNNING"
                 )
@@ -187,19 +230,17 @@ class Store:
             if not token:
                 return known
 
-    def kill_open_runs(self, experiment: Experiment, parent_id: str, end_time: int) -> None:
+    def kill_open_runs(self, header: SessionHeader, experiment: Experiment, end_time: int) -> None:
         """End the runs that tests of a session opened themselves, and did not live to end."""
-        left = retried(
-            self.client.search_runs,
-            [experiment.experiment_id],
-            filter_string=f"tags.`{PARENT}` = '{parent_id}' and attributes.status = 'RUNNING'",
-        )
-        for run in left:
+        for run in open_runs(self.client, experiment.experiment_id, header):
             retried(self.client.set_terminated, run.info.run_id, "KILLED", end_time)
 
 
-def _tagged(session_id: str, kind: str) -> str:
-    return f"tags.`{SESSION_ID}` = '{session_id}' and tags.`{KIND}` = '{kind}'"
+def _tagged(header: SessionHeader, kind: str) -> str:
+    terms = {SESSION_ID: header.joint_id, KIND: kind}
+    if header.shard is not None and kind == "case":
+        terms[SHARD] = header.session_id
+    return " and ".join(f"tags.`{key}` = '{value}'" for key, value in terms.items())
 
 
 def database_file(tracking_uri: str) -> Path | None:
@@ -216,10 +257,18 @@ def _try_database(tracking_uri: str) -> None:
         return
     if file := database_file(tracking_uri):
         file.parent.mkdir(parents=True, exist_ok=True)
+        make_database(tracking_uri, file)
     create_engine: Callable[[str], Engine] = create_sqlalchemy_engine
-    engine = create_engine(tracking_uri)
     try:
-        retried(inspect(engine).get_table_names)
+        engine = create_engine(tracking_uri)
+    except ModuleNotFoundError as error:
+        # Which driver "postgresql" alone means depends on SQLAlchemy's release.
+        raise ModuleNotFoundError(
+            f"its driver {error.name} is not installed; install it, or name the one that is, as in "
+            "postgresql+psycopg2://"
+        ) from error
+    try:
+        retried_briefly(inspect(engine).get_table_names)
     finally:
         engine.dispose()
 

@@ -12,11 +12,12 @@ from .projection import RunData
 @final
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something of one case that MLflow did not take."""
+    """Something of one case that MLflow did not take; ``passing`` where it may take it later."""
 
     case: str
     part: Literal["run", "artifacts"]
     reason: str
+    passing: bool = False
 
 
 class RunWriter(Protocol):

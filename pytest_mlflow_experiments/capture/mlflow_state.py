@@ -1,0 +1,84 @@
+"""MLflow's state in the process of a test: taken before ``mlflow_run``, and given back after it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, Final
+
+_ENVIRONMENT: Final = (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_REGISTRY_URI",
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_EXPERIMENT_NAME",
+    "MLFLOW_RUN_ID",
+    "MLFLOW_ACTIVE_MODEL_ID",
+    "_MLFLOW_ACTIVE_MODEL_ID",
+)
+_THREAD_LOCAL: Final = (
+    "_active_run_stack",
+    "_last_active_run_id",
+    "_last_logged_model_id",
+    "_ACTIVE_MODEL_CONTEXT",
+)
+
+
+def _autologging() -> dict[str, dict[str, Any]]:
+    """Return MLflow's settings of autologging by library; a library without any is off."""
+    from mlflow.utils import autologging_utils
+
+    return getattr(autologging_utils, "AUTOLOGGING_INTEGRATIONS", {})
+
+
+def forget_active_model() -> None:
+    """Forget the model that metrics are linked to: in a store that hasn't got it they'd fail."""
+    from mlflow.tracking import fluent
+
+    for name in ("MLFLOW_ACTIVE_MODEL_ID", "_MLFLOW_ACTIVE_MODEL_ID"):
+        os.environ.pop(name, None)
+    context: Any = fluent._ACTIVE_MODEL_CONTEXT
+    context.set(fluent.ActiveModelContext())
+
+
+@contextmanager
+def own_mlflow_state() -> Iterator[None]:
+    """Give back MLflow's global state, and its environment, as the test's neighbours left them."""
+    import mlflow
+    from mlflow.tracking import _model_registry, _tracking_service, fluent
+
+    attributes: list[tuple[ModuleType, str]] = [
+        (_model_registry.utils, "_registry_uri"),
+        (fluent, "_active_experiment_id"),
+    ]
+    values = [getattr(module, name, None) for module, name in attributes]
+    tracking_uri = getattr(_tracking_service.utils, "_tracking_uri", None)
+    variables: list[Any] = [
+        getattr(fluent, name) for name in _THREAD_LOCAL if hasattr(fluent, name)
+    ]
+    thread_values = [variable.get() for variable in variables]
+    autologging = {name: dict(config) for name, config in _autologging().items()}
+    environment = {name: os.environ.get(name) for name in _ENVIRONMENT}
+    # A run id from outside is meant for the first run that the tests open, and a run that is open
+    # already for those who opened it: neither is what this test logs to, nests below or ends.
+    os.environ.pop("MLFLOW_RUN_ID", None)
+    variables[0].set([])
+    try:
+        yield
+    finally:
+        # Not the attribute alone: traces go where the last call has said.
+        mlflow.set_tracking_uri(tracking_uri)  # type: ignore[arg-type]
+        for (module, name), value in zip(attributes, values, strict=True):
+            setattr(module, name, value)
+        for variable, value in zip(variables, thread_values, strict=True):
+            variable.set(value)
+        # What a test switches on with mlflow.autolog() would log its neighbours' models elsewhere.
+        for name, config in _autologging().items():
+            config.clear()
+            config.update(autologging.get(name, {}))
+        for name, text in environment.items():
+            if text is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = text

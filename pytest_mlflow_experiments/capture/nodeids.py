@@ -1,0 +1,79 @@
+"""The node id of a case to keep: pytest puts the values of params into it, secrets too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from ..credentials import MASK
+from ..redaction import SHORTEST, SecretNames, forms_of
+
+_OPEN = (bool, type(None))
+
+
+def secret_arguments(item: pytest.Item, names: SecretNames) -> dict[str, object]:
+    """Return the params of a case that are secrets."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None:
+        return {}
+    return {
+        name: callspec.params[name]
+        for name in callspec.indices
+        if names(name) and not isinstance(callspec.params[name], _OPEN)
+    }
+
+
+def shown_id(item: pytest.Item, names: SecretNames) -> str | None:
+    """Return pytest's id of the params of a case, without secrets; None where it has no params.
+
+    A secret becomes ``***0``, with the index of its set of params: two cases stay two cases.
+    """
+    callspec = getattr(item, "callspec", None)
+    if callspec is None:
+        return None
+    secret = secret_arguments(item, names)
+    return _without(callspec, secret) if secret else callspec.id
+
+
+def shown_text(item: pytest.Item, text: str, names: SecretNames) -> str:
+    """Return a text that holds pytest's id of the case, such as its node id, without secrets."""
+    secret = secret_arguments(item, names)
+    if not secret:
+        return text
+    callspec: Any = item.callspec  # type: ignore[attr-defined]
+    head, found, rest = text.rpartition(f"[{callspec.id}]")
+    return f"{head}[{_without(callspec, secret)}]{rest}" if found else text
+
+
+def shown_nodeid(item: pytest.Item, names: SecretNames) -> str:
+    """Return the node id of a test without secrets."""
+    return shown_text(item, item.nodeid, names)
+
+
+def _without(callspec: Any, secret: Mapping[str, object]) -> str:
+    masks: dict[str, str] = {}
+    for name, value in secret.items():
+        for form in _id_forms(value):
+            masks.setdefault(form, f"{MASK}{callspec.indices[name]}")
+    # Of a short one only what is a part of the id by itself, with the number that pytest adds where
+    # ids would be alike.
+    patterns = [
+        re.escape(form)
+        if len(form) >= SHORTEST
+        else rf"(?<![^-]){re.escape(form)}(?=_?[0-9]*(?:-|$))"
+        for form in sorted(masks, key=len, reverse=True)
+    ]
+    if not patterns:
+        return str(callspec.id)
+    return re.sub("|".join(patterns), lambda match: masks[match[0]], callspec.id)
+
+
+def _id_forms(value: object) -> list[str]:
+    """Return how pytest may write a value into an id."""
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    if not isinstance(text, (str, int, float, complex)):
+        return []
+    return [form for form in forms_of(str(text)) if form]

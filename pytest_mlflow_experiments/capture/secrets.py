@@ -1,0 +1,240 @@
+"""The secrets of one test case: found by the names of params and tags, kept out of its record.
+
+Values are looked into where their text would tell what is in them: dicts, lists, tuples,
+dataclasses and other objects with attributes.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Final, TypeVar, final
+
+from ..credentials import MASK
+from ..records import Attempt, CaseRecord, Check, Metric
+from ..redaction import Mask, SecretNames, environment_secrets, without_environment
+
+Text = TypeVar("Text", str, "str | None")
+
+_OPEN: Final = frozenset({bool, type(None)})
+_ATOMS: Final = frozenset({str, bytes, int, float, complex, bool, type(None)})
+_DEEPEST: Final = 6
+# Longer ones have no text of their own either.
+_MOST: Final = 300
+
+
+@final
+class _Hidden:
+    """Stands where a secret stood."""
+
+    def __repr__(self) -> str:
+        return MASK
+
+
+HIDDEN: Final = _Hidden()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretRules:
+    """What the whole process knows of secrets: their names, and those of its environment."""
+
+    names: SecretNames = field(default_factory=SecretNames)
+    environment: tuple[str, ...] = ()
+
+
+@final
+class CaseSecrets:
+    """The secrets of one attempt of a case; ``names`` are those whose values were hidden."""
+
+    __slots__ = ("_spelled", "names", "rules", "values")
+
+    def __init__(self, rules: SecretRules) -> None:
+        self.rules = rules
+        self._spelled: list[tuple[str, str]] = []
+        self.names: dict[str, None] = {}
+        self.values: dict[str, None] = {}
+
+    def text(self, name: str, value: object, make: Callable[[object], Text]) -> Text:
+        """Return the text that ``make`` makes of a value, without the secrets in it."""
+        if type(value) not in _OPEN and self.rules.names(name):
+            self._hide(name, value)
+            return make(HIDDEN)
+        if type(value) in _ATOMS:
+            return make(value)
+        self._spelled = []
+        text = make(self._without(value, 0))
+        if text is not None:
+            for spelled, hidden in self._spelled:
+                text = text.replace(spelled, hidden)
+        return text
+
+    def of_failure(self, text: str) -> str:
+        """Return the text of a failure without the secrets of the environment as it is now."""
+        secrets = environment_secrets(self.rules.names)
+        if secrets:
+            text = Mask(secrets, pieces=True)(text)
+        return without_environment(text, ())
+
+    def without_environment(self, texts: Mapping[str, str]) -> Mapping[str, str]:
+        """Return params or tags without the environment's secrets, and the credentials of URLs."""
+        secrets = self.rules.environment
+        return {name: without_environment(text, secrets) for name, text in texts.items()}
+
+    def _hide(self, name: str, value: object) -> None:
+        self.names[name] = None
+        self.values.update(dict.fromkeys(leaves(value)))
+
+    def _without(self, value: object, depth: int) -> object:
+        """Return builtin containers with :data:`HIDDEN` in place of secrets.
+
+        Of other objects, it is noted how their repr spells the secrets.
+        """
+        kind = type(value)
+        if kind in _ATOMS or depth > _DEEPEST:
+            return value
+        if kind is list or kind is tuple:
+            items: Any = value
+            if len(items) > _MOST:
+                return value
+            inner = [self._without(item, depth + 1) for item in items]
+            same = all(new is old for new, old in zip(inner, items, strict=True))
+            return value if same else kind(inner)
+        if kind is dict:
+            return self._without_items(value, depth)  # type: ignore[arg-type]
+        if kind is functools.partial:
+            return self._without_keywords(value, depth)  # type: ignore[arg-type]
+        for name, item in _attributes(value):
+            if type(name) is str and type(item) not in _OPEN and self.rules.names(name):
+                self._hide(name, item)
+                with suppress(Exception):
+                    self._spelled += (
+                        (f"{name}={item!r}", f"{name}={MASK}"),
+                        (f"{name!r}: {item!r}", f"{name!r}: {MASK}"),
+                    )
+            else:
+                self._without(item, depth + 1)
+        return value
+
+    def _without_items(self, items: dict[Any, Any], depth: int) -> dict[Any, Any]:
+        if len(items) > _MOST:
+            return items
+        changed: dict[Any, object] = {}
+        for name, item in items.items():
+            if type(name) is str and type(item) not in _OPEN and self.rules.names(name):
+                self._hide(name, item)
+                changed[name] = HIDDEN
+            elif (new := self._without(item, depth + 1)) is not item:
+                changed[name] = new
+        return {**items, **changed} if changed else items
+
+    def _without_keywords(self, value: functools.partial[Any], depth: int) -> object:
+        keywords = self._without_items(value.keywords, depth)
+        arguments = self._without(value.args, depth)
+        if keywords is value.keywords and arguments is value.args:
+            return value
+        return functools.partial(value.func, *arguments, **keywords)  # type: ignore[misc]
+
+
+def _attributes(value: object) -> Iterable[tuple[object, object]]:
+    """Return the names and values that the repr of an object may tell."""
+    if isinstance(value, (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)):
+        return ()
+    try:
+        if isinstance(value, Mapping):
+            found = list(value.items())
+        elif isinstance(value, tuple) and hasattr(type(value), "_fields"):
+            found = list(zip(getattr(value, "_fields"), value, strict=True))  # noqa: B009
+        elif is_dataclass(value):
+            found = [(one.name, getattr(value, one.name)) for one in fields(value)]
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            found = [(None, item) for item in value]
+        else:
+            found = list(vars(value).items())
+    except Exception:  # noqa: BLE001 - the tests' own code, or an object without attributes
+        return ()
+    return found if len(found) <= _MOST else ()
+
+
+def leaves(value: object, depth: int = 0) -> Iterator[str]:
+    """Yield the texts of a secret, as they may stand in the text of a failure."""
+    if isinstance(value, str):
+        yield str.__str__(value)
+    elif isinstance(value, (bytes, bytearray)):
+        yield repr(bytes(value))[2:-1]
+    elif isinstance(value, (int, float, complex)):
+        if type(value) not in _OPEN:
+            yield str(value)
+    elif depth <= _DEEPEST:
+        if isinstance(value, dict):
+            inner: Iterable[object] = value.values()
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            inner = value
+        else:
+            inner = (item for _, item in _attributes(value))
+            with suppress(Exception):
+                yield str(value)
+        for item in inner:
+            yield from leaves(item, depth + 1)
+
+
+@final
+class CaseMask:
+    """Takes the secrets of one case out of all its texts.
+
+    Args:
+        secrets: the values.
+        own: the node id without params: a word of it is a secret only where it stands alone.
+        renamed: pytest's name of the test, and the one that is kept.
+    """
+
+    def __init__(
+        self, secrets: Iterable[str], *, own: str = "", renamed: tuple[str, str] | None = None
+    ) -> None:
+        known = list(secrets)
+        self._renamed = renamed
+        self._whole, self._pieces = Mask(known, own=own), Mask(known, own=own, pieces=True)
+
+    def __call__(self, text: str) -> str:
+        """Return a text without secrets."""
+        return self._whole(text.replace(*self._renamed) if self._renamed else text)
+
+    def record(self, record: CaseRecord, artifacts: tuple[str, ...]) -> CaseRecord:
+        """Return a record without secrets; what tells the case from others is so already."""
+        return replace(
+            record,
+            params={
+                name if name in record.arguments else self(name): self(text)
+                for name, text in record.params.items()
+            },
+            tags={self(name): self(text) for name, text in record.tags.items()},
+            metrics=self._metrics(record.metrics),
+            checks=self._checks(record.checks),
+            artifacts=artifacts,
+            failure=self._failure(record.failure),
+            attempts=tuple(map(self.attempt, record.attempts)),
+            notes=tuple(map(self, record.notes)),
+            datasets={self(name): digest for name, digest in record.datasets.items()},
+            run_metrics={self(name): value for name, value in record.run_metrics.items()},
+        )
+
+    def attempt(self, attempt: Attempt) -> Attempt:
+        """Return an attempt without secrets."""
+        return replace(
+            attempt,
+            metrics=self._metrics(attempt.metrics),
+            checks=self._checks(attempt.checks),
+            failure=self._failure(attempt.failure),
+        )
+
+    def _failure(self, text: str | None) -> str | None:
+        return None if text is None else self._pieces(self(text))
+
+    def _metrics(self, metrics: Iterable[Metric]) -> tuple[Metric, ...]:
+        return tuple(replace(metric, key=self(metric.key)) for metric in metrics)
+
+    def _checks(self, checks: Iterable[Check]) -> tuple[Check, ...]:
+        return tuple(replace(check, metric=self(check.metric)) for check in checks)

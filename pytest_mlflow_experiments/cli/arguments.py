@@ -1,0 +1,51 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..baseline import HISTORY
+from ..report.formats import SUFFIXES
+
+
+def add_place_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that say where sessions are looked for."""
+    parser.add_argument(
+        "--tracking-uri",
+        metavar="URI",
+        help="where MLflow keeps the runs; default: MLFLOW_TRACKING_URI, else where the newest "
+        "session here was meant to go",
+    )
+    parser.add_argument(
+        "--experiment",
+        metavar="NAME",
+        help="the experiment; default: MLFLOW_EXPERIMENT_NAME, else that of the newest session",
+    )
+    parser.add_argument(
+        "--history",
+        metavar="N",
+        type=positive,
+        default=HISTORY,
+        help=f"how many sessions make a baseline (default {HISTORY})",
+    )
+
+
+def positive(text: str) -> int:
+    """Return a number of sessions."""
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text!r}")
+    return number
+
+
+def add_report_option(parser: argparse.ArgumentParser) -> None:
+    """Declare the option that says where to write the comparison."""
+    parser.add_argument(
+        "--report",
+        metavar="PATH",
+        action="append",
+        type=Path,
+        default=[],
+        help=f"write the comparison there, by suffix: {', '.join(SUFFIXES)} (repeatable)",
+    )

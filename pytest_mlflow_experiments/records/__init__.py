@@ -1,0 +1,38 @@
+"""What one session measured, as frozen values that turn into JSON builtins and back.
+
+Numbers stay exact: a finite float keeps every bit through JSON, and NaN and the infinities, which
+JSON does not know, travel as the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``.
+"""
+
+from .case import (
+    FAILED_OUTCOMES,
+    PASSED_OUTCOMES,
+    Attempt,
+    Builtins,
+    CaseRecord,
+    Check,
+    Metric,
+    Operator,
+    Outcome,
+    last_values,
+)
+from .session import LEGAL_ID, SCHEMA_VERSION, Provenance, SessionEnd, SessionHeader, Shard
+
+__all__ = [
+    "FAILED_OUTCOMES",
+    "LEGAL_ID",
+    "PASSED_OUTCOMES",
+    "SCHEMA_VERSION",
+    "Attempt",
+    "Builtins",
+    "CaseRecord",
+    "Check",
+    "Metric",
+    "Operator",
+    "Outcome",
+    "Provenance",
+    "SessionEnd",
+    "SessionHeader",
+    "Shard",
+    "last_values",
+]
