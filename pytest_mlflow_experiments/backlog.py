@@ -14,7 +14,9 @@ def backlog(root: Path, *, besides: str) -> str | None:
     ``besides`` is the id of one that does not count.
     """
     number = sum(
-        directory.session_id != besides and not _is_cared_for(SessionState.read(directory.state))
+        directory.session_id != besides
+        and not directory.is_blank
+        and not _is_cared_for(SessionState.read(directory.state))
         for directory in SessionDirectory.find_all(root)
     )
     if not number:

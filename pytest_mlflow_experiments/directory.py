@@ -91,6 +91,15 @@ class SessionDirectory:
         return state is not None and state.phase == "done"
 
     @property
+    def is_blank(self) -> bool:
+        """Whether the session was killed before its journal had a first line."""
+        try:
+            with self.journal.open("rb") as file:
+                return not file.readline().endswith(b"\n")
+        except OSError:
+            return False
+
+    @property
     def needs_baseline(self) -> bool:
         """Whether the session may still run, and would find no baseline if it were removed."""
         return not self.report.exists() and not self.is_sent

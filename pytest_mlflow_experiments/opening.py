@@ -18,6 +18,9 @@ from .settings import Settings
 def make_header(settings: Settings, comparing: ComparisonSettings, now: int) -> SessionHeader:
     """Return the header of a session that starts ``now``, in milliseconds since the epoch."""
     tags = {**environment_tags(settings.rootdir), **settings.tags}
+    shard = None
+    if settings.shard_of is not None:
+        shard = comparing.for_whole(settings.shard_of, settings.rootdir)
     started = time.strftime("%Y%m%d-%H%M%S", time.localtime(now / 1_000))
     return SessionHeader(
         session_id=f"{started}-{secrets.token_hex(4)}",
@@ -28,9 +31,7 @@ def make_header(settings: Settings, comparing: ComparisonSettings, now: int) -> 
         experiment_id=settings.experiment_id,
         tags=tags,
         accepted=tuple(step.id for step in comparing.accepted),
-        shard=comparing.for_whole(settings.shard_of, settings.rootdir)
-        if settings.shard_of
-        else None,
+        shard=shard,
     )
 
 

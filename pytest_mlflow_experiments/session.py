@@ -292,11 +292,16 @@ class SessionPlugin:
                     *([left] if left else ()),
                 ],
             )
-            if not self._summary.cases and not self._comparison and not self._ending.problem:
+            if not self._is_worth_keeping and not self._comparison and not self._ending.problem:
                 self._directory.remove()
             pin = local_pin(self._settings.rootdir)
             SessionDirectory.prune(self._settings.rootdir, keep_ids=[pin] if pin else [])
         return self._ending
+
+    @property
+    def _is_worth_keeping(self) -> bool:
+        """Whether there is a case; of a shard it has to be known that there is none."""
+        return bool(self._summary.cases) or self._settings.shard_of is not None
 
     def _waits(self) -> bool:
         """Tell whether to wait until MLflow has everything; a container may go with its session."""
@@ -310,7 +315,7 @@ class SessionPlugin:
         if self._tracker is None:
             return None
         self._tracker.stop_feeding()
-        if not self._summary.cases:
+        if not self._is_worth_keeping:
             # Nothing to send, and so nothing to wait for; the tracker finds out by itself.
             return self._tracker.state()
         if not self._waits():

@@ -13,7 +13,9 @@ from project import Project
 from tracker_kit import Journal, make_record
 
 from pytest_mlflow_experiments import journal
+from pytest_mlflow_experiments.backlog import backlog
 from pytest_mlflow_experiments.baseline import LocalCatalog
+from pytest_mlflow_experiments.cli import main
 from pytest_mlflow_experiments.directory import SessionDirectory
 from pytest_mlflow_experiments.journal import JournalTail
 from pytest_mlflow_experiments.records import SessionHeader
@@ -151,3 +153,15 @@ def _break_off(directory: SessionDirectory, uri: str, rng: random.Random) -> Non
 
     with suppress(SystemExit):
         bring(directory, tracking_uri=uri, on_state=on_state)
+
+
+@pytest.mark.parametrize("text", [b"", b'{"kind":"session","sch'], ids=["empty", "half a line"])
+def test_session_that_was_killed_before_its_first_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: bytes
+) -> None:
+    directory = SessionDirectory.create(tmp_path, "session-1")
+    directory.journal.write_bytes(text)
+    monkeypatch.chdir(tmp_path)
+    assert main(["sync"]) == 0
+    assert "Nothing to send" in capsys.readouterr().out
+    assert backlog(tmp_path, besides="session-2") is None

@@ -148,6 +148,14 @@ def test_shards_of_one_directory(whole: Project) -> None:
     assert "several sessions: nightly, other; use --session" in result.stderr
 
 
+def test_shard_without_a_case_counts(whole: Project) -> None:
+    for index in (0, 7):
+        status = 0 if index == 0 else 5
+        whole.pytest(*OFFLINE, env={"SHARD": f"{index}/8"}, status=status)
+    result = whole.cli("merge", "--session=nightly", "--offline", "--shards=2")
+    assert "Session nightly: 2 shards, 1 case" in result.stdout
+
+
 def test_id_of_the_ci_run(whole: Project) -> None:
     env = {"GITHUB_RUN_ID": "77"}
     whole.pytest("--mlflow", "--mlflow-offline", "--mlflow-session=auto", env=env)

@@ -298,7 +298,7 @@ def test_a_rootdir_that_cannot_be_written(project: Project) -> None:
     project.write(RICH)
     project.path.joinpath(".pytest_mlflow").write_text("in the way", encoding="utf-8")
     result = project.pytest("--mlflow", "--mlflow-offline", status=1)
-    (note,) = (line for line in result.section() if "can't be written" in line)
+    (note,) = (line for line in result.section() if "can't be used" in line)
     assert "the session is kept in" in note
     assert len(OUTCOMES) == int(result.section()[0].split()[0])
 

@@ -5,7 +5,7 @@ import shutil
 import socket
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,14 +130,27 @@ def copy(database: Path, tmp_path: Path) -> str:
     return uri
 
 
+def answered(
+    asking: Journal, uri: str, on_state: Callable[[SessionState], object] = lambda state: None
+) -> SessionState:
+    """Bring a session into MLflow that ends when it has its answer, as pytest's do."""
+    open_until_then = [asking]
+
+    def follow(state: SessionState) -> None:
+        on_state(state)
+        if state.baseline is not None and open_until_then:
+            open_until_then.pop().finish()
+
+    return project(asking.directory, tracking_uri=uri, follow=lambda: True, on_state=follow)
+
+
 def asked(root: Path, uri: str, **request: Any) -> tuple[SessionState, list[journal.Entry]]:
     """Let a session ask for a baseline; return its state and the lines of the answer."""
     asking = held(root, 50, "feature", session_id="asking")
     start = asking.header.start_time
     request = {"session_id": "asking", "start_time": start, "branch": "feature", **request}
     BaselineRequest(**request).write(asking.directory.baseline_request)
-    asking.cases([make_record(99)]).finish()
-    state = project(asking.directory, tracking_uri=uri, follow=lambda: True)
+    state = answered(asking.cases([make_record(99)]), uri)
     assert state == asking.state()
     path = asking.directory.baseline
     return state, list(journal.read(path)) if path.exists() else []
@@ -164,8 +177,7 @@ def test_baseline_is_fetched(kind: str, tmp_path: Path, request: pytest.FixtureR
         asking.directory.baseline_request
     )
     states: list[SessionState] = []
-    asking.finish()
-    state = project(asking.directory, tracking_uri=uri, follow=lambda: True, on_state=states.append)
+    state = answered(asking, uri, states.append)
     assert (state.phase, state.baseline, state.baseline_error) == ("done", "found", None)
     path = asking.directory.baseline
     provenance, *entries = journal.read(path)
@@ -383,12 +395,13 @@ def test_no_baseline_yet(copy: str, tmp_path: Path) -> None:
 
 
 def test_experiment_that_is_new(sql: str, tmp_path: Path) -> None:
-    asking = Journal(tmp_path, experiment_name="brand-new").finish()
+    asking = Journal(tmp_path, experiment_name="brand-new")
     BaselineRequest().write(asking.directory.baseline_request)
-    state = project(asking.directory, tracking_uri=sql, follow=lambda: True)
+    state = answered(asking, sql)
     assert (state.phase, state.baseline) == ("done", "none")
+    asking = Journal(tmp_path, session_id="session-2", experiment_name="brand-new")
     BaselineRequest(spec="session:x").write(asking.directory.baseline_request)
-    state = project(asking.directory, tracking_uri=sql, follow=lambda: True)
+    state = answered(asking, sql)
     assert state.baseline_error is not None
     assert state.baseline_error.startswith("there is no experiment 'brand-new' at sqlite:")
 

@@ -71,6 +71,13 @@ def test_shards_share_one_run(tmp_path: Path, uri: str) -> None:
     assert [info.path for info in artifacts] == ["shards/s1.jsonl", "shards/s2.jsonl"]
 
 
+def test_shard_without_a_case_is_there(tmp_path: Path, uri: str) -> None:
+    journal = Journal(tmp_path, session_id="s1", shard=Shard(session_id="whole"))
+    assert project(journal.finish(5).directory, tracking_uri=uri).error is None
+    (session,) = runs(uri, "session")
+    assert session.data.tags["pytest.shard.s1"] == "finished"
+
+
 def test_shards_that_began_at_the_same_moment_are_united(tmp_path: Path, uri: str) -> None:
     """Both look, find nothing, and make a run: both have to end up with the same."""
     from pytest_mlflow_experiments.tracker.store import Store

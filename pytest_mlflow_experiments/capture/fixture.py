@@ -84,7 +84,8 @@ class MlflowCase:
 
     def set_tag(self, key: str, value: object) -> None:
         """Set a tag; the last value stays."""
-        self._log.tags[_key(key)] = self._log.secrets.text(key, value, str)
+        name = _key(key)
+        self._log.tags[name] = self._log.secrets.text(name, value, str)
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
         """Set several tags."""

@@ -38,7 +38,7 @@ def _sync(options: argparse.Namespace) -> int:
     directories = [session_directory(path) for path in options.sessions] or [
         directory
         for directory in SessionDirectory.find_all(sessions_root())
-        if not directory.is_sent
+        if not directory.is_sent and not directory.is_blank
     ]
     if not directories:
         say(f"Nothing to send in {sessions_root() / DIRECTORY_NAME}.")

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from pytest_mlflow_experiments.directory import SessionDirectory, SessionState
 from pytest_mlflow_experiments.journal import JournalTail
-from pytest_mlflow_experiments.records import SessionEnd
+from pytest_mlflow_experiments.records import SessionEnd, SessionHeader
 
 from .attempts import persist
 from .connection import open_store
@@ -113,12 +113,18 @@ def _send(
 
 
 def _is_empty(journal: Path) -> bool:
-    """Tell whether a session is over that had no case: it is not worth loading MLflow for."""
+    """Tell whether a session is over that had no case: it is not worth loading MLflow for.
+
+    A shard is never empty: whoever puts the whole together has to know that it ran.
+    """
     try:
         entries = JournalTail(journal).read_new(2)
     except FileNotFoundError:
         return False
-    return len(entries) > 1 and isinstance(entries[1], SessionEnd)
+    match entries:
+        case [SessionHeader(shard=None), SessionEnd()]:
+            return True
+    return False
 
 
 def main() -> NoReturn:

@@ -117,6 +117,9 @@ class SessionProjector:
             experiment_id=experiment.experiment_id if experiment else None,
         )
         self.reporter.flush(now=True)
+        if header.shard is not None:
+            # Others have to know that there is this one, whatever becomes of it.
+            self._make_target()
         # Sent again later, a session is judged already: then a baseline is of no use to anybody.
         if self.follow() and self.reporter.state.baseline in (None, "failed"):
             name = header.experiment_name or f"{header.experiment_id}"
