@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -33,6 +34,7 @@ def joint_session_id(text: str, environ: Mapping[str, str] = os.environ) -> str:
         text = next(
             (f"{system}-{environ[name]}" for name, system in _RUNS.items() if environ.get(name)), ""
         )
+        text = re.sub(r"[^A-Za-z0-9._-]+", "-", text)
         if not text:
             raise ValueError(
                 "'auto' needs the id of a CI's run, and none of "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
@@ -57,16 +58,8 @@ class Selection:
         self.nodeids: dict[str, str] = {}
         self.not_run: dict[str, str] = {}
         self.passed: set[str] = set()
-        self._chosen = _chosen(config)
+        self.chosen = _chosen(config)
         self.partial = _picked(config)
-
-    @property
-    def chosen(self) -> tuple[str, ...]:
-        """What was asked for, without the secrets that are known by now."""
-        chosen = self._chosen
-        for shown, nodeid in self.nodeids.items():
-            chosen = tuple(text.replace(nodeid, shown) for text in chosen)
-        return chosen
 
     def besides(self, recorded: Set[str]) -> dict[str, str]:
         """Return what became of the tests that ran, or were skipped, but for the ``recorded``."""
@@ -80,10 +73,7 @@ class Selection:
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Note the tests that were deselected, by whomever."""
         for item in items:
-            shown = self._shown(item)
-            if shown != item.nodeid:
-                self.nodeids[shown] = item.nodeid
-            self.not_run[shown] = "deselected"
+            self.not_run[self._shown(item)] = "deselected"
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Note the modules and classes that were skipped or failed as a whole."""
@@ -154,7 +144,13 @@ def _chosen(config: pytest.Config) -> tuple[str, ...]:
 
 
 def _relative(argument: str, config: pytest.Config) -> str:
-    path, *rest = argument.split("::")
+    path, colons, test = argument.partition("::")
     with suppress(ValueError):  # it may be on another drive
         path = os.path.relpath(config.invocation_params.dir / path, config.rootpath)
-    return "::".join([Path(path).as_posix(), *rest])
+    name, bracket, params = test.partition("[")
+    if bracket:
+        # The params may be secrets. Which of them are is known only when the tests are collected,
+        # which is too late; and nobody reads them here, they are just compared.
+        digest = hashlib.sha256(f"[{params}".encode("utf-8", "surrogatepass")).hexdigest()
+        test = f"{name}[{digest[:12]}]"
+    return f"{Path(path).as_posix()}{colons}{test}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
@@ -34,32 +34,51 @@ class ShardSession:
         """The shard's own session id."""
         return self.header.session_id
 
+    @property
+    def unrecorded(self) -> Mapping[str, str]:
+        """The outcomes of what left no record, by node id."""
+        return self.end.unrecorded if self.end is not None else {}
+
+    @property
+    def ran(self) -> set[str]:
+        """The node ids of what ran, or should have run."""
+        return {record.nodeid for record in self.cases}.union(self.unrecorded)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it ran to its end, and found out what it should."""
+        end = self.end
+        return end is not None and end.interrupted is None and end.exit_status in (0, 1, _NO_TESTS)
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
     """A session put together from its shards.
 
-    ``shards`` are those that count; ``replaced`` those of which later ones ran every case again.
-    ``notes`` are for people.
+    ``shards`` are those that count; ``replaced`` those that later ones have run again. ``judging``
+    is how the whole is to be compared; ``notes`` are for people.
     """
 
     header: SessionHeader
     cases: tuple[CaseRecord, ...]
     end: SessionEnd
+    judging: Shard
     shards: tuple[ShardSession, ...]
     replaced: tuple[ShardSession, ...]
     notes: tuple[str, ...]
 
-    @property
-    def judging(self) -> Shard:
-        """How the whole is to be compared, as the first shard was told."""
-        assert self.shards[0].header.shard is not None
-        return self.shards[0].header.shard
 
+def read_shard(path: Path, session_id: str | None = None) -> ShardSession | None:
+    """Return the shard whose journal it is.
 
-def read_shard(path: Path) -> ShardSession | None:
-    """Return the shard whose journal it is, or None for a session that is none.
+    Args:
+        path: the journal.
+        session_id: the whole that it must be a shard of; any will do where none is given.
+
+    Returns:
+        None for what is no such shard, and for the journal of a session that was killed before it
+        had a first line.
 
     Raises:
         JournalError: the journal can't be understood.
@@ -67,9 +86,11 @@ def read_shard(path: Path) -> ShardSession | None:
     """
     entries = journal.read(path)
     header = next(entries, None)
+    if header is None:
+        return None
     if not isinstance(header, SessionHeader):
         raise JournalError(f"{path} is not the journal of a session: it has no header")
-    if header.shard is None:
+    if header.shard is None or session_id not in (None, header.joint_id):
         return None
     cases: list[CaseRecord] = []
     end: SessionEnd | None = None
@@ -81,11 +102,15 @@ def read_shard(path: Path) -> ShardSession | None:
     return ShardSession(path=path, header=header, cases=tuple(cases), end=end)
 
 
-def merge(shards: Iterable[ShardSession]) -> Whole:
+def merge(shards: Iterable[ShardSession], *, wanted: int | None = None) -> Whole:
     """Put a session together.
 
-    The same shard may be given more than once. A case that ran in several shards counts as often
-    as it would with reruns: the last decides, the others are earlier attempts of it.
+    The same shard may be given more than once. A test that ran in several shards counts as often
+    as it would with reruns: the last run decides, others with a record are earlier attempts of it.
+
+    Args:
+        shards: all that are known.
+        wanted: how many there have to be, where that is known.
 
     Raises:
         MergeError: there is none, or they are not of one session, commit and experiment.
@@ -96,22 +121,52 @@ def merge(shards: Iterable[ShardSession]) -> Whole:
     _check_same("sessions", [shard.header.joint_id for shard in ordered])
     _check_same("experiments", [_experiment(shard.header) for shard in ordered])
     _check_same("commits", [shard.header.commit or "none" for shard in ordered])
-    kept, replaced = _without_replaced(ordered)
-    cases, repeated = _last_of_each(ordered)
-    notes = [
-        f"Shard {shard.name} is replaced by later ones, which ran each of its cases again"
-        for shard in replaced
-    ]
-    if repeated and not replaced:
-        cases_ran = "1 case ran" if repeated == 1 else f"{repeated:,} cases ran"
-        notes.append(f"{cases_ran} in more than one shard; the last run of each counts")
+    kept, replaced = _without_replaced(ordered, wanted)
+    cases, unrecorded, repeated = _last_of_each(ordered)
+    end = _end(kept, ordered)
+    problems = [] if wanted in (None, len(kept)) else [_wrong_number(len(kept), wanted)]
+    if end.interrupted is not None:
+        problems.append(end.interrupted)
     return Whole(
         header=_header(kept, ordered),
         cases=tuple(cases),
-        end=_end(kept, ordered, {record.nodeid for record in cases}),
+        end=replace(end, interrupted="; ".join(problems) or None, unrecorded=unrecorded),
+        judging=_judging(kept),
         shards=tuple(kept),
         replaced=tuple(replaced),
-        notes=tuple(notes),
+        notes=tuple(_notes(kept, replaced, repeated)),
+    )
+
+
+def _wrong_number(there: int, wanted: int | None) -> str:
+    return f"there {'is 1 shard' if there == 1 else f'are {there} shards'}, and not {wanted}"
+
+
+def _notes(
+    kept: Sequence[ShardSession], replaced: Sequence[ShardSession], repeated: int
+) -> Iterator[str]:
+    for shard in replaced:
+        yield (
+            f"Shard {shard.name} is replaced by later ones, which ran all of it again"
+            if shard.ran
+            else f"Shard {shard.name} left nothing, and does not count: all others are there"
+        )
+    if repeated and not replaced:
+        tests = "1 test" if repeated == 1 else f"{repeated:,} tests"
+        yield f"{tests} ran in more than one shard; the last run of each counts"
+    if len({shard.header.shard for shard in kept}) > 1:
+        yield (
+            "The shards were told different things of how to compare; the whole is compared as the "
+            "first one was told, with a gate where any had one"
+        )
+
+
+def _judging(kept: Sequence[ShardSession]) -> Shard:
+    told = [shard.header.shard for shard in kept if shard.header.shard is not None]
+    return replace(
+        told[0],
+        gate=any(one.gate for one in told),
+        require_baseline=any(one.require_baseline for one in told),
     )
 
 
@@ -140,32 +195,61 @@ def _experiment(header: SessionHeader) -> str:
 
 
 def _without_replaced(
-    ordered: Sequence[ShardSession],
+    ordered: Sequence[ShardSession], wanted: int | None
 ) -> tuple[list[ShardSession], list[ShardSession]]:
     """Return the shards that count, and those that were run again, as CI does with failed jobs."""
     kept: list[ShardSession] = []
     replaced: list[ShardSession] = []
     later: set[str] = set()
     for shard in reversed(ordered):
-        own = {record.case for record in shard.cases}
+        tests = {nodeid for nodeid in shard.ran if "::" in nodeid}
+        # Modules that were skipped or failed as a whole are told by every shard that looked at
+        # them; they tell one that broke off there, and nothing else.
+        own = tests or (set() if shard.is_whole else shard.ran)
         (replaced if own and own <= later else kept).insert(0, shard)
-        later |= own
+        later.update(_with_parents(shard.ran))
+    if wanted is not None and len(kept) > wanted:
+        # A shard that broke off before its first test can't be recognised by what it ran.
+        empty = [shard for shard in kept if not shard.ran and not shard.is_whole]
+        if len(kept) - len(empty) == wanted:
+            kept = [shard for shard in kept if shard not in empty]
+            replaced += empty
     return kept, replaced
 
 
-def _last_of_each(ordered: Sequence[ShardSession]) -> tuple[list[CaseRecord], int]:
-    """Return the cases that count, and how many of them ran in more than one shard."""
+def _with_parents(nodeids: Iterable[str]) -> Iterator[str]:
+    """Yield node ids, and those of the classes and modules that they stand in."""
+    for nodeid in nodeids:
+        parent = nodeid
+        while parent:
+            yield parent
+            parent = parent.rpartition("::")[0]
+
+
+def _last_of_each(
+    ordered: Sequence[ShardSession],
+) -> tuple[list[CaseRecord], dict[str, str], int]:
+    """Return what counts: the records, the outcomes without one, and how many tests ran again."""
     last: dict[str, tuple[str, list[CaseRecord]]] = {}
+    unrecorded: dict[str, str] = {}
     repeated: set[str] = set()
     for shard in ordered:
+        for nodeid in _with_parents(shard.ran):
+            unrecorded.pop(nodeid, None)
+        for nodeid, outcome in shard.unrecorded.items():
+            unrecorded[nodeid] = outcome
+            if last.pop(nodeid, None) is not None:
+                repeated.add(nodeid)
         for record in shard.cases:
-            name, records = last.get(record.case, (shard.name, []))
+            name, records = last.get(record.nodeid, (shard.name, []))
             if name != shard.name:
-                repeated.add(record.case)
+                repeated.add(record.nodeid)
                 earlier = [attempt for old in records for attempt in _attempts(old)]
                 record, records = replace(record, attempts=(*earlier, *record.attempts)), []
-            last[record.case] = shard.name, [*records, record]
-    return [record for _, records in last.values() for record in records], len(repeated)
+            records.append(record)
+            last[record.nodeid] = shard.name, records
+    cases = [record for _, records in last.values() for record in records]
+    return cases, unrecorded, len(repeated)
 
 
 def _attempts(record: CaseRecord) -> tuple[Attempt, ...]:
@@ -183,11 +267,12 @@ def _attempts(record: CaseRecord) -> tuple[Attempt, ...]:
 
 def _header(shards: Sequence[ShardSession], ordered: Sequence[ShardSession]) -> SessionHeader:
     first = shards[0].header
-    keys = dict.fromkeys(key for shard in shards for key in shard.header.tags)
     tags = {}
-    for key in keys:
+    for key in dict.fromkeys(key for shard in shards for key in shard.header.tags):
         found = (shard.header.tags.get(key) for shard in shards)
-        tags[key] = ", ".join(dict.fromkeys(text for text in found if text is not None))
+        texts = list(dict.fromkeys(text for text in found if text is not None))
+        # A name of two branches would be none.
+        tags[key] = texts[0] if key.startswith("mlflow.") else ", ".join(texts)
     accepted = [step for step in first.accepted if all(step in s.header.accepted for s in shards)]
     return replace(
         first,
@@ -199,13 +284,8 @@ def _header(shards: Sequence[ShardSession], ordered: Sequence[ShardSession]) -> 
     )
 
 
-def _end(
-    kept: Sequence[ShardSession], ordered: Sequence[ShardSession], recorded: set[str]
-) -> SessionEnd:
+def _end(kept: Sequence[ShardSession], ordered: Sequence[ShardSession]) -> SessionEnd:
     ends = [shard.end for shard in kept if shard.end is not None]
-    unrecorded: dict[str, str] = {}
-    for shard in ordered:
-        unrecorded |= shard.end.unrecorded if shard.end else {}
     times = [record.end_time for shard in ordered for record in shard.cases]
     times += [end.end_time for end in ends]
     return SessionEnd(
@@ -215,7 +295,6 @@ def _end(
         interrupted="; ".join(_interruptions(kept)) or None,
         partial="; ".join(dict.fromkeys(end.partial for end in ends if end.partial)) or None,
         selection=tuple(sorted({text for end in ends for text in end.selection})),
-        unrecorded={nodeid: out for nodeid, out in unrecorded.items() if nodeid not in recorded},
     )
 
 

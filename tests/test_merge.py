@@ -125,7 +125,7 @@ def test_whole_is_judged_as_its_shards_were_told(whole: Project) -> None:
 def test_missing_shard_never_passes(whole: Project) -> None:
     artifacts = run_shards(whole, 3, start=1)
     result = whole.cli("merge", str(artifacts), "--offline", "--shards=3", status=1)
-    assert "there are 2 shards, and not 3" in result.stdout
+    assert "This is not the whole session: there are 2 shards, and not 3" in result.stdout
     assert "this is no baseline" in result.stdout
     run_shards(whole, 1)
 
@@ -162,15 +162,19 @@ def test_id_of_the_ci_run(whole: Project) -> None:
     assert "Session github-77: 1 shard" in whole.cli("merge", "--offline", env=env).stdout
     result = whole.pytest("--mlflow", "--mlflow-session=auto", status=4)
     assert "--mlflow-session, or ini value mlflow_session: 'auto' needs" in result.stderr
-    assert "--session: 'auto' needs" in whole.cli("merge", status=2).stderr
+    # There is but one session of shards here.
+    assert "Session github-77: 1 shard" in whole.cli("merge", "--offline").stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
         (("merge", "nowhere"), 2, "nowhere does not exist"),
-        (("merge", "."), 1, "there is no shard of any session in ."),
-        (("merge", "--session=x"), 1, "there is no shard of x in"),
+        (("merge", "."), 2, "there is no shard here"),
+        (("merge", "--session=x", "--offline"), 1, "there is no shard of x in"),
+        (("merge",), 2, "there is no shard here, and nothing tells of which session"),
+        (("merge", "--gate", "--baseline=none", "shards"), 2, "nothing to judge by"),
+        (("merge", "--report=x.md/y.md", "--offline", "shards"), 2, "x.md/y.md can't be written"),
         (("merge", "--session=a/b"), 2, "--session: expected"),
         (("merge", "--shards=0", "."), 2, "'0'"),
         (("merge", "--baseline=x", "shards"), 2, "--baseline: 'x' is not a baseline"),
@@ -178,9 +182,19 @@ def test_id_of_the_ci_run(whole: Project) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_bad_input(whole: Project, arguments: tuple[str, ...], status: int, message: str) -> None:
+    whole.path.joinpath("x.md").touch()
     if "shards" in arguments:
         run_shards(whole, 1).rename(whole.path / "shards")
     assert message in whole.cli(*arguments, status=status).stderr
+
+
+def test_gate_fails_where_the_history_cannot_be_read(whole: Project) -> None:
+    whole.pytest("--mlflow", "--mlflow-offline")
+    journal = whole.session().directory.journal
+    journal.write_text(journal.read_text().replace('"schema":1', '"schema":99'), encoding="utf-8")
+    artifacts = run_shards(whole, 1)
+    result = whole.cli("merge", str(artifacts), "--offline", "--gate", status=1)
+    assert "no session that can be read is a baseline" in result.stdout
 
 
 def test_what_is_no_whole_is_not_replaced(whole: Project) -> None:
@@ -204,6 +218,8 @@ MANY = """
         assert accuracy >= 0.0
         for step in range(3):
             mlflow_case.log_metric("loss", accuracy / (step + 1), step=step)
+        if number < 8:
+            mlflow_case.log_text(str(accuracy), "accuracy.txt")
 
     @pytest.mark.parametrize("shard", range(4))
     def test_mlflow_itself(shard, mlflow_run):

@@ -127,6 +127,106 @@ def test_secrets_are_kept_nowhere(project: Project, options: tuple[str, ...]) ->
         assert "kept as" in run.data.tags["mlflow.note.content"]
 
 
+WITHIN = """
+    import collections, dataclasses
+    import pytest
+
+    @dataclasses.dataclass
+    class Config:
+        user: str
+        password: object
+
+    class Slots:
+        __slots__ = ("password", "unset", "user")
+
+        def __init__(self, user, password):
+            self.user, self.password = user, password
+
+        def __repr__(self):
+            return f"Slots(user={self.user!r}, password={self.password!r})"
+
+        @property
+        def token(self):
+            raise SystemExit("nobody asked")
+
+    Login = collections.namedtuple("Login", "user password")
+    VALUES = [
+        {"a": {"password": "nestedsecret0"}},
+        Config("u", "grün\\nsecret1"),
+        Login("u", "tuplesecret2"),
+        Slots("u", "slotsecret3"),
+        [("password", "pairsecret4"), ("n", 1)],
+        {b"password": b"bytessecret5"},
+        {"password": "abc"},
+        {"n": 1},
+    ]
+
+    @pytest.mark.parametrize("cfg", VALUES, ids=str)
+    @pytest.mark.parametrize("user", ["bob"])
+    def test_id(user, cfg, request, mlflow_case):
+        mlflow_case.log_text("text", f"{request.node.name}.txt")
+        assert "n" in cfg, str(cfg)
+
+    @pytest.mark.mlflow(case="stable")
+    @pytest.mark.parametrize("cfg", VALUES[:2], ids=str)
+    def test_case(cfg, mlflow_case):
+        if isinstance(cfg, dict):
+            cfg.clear()
+
+    @pytest.mark.parametrize("cfg", [{}, {"password": "decorated6"}])
+    def test_decorated(cfg, mlflow_case):
+        raise RuntimeError
+"""
+WITHIN_SECRETS = (
+    *("nestedsecret0", "gr\\xfcn", "grün", "nsecret1", "tuplesecret2", "slotsecret3"),
+    *("pairsecret4", "bytessecret5", "decorated6"),
+)
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["here", "workers"])
+def test_secrets_within_params_are_kept_nowhere(project: Project, options: tuple[str, ...]) -> None:
+    project.write(WITHIN)
+    project.pytest("--mlflow", *options, status=1)
+    session = project.session()
+    assert leaks(project, *WITHIN_SECRETS) == []
+    kept = (
+        "{'a': {'password': '***0'}}",
+        "Config(user='u', password='***1')",
+        "Login(user='u', password='***2')",
+        "Slots(user='u', password='***3')",
+        "[('password', '***4'), ('n', 1)]",
+        "{b'password': b'***5'}",
+        "{'password': 'abc'}",
+        "{'n': 1}",
+    )
+    assert {case.name for case in session.cases} == {
+        *(f"test_id[bob-{text}]" for text in kept),
+        *(f"stable[{text}]" for text in kept[:2]),
+        *("test_decorated[cfg0]", "test_decorated[cfg1]"),
+    }
+    params = {case.params["cfg"] for case in session.cases if case.name.startswith("test_id")}
+    assert {"Slots(user='u', password=***)", "[('password', ***), ('n', 1)]"} < params
+    case = session.case("test_id[bob-{'a': {'password': '***0'}}]")
+    assert case.nodeid == case.case == f"test_it.py::{case.name}"
+    assert case.artifacts == (f"{case.name}.txt",)
+
+
+def test_params_of_a_command_line_are_kept_nowhere(project: Project) -> None:
+    project.write(WITHIN.replace("bob", "longsecret"))
+    asked = "test_it.py::test_id[longsecret-{'n': 1}]"
+    for _ in range(2):
+        result = project.pytest(*OFFLINE, asked)
+    first, second = (session.end for session in project.sessions())
+    assert first is not None
+    assert second is not None
+    assert first.selection == second.selection
+    assert "longsecret" not in first.selection[0]
+    assert "1 passed" in result.stdout
+    requests = [path.read_text("utf-8") for path in project.path.rglob("baseline.json")]
+    assert len(requests) == 2
+    assert "longsecret" not in "".join(requests)
+
+
 GATED = """
     import pytest
 

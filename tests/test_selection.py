@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -47,6 +48,15 @@ def test_what_was_asked_for(
     selection = select(*arguments)
     assert selection.chosen == chosen
     assert selection.partial is None
+
+
+def test_params_that_were_asked_for_are_no_plain_text(select: Any) -> None:
+    one, other = (f"tests/a.py::T::b[{text}::c[x]-/]" for text in ("one", "other"))
+    (digest,) = select(one).chosen
+    assert re.fullmatch(r"tests/a\.py::T::b\[[0-9a-f]{12}\]", digest)
+    assert select(one).chosen == (digest,) != select(other).chosen
+    assert f"--deselect {digest}" in select("tests", "--deselect", one).chosen
+    assert select("tests/a[1].py::b").chosen == ("tests/a[1].py::b",)
 
 
 @pytest.mark.parametrize(

@@ -103,18 +103,67 @@ def test_shard_that_was_run_again_is_replaced() -> None:
     (case,) = (case for case in whole.cases if case.name == "a")
     assert case.metrics[0].value == 0.9
     assert case.attempts[0].metrics[0].value == 0.5
-    assert whole.notes == ("Shard s1 is replaced by later ones, which ran each of its cases again",)
+    assert whole.notes == ("Shard s1 is replaced by later ones, which ran all of it again",)
 
 
-def test_empty_shard_that_broke_off_is_not_replaced() -> None:
-    whole = merge([replace(shard(1), end=None), shard(2, "a")])
-    assert whole.end.interrupted == "shard s1 did not run to its end"
+def test_shard_that_failed_before_its_first_test_is_replaced() -> None:
+    failed = shard(1, exit_status=2, interrupted="1 error", unrecorded={"test_it.py": "error"})
+    whole = merge([failed, shard(2, "a")])
+    assert [one.name for one in whole.replaced] == ["s1"]
+    assert whole.end.complete
+    assert whole.end.unrecorded == {}
+
+
+def test_shards_that_skipped_the_same_module_all_count() -> None:
+    skipped = {"test_other.py": "skipped"}
+    whole = merge([shard(1, exit_status=5, unrecorded=skipped), shard(2, "a", unrecorded=skipped)])
+    assert len(whole.shards) == 2
+    assert whole.end.unrecorded == skipped
+
+
+def test_empty_shard_that_broke_off_counts_unless_all_others_are_there() -> None:
+    shards = [replace(shard(1), end=None), shard(2, "a"), shard(3, "b")]
+    for wanted, reason in (
+        (None, "shard s1 did not run to its end"),
+        (3, "shard s1 did not run to its end"),
+        (1, "there are 3 shards, and not 1; shard s1 did not run to its end"),
+    ):
+        assert merge(shards, wanted=wanted).end.interrupted == reason
+    whole = merge(shards, wanted=2)
+    assert whole.end.interrupted is None
+    assert whole.notes == ("Shard s1 left nothing, and does not count: all others are there",)
+
+
+def test_number_of_shards() -> None:
+    assert merge([shard(1, "a")], wanted=1).end.interrupted is None
+    end = merge([shard(1, "a")], wanted=2).end
+    assert end.interrupted == "there is 1 shard, and not 2"
+
+
+@pytest.mark.parametrize("outcome", ["failed", "error", "skipped", "passed"])
+def test_later_run_without_a_record_counts(outcome: str) -> None:
+    """It must not be hidden by what the test had measured before."""
+    later = shard(2, "b", unrecorded={"test_it.py::a": outcome})
+    whole = merge([shard(1, "a", "c"), later])
+    assert names(whole.cases) == ["c", "b"]
+    assert whole.end.unrecorded == {"test_it.py::a": outcome}
+    whole = merge([later, shard(3, "a", "c")])
+    assert names(whole.cases) == ["b", "a", "c"]
+    assert whole.end.unrecorded == {}
+
+
+def test_shards_that_were_told_different_things() -> None:
+    second = shard(2, "b")
+    told = Shard(session_id="whole", gate=True, history=3)
+    whole = merge([shard(1, "a"), replace(second, header=replace(second.header, shard=told))])
+    assert (whole.judging.gate, whole.judging.history) == (True, 20)
+    assert "different things" in whole.notes[0]
 
 
 def test_case_in_several_shards_is_told_of() -> None:
     whole = merge([shard(1, "a", "b"), shard(2, "b", "c")])
     assert names(whole.cases) == ["a", "b", "c"]
-    assert whole.notes == ("1 case ran in more than one shard; the last run of each counts",)
+    assert whole.notes == ("1 test ran in more than one shard; the last run of each counts",)
 
 
 def test_outcomes_without_a_record() -> None:
@@ -199,6 +248,7 @@ def test_journal_that_makes_no_shard(tmp_path: Path, kind: str) -> None:
         ("nightly-7.x_2", {}, "nightly-7.x_2"),
         ("auto", {"GITHUB_RUN_ID": "123"}, "github-123"),
         ("auto", {"CI_PIPELINE_ID": "9", "BUILD_TAG": ""}, "gitlab-9"),
+        ("auto", {"BUILD_TAG": "jenkins-app-feature%2Fx-3"}, "jenkins-jenkins-app-feature-2Fx-3"),
     ],
 )
 def test_id_of_the_whole(text: str, environ: dict[str, str], found: str) -> None:
@@ -212,6 +262,7 @@ def test_id_of_the_whole(text: str, environ: dict[str, str], found: str) -> None
         ("../x", "letters, digits"),
         ("", "letters, digits"),
         (".", "letters, digits"),
+        ("baseline", "letters, digits"),
         ("a b", "letters, digits"),
         ("x" * 101, "up to 100"),
     ],

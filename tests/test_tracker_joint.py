@@ -151,10 +151,22 @@ def test_shard_that_is_sent_again_leaves_the_whole_as_it_is(tmp_path: Path, uri:
     assert len(runs(uri, "case")) == 3
 
 
-def test_fetched_shards_are_those_that_were_sent(tmp_path: Path, uri: str) -> None:
-    from pytest_mlflow_experiments.tracker.fetch import fetch_shards
+def test_runs_that_others_replaced_are_no_cases_of_the_whole(tmp_path: Path, uri: str) -> None:
+    for number in (1, 2, 3):
+        project(shard(tmp_path, number).finish().directory, tracking_uri=uri)
+    whole = Journal(tmp_path, session_id="whole", shards=("s1", "s2"))
+    whole.cases(make_record(20 + index) for index in range(3)).finish()
+    assert project(whole.directory, tracking_uri=uri).error is None
+    found = sorted(run.data.tags["pytest.shard"] for run in runs(uri, "case"))
+    # The third one is not part of it, and so nothing of it is replaced.
+    assert found == ["s2"] * 3 + ["s3"] * 3
+    assert len(runs(uri, "superseded")) == 3
 
-    def fetch(session_id: str = "whole", name: str = "an experiment") -> list[Path]:
+
+def test_fetched_shards_are_those_that_were_sent(tmp_path: Path, uri: str) -> None:
+    from pytest_mlflow_experiments.tracker.fetch import Fetched, fetch_shards
+
+    def fetch(session_id: str = "whole", name: str = "an experiment") -> Fetched:
         target = tmp_path / "fetched"
         target.mkdir(exist_ok=True)
         return fetch_shards(uri, session_id, target, experiment_name=name, experiment_id=None)
@@ -163,16 +175,18 @@ def test_fetched_shards_are_those_that_were_sent(tmp_path: Path, uri: str) -> No
         fetch()
     journals = [shard(tmp_path, number).finish() for number in (1, 2)]
     project(journals[0].directory, tracking_uri=uri)
-    (path,) = fetch()
+    (path,) = fetch().journals
     assert path.read_bytes() == journals[0].directory.journal.read_bytes()
     with pytest.raises(MergeError, match="no shard of session 'other'"):
         fetch("other")
     state = project(journals[1].directory, tracking_uri=uri)
-    assert len(fetch()) == 2
+    assert len(fetch().journals) == 2
     from mlflow import MlflowClient
 
     MlflowClient(uri).set_tag(str(state.run_id), "pytest.shard.s2", "running")
-    with pytest.raises(MergeError, match="shard s2 of session 'whole' has not ended yet"):
+    assert fetch().running == ("s2",)
+    MlflowClient(uri).set_tag(str(state.run_id), "pytest.shard.s1", "running")
+    with pytest.raises(MergeError, match="no shard of session 'whole' has ended yet"):
         fetch()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from math import isnan
@@ -255,6 +256,9 @@ def _renamed(root: Path, name: str, masked: str) -> str:
         path = path.with_name(f"{number}-{PurePosixPath(masked).name}")
     make_directories((root / path).parent)
     (root / name).rename(root / path)
+    with suppress(OSError):  # others are in it
+        for parent in PurePosixPath(name).parents[:-1]:
+            (root / parent).rmdir()
     return str(path)
 
 

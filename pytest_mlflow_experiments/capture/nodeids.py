@@ -10,20 +10,38 @@ import pytest
 
 from ..credentials import MASK
 from ..redaction import SHORTEST, SecretNames, forms_of
+from .secrets import ATOMS, CaseSecrets, SecretRules
 
 _OPEN = (bool, type(None))
+_SCALARS = (str, bytes, int, float, complex)
+_FOUND = pytest.StashKey[dict[str, object]]()
 
 
 def secret_arguments(item: pytest.Item, names: SecretNames) -> dict[str, object]:
-    """Return the params of a case that are secrets."""
+    """Return the params of a case that are secrets; of those that hold some, their texts."""
     callspec = getattr(item, "callspec", None)
     if callspec is None:
         return {}
-    return {
-        name: callspec.params[name]
-        for name in callspec.indices
-        if names(name) and not isinstance(callspec.params[name], _OPEN)
-    }
+    known = item.stash.get(_FOUND, None)
+    if known is not None:
+        return known
+    found: dict[str, object] = {}
+    looked = False
+    for name in callspec.indices:
+        value = callspec.params[name]
+        if type(value) in ATOMS or isinstance(value, _SCALARS):
+            if names(name) and not isinstance(value, _OPEN):
+                found[name] = value
+        else:
+            looked = True
+            secrets = CaseSecrets(SecretRules(names=names))
+            secrets.text(name, value, _no_text)
+            if secrets.values:
+                found[name] = tuple(secrets.values)
+    if looked:
+        # To look into values takes time; and a test may change them, while its id stays.
+        item.stash[_FOUND] = found
+    return found
 
 
 def shown_id(item: pytest.Item, names: SecretNames) -> str | None:
@@ -72,8 +90,16 @@ def _without(callspec: Any, secret: Mapping[str, object]) -> str:
 
 
 def _id_forms(value: object) -> list[str]:
-    """Return how pytest may write a value into an id."""
+    """Return how pytest may write a secret into an id, or the text of what holds secrets."""
+    if isinstance(value, tuple):
+        # Within the text of another value they are escaped twice.
+        inner = {
+            twice: None for text in value for once in forms_of(text) for twice in forms_of(once)
+        }
+        return [form for form in inner if len(form) >= SHORTEST]
     text = value.decode("latin-1") if isinstance(value, bytes) else value
-    if not isinstance(text, (str, int, float, complex)):
-        return []
     return [form for form in forms_of(str(text)) if form]
+
+
+def _no_text(value: object) -> None:
+    """Make no text of a value: only the secrets in it are asked for."""

@@ -166,8 +166,8 @@ class CapturePlugin:
         log = item.stash.get(CASE_LOG, None)
         if log is None:
             return
-        if log.secrets.names and secret_arguments(item, self._secret_names):
-            setattr(report, SHOWN_NODEID, self._nodeid(item))
+        if log.secrets.names and (nodeid := self._nodeid(item)) != _plain_nodeid(item):
+            setattr(report, SHOWN_NODEID, nodeid)
         _note_report(log, report)
         if report.when == "teardown" and not log.rerun:
             _forget(item)
@@ -203,8 +203,7 @@ class CapturePlugin:
     def _open(self, item: pytest.Item) -> None:
         log = CaseLog(self._clock, artifacts=self._artifacts, id=next(self._ids), rules=self._rules)
         log.params.update(case_params(item, log.secrets))
-        if log.secrets.values:
-            log.secrets.values.update(self._siblings.get(_function(item), {}))
+        log.secrets.values.update(self._siblings.get(_function(item), {}))
         for key, value in _options(item).params.items():
             log.params[str(key)] = log.secrets.text(str(key), value, param_text)
         item.stash[CASE_LOG] = log

@@ -1,12 +1,13 @@
 """The secrets of one test case: found by the names of params and tags, kept out of its record.
 
-Values are looked into where their text would tell what is in them: dicts, lists, tuples,
-dataclasses and other objects with attributes.
+Values are looked into where their text would tell what is in them: dicts, lists, tuples, pairs of a
+name and a value, dataclasses and other objects with attributes or slots.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -15,12 +16,12 @@ from typing import Any, Final, TypeVar, final
 
 from ..credentials import MASK
 from ..records import Attempt, CaseRecord, Check, Metric
-from ..redaction import Mask, SecretNames, environment_secrets, without_environment
+from ..redaction import Mask, SecretNames, environment_secrets, forms_of, without_environment
 
 Text = TypeVar("Text", str, "str | None")
 
 _OPEN: Final = frozenset({bool, type(None)})
-_ATOMS: Final = frozenset({str, bytes, int, float, complex, bool, type(None)})
+ATOMS: Final = frozenset({str, bytes, int, float, complex, bool, type(None)})
 _DEEPEST: Final = 6
 # Longer ones have no text of their own either.
 _MOST: Final = 300
@@ -63,7 +64,7 @@ class CaseSecrets:
         if type(value) not in _OPEN and self.rules.names(name):
             self._hide(name, value)
             return make(HIDDEN)
-        if type(value) in _ATOMS:
+        if type(value) in ATOMS:
             return make(value)
         self._spelled = []
         text = make(self._without(value, 0))
@@ -84,6 +85,14 @@ class CaseSecrets:
         secrets = self.rules.environment
         return {name: without_environment(text, secrets) for name, text in texts.items()}
 
+    def _is_hidden(self, name: object, value: object) -> bool:
+        """Tell whether a value within another is a secret by its name; note it if so."""
+        text = name.decode("latin-1") if type(name) is bytes else name
+        if type(text) is not str or type(value) in _OPEN or not self.rules.names(text):
+            return False
+        self._hide(text, value)
+        return True
+
     def _hide(self, name: str, value: object) -> None:
         self.names[name] = None
         self.values.update(dict.fromkeys(leaves(value)))
@@ -94,13 +103,13 @@ class CaseSecrets:
         Of other objects, it is noted how their repr spells the secrets.
         """
         kind = type(value)
-        if kind in _ATOMS or depth > _DEEPEST:
+        if kind in ATOMS or depth > _DEEPEST:
             return value
         if kind is list or kind is tuple:
             items: Any = value
             if len(items) > _MOST:
                 return value
-            inner = [self._without(item, depth + 1) for item in items]
+            inner = [self._without_pair(item, depth + 1) for item in items]
             same = all(new is old for new, old in zip(inner, items, strict=True))
             return value if same else kind(inner)
         if kind is dict:
@@ -108,24 +117,26 @@ class CaseSecrets:
         if kind is functools.partial:
             return self._without_keywords(value, depth)  # type: ignore[arg-type]
         for name, item in _attributes(value):
-            if type(name) is str and type(item) not in _OPEN and self.rules.names(name):
-                self._hide(name, item)
+            if self._is_hidden(name, item):
                 with suppress(Exception):
-                    self._spelled += (
-                        (f"{name}={item!r}", f"{name}={MASK}"),
-                        (f"{name!r}: {item!r}", f"{name!r}: {MASK}"),
-                    )
+                    self._spelled.append((f"{name!r}: {item!r}", f"{name!r}: {MASK}"))
+                    if type(name) is str:
+                        self._spelled.append((f"{name}={item!r}", f"{name}={MASK}"))
             else:
                 self._without(item, depth + 1)
         return value
+
+    def _without_pair(self, value: object, depth: int) -> object:
+        if type(value) is tuple and len(value) == 2 and self._is_hidden(*value):
+            return (value[0], HIDDEN)
+        return self._without(value, depth)
 
     def _without_items(self, items: dict[Any, Any], depth: int) -> dict[Any, Any]:
         if len(items) > _MOST:
             return items
         changed: dict[Any, object] = {}
         for name, item in items.items():
-            if type(name) is str and type(item) not in _OPEN and self.rules.names(name):
-                self._hide(name, item)
+            if self._is_hidden(name, item):
                 changed[name] = HIDDEN
             elif (new := self._without(item, depth + 1)) is not item:
                 changed[name] = new
@@ -153,10 +164,20 @@ def _attributes(value: object) -> Iterable[tuple[object, object]]:
         elif isinstance(value, (list, tuple, set, frozenset)):
             found = [(None, item) for item in value]
         else:
-            found = list(vars(value).items())
+            found = [*_slots(value), *getattr(value, "__dict__", {}).items()]
     except Exception:  # noqa: BLE001 - the tests' own code, or an object without attributes
         return ()
     return found if len(found) <= _MOST else ()
+
+
+def _slots(value: object) -> Iterator[tuple[str, object]]:
+    """Yield what is in the slots of an object; none of the tests' own code runs for it."""
+    for kind in type(value).__mro__:
+        if "__slots__" in vars(kind):
+            for name, member in vars(kind).items():
+                if isinstance(member, types.MemberDescriptorType):
+                    with suppress(AttributeError):  # it was never set
+                        yield name, member.__get__(value)
 
 
 def leaves(value: object, depth: int = 0) -> Iterator[str]:
@@ -195,6 +216,9 @@ class CaseMask:
         self, secrets: Iterable[str], *, own: str = "", renamed: tuple[str, str] | None = None
     ) -> None:
         known = list(secrets)
+        forms = {form for secret in known for form in forms_of(secret) if "\\" in form}
+        # What is escaped becomes directories in the name of an artifact.
+        known += {re.sub(r"[\\/]+", "/", form).strip("/") for form in forms}
         self._renamed = renamed
         self._whole, self._pieces = Mask(known, own=own), Mask(known, own=own, pieces=True)
 

@@ -6,13 +6,14 @@ import argparse
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from ..baseline import is_local_store, parse_spec
 from ..ci import joint_session_id
 from ..credentials import without_credentials
-from ..directory import SessionDirectory
+from ..directory import DIRECTORY_NAME, SessionDirectory
 from ..records import Shard
 from ..regression.comparison import Comparison
 from ..report.formats import render
@@ -24,7 +25,7 @@ from .errors import UsageError
 from .output import check_reports, say, write_report
 from .places import Place
 from .roots import default_store, sessions_root
-from .whole import finish, judge, keep
+from .whole import compare_options, finish, judge, keep
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -81,17 +82,22 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _merge(options: argparse.Namespace) -> int:
     check_reports("--report", options.report)
     with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:
-        whole = merge(_shards(options, Path(name)))
-        whole = _here(_complete(whole, options.shards), options)
+        whole = _here(merge(_shards(options, Path(name)), wanted=options.shards), options)
         place = Place.of(options, whole.header)
+        judging = _judging(options, whole.judging)
+        rules = compare_options(whole, judging, place)
         directory = keep(whole, place.root)
-    comparison = judge(whole, _judging(options, whole.judging), place, directory)
+    comparison = judge(whole, judging, rules, place, directory)
     end = finish(directory, whole.end, comparison)
-    reports = [*(directory.path / f"report{suffix}" for suffix in (".html", ".md", ".json"))]
-    for path in (*reports, *options.report):
+    own = [directory.path / f"report{suffix}" for suffix in (".html", ".md", ".json")]
+    for path in own:
         write_report(path, render(comparison, path.suffix))
-    _tell(whole, comparison, [*reports[:2], *options.report])
+    _tell(whole, comparison, [*own[:2], *options.report])
     sent = options.offline or _send(directory, place)
+    for path in options.report:
+        write_report(path, render(comparison, path.suffix))
+    if end.interrupted is not None:
+        say(f"This is not the whole session: {end.interrupted}")
     return 0 if sent and not end.rejected and end.interrupted is None else 1
 
 
@@ -102,34 +108,64 @@ def _shards(options: argparse.Namespace, temporary: Path) -> list[ShardSession]:
         UsageError: the user has to say more.
         MergeError: there are none, or MLflow can't be asked.
     """
+    wanted = _wanted_id(options)
+    found = [
+        shard
+        for path in _journals(options.paths or [sessions_root() / DIRECTORY_NAME])
+        if (shard := read_shard(path, wanted)) is not None
+    ]
+    ids = sorted({shard.header.joint_id for shard in found})
+    if len(ids) > 1:
+        raise UsageError(f"there are shards of several sessions: {', '.join(ids)}; use --session")
+    if wanted is None and not ids:
+        raise UsageError(
+            "there is no shard here, and nothing tells of which session; use --session"
+        )
+    if not options.paths:
+        found += _fetched(options, wanted or ids[0], temporary)
+    if not found:
+        where = ", ".join(map(str, options.paths)) or sessions_root() / DIRECTORY_NAME
+        raise MergeError(f"there is no shard of {wanted} in {where}")
+    return found
+
+
+def _wanted_id(options: argparse.Namespace) -> str | None:
     try:
-        wanted = joint_session_id(options.session) if options.session is not None else None
-        if wanted is None and not options.paths:
-            wanted = joint_session_id("auto")
+        if options.session is not None:
+            return joint_session_id(options.session)
     except ValueError as error:
         raise UsageError(f"--session: {error}") from None
-    paths = list(_journals(options.paths or [sessions_root()]))
-    if not options.paths and wanted is not None:
-        place = Place.of(options)
-        if not options.offline and not is_local_store(place.tracking_uri):
-            # Only here, for it loads mlflow, which takes seconds.
-            from ..tracker.fetch import fetch_shards
+    with suppress(ValueError):  # there may be but one here
+        return None if options.paths else joint_session_id("auto")
+    return None
 
-            paths += fetch_shards(
-                place.tracking_uri,
-                wanted,
-                temporary,
-                experiment_name=place.experiment_name,
-                experiment_id=place.experiment_id,
+
+def _fetched(options: argparse.Namespace, session_id: str, temporary: Path) -> list[ShardSession]:
+    """Return the shards that the tracking server has."""
+    place = Place.of(options)
+    if options.offline or is_local_store(place.tracking_uri):
+        return []
+    # Only here, for it loads mlflow, which takes seconds.
+    from ..tracker.fetch import fetch_shards
+
+    fetched = fetch_shards(
+        place.tracking_uri,
+        session_id,
+        temporary,
+        experiment_name=place.experiment_name,
+        experiment_id=place.experiment_id,
+    )
+    found = [shard for path in fetched.journals if (shard := read_shard(path)) is not None]
+    if found:
+        # Nobody knows what they run, or ran before their machine was lost.
+        header = found[0].header
+        found += (
+            ShardSession(
+                path=Path(name), header=replace(header, session_id=name), cases=(), end=None
             )
-    found = [shard for path in paths if (shard := read_shard(path)) is not None]
-    if wanted is None and len(ids := sorted({shard.header.joint_id for shard in found})) > 1:
-        raise UsageError(f"there are shards of several sessions: {', '.join(ids)}; use --session")
-    shards = [shard for shard in found if wanted in (None, shard.header.joint_id)]
-    if not shards:
-        where = ", ".join(map(str, options.paths)) or sessions_root()
-        raise MergeError(f"there is no shard of {wanted or 'any session'} in {where}")
-    return shards
+            for name in fetched.running
+        )
+    return found
 
 
 def _journals(paths: list[Path]) -> Iterator[Path]:
@@ -138,18 +174,8 @@ def _journals(paths: list[Path]) -> Iterator[Path]:
             yield from sorted(path.rglob("journal.jsonl"))
         elif path.is_file():
             yield path
-        else:
+        elif path.name != DIRECTORY_NAME:
             raise UsageError(f"{path} does not exist")
-
-
-def _complete(whole: Whole, wanted: int | None) -> Whole:
-    """Return the whole, as interrupted where shards are missing."""
-    there = len(whole.shards)
-    if wanted is None or there == wanted:
-        return whole
-    problem = f"there are {count(there, 'shard')}, and not {wanted}"
-    reasons = [problem, *([whole.end.interrupted] if whole.end.interrupted else [])]
-    return replace(whole, end=replace(whole.end, interrupted="; ".join(reasons)))
 
 
 def _here(whole: Whole, options: argparse.Namespace) -> Whole:
@@ -168,11 +194,20 @@ def _judging(options: argparse.Namespace, told: Shard) -> Shard:
             parse_spec(options.baseline)
         except ValueError as error:
             raise UsageError(f"--baseline: {error}") from None
+    baseline = options.baseline or told.baseline
+    gate = told.gate if options.gate is None else options.gate
+    if gate and baseline == "none":
+        raise UsageError(
+            "--gate: there is nothing to judge by with --baseline=none; leave out one of them"
+        )
+    if options.baseline is not None and baseline.startswith("file:"):
+        # What shards were told is relative to the rootdir, what is typed here is not.
+        baseline = f"file:{Path(baseline.removeprefix('file:')).absolute()}"
     return replace(
         told,
-        baseline=options.baseline or told.baseline,
+        baseline=baseline,
         history=options.history or told.history,
-        gate=told.gate if options.gate is None else options.gate,
+        gate=gate,
         require_baseline=told.require_baseline or options.require_baseline,
     )
 

@@ -28,5 +28,13 @@ def check_reports(option: str, paths: Sequence[Path]) -> None:
 
 
 def write_report(path: Path, text: str | None) -> None:
-    """Write a report."""
-    path.write_text(text or "", encoding="utf-8", errors="replace")
+    """Write a report, and the directories above it.
+
+    Raises:
+        UsageError: it can't be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text or "", encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(f"{path} can't be written: {error.strerror or error}") from None

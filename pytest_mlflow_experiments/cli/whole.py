@@ -9,7 +9,15 @@ from pathlib import Path
 
 from .. import journal
 from ..accepted import ACCEPTED_FILE, AcceptedError, read_accepted
-from ..baseline import BaselineError, BaselineRequest, base_branch, load_file, make_baseline
+from ..baseline import (
+    BaselineError,
+    BaselineRequest,
+    base_branch,
+    damaged_sessions,
+    is_local_store,
+    load_file,
+    make_baseline,
+)
 from ..capture.environment import default_branch
 from ..directory import DIRECTORY_NAME, SessionDirectory
 from ..journal import Entry, JournalError, JournalWriter
@@ -60,12 +68,14 @@ def _is_whole(directory: SessionDirectory) -> bool:
     return isinstance(header, SessionHeader) and bool(header.shards)
 
 
-def judge(whole: Whole, judging: Shard, place: Place, directory: SessionDirectory) -> Comparison:
-    """Compare the whole with its baseline.
-
-    Raises:
-        UsageError: what was accepted can't be read.
-    """
+def judge(
+    whole: Whole,
+    judging: Shard,
+    options: CompareOptions,
+    place: Place,
+    directory: SessionDirectory,
+) -> Comparison:
+    """Compare the whole with its baseline."""
     seeds = frozenset(judging.seed_params)
     (current,) = read_sessions((whole.header, *whole.cases, whole.end), seeds).sessions
     baseline: Sessions | None = None
@@ -76,19 +86,23 @@ def judge(whole: Whole, judging: Shard, place: Place, directory: SessionDirector
     except (BaselineError, JournalError, OSError, ValueError) as error:
         # Shards may have been told of a form that only their own hooks know.
         problem = f"the baseline can't be read: {error}"
+    damaged = _damaged(judging, place) if problem is None and baseline is None else []
+    if damaged and judging.gate:
+        # Nobody can tell whether it really is the first session.
+        problem = f"no session that can be read is a baseline; {damaged[0]}"
     if problem is None and baseline is None and judging.gate and judging.require_baseline:
         problem = "there is no baseline yet, and --require-baseline asks for one"
     unrecorded = whole.end.unrecorded
     return compare(
         current,
         baseline,
-        _options(whole, judging, place),
+        options,
         not_run={nodeid: outcome for nodeid, outcome in unrecorded.items() if outcome != "passed"},
         passed=[nodeid for nodeid, outcome in unrecorded.items() if outcome == "passed"],
         partial=whole.end.interrupted or whole.end.partial,
         problem=problem,
         gated=judging.gate,
-        notes=whole.notes,
+        notes=[*whole.notes, *damaged],
     )
 
 
@@ -130,7 +144,20 @@ def _baseline(
     return read_sessions(journal.read(target), seeds)
 
 
-def _options(whole: Whole, judging: Shard, place: Place) -> CompareOptions:
+def _damaged(judging: Shard, place: Place) -> list[str]:
+    """Return which sessions on this machine can't be read, where they might be the baseline."""
+    if judging.baseline == "none" or not (place.offline or is_local_store(place.tracking_uri)):
+        return []
+    return [f"a session can't be read: {text}" for text in damaged_sessions(place.root)]
+
+
+def compare_options(whole: Whole, judging: Shard, place: Place) -> CompareOptions:
+    """Return how the whole is compared.
+
+    Raises:
+        UsageError: what was accepted can't be read.
+        JournalError: a shard tells of tolerances or directions that there are none of.
+    """
     try:
         accepted = read_accepted(place.root / ACCEPTED_FILE)
     except AcceptedError as error:

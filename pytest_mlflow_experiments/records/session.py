@@ -11,8 +11,11 @@ from .case import Builtins
 
 SCHEMA_VERSION = 1
 
-LEGAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
-"""What the id of a session may be that users name: it is also that of a directory."""
+LEGAL_ID = re.compile(r"(?!baseline\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+"""What the id of a session may be that users name: it is also that of a directory.
+
+Beside those of sessions there is the file ``baseline``.
+"""
 
 
 @final

@@ -86,9 +86,8 @@ def _check_links(directory: Path) -> None:
 
 def artifacts_missing(repository: Repository, run: RunData) -> bool:
     """Tell whether MLflow lacks an artifact of the run, looking at the top level only."""
-    wanted = set(run.texts)
-    if run.artifacts is not None:
-        wanted.update(path.name for path in run.artifacts.iterdir())
+    # By the names, for the files may be on the machine alone that has sent them.
+    wanted = {*run.texts, *run.artifact_names}
     return not wanted <= {Path(info.path).name for info in repository.list_artifacts()}
 
 

@@ -28,10 +28,14 @@ _IN_FLIGHT = 8
 @final
 @dataclass(frozen=True, slots=True)
 class KnownRun:
-    """A run of this session that MLflow had before; ``open`` means that it is unfinished."""
+    """A run of this session that MLflow had before; ``open`` means that it is unfinished.
+
+    ``shard`` is the id of the shard that sent it.
+    """
 
     run_id: str
     open: bool
+    shard: str | None = None
 
 
 @final

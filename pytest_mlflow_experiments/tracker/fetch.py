@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, final
 
 from pytest_mlflow_experiments.shards import MergeError
 
@@ -14,7 +15,17 @@ from .projection import KIND, SESSION_ID
 from .redaction import Redactor
 from .retries import retried
 
+_WHERE: Final = "--tracking-uri and --experiment say where else to look"
 _ENDED: Final = frozenset({"finished", "broken off", "merged"})
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The journals of shards that have ended, and the ids of those that have not."""
+
+    journals: tuple[Path, ...]
+    running: tuple[str, ...]
 
 
 def fetch_shards(
@@ -24,12 +35,11 @@ def fetch_shards(
     *,
     experiment_name: str | None,
     experiment_id: str | None,
-) -> list[Path]:
-    """Download the journals of a session's shards into ``directory``, and return their paths.
+) -> Fetched:
+    """Download the journals of a session's shards into ``directory``.
 
     Raises:
-        MergeError: MLflow can't be reached, has no such session, or one of its shards has not
-            ended yet.
+        MergeError: MLflow can't be reached, has no such session, or none of its shards has ended.
     """
     redact = Redactor.of(tracking_uri)
     try:
@@ -40,7 +50,7 @@ def fetch_shards(
     name = experiment.name if experiment else experiment_name or experiment_id
     place = f"experiment {name!r} at {store.shown_uri}"
     if experiment is None:
-        raise MergeError(f"there is no {place} yet")
+        raise MergeError(f"there is no {place} yet; {_WHERE}")
     client = store.client
     try:
         runs = retried(
@@ -52,23 +62,21 @@ def fetch_shards(
             shard: (run, state) for run in runs for shard, state in states(run.data.tags).items()
         }
         if not found:
-            raise MergeError(f"there is no shard of session {session_id!r} in {place}")
-        if running := [shard for shard, (_, state) in found.items() if state not in _ENDED]:
             raise MergeError(
-                f"shard {running[0]} of session {session_id!r} has not ended yet, or not sent "
-                "everything; wait for it, or send what it kept with `pytest-mlflow sync`"
+                f"there is no shard of session {session_id!r} in {place}; say where they are "
+                "with --tracking-uri and --experiment"
             )
-        return [
-            Path(
-                retried(
-                    client.download_artifacts,
-                    run.info.run_id,
-                    f"{SHARDS}/{shard}.jsonl",
-                    str(directory),
-                )
-            )
-            for shard, (run, _) in found.items()
-        ]
+        ended = {shard: run for shard, (run, state) in found.items() if state in _ENDED}
+        if not ended:
+            raise MergeError(f"no shard of session {session_id!r} has ended yet")
+        download = client.download_artifacts
+        return Fetched(
+            journals=tuple(
+                Path(retried(download, run.info.run_id, f"{SHARDS}/{shard}.jsonl", str(directory)))
+                for shard, run in ended.items()
+            ),
+            running=tuple(found.keys() - ended.keys()),
+        )
     except MergeError:
         raise
     except Exception as error:

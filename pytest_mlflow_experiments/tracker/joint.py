@@ -7,7 +7,7 @@ may make several. Whoever sees that unites them: all choose the same one, by its
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 from mlflow import MlflowClient
@@ -62,9 +62,15 @@ def unite(client: MlflowClient, experiment_id: str, runs: Sequence[Run]) -> Run:
                 retried(client.set_tag, chosen.info.run_id, key, state)
         adopt(client, experiment_id, other.info.run_id, chosen.info.run_id)
         with _done_by_others():
-            retried(client.set_tag, other.info.run_id, KIND, "superseded")
+            supersede(client, [other.info.run_id])
             retried(client.delete_run, other.info.run_id)
     return chosen
+
+
+def supersede(client: MlflowClient, run_ids: Iterable[str]) -> None:
+    """Tell of runs that others count in their place."""
+    for run_id in run_ids:
+        retried(client.set_tag, run_id, KIND, "superseded")
 
 
 def adopt(client: MlflowClient, experiment_id: str, old_id: str, new_id: str) -> None:

@@ -52,7 +52,8 @@ class RunData:
 
     ``id`` is the record's id, and the run's own where the store lets us choose it. ``run_id`` is
     set where the run exists already and is to be completed. ``texts`` are small text artifacts by
-    file name, ``artifacts`` a directory whose files are artifacts.
+    file name, ``artifacts`` a directory whose files are artifacts, and ``artifact_names`` what
+    stands at its top.
     """
 
     id: str
@@ -65,6 +66,7 @@ class RunData:
     tags: Mapping[str, str]
     texts: Mapping[str, str] = field(default_factory=dict)
     artifacts: Path | None = None
+    artifact_names: frozenset[str] = frozenset()
     run_id: str | None = None
 
 
@@ -140,6 +142,7 @@ def project_case(record: CaseRecord, parent: Parent) -> RunData:
         tags=tags,
         texts=texts,
         artifacts=parent.directory.artifacts(record.id) if record.artifacts else None,
+        artifact_names=frozenset(path.partition("/")[0] for path in record.artifacts),
     )
 
 

@@ -21,8 +21,9 @@ from .baseline import answer
 from .batches import batches
 from .catalog import MlflowCatalog
 from .choice import choose_writer
+from .client_writer import KnownRun
 from .errors import TrackerError, reason_of
-from .joint import SHARDS, adopt, announce_shard, close_shard, merged_tags, states
+from .joint import SHARDS, adopt, announce_shard, close_shard, merged_tags, states, supersede
 from .projection import NOTE, RESULTS_FILE, Parent, project_case
 from .reporter import Reporter
 from .retries import cause_of, retried
@@ -43,6 +44,7 @@ class Target:
     run: SessionRun
     parent: Parent
     writer: RunWriter
+    known: dict[str, KnownRun]
 
 
 @final
@@ -60,6 +62,7 @@ class SessionProjector:
     end: SessionEnd | None = None
     target: Target | None = None
     problems: list[Problem] = field(default_factory=list)
+    kept: set[str] = field(default_factory=set)
 
     def run(self) -> None:
         """Send the journal until it is finished, or until nobody writes to it any more.
@@ -104,6 +107,8 @@ class SessionProjector:
             elif isinstance(entry, CaseRecord):
                 records.append(entry)
                 self.summary.add(entry)
+                if self.header is not None and self.header.shards:
+                    self.kept.add(entry.id)
         if records:
             self._send(records)
 
@@ -148,7 +153,7 @@ class SessionProjector:
             user=run.user,
             directory=self.directory,
         )
-        self.target = Target(experiment, run, parent, writer)
+        self.target = Target(experiment, run, parent, writer, known)
         self.reporter.change(
             run_id=run.run_id,
             experiment_id=experiment.experiment_id,
@@ -196,8 +201,16 @@ class SessionProjector:
             self.problems.append(
                 Problem("the session itself", "artifacts", reason_of(error), passing)
             )
+        if header.shards:
+            replaced = [
+                known.run_id
+                for record_id, known in target.known.items()
+                if record_id not in self.kept and known.shard in header.shards
+            ]
+            supersede(client, replaced)
         status, end_time = session_status(self.end), self.summary.end_time(header, self.end)
-        if self.end is None or not self.end.complete:
+        # The shards of a whole end their own.
+        if not header.shards and (self.end is None or not self.end.complete):
             self.store.kill_open_runs(header, target.experiment, end_time)
         retried(client.set_terminated, run_id, status, end_time)
 

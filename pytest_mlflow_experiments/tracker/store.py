@@ -224,7 +224,9 @@ class Store:
                     # It was made below a run that was one too many.
                     retried(self.client.set_tag, run.info.run_id, PARENT, parent_id)
                 known[run.data.tags[RECORD_ID]] = KnownRun(
-                    run.info.run_id, open=active and run.info.status == "RUNNING"
+                    run.info.run_id,
+                    open=active and run.info.status == "RUNNING",
+                    shard=run.data.tags.get(SHARD),
                 )
             token = page.token
             if not token:
