@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from pair import Pair
@@ -31,6 +33,13 @@ def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
         client.search_experiments()
         client._tracking_client.store.engine.dispose()
     return path
+
+
+@pytest.fixture
+def restored_environment() -> Iterator[None]:
+    """Undo what the tracker sets for its own process, where that is the test's."""
+    with patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from unittest.mock import patch
 from urllib.parse import quote
 
 import pytest
@@ -24,16 +22,12 @@ from pytest_mlflow_experiments.directory import SessionDirectory, SessionState
 from pytest_mlflow_experiments.records import CaseRecord
 from pytest_mlflow_experiments.tracker.main import project as send
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("restored_environment"),
+]
 
 LARGEST = 2**63 - 1
-
-
-@pytest.fixture(autouse=True)
-def _environment_is_restored() -> Iterator[None]:
-    """Undo what the tracker sets for its own process, which here is the test's."""
-    with patch.dict(os.environ):
-        yield
 
 
 def extreme_records() -> list[CaseRecord]:

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 from mlflow_server import Server, serve
@@ -12,14 +10,10 @@ from tracker_kit import Journal, contents, make_record, rich_records
 
 from pytest_mlflow_experiments.tracker.main import project
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(autouse=True)
-def _environment_is_restored() -> Iterator[None]:
-    """Undo what the tracker sets for its own process, which here is the test's."""
-    with patch.dict(os.environ):
-        yield
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("restored_environment"),
+]
 
 
 @pytest.fixture(scope="module")

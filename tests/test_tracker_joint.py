@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,14 +19,10 @@ from pytest_mlflow_experiments.tracker.main import project
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(autouse=True)
-def _environment_is_restored() -> Iterator[None]:
-    """Undo what the tracker sets for its own process, which here is the test's."""
-    with patch.dict(os.environ):
-        yield
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("restored_environment"),
+]
 
 
 @pytest.fixture

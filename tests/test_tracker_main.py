@@ -7,11 +7,9 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 from mlflow_server import free_port
@@ -23,15 +21,11 @@ from pytest_mlflow_experiments.tracker.errors import SessionBusyError
 from pytest_mlflow_experiments.tracker.lock import exclusive
 from pytest_mlflow_experiments.tracker.main import project
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("restored_environment"),
+]
 posix = pytest.mark.skipif(os.name != "posix", reason="needs fork")
-
-
-@pytest.fixture(autouse=True)
-def _environment_is_restored() -> Iterator[None]:
-    """Undo what the tracker sets for its own process, which here is the test's."""
-    with patch.dict(os.environ):
-        yield
 
 
 @pytest.fixture

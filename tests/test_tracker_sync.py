@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 from tracker_kit import Journal, make_record
@@ -13,13 +10,10 @@ from pytest_mlflow_experiments.journal import JournalError
 from pytest_mlflow_experiments.tracker.lock import exclusive
 from pytest_mlflow_experiments.tracker.sync import sync
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(autouse=True)
-def _environment_is_restored() -> Iterator[None]:
-    with patch.dict(os.environ):
-        yield
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("restored_environment"),
+]
 
 
 def test_session_goes_where_it_was_meant_to_go(

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import pytest
 from project import quiet_mlflow
@@ -19,14 +17,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(autouse=True)
-def _environment_is_restored() -> Iterator[None]:
-    """Undo what the tracker sets for its own process, which here is the test's."""
-    with patch.dict(os.environ):
-        yield
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("restored_environment"),
+]
 
 
 class Database:
