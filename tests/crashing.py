@@ -89,6 +89,8 @@ def background(project: Project, *arguments: str) -> Iterator[Background]:
             stdout=output,
             stderr=output,
             start_new_session=True,
+            # Whoever runs these tests with nohup must not pass that on.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
     try:
         yield Background(project, process)

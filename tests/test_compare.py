@@ -21,6 +21,7 @@ from sessions import (
 from pytest_mlflow_experiments.accepted import make_step
 from pytest_mlflow_experiments.regression import Tolerance, Verdict
 from pytest_mlflow_experiments.regression.comparer import CompareOptions, MetricSeries
+from pytest_mlflow_experiments.regression.comparison import MetricComparison
 from pytest_mlflow_experiments.regression.values import SessionValues
 
 STEADY = [0.90, 0.91, 0.90, 0.89, 0.90]
@@ -431,14 +432,19 @@ def test_5000_metrics_cost_less_than_the_tests_of_scipy() -> None:
 
     past, current = baseline(*(session(n / 1e4) for n in range(20))), session(0)
     judged(current, past)  # everything is loaded now
-    start = time.process_time()
-    found = judged(current, past).metrics
-    ours = time.process_time() - start
+    ours: list[float] = []
+    theirs: list[float] = []
+    found: tuple[MetricComparison, ...] = ()
+    for _ in range(3):  # the fastest of each: what else the machine does is no part of it
+        start = time.process_time()
+        found = judged(current, past).metrics
+        ours.append(time.process_time() - start)
+        start = time.process_time()
+        for metric in found[:500]:
+            ttest_ind([0.8, 0.9], metric.history, alternative="less")
+        theirs.append(time.process_time() - start)
     assert len(found) == 5_000
-    start = time.process_time()
-    for metric in found[:500]:
-        ttest_ind([0.8, 0.9], metric.history, alternative="less")
-    assert ours < 10 * (time.process_time() - start)
+    assert min(ours) < 10 * min(theirs)
 
 
 def test_tolerance_for_nothing_is_told() -> None:

@@ -55,6 +55,9 @@ _LASTING = (
     "unknown database",
     "no such table",
 )
+# Two shards set the same tag of their session's run at the same moment, as databases tell it.
+_COLLISIONS = ("uniqueviolation", "unique constraint", "duplicate entry", "duplicate key")
+_COLLISION_CALLS = 3
 
 
 def cause_of(error: Exception) -> Cause:
@@ -99,12 +102,19 @@ def _retried(
     **kwargs: P.kwargs,
 ) -> T:
     started = time.monotonic()
-    for pause in pauses:
+    for calls, pause in enumerate(pauses, 1):
         try:
             return action(*args, **kwargs)
         except Exception as error:
-            if cause_of(error) != "passing" or time.monotonic() - started >= patience:
+            passes = cause_of(error) == "passing" or (calls < _COLLISION_CALLS and _collides(error))
+            if not passes or time.monotonic() - started >= patience:
                 raise
         # Requests that were turned away together must not come back together.
         time.sleep(pause * random.uniform(0.7, 1.3))
     return action(*args, **kwargs)
+
+
+def _collides(error: Exception) -> bool:
+    """Tell whether somebody else has written the same row at the same moment."""
+    said = str(error).lower()
+    return any(text in said for text in _COLLISIONS)
