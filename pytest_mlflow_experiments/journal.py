@@ -29,7 +29,7 @@ _KINDS: dict[str, type[Entry]] = {
     "finish": SessionEnd,
 }
 _END = b'{"kind":"finish"'
-_BLOCK = 8_192
+_BLOCK = 65_536
 # What is nested too deep, or a number without end, is no work of ours either.
 _UNREADABLE = (KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 _KIND_OF = {cls: kind for kind, cls in _KINDS.items()}
@@ -212,20 +212,29 @@ class JournalTail:
 
 
 def ends(path: Path) -> bool:
-    """Tell whether a journal has its end already; no more than its last lines are read."""
+    """Tell whether a journal has its end already, whatever stands half written after that."""
     try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            tail = b""
-            while size and tail.count(b"\n") < 2:
-                start = max(0, size - _BLOCK)
-                file.seek(start)
-                tail = file.read(size - start) + tail
-                size = start
+        return last_line(path)[0].startswith(_END)
     except OSError:
         return False
-    *_, last, _ = (b"", *tail.split(b"\n"))
-    return last.startswith(_END)
+
+
+def last_line(path: Path) -> tuple[bytes, bytes]:
+    """Return the last whole line of a file, and what stands after it; no more of it is read.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    with path.open("rb") as file:
+        position = file.seek(0, os.SEEK_END)
+        tail = b""
+        while position > 0 and tail.count(b"\n") < 2:
+            size = min(_BLOCK, position)
+            position -= size
+            file.seek(position)
+            tail = file.read(size) + tail
+    lines, _, rest = tail.rpartition(b"\n")
+    return lines.rpartition(b"\n")[2], rest
 
 
 def read(path: Path) -> Iterator[Entry]:

@@ -9,7 +9,7 @@ from typing import final
 
 from . import journal
 from .journal import JournalError
-from .records import Attempt, CaseRecord, SessionEnd, SessionHeader, Shard
+from .records import CaseRecord, SessionEnd, SessionHeader, Shard
 
 _INTERRUPTED = 2
 _NO_TESTS = 5
@@ -244,25 +244,12 @@ def _last_of_each(
             name, records = last.get(record.nodeid, (shard.name, []))
             if name != shard.name:
                 repeated.add(record.nodeid)
-                earlier = [attempt for old in records for attempt in _attempts(old)]
+                earlier = [one for old in records for one in (*old.attempts, old.as_attempt())]
                 record, records = replace(record, attempts=(*earlier, *record.attempts)), []
             records.append(record)
             last[record.nodeid] = shard.name, records
     cases = [record for _, records in last.values() for record in records]
     return cases, unrecorded, len(repeated)
-
-
-def _attempts(record: CaseRecord) -> tuple[Attempt, ...]:
-    return (
-        *record.attempts,
-        Attempt(
-            outcome=record.outcome,
-            duration=record.duration,
-            metrics=record.metrics,
-            checks=record.checks,
-            failure=record.failure,
-        ),
-    )
 
 
 def _header(shards: Sequence[ShardSession], ordered: Sequence[ShardSession]) -> SessionHeader:

@@ -18,7 +18,7 @@ from .baseline import (
     BaselineError,
     BaselineRequest,
     base_branch,
-    damaged_sessions,
+    damage_notes,
     load_file,
     write_baseline,
 )
@@ -31,12 +31,8 @@ from .regression.compare import compare, session_info
 from .regression.comparer import CompareOptions
 from .regression.comparison import Comparison
 from .regression.values import Sessions, read_sessions
+from .report.formats import ALWAYS
 from .selection import Selection
-
-ALWAYS = (".html", ".md", ".json")
-"""The formats of the reports that every session gets."""
-
-_DAMAGED_SHOWN = 3
 
 
 def compare_options(config: pytest.Config, settings: ComparisonSettings) -> CompareOptions:
@@ -202,12 +198,7 @@ class SessionVerdicts:
         place = found.place if found is not None else DIRECTORY_NAME
         if self._settings.baseline.startswith("file:") or not place.endswith(DIRECTORY_NAME):
             return []
-        damaged = damaged_sessions(self._config.rootpath)
-        notes = [f"A session is passed over, for it can't be read: {text}" for text in damaged]
-        if len(notes) > _DAMAGED_SHOWN:
-            rest = len(notes) - _DAMAGED_SHOWN
-            notes[_DAMAGED_SHOWN:] = [f"{rest} more sessions can't be read either"]
-        return notes
+        return damage_notes(self._config.rootpath)
 
     def shown_reports(self) -> list[str]:
         """Return the paths of the reports that people read, as they type them."""
@@ -234,15 +225,11 @@ class SessionVerdicts:
         for path in (*standard, *self._settings.reports):
             self._try(f"the report {path}", partial(self._write, comparison, path))
 
-        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-            from .report.github import append_step_summary
-            from .report.markdown import render_markdown
+        # Only here, for it takes time that no session needs at its start.
+        from .report.github import add_to_step_summary, annotation_lines
 
-            text = render_markdown(comparison)
-            self._try("the step's summary", lambda: append_step_summary(Path(summary), text))
+        self._try("the step's summary", partial(add_to_step_summary, comparison))
         if os.environ.get("GITHUB_ACTIONS") == "true":
-            from .report.github import annotation_lines
-
             # GitHub knows files by their path from the checkout.
             prefix = _below(os.environ.get("GITHUB_WORKSPACE"), self._config.rootpath) or ""
             self.annotations = annotation_lines(comparison, prefix=prefix)

@@ -1,7 +1,7 @@
 """An HTTP proxy, a process of its own, that fails one request in five in every way there is.
 
-``python flaky_proxy.py TARGET SEED SHARE`` prints its port, serves until it is ended, and tells
-at ``/flaky-counts`` how often it did what.
+``python flaky_proxy.py TARGET SEED SHARE`` prints its port, serves until it is ended, tells at
+``/flaky-counts`` how often it did what, and at ``/flaky-fate`` takes what it is to do always.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ FAILURES: Final = (*STATUSES, "reset before", "reset after", "cut off", "delay")
 
 SHARE: Final = 0.2
 _COUNTS: Final = "/flaky-counts"
+_FATE: Final = "/flaky-fate"
 _DELAY: Final = 0.3
 _HOP_BY_HOP: Final = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 
@@ -47,6 +48,10 @@ class Proxy:
         """Return how many requests were forwarded as they were, and failed in which way."""
         with urllib.request.urlopen(self.uri + _COUNTS, timeout=30) as answer:
             return Counter(json.load(answer))
+
+    def always(self, failure: str = "") -> None:
+        """Let every request fail in this way from now on, or as many as before without one."""
+        urllib.request.urlopen(self.uri + _FATE, failure.encode(), timeout=30).close()
 
 
 @contextmanager
@@ -79,6 +84,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.host, self.target_port = urlsplit(target).hostname, urlsplit(target).port
         self.counts: Counter[str] = Counter()
+        self.fate = ""
         self._random = random.Random(seed)
         self._share = share
         self._lock = threading.Lock()
@@ -87,7 +93,7 @@ class _Server(ThreadingHTTPServer):
         """Decide what becomes of the next request, and count it."""
         with self._lock:
             chance, failure = self._random.random(), self._random.choice(FAILURES)
-            fate = failure if chance < self._share else "forwarded"
+            fate = self.fate or (failure if chance < self._share else "forwarded")
             self.counts[fate] += 1
         return fate
 
@@ -113,6 +119,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path == _COUNTS:
             self._answer(200, [], json.dumps(server.counts).encode())
+            return
+        if self.path == _FATE:
+            server.fate = body.decode()
+            self._answer(200, [], b"")
             return
         fate = server.choose()
         if fate in STATUSES:

@@ -223,6 +223,31 @@ def test_full_disk_costs_only_the_line_that_did_not_fit(
     assert list(journal.read(path)) == [HEADER, END]
 
 
+@pytest.mark.parametrize("rest", [b"", b'{"kind":"ca'])
+@pytest.mark.parametrize("length", [0, 1, 65_534, 65_535, 65_536, 200_000])
+def test_last_line(tmp_path: Path, length: int, rest: bytes) -> None:
+    path = tmp_path / "journal.jsonl"
+    for before in (b"", b"\n", b"first\n" * 2):
+        path.write_bytes(before + b"x" * length + b"\n" + rest)
+        assert journal.last_line(path) == (b"x" * length, rest)
+    path.write_bytes(rest)
+    assert journal.last_line(path) == (b"", rest)
+
+
+def test_ends(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    assert not journal.ends(path)
+    path.touch()
+    assert not journal.ends(path)
+    end = journal.encode(END).encode()
+    for whole, expected in ((OLDER_LINES[0].encode(), False), (end, True)):
+        path.write_bytes(whole)
+        assert not journal.ends(path)
+        for rest in (b"\n", b"\n" + end[:-1]):
+            path.write_bytes(whole + rest)
+            assert journal.ends(path) == expected
+
+
 def test_append_after_close_raises(tmp_path: Path) -> None:
     writer = JournalWriter(tmp_path / "journal.jsonl")
     writer.close()

@@ -18,6 +18,7 @@ from unittest.mock import patch
 
 import pytest
 from faulty_server import Fault, FaultyServer, running
+from flaky_proxy import FAILURES, SHARE, flaky
 from mlflow_server import Server, free_port, serve
 from project import Project, Result, clean_environment, quiet_mlflow, search_runs
 from tracker_kit import Journal, contents, rich_records
@@ -271,18 +272,18 @@ def test_a_server_that_dies_and_comes_back(
 
 def test_a_server_that_comes_back_after_the_end(real: Server, project: Project) -> None:
     with ExitStack() as stack:
-        proxy = stack.enter_context(running(FaultyServer(upstream=real.uri)))
+        proxy = stack.enter_context(flaky(real.uri, seed=0, share=0))
         uri, experiment = proxy.uri, "after the end"
         options = (f"--mlflow-tracking-uri={uri}", f"--mlflow-experiment={experiment}")
         process = stack.enter_context(in_parts(project, *options))
         until(lambda: state_of(project).sent == 1, "the first case")
-        proxy.fault = "reset"
+        proxy.always("reset before")
         project.path.joinpath("after_outage").touch()
         project.path.joinpath("after_recovery").touch()
         output, _ = process.communicate(timeout=TIMEOUT)
         line, command = outage(Result(output, "", process.returncode))
         assert "it closed the connection without an answer" in line
-        proxy.fault = None
+        proxy.always()
         sync(project, command)
         runs = [
             run
@@ -300,16 +301,15 @@ def test_a_server_that_fails_one_request_in_five(real: Server, tmp_path: Path) -
 
     client = MlflowClient(real.uri)
     found = []
-    for name, share in (("well", 0.0), ("unwell", 0.2)):
+    for name, share in (("well", 0.0), ("unwell", SHARE)):
         journal = Journal(tmp_path, session_id=name, experiment_name=name)
         journal.cases(rich_records(journal.directory)).finish()
-        with (
-            patch.dict(os.environ),
-            running(FaultyServer(upstream=real.uri, share=share, seed=4)) as server,
-        ):
-            state = send(journal.directory, tracking_uri=server.uri)
+        # A seed that spares what makes the session's run: of an ended session that is asked once.
+        with patch.dict(os.environ), flaky(real.uri, seed=11, share=share) as proxy:
+            state = send(journal.directory, tracking_uri=proxy.uri)
+            counts = proxy.counts()
         assert (state.phase, state.error, state.sent) == ("done", None, 12)
-        assert (server.faults > 10) == (share > 0)
+        assert (sum(counts[failure] for failure in FAILURES) > 10) == (share > 0)
         runs = client.search_runs([str(state.experiment_id)])
         assert Counter(run.data.tags["pytest.kind"] for run in runs) == {"case": 12, "session": 1}
         (session,) = (run for run in runs if run.data.tags["pytest.kind"] == "session")

@@ -10,7 +10,7 @@ from .files import BaselineFile, Made, Session, export, load_file, make_baseline
 from .local import (
     LocalCatalog,
     clear_local_pin,
-    damaged_sessions,
+    damage_notes,
     is_local_store,
     local_pin,
     set_local_pin,
@@ -37,7 +37,7 @@ __all__ = [
     "base_branch",
     "choose",
     "clear_local_pin",
-    "damaged_sessions",
+    "damage_notes",
     "export",
     "is_local_store",
     "load_file",

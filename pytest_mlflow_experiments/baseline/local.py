@@ -16,7 +16,7 @@ from .request import BaselineError
 
 _PIN: Final = "baseline"
 _LONGEST_HEADER: Final = 4_000_000
-_BLOCK: Final = 65_536
+_DAMAGED_SHOWN: Final = 3
 
 
 @final
@@ -157,14 +157,21 @@ def clear_local_pin(root: Path) -> None:
         _pin_file(root).unlink()
 
 
-def damaged_sessions(root: Path) -> list[str]:
-    """Return which sessions below ``root`` are no history although they are meant to be, and why.
+def damage_notes(root: Path) -> list[str]:
+    """Return notes of the sessions below ``root`` that are meant to be history and can't be read.
 
     Only lines that are written to their end count: one that breaks off is that of a session that
     did, or that still runs.
     """
     found = ((one.session_id, _damage(one.journal)) for one in SessionDirectory.find_all(root))
-    return [f"{session_id}: {damage}" for session_id, damage in found if damage is not None]
+    notes = [
+        f"A session is passed over, for it can't be read: {session_id}: {damage}"
+        for session_id, damage in found
+        if damage is not None
+    ]
+    if (rest := len(notes) - _DAMAGED_SHOWN) > 0:
+        notes[_DAMAGED_SHOWN:] = [f"{rest} more sessions can't be read either"]
+    return notes
 
 
 def _pin_file(root: Path) -> Path:
@@ -203,13 +210,6 @@ def _end(path: Path) -> SessionEnd | None:
 
 
 def _last_line(path: Path) -> bytes:
-    """Return the last line of a file, or nothing where that is not whole."""
-    with path.open("rb") as file:
-        position = file.seek(0, 2)
-        tail = b""
-        while position > 0 and b"\n" not in tail[:-1]:
-            size = min(_BLOCK, position)
-            position -= size
-            file.seek(position)
-            tail = file.read(size) + tail
-    return tail[:-1].rpartition(b"\n")[2] if tail.endswith(b"\n") else b""
+    """Return the last line of a journal, or nothing where that is not whole."""
+    line, rest = journal.last_line(path)
+    return b"" if rest else line

@@ -39,10 +39,10 @@ def positive(text: str) -> int:
     return number
 
 
-def add_report_option(parser: argparse.ArgumentParser) -> None:
+def add_report_option(parser: argparse.ArgumentParser, *names: str) -> None:
     """Declare the option that says where to write the comparison."""
     parser.add_argument(
-        "--report",
+        *names,
         metavar="PATH",
         action="append",
         type=Path,

@@ -41,7 +41,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         default=(),
         help=f"exit with 1 where a metric has one of these: {', '.join(get_args(Status))}",
     )
-    add_report_option(parser)
+    add_report_option(parser, "--report")
     parser.add_argument(
         "--tolerance",
         metavar="METRIC:AMOUNT",

@@ -16,7 +16,8 @@ from ..credentials import without_credentials
 from ..directory import DIRECTORY_NAME, SessionDirectory
 from ..records import Shard
 from ..regression.comparison import Comparison
-from ..report.formats import render
+from ..report.formats import ALWAYS, render
+from ..report.github import add_to_step_summary
 from ..report.numbers import count
 from ..report.verdicts import verdict_lines
 from ..shards import MergeError, ShardSession, Whole, merge, read_shard
@@ -69,7 +70,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="SPEC",
         help="what to compare with; default: as the shards were told by --mlflow-baseline",
     )
-    add_report_option(parser)
+    add_report_option(parser, "--report")
     parser.add_argument(
         "--offline",
         action="store_true",
@@ -89,7 +90,7 @@ def _merge(options: argparse.Namespace) -> int:
         directory = keep(whole, place.root)
     comparison = judge(whole, judging, rules, place, directory)
     end = finish(directory, whole.end, comparison)
-    own = [directory.path / f"report{suffix}" for suffix in (".html", ".md", ".json")]
+    own = [directory.path / f"report{suffix}" for suffix in ALWAYS]
     for path in own:
         write_report(path, render(comparison, path.suffix))
     _tell(whole, comparison, [*own[:2], *options.report])
@@ -217,11 +218,7 @@ def _tell(whole: Whole, comparison: Comparison, reports: list[Path]) -> None:
     say(f"Session {whole.header.session_id}: {count(len(whole.shards), 'shard')}, {cases}")
     for line in verdict_lines(comparison, [str(path) for path in reports]):
         say(line.text)
-    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        from ..report.github import append_step_summary
-        from ..report.markdown import render_markdown
-
-        append_step_summary(Path(summary), render_markdown(comparison))
+    add_to_step_summary(comparison)
 
 
 def _send(directory: SessionDirectory, place: Place) -> bool:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from ..directory import SessionDirectory
 from ..regression.comparison import Comparison
-from ..report.formats import SUFFIXES, render
+from ..report.formats import render
 from ..report.json_reader import read_json
 from ..report.markdown import render_comment, render_markdown
+from .arguments import add_report_option
 from .errors import UsageError
 from .output import check_reports, say, write_report
 from .roots import session_directory, sessions_root
@@ -30,15 +31,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="SESSION",
         help="the directory of a session; default: the newest one",
     )
-    parser.add_argument(
-        "--output",
-        "-o",
-        metavar="PATH",
-        action="append",
-        type=Path,
-        default=[],
-        help=f"write it there, by suffix: {', '.join(SUFFIXES)} (repeatable)",
-    )
+    add_report_option(parser, "--output", "-o")
     parser.add_argument(
         "--comment",
         metavar="KEY",

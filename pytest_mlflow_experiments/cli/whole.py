@@ -13,7 +13,7 @@ from ..baseline import (
     BaselineError,
     BaselineRequest,
     base_branch,
-    damaged_sessions,
+    damage_notes,
     is_local_store,
     load_file,
     make_baseline,
@@ -145,10 +145,10 @@ def _baseline(
 
 
 def _damaged(judging: Shard, place: Place) -> list[str]:
-    """Return which sessions on this machine can't be read, where they might be the baseline."""
+    """Return notes of the sessions on this machine that can't be read and might be the baseline."""
     if judging.baseline == "none" or not (place.offline or is_local_store(place.tracking_uri)):
         return []
-    return [f"a session can't be read: {text}" for text in damaged_sessions(place.root)]
+    return damage_notes(place.root)
 
 
 def compare_options(whole: Whole, judging: Shard, place: Place) -> CompareOptions:

@@ -203,6 +203,16 @@ class CaseRecord:
         """Seconds of the call phase, or of the setup where the call was never reached."""
         return self.durations.get("call", self.durations.get("setup", 0.0))
 
+    def as_attempt(self) -> Attempt:
+        """Return what is kept of the record where it is an earlier attempt of another one."""
+        return Attempt(
+            outcome=self.outcome,
+            duration=self.duration,
+            metrics=self.metrics,
+            checks=self.checks,
+            failure=self.failure,
+        )
+
     def to_builtins(self) -> Builtins:
         """Return the record as JSON builtins."""
         return {

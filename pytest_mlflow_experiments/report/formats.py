@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from ..regression.comparison import Comparison
 
-SUFFIXES = (".html", ".md", ".json", ".xml")
+ALWAYS = (".html", ".md", ".json")
+"""The formats of the reports that every session gets."""
+
+SUFFIXES = (*ALWAYS, ".xml")
+"""All formats there are."""
 
 
 def render(comparison: Comparison, suffix: str) -> str | None:

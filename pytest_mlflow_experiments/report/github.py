@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,6 +35,18 @@ def annotation_lines(comparison: Comparison, *, prefix: str = "") -> list[str]:
     level: Level = "error" if any(level == "error" for level, _ in rest) else "warning"
     last = _line(level, f"… and {len(rest):,} more, in the report", title="pytest-mlflow")
     return [*(line for _, line in all_of_them[:_SHOWN]), last]
+
+
+def add_to_step_summary(comparison: Comparison) -> None:
+    """Append the comparison to the summary of the step of GitHub Actions that this runs in, if any.
+
+    Raises:
+        OSError: the summary can't be written.
+    """
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        from .markdown import render_markdown
+
+        append_step_summary(Path(summary), render_markdown(comparison))
 
 
 def append_step_summary(path: Path, text: str, *, limit: int = SUMMARY_LIMIT) -> bool:
