@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .analysis import compare, load_cases, load_metrics, load_sessions
     from .capture.fixture import MlflowCase
 
-__all__ = ["MlflowCase", "__version__"]
+__all__ = [
+    "MlflowCase",
+    "__version__",
+    "compare",
+    "load_cases",
+    "load_metrics",
+    "load_sessions",
+]
 
 __version__ = "0.1.0"
 
@@ -18,4 +26,8 @@ def __getattr__(name: str) -> Any:
         from .capture.fixture import MlflowCase
 
         return MlflowCase
+    if name in __all__:
+        from . import analysis
+
+        return getattr(analysis, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

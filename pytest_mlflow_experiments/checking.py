@@ -57,6 +57,10 @@ def check(entry: SessionHeader | CaseRecord | SessionEnd | Provenance) -> None:
         _mapping("tags", entry.tags)
         _numbers("metrics", entry.metrics)
         _mapping("unrecorded", entry.unrecorded)
+        for sweep in entry.sweeps:
+            _texts("sweeps", (sweep.test, sweep.summary))
+            _mapping("sweeps", sweep.params)
+            _mapping("sweeps", sweep.tags)
     else:
         _texts("spec, place, reason", (entry.spec, entry.place, entry.reason))
 
@@ -89,6 +93,19 @@ def _check_case(record: CaseRecord) -> None:
     for name in ("datasets", "tolerances", "directions"):
         _mapping(name, getattr(record, name))
     _numbers("run_metrics", record.run_metrics)
+    _numbers("usage", record.usage)
+    if record.objective is not None or record.resumed_from is not None or record.inputs:
+        _check_rare(record)
+    _check_values(record.run_history, ())
+
+
+def _check_rare(record: CaseRecord) -> None:
+    for name in ("objective", "resumed_from", "resumed_run"):
+        _optional(name, getattr(record, name))
+    for data in record.inputs:
+        _texts("inputs", (data.name, data.digest, data.source_type, data.source))
+        for text in (data.schema, data.profile, data.context):
+            _optional("inputs", text)
 
 
 def _check_attempt(attempt: Attempt) -> None:
@@ -96,6 +113,7 @@ def _check_attempt(attempt: Attempt) -> None:
         raise ValueError(f"outcome: {attempt.outcome!r} is not known")
     _numbers("duration", {"": attempt.duration})
     _optional("failure", attempt.failure)
+    _numbers("usage", attempt.usage)
     _check_values(attempt.metrics, attempt.checks)
 
 

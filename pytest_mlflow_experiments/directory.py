@@ -140,6 +140,11 @@ class SessionDirectory:
         return self.path / "report.json"
 
     @property
+    def resumed(self) -> Path:
+        """The cases of an earlier session that need not run again, where there are any."""
+        return self.path / "resumed.jsonl"
+
+    @property
     def run_request(self) -> Path:
         """A file that asks the tracker for the session's run at once; its content means nothing."""
         return self.path / "run.request"
@@ -178,7 +183,7 @@ class SessionState:
     being sent), then ``done`` (MLflow has all there is) or ``failed`` (``error`` says why; the
     journal keeps what was not sent). While MLflow can't be written to for the time being
     (``error`` says why), it is ``waiting``; then ``ready`` again, or ``failed``. ``sent`` counts
-    cases. ``run_id`` is the session's run.
+    cases, ``sweeps`` the runs of sweeps that have ended. ``run_id`` is the session's run.
     ``baseline`` tells of the baseline that the tracker was asked for: None (not looked for yet),
     ``found`` (it is in the session's directory), ``none`` (there is no such session yet) or
     ``failed`` (``baseline_error`` says why); ``fetched`` counts its sessions on the way.
@@ -191,6 +196,7 @@ class SessionState:
     experiment_name: str | None = None
     run_id: str | None = None
     sent: int = 0
+    sweeps: int = 0
     baseline: Literal["found", "none", "failed"] | None = None
     baseline_error: str | None = None
     fetched: int = 0
@@ -222,7 +228,8 @@ class SessionState:
     def progress(self) -> int:
         """A number that grows when something has arrived in MLflow, or from there."""
         known = (self.pid, self.experiment_name, self.run_id, self.baseline)
-        return self.sent + self.fetched + sum(field is not None for field in known)
+        counts = self.sent + self.sweeps + self.fetched
+        return counts + sum(field is not None for field in known)
 
     @property
     def is_unsure(self) -> bool:

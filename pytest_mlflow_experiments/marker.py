@@ -18,7 +18,8 @@ class CaseOptions:
 
     Where a test carries the marker more than once (module, class, function), the closest one wins,
     keyword by keyword, and dicts are joined: what the closest one says comes last, as the last
-    pattern for a metric counts.
+    pattern for a metric counts. ``mode`` is the direction of the ``objective``, and stands among
+    the directions too.
     """
 
     case: str | None = None
@@ -28,6 +29,8 @@ class CaseOptions:
     log_system_metrics: bool | None = None
     tolerance: Mapping[str, object] = field(default_factory=dict)
     direction: Mapping[str, object] = field(default_factory=dict)
+    objective: str | None = None
+    mode: str | None = None
     marked: bool = False
 
     @classmethod
@@ -54,6 +57,8 @@ class CaseOptions:
                     values.setdefault(key, f"{value}::{rest.partition('[')[0]}")
                 elif value is not None:
                     values.setdefault(key, value)
+        if "mode" in values:
+            values["direction"] = _with_mode(item, values)
         return cls(**values, marked=marked)
 
 
@@ -65,6 +70,8 @@ _KEYWORD_TYPES: dict[str, tuple[type, str]] = {
     "log_system_metrics": (bool, "True or False"),
     "tolerance": (Mapping, "a dict"),
     "direction": (Mapping, "a dict"),
+    "objective": (str, "the name of a metric"),
+    "mode": (str, "'min' or 'max'"),
 }
 assert {f.name for f in fields(CaseOptions)} - {"marked"} == _KEYWORD_TYPES.keys()
 
@@ -78,10 +85,33 @@ def _check_marker(item: pytest.Item, marker: pytest.Mark) -> None:
             legal = ", ".join(_KEYWORD_TYPES)
             raise pytest.UsageError(f"{where} has no keyword {key!r}; the legal ones are {legal}")
         expected, text = _KEYWORD_TYPES[key]
-        if value is not None and not isinstance(value, expected):
+        if value is not None and not (isinstance(value, expected) and _is_legal(key, value)):
             raise pytest.UsageError(f"{where}({key}=...) takes {text}, got {value!r}")
         if key in _METRIC_CHECKS and isinstance(value, Mapping):
             _check_metrics(f"{where}({key}=...)", value, _METRIC_CHECKS[key])
+
+
+def _is_legal(key: str, value: object) -> bool:
+    if key == "mode":
+        return value in ("min", "max")
+    return key != "objective" or bool(str(value).strip())
+
+
+def _with_mode(item: pytest.Item, values: Mapping[str, Any]) -> dict[str, object]:
+    """Return the directions that the markers tell, with that of the objective."""
+    where, mode = f"{item.nodeid}: @pytest.mark.mlflow", values["mode"]
+    objective: str | None = values.get("objective")
+    if objective is None:
+        raise pytest.UsageError(
+            f"{where}(mode={mode!r}) needs objective=..., the name of the metric that is meant"
+        )
+    directions: dict[str, object] = dict(values.get("direction", {}))
+    if directions.get(objective, mode) != mode:
+        raise pytest.UsageError(
+            f"{where}: mode={mode!r} contradicts direction={{{objective!r}: "
+            f"{directions[objective]!r}}}; leave out one of them"
+        )
+    return {**directions, objective: mode}
 
 
 def _check_metrics(

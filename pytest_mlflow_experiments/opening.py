@@ -17,7 +17,10 @@ from .settings import Settings
 
 def make_header(settings: Settings, comparing: ComparisonSettings, now: int) -> SessionHeader:
     """Return the header of a session that starts ``now``, in milliseconds since the epoch."""
-    tags = {**environment_tags(settings.rootdir), **settings.tags}
+    outputs = written_files(settings, comparing)
+    tags = {**environment_tags(settings.rootdir, outputs=outputs), **settings.tags}
+    if settings.own_options is not None:
+        tags["pytest.options"] = settings.own_options
     shard = None
     if settings.shard_of is not None:
         shard = comparing.for_whole(settings.shard_of, settings.rootdir)
@@ -33,6 +36,13 @@ def make_header(settings: Settings, comparing: ComparisonSettings, now: int) -> 
         accepted=tuple(step.id for step in comparing.accepted),
         shard=shard,
     )
+
+
+def written_files(settings: Settings, comparing: ComparisonSettings) -> tuple[Path, ...]:
+    """Return the files that sessions write; they may stand among the code."""
+    kind, _, path = settings.tracking_uri.partition(":///")
+    store = path.partition("?")[0] if kind.startswith("sqlite") else settings.tracking_uri
+    return (*([] if "://" in store or not store else [Path(store)]), *comparing.reports)
 
 
 def make_directory(rootdir: Path, session_id: str) -> tuple[SessionDirectory, str | None]:

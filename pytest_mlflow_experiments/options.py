@@ -9,12 +9,13 @@ import pytest
 
 MARKER = (
     "mlflow(case=None, tags=None, params=None, track=True, log_system_metrics=None, "
-    "tolerance=None, direction=None): keep this test as an MLflow run under --mlflow. case: a name "
-    "that stays when the test is renamed or moved; tags, params: dicts to add to the run; "
-    "track=False: never make it a run; log_system_metrics=True: record the machine's load while "
-    "the fixture mlflow_run is open; tolerance: how much worse metrics may get, such as "
-    "{'accuracy': '-0.02', 'rmse*': '2%'}; direction: which values are better, such as "
-    "{'loss': 'min'}."
+    "tolerance=None, direction=None, objective=None, mode=None): keep this test as an MLflow run "
+    "under --mlflow. case: a name that stays when the test is renamed or moved; tags, params: "
+    "dicts to add to the run; track=False: never make it a run; log_system_metrics=True: record "
+    "the machine's load while the fixture mlflow_run is open; tolerance: how much worse metrics "
+    "may get, such as {'accuracy': '-0.02', 'rmse*': '2%'}; direction: which values are better, "
+    "such as {'loss': 'min'}; objective: the metric by which the cases of a parametrized test are "
+    "ranked; mode: 'min' or 'max', whichever of its values are better."
 )
 
 
@@ -62,6 +63,15 @@ def add_options(parser: pytest.Parser) -> None:
         "gates as a whole. 'auto' takes the id of the CI's run.",
     )
     group.addoption(
+        "--mlflow-resume",
+        metavar="SESSION",
+        nargs="?",
+        const="latest",
+        help="Go on with an interrupted session: cases that passed in it, with the same commit, "
+        "params and data, are not run again, but taken over with their results. latest (the "
+        "default), the id of a session, or the path of its directory.",
+    )
+    group.addoption(
         "--mlflow-track",
         metavar="auto|marked|all",
         help="Which tests become runs: those that yield a metric, carry the marker or use a "
@@ -79,6 +89,13 @@ def add_options(parser: pytest.Parser) -> None:
         action="store_true",
         default=False,
         help="Don't contact MLflow: keep the session on disk, for 'pytest-mlflow sync'.",
+    )
+    group.addoption(
+        "--mlflow-system-metrics",
+        action="store_true",
+        default=False,
+        help="Record the machine's load (CPU, memory, disk, network, GPU) in the runs of tests "
+        "that use the fixture mlflow_run, by MLflow's own monitor; it needs psutil.",
     )
     group.addoption(
         "--mlflow-timeout",
@@ -156,6 +173,9 @@ def add_options(parser: pytest.Parser) -> None:
         "all (comparisons of two integers and of len(...) too).",
     )
     parser.addini("mlflow_offline", "Same as --mlflow-offline.", type="bool", default=False)
+    parser.addini(
+        "mlflow_system_metrics", "Same as --mlflow-system-metrics.", type="bool", default=False
+    )
     parser.addini("mlflow_timeout", "Same as --mlflow-timeout.")
     parser.addini("mlflow_wait", "Same as --mlflow-wait.")
     parser.addini("mlflow_baseline", "Same as --mlflow-baseline.")

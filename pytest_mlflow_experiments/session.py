@@ -23,12 +23,13 @@ from .directory import SessionDirectory, SessionState, shown_path
 from .gate import fail_session, mark_failed
 from .journal import JournalWriter
 from .launch import Tracker
-from .opening import make_directory, make_header
+from .opening import make_directory, make_header, written_files
 from .records import CaseRecord, SessionEnd
 from .regression.comparison import Comparison
 from .report.ending import Ending, describe_end
 from .report.progress import Progress
 from .report.terminal import one_line, section
+from .resume import Resumption, find_session
 from .selection import Selection
 from .settings import Settings
 from .summary import Summary
@@ -98,6 +99,10 @@ class SessionPlugin:
         self._ending: Ending | None = None
         self._verdicts: SessionVerdicts | None = None
         self._comparison: Comparison | None = None
+        self._resumption: Resumption | None = None
+        if (wanted := settings.resume) is not None:
+            earlier = find_session(settings.rootdir, wanted, config.invocation_params.dir)
+            self._resumption = Resumption(earlier)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
@@ -108,6 +113,9 @@ class SessionPlugin:
         self._directory = directory
         if note is not None:
             self._notes.append(note)
+        if self._resumption is not None:
+            outputs = written_files(settings, self._comparing)
+            header = self._resumption.begin(header, directory, settings.rootdir, outputs)
         self._writer = JournalWriter(directory.journal)
         self._append(header)
         if self._comparing.baseline != "none":
@@ -122,6 +130,10 @@ class SessionPlugin:
         problem = watch_cases(self._config, settings, self._comparing, directory, self._add)
         if problem is not None:
             self._notes.append(f"No metrics from assertions: {problem}")
+
+    def pytest_report_header(self) -> str | None:
+        """Tell which session this one goes on with."""
+        return f"mlflow: {self._resumption.headline}" if self._resumption is not None else None
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -169,7 +181,7 @@ class SessionPlugin:
             exit_status=int(exitstatus),
             tests=len(self._tests),
             interrupted=str(reason) if reason else None,
-            partial=self._selection.partial,
+            partial=self._selection.partial or self._other_data,
             selection=self._selection.chosen,
             # Whoever puts shards together has nothing but their journals.
             unrecorded=self._selection.besides(self._recorded) if self._settings.shard_of else {},
@@ -203,7 +215,8 @@ class SessionPlugin:
         if not self._summary.cases and not self._comparing.gate:
             return False
         state = self._baseline_state() if self._verdicts.awaits_tracker else None
-        self._comparison = self._verdicts.finish(end, state, self._selection, self._lost)
+        problem = self._lost or (self._other_data if self._comparing.gate else None)
+        self._comparison = self._verdicts.finish(end, state, self._selection, problem)
         return self._comparing.gate and fail_session(
             session, self._comparison, self._selection.nodeids
         )
@@ -254,8 +267,14 @@ class SessionPlugin:
         """Tell whether this is the process that the session was opened in."""
         return _getpid() == self._pid
 
+    @property
+    def _other_data(self) -> str | None:
+        return self._resumption.problem if self._resumption is not None else None
+
     def _add(self, report: pytest.TestReport | None, record: CaseRecord) -> None:
         self._summary.add(record)
+        if self._resumption is not None:
+            self._resumption.add(record)
         self._recorded.add(record.nodeid)
         self._append(record)
 
@@ -288,6 +307,7 @@ class SessionPlugin:
                 directory=shown_path(self._directory.path),
                 notes=[
                     *self._notes,
+                    *(self._resumption.notes() if self._resumption else ()),
                     *(self._verdicts.notes if self._verdicts else ()),
                     *([left] if left else ()),
                 ],

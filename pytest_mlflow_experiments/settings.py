@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -23,6 +24,7 @@ Track = Literal["auto", "marked", "all"]
 Assertions = Literal["no", "yes", "all"]
 Wait = Literal["auto", "yes", "no"]
 
+_OF_PYTEST = frozenset({"lsof", "runpytest"})
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 _NOT_IN_URI = re.compile(r"\?|%[0-9A-Fa-f]{2}")
@@ -34,7 +36,9 @@ class Settings:
     """What the user wants, from options, ini values and environment, checked.
 
     ``tracking_uri`` may hold credentials: it must not be written anywhere. ``shard_of`` is the id
-    of the session that this one is to be a part of. ``timeout`` is in seconds.
+    of the session that this one is to be a part of, ``resume`` which session it is to go on with.
+    ``own_options`` is a digest of the options that conftests have added, with their values;
+    ``timeout`` is in seconds.
     """
 
     rootdir: Path
@@ -47,9 +51,12 @@ class Settings:
     track: Track
     assertions: Assertions
     offline: bool
+    system_metrics: bool
     timeout: float
     wait: Wait
     secret_names: SecretNames = field(default_factory=SecretNames)
+    resume: str | None = None
+    own_options: str | None = None
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> Self:
@@ -71,8 +78,12 @@ class Settings:
             track=_track(config),
             assertions=assertions_setting(config),
             offline=config.option.mlflow_offline or config.getini("mlflow_offline"),
+            system_metrics=config.option.mlflow_system_metrics
+            or config.getini("mlflow_system_metrics"),
             timeout=_timeout(config),
             wait=_wait(config),
+            resume=config.option.mlflow_resume,
+            own_options=_own_options(config),
         )
 
 
@@ -205,6 +216,16 @@ def _wait(config: pytest.Config) -> Wait:
             f"--mlflow-wait, or ini value mlflow_wait: expected auto, yes or no, got {value!r}"
         )
     return value  # type: ignore[return-value]
+
+
+def _own_options(config: pytest.Config) -> str | None:
+    # Those without a group of their own; as a rule that is what a conftest adds.
+    group = getattr(getattr(config, "_parser", None), "_anonymous", None)
+    names = {str(option.dest) for option in getattr(group, "options", ())} - _OF_PYTEST
+    if not names:
+        return None
+    values = [(name, repr(getattr(config.option, name, None))) for name in sorted(names)]
+    return sha256(repr(values).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _timeout(config: pytest.Config) -> float:

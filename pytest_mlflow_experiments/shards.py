@@ -242,7 +242,10 @@ def _last_of_each(
                 repeated.add(nodeid)
         for record in shard.cases:
             name, records = last.get(record.nodeid, (shard.name, []))
-            if name != shard.name:
+            if name != shard.name and record.resumed_from is not None:
+                # The same run, taken over.
+                records = []
+            elif name != shard.name:
                 repeated.add(record.nodeid)
                 earlier = [one for old in records for one in (*old.attempts, old.as_attempt())]
                 record, records = replace(record, attempts=(*earlier, *record.attempts)), []

@@ -30,9 +30,11 @@ from .records import SessionEnd, SessionHeader
 from .regression.compare import compare, session_info
 from .regression.comparer import CompareOptions
 from .regression.comparison import Comparison
+from .regression.sweeps import sweep_builder
 from .regression.values import Sessions, read_sessions
 from .report.formats import ALWAYS
 from .selection import Selection
+from .sweeps.build import SweepBuilder
 
 
 def compare_options(config: pytest.Config, settings: ComparisonSettings) -> CompareOptions:
@@ -137,8 +139,10 @@ class SessionVerdicts:
         with warnings.catch_warnings():
             # Libraries are loaded here, and what they warn of must not become an error of ours.
             warnings.simplefilter("ignore")
+            options = compare_options(self._config, self._settings)
+            sweeps = sweep_builder(options)
             try:
-                comparison = self._compare(end, state, selection, problem)
+                comparison = self._compare(end, state, selection, problem, options, sweeps)
             except (Exception, OutcomeException) as error:  # noqa: BLE001 - as hooks like
                 # A session must not end in a traceback of ours.
                 comparison = Comparison(
@@ -147,6 +151,10 @@ class SessionVerdicts:
                     problem=f"the verdicts could not be reached: {_text(error)}",
                     gated=self._settings.gate,
                 )
+            try:
+                comparison = replace(comparison, sweeps=sweeps.build())
+            except Exception as error:  # noqa: BLE001 - nor must it lack its verdicts
+                self.notes.append(f"the sweeps failed: {_text(error)}")
             self._tell(comparison)
         return comparison
 
@@ -156,6 +164,8 @@ class SessionVerdicts:
         state: SessionState | None,
         selection: Selection,
         problem: str | None,
+        options: CompareOptions,
+        sweeps: SweepBuilder,
     ) -> Comparison:
         settings = self._settings
         baseline: Sessions | None = None
@@ -174,7 +184,7 @@ class SessionVerdicts:
         if problem is None and baseline is None and settings.gate and settings.require_baseline:
             problem = "there is no baseline yet, and --mlflow-require-baseline asks for one"
         (current,) = read_sessions(
-            journal.read(self._directory.journal), settings.seed_params
+            sweeps.watch(journal.read(self._directory.journal)), settings.seed_params
         ).sessions
         current.end = end
         notes = damaged
@@ -183,7 +193,7 @@ class SessionVerdicts:
         return compare(
             current,
             baseline,
-            compare_options(self._config, settings),
+            options,
             not_run=selection.not_run,
             passed=selection.passed,
             partial=end.interrupted or end.partial or self._header.partial,

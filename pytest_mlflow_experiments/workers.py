@@ -12,6 +12,7 @@ from . import journal
 from .capture.connection import CONNECTION, Connection
 from .capture.plugin import WORKER_ERROR, CapturePlugin, watch_assertions
 from .capture.rerun import Rerunner
+from .capture.resumed import ResumedCases, read_cases
 from .comparison_settings import ComparisonSettings
 from .crashes import CARGO, CrashedCases
 from .directory import SessionDirectory
@@ -38,6 +39,11 @@ def watch_cases(
         suspicion = Suspicion(directory, compare_options(config, comparing), settings.timeout)
         rerunner = Rerunner(comparing.rerun, suspicion)
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+    resumed = None
+    if settings.resume is not None:
+        cases = read_cases(directory.resumed)
+        resumed = ResumedCases(cases, artifacts=directory.all_artifacts, deliver=deliver)
+        config.pluginmanager.register(resumed, "mlflow-resumed")
     plugin = CapturePlugin(
         track=settings.track,
         artifacts=directory.all_artifacts,
@@ -45,6 +51,7 @@ def watch_cases(
         rerunner=rerunner,
         secret_names=settings.secret_names,
         note=RunningNote.of(directory, worker["workerid"]) if worker is not None else None,
+        resumed=resumed,
     )
     config.pluginmanager.register(plugin, "mlflow-capture")
     if config.pluginmanager.hasplugin("dsession"):
@@ -54,6 +61,7 @@ def watch_cases(
         directory=directory,
         tracking_uri=None if settings.offline else _tracking_uri(worker, settings),
         shard_of=settings.shard_of,
+        system_metrics=settings.system_metrics,
     )
     return watch_assertions(config)
 

@@ -12,7 +12,7 @@ import pytest
 from pair import Pair
 from project import Project, quiet_mlflow
 
-pytest_plugins = ["pytester", "postgres"]
+pytest_plugins = ["pytester", "postgres", "tracker_database"]
 
 # Sessions can be copied between projects that mean the same experiment of the same store.
 INI = """

@@ -136,15 +136,26 @@ def query(database: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:
 
 
 def statuses(database: Path) -> dict[str, str]:
-    """Return the statuses of all runs by their names; the session's is called "session"."""
+    """Return the statuses of all runs but the sweeps' by name; the session's is "session"."""
     rows = query(
         database,
         "select coalesce(kind.value, ''), runs.name, runs.status from runs "
-        "left join tags kind on kind.run_uuid = runs.run_uuid and kind.key = 'pytest.kind'",
+        "left join tags kind on kind.run_uuid = runs.run_uuid and kind.key = 'pytest.kind' "
+        "where coalesce(kind.value, '') != 'sweep'",
     )
     found = {name if kind != "session" else kind: status for kind, name, status in rows}
     assert len(found) == len(rows)
     return found
+
+
+def sweep_statuses(database: Path) -> list[str]:
+    """Return the statuses of the runs of sweeps."""
+    rows = query(
+        database,
+        "select status from runs join tags using (run_uuid) "
+        "where key = 'pytest.kind' and value = 'sweep'",
+    )
+    return [str(status) for (status,) in rows]
 
 
 def session_tags(database: Path) -> dict[str, str]:

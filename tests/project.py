@@ -151,6 +151,13 @@ class Project:
         assert len(by_name) == len(runs)
         return by_name
 
+    def sweep_runs(self) -> dict[str, Run]:
+        """Return the runs of sweeps by the node ids of their tests."""
+        runs = [run for run in self.runs() if run.data.tags.get("pytest.kind") == "sweep"]
+        by_test = {run.data.tags["pytest.nodeid"]: run for run in runs}
+        assert len(by_test) == len(runs)
+        return by_test
+
     def history(self, run: Run, key: str) -> list[Metric]:
         """Return the values of a metric by step."""
         with quiet_mlflow():

@@ -292,7 +292,7 @@ def test_slim_case() -> None:
         end_time=record.end_time,
         durations=record.durations,
         params=record.params,
-        metrics=(last, make_metric("accuracy", 0.5)),
+        metrics=(steps[1], steps[3], last, make_metric("accuracy", 0.5)),
         arguments=("rate",),
         datasets={"iris": "abc"},
         repeats=(

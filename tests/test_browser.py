@@ -101,15 +101,34 @@ def test_the_experiment_opens_on_the_nested_runs(
     page = page_of(result.section(), server)
 
     text = open_page(browser, page, "monday", "tuesday", "wednesday")
-    # Sessions come first, and their cases when somebody wants them.
+
+    def expand(name: str) -> None:
+        cell = f"//a[contains(., '{name}')]/ancestor::*[contains(@class, 'ag-cell-value')]"
+        browser.find_element(By.XPATH, f"{cell}//button").click()
+
+    # Sessions come first, and their sweeps and cases when somebody wants them.
     assert "test_model" not in text
     keep_screenshot(browser, "experiment")
-    cell = "//a[contains(., 'wednesday')]/ancestor::*[contains(@class, 'ag-cell-value')]"
-    browser.find_element(By.XPATH, f"{cell}//button").click()
-    cases = ("test_model[ridge-0.1]", "test_model[lasso-0.2]", "test_fails")
-    shown = page_text(browser, *cases)
+    expand("wednesday")
+    shown = page_text(browser, "test_model", "test_fails")
+    assert "test_model[" not in shown
+    expand("test_model")
+    shown = page_text(browser, "test_model[ridge-0.1]", "test_model[lasso-0.2]", "test_fails")
     keep_screenshot(browser, "nested")
     assert shown.count("test_fails") == 1
+
+
+def test_a_sweep_shows_its_cases(tracked: tuple[Project, Server], browser: Chrome) -> None:
+    project, server = tracked
+    run = next(run for run in project.runs() if run.data.tags.get("pytest.kind") == "sweep")
+    page = (
+        f"{server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+        "?workflowType=machine_learning"
+    )
+    wanted = ("4 configurations", "Child runs", "test_model[ridge-0.1]", "best_alpha", "0.95")
+    text = open_page(browser, page, *wanted)
+    keep_screenshot(browser, "sweep")
+    assert "Finished" in text
 
 
 def test_a_case_shows_its_params_metrics_and_checks(
@@ -121,7 +140,7 @@ def test_a_case_shows_its_params_metrics_and_checks(
         f"{server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
         "?workflowType=machine_learning"
     )
-    wanted = ("accuracy", "0.95", "alpha", "0.2", "kind", "lasso", "monday", "≥ 0.5", "0.45")
+    wanted = ("accuracy", "0.95", "alpha", "0.2", "kind", "lasso", "≥ 0.5", "0.45")
     text = open_page(browser, page, *wanted)
     keep_screenshot(browser, "case")
     assert "Finished" in text

@@ -10,7 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
-from crashing import Background, background, query, send_here, session_tags, statuses
+from crashing import (
+    Background,
+    background,
+    query,
+    send_here,
+    session_tags,
+    statuses,
+    sweep_statuses,
+)
 from project import Project
 from tracker_kit import make_record
 
@@ -334,6 +342,7 @@ def test_ctrl_c_twice(project: Project, options: tuple[str, ...]) -> None:
     assert found.pop("session") == "KILLED"
     assert set(found) == {case.name for case in project.session().cases}
     assert "RUNNING" not in found.values()
+    assert sweep_statuses(project.path / "mlflow.db") == ["KILLED"]
 
 
 def test_ctrl_c_while_waiting_for_the_tracker(project: Project) -> None:

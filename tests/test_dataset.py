@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 from sklearn.datasets import load_iris
@@ -110,6 +111,9 @@ SAME: list[tuple[str, Any, Any]] = [
      pd.Series(["a", None], dtype="string")),
     ("a table in other blocks", pd.DataFrame({"a": [1], "b": [2]}),
      pd.DataFrame({"b": [2], "a": [1]})[["a", "b"]]),
+    ("a table of Arrow in pieces", pa.table({"a": [1, 2]}),
+     pa.concat_tables([pa.table({"a": [1]}), pa.table({"a": [2]})])),
+    ("a batch of Arrow", pa.table({"a": [1, 2]}), pa.table({"a": [1, 2]}).to_batches()[0]),
     ("a range as index", pd.Series([1, 2]), pd.Series([1, 2], index=[0, 1])),
 ]  # fmt: skip
 
@@ -175,6 +179,8 @@ DIFFERENT: list[tuple[str, Any, Any]] = [
      pd.Series(pd.Categorical(["a"], ["a", "c"]))),
     ("time zone", pd.Series(pd.to_datetime(["2025-01-01"], utc=True)),
      pd.Series(pd.to_datetime(["2025-01-02"], utc=True))),
+    ("name in Arrow", pa.table({"a": [1, 2]}), pa.table({"b": [1, 2]})),
+    ("type in Arrow", pa.table({"a": [1, 2]}), pa.table({"a": [1.0, 2.0]})),
     ("period", pd.Series(pd.period_range("2025-01", periods=2, freq="M")),
      pd.Series(pd.period_range("2025-02", periods=2, freq="M"))),
 ]  # fmt: skip

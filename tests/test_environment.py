@@ -18,6 +18,7 @@ COMMIT = "mlflow.source.git.commit"
 BRANCH = "mlflow.source.git.branch"
 REPOSITORY = "mlflow.source.git.repoURL"
 DIRTY = "git.dirty"
+CHANGES = "git.changes"
 
 
 class Repository:
@@ -96,6 +97,48 @@ def test_new_file_does_not_make_it_dirty(repository: Repository) -> None:
     repository.commit()
     (repository.path / "mlflow.db").write_text("")
     assert repository.tags()[DIRTY] == "false"
+
+
+def test_changes_have_a_digest(repository: Repository) -> None:
+    repository.commit()
+    assert CHANGES not in repository.tags()
+    found: list[str | None] = [None]
+    for name, text in (
+        ("new.py", "x = 1"),
+        ("new.py", "x = 22"),
+        ("file.txt", "a"),
+        ("file.txt", "b"),
+    ):
+        (repository.path / name).write_text(text)
+        found.append(repository.tags()[CHANGES])
+        assert repository.tags()[CHANGES] == found[-1]
+    assert len(set(found)) == 5
+    (repository.path / "new.py").unlink()
+    repository.git("checkout", "-q", "file.txt")
+    assert CHANGES not in repository.tags()
+
+
+def test_new_files_beside_the_tests_count(repository: Repository) -> None:
+    repository.commit()
+    (repository.path / "new.py").write_text("x = 1")
+    below = repository.path / "tests"
+    below.mkdir()
+    assert CHANGES in environment_tags(below, {})
+
+
+def test_what_sessions_write_is_no_change(repository: Repository) -> None:
+    repository.commit()
+    (repository.path / ".gitignore").write_text("ignored\n")
+    repository.git("add", ".gitignore")
+    repository.git("commit", "-q", "-m", "two")
+    for name in ("mlflow.db", "mlruns/1/a", "__pycache__/a.pyc", "ignored", "runs.db-wal", "out/a"):
+        path = repository.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    outputs = (repository.path / "runs.db", repository.path / "out")
+    assert CHANGES not in environment_tags(repository.path, {}, outputs)
+    (repository.path / "runs.database.py").write_text("")
+    assert CHANGES in environment_tags(repository.path, {}, outputs)
 
 
 def test_repository_without_a_commit_has_no_tags(repository: Repository) -> None:

@@ -20,7 +20,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Project:
     shutil.copytree(EXAMPLES, path / "examples", ignore=shutil.ignore_patterns("__pycache__", ".*"))
     path.joinpath("pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     project = Project(path)
-    result = project.pytest("--mlflow", "examples")
+    assert {file.name for file in EXAMPLES.glob("test_*.py")} == set(FILES)
+    result = project.pytest("--mlflow", *(f"examples/{name}" for name in FILES))
     assert not any("Not everything" in line for line in result.section()), result.stdout
     return project
 
@@ -41,7 +42,13 @@ def test_search_runs_finds_every_case(checkout: Project) -> None:
     records = {record.id: record for record in checkout.session().cases}
     assert len(records) == 17
     assert set(cases["tags.pytest.record_id"]) == set(records)
-    assert set(cases["tags.mlflow.parentRunId"]) == {parent["run_id"]}
+    sweeps = runs[runs["tags.pytest.kind"] == "sweep"]
+    assert set(sweeps["tags.mlflow.parentRunId"]) == {parent["run_id"]}
+    above = dict(zip(sweeps["tags.pytest.nodeid"], sweeps["run_id"], strict=True))
+    for run in cases.to_dict("records"):
+        sweep = records[run["tags.pytest.record_id"]].sweep
+        expected = above[sweep] if sweep is not None else parent["run_id"]
+        assert run["tags.mlflow.parentRunId"] == expected
     assert set(cases["status"]) == {"FINISHED"}
     assert parent["status"] == "FINISHED"
     assert parent["metrics.cases"] == 17
@@ -111,7 +118,8 @@ def test_mlflow_itself_logs_to_the_case(checkout: Project) -> None:
     assert [item.dataset.name for item in run.inputs.dataset_inputs] == ["wine"]
     assert run.data.params == {"max_depth": "4"}
     assert run.data.metrics["accuracy"] == record.metrics[0].value
-    assert run.data.tags["mlflow.parentRunId"] == checkout.session_run().info.run_id
+    sweep = checkout.sweep_runs()[str(record.sweep)]
+    assert run.data.tags["mlflow.parentRunId"] == sweep.info.run_id
 
 
 def test_without_the_flag_they_pass_and_leave_nothing(
@@ -122,7 +130,7 @@ def test_without_the_flag_they_pass_and_leave_nothing(
     before = {path.name for path in project.path.iterdir()}
     temp = project.path.parent / "temp"
     temp.mkdir()
-    project.pytest("-p", "no:cacheprovider", env={"TMPDIR": str(temp)})
+    project.pytest(*FILES, "-p", "no:cacheprovider", env={"TMPDIR": str(temp)})
     after = {path.name for path in project.path.iterdir()}
     assert after - before <= {"__pycache__"}
     assert [path for path in temp.iterdir() if not path.name.startswith("pytest-of")] == []

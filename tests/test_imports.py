@@ -17,7 +17,7 @@ HEAVY = {"mlflow", "pandas", "numpy", "scipy", "sqlalchemy", "matplotlib", "yaml
 # Each part and the parts that it may import; a part is the first name below the package.
 GROUND = {"records", "journal", "directory", "processes", "credentials", "redaction"}
 ALLOWED = {
-    "__init__": {"capture"},
+    "__init__": {"analysis", "capture"},
     "records": set[str](),
     "processes": set[str](),
     "outside": set[str](),
@@ -28,12 +28,13 @@ ALLOWED = {
     "journal": {"checking", "records"},
     "checking": {"records"},
     "options": set[str](),
-    "regression": {"accepted", "credentials", "records"},
+    "sweeps": {"credentials", "records"},
+    "regression": {"accepted", "credentials", "records", "sweeps"},
     "marker": {"regression"},
     "settings": {"ci", "credentials", "outside", "redaction"},
     "summary": {"records"},
     "baseline": GROUND,
-    "report": {"records", "regression", "summary", "directory"},
+    "report": {"records", "regression", "summary", "directory", "sweeps"},
     "running": GROUND,
     "crashes": {"capture", "redaction", "running", "selection", "settings", *GROUND},
     "launch": {"directory", "processes"},
@@ -49,6 +50,7 @@ ALLOWED = {
     "suspicion": {"regression", *GROUND},
     "verdicts": {
         *("baseline", "capture", "comparison_settings", "regression", "report", "selection"),
+        "sweeps",
         *GROUND,
     },
     "gate": {"gate_junit", "regression", "report"},
@@ -65,6 +67,7 @@ ALLOWED = {
             "opening",
             "regression",
             "report",
+            "resume",
             "selection",
             "settings",
             "summary",
@@ -73,10 +76,13 @@ ALLOWED = {
         ),
         *GROUND,
     },
+    "resume": {"capture", *GROUND},
     "opening": {"capture", "comparison_settings", "settings", *GROUND},
     "plugin": {"capture", "hookspecs", "options", "outside", "session"},
+    "analysis": {"baseline", "cli", "regression", *GROUND},
     "cli": {
         *("accepted", "baseline", "capture", "ci", "regression", "report", "shards", "tracker"),
+        "sweeps",
         *GROUND,
     },
 }

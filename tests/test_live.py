@@ -56,7 +56,7 @@ def test_what_mlflow_logs_is_in_the_run_of_the_case(
     result = project.pytest("--mlflow", *options, status=1)
     assert "1 failed, 5 passed" in result.stdout
     runs = {run.info.run_name: run for run in project.runs()}
-    assert len(runs) == len(project.runs()) == 8
+    assert len(runs) == len(project.runs()) == 9
 
     fluent = runs["test_fluent[2]"]
     assert fluent.data.params == {"depth": "2", "solver": "lbfgs"}
@@ -65,7 +65,10 @@ def test_what_mlflow_logs_is_in_the_run_of_the_case(
     assert [m.value for m in project.history(fluent, "loss")] == [1.0, 1 / 2, 1 / 3]
     assert fluent.data.tags["mine"] == "yes"
     assert fluent.data.tags["pytest.outcome"] == "passed"
-    assert fluent.data.tags["mlflow.parentRunId"] == project.session_run().info.run_id
+    sweep = runs["test_fluent"]
+    assert sweep.data.tags["pytest.kind"] == "sweep"
+    assert sweep.data.tags["mlflow.parentRunId"] == project.session_run().info.run_id
+    assert fluent.data.tags["mlflow.parentRunId"] == sweep.info.run_id
     for name in ("inner", "left open"):
         assert runs[name].data.tags["mlflow.parentRunId"] == runs["test_nested"].info.run_id
         assert runs[name].info.status == "FINISHED"
@@ -149,21 +152,114 @@ def test_autolog_lands_in_the_run_and_ends_with_it(project: Project) -> None:
     assert run.data.metrics["model.score"] > 0.8
 
 
-def test_system_metrics_by_the_marker(project: Project) -> None:
-    project.write(
-        """
-        import time
-        import mlflow
-        import pytest
+MONITORED = """
+    import time
+    import mlflow
+    import pytest
 
-        @pytest.mark.mlflow(log_system_metrics=True)
-        def test_it(mlflow_run):
-            time.sleep(0.5)
-        """
-    )
-    project.pytest("--mlflow", env={"MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "0.1"})
-    metrics = project.case_runs()["test_it"].data.metrics
-    assert any(name.startswith("system/cpu") for name in metrics)
+    def wait():
+        mlflow.log_metric("accuracy", 0.9)
+        time.sleep(0.5)
+
+    @pytest.mark.mlflow(log_system_metrics=True)
+    def test_marked(mlflow_run):
+        wait()
+
+    @pytest.mark.mlflow(log_system_metrics=False)
+    def test_marked_off(mlflow_run):
+        wait()
+
+    def test_plain(mlflow_run):
+        wait()
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "monitored"),
+    [
+        ((), {"test_marked"}),
+        (("--mlflow-system-metrics",), {"test_marked", "test_plain"}),
+        (("--override-ini=mlflow_system_metrics=true", "-n1"), {"test_marked", "test_plain"}),
+    ],
+    ids=["marker", "option", "ini, worker"],
+)
+def test_the_load_of_the_machine_is_in_the_run_and_no_result(
+    project: Project, options: tuple[str, ...], monitored: set[str]
+) -> None:
+    project.write(MONITORED)
+    project.pytest("--mlflow", *options, env={"MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "0.1"})
+    runs = project.case_runs()
+    found = {
+        name
+        for name, run in runs.items()
+        if any(metric.startswith("system/cpu") for metric in run.data.metrics)
+    }
+    assert found == monitored
+    for record in project.session().cases:
+        assert record.run_metrics == {"accuracy": 0.9}
+        assert (record.run_history, record.notes) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("broken", "note"),
+    [
+        ("psutil", "the machine's load is not recorded: --mlflow-system-metrics needs psutil"),
+        (
+            "mlflow.system_metrics.system_metrics_monitor",
+            "the machine's load is not recorded: MLflow's monitor did not start",
+        ),
+    ],
+)
+def test_a_monitor_that_does_not_start_is_noted(project: Project, broken: str, note: str) -> None:
+    project.write(f"import sys\nsys.modules[{broken!r}] = None", "conftest.py")
+    project.write("def test_it(mlflow_run): pass")
+    project.pytest("--mlflow", "--mlflow-system-metrics")
+    (record,) = project.session().cases
+    assert record.run_id == project.case_runs()["test_it"].info.run_id
+    assert note in record.notes
+
+
+STEPS = """
+    import mlflow
+
+    def test_it(mlflow_run, mlflow_case):
+        for step in range(3):
+            mlflow.log_metric("loss", 1.0 / (step + 1), step=step)
+        mlflow.log_metric("twice", 1.0)
+        mlflow.log_metric("twice", 2.0)
+        mlflow.log_metric("late", 1.0, step=7)
+        mlflow.log_metric("both", 1.0, step=0)
+        mlflow.log_metric("both", 2.0, step=1)
+        mlflow_case.log_metric("both", 3.0)
+        values = [mlflow.entities.Metric("long", float(n), 1_000 + n, n) for n in range(1_500)]
+        for part in (values[:1_000], values[1_000:]):
+            mlflow.MlflowClient().log_batch(mlflow_run.info.run_id, part)
+
+    def test_many(mlflow_run):
+        for step in range(2):
+            mlflow.log_metrics({f"loss {n:02}": float(step) for n in range(22)}, step=step)
+"""
+
+
+def test_steps_of_metrics_are_kept_within_bounds(project: Project) -> None:
+    project.write(STEPS)
+    project.pytest("--mlflow")
+    record = project.session().case("test_it")
+    assert record.run_metrics == {"loss": 1 / 3, "twice": 2.0, "late": 1.0, "long": 1_499.0}
+    history = [(m.key, m.step, m.value) for m in record.run_history]
+    assert [entry for entry in history if entry[0] != "long"] == [
+        ("loss", 0, 1.0),
+        ("loss", 1, 1 / 2),
+        ("loss", 2, 1 / 3),
+    ]
+    run = project.case_runs()["test_it"]
+    known = {m.step: m.timestamp for m in project.history(run, "loss")}
+    assert {m.step: m.timestamp for m in record.run_history if m.key == "loss"} == known
+    long = [(step, value) for key, step, value in history if key == "long"]
+    assert (len(long), long[0], long[-1]) == (1_000, (0, 0.0), (1_499, 1_499.0))
+    many = project.session().case("test_many")
+    assert len({m.key for m in many.run_history}) == 20
+    assert many.notes == ("the steps of 2 more metrics are in the run of MLflow alone",)
 
 
 @pytest.mark.parametrize(

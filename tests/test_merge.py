@@ -95,7 +95,10 @@ def test_shards_become_one_session(whole: Project) -> None:
     assert run.data.metrics["cases"] == 6
     cases = whole.case_runs()
     assert len(cases) == 6
-    assert {case.data.tags["mlflow.parentRunId"] for case in cases.values()} == {run.info.run_id}
+    (sweep,) = whole.sweep_runs().values()
+    assert (sweep.info.status, sweep.data.metrics["cases"]) == ("FINISHED", 6)
+    assert sweep.data.tags["mlflow.parentRunId"] == run.info.run_id
+    assert {case.data.tags["mlflow.parentRunId"] for case in cases.values()} == {sweep.info.run_id}
     # It is a session as any other: the next one is compared with it.
     section = whole.pytest("--mlflow").section()
     assert "the last passing session outside of any branch (auto)" in "\n".join(section)
@@ -257,18 +260,23 @@ def test_four_machines_one_server(
         runs = search_runs(server.uri)
         by_kind = {
             kind: [run for run in runs if run.data.tags.get("pytest.kind") == kind]
-            for kind in ("session", "case")
+            for kind in ("session", "sweep", "case")
         }
-        assert len(runs) == 1_005
+        assert len(runs) == 1_007
         (session,) = by_kind["session"]
         assert session.info.status == "FINISHED"
         assert session.data.tags["pytest.complete"] == "true"
         assert session.data.metrics["cases"] == 1_004
+        sweeps = {run.data.tags["pytest.nodeid"]: run for run in by_kind["sweep"]}
+        assert sorted(run.data.metrics["cases"] for run in sweeps.values()) == [4, 1_000]
+        for run in sweeps.values():
+            assert run.data.tags["mlflow.parentRunId"] == session.info.run_id
+            assert run.info.status == "FINISHED"
         recorded = {case.id: case for machine in machines for case in machine.session().cases}
         assert len(recorded) == 1_004
         for run in by_kind["case"]:
             case = recorded.pop(run.data.tags["pytest.record_id"])
-            assert run.data.tags["mlflow.parentRunId"] == session.info.run_id
+            assert run.data.tags["mlflow.parentRunId"] == sweeps[str(case.sweep)].info.run_id
             assert run.info.status == "FINISHED"
             assert run.data.metrics == {**last_values(case), **run.data.metrics}
         assert not recorded

@@ -19,10 +19,12 @@ OPTIONS = [
     "--mlflow-experiment",
     "--mlflow-run-name",
     "--mlflow-session",
+    "--mlflow-resume",
     "--mlflow-tag",
     "--mlflow-track",
     "--no-mlflow-assertions",
     "--mlflow-offline",
+    "--mlflow-system-metrics",
     "--mlflow-timeout",
     "--mlflow-wait",
     "--mlflow-baseline",
@@ -43,6 +45,7 @@ INI_VALUES = [
     "mlflow_track",
     "mlflow_assertions",
     "mlflow_offline",
+    "mlflow_system_metrics",
     "mlflow_timeout",
     "mlflow_wait",
     "mlflow_baseline",
@@ -101,6 +104,7 @@ def test_defaults(configure: Configure, tester: pytest.Pytester) -> None:
         track="auto",
         assertions="yes",
         offline=False,
+        system_metrics=False,
         timeout=30.0,
         wait="auto",
     )
@@ -117,6 +121,7 @@ def test_all_options(configure: Configure) -> None:
         "--mlflow-track=all",
         "--no-mlflow-assertions",
         "--mlflow-offline",
+        "--mlflow-system-metrics",
         "--mlflow-timeout=2.5",
     )
     settings = Settings.from_config(config)
@@ -127,6 +132,7 @@ def test_all_options(configure: Configure) -> None:
     assert settings.tags == {"team": "vision", "formula": "a=b"}
     assert (settings.track, settings.assertions) == ("all", "no")
     assert (settings.offline, settings.timeout) == (True, 2.5)
+    assert settings.system_metrics
 
 
 ALL_INI_VALUES = """
@@ -140,6 +146,7 @@ mlflow_tags =
 mlflow_track = marked
 mlflow_assertions = all
 mlflow_offline = true
+mlflow_system_metrics = true
 mlflow_timeout = 0
 mlflow_wait = no
 """
@@ -155,6 +162,7 @@ def test_all_ini_values(configure: Configure) -> None:
     assert settings.tags == {"team": "vision", "stage": "dev"}
     assert (settings.track, settings.assertions) == ("marked", "all")
     assert (settings.offline, settings.timeout, settings.wait) == (True, 0.0, "no")
+    assert settings.system_metrics
 
 
 def test_options_win_over_ini_values_and_environment(
@@ -423,14 +431,16 @@ def test_every_keyword_of_the_marker(tester: pytest.Pytester) -> None:
         tester,
         "@mlflow(case='digits', tags={'a': 1}, params={'b': 2}, tolerance={'accuracy': '-0.02', "
         "'rmse*': '2%', 'loss': 0.5}, direction={'loss': 'min', 'f?': 'max'}, track=False, "
-        "log_system_metrics=True)\ndef test_func(): pass",
+        "log_system_metrics=True, objective='rmse', mode='min')\ndef test_func(): pass",
     )
     assert options == CaseOptions(
         case="digits",
         tags={"a": 1},
         params={"b": 2},
         tolerance={"accuracy": "-0.02", "rmse*": "2%", "loss": 0.5},
-        direction={"loss": "min", "f?": "max"},
+        direction={"loss": "min", "f?": "max", "rmse": "min"},
+        objective="rmse",
+        mode="min",
         track=False,
         log_system_metrics=True,
         marked=True,
@@ -471,6 +481,17 @@ def test_closest_pattern_for_a_metric_comes_last(tester: pytest.Pytester) -> Non
     assert list(options.tolerance.items()) == [("*", 2), ("loss", 3), ("acc*", 4), ("f1", 5)]
 
 
+def test_the_objective_of_a_module_may_have_its_mode_from_a_test(tester: pytest.Pytester) -> None:
+    options = case_options(
+        tester,
+        "pytestmark = mlflow(objective='figure', direction={'*': 'min'})\n"
+        "@mlflow(mode='max')\ndef test_func(): pass",
+    )
+    assert options.objective == "figure"
+    # The name of a metric says more than a pattern.
+    assert options.direction == {"*": "min", "figure": "max"}
+
+
 @pytest.mark.parametrize(
     ("marks", "message"),
     [
@@ -478,7 +499,7 @@ def test_closest_pattern_for_a_metric_comes_last(tester: pytest.Pytester) -> Non
         (
             "@mlflow(name='digits')",
             "has no keyword 'name'; the legal ones are case, tags, params, track, "
-            "log_system_metrics, tolerance, direction",
+            "log_system_metrics, tolerance, direction, objective, mode",
         ),
         ("@mlflow(case=3)", "(case=...) takes a string, got 3"),
         ("@mlflow(tags=['a'])", "(tags=...) takes a dict, got ['a']"),
@@ -498,6 +519,14 @@ def test_closest_pattern_for_a_metric_comes_last(tester: pytest.Pytester) -> Non
             "(direction=...), 'loss': expected 'min' or 'max', whichever is better, got 'down'",
         ),
         ("@mlflow(direction={'loss': -1})", "(direction=...), 'loss': expected 'min' or 'max'"),
+        ("@mlflow(objective=3)", "(objective=...) takes the name of a metric, got 3"),
+        ("@mlflow(objective=' ')", "(objective=...) takes the name of a metric, got ' '"),
+        ("@mlflow(objective='a', mode='low')", "(mode=...) takes 'min' or 'max', got 'low'"),
+        ("@mlflow(mode='min')", "(mode='min') needs objective=..., the name of the metric"),
+        (
+            "pytestmark = mlflow(direction={'rmse': 'max'})\n@mlflow(objective='rmse', mode='min')",
+            ": mode='min' contradicts direction={'rmse': 'max'}; leave out one of them",
+        ),
         ("@mlflow(track='no')", "(track=...) takes True or False, got 'no'"),
         ("@mlflow(log_system_metrics=1)", "(log_system_metrics=...) takes True or False, got 1"),
     ],

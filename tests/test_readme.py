@@ -38,6 +38,9 @@ SHOWN_BY = {
     ),
     "the memory is used up": "test_crashes.py::test_out_of_memory",
     "you press Ctrl-C, once or twice": "test_crashes.py::test_ctrl_c_twice",
+    "a killed sweep is started again with `--mlflow-resume`": (
+        "test_resume.py::test_killed_sweep_goes_on"
+    ),
     "anything is killed at any moment, `sync` too": (
         "test_fault_injection.py::test_nothing_is_lost_whatever_is_killed"
     ),
@@ -126,7 +129,7 @@ def test_every_option_is_told() -> None:
             options.append(name)
 
     add_options(Parser())  # type: ignore[arg-type]
-    assert len(options) == 39
+    assert len(options) == 42
     assert [option for option in options if f"`{option}" not in README] == []
 
 

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from comparisons import hostile, large, make_comparison, make_metric, one_of_everything
+from swept import hostile_sweeps, ordinary
 
 from pytest_mlflow_experiments import report
 from pytest_mlflow_experiments.regression.comparison import Comparison
@@ -20,7 +22,7 @@ def nothing() -> Comparison:
     return make_comparison(baseline=None, gated=False)
 
 
-SAMPLES = [one_of_everything, hostile, nothing, lambda: large(20)]
+SAMPLES = [one_of_everything, hostile, nothing, lambda: large(20), ordinary, hostile_sweeps]
 
 
 def strict(schema: Any) -> Any:
@@ -91,12 +93,40 @@ def test_other_texts_are_refused(text: str, message: str) -> None:
         ({"metrics": [1]}, "metrics must be a list of objects"),
         ({"metrics": [{"direction": "up"}]}, r"\[0\]\.direction must be one of max, min, not 'up'"),
         ({"problem": 1}, "problem must be a string, not 1"),
+        ({"sweeps": [{}]}, r"sweeps\[0\]\.mode is missing"),
+        ({"curves": [{"current": [[[1.5, 0]]]}]}, r"curves\[0\]\.case is missing"),
     ],
 )
 def test_a_wrong_member_is_named(members: dict[str, object], message: str) -> None:
     data = json.loads(render_json(make_comparison(make_metric())))
     with pytest.raises(ValueError, match=message):
         read_json(json.dumps({**data, **members}))
+
+
+def test_wrong_members_of_sweeps_and_curves_are_named() -> None:
+    text = render_json(ordinary())
+    for old, new, message in (
+        (
+            '"params": {"C": "0.',
+            '"params": {"C": 1, "c": "',
+            r"configurations\[\d+\]\.params must be",
+        ),
+        ('"metrics": {', '"metrics": {"x": null, ', r"metrics must be an object of numbers, not"),
+        (
+            '"current": [[[0, ',
+            '"current": [[["0", ',
+            r"curves\[0\]\.current must be a list of lists",
+        ),
+    ):
+        assert old in text
+        with pytest.raises(ValueError, match=message):
+            read_json(text.replace(old, new, 1))
+
+
+def test_files_from_before_sweeps_are_read() -> None:
+    data = json.loads(render_json(ordinary()))
+    del data["sweeps"], data["curves"]
+    assert read_json(json.dumps(data)) == replace(ordinary(), sweeps=(), curves=())
 
 
 def test_unknown_status_is_refused() -> None:

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 from comparisons import hostile, large, make_comparison, make_metric, make_unjudged
 from comparisons import one_of_everything as everything
+from sweep_values import grid, make_sweep, twelve
+from swept import hostile_sweeps, many, ordinary
 
 from pytest_mlflow_experiments.regression.comparison import Comparison
 from pytest_mlflow_experiments.report.escaping import block, code, inline
@@ -16,6 +18,7 @@ from pytest_mlflow_experiments.report.markdown import (
     render_markdown,
     render_short,
 )
+from pytest_mlflow_experiments.report.sweeps_markdown import render_sweep
 
 # Mentions and references count outside of code only; an escaped backtick starts none.
 _FENCE = re.compile(r"^(`{3,})text\n.*?^\1$", re.MULTILINE | re.DOTALL)
@@ -79,14 +82,15 @@ def test_headline(comparison: Comparison, headline: str) -> None:
 
 
 def test_all_rows_of_a_table_have_its_cells() -> None:
-    for comparison in (everything(), hostile()):
+    for comparison in (everything(), hostile(), ordinary(), hostile_sweeps()):
         text = render_markdown(comparison)
         for table in re.split(r"\n\n", text):
             assert len({len(row) for row in rows(table)}) <= 1
 
 
 def test_nothing_notifies_and_nothing_is_markup() -> None:
-    for text in (render_markdown(hostile()), render_short(hostile())):
+    texts = [render_markdown(hostile()), render_short(hostile()), render_markdown(hostile_sweeps())]
+    for text in (*texts, *map(render_sweep, hostile_sweeps().sweeps)):
         plain = outside_code(text)
         assert not re.search(r"@|#\d|GH-\d|://|www\.", plain)
         assert set(re.findall(r"<[^>]*>", plain)) <= {
@@ -99,7 +103,9 @@ def test_nothing_notifies_and_nothing_is_markup() -> None:
 
 
 @pytest.mark.parametrize("limit", [1_000, 1_500, 4_000, 10_000, 60_000, 1_000_000])
-@pytest.mark.parametrize("make", [everything, hostile, lambda: large(100)])
+@pytest.mark.parametrize(
+    "make", [everything, hostile, lambda: large(100), ordinary, many, hostile_sweeps]
+)
 def test_length_has_a_limit_and_what_was_left_out_is_told(
     make: Callable[[], Comparison], limit: int
 ) -> None:
@@ -128,6 +134,34 @@ def test_many_regressions_leave_room_for_failures() -> None:
         unjudged=(make_unjudged("failed", "t.py::test_x", "E   assert 17 == 18"),),
     )
     assert "E   assert 17 == 18" in render_markdown(comparison)
+
+
+def test_a_sweep_has_its_answer_and_its_first_configurations() -> None:
+    text = render_markdown(make_comparison(sweeps=(twelve(),)))
+    best = twelve().configurations[0]
+    _, _, section = text.partition("#### Sweep `test_digits`: 12 configurations ")
+    params = f"`C = {best.params['C']}, kernel = {best.params['kernel']}`"
+    assert f"`accuracy` (max) is best with {params}: **0.9" in section
+    table = rows(section)
+    assert table[2][:3] == ["1", params, table[2][2]]
+    assert table[2][5] == "best"
+    assert all(re.match("within noise, p = |worse, p ", row[5]) for row in table[3:])
+    assert len(table) == 2 + 5
+    assert "… and 7 more" in section
+
+
+def test_no_more_than_five_sweeps_are_told_of_and_no_single_configuration() -> None:
+    text = render_markdown(many())
+    assert text.count("#### Sweep") == 5
+    assert "… and 36 more sweeps" in text
+    single = make_sweep(grid(k=[1]), lambda params, dice: 0.5)
+    assert "Sweep" not in render_markdown(make_comparison(sweeps=(single,)))
+
+
+@pytest.mark.parametrize("make", [ordinary, many, hostile_sweeps])
+def test_the_description_of_a_sweep_s_run_is_short(make: Callable[[], Comparison]) -> None:
+    for sweep in make().sweeps:
+        assert len(render_sweep(sweep).encode()) <= 6_000
 
 
 def test_many_undecided_rows_are_folded() -> None:

@@ -80,7 +80,8 @@ def in_journal(project: Project) -> Values:
         for metric in record.metrics:
             found = values.setdefault((record.id, metric.key), [])
             found.append((metric.step, metric.timestamp, metric.value.hex()))
-        values[record.id, "duration_seconds"] = [(0, record.end_time, record.duration.hex())]
+        for key, value in {"duration_seconds": record.duration, **record.usage}.items():
+            values[record.id, key] = [(0, record.end_time, value.hex())]
     return values
 
 
@@ -163,8 +164,8 @@ def test_nothing_is_lost_doubled_or_changed(
     last = {key: values[-1:] for key, values in measured.items()}
     assert in_mlflow(database_uri, "latest_metrics") == last
     runs = select(database_uri, "SELECT status, lifecycle_stage FROM runs")
-    assert Counter(runs) == {("FINISHED", "active"): CASES + 1}
+    assert Counter(runs) == {("FINISHED", "active"): CASES + 2}
     kinds = select(database_uri, "SELECT value FROM tags WHERE key = 'pytest.kind'")
-    assert Counter(kinds) == {("case",): CASES, ("session",): 1}
+    assert Counter(kinds) == {("case",): CASES, ("sweep",): 1, ("session",): 1}
     numbers = select(database_uri, "SELECT DISTINCT value FROM params WHERE key = 'number'")
     assert len(numbers) == CASES

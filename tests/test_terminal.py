@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import pytest
+from comparisons import make_comparison
+from sweep_values import sixty, twelve
+from swept import many, ordinary
 
 from pytest_mlflow_experiments.directory import SessionState
 from pytest_mlflow_experiments.records import CaseRecord, Check, Metric, Operator, Outcome
+from pytest_mlflow_experiments.regression.comparison import Comparison
 from pytest_mlflow_experiments.report.ending import Ending, describe_end
 from pytest_mlflow_experiments.report.line import Line
 from pytest_mlflow_experiments.report.terminal import describe, one_line, section
 from pytest_mlflow_experiments.summary import Summary
+from pytest_mlflow_experiments.sweeps.noise import within_noise
 
 
 def make_check(
@@ -113,6 +118,43 @@ def test_section_without_a_test() -> None:
     assert texts(make_summary(), Ending(tests=0, experiment="project", place=("here",))) == [
         "0 of 0 tests kept"
     ]
+
+
+def sweeps_of(comparison: Comparison) -> list[str]:
+    ending = Ending(tests=1, experiment=None)
+    texts = [line.text for line in section(make_summary("passed"), ending, comparison)]
+    first = next(number for number, text in enumerate(texts) if "sweep" in text)
+    last = next(number for number, text in enumerate(texts) if text.startswith("Compared with"))
+    return texts[first:last]
+
+
+def test_section_tells_of_each_sweep_in_two_lines() -> None:
+    sweep = twelve()
+    lines = sweeps_of(make_comparison(sweeps=(sweep, sixty())))
+    times = "\N{MULTIPLICATION SIGN}"
+    assert lines[0].startswith(
+        f"  sweeps           test_digits: 12 configurations {times} 5 seeds; "
+    )
+    assert lines[0].endswith(" %)")
+    params = sweep.configurations[0].params
+    best = f"best C = {params['C']}, kernel = {params['kernel']}: accuracy 0.9"
+    assert lines[1].startswith(f"                     {best}")
+    assert lines[1].endswith(f"(n = 5), {len(within_noise(sweep))} of 11 others within noise")
+    assert "60 configurations" in lines[2]
+    assert "; 4 of 180 cases did not pass" in lines[2]
+
+
+def test_section_tells_of_five_sweeps_and_counts_the_others() -> None:
+    lines = sweeps_of(many())
+    assert len(lines) == 11
+    assert lines[-1].strip() == "… and 36 more sweeps: see the report"
+
+
+def test_section_passes_over_sweeps_without_a_choice_or_a_mode() -> None:
+    lines = sweeps_of(ordinary())
+    assert [line for line in lines if not line.startswith("         ")] == lines[:1]
+    assert len(lines) == 2 * 5
+    assert lines[-1].strip().startswith("No configuration is called the best")
 
 
 def test_section_shows_notes_before_the_place() -> None:

@@ -1,81 +1,23 @@
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from project import quiet_mlflow
-from tracker_kit import START, Journal, contents, make_metric, make_record, rich_records
+from tracker_database import Database
+from tracker_kit import START, Journal, make_metric, make_record, rich_records
 
 from pytest_mlflow_experiments.directory import SessionState
 from pytest_mlflow_experiments.records import CaseRecord
-from pytest_mlflow_experiments.tracker.main import project
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.usefixtures("restored_environment"),
 ]
-
-
-class Database:
-    """A database of one test, and the client that reads it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.uri = f"sqlite:///{(path / 'mlflow.db').as_posix()}"
-
-    @property
-    def client(self) -> MlflowClient:
-        from mlflow import MlflowClient
-
-        return MlflowClient(self.uri)
-
-    def send(self, journal: Journal) -> SessionState:
-        return project(journal.directory, tracking_uri=self.uri)
-
-    def runs(self, experiment: str = "an experiment", kind: str = "case") -> list[Run]:
-        found = self.client.get_experiment_by_name(experiment)
-        assert found is not None
-        return list(
-            self.client.search_runs(
-                [found.experiment_id],
-                f"tags.`pytest.kind` = '{kind}'",
-                max_results=10_000,
-                order_by=["attributes.start_time"],
-            )
-        )
-
-    def contents(self, experiment: str = "an experiment") -> dict[str, dict[str, Any]]:
-        return contents(self.client, self.runs(experiment))
-
-
-@pytest.fixture
-def database(
-    tmp_path: Path, migrated_database: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Database]:
-    shutil.copyfile(migrated_database, tmp_path / "mlflow.db")
-    monkeypatch.chdir(tmp_path)
-    database = Database(tmp_path)
-    # Restored after the test; the tracker sets it for its own process.
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", database.uri)
-    yield database
-    database.client._tracking_client.store.engine.dispose()
-
-
-@pytest.fixture
-def without_bulk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    def switch_off() -> None:
-        from pytest_mlflow_experiments.tracker import bulk_check
-
-        monkeypatch.setattr(bulk_check, "unknown_structure", lambda: "a test says so")
-
-    return switch_off
 
 
 def test_both_writers_leave_the_same(database: Database, without_bulk: Callable[[], None]) -> None:

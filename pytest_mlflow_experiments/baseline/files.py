@@ -143,7 +143,9 @@ def make_baseline(
     with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as directory:
         sources = catalog.journals(choice.sessions, Path(directory))
         for session, source in zip(choice.sessions, sources, strict=True):
-            found = _slim_lines(source) if isinstance(source, Path) else source
+            # Only the newest curve is shown beside that of a session.
+            newest = session is choice.sessions[-1]
+            found = _slim_lines(source, steps=newest) if isinstance(source, Path) else source
             if isinstance(found, str):
                 notes.append(f"Session {session.session_id} is left out of the baseline: {found}")
             else:
@@ -178,7 +180,7 @@ def export(request: BaselineRequest, catalog: Catalog, path: Path) -> Made:
     return made
 
 
-def _slim_lines(path: Path) -> list[str] | str:
+def _slim_lines(path: Path, *, steps: bool) -> list[str] | str:
     """Return the slim lines of a session's journal, or why it can't be used."""
     lines: list[str] = []
     try:
@@ -186,7 +188,7 @@ def _slim_lines(path: Path) -> list[str] | str:
             for line in file:
                 if not line.endswith(b"\n"):
                     break
-                lines.append(slim_line(line))
+                lines.append(slim_line(line, steps=steps))
     except JournalError as error:
         return f"line {len(lines) + 1} of its journal: {error}"
     except OSError as error:

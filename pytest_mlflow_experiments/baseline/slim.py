@@ -7,12 +7,20 @@ they stay builtins.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from .. import journal
 from ..journal import Entry, JournalError
-from ..records import PASSED_OUTCOMES, Builtins, CaseRecord, SessionEnd, SessionHeader
+from ..records import (
+    PASSED_OUTCOMES,
+    Builtins,
+    CaseRecord,
+    SessionEnd,
+    SessionHeader,
+    thinned,
+)
 
 _TAGS = ("mlflow.source.git.branch", "mlflow.source.git.commit", "git.dirty", "ci.job")
 _KEPT = (
@@ -26,13 +34,16 @@ _KEPT = (
     "durations",
     "params",
 )
-_KEPT_WHERE_ANY = ("arguments", "datasets", "run_metrics")
+_KEPT_WHERE_ANY = ("arguments", "datasets", "run_metrics", "usage")
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def slim(record: CaseRecord) -> CaseRecord:
-    """Return what comparisons need of a case: no metrics where it did not pass."""
-    return CaseRecord.from_builtins(_slim_case(record.to_builtins()))
+    """Return what comparisons need of a case: no metrics where it did not pass.
+
+    Metrics with several steps keep enough of them to draw the curve.
+    """
+    return CaseRecord.from_builtins(_slim_case(record.to_builtins(), steps=True))
 
 
 def slim_entry(entry: Entry) -> Entry:
@@ -48,8 +59,12 @@ def slim_entry(entry: Entry) -> Entry:
     return entry
 
 
-def slim_line(line: bytes) -> str:
+def slim_line(line: bytes, *, steps: bool = True) -> str:
     """Return what comparisons need of a line as it stands in a journal, without its end.
+
+    Args:
+        line: the line.
+        steps: whether metrics keep several steps; otherwise they have the last one alone.
 
     Raises:
         JournalError: it is no line of a journal.
@@ -57,27 +72,31 @@ def slim_line(line: bytes) -> str:
     try:
         data = json.loads(line)
         if data["kind"] == "case":
-            return _to_json({"kind": "case", **_slim_case(data)})
+            return _to_json({"kind": "case", **_slim_case(data, steps=steps)})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise JournalError(f"not a line of a session's journal: {error!r}") from error
     return journal.encode(slim_entry(journal.decode(line)))
 
 
-def _slim_case(data: Builtins) -> Builtins:
+def _slim_case(data: Builtins, *, steps: bool) -> Builtins:
     case: Builtins = {name: data[name] for name in _KEPT}
-    case["metrics"] = _last_values(data["metrics"]) if data["outcome"] in PASSED_OUTCOMES else []
+    passed = data["outcome"] in PASSED_OUTCOMES
+    case["metrics"] = _values(data["metrics"], steps=steps) if passed else []
     case |= {"checks": _alternatives(data["checks"]), "tags": {}, "artifacts": []}
     case |= {"failure": None, "run_id": None}
     case |= {"attempts": [], "notes": []}
     case |= {name: data[name] for name in _KEPT_WHERE_ANY if data.get(name)}
+    if steps and passed and (history := data.get("run_history")):
+        case["run_history"] = _values(history, steps=True)
     if repeats := data.get("repeats"):
         case["repeats"] = [
             {
                 "outcome": repeat["outcome"],
                 "duration": repeat["duration"],
-                "metrics": _last_values(repeat["metrics"]),
+                "metrics": _values(repeat["metrics"], steps=False),
                 "checks": [],
                 "failure": None,
+                **({"usage": usage} if (usage := repeat.get("usage")) else {}),
             }
             for repeat in repeats
         ]
@@ -90,10 +109,14 @@ def _alternatives(checks: list[Any]) -> list[Any]:
     return list({c["metric"]: c for c in checks if c["metric"] not in needed}.values())
 
 
-def _last_values(metrics: list[Any]) -> list[Any]:
-    last: dict[str, Any] = {}
+def _values(metrics: Iterable[Any], *, steps: bool) -> list[Any]:
+    """Return the last value of each metric, and where wanted some of those at earlier steps."""
+    series: dict[str, dict[int, Any]] = {}
     for metric in metrics:
-        held = last.setdefault(metric["key"], metric)
-        if (metric["step"], metric["timestamp"]) >= (held["step"], held["timestamp"]):
-            last[metric["key"]] = metric
-    return list(last.values())
+        by_step = series.setdefault(metric["key"], {})
+        held = by_step.get(metric["step"])
+        if held is None or metric["timestamp"] >= held["timestamp"]:
+            by_step[metric["step"]] = metric
+    if not steps:
+        return [by_step[max(by_step)] for by_step in series.values()]
+    return [by_step[step] for by_step in series.values() for step in thinned(sorted(by_step))]

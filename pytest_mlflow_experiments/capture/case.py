@@ -13,11 +13,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, final
 
 from ..credentials import MASK
-from ..records import Attempt, CaseRecord, Check, Metric, Outcome
+from ..records import Attempt, CaseRecord, Check, DatasetInput, Metric, Outcome
 from .assertions.recorder import Observation, Observations
 from .dataset import joined_digest
+from .inputs import finished_input
 from .private import make_directories
 from .secrets import CaseMask, CaseSecrets, SecretRules
+from .usage import Reading, read_usage, usage_between
 
 if TYPE_CHECKING:
     from .clock import Clock
@@ -57,17 +59,21 @@ class CaseLog:
         "durations",
         "failures",
         "id",
+        "inputs",
         "logged",
         "notes",
         "observations",
         "outcome",
         "params",
         "rerun",
+        "run_history",
         "run_id",
         "run_metrics",
         "secrets",
         "start_time",
         "tags",
+        "usage",
+        "usage_before",
     )
 
     def __init__(
@@ -88,12 +94,16 @@ class CaseLog:
         self.params: dict[str, str] = {}
         self.tags: dict[str, str] = {}
         self.datasets: dict[str, dict[str, None]] = {}
+        self.inputs: list[DatasetInput] = []
         self.notes: list[str] = []
         self._artifacts = artifacts
         self._has_artifacts = False
         self.run_id: str | None = None
         self.run_metrics: dict[str, float] = {}
+        self.run_history: list[Metric] = []
         self.durations: dict[str, float] = {}
+        self.usage: dict[str, float] = {}
+        self.usage_before: Reading | None = None
         self.failures: list[str] = []
         self.outcome: Outcome = "passed"
         self.rerun = False
@@ -139,6 +149,15 @@ class CaseLog:
         except OSError as error:
             self.notes.append(f"the artifacts of attempt {number} are not kept: {error}")
 
+    def begin_call(self) -> None:
+        """Note what the process has used before the call of the test."""
+        self.usage_before = read_usage()
+
+    def end_call(self) -> None:
+        """Note what the call has used so far; the last time counts, as subtests end within it."""
+        if self.usage_before is not None:
+            self.usage = usage_between(self.usage_before, read_usage())
+
     def count_interrupted_phase(self) -> None:
         """Count the time of the phase that has no report, for it was interrupted."""
         phase = next((p for p in ("setup", "call") if p not in self.durations), "teardown")
@@ -165,6 +184,7 @@ class CaseLog:
         arguments: tuple[str, ...] = (),
         tolerances: Mapping[str, str] | None = None,
         directions: Mapping[str, str] | None = None,
+        objective: str | None = None,
         renamed: tuple[str, str] | None = None,
     ) -> CaseRecord:
         """Return the record of the finished case, without secrets.
@@ -173,6 +193,7 @@ class CaseLog:
         """
         attempts = tuple(attempts)
         metrics, checks = merge(self.logged, self.observations, self.clock)
+        own = {metric.key for metric in metrics} if self.run_metrics else ()
         notes = list(self.notes)
         hidden, secrets = self._secrets(attempts)
         if hidden:
@@ -204,11 +225,13 @@ class CaseLog:
             datasets={name: joined_digest(digests) for name, digests in self.datasets.items()},
             tolerances=tolerances or {},
             directions=directions or {},
-            run_metrics={
-                name: value
-                for name, value in self.run_metrics.items()
-                if not any(metric.key == name for metric in metrics)
-            },
+            objective=objective,
+            run_metrics={name: v for name, v in self.run_metrics.items() if name not in own},
+            run_history=tuple(metric for metric in self.run_history if metric.key not in own),
+            inputs=tuple(
+                finished_input(data, nodeid, self.secrets.in_text) for data in self.inputs
+            ),
+            usage=self.usage,
         )
         if not secrets:
             return record
@@ -239,6 +262,7 @@ class CaseLog:
             metrics=metrics,
             checks=checks,
             failure=self.failure(),
+            usage=self.usage,
         )
         return CaseMask(self.secrets.values).attempt(attempt) if self.secrets.values else attempt
 

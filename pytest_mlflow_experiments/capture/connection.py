@@ -22,12 +22,13 @@ class Connection:
     """The session as the processes that run tests know it.
 
     ``tracking_uri`` is None for an offline session; ``shard_of`` is the id of the session that this
-    one is a shard of.
+    one is a shard of. ``system_metrics`` tells whether MLflow's monitor records the machine's load.
     """
 
     directory: SessionDirectory
     tracking_uri: str | None
     shard_of: str | None = None
+    system_metrics: bool = False
 
     def session_run(
         self,

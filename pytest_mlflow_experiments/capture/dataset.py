@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias, final
 
 from . import dataset_arrays as arrays
+from .dataset_arrow import feed_arrow
 from .params import stable_text
 
 Buffer: TypeAlias = Any
@@ -32,13 +33,18 @@ def dataset_name(data: object) -> str:
     return name if isinstance(name, str) and name else "dataset"
 
 
+def has_own_digest(data: object) -> bool:
+    """Tell whether data carry their digest themselves, as MLflow's datasets do."""
+    return _own_digest(data) is not None
+
+
 def dataset_digest(data: object) -> str:
     """Return the digest of data: 16 hexadecimal digits, or the one that a dataset has itself.
 
     Data are datasets of MLflow's (anything whose ``digest`` is a text); arrays of numpy and what
     turns into one (``__array__``: tensors and the like); tables, series and indexes of pandas;
-    scipy's sparse matrices; bytes; files and directories, as a ``pathlib.Path``; lists, tuples and
-    dicts of these, also with texts and numbers in them.
+    tables and batches of Arrow; scipy's sparse matrices; bytes; files and directories, as a
+    ``pathlib.Path``; lists, tuples and dicts of these, also with texts and numbers in them.
 
     Raises:
         TypeError: it is something else.
@@ -109,13 +115,15 @@ class ContentHash:
             self._path(data)
         elif (own := _own_digest(data)) is not None:
             self.mark("digest", own)
-        elif _is_of(data, "pandas", "DataFrame"):
+        elif is_of(data, "pandas", "DataFrame"):
             arrays.feed_frame(self, data)
-        elif _is_of(data, "pandas", "Series"):
+        elif is_of(data, "pandas", "Series"):
             arrays.feed_series(self, data)
-        elif _is_of(data, "pandas", "Index"):
+        elif is_of(data, "pandas", "Index"):
             arrays.feed_column(self, data)
-        elif _is_of(data, "scipy.sparse", "spmatrix") or _is_of(data, "scipy.sparse", "sparray"):
+        elif is_of(data, "pyarrow", "Table") or is_of(data, "pyarrow", "RecordBatch"):
+            feed_arrow(self, data)
+        elif is_of(data, "scipy.sparse", "spmatrix") or is_of(data, "scipy.sparse", "sparray"):
             arrays.feed_sparse(self, data)
         elif hasattr(type(data), "__array__") and not isinstance(data, type):
             arrays.feed_array(self, arrays.as_array(data))
@@ -198,7 +206,7 @@ def _own_digest(data: object) -> str | None:
     return digest if isinstance(digest, str) and digest else None
 
 
-def _is_of(data: object, module: str, name: str) -> bool:
+def is_of(data: object, module: str, name: str) -> bool:
     """Tell whether data are of a class of a module, which then is loaded already."""
     kind = getattr(sys.modules.get(module), name, None)
     return isinstance(kind, type) and isinstance(data, kind)

@@ -5,17 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ..credentials import without_credentials
-
-_GIT_TIMEOUT = 5.0
-
-# Set while git runs a hook; they would tell of another repository, or of none of its files.
-_GIT_LOCATION = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"})
+from .changes import changes_digest
+from .git import git
 
 # CI checks out a commit, not a branch; these variables know the branch.
 _CI_BRANCHES = (
@@ -31,11 +27,14 @@ _CI_BRANCHES = (
 _CI_JOB_URLS = ("CI_JOB_URL", "BUILD_URL", "CIRCLE_BUILD_URL", "BUILDKITE_BUILD_URL")
 
 
-def environment_tags(rootdir: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+def environment_tags(
+    rootdir: Path, environ: Mapping[str, str] = os.environ, outputs: Collection[Path] = ()
+) -> dict[str, str]:
     """Return the tags, MLflow's own names where there are any.
 
     MLflow's detection of the commit looks at ``sys.argv[0]``, which is pytest's script in some
-    virtual environment; so the repository is the one that holds ``rootdir``.
+    virtual environment; so the repository is the one that holds ``rootdir``. ``outputs`` are files
+    of which a change is none of the code.
     """
     count, digest = packages_digest(sys.path)
     tags = {
@@ -44,7 +43,11 @@ def environment_tags(rootdir: Path, environ: Mapping[str, str] = os.environ) -> 
         "packages.count": str(count),
         "packages.digest": digest,
     }
-    tags.update(git_tags(rootdir, environ))
+    if known := git_tags(rootdir, environ):
+        tags.update(known)
+        dirty = known["git.dirty"] == "true"
+        if changes := changes_digest(rootdir, dirty=dirty, outputs=outputs):
+            tags["git.changes"] = changes
     if job := _ci_job(environ):
         tags["ci.job"] = job
     return tags
@@ -53,7 +56,7 @@ def environment_tags(rootdir: Path, environ: Mapping[str, str] = os.environ) -> 
 def default_branch(rootdir: Path) -> str | None:
     """Return the branch that others start from: the remote's default one, else main or master."""
     names = ("refs/remotes/origin/HEAD", "refs/heads/main", "refs/heads/master")
-    found = _git(rootdir, "for-each-ref", "--format=%(refname) %(symref)", *names)
+    found = git(rootdir, "for-each-ref", "--format=%(refname) %(symref)", *names)
     lines = dict(line.split(" ", 1) for line in (found or "").splitlines())
     if remote := lines.get(names[0]):
         return remote.removeprefix("refs/remotes/origin/")
@@ -92,7 +95,7 @@ def packages_digest(path: list[str]) -> tuple[int, str]:
 
 def git_tags(rootdir: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the tags that tell of the commit; none outside of git, or before the first one."""
-    status = _git(rootdir, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
+    status = git(rootdir, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
     if status is None:
         return {}
     tags: dict[str, str] = {}
@@ -107,28 +110,9 @@ def git_tags(rootdir: Path, environ: Mapping[str, str] = os.environ) -> dict[str
         tags.setdefault("mlflow.source.git.branch", branch)
     dirty = any(not line.startswith("#") for line in status.splitlines())
     tags["git.dirty"] = "true" if dirty else "false"
-    if url := _git(rootdir, "config", "--get", "remote.origin.url"):
+    if url := git(rootdir, "config", "--get", "remote.origin.url"):
         tags["mlflow.source.git.repoURL"] = without_credentials(url.strip())
     return tags
-
-
-def _git(directory: Path, *arguments: str) -> str | None:
-    """Return what git prints, or None where there is no git, no repository or no answer."""
-    command = ["git", "--no-optional-locks", "-C", str(directory), *arguments]
-    try:
-        result = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_GIT_TIMEOUT,
-            check=True,
-            encoding="utf-8",
-            errors="replace",
-            env={name: text for name, text in os.environ.items() if name not in _GIT_LOCATION},
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return result.stdout
 
 
 def _ci_job(environ: Mapping[str, str]) -> str | None:

@@ -16,6 +16,7 @@ import pytest
 from .case import CaseLog, LoggedMetric
 from .clock import Clock
 from .dataset import dataset_digest, dataset_name
+from .inputs import dataset_input
 from .params import param_text
 from .private import make_directories, restrict
 
@@ -92,29 +93,41 @@ class MlflowCase:
         for key, value in tags.items():
             self.set_tag(key, value)
 
-    def log_input(self, dataset: object, context: str | None = None) -> None:
+    def log_input(
+        self, dataset: object, context: str | None = None, *, name: str | None = None
+    ) -> None:
         """Note which data the case was trained or scored on, by a digest of their content.
+
+        In MLflow they are a dataset of the run, with their schema and size.
 
         A later session whose data differ is not comparable, instead of worse. Logging the same data
         again changes nothing; several data of one context are told apart by content and order.
 
         Args:
-            dataset: an array, a tensor, a table of pandas, a sparse matrix, bytes, a
+            dataset: an array, a tensor, a table of pandas or Arrow, a sparse matrix, bytes, a
                 ``pathlib.Path`` to a file or directory, a list, tuple or dict of these, such as
                 ``(X, y)``, or a dataset of ``mlflow.data``, which has a digest of its own.
-            context: what the data are for, such as ``train``; without it, the name that a dataset
-                of ``mlflow.data`` has, else ``dataset``.
+            context: what the data are for, such as ``train``; without it, their name.
+            name: what the data are called; without it, the name that a dataset of ``mlflow.data``
+                has, else ``dataset``.
 
         Raises:
             TypeError: the content of ``dataset`` can't be read; a text is refused too.
             OSError: a file can't be read.
         """
-        name = dataset_name(dataset) if context is None else _key(context)
+        if name is not None:
+            _key(name)
+        key = (name or dataset_name(dataset)) if context is None else _key(context)
         try:
             digest = dataset_digest(dataset)
         except TypeError as error:
             raise TypeError(f"mlflow_case.log_input: {error}") from error
-        self._log.datasets.setdefault(name, {})[digest] = None
+        self._log.datasets.setdefault(key, {})[digest] = None
+        if self._log.is_kept:
+            found, notes = dataset_input(dataset, digest, name=name, context=context)
+            if found not in self._log.inputs:
+                self._log.inputs.append(found)
+                self._log.notes += notes
 
     def log_artifact(self, local_path: str | Path, artifact_path: str | None = None) -> None:
         """Keep a copy of a file, or of a directory with all that is in it, as it is now.

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -18,6 +19,7 @@ from ..marker import CaseOptions
 from .case import CaseLog, LoggedMetric
 from .connection import CONNECTION
 from .fixture import CASE_LOG
+from .live_metrics import read_metrics
 from .mlflow_state import forget_active_model, own_mlflow_state
 from .nodeids import shown_text
 from .private import make_directories, restrict
@@ -33,6 +35,7 @@ _IMPATIENT: Final = {
 }
 _ATTEMPTS: Final = 4
 _REASON_LENGTH: Final = 300
+_UNMONITORED: Final = "the machine's load is not recorded"
 _THROWAWAY: Final = pytest.StashKey["_Place"]()
 
 
@@ -76,7 +79,7 @@ def active_run(request: pytest.FixtureRequest) -> Iterator[ActiveRun]:
                 client = mlflow.MlflowClient(place.tracking_uri)
                 _end_runs(place, run_id, log)
                 if log is not None and place.is_kept:
-                    _read_metrics(client, run_id, log)
+                    read_metrics(client, run_id, log)
                 elif log is not None:
                     _take_over(client, run_id, log)
 
@@ -98,6 +101,7 @@ def _open(item: pytest.Item, log: CaseLog | None) -> tuple[_Place, ActiveRun]:
 
 def _start(place: _Place, item: pytest.Item, log: CaseLog | None) -> ActiveRun:
     import mlflow
+    from mlflow.tracking import fluent
 
     mlflow.set_tracking_uri(place.tracking_uri)
     if not place.is_kept:
@@ -107,10 +111,25 @@ def _start(place: _Place, item: pytest.Item, log: CaseLog | None) -> ActiveRun:
     run_id = _create_run(place, item, log)
     if log is not None and place.is_kept:
         log.run_id = run_id
-    return mlflow.start_run(
-        run_id=run_id,
-        log_system_metrics=CaseOptions.from_item(item).log_system_metrics,
-    )
+    monitored = _system_metrics(item, log)
+    run = mlflow.start_run(run_id=run_id, log_system_metrics=monitored)
+    if monitored and log is not None and run_id not in fluent.run_id_to_system_metrics_monitor:
+        log.notes.append(f"{_UNMONITORED}: MLflow's monitor did not start")
+    return run
+
+
+def _system_metrics(item: pytest.Item, log: CaseLog | None) -> bool | None:
+    """Return whether MLflow's monitor is to run; None leaves that to MLflow's own variables."""
+    marked = CaseOptions.from_item(item).log_system_metrics
+    connection = item.config.stash.get(CONNECTION, None)
+    if marked is not None or connection is None or not connection.system_metrics:
+        return marked
+    if find_spec("psutil") is None:
+        # MLflow would refuse to open the run.
+        if log is not None:
+            log.notes.append(f"{_UNMONITORED}: --mlflow-system-metrics needs psutil")
+        return False
+    return True
 
 
 def _note_throwaway(log: CaseLog | None, reason: str | None) -> None:
@@ -249,14 +268,6 @@ def _end_runs(place: _Place, run_id: str, log: CaseLog | None) -> None:
                 log.notes.append(f"a run of the test could not be ended: {error}")
         # A test may have replaced the function.
         del stack[others:]
-
-
-def _read_metrics(client: MlflowClient, run_id: str, log: CaseLog) -> None:
-    """Note the metrics of the test's own run: comparisons look at records, not at MLflow."""
-    try:
-        log.run_metrics.update(client.get_run(run_id).data.metrics)
-    except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
-        log.notes.append(f"the metrics of the test's own run can't be compared: {error}")
 
 
 def _take_over(client: MlflowClient, run_id: str, log: CaseLog) -> None:

@@ -23,7 +23,8 @@ from .fixture import CASE_LOG
 from .nodeids import secret_arguments, shown_id, shown_text
 from .params import case_arguments, case_params, param_text
 from .rerun import Rerunner
-from .secrets import SecretRules, leaves
+from .resumed import ResumedCases
+from .secrets import CaseSecrets, SecretRules, leaves
 
 if TYPE_CHECKING:
     Deliver = Callable[[pytest.TestReport | None, CaseRecord], None]
@@ -66,6 +67,7 @@ class CapturePlugin:
         rerunner: runs suspicious cases again, where that is wanted.
         secret_names: tells which params and tags are secrets.
         note: gets the case that is running, where another process looks after a crash of this one.
+        resumed: reports the cases that need not run.
     """
 
     def __init__(
@@ -77,12 +79,14 @@ class CapturePlugin:
         rerunner: Rerunner | None = None,
         secret_names: SecretNames | None = None,
         note: RunningNote | None = None,
+        resumed: ResumedCases | None = None,
     ) -> None:
         self._track = track
         self._artifacts = artifacts
         self._deliver = deliver
         self._rerunner = rerunner
         self._note = note
+        self._resumed = resumed
         self._secret_names = secret_names or SecretNames()
         self._rules = SecretRules(names=self._secret_names)
         self._siblings: dict[str, dict[str, None]] = {}
@@ -121,6 +125,8 @@ class CapturePlugin:
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
         """Open the case of ``item``; assertions find it until the protocol is over."""
+        if self._is_resumed(item):
+            return (yield)
         outer = recorder.current
         self._item, self._nextitem, self._attempts = item, nextitem, []
         self._open(item)
@@ -151,11 +157,24 @@ class CapturePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> None:
-        """Note the run that the setup has opened: whoever finds a crash has to end it."""
-        if self._note is not None and item is self._item:
+        """Note what the process has used, and the run that the setup has opened.
+
+        Whoever finds a crash has to end that run.
+        """
+        log = item.stash.get(CASE_LOG, None)
+        if log is None:
+            return
+        if self._note is not None and item is self._item and log.run_id is not None:
+            self._note_running(item, log, self._note)
+        log.begin_call()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        """Note what the call has used, before a traceback is made of its failure."""
+        if call.when == "call":
             log = item.stash.get(CASE_LOG, None)
-            if log is not None and log.run_id is not None:
-                self._note_running(item, log, self._note)
+            if log is not None:
+                log.end_call()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -179,6 +198,13 @@ class CapturePlugin:
                 finally:
                     # Also where a fresh run is interrupted.
                     self._deliver(report, record)
+
+    def _is_resumed(self, item: pytest.Item) -> bool:
+        return (
+            self._resumed is not None
+            and self._may_be_kept(item, has_metrics=True)
+            and self._resumed.takes(item, self._nodeid(item), CaseSecrets(self._rules))
+        )
 
     def _confirmed(self, item: pytest.Item, record: CaseRecord, rerunner: Rerunner) -> CaseRecord:
         """Return the record with the fresh runs of the case, if it needed any."""
@@ -261,6 +287,7 @@ class CapturePlugin:
             arguments=case_arguments(item),
             tolerances={key: str(value) for key, value in options.tolerance.items()},
             directions={key: str(value) for key, value in options.direction.items()},
+            objective=options.objective,
             renamed=(item.name, name) if name != item.name else None,
         )
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Final, TypeVar, final
 
 from ..credentials import MASK
-from ..records import Attempt, CaseRecord, Check, Metric
+from ..records import Attempt, CaseRecord, Check, DatasetInput, Metric
 from ..redaction import Mask, SecretNames, environment_secrets, forms_of, without_environment
 
 Text = TypeVar("Text", str, "str | None")
@@ -82,8 +82,11 @@ class CaseSecrets:
 
     def without_environment(self, texts: Mapping[str, str]) -> Mapping[str, str]:
         """Return params or tags without the environment's secrets, and the credentials of URLs."""
-        secrets = self.rules.environment
-        return {name: without_environment(text, secrets) for name, text in texts.items()}
+        return {name: self.in_text(text) for name, text in texts.items()}
+
+    def in_text(self, text: str) -> str:
+        """Return a text without the environment's secrets, and the credentials of URLs."""
+        return without_environment(text, self.rules.environment)
 
     def _is_hidden(self, name: object, value: object) -> bool:
         """Tell whether a value within another is a secret by its name; note it if so."""
@@ -242,7 +245,9 @@ class CaseMask:
             attempts=tuple(map(self.attempt, record.attempts)),
             notes=tuple(map(self, record.notes)),
             datasets={self(name): digest for name, digest in record.datasets.items()},
+            inputs=tuple(masked_input(data, self) for data in record.inputs),
             run_metrics={self(name): value for name, value in record.run_metrics.items()},
+            run_history=self._metrics(record.run_history),
         )
 
     def attempt(self, attempt: Attempt) -> Attempt:
@@ -262,3 +267,15 @@ class CaseMask:
 
     def _checks(self, checks: Iterable[Check]) -> tuple[Check, ...]:
         return tuple(replace(check, metric=self(check.metric)) for check in checks)
+
+
+def masked_input(data: DatasetInput, mask: Callable[[str], str]) -> DatasetInput:
+    """Return a dataset with ``mask`` applied to all that a person may have written."""
+    return replace(
+        data,
+        name=mask(data.name),
+        source=mask(data.source),
+        schema=None if data.schema is None else mask(data.schema),
+        profile=None if data.profile is None else mask(data.profile),
+        context=None if data.context is None else mask(data.context),
+    )

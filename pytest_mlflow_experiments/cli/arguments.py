@@ -11,6 +11,18 @@ from ..report.formats import SUFFIXES
 
 def add_place_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options that say where sessions are looked for."""
+    add_store_options(parser)
+    parser.add_argument(
+        "--history",
+        metavar="N",
+        type=positive,
+        default=HISTORY,
+        help=f"how many sessions make a baseline (default {HISTORY})",
+    )
+
+
+def add_store_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that say which experiment of which tracking store is meant."""
     parser.add_argument(
         "--tracking-uri",
         metavar="URI",
@@ -21,13 +33,6 @@ def add_place_options(parser: argparse.ArgumentParser) -> None:
         "--experiment",
         metavar="NAME",
         help="the experiment; default: MLFLOW_EXPERIMENT_NAME, else that of the newest session",
-    )
-    parser.add_argument(
-        "--history",
-        metavar="N",
-        type=positive,
-        default=HISTORY,
-        help=f"how many sessions make a baseline (default {HISTORY})",
     )
 
 

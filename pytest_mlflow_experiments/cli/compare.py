@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TypeVar, get_args
 
 from ..accepted import ACCEPTED_FILE, AcceptedError, read_accepted
-from ..regression import Status
+from ..regression import Direction, Status, Tolerance
 from ..regression.compare import compare
 from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.comparison import Comparison
@@ -84,31 +85,58 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _comparison(options: argparse.Namespace, place: Place) -> Comparison:
-    seeds = options.seed_params
-    judged = read_sessions(place.judged(options.session), seeds).sessions
+    return compare_at(
+        place,
+        options.session,
+        options.baseline,
+        window=options.history,
+        seed_params=options.seed_params,
+        tolerances=_parsed("--tolerance", options.tolerance, parse_rule),
+        directions=_parsed("--direction", options.direction, parse_direction),
+    )
+
+
+def compare_at(
+    place: Place,
+    session: str,
+    baseline: str,
+    *,
+    window: int,
+    seed_params: AbstractSet[str],
+    tolerances: Sequence[tuple[str, Tolerance]],
+    directions: Sequence[tuple[str, Direction | None]],
+) -> Comparison:
+    """Compare a session with a baseline, both as a person names them.
+
+    Raises:
+        UsageError: there is nothing to compare, or one of them is named in no legal way.
+        BaselineError: there is no such session.
+        JournalError: a session can't be read.
+    """
+    judged = read_sessions(place.judged(session), seed_params).sessions
     if not judged:
-        raise UsageError(f"{options.session} holds no session")
+        raise UsageError(f"{session} holds no session")
     current = judged[-1]
     own = current.header
-    found = read_sessions(place.entries(options.baseline, options.history, own), seeds)
-    baseline = Sessions(
+    found = read_sessions(place.entries(baseline, window, own), seed_params)
+    past = Sessions(
         sessions=[one for one in found.sessions if one.header.session_id != own.session_id],
         provenance=found.provenance,
     )
-    if not baseline.sessions:
-        raise UsageError(f"{options.baseline} and {options.session} are the same session")
+    if not past.sessions:
+        raise UsageError(f"{baseline} and {session} are the same session")
     try:
         accepted = read_accepted(place.root / ACCEPTED_FILE)
     except AcceptedError as error:
         raise UsageError(str(error)) from None
     return compare(
         current,
-        baseline,
+        past,
         CompareOptions(
-            seed_params=seeds,
-            window=options.history,
-            tolerances=_parsed("--tolerance", options.tolerance, parse_rule),
-            directions=_parsed("--direction", options.direction, parse_direction),
+            seed_params=seed_params,
+            window=window,
+            tolerances=tolerances,
+            directions=directions,
             accepted=[step for step in accepted if step.id in own.accepted],
         ),
         partial=_partial(current),

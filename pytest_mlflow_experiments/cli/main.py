@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from ..baseline import BaselineError
 from ..journal import JournalError
 from ..shards import MergeError
-from . import accept, baseline, compare, merge, report, sync
+from ..tracker.errors import TrackerError
+from . import accept, baseline, best, compare, merge, promote, report, sync
 from .errors import UsageError
 
 
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except UsageError as error:
         status, message = 2, str(error)
-    except (BaselineError, JournalError, MergeError) as error:
+    except (BaselineError, JournalError, MergeError, TrackerError) as error:
         status, message = 1, str(error)
     print(f"pytest-mlflow: {message}", file=sys.stderr)  # noqa: T201
     return status
@@ -38,6 +39,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="pytest-mlflow", description="Work with the sessions that pytest --mlflow kept."
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (sync, merge, compare, baseline, accept, report):
+    for module in (sync, merge, compare, baseline, accept, report, best, promote):
         module.add_command(commands)
     return parser

@@ -19,6 +19,7 @@ from ..regression.comparison import Comparison
 from ..report.formats import ALWAYS, render
 from ..report.github import add_to_step_summary
 from ..report.numbers import count
+from ..report.sweeps_lines import sweep_lines
 from ..report.verdicts import verdict_lines
 from ..shards import MergeError, ShardSession, Whole, merge, read_shard
 from .arguments import add_place_options, add_report_option, positive
@@ -216,9 +217,14 @@ def _judging(options: argparse.Namespace, told: Shard) -> Shard:
 def _tell(whole: Whole, comparison: Comparison, reports: list[Path]) -> None:
     cases = count(len(whole.cases), "case")
     say(f"Session {whole.header.session_id}: {count(len(whole.shards), 'shard')}, {cases}")
+    for line in sweep_lines(comparison.sweeps):
+        say(line.text)
     for line in verdict_lines(comparison, [str(path) for path in reports]):
         say(line.text)
-    add_to_step_summary(comparison)
+    try:
+        add_to_step_summary(comparison)
+    except OSError as error:
+        say(f"the step's summary failed: {error}")
 
 
 def _send(directory: SessionDirectory, place: Place) -> bool:

@@ -61,13 +61,30 @@ class Place:
             options: those of :func:`.arguments.add_place_options`.
             session: the session; the newest one here where none is given.
         """
+        return cls.found(
+            options.tracking_uri,
+            options.experiment,
+            session=session,
+            offline=getattr(options, "offline", False),
+        )
+
+    @classmethod
+    def found(
+        cls,
+        tracking_uri: str | None,
+        experiment: str | None,
+        *,
+        session: SessionHeader | None = None,
+        offline: bool = False,
+    ) -> Place:
+        """Return the place that is named, as :meth:`of` does; None is what nobody has named."""
         root = sessions_root()
         newest = session or _newest_header(root)
-        name = options.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME")
+        name = experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME")
         number = None if name else os.environ.get("MLFLOW_EXPERIMENT_ID")
         if newest is not None and name is None and number is None:
             name, number = newest.experiment_name, newest.experiment_id
-        uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
         local = None
         if newest is not None:
             local = LocalCatalog(
@@ -83,7 +100,7 @@ class Place:
             experiment_name=name or (None if number else root.name or "pytest"),
             experiment_id=number,
             local=local if uri is None or without_credentials(uri) == default else None,
-            offline=getattr(options, "offline", False),
+            offline=offline,
         )
 
     def mlflow(self) -> MlflowCatalog:

@@ -25,6 +25,7 @@ from ..records import SessionEnd, SessionHeader, Shard
 from ..regression.compare import compare
 from ..regression.comparer import CompareOptions
 from ..regression.comparison import Comparison
+from ..regression.sweeps import sweep_builder
 from ..regression.tolerance import parse_direction, parse_rule
 from ..regression.values import Sessions, read_sessions
 from ..report.run import with_comparison
@@ -77,7 +78,9 @@ def judge(
 ) -> Comparison:
     """Compare the whole with its baseline."""
     seeds = frozenset(judging.seed_params)
-    (current,) = read_sessions((whole.header, *whole.cases, whole.end), seeds).sessions
+    sweeps = sweep_builder(options)
+    entries: list[Entry] = [whole.header, *whole.cases, whole.end]
+    (current,) = read_sessions(sweeps.watch(entries), seeds).sessions
     baseline: Sessions | None = None
     problem: str | None = None
     try:
@@ -93,7 +96,7 @@ def judge(
     if problem is None and baseline is None and judging.gate and judging.require_baseline:
         problem = "there is no baseline yet, and --require-baseline asks for one"
     unrecorded = whole.end.unrecorded
-    return compare(
+    comparison = compare(
         current,
         baseline,
         options,
@@ -104,6 +107,7 @@ def judge(
         gated=judging.gate,
         notes=[*whole.notes, *damaged],
     )
+    return replace(comparison, sweeps=sweeps.build())
 
 
 def finish(directory: SessionDirectory, end: SessionEnd, comparison: Comparison) -> SessionEnd:

@@ -16,17 +16,29 @@ from .case import (
     Outcome,
     last_values,
 )
-from .session import LEGAL_ID, SCHEMA_VERSION, Provenance, SessionEnd, SessionHeader, Shard
+from .inputs import DatasetInput
+from .session import (
+    LEGAL_ID,
+    SCHEMA_VERSION,
+    Provenance,
+    SessionEnd,
+    SessionHeader,
+    Shard,
+    SweepEnd,
+)
+from .thinning import MAX_POINTS, thinned
 
 __all__ = [
     "FAILED_OUTCOMES",
     "LEGAL_ID",
+    "MAX_POINTS",
     "PASSED_OUTCOMES",
     "SCHEMA_VERSION",
     "Attempt",
     "Builtins",
     "CaseRecord",
     "Check",
+    "DatasetInput",
     "Metric",
     "Operator",
     "Outcome",
@@ -34,5 +46,7 @@ __all__ = [
     "SessionEnd",
     "SessionHeader",
     "Shard",
+    "SweepEnd",
     "last_values",
+    "thinned",
 ]

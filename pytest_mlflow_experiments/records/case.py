@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from math import isfinite, isnan
 from typing import Any, Literal, TypeAlias, final
 
+from .inputs import DatasetInput
+
 Builtins: TypeAlias = dict[str, Any]
 Operator: TypeAlias = Literal["<", "<=", ">", ">=", "=="]
 Outcome: TypeAlias = Literal[
@@ -17,7 +19,8 @@ FAILED_OUTCOMES: frozenset[str] = frozenset({"failed", "error"})
 PASSED_OUTCOMES: frozenset[str] = frozenset({"passed", "xpassed"})
 
 
-def _encode_float(value: float) -> float | str:
+def encode_float(value: float) -> float | str:
+    """Return a float as JSON has it: NaN and the infinities, which it does not know, are texts."""
     if isfinite(value):
         return value
     if isnan(value):
@@ -39,7 +42,7 @@ class Metric:
         """Return the metric as JSON builtins."""
         return {
             "key": self.key,
-            "value": _encode_float(self.value),
+            "value": encode_float(self.value),
             "step": self.step,
             "timestamp": self.timestamp,
         }
@@ -96,10 +99,10 @@ class Check:
             "metric": self.metric,
             "step": self.step,
             "operator": self.operator,
-            "value": _encode_float(self.value),
-            "limit": _encode_float(self.limit),
-            "tolerance": None if self.tolerance is None else _encode_float(self.tolerance),
-            "margin": _encode_float(self.margin),
+            "value": encode_float(self.value),
+            "limit": encode_float(self.limit),
+            "tolerance": None if self.tolerance is None else encode_float(self.tolerance),
+            "margin": encode_float(self.margin),
             "passed": self.passed,
             "line": self.line,
             "alternative": self.alternative,
@@ -125,22 +128,28 @@ class Check:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """An earlier attempt of a case that was run again; the case itself holds the last one."""
+    """An earlier attempt of a case that was run again; the case itself holds the last one.
+
+    ``usage`` is what its call cost besides its time, as for the case.
+    """
 
     outcome: Outcome
     duration: float
     metrics: tuple[Metric, ...] = ()
     checks: tuple[Check, ...] = ()
     failure: str | None = None
+    usage: Mapping[str, float] = field(default_factory=dict)
 
     def to_builtins(self) -> Builtins:
         """Return the attempt as JSON builtins."""
+        usage = {name: encode_float(value) for name, value in self.usage.items()}
         return {
             "outcome": self.outcome,
             "duration": self.duration,
             "metrics": [metric.to_builtins() for metric in self.metrics],
             "checks": [check.to_builtins() for check in self.checks],
             "failure": self.failure,
+            **({"usage": usage} if usage else {}),
         }
 
     @classmethod
@@ -152,6 +161,7 @@ class Attempt:
             metrics=tuple(map(Metric.from_builtins, data["metrics"])),
             checks=tuple(map(Check.from_builtins, data["checks"])),
             failure=data["failure"],
+            usage={name: float(value) for name, value in data.get("usage", {}).items()},
         )
 
 
@@ -171,7 +181,13 @@ class CaseRecord:
     fixtures). ``datasets`` are digests of the data by their names. ``tolerances`` and
     ``directions`` are what the marker says of metrics, by pattern. ``repeats`` are the fresh runs
     that a suspicious value was followed by. ``run_metrics`` are the last values of metrics that
-    stand in the run which the test itself held, and nowhere else here.
+    stand in the run which the test itself held, and nowhere else here, and ``run_history`` all
+    values of those of them that have several steps.
+
+    ``objective`` is the metric by which the marker wants the cases of the test to be ranked.
+    ``inputs`` are the datasets themselves. ``usage`` is what the call cost besides its time, by
+    the name of a metric. Where the case did not run but was taken over, ``resumed_from`` is the id
+    of the session that it ran in, and ``resumed_run`` the run that the test itself held there.
     """
 
     id: str
@@ -197,6 +213,20 @@ class CaseRecord:
     directions: Mapping[str, str] = field(default_factory=dict)
     repeats: tuple[Attempt, ...] = ()
     run_metrics: Mapping[str, float] = field(default_factory=dict)
+    run_history: tuple[Metric, ...] = ()
+    objective: str | None = None
+    inputs: tuple[DatasetInput, ...] = ()
+    usage: Mapping[str, float] = field(default_factory=dict)
+    resumed_from: str | None = None
+    resumed_run: str | None = None
+
+    @property
+    def sweep(self) -> str | None:
+        """The node id of the test function whose cases this is one of; None without params."""
+        if not self.arguments:
+            return None
+        file, colons, rest = self.nodeid.partition("::")
+        return f"{file}{colons}{rest.partition('[')[0]}"
 
     @property
     def duration(self) -> float:
@@ -211,6 +241,7 @@ class CaseRecord:
             metrics=self.metrics,
             checks=self.checks,
             failure=self.failure,
+            usage=self.usage,
         )
 
     def to_builtins(self) -> Builtins:
@@ -244,7 +275,13 @@ class CaseRecord:
             "tolerances": dict(self.tolerances),
             "directions": dict(self.directions),
             "repeats": [attempt.to_builtins() for attempt in self.repeats],
-            "run_metrics": {name: _encode_float(value) for name, value in self.run_metrics.items()},
+            "run_metrics": {name: encode_float(value) for name, value in self.run_metrics.items()},
+            "run_history": [metric.to_builtins() for metric in self.run_history],
+            "objective": self.objective,
+            "inputs": [data.to_builtins() for data in self.inputs],
+            "usage": {name: encode_float(value) for name, value in self.usage.items()},
+            "resumed_from": self.resumed_from,
+            "resumed_run": self.resumed_run,
         }
         return {name: value for name, value in rare.items() if value}
 
@@ -275,4 +312,10 @@ class CaseRecord:
             directions=data.get("directions", {}),
             repeats=tuple(map(Attempt.from_builtins, data.get("repeats", ()))),
             run_metrics={name: float(value) for name, value in data.get("run_metrics", {}).items()},
+            run_history=tuple(map(Metric.from_builtins, data.get("run_history", ()))),
+            objective=data.get("objective"),
+            inputs=tuple(map(DatasetInput.from_builtins, data.get("inputs", ()))),
+            usage={name: float(value) for name, value in data.get("usage", {}).items()},
+            resumed_from=data.get("resumed_from"),
+            resumed_run=data.get("resumed_run"),
         )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import final
 
-from .case import Builtins
+from .case import Builtins, encode_float
 
 SCHEMA_VERSION = 1
 
@@ -154,6 +154,43 @@ class SessionHeader:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SweepEnd:
+    """What the run of a sweep says once its last case is known.
+
+    ``test`` is the sweep's :attr:`~.case.CaseRecord.sweep`. ``metrics`` and ``params`` are those of
+    the best configuration, where there is one; ``tags`` and ``summary`` (markdown) tell the rest.
+    """
+
+    test: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    summary: str = ""
+
+    def to_builtins(self) -> Builtins:
+        """Return the end as JSON builtins."""
+        return {
+            "test": self.test,
+            "metrics": {name: encode_float(value) for name, value in self.metrics.items()},
+            "params": dict(self.params),
+            "tags": dict(self.tags),
+            "summary": self.summary,
+        }
+
+    @classmethod
+    def from_builtins(cls, data: Builtins) -> SweepEnd:
+        """Rebuild an end from :meth:`to_builtins`."""
+        return cls(
+            test=data["test"],
+            metrics={name: float(value) for name, value in data["metrics"].items()},
+            params=data["params"],
+            tags=data["tags"],
+            summary=data["summary"],
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionEnd:
     """How a session ended: pytest's exit status and how many tests had which outcome.
 
@@ -164,7 +201,8 @@ class SessionEnd:
     what was asked for on the command line (paths and ``-m``): sessions with the same one should
     have the same cases. ``tags``, ``metrics`` and ``summary`` (markdown) are what the comparison
     with the baseline adds to the session's run. ``unrecorded`` are the outcomes of tests, classes
-    and modules that left no record, by node id; only shards tell of them.
+    and modules that left no record, by node id; only shards tell of them. ``sweeps`` are what the
+    runs of the sweeps get.
     """
 
     end_time: int
@@ -178,6 +216,7 @@ class SessionEnd:
     metrics: Mapping[str, float] = field(default_factory=dict)
     summary: str = ""
     unrecorded: Mapping[str, str] = field(default_factory=dict)
+    sweeps: tuple[SweepEnd, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -198,6 +237,7 @@ class SessionEnd:
             "metrics": dict(self.metrics),
             "summary": self.summary,
             **({"unrecorded": dict(self.unrecorded)} if self.unrecorded else {}),
+            **({"sweeps": [sweep.to_builtins() for sweep in self.sweeps]} if self.sweeps else {}),
         }
 
     @classmethod
@@ -215,6 +255,7 @@ class SessionEnd:
             metrics=data.get("metrics", {}),
             summary=data.get("summary", ""),
             unrecorded=data.get("unrecorded", {}),
+            sweeps=tuple(map(SweepEnd.from_builtins, data.get("sweeps", ()))),
         )
 
 

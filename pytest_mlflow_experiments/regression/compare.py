@@ -9,6 +9,7 @@ from ..records import FAILED_OUTCOMES, SessionHeader
 from .absent import Absent
 from .comparer import CompareOptions, Comparer
 from .comparison import Baseline, Comparison, MetricComparison, SessionInfo, UnjudgedCase
+from .curves import curve_notes, curves
 from .tolerance import mentions
 from .values import Sessions, SessionValues
 
@@ -58,6 +59,7 @@ def compare(
         metrics += absent.missing()
         unjudged += absent.unjudged()
         notes = [*notes, *absent.notes(), *_unused(options, metrics)]
+    lines = curves(current, past, options.seed_params)
     start, end = current.header.start_time, current.end
     return Comparison(
         session=session_info(current.header),
@@ -69,7 +71,8 @@ def compare(
         problem=problem,
         partial=partial,
         gated=gated,
-        notes=tuple(notes),
+        notes=(*notes, *curve_notes(lines)),
+        curves=lines,
     )
 
 

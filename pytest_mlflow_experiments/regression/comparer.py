@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from math import isnan
@@ -64,6 +64,27 @@ class CompareOptions:
     directions: Sequence[tuple[str, Direction | None]] = ()
     accepted: Sequence[AcceptedStep] = ()
     rule: Rule = default_rule
+
+
+def known_direction(
+    metric: str,
+    operators: Iterable[str],
+    marked: Mapping[str, str],
+    directions: Sequence[tuple[str, Direction | None]],
+) -> tuple[Direction | None, bool]:
+    """Return which values of a metric are better, and whether somebody said so.
+
+    Args:
+        metric: its name.
+        operators: those of the assertions that guard it.
+        marked: what the marker of the test says of metrics, by pattern.
+        directions: what the ini file says.
+    """
+    of_marker = [(name, direction_of(text)) for name, text in marked.items()]
+    for rules in (of_marker, directions):
+        if mentions(metric, rules):
+            return find(metric, rules), True
+    return infer_direction(metric, operators), False
 
 
 @final
@@ -173,11 +194,8 @@ class Comparer:
 
     def _direction(self, case: CaseValues, metric: str) -> tuple[Direction | None, bool]:
         """Return the direction, and whether somebody said so."""
-        marked = [(name, direction_of(text)) for name, text in case.directions.items()]
-        for rules in (marked, self._options.directions):
-            if mentions(metric, rules):
-                return find(metric, rules), True
-        return infer_direction(metric, case.operators.get(metric, ())), False
+        operators = case.operators.get(metric, ())
+        return known_direction(metric, operators, case.directions, self._options.directions)
 
     def _judged(
         self,

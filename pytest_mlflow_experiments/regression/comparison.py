@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import final, get_args
+from typing import TypeAlias, final, get_args
 
 from ..records import Operator, Outcome, Provenance
+from ..sweeps.model import Sweep
 from .terms import Direction, Status
 
 
@@ -101,6 +102,28 @@ class Baseline:
     sessions: tuple[SessionInfo, ...]
 
 
+Line: TypeAlias = tuple[tuple[int, float], ...]
+"""The values of a metric by step, the steps growing."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A metric with several steps: a line for each repeat now, and in one session before.
+
+    ``baseline`` are the lines of the session named ``baseline_session``, the newest one of the
+    baseline that has any; both may be empty.
+    """
+
+    case: str
+    name: str
+    nodeid: str
+    metric: str
+    current: tuple[Line, ...]
+    baseline: tuple[Line, ...] = ()
+    baseline_session: str | None = None
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
@@ -109,6 +132,7 @@ class Comparison:
     ``baseline`` is None where there is none yet; ``problem`` says why the comparison could not be
     made although it was asked for, and ``partial`` why only some of the tests ran. ``metrics`` are
     in no special order; :meth:`ranked` gives the order to show them in. ``notes`` are for people.
+    ``sweeps`` are those of this session alone.
     """
 
     session: SessionInfo
@@ -121,6 +145,8 @@ class Comparison:
     partial: str | None = None
     gated: bool = False
     notes: tuple[str, ...] = ()
+    sweeps: tuple[Sweep, ...] = ()
+    curves: tuple[Curve, ...] = ()
 
     def counts(self) -> dict[Status, int]:
         """Return how many metrics have which status; the advisory ones are left out."""

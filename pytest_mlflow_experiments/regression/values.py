@@ -20,6 +20,7 @@ from ..records import (
     SessionHeader,
     last_values,
 )
+from .lines import SYSTEM_METRICS, Lines, lines_of
 
 _HIDDEN = re.compile(rf"{re.escape(MASK)}\d+")
 
@@ -98,13 +99,14 @@ class CaseValues:
 @final
 @dataclass(slots=True, kw_only=True)
 class SessionValues:
-    """What one session measured, by case."""
+    """What one session measured, by case; ``lines`` are those of the cases that passed."""
 
     header: SessionHeader
     cases: dict[str, CaseValues] = field(default_factory=dict)
     failed: list[CaseRecord] = field(default_factory=list)
     end: SessionEnd | None = None
     count: int = 0
+    lines: Lines = field(default_factory=Lines)
 
     def add(self, record: CaseRecord, seed_params: AbstractSet[str]) -> None:
         """Add one case."""
@@ -116,6 +118,9 @@ class SessionValues:
         values.add(record, seed_params)
         if record.outcome not in PASSED_OUTCOMES:
             self.failed.append(record)
+            return
+        for metric, line in lines_of(record).items():
+            self.lines.extend((case, metric), (line,))
 
 
 @final
@@ -137,12 +142,15 @@ def read_sessions(
         entries: the entries as they stand in the file.
         seed_params: names of params that only repeat a case: cases that differ in nothing else
             are one.
+
+    Of the lines of a metric, those of the newest session alone are kept.
     """
     found = Sessions()
     for entry in entries:
         if isinstance(entry, Provenance):
             found.provenance = entry
         elif isinstance(entry, SessionHeader):
+            _forget_older_lines(found.sessions)
             found.sessions.append(SessionValues(header=entry))
         elif found.sessions:
             session = found.sessions[-1]
@@ -150,7 +158,15 @@ def read_sessions(
                 session.end = entry
             else:
                 session.add(entry, seed_params)
+    _forget_older_lines(found.sessions)
     return found
+
+
+def _forget_older_lines(sessions: Sequence[SessionValues]) -> None:
+    """Drop the lines that the last session has newer ones for."""
+    for older in sessions[:-1]:
+        for key in older.lines.keys() & sessions[-1].lines.keys():
+            del older.lines[key]
 
 
 def alternatives(checks: Sequence[Check]) -> set[str]:
@@ -177,13 +193,20 @@ def identity(record: CaseRecord, seed_params: AbstractSet[str]) -> tuple[str, st
 
 
 def values_of(record: CaseRecord | Attempt) -> dict[str, float]:
-    """Return the one value of each metric that is compared, the duration among them."""
+    """Return the one value of each metric that is compared, duration and usage among them.
+
+    The load of the machine, as MLflow's monitor sees it, is none.
+    """
     values = last_values(record.metrics)
     if isinstance(record, CaseRecord):
         values = {**record.run_metrics, **values}
+    for name in [name for name in values if name.startswith(SYSTEM_METRICS)]:
+        del values[name]
     duration = _duration(record)
     if duration is not None and not isnan(duration):
         values.setdefault(DURATION, duration)
+    for name, value in record.usage.items():
+        values.setdefault(name, value)
     return values
 
 

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, final, get_args
 from ..regression import Status
 from ..regression.comparison import Comparison, MetricComparison
 from . import numbers
+from .curves_html import view_curves
 from .headline import SYMBOLS, age, grows_worse, headline, short_commit
+from .sorting import sort_keys
 from .sparkline import sparkline
+from .sweeps_html import view_sweeps
 from .text import clean, cut
 
 if TYPE_CHECKING:
@@ -61,7 +64,10 @@ def render_html(comparison: Comparison) -> str:
     """Return the page, in UTF-8 without a byte order mark."""
     from markupsafe import Markup
 
-    style, script = _read("report.css"), _read("report.js")
+    sweeps, curves = view_sweeps(comparison.sweeps), view_curves(comparison)
+    # What a page has no use for is left out of it.
+    style = _read("report.css", *(["sweeps.css"] if sweeps.shown or curves.charts else []))
+    script = _read("tables.js", "report.js", *(["plots.js", "sweeps.js"] if sweeps.shown else []))
     return _template().render(
         comparison=comparison,
         headline=headline(comparison),
@@ -71,6 +77,8 @@ def render_html(comparison: Comparison) -> str:
             for session in reversed(comparison.baseline.sessions if comparison.baseline else ())
         ],
         chips=_chips(comparison),
+        sweeps=sweeps,
+        curves=curves,
         rows=map(_row, comparison.ranked()),
         failures=comparison.unjudged[:_FAILURES],
         policy=(
@@ -101,8 +109,8 @@ def _template() -> Template:
     return environment.get_template("report.html.jinja")
 
 
-def _read(name: str) -> str:
-    return _HERE.joinpath(name).read_text(encoding="utf-8")
+def _read(*names: str) -> str:
+    return "\n".join(_HERE.joinpath(name).read_text(encoding="utf-8") for name in names)
 
 
 def _source(text: str) -> str:
@@ -154,28 +162,16 @@ def _row(metric: MetricComparison) -> Row:
         change=change,
         detail=detail,
         drawing=Markup(sparkline(metric)),
-        keys=" ".join(
-            map(
-                _key,
-                (
-                    metric.baseline,
-                    metric.current,
-                    metric.change if metric.relative is None else metric.relative,
-                    metric.limit,
-                    metric.margin.margin if metric.margin else None,
-                ),
+        keys=sort_keys(
+            (
+                metric.baseline,
+                metric.current,
+                metric.change if metric.relative is None else metric.relative,
+                metric.limit,
+                metric.margin.margin if metric.margin else None,
             )
         ),
     )
-
-
-def _key(number: float | None) -> str:
-    """Return a number as the script reads it; what is none comes last in either order."""
-    if number is None or number != number:
-        return "-"
-    if not isfinite(number):
-        return "1e999" if number > 0 else "-1e999"
-    return f"{number:.6g}"
 
 
 def _failure_text(text: str) -> str:

@@ -7,9 +7,10 @@ NaN and the infinities, which JSON does not know, are the strings ``"NaN"``, ``"
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields, is_dataclass
 from math import isfinite, isnan
+from typing import Any
 
 from ..records import Builtins
 from ..regression.comparison import Comparison, Margin, MetricComparison
@@ -43,6 +44,8 @@ def render_json(comparison: Comparison) -> str:
         f'"notes": {_dump(comparison.notes)}',
         f'"metrics": {_dump_lines(map(_metric, comparison.metrics))}',
         f'"unjudged": {_dump_lines(map(asdict, comparison.unjudged))}',
+        f'"sweeps": {_dump_lines(map(_encode, comparison.sweeps))}',
+        f'"curves": {_dump_lines(map(_encode, comparison.curves))}',
     ]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
@@ -90,6 +93,20 @@ def _number(number: float | None) -> float | str | None:
     if isnan(number):
         return "NaN"
     return "Infinity" if number > 0 else "-Infinity"
+
+
+def _encode(value: Any) -> Any:
+    """Return what is nested, dataclasses too, as builtins that JSON knows."""
+    if isinstance(value, float):
+        return _number(value)
+    if is_dataclass(value):
+        # asdict would copy every text first.
+        return {one.name: _encode(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _encode(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_encode(item) for item in value]
+    return value
 
 
 def _dump(value: object) -> str:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any, TypeVar, cast, final, get_args
+from typing import cast, get_args
 
 from ..records import Operator, Outcome, Provenance
 from ..regression import Direction, Status
 from ..regression.comparison import (
     Baseline,
     Comparison,
+    Curve,
     Margin,
     MetricComparison,
     SessionInfo,
     UnjudgedCase,
 )
 from .json import KIND, SCHEMA_VERSION
-
-_T = TypeVar("_T")
+from .json_object import JsonObject
+from .sweeps_json import read_sweep
 
 
 def read_json(text: str | bytes) -> Comparison:
@@ -38,79 +38,10 @@ def read_json(text: str | bytes) -> Comparison:
             f"schema version {data.get('schema')!r} of a comparison is not known; this version of "
             f"pytest-mlflow-experiments reads version {SCHEMA_VERSION}"
         )
-    return _comparison(_Object(data))
+    return _comparison(JsonObject(data))
 
 
-@final
-class _Object:
-    """A JSON object whose members are read by the type that they must have."""
-
-    def __init__(self, data: object, path: str = "") -> None:
-        if not isinstance(data, dict):
-            raise ValueError(f"not a comparison: {path} must be an object, not {data!r:.100}")
-        self._data = cast("dict[str, Any]", data)
-        self._path = path
-
-    def text(self, name: str) -> str:
-        return cast("str", self._get(name, "a string", lambda value: isinstance(value, str)))
-
-    def flag(self, name: str) -> bool:
-        return cast("bool", self._get(name, "true or false", lambda value: isinstance(value, bool)))
-
-    def whole(self, name: str) -> int:
-        return cast("int", self._get(name, "an integer", lambda value: type(value) is int))
-
-    def number(self, name: str) -> float:
-        return float(self._get(name, "a number", _is_number))
-
-    def one_of(self, name: str, known: tuple[str, ...]) -> str:
-        wanted = f"one of {', '.join(known)}"
-        return cast("str", self._get(name, wanted, known.__contains__))
-
-    def numbers(self, name: str) -> tuple[float, ...]:
-        return tuple(map(float, self._list(name, "a list of numbers", _is_number)))
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        return tuple(self._list(name, "a list of strings", lambda value: isinstance(value, str)))
-
-    def child(self, name: str) -> _Object:
-        value = self._get(name, "an object", lambda value: isinstance(value, dict))
-        return _Object(value, f"{self._path}{name}.")
-
-    def children(self, name: str) -> list[_Object]:
-        values = self._list(name, "a list of objects", lambda value: isinstance(value, dict))
-        return [
-            _Object(value, f"{self._path}{name}[{place}].") for place, value in enumerate(values)
-        ]
-
-    def maybe(self, name: str, read: Callable[[str], _T]) -> _T | None:
-        """Return what ``read``, a method of this object, makes of a member that may be null."""
-        if name in self._data and self._data[name] is None:
-            return None
-        return read(name)
-
-    def _list(self, name: str, wanted: str, fits: Callable[[Any], bool]) -> list[Any]:
-        values = self._get(
-            name, wanted, lambda value: isinstance(value, list) and all(map(fits, value))
-        )
-        return cast("list[Any]", values)
-
-    def _get(self, name: str, wanted: str, fits: Callable[[Any], bool]) -> Any:
-        if name not in self._data:
-            raise ValueError(f"not a comparison: {self._path}{name} is missing")
-        value = self._data[name]
-        if not fits(value):
-            raise ValueError(
-                f"not a comparison: {self._path}{name} must be {wanted}, not {value!r:.100}"
-            )
-        return value
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) or value in ("NaN", "Infinity", "-Infinity")
-
-
-def _comparison(data: _Object) -> Comparison:
+def _comparison(data: JsonObject) -> Comparison:
     return Comparison(
         session=_session(data.child("session")),
         baseline=_baseline(data.maybe("baseline", data.child)),
@@ -122,10 +53,12 @@ def _comparison(data: _Object) -> Comparison:
         partial=data.maybe("partial", data.text),
         gated=data.flag("gated"),
         notes=data.texts("notes"),
+        sweeps=tuple(map(read_sweep, data.children("sweeps"))) if "sweeps" in data else (),
+        curves=tuple(map(_curve, data.children("curves"))) if "curves" in data else (),
     )
 
 
-def _session(data: _Object) -> SessionInfo:
+def _session(data: JsonObject) -> SessionInfo:
     return SessionInfo(
         session_id=data.text("session_id"),
         name=data.text("name"),
@@ -135,7 +68,7 @@ def _session(data: _Object) -> SessionInfo:
     )
 
 
-def _baseline(data: _Object | None) -> Baseline | None:
+def _baseline(data: JsonObject | None) -> Baseline | None:
     if data is None:
         return None
     origin = data.child("provenance")
@@ -147,7 +80,7 @@ def _baseline(data: _Object | None) -> Baseline | None:
     )
 
 
-def _unjudged(data: _Object) -> UnjudgedCase:
+def _unjudged(data: JsonObject) -> UnjudgedCase:
     return UnjudgedCase(
         case=data.text("case"),
         name=data.text("name"),
@@ -157,7 +90,7 @@ def _unjudged(data: _Object) -> UnjudgedCase:
     )
 
 
-def _metric(data: _Object) -> MetricComparison:
+def _metric(data: JsonObject) -> MetricComparison:
     direction = data.maybe("direction", lambda name: data.one_of(name, get_args(Direction)))
     return MetricComparison(
         case=data.text("case"),
@@ -185,7 +118,19 @@ def _metric(data: _Object) -> MetricComparison:
     )
 
 
-def _margin(data: _Object | None) -> Margin | None:
+def _curve(data: JsonObject) -> Curve:
+    return Curve(
+        case=data.text("case"),
+        name=data.text("name"),
+        nodeid=data.text("nodeid"),
+        metric=data.text("metric"),
+        current=data.lines("current"),
+        baseline=data.lines("baseline"),
+        baseline_session=data.maybe("baseline_session", data.text),
+    )
+
+
+def _margin(data: JsonObject | None) -> Margin | None:
     if data is None:
         return None
     return Margin(

@@ -10,6 +10,7 @@ from . import numbers
 from .escaping import block, code, html_code, inline
 from .headline import SYMBOLS, UNDECIDED, counts, headline, provenance, session_line, when
 from .page import Page
+from .sweeps_markdown import add_sweeps
 from .text import clean
 
 LIMIT = 60_000
@@ -41,6 +42,7 @@ def render_markdown(comparison: Comparison, *, limit: int = LIMIT) -> str:
         told, undecided = told + undecided, []
     _add_table(page, told, share=0.6 if comparison.unjudged else 0.9)
     _add_failures(page, comparison.unjudged)
+    add_sweeps(page, comparison.sweeps)
     _add_table(page, undecided, title="inconclusive, new or not comparable")
     _add_table(page, [row for row in judged if row.status == "unchanged"], title="unchanged")
     advisory = [metric for metric in ranked if metric.advisory]

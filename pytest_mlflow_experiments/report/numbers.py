@@ -80,7 +80,11 @@ def margin(metric: MetricComparison) -> str:
 
 def p_value(metric: MetricComparison) -> str:
     """Return ``p = 0.0004``, or nothing where there is no test."""
-    p = metric.p_value
+    return chance(metric.p_value)
+
+
+def chance(p: float | None) -> str:
+    """Return ``p = 0.0004``; nothing where there is none."""
     if p is None or isnan(p):
         return ""
     return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"

@@ -35,7 +35,7 @@
           case: name,
           metric,
           words: `${name} ${metric} ${test}`.toLowerCase(),
-          numbers: row.dataset.k.split(" ").map((key) => (key === "-" ? null : Number(key))),
+          numbers: tables.keys(row),
         };
         facts.set(row, known);
       }
@@ -64,25 +64,14 @@
       show();
     };
 
-    const names = new Intl.Collator("en", { numeric: true }).compare;
-    const byNumber = (key, sign) => (a, b) => {
-      const [x, y] = [a.numbers[key], b.numbers[key]];
-      // What has no number comes last in either order.
-      if (x === null || y === null) return (x === null) - (y === null);
-      return x === y ? 0 : sign * (x - y);
-    };
-    const sort = (header) => {
+    const sort = (header, sign) => {
       const key = header.dataset.sort;
-      const down = header.getAttribute("aria-sort") === "ascending";
-      const sign = down ? -1 : 1;
-      for (const other of headers) other.removeAttribute("aria-sort");
-      header.setAttribute("aria-sort", down ? "descending" : "ascending");
       const compare =
         {
           rank: (a, b) => sign * (a.rank - b.rank),
-          case: (a, b) => sign * names(a.case, b.case),
-          metric: (a, b) => sign * names(a.metric, b.metric),
-        }[key] || byNumber(key, sign);
+          case: (a, b) => sign * tables.names(a.case, b.case),
+          metric: (a, b) => sign * tables.names(a.metric, b.metric),
+        }[key] || tables.byNumber(key, sign);
       rows.sort((one, other) => {
         const [a, b] = [fact(one), fact(other)];
         return compare(a, b) || a.rank - b.rank;
@@ -99,14 +88,7 @@
         restart();
       });
     }
-    for (const header of headers) {
-      if (!header.dataset.sort) continue;
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = header.textContent.trim();
-      button.addEventListener("click", () => sort(header));
-      header.replaceChildren(button);
-    }
+    tables.makeSortable(headers, sort);
     search.hidden = false;
     search.addEventListener("input", restart);
     more.addEventListener("click", () => {

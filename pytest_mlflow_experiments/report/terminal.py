@@ -10,6 +10,7 @@ from ..summary import Margin, Summary
 from .ending import Ending
 from .headline import headline
 from .line import Line
+from .sweeps_lines import sweep_lines
 from .verdicts import LEVELS, verdict_lines
 
 
@@ -57,6 +58,7 @@ def section(
             ("widest margins", summary.widest(), {}),
         )
     if comparison is not None:
+        yield from sweep_lines(comparison.sweeps)
         yield from verdict_lines(comparison, reports)
     for note in ending.notes:
         yield Line(note, {"yellow": True})

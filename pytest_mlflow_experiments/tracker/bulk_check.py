@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 from math import isnan
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.entities import DatasetInput
 from sqlalchemy import Engine, Table, select
 
-from .bulk_writer import TABLES, BulkWriter, Row, latest, metric_rows
+from .bulk_close import Row
+from .bulk_writer import TABLES, BulkWriter, latest, metric_rows
+from .client_inputs import CONTEXT
 from .projection import RUN_NAME, RunData
 
 _HISTORIES = 10
@@ -39,6 +43,22 @@ _COLUMNS = {
     "params": _PAIR,
     "metrics": _VALUE,
     "latest_metrics": _VALUE,
+    "datasets": frozenset(
+        {
+            "dataset_uuid",
+            "experiment_id",
+            "name",
+            "digest",
+            "dataset_source_type",
+            "dataset_source",
+            "dataset_schema",
+            "dataset_profile",
+        }
+    ),
+    "inputs": frozenset(
+        {"input_uuid", "source_type", "source_id", "destination_type", "destination_id"}
+    ),
+    "input_tags": frozenset({"input_uuid", "name", "value"}),
 }
 # What differs between any two runs; everything else must be as in a run that MLflow made.
 _OF_THE_RUN = frozenset({"run_uuid", "name", "status", "start_time", "end_time", "artifact_uri"})
@@ -93,7 +113,12 @@ def _difference_read_back(client: MlflowClient, writer: BulkWriter, run: RunData
         (
             "metrics",
             {key: _shown(value) for key, value in found.data.metrics.items()},
-            {row["key"]: _shown_row(row) for row in latest(rows)},
+            _latest_values(run),
+        ),
+        (
+            "datasets",
+            sorted(map(_shown_input, found.inputs.dataset_inputs if found.inputs else [])),
+            sorted((data.name, data.digest, data.context or "") for data in run.inputs),
         ),
     ]
     for key in islice({row["key"]: None for row in rows}, _HISTORIES):
@@ -109,10 +134,37 @@ def _difference_read_back(client: MlflowClient, writer: BulkWriter, run: RunData
                 ),
             )
         )
+    return _first_difference(pairs)
+
+
+def difference_when_closed(client: MlflowClient, run: RunData) -> str | None:
+    """Compare a run that the bulk writer completed with what it should be, or return None."""
+    found = client.get_run(run.run_id or run.id)
+    values = {key: _shown(value) for key, value in found.data.metrics.items()}
+    pairs: list[tuple[str, Any, Any]] = [
+        ("status", found.info.status, run.status),
+        ("end time", found.info.end_time, run.end_time),
+        ("params", found.data.params, {**found.data.params, **run.params}),
+        ("tags", found.data.tags, {**found.data.tags, **run.tags}),
+        ("metrics", values, {**values, **_latest_values(run)}),
+    ]
+    return _first_difference(pairs)
+
+
+def _latest_values(run: RunData) -> dict[str, str]:
+    return {row["key"]: _shown_row(row) for row in latest(metric_rows(run))}
+
+
+def _first_difference(pairs: Iterable[tuple[str, Any, Any]]) -> str | None:
     for what, is_now, should_be in pairs:
         if is_now != should_be:
             return f"{what} of a run came back as {is_now!r} instead of {should_be!r}"
     return None
+
+
+def _shown_input(data: DatasetInput) -> tuple[str, str, str]:
+    context = next((tag.value for tag in data.tags if tag.key == CONTEXT), "")
+    return data.dataset.name, data.dataset.digest, context
 
 
 def _row(engine: Engine, run_id: str) -> Row:

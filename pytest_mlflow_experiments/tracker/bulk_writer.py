@@ -8,8 +8,11 @@ that is installed. Whether that still holds is checked before it is relied on: s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias, final
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final, ParamSpec, TypeVar, final
 
+from mlflow.entities import Run
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.tracking.dbmodels.models import (
     SqlLatestMetric,
@@ -20,21 +23,29 @@ from mlflow.store.tracking.dbmodels.models import (
 )
 from mlflow.utils.uri import append_to_uri_path
 from sqlalchemy import Connection, Engine, Table, delete, insert, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from .artifacts import bring_artifacts, has_artifacts
+from .bulk_close import Row, end_runs, replace_rows
+from .bulk_inputs import INPUT_TABLES, delete_inputs, insert_inputs
 from .client_writer import ClientWriter
 from .errors import reason_of
-from .projection import USER, RunData, stored_value
+from .metrics import stored_value
+from .projection import USER, RunData
 from .retries import cause_of, retried
 from .writers import Problem
 
-Row: TypeAlias = dict[str, Any]
+P = ParamSpec("P")
+T = TypeVar("T")
 
-TABLES: Final[tuple[Table, ...]] = tuple(
+RUN_TABLES: Final[tuple[Table, ...]] = tuple(
     model.__table__ for model in (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric)
 )
-_RUNS, _TAGS, _PARAMS, _METRICS, _LATEST = TABLES
+TABLES: Final = (*RUN_TABLES, *INPUT_TABLES)
+_RUNS, _TAGS, _PARAMS, _METRICS, _LATEST = RUN_TABLES
+# In one transaction; a statement that ends runs has four values for each.
+_ENDED_AT_ONCE = 100
+_RACES = 5
 
 
 @final
@@ -56,11 +67,13 @@ class BulkWriter:
         *,
         experiment_id: str,
         artifact_location: str,
+        on_closed: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._client = client
         self._experiment_id = int(experiment_id)
         self._artifact_location = artifact_location
+        self._on_closed = on_closed
 
     def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
         """Bring the runs into MLflow, and return what could not be brought there."""
@@ -69,6 +82,23 @@ class BulkWriter:
         problems = [*self._insert_or_split(own)]
         if others:
             problems += self._client.write(others)
+        return problems
+
+    def open(self, runs: Sequence[RunData]) -> Mapping[str, str]:
+        """Make runs that go on, where MLflow has not got them, and return their ids."""
+        own = [run for run in runs if self._is_own(run)]
+        others = [run for run in runs if not self._is_own(run)]
+        opened = dict(self._client.open(others)) if others else {}
+        if own:
+            self._insert_or_split(own)
+            opened |= {run_id: run_id for run_id in retried(self._active, own)}
+        return opened
+
+    def close(self, runs: Sequence[RunData], held: Mapping[str, Run]) -> Sequence[Problem]:
+        """Add to opened runs and end them; what they have under the same keys is replaced."""
+        problems: list[Problem] = []
+        for start in range(0, len(runs), _ENDED_AT_ONCE):
+            problems += self._close_or_split(runs[start : start + _ENDED_AT_ONCE])
         return problems
 
     def artifact_uri(self, run_id: str) -> str:
@@ -85,7 +115,8 @@ class BulkWriter:
     def remove(self, run: RunData) -> None:
         """Take the rows of a run back."""
         with self._engine.begin() as connection:
-            for table in reversed(TABLES):
+            delete_inputs(connection, run.id)
+            for table in reversed(RUN_TABLES):
                 connection.execute(delete(table).where(table.c.run_uuid == run.id))
 
     def _is_own(self, run: RunData) -> bool:
@@ -95,7 +126,7 @@ class BulkWriter:
         if not runs:
             return []
         try:
-            fresh = retried(self._insert, runs)
+            fresh = retried(self._despite_races, self._insert, runs)
         except SQLAlchemyError as error:
             if cause_of(error) != "data":
                 raise
@@ -124,7 +155,45 @@ class BulkWriter:
                 _insert_rows(connection, _PARAMS, _pairs((run.id, run.params) for run in new))
                 _insert_rows(connection, _METRICS, (row for rows in metrics for row in rows))
                 _insert_rows(connection, _LATEST, (row for rows in metrics for row in latest(rows)))
+                insert_inputs(connection, self._experiment_id, list(new))
         return fresh
+
+    def _despite_races(self, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call ``action`` again where somebody else has made the same at the same moment."""
+        for _ in range(_RACES):
+            with suppress(IntegrityError):
+                return action(*args, **kwargs)
+        return action(*args, **kwargs)
+
+    def _active(self, runs: Sequence[RunData]) -> list[str]:
+        columns = _RUNS.c
+        wanted = columns.run_uuid.in_({run.id for run in runs})
+        query = select(columns.run_uuid).where(wanted, columns.lifecycle_stage == "active")
+        with self._engine.connect() as connection:
+            return list(connection.scalars(query))
+
+    def _close_or_split(self, runs: Sequence[RunData]) -> list[Problem]:
+        try:
+            retried(self._close, [replace(run, id=run.run_id or run.id) for run in runs])
+        except SQLAlchemyError as error:
+            if cause_of(error) != "data":
+                raise
+            if len(runs) > 1:
+                return [problem for run in runs for problem in self._close_or_split([run])]
+            return [Problem(runs[0].name, "sweep", reason_of(error))]
+        for _ in runs:
+            self._on_closed()
+        return []
+
+    def _close(self, runs: Sequence[RunData]) -> None:
+        with self._engine.begin() as connection:
+            _prepare(connection)
+            metrics = [metric_rows(run) for run in runs]
+            replace_rows(connection, _TAGS, _pairs((run.id, run.tags) for run in runs))
+            replace_rows(connection, _PARAMS, _pairs((run.id, run.params) for run in runs))
+            replace_rows(connection, _METRICS, (row for rows in metrics for row in rows))
+            replace_rows(connection, _LATEST, (row for rows in metrics for row in latest(rows)))
+            end_runs(connection, _RUNS, runs)
 
     def _run_row(self, run: RunData) -> Row:
         return {

@@ -64,6 +64,11 @@ class MlflowCatalog:
         name = self._experiment.name if self._experiment else self._shown_name
         return f"experiment {name!r} at {self._store.shown_uri}"
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is such an experiment."""
+        return self._experiment is not None
+
     def newest(self, query: Query) -> Iterator[Candidate]:
         """Yield sessions, the newest first, page by page."""
         experiment_id = query.experiment_id
@@ -99,6 +104,10 @@ class MlflowCatalog:
         if not version.run_id:
             raise BaselineError(f"the {shown}, version {version.version}, comes from no run")
         try:
+            if session_id := version.tags.get(SESSION_ID):
+                # The model of a case that was taken over is that of a run of an earlier session.
+                run = self._run(version.run_id)
+                return self._session(run.info.experiment_id, session_id)
             return self.run(version.run_id)
         except BaselineError as error:
             raise BaselineError(f"the {shown} can't be used: {error}") from error

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, TypeVar, final
 
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
@@ -15,27 +14,20 @@ from pytest_mlflow_experiments.records import Metric
 
 from .artifacts import ClientRepository, bring_artifacts
 from .batches import batches
+from .client_inputs import InputLog
 from .errors import reason_of
+from .known import KnownRun, known_run
 from .limits import TAG_LENGTH, shorten
 from .markdown import inline
-from .projection import NOTE, RECORD_ID, RUN_NAME, RunData
+from .projection import KIND, NOTE, PARENT, RECORD_ID, RUN_NAME, RunData
 from .retries import cause_of, retried
 from .writers import Problem
 
 _IN_FLIGHT = 8
+_RACES = 5
+_OWN_STAY = "The test's own values stay for"
 
-
-@final
-@dataclass(frozen=True, slots=True)
-class KnownRun:
-    """A run of this session that MLflow had before; ``open`` means that it is unfinished.
-
-    ``shard`` is the id of the shard that sent it.
-    """
-
-    run_id: str
-    open: bool
-    shard: str | None = None
+T = TypeVar("T")
 
 
 @final
@@ -43,7 +35,9 @@ class ClientWriter:
     """Writes runs through the client; over HTTP several at a time.
 
     ``known`` holds the runs that an earlier tracker of the same session left, by record id.
-    ``on_written`` is called after each run: whoever waits must see that something arrives.
+    ``shared`` tells that others may open the same runs at the same time. ``on_written`` is called
+    after each run, ``on_closed`` after each that was opened before: whoever waits must see that
+    something arrives.
     """
 
     name: Final = "client"
@@ -54,14 +48,19 @@ class ClientWriter:
         experiment_id: str,
         *,
         known: Mapping[str, KnownRun],
+        shared: bool = False,
         in_flight: int = _IN_FLIGHT,
         on_written: Callable[[], None] = lambda: None,
+        on_closed: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
         self._experiment_id = experiment_id
         self._known = known
         self._in_flight = in_flight
+        self._shared = shared
         self._on_written = on_written
+        self._on_closed = on_closed
+        self._inputs = InputLog(client)
         self.batch_size = 8 * in_flight
 
     def knows(self, run: RunData) -> bool:
@@ -71,18 +70,32 @@ class ClientWriter:
 
     def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
         """Bring the runs into MLflow, and return what could not be brought there."""
-        if self._in_flight == 1 or len(runs) == 1:
-            return self._problems(map(self._write_one, runs))
-        with ThreadPoolExecutor(self._in_flight) as pool:
-            return self._problems(pool.map(self._write_one, runs))
+        return self._each(self._write_one, runs, self._on_written)
 
-    def _problems(self, results: Iterable[Problem | None]) -> list[Problem]:
-        problems: list[Problem] = []
-        for problem in results:
-            self._on_written()
-            if problem is not None:
-                problems.append(problem)
-        return problems
+    def open(self, runs: Sequence[RunData]) -> Mapping[str, str]:
+        """Make runs that go on, where MLflow has not got them, and return their ids."""
+        opened = self._each(self._open_one, runs, lambda: None)
+        return dict(opened)
+
+    def close(self, runs: Sequence[RunData], held: Mapping[str, Run]) -> Sequence[Problem]:
+        """Add to opened runs and end them, and return what could not be brought there."""
+
+        def close_one(run: RunData) -> Problem | None:
+            return self._close_one(run, held.get(run.run_id or ""))
+
+        return self._each(close_one, runs, self._on_closed)
+
+    def _each(
+        self,
+        action: Callable[[RunData], T | None],
+        runs: Sequence[RunData],
+        on_done: Callable[[], None],
+    ) -> list[T]:
+        """Return what the action returned for the runs, as far as that is anything."""
+        if self._in_flight == 1 or len(runs) == 1:
+            return _collect(map(action, runs), on_done)
+        with ThreadPoolExecutor(self._in_flight) as pool:
+            return _collect(pool.map(action, runs), on_done)
 
     def _write_one(self, run: RunData) -> Problem | None:
         try:
@@ -92,17 +105,43 @@ class ClientWriter:
                 raise
             return Problem(run.tags["pytest.nodeid"], "run", reason_of(error))
 
+    def _open_one(self, run: RunData) -> tuple[str, str] | None:
+        known = self._known.get(run.id)
+        try:
+            if known is None and self._shared:
+                known = retried(self._find, run.id)
+            if known is not None:
+                return None if known.deleted else (run.id, known.run_id)
+            return run.id, self._create(run)
+        except Exception as error:
+            if cause_of(error) != "data":
+                raise
+            return None
+
+    def _close_one(self, run: RunData, held: Run | None) -> Problem | None:
+        assert run.run_id is not None
+        try:
+            if held is not None:
+                return self._complete(held, run, staying="An earlier end of the session left")
+            self._log(run.run_id, run.metrics, run.params, run.tags)
+            return self._finish(run.run_id, run, resumed=False)
+        except Exception as error:
+            if cause_of(error) != "data":
+                raise
+            return Problem(run.name, "sweep", reason_of(error))
+
     def _bring(self, run: RunData) -> Problem | None:
         if run.run_id is not None and (existing := self._find_own(run.run_id)) is not None:
-            return self._complete(existing, run, owned=True)
+            return self._complete(existing, run, owned=True, staying=_OWN_STAY)
         known = self._known.get(run.id)
         if known is None:
             run_id = self._create(run)
             self._log(run_id, run.metrics, run.params, {})
+            self._inputs.log(run_id, run.inputs)
             return self._finish(run_id, run, resumed=False)
         if known.open:
             existing = retried(self._client.get_run, known.run_id)
-            return self._complete(existing, run, owned=False)
+            return self._complete(existing, run)
         return bring_artifacts(ClientRepository(self._client, known.run_id), run, resumed=True)
 
     def _create(self, run: RunData) -> str:
@@ -111,27 +150,30 @@ class ClientWriter:
         def create() -> str:
             nonlocal again
             # An answer that got lost may have been the answer to a run well created.
-            if again and (run_id := self._find_created(run.id)) is not None:
-                return run_id
+            if again and (created := self._find(run.id)) is not None:
+                return created.run_id
             again = True
-            created = self._client.create_run(
+            made = self._client.create_run(
                 self._experiment_id,
                 start_time=run.start_time,
                 tags=dict(run.tags),
                 run_name=run.name,
             )
-            return str(created.info.run_id)
+            return str(made.info.run_id)
 
         return retried(create)
 
-    def _find_created(self, record_id: str) -> str | None:
+    def _find(self, record_id: str) -> KnownRun | None:
         found = self._client.search_runs(
             [self._experiment_id],
             filter_string=f"tags.`{RECORD_ID}` = '{record_id}'",
             run_view_type=ViewType.ALL,
-            max_results=1,
+            max_results=_RACES,
         )
-        return str(found[0].info.run_id) if found else None
+        # Of several that others have opened at once, one stays: see ``joint.unite``.
+        left = [run for run in found if run.data.tags.get(KIND) != "superseded"]
+        left.sort(key=lambda run: (run.info.lifecycle_stage != "active", run.info.run_id))
+        return known_run(left[0]) if left else None
 
     def _find_own(self, run_id: str) -> Run | None:
         """Return the run that the test itself opened, or None where this store has no such run."""
@@ -143,25 +185,31 @@ class ClientWriter:
             raise
         return run if run.info.lifecycle_stage == "active" else None
 
-    def _complete(self, existing: Run, run: RunData, *, owned: bool) -> Problem | None:
-        """Add what a run lacks. What the test set in a run of its own stays as it is."""
+    def _complete(
+        self, existing: Run, run: RunData, *, owned: bool = False, staying: str = ""
+    ) -> Problem | None:
+        """Add what a run lacks. What the test set in a run of its own stays as it is.
+
+        ``staying`` is what the description says of params that stay, before their names.
+        """
         held = existing.data
         params = {key: value for key, value in run.params.items() if key not in held.params}
         tags = {
             key: value
             for key, value in run.tags.items()
             if held.tags.get(key) != value
-            and not (owned and key in held.tags and not key.startswith("pytest."))
+            and not (owned and key in held.tags and not key.startswith(("pytest.", PARENT)))
         }
         if owned:
             tags.pop(RUN_NAME, None)
-            differing = [
-                key for key in run.params if held.params.get(key) not in (None, run.params[key])
-            ]
-            if differing and NOTE in tags:
-                text = f"The test's own values stay for: {inline(', '.join(differing))}"
-                tags[NOTE] = shorten(f"{text}\n\n{tags[NOTE]}", TAG_LENGTH)
+        differing = [
+            key for key in run.params if held.params.get(key) not in (None, run.params[key])
+        ]
+        if staying and differing and NOTE in run.tags:
+            text = f"{staying}: {inline(', '.join(differing))}"
+            tags[NOTE] = shorten(f"{text}\n\n{run.tags[NOTE]}", TAG_LENGTH)
         self._log(existing.info.run_id, run.metrics, params, tags)
+        self._inputs.log(existing.info.run_id, run.inputs)
         return self._finish(existing.info.run_id, run, resumed=True)
 
     def _finish(self, run_id: str, run: RunData, *, resumed: bool) -> Problem | None:
@@ -178,3 +226,12 @@ class ClientWriter:
     ) -> None:
         for batch in batches(metrics, params, tags):
             retried(self._client.log_batch, run_id, *batch)
+
+
+def _collect(results: Iterable[T | None], on_done: Callable[[], None]) -> list[T]:
+    found: list[T] = []
+    for result in results:
+        on_done()
+        if result is not None:
+            found.append(result)
+    return found

@@ -19,7 +19,8 @@ _NOTES = 20
 
 def describe_case(record: CaseRecord, notes: Sequence[str]) -> str:
     """Return the markdown text of a case; ``notes`` come after the record's own."""
-    parts = [f"**{record.outcome}** in {record.duration:.3g} s"]
+    parts = [_origin(record)] if record.resumed_from else []
+    parts.append(f"**{record.outcome}** in {record.duration:.3g} s")
     if record.checks:
         parts.append(_checks(record.checks))
     if record.repeats:
@@ -35,6 +36,11 @@ def describe_case(record: CaseRecord, notes: Sequence[str]) -> str:
         lines = first_items([inline(note) for note in every_note], _NOTES, "notes")
         parts.append("\n".join(["**Notes**", "", *lines]))
     return shorten("\n\n".join(parts), TAG_LENGTH)
+
+
+def _origin(record: CaseRecord) -> str:
+    text = f"Taken over from session {inline(record.resumed_from or '')}"
+    return f"{text}, run {inline(record.resumed_run)}" if record.resumed_run else text
 
 
 def _checks(checks: Sequence[Check]) -> str:

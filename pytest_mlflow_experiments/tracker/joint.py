@@ -80,6 +80,19 @@ def adopt(client: MlflowClient, experiment_id: str, old_id: str, new_id: str) ->
             retried(client.set_tag, run.info.run_id, PARENT, new_id)
 
 
+def unmerged(session_id: str) -> str:
+    """Return the description of what shards share as long as they are not put together."""
+    return (
+        "Shards of one session. What they are as a whole is not known yet:\n\n"
+        f"    pytest-mlflow merge --session {session_id}"
+    )
+
+
+def worse(status: Status, held: str) -> Status:
+    """Return the worse of two statuses, where the one that a run has is that of an end at all."""
+    return max(status, held, key=_WORSE.index) if held in _WORSE else status
+
+
 def announce_shard(client: MlflowClient, run_id: str, header: SessionHeader) -> None:
     """Tell in the session's run that there is a shard, unless it has told of it before."""
     if header.session_id not in states(retried(client.get_run, run_id).data.tags):
@@ -94,16 +107,15 @@ def close_shard(
     tags = {
         state_tag(header.session_id): state,
         COMPLETE: "false",
-        NOTE: "Shards of one session. What they are as a whole is not known yet:\n\n"
-        f"    pytest-mlflow merge --session {header.joint_id}",
+        NOTE: unmerged(header.joint_id),
     }
     for key, value in tags.items():
         retried(client.set_tag, run_id, key, value)
     # Read last, as other shards may have ended it meanwhile.
     info = retried(client.get_run, run_id).info
-    if info.status in _WORSE:
-        status = max(status, info.status, key=_WORSE.index)
-    retried(client.set_terminated, run_id, status, max(end_time, info.end_time or 0))
+    retried(
+        client.set_terminated, run_id, worse(status, info.status), max(end_time, info.end_time or 0)
+    )
 
 
 def _children(client: MlflowClient, experiment_id: str, run_id: str) -> Iterator[Run]:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import copysign, isinf, isnan
 from pathlib import Path
-from sys import float_info
 from typing import Literal, TypeAlias, final
 
 from pytest_mlflow_experiments.directory import SessionDirectory
-from pytest_mlflow_experiments.records import FAILED_OUTCOMES, CaseRecord, Metric, Outcome
+from pytest_mlflow_experiments.records import (
+    FAILED_OUTCOMES,
+    CaseRecord,
+    DatasetInput,
+    Metric,
+    Outcome,
+)
 
 from .description import describe_case
+from .inputs import fit_inputs
 from .limits import (
     NAME_LENGTH,
     PARAM_LENGTH,
@@ -22,10 +27,11 @@ from .limits import (
     legal_keys,
     shorten,
 )
+from .metrics import project_metrics
 
 Status: TypeAlias = Literal["FINISHED", "FAILED", "KILLED"]
+RunStatus: TypeAlias = Literal[Status, "RUNNING"]
 
-DURATION = "duration_seconds"
 FAILURE_FILE = "failure.txt"
 RESULTS_FILE = "results.jsonl"
 
@@ -43,6 +49,8 @@ RUN_NAME = "mlflow.runName"
 USER = "mlflow.user"
 BRANCH = "mlflow.source.git.branch"
 NOTE = "mlflow.note.content"
+RESUMED_FROM = "pytest.resumed_from"
+RESUMED_RUN = "pytest.resumed_run"
 
 
 @final
@@ -51,19 +59,20 @@ class RunData:
     """One run as MLflow is to hold it, within MLflow's limits.
 
     ``id`` is the record's id, and the run's own where the store lets us choose it. ``run_id`` is
-    set where the run exists already and is to be completed. ``texts`` are small text artifacts by
-    file name, ``artifacts`` a directory whose files are artifacts, and ``artifact_names`` what
-    stands at its top.
+    set where the run exists already and is to be completed. ``end_time`` is None where the run goes
+    on. ``texts`` are small text artifacts by file name, ``artifacts`` a directory whose files are
+    artifacts, and ``artifact_names`` what stands at its top.
     """
 
     id: str
     name: str
-    status: Status
+    status: RunStatus
     start_time: int
-    end_time: int
+    end_time: int | None
     params: Mapping[str, str]
     metrics: tuple[Metric, ...]
     tags: Mapping[str, str]
+    inputs: tuple[DatasetInput, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
     artifacts: Path | None = None
     artifact_names: frozenset[str] = frozenset()
@@ -73,26 +82,13 @@ class RunData:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parent:
-    """The session's run, as the runs of its cases refer to it."""
+    """The run above others, the session's or a sweep's, as these refer to it."""
 
     run_id: str
     session_id: str
     user: str
     shard_id: str | None = None
     directory: SessionDirectory
-
-
-def stored_value(value: float) -> tuple[float, bool]:
-    """Return a metric's value as SQL stores keep it, and whether it stands for NaN.
-
-    The rule is MLflow's (``SqlAlchemyStore.sanitize_metric_value``): NaN is a zero with a mark,
-    an infinity the largest float of its sign.
-    """
-    if isnan(value):
-        return 0.0, True
-    if isinf(value):
-        return copysign(float_info.max, value), False
-    return value, False
 
 
 def status_of(outcome: Outcome) -> Status:
@@ -105,8 +101,9 @@ def status_of(outcome: Outcome) -> Status:
 def project_case(record: CaseRecord, parent: Parent) -> RunData:
     """Turn a record into its run; whatever had to change for MLflow stands in its description."""
     notes: list[str] = []
-    params = _params(record.params, notes)
-    metrics = _metrics(record, notes)
+    params = project_params(record.params, notes)
+    metrics = project_metrics(record, notes)
+    inputs = fit_inputs(record.inputs, notes)
     file = record.nodeid.partition("::")[0]
     reserved = {
         PARENT: parent.run_id,
@@ -122,6 +119,7 @@ def project_case(record: CaseRecord, parent: Parent) -> RunData:
         "pytest.case": record.case,
         "pytest.outcome": record.outcome,
         "pytest.file": file,
+        **_resumed_tags(record),
         **_dataset_tags(record.datasets, notes),
     }
     tags = project_tags(record.tags, reserved, notes)
@@ -140,6 +138,7 @@ def project_case(record: CaseRecord, parent: Parent) -> RunData:
         params=params,
         metrics=metrics,
         tags=tags,
+        inputs=inputs,
         texts=texts,
         artifacts=parent.directory.artifacts(record.id) if record.artifacts else None,
         artifact_names=frozenset(path.partition("/")[0] for path in record.artifacts),
@@ -172,7 +171,8 @@ def _dataset_tags(datasets: Mapping[str, str], notes: list[str]) -> dict[str, st
     }
 
 
-def _params(params: Mapping[str, str], notes: list[str]) -> dict[str, str]:
+def project_params(params: Mapping[str, str], notes: list[str]) -> dict[str, str]:
+    """Return the params within MLflow's limits."""
     keys = legal_keys("param", params)
     notes += keys.notes
     return {
@@ -181,36 +181,9 @@ def _params(params: Mapping[str, str], notes: list[str]) -> dict[str, str]:
     }
 
 
-def _metrics(record: CaseRecord, notes: list[str]) -> tuple[Metric, ...]:
-    keys = legal_keys("metric", dict.fromkeys(metric.key for metric in record.metrics))
-    notes += keys.notes
-    # MLflow identifies a value by all its fields, as they are stored.
-    metrics: dict[tuple[str, int, int, float, bool], Metric] = {}
-    infinite: dict[str, None] = {}
-    for metric in record.metrics:
-        fitted = Metric(
-            key=keys.legal[metric.key],
-            value=metric.value,
-            step=clean_integer(metric.step),
-            timestamp=max(0, clean_integer(metric.timestamp)),
-        )
-        if (fitted.step, fitted.timestamp) != (metric.step, metric.timestamp):
-            notes.append(f"step or timestamp of metric {metric.key!r} is out of MLflow's range")
-        if isinf(metric.value):
-            infinite[fitted.key] = None
-        identity = (fitted.key, fitted.step, fitted.timestamp, *stored_value(metric.value))
-        metrics.setdefault(identity, fitted)
-    notes += (f"{key} is infinite; MLflow may store 1.797e+308 instead" for key in infinite)
-    if DURATION in keys.legal.values():
-        notes.append(f"{DURATION} is the test's own metric; the case took {record.duration:.6g} s")
-        return tuple(metrics.values())
-    duration = Metric(
-        key=DURATION,
-        value=record.duration,
-        step=0,
-        timestamp=max(0, clean_integer(record.end_time)),
-    )
-    return (*metrics.values(), duration)
+def _resumed_tags(record: CaseRecord) -> dict[str, str]:
+    tags = {RESUMED_FROM: record.resumed_from, RESUMED_RUN: record.resumed_run}
+    return {key: value for key, value in tags.items() if value is not None}
 
 
 def _name(record: CaseRecord) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import final
 
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, Run, ViewType
+from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.store.db.utils import create_sqlalchemy_engine
@@ -19,19 +19,16 @@ from sqlalchemy import Engine, inspect, make_url
 from pytest_mlflow_experiments.records import SessionHeader
 
 from .artifact_location import artifact_location
-from .client_writer import KnownRun
 from .errors import TrackerError, reason_of
 from .joint import unite
+from .known import runs_with
 from .limits import NAME_LENGTH, clean_text, shorten
 from .new_database import make_database
 from .open_runs import open_runs
 from .projection import (
     KIND,
-    PARENT,
-    RECORD_ID,
     RUN_NAME,
     SESSION_ID,
-    SHARD,
     USER,
     project_tags,
 )
@@ -185,64 +182,31 @@ class Store:
         notes: list[str] = []
         given = {key: value for key, value in header.tags.items() if key not in reserved}
         tags = project_tags(given, reserved, notes)
-        return self.client.create_run(
-            experiment.experiment_id,
-            start_time=max(1, header.start_time),
-            tags=tags,
-            run_name=name,
-        )
+        again = False
+
+        def create() -> Run:
+            nonlocal again
+            # An answer that got lost may have been the answer to a run well created.
+            if again and (found := self._session_runs(header, experiment)):
+                return found[0]
+            again = True
+            return self.client.create_run(
+                experiment.experiment_id,
+                start_time=max(1, header.start_time),
+                tags=tags,
+                run_name=name,
+            )
+
+        return retried(create)
 
     def _session_runs(self, header: SessionHeader, experiment: Experiment) -> list[Run]:
-        return list(
-            retried(
-                self.client.search_runs,
-                [experiment.experiment_id],
-                filter_string=_tagged(header, "session"),
-                run_view_type=ViewType.ALL,
-                max_results=_PAGE,
-            )
-        )
-
-    def known_runs(
-        self, header: SessionHeader, experiment: Experiment, parent_id: str
-    ) -> dict[str, KnownRun]:
-        """Return the runs of the session's cases that MLflow has already, by record id."""
-        known: dict[str, KnownRun] = {}
-        token: str | None = None
-        while True:
-            page = retried(
-                self.client.search_runs,
-                [experiment.experiment_id],
-                filter_string=_tagged(header, "case"),
-                run_view_type=ViewType.ALL,
-                max_results=_PAGE,
-                page_token=token,
-            )
-            for run in page:
-                active = run.info.lifecycle_stage == "active"
-                if active and header.shard and run.data.tags.get(PARENT) != parent_id:
-                    # It was made below a run that was one too many.
-                    retried(self.client.set_tag, run.info.run_id, PARENT, parent_id)
-                known[run.data.tags[RECORD_ID]] = KnownRun(
-                    run.info.run_id,
-                    open=active and run.info.status == "RUNNING",
-                    shard=run.data.tags.get(SHARD),
-                )
-            token = page.token
-            if not token:
-                return known
+        terms = {SESSION_ID: header.joint_id, KIND: "session"}
+        return list(runs_with(self.client, experiment.experiment_id, terms))
 
     def kill_open_runs(self, header: SessionHeader, experiment: Experiment, end_time: int) -> None:
         """End the runs that tests of a session opened themselves, and did not live to end."""
         for run in open_runs(self.client, experiment.experiment_id, header):
             retried(self.client.set_terminated, run.info.run_id, "KILLED", end_time)
-
-
-def _tagged(header: SessionHeader, kind: str) -> str:
-    terms = {SESSION_ID: header.joint_id, KIND: kind}
-    if header.shard is not None and kind == "case":
-        terms[SHARD] = header.session_id
-    return " and ".join(f"tags.`{key}` = '{value}'" for key, value in terms.items())
 
 
 def database_file(tracking_uri: str) -> Path | None:

@@ -17,9 +17,9 @@ from pytest_mlflow_experiments.records import (
 
 from .limits import TAG_LENGTH, clean_integer, clean_text, legal_keys, shorten
 from .markdown import inline, table
+from .metrics import DURATION
 from .projection import (
     COMPLETE,
-    DURATION,
     EXIT_STATUS,
     KIND,
     PARENT,

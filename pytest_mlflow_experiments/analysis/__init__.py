@@ -1,0 +1,11 @@
+"""Sessions as pandas DataFrames: what was measured when, and what became better or worse.
+
+pandas is loaded by the first call, MLflow only where sessions are read from it.
+"""
+
+from .cases import load_cases
+from .comparison import compare
+from .metrics import load_metrics
+from .sessions import load_sessions
+
+__all__ = ["compare", "load_cases", "load_metrics", "load_sessions"]

@@ -1,0 +1,97 @@
+"""The uncommitted changes of a working tree, as one digest: the same digest is the same code.
+
+Files that git ignores don't count. Those that it does not know count by path, size and time: new
+tests are such files, and reading all of them would take too long where data are among them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from .git import git
+
+UNKNOWN: Final = "unknown"
+"""Stands for changes of which git gave no account."""
+
+# What Python, pytest, Hypothesis and MLflow write beside the code.
+_WRITTEN: Final = frozenset(
+    {
+        *("__pycache__", ".pytest_cache", ".pytest_mlflow", ".hypothesis", ".ipynb_checkpoints"),
+        *("mlruns", "mlartifacts"),
+    }
+)
+_WRITTEN_NAMES: Final = ("mlflow.db", ".coverage")
+_MOST: Final = 20_000
+
+
+def changes_digest(directory: Path, *, dirty: bool, outputs: Collection[Path] = ()) -> str | None:
+    """Return the digest of what differs from the commit, or None where nothing does.
+
+    Args:
+        directory: somewhere in the working tree.
+        dirty: whether files that git knows have changed.
+        outputs: files that are no code, for the session itself writes them.
+    """
+    untracked = _untracked(directory, outputs)
+    if untracked is None or len(untracked) > _MOST:
+        return UNKNOWN
+    if not dirty and not untracked:
+        return None
+    content = sha256()
+    if dirty:
+        # With the full index, binary files are told by the digest of their content.
+        options = ("--full-index", "--submodule=diff", "--no-ext-diff", "--no-textconv")
+        difference = git(directory, "diff", "HEAD", "--no-color", *options)
+        if difference is None:
+            return UNKNOWN
+        content.update(difference.encode())
+    for name in untracked:
+        content.update(f"\0{name}".encode())
+        with suppress(OSError):  # it has just gone
+            status = (directory / name).lstat()
+            content.update(f"\0{status.st_size}\0{status.st_mtime_ns}".encode())
+    return content.hexdigest()[:16]
+
+
+def changed_files(directory: Path, since: float, outputs: Collection[Path] = ()) -> list[str]:
+    """Return the names of uncommitted files that were written after a time, the newest first.
+
+    Args:
+        directory: somewhere in the working tree.
+        since: seconds since the epoch.
+        outputs: files that are no code.
+    """
+    known = _names(git(directory, "ls-files", "--modified", "-z", ":/")) or []
+    times: dict[str, float] = {}
+    for name in [*known, *(_untracked(directory, outputs) or ())]:
+        with suppress(OSError):  # it was removed
+            times[name] = (directory / name).lstat().st_mtime
+    return sorted((name for name in times if times[name] >= since), key=lambda name: -times[name])
+
+
+def _untracked(directory: Path, outputs: Collection[Path]) -> list[str] | None:
+    """Return the files that git neither knows nor ignores, but for what is no code."""
+    # The code may stand beside the tests: all of the repository counts.
+    names = _names(git(directory, "ls-files", "--others", "--exclude-standard", "-z", ":/"))
+    if names is None:
+        return None
+    # SQLite has further files beside the one that is named.
+    written = {f"{output}{end}" for output in outputs for end in ("", "-journal", "-shm", "-wal")}
+    return [name for name in sorted(names) if not _is_written(directory, name, written)]
+
+
+def _is_written(directory: Path, name: str, written: Collection[str]) -> bool:
+    path = PurePosixPath(name)
+    if not _WRITTEN.isdisjoint(path.parts) or path.name.startswith(_WRITTEN_NAMES):
+        return True
+    full = Path(os.path.normpath(directory / name))
+    return any(str(one) in written for one in (full, *full.parents))
+
+
+def _names(listing: str | None) -> list[str] | None:
+    return None if listing is None else [name for name in listing.split("\0") if name]

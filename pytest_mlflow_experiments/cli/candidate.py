@@ -1,0 +1,165 @@
+"""The case whose model is to be promoted: the best one of a sweep, or the one that is named."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+from ..records import PASSED_OUTCOMES, CaseRecord
+from ..regression.comparer import SEED_PARAMS
+from ..regression.values import values_of
+from ..report.numbers import count, value
+from ..report.sweeps_text import choice, score, why_no_best
+from ..sweeps.model import Configuration, Mode, Sweep
+from .errors import UsageError
+from .found import FoundSession
+from .sweeps import build, choose_sweep, fitting, listed
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A case and its configuration; ``story`` tells why it is this one, for people."""
+
+    test: str
+    record: CaseRecord
+    configuration: Configuration
+    objective: str
+    mode: Mode
+    story: tuple[str, ...]
+
+    @property
+    def mean(self) -> float:
+        """The objective's mean over the repeats of the configuration."""
+        mean = self.configuration.mean
+        assert mean is not None  # there is no candidate without
+        return mean
+
+
+def choose_candidate(
+    session: FoundSession, sweeps: Sequence[Sweep], options: argparse.Namespace
+) -> Candidate:
+    """Return the case that the options name, or that of the best configuration.
+
+    Raises:
+        UsageError: they name none, or there is no best one.
+    """
+    if options.case is None and (options.test is None or fitting(sweeps, options.test)):
+        sweep = choose_sweep(sweeps, options.test)
+        configuration, named = sweep.best, None
+        if configuration is None:
+            raise UsageError(
+                f"{sweep.test}: {why_no_best(sweep)} --metric, --mode or --case say more"
+            )
+        found = numbered(sweep)
+    else:
+        sweep, configuration, named = _named(session, sweeps, options)
+        found = f"{sweep.test}, {choice(configuration.params)}".removesuffix(", ")
+    objective, mode = sweep.objective, sweep.mode
+    if objective is None or configuration.mean is None:
+        what = f"has no value of {objective}" if objective else "measured nothing"
+        raise UsageError(f"{found} {what}: --metric names what it did measure")
+    if mode is None:
+        raise UsageError(
+            f"nobody knows which values of {objective} are better; --mode max or --mode min says so"
+        )
+    record, median = _median(session, configuration, objective)
+    story = [f"{found}: {objective} {score(configuration)}"]
+    if named is not None:
+        record = named
+    elif median:
+        story.append(median)
+    return Candidate(
+        test=sweep.test,
+        record=record,
+        configuration=configuration,
+        objective=objective,
+        mode=mode,
+        story=tuple(story),
+    )
+
+
+def numbered(sweep: Sweep) -> str:
+    """Return which of how many configurations the best one is."""
+    best = sweep.best
+    assert best is not None
+    of = count(len(sweep.configurations), "configuration")
+    chosen = choice(best.params)
+    return f"{sweep.test}, the best of {of}{f', {chosen}' if chosen else ''}"
+
+
+def _named(
+    session: FoundSession, sweeps: Sequence[Sweep], options: argparse.Namespace
+) -> tuple[Sweep, Configuration, CaseRecord | None]:
+    """Return the configuration that a text means, and the case where it means a single one."""
+    if options.test is not None:
+        inside = fitting(sweeps, options.test)
+        sweeps = inside or fitting(_singles(session, options), options.test)
+    else:
+        sweeps = (*sweeps, *_singles(session, options))
+    text = options.case or ""
+    pairs = [
+        (sweep, configuration, nodeid)
+        for sweep in sweeps
+        for configuration in sweep.configurations
+        for nodeid in configuration.nodeids
+    ]
+    found = [pair for pair in pairs if pair[2] == text] or [p for p in pairs if text in p[2]]
+    if not found:
+        wanted = options.case or options.test
+        raise UsageError(
+            f"no case of the session fits {wanted!r}; its sweeps are:{listed(sweeps) or ' none'}"
+        )
+    sweep, configuration, nodeid = found[0]
+    if any(other is not configuration for _, other, _ in found):
+        shown = "".join(f"\n  {nodeid}" for _, _, nodeid in found[:20])
+        raise UsageError(f"{text!r} fits cases of several configurations; name one:{shown}")
+    if len(found) < len(configuration.nodeids) or len(found) == 1:
+        return sweep, configuration, _record(session, nodeid) if len(found) == 1 else None
+    return sweep, configuration, None
+
+
+def _singles(session: FoundSession, options: argparse.Namespace) -> tuple[Sweep, ...]:
+    """Return the tests without params, each as a sweep of one configuration."""
+    plain = [record for record in session.cases if record.sweep is None]
+    if not plain:
+        return ()
+    # Only what has a param is a sweep; this one is taken off again.
+    cases = [replace(record, arguments=("",), params={}) for record in plain]
+    return tuple(
+        replace(
+            sweep,
+            params=(),
+            effects=(),
+            configurations=tuple(replace(one, params={}) for one in sweep.configurations),
+        )
+        for sweep in build(cases, SEED_PARAMS, options, {})
+    )
+
+
+def _median(
+    session: FoundSession, configuration: Configuration, objective: str
+) -> tuple[CaseRecord, str | None]:
+    """Return the repeat with the median of the objective, the lower one of two, and say so."""
+    records = [_record(session, nodeid) for nodeid in configuration.nodeids]
+    known = [(values_of(record).get(objective), record) for record in records]
+    passed = [
+        (number, record)
+        for number, record in known
+        if number is not None and record.outcome in PASSED_OUTCOMES
+    ]
+    if not passed:
+        return records[0], None
+    ordered = sorted(passed, key=lambda pair: pair[0])
+    number, record = ordered[(len(ordered) - 1) // 2]
+    if len(ordered) == 1:
+        return record, None
+    repeats = count(len(ordered), "repeat")
+    return record, f"the model is that of the median one of {repeats}: {objective} {value(number)}"
+
+
+def _record(session: FoundSession, nodeid: str) -> CaseRecord:
+    """Return the record of a case; the last one where it ran twice."""
+    return next(record for record in reversed(session.cases) if record.nodeid == nodeid)

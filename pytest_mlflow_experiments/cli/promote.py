@@ -1,0 +1,235 @@
+"""``pytest-mlflow promote``: a model that a case logged becomes a version, and the champion."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..regression.comparison import Comparison
+from ..regression.tolerance import Tolerance, mentions, parse_rule
+from ..report.headline import counts
+from ..report.numbers import value
+from ..tracker.errors import TrackerError
+from .admission import (
+    Champion,
+    against_champion,
+    against_session,
+    difference,
+    tags_of,
+)
+from .arguments import add_place_options
+from .candidate import Candidate, choose_candidate
+from .errors import UsageError
+from .found import FoundSession, add_session_option, comparison_of, find_session
+from .output import say
+from .predecessor import against_its_session, was_baseline
+from .sweeps import add_sweep_options, sweeps_of
+
+if TYPE_CHECKING:
+    from ..tracker.models import Model
+    from ..tracker.promotion import Registry
+
+_NAME = re.compile(r"[^/:]*[^/:\s][^/:]*")
+_ALIAS = re.compile(r"(?!latest$|v\d+$)[\w-]+", re.ASCII | re.IGNORECASE)
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "promote",
+        help="register the model of the best case, and make it the champion",
+        description="Register the model that the best case of a sweep logged (its test uses "
+        "mlflow_run and mlflow.<flavor>.log_model) as a version of the registered model NAME. "
+        "Where nothing speaks against it, ALIAS stands for that version from then on: its session "
+        "must be complete and its test without a regression, and its objective not worse than that "
+        "of the version that the alias stands for. Else the exit status is 1.",
+    )
+    parser.add_argument("name", metavar="NAME", help="the registered model; it is made if needed")
+    add_sweep_options(parser)
+    parser.add_argument(
+        "--case",
+        metavar="CASE",
+        help="a node id, or any part of it that fits one configuration; default: the best one",
+    )
+    add_session_option(parser)
+    parser.add_argument("--alias", metavar="ALIAS", default="champion", help="default: champion")
+    parser.add_argument(
+        "--model", metavar="MODEL", help="which model, where the case logged several"
+    )
+    parser.add_argument(
+        "--tolerance",
+        metavar="METRIC:AMOUNT",
+        action="append",
+        default=[],
+        help="how much worse than the champion a metric may be (repeatable)",
+    )
+    add_place_options(parser)
+    parser.set_defaults(command=_promote)
+
+
+def _promote(options: argparse.Namespace) -> int:
+    if not _ALIAS.fullmatch(options.alias):
+        raise UsageError(
+            f"--alias {options.alias}: expected letters, digits, - and _, and neither 'latest' nor "
+            "a version such as 'v1'"
+        )
+    if not _NAME.fullmatch(options.name):
+        raise UsageError(
+            f"NAME {options.name!r}: a registered model has a name without / and :, which its URI "
+            "models:/NAME@ALIAS needs"
+        )
+    rules = _rules(options.tolerance)
+    session = find_session(options)
+    comparison, candidate = session.local_comparison(), None
+    if comparison is not None:
+        # What is wrong with the options is told at once.
+        candidate = _chosen(session, comparison, rules, options)
+    place = session.place
+    # Only here, for it loads mlflow, which takes seconds.
+    from ..tracker.promotion import open_registry
+
+    with open_registry(
+        place.tracking_uri,
+        experiment_name=place.experiment_name,
+        experiment_id=place.experiment_id,
+    ) as registry:
+        run = _session_run(session, registry)
+        if comparison is None:
+            comparison = comparison_of(registry.report(run), f"report.json of run {run}")
+        candidate = candidate or _chosen(session, comparison, rules, options)
+        for line in candidate.story:
+            say(line)
+        model = _model(registry, candidate, options.model)
+        return _decide(session, comparison, candidate, model, registry, rules, options)
+
+
+def _decide(
+    session: FoundSession,
+    comparison: Comparison | None,
+    candidate: Candidate,
+    model: Model,
+    registry: Registry,
+    rules: Sequence[tuple[str, Tolerance]],
+    options: argparse.Namespace,
+) -> int:
+    name, alias = options.name, options.alias
+    refusals = list(against_session(session, comparison, candidate))
+    before = registry.version_of(name, alias)
+    is_champion = before is not None and (before.run_id, before.source) == (
+        model.run_id,
+        model.source,
+    )
+    if before is not None and not is_champion:
+        champion = Champion.of(before, candidate.objective)
+        if champion.value is not None:
+            say(
+                f"{name}@{alias}, version {before.number}, has {candidate.objective} "
+                f"{value(champion.value)} ({champion.origin}): the candidate is at "
+                f"{difference(candidate.mean, champion.value)}"
+            )
+        refusals += against_champion(candidate, champion, rules)
+        if not was_baseline(comparison, before.session_id):
+            refusals += against_its_session(session, candidate, before.session_id, rules, options)
+    verdicts = _verdicts(comparison)
+    version, is_new = registry.register(
+        name,
+        model,
+        tags_of(session, candidate, verdicts, refusals),
+        _description(candidate, refusals),
+    )
+    say(
+        f"{'registered as' if is_new else 'registered already:'} {name} version {version.number}, "
+        f"the model {model.name!r} of run {model.run_id}"
+    )
+    if refusals:
+        stays = f"stays at version {before.number}" if before is not None else "stands for nothing"
+        say(f"Refused, {name}@{alias} {stays}:")
+        for reason in refusals:
+            say(f"  {reason}")
+        return 1
+    registry.set_alias(name, alias, version.number)
+    was = "" if before is None else f", and was version {before.number}"
+    was = ", as before" if before is not None and before.number == version.number else was
+    say(f"{name}@{alias} is version {version.number}{was} (its session: {verdicts})")
+    return 0
+
+
+def _rules(texts: Sequence[str]) -> list[tuple[str, Tolerance]]:
+    try:
+        return [parse_rule(text) for text in texts]
+    except ValueError as error:
+        raise UsageError(f"--tolerance: {error}") from None
+
+
+def _chosen(
+    session: FoundSession,
+    comparison: Comparison | None,
+    rules: Sequence[tuple[str, Tolerance]],
+    options: argparse.Namespace,
+) -> Candidate:
+    """Return the case that is to be promoted.
+
+    Raises:
+        UsageError: there is none, or a rule is about none of its metrics.
+    """
+    candidate = choose_candidate(session, sweeps_of(session, comparison, options), options)
+    metrics = (candidate.objective, *candidate.configuration.metrics)
+    for rule in rules:
+        if not any(mentions(metric, [rule]) for metric in metrics):
+            raise UsageError(
+                f"--tolerance {rule[0]}: {candidate.record.nodeid} has no such metric; it has "
+                f"{', '.join(metrics)}"
+            )
+    return candidate
+
+
+def _session_run(session: FoundSession, registry: Registry) -> str:
+    """Return the id of the session's run.
+
+    Raises:
+        TrackerError: MLflow has not got the session, so that there is no run to lead back to.
+    """
+    run = registry.session_run(session.header)
+    if run is None:
+        raise TrackerError(
+            f"session {session.header.session_id} has not arrived in MLflow, or not wholly; "
+            "`pytest-mlflow sync` sends it"
+        )
+    return run
+
+
+def _model(registry: Registry, candidate: Candidate, name: str | None) -> Model:
+    """Return the model that the case logged; the one of the last step where it did several times.
+
+    Raises:
+        UsageError: it logged none, or several, and nobody said which.
+    """
+    nodeid = candidate.record.nodeid
+    found = registry.models(candidate.record)
+    if not found:
+        raise UsageError(
+            f"{nodeid} logged no model: its test must use the fixture mlflow_run and "
+            "call log_model of one of MLflow's flavors, such as mlflow.sklearn.log_model(model, "
+            'name="model"), in a session that reaches MLflow'
+        )
+    names = list(dict.fromkeys(model.name for model in found))
+    if name is None and len(names) > 1:
+        raise UsageError(f"{nodeid} logged several models; --model says which: {', '.join(names)}")
+    if name is not None and name not in names:
+        raise UsageError(f"{nodeid} logged no model {name!r}; there is {', '.join(names)}")
+    return next(model for model in reversed(found) if name in (None, model.name))
+
+
+def _verdicts(comparison: Comparison | None) -> str:
+    if comparison is None:
+        return "not compared"
+    if comparison.problem is not None:
+        return f"not compared: {comparison.problem}"
+    return counts(comparison) if comparison.baseline is not None else "no baseline yet"
+
+
+def _description(candidate: Candidate, refusals: Sequence[str]) -> str:
+    lines = [*candidate.story, *(f"refused: {reason}" for reason in refusals)]
+    return "\n\n".join(lines)

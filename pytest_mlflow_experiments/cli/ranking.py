@@ -1,0 +1,206 @@
+"""The ranking of a sweep's configurations as text, JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Final, final
+
+from ..records import Builtins, CaseRecord
+from ..records.case import encode_float
+from ..report import numbers
+from ..report.sweeps_text import choice, failures, mattered, plus_minus, score, short, why_no_best
+from ..sweeps.model import Configuration, Sweep
+from ..sweeps.noise import within_noise
+
+SCHEMA_VERSION: Final = 1
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """What is to be shown: the first ``top`` configurations of a session's sweep.
+
+    ``run_ids`` are those of the cases' runs by node id, as far as they are known.
+    """
+
+    sweep: Sweep
+    session_id: str
+    run_ids: Mapping[str, str]
+    top: int | None = None
+
+    @property
+    def configurations(self) -> Sequence[Configuration]:
+        """The configurations to show, best first."""
+        return self.sweep.configurations[: self.top]
+
+    def is_near(self) -> Callable[[Configuration], bool | None]:
+        """Return what tells whether a configuration is within noise of the best, if it can."""
+        near = within_noise(self.sweep)
+
+        def tell(configuration: Configuration) -> bool | None:
+            if configuration is self.sweep.best or configuration.p_value is None:
+                return None
+            return any(configuration is one for one in near)
+
+        return tell
+
+
+def answer(sweep: Sweep) -> str:
+    """Return the sentence that says which configuration is the best, or why none is."""
+    best = sweep.best
+    if best is None:
+        return why_no_best(sweep)
+    params = choice(best.params) or "its only configuration"
+    direction = "the higher the better" if sweep.mode == "max" else "the lower the better"
+    return f"{sweep.objective} is best with {params}: {score(best)}, {direction}"
+
+
+def render_text(ranking: Ranking) -> str:
+    """Return the answer, and a table below it."""
+    sweep, configurations = ranking.sweep, ranking.configurations
+    counts = [
+        numbers.count(len(sweep.configurations), "configuration"),
+        numbers.count(sweep.cases, "case"),
+        *([f"{sweep.failed:,} failed"] if sweep.failed else []),
+    ]
+    lines = [answer(sweep), f"{sweep.test}: {', '.join(counts)}, session {ranking.session_id}", ""]
+    is_near = ranking.is_near()
+    rows = [_row(rank, one, sweep, is_near(one)) for rank, one in enumerate(configurations, 1)]
+    head = ("", *sweep.params, sweep.objective or "", "n", "distance", "within noise")
+    lines += _aligned([head, *rows])
+    if (rest := len(sweep.configurations) - len(configurations)) > 0:
+        lines.append(f"… and {rest:,} more")
+    lines += filter(None, (mattered(sweep), failures(sweep), *sweep.notes))
+    return "\n".join(lines) + "\n"
+
+
+def render_json(ranking: Ranking) -> str:
+    """Return the ranking as ASCII JSON, each configuration a line."""
+    sweep, is_near = ranking.sweep, ranking.is_near()
+    rows = [
+        _builtins(rank, one, ranking, is_near(one))
+        for rank, one in enumerate(ranking.configurations, 1)
+    ]
+    best = sweep.best
+    first = None if best is None else _builtins(1, best, ranking, None)
+    parts = {
+        "schema": SCHEMA_VERSION,
+        "kind": "best",
+        "session": ranking.session_id,
+        "test": sweep.test,
+        "name": sweep.name,
+        "objective": sweep.objective,
+        "mode": sweep.mode,
+        "params": sweep.params,
+        "repeats": sweep.repeats,
+        "configurations": len(sweep.configurations),
+        "cases": sweep.cases,
+        "failed": sweep.failed,
+        "best": first,
+    }
+    lines = [f"{json.dumps(key)}: {_dump(part)}" for key, part in parts.items()]
+    shown = ",\n  ".join(map(_dump, rows))
+    lines.append(f'"ranking": [\n  {shown}\n]' if rows else '"ranking": []')
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def render_csv(ranking: Ranking) -> str:
+    """Return a line for each configuration below a line of names, with MLflow's for params."""
+    sweep, is_near = ranking.sweep, ranking.is_near()
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    params = [f"params.{name}" for name in sweep.params]
+    figures = ("mean", "std", "n", "distance", "relative", "p_value", "within_noise")
+    writer.writerow(["rank", *params, *figures, "cases", "failed"])
+    for rank, one in enumerate(ranking.configurations, 1):
+        row = _builtins(rank, one, ranking, is_near(one))
+        values = [one.params.get(name, "") for name in sweep.params]
+        rest = [_cell(row[name]) for name in (*figures, "cases", "failed")]
+        writer.writerow([rank, *values, *rest])
+    return stream.getvalue()
+
+
+FORMATS: Final[Mapping[str, Callable[[Ranking], str]]] = {
+    "text": render_text,
+    "json": render_json,
+    "csv": render_csv,
+}
+
+
+def run_ids(cases: Sequence[CaseRecord], known: Mapping[str, str]) -> dict[str, str]:
+    """Return the runs of cases by node id: those that tests held themselves, and the known ones.
+
+    Args:
+        cases: the records.
+        known: the ids of runs by those of records.
+    """
+    found = {record.nodeid: record.run_id or known.get(record.id) for record in cases}
+    return {nodeid: run_id for nodeid, run_id in found.items() if run_id is not None}
+
+
+def _row(
+    rank: int, configuration: Configuration, sweep: Sweep, is_near: bool | None
+) -> tuple[str, ...]:
+    params = (short(configuration.params.get(name, "")) for name in sweep.params)
+    distance = ""
+    if configuration.distance is not None and configuration is not sweep.best:
+        distance = numbers.signed(configuration.distance).lstrip("+")
+        if configuration.relative is not None and isfinite(configuration.relative):
+            distance = f"{distance} ({numbers.relative(configuration.relative).lstrip('+')})"
+    near = {True: "yes", False: "no", None: ""}[is_near]
+    mean = plus_minus(configuration.mean, configuration.std)
+    if configuration.failed:
+        near = f"{configuration.failed:,} of {configuration.cases:,} failed"
+    shown = f"{rank}." if sweep.mode is not None else ""
+    return (shown, *params, mean, f"{configuration.n}", distance, near)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+
+
+def _builtins(
+    rank: int, configuration: Configuration, ranking: Ranking, is_near: bool | None
+) -> Builtins:
+    nodeids = configuration.nodeids
+    return {
+        "rank": rank,
+        "params": dict(configuration.params),
+        "objective": ranking.sweep.objective,
+        "mean": _number(configuration.mean),
+        "std": _number(configuration.std),
+        "n": configuration.n,
+        "distance": _number(configuration.distance),
+        "relative": _number(configuration.relative),
+        "p_value": _number(configuration.p_value),
+        "within_noise": is_near,
+        "values": list(map(encode_float, configuration.values)),
+        "seeds": list(configuration.seeds),
+        "metrics": {name: encode_float(mean) for name, mean in configuration.metrics.items()},
+        "cases": configuration.cases,
+        "failed": configuration.failed,
+        "nodeids": list(nodeids),
+        "run_ids": [ranking.run_ids[one] for one in nodeids if one in ranking.run_ids],
+    }
+
+
+def _number(number: float | None) -> float | str | None:
+    return None if number is None else encode_float(number)
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else value
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, allow_nan=False)

@@ -1,0 +1,50 @@
+"""The curves of metrics with several steps: now, and in the newest session that has any."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+
+from .comparison import Curve
+from .lines import MAX_CURVES, Lines, lines_of
+from .values import SessionValues, identity
+
+
+def curves(
+    current: SessionValues, past: Sequence[SessionValues], seed_params: AbstractSet[str]
+) -> tuple[Curve, ...]:
+    """Return the curves of a session beside those before, in the order in which its cases ran.
+
+    Cases that failed have theirs too; of the ``past``, the oldest first, only those that passed.
+    """
+    now = Lines()
+    for key, lines in current.lines.items():
+        now.extend(key, lines)
+    for record in current.failed:
+        case, _ = identity(record, seed_params)
+        for metric, line in lines_of(record).items():
+            now.extend((case, metric), (line,))
+    order = {case: number for number, case in enumerate(current.cases)}
+    found = []
+    for case, metric in sorted(now, key=lambda key: order[key[0]]):
+        values = current.cases[case]
+        before = next((old for old in reversed(past) if (case, metric) in old.lines), None)
+        found.append(
+            Curve(
+                case=case,
+                name=values.name,
+                nodeid=values.nodeid,
+                metric=metric,
+                current=tuple(now[case, metric]),
+                baseline=() if before is None else tuple(before.lines[case, metric]),
+                baseline_session=None if before is None else before.header.session_id,
+            )
+        )
+    return tuple(found)
+
+
+def curve_notes(found: Sequence[Curve]) -> list[str]:
+    """Return a note where a session has more curves than are kept."""
+    if len(found) < MAX_CURVES:
+        return []
+    return [f"Of the metrics with several steps, the curves of {MAX_CURVES:,} at most are kept"]

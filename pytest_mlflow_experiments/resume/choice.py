@@ -1,0 +1,167 @@
+"""Which cases of an earlier session, and of those that it went on with, need not run again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, final
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from .. import journal
+from ..capture.dataset import dataset_digest
+from ..capture.resumed import EarlierCase
+from ..directory import SessionDirectory
+from ..journal import JournalError
+from ..records import CaseRecord, DatasetInput, SessionEnd, SessionHeader
+
+RESUMED_TAG: Final = "pytest.resumed_from"
+"""The tag of a session with the id of the one that it went on with."""
+
+_FILE: Final = re.compile(r"[0-9a-f]{16}")
+"""Digests of files; a dataset of MLflow's that came from one has another of its own."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The cases to take over; ``others`` have to run again, ``files`` of some have changed."""
+
+    cases: tuple[EarlierCase, ...]
+    others: tuple[CaseRecord, ...]
+    files: tuple[str, ...]
+
+
+def read_header(directory: SessionDirectory) -> SessionHeader:
+    """Return the header of a session.
+
+    Raises:
+        JournalError: its journal can't be understood.
+        OSError: it can't be read.
+    """
+    header = next(journal.read(directory.journal), None)
+    if not isinstance(header, SessionHeader):
+        raise JournalError("it has no header")
+    return header
+
+
+def is_file(data: DatasetInput) -> bool:
+    """Tell whether the digest of data is that of a file, or of a directory."""
+    return data.source_type == "local" and _FILE.fullmatch(data.digest) is not None
+
+
+def has_passed(directory: SessionDirectory) -> bool:
+    """Tell whether a session ran to its end, and everything passed.
+
+    Raises:
+        JournalError: its journal can't be understood.
+        OSError: it can't be read.
+    """
+    if not journal.ends(directory.journal):
+        return False
+    end = journal.decode(journal.last_line(directory.journal)[0])
+    return isinstance(end, SessionEnd) and end.complete and end.exit_status == 0
+
+
+def choose(directory: SessionDirectory, rootdir: Path) -> Choice:
+    """Return the cases that need not run again, as far as their records tell.
+
+    Args:
+        directory: the session to go on with.
+        rootdir: where relative paths of data start from.
+
+    Raises:
+        JournalError: the session's journal can't be understood.
+        OSError: it can't be read.
+    """
+    files = _Files(rootdir)
+    cases: list[EarlierCase] = []
+    others: list[CaseRecord] = []
+    for record, place in _last_of_each(directory):
+        earlier = EarlierCase(record=record, artifacts=place.artifacts(record.id))
+        is_whole = all((earlier.artifacts / name).is_file() for name in record.artifacts)
+        if not files.are_same(record):
+            # Of data that are known to have changed, there is nothing more to find out.
+            continue
+        if record.outcome == "passed" and is_whole:
+            cases.append(replace(earlier, record=_going_on(record, place)))
+        else:
+            others.append(record)
+    return Choice(cases=tuple(cases), others=tuple(others), files=tuple(files.changed))
+
+
+def _going_on(record: CaseRecord, place: SessionDirectory) -> CaseRecord:
+    return replace(
+        record,
+        run_id=None,
+        resumed_from=record.resumed_from or place.session_id,
+        resumed_run=record.resumed_run or record.run_id,
+    )
+
+
+def _last_of_each(directory: SessionDirectory) -> Iterator[tuple[CaseRecord, SessionDirectory]]:
+    """Yield the last record of each case.
+
+    A session that was killed early may not have come to cases that the one before it had.
+    """
+    seen: set[str] = set()
+    known: dict[Path, None] = {}
+    following: SessionDirectory | None = directory
+    while following is not None and following.path not in known:
+        place = following
+        known[place.path] = None
+        entries = iter(journal.read(place.journal))
+        header = next(entries, None)
+        last = {entry.nodeid: entry for entry in entries if isinstance(entry, CaseRecord)}
+        yield from ((record, place) for nodeid, record in last.items() if nodeid not in seen)
+        seen.update(last)
+        following = _before(place, header)
+
+
+def _before(place: SessionDirectory, header: journal.Entry | None) -> SessionDirectory | None:
+    name = header.tags.get(RESUMED_TAG) if isinstance(header, SessionHeader) else None
+    before = SessionDirectory(place.path.parent / name) if name else None
+    return before if before is not None and before.journal.is_file() else None
+
+
+@final
+class _Files:
+    """Tells whether data in files are what they were; each file is read once."""
+
+    def __init__(self, rootdir: Path) -> None:
+        self._rootdir = rootdir
+        self._digests: dict[Path, str | None] = {}
+        self.changed: dict[str, None] = {}
+
+    def are_same(self, record: CaseRecord) -> bool:
+        same = [self._is_same(data) for data in record.inputs if is_file(data)]
+        return all(same)
+
+    def _is_same(self, data: DatasetInput) -> bool:
+        path = _path(data)
+        if path is not None and self._digest(self._rootdir / path) == data.digest:
+            return True
+        self.changed[data.source if path is None else str(path)] = None
+        return False
+
+    def _digest(self, path: Path) -> str | None:
+        if path not in self._digests:
+            try:
+                self._digests[path] = dataset_digest(path)
+            except OSError:  # it is gone
+                self._digests[path] = None
+        return self._digests[path]
+
+
+def _path(data: DatasetInput) -> Path | None:
+    """Return the path of data in a file, or None where their source tells none."""
+    try:
+        uri = json.loads(data.source)["uri"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    if not isinstance(uri, str) or not uri:
+        return None
+    return Path(url2pathname(urlsplit(uri).path)) if uri.startswith("file:") else Path(uri)

@@ -1,0 +1,1 @@
+"""Parametrized sweeps: the cases of one test as a table of configurations, and what mattered."""

@@ -1,0 +1,107 @@
+"""What a sweep found, as frozen values: all that a report, a command or a run of MLflow shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Literal, TypeAlias, final
+
+Mode: TypeAlias = Literal["min", "max"]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """One choice of the params, with all of its repeats over seeds.
+
+    ``params`` leaves out those that only repeat. ``values`` are the objective's, one for each
+    repeat that has one, and ``seeds`` says which repeat each of them is of (``"seed=3"``; an empty
+    text where nothing repeats). ``mean`` and ``std`` (the sample standard deviation, from two
+    values on) are theirs. ``distance`` is how much worse the mean is than that of the best, in the
+    objective's unit and never below zero; ``relative`` the same as a share of the best's mean.
+    ``p_value`` is the chance to see such a distance between two equally good configurations; None
+    where there are too few values to tell. ``metrics`` are the means of all other metrics.
+    ``failed`` counts the cases that neither passed nor were skipped, ``cases`` all of them;
+    ``nodeids`` are theirs.
+    """
+
+    params: Mapping[str, str]
+    values: tuple[float, ...]
+    seeds: tuple[str, ...]
+    mean: float | None
+    std: float | None
+    distance: float | None
+    relative: float | None
+    p_value: float | None
+    metrics: Mapping[str, float]
+    cases: int
+    failed: int
+    nodeids: tuple[str, ...]
+
+    @property
+    def n(self) -> int:
+        """How many values of the objective there are."""
+        return len(self.values)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """One value of a param: mean and sample standard deviation over the ``n`` configurations."""
+
+    value: str
+    mean: float
+    std: float | None
+    n: int
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """How much a param matters: the marginal means of the objective at each of its values.
+
+    ``spread`` is the distance between the best and the worst of the means; ``share`` the part of
+    the variance between configurations that the param alone explains (eta squared), from 0 to 1,
+    None where nothing varies. The levels of a number with very many values are ranges of it.
+    """
+
+    param: str
+    levels: tuple[Level, ...]
+    spread: float
+    share: float | None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """The cases of one parametrized test.
+
+    ``test`` is the node id of the function, ``name`` its short name. ``params`` are the names of
+    the params that make configurations, ``repeats`` of those that only repeat them. ``objective``
+    is None where no case has a metric, ``mode`` where nobody knows which values are better.
+    ``configurations`` come best first (those without a failed case before the others, those whose
+    mean is no finite number last; without a mode in the order in which they ran), ``effects`` by
+    their share.
+    """
+
+    test: str
+    name: str
+    params: tuple[str, ...]
+    repeats: tuple[str, ...]
+    objective: str | None
+    mode: Mode | None
+    configurations: tuple[Configuration, ...]
+    effects: tuple[Effect, ...] = ()
+    cases: int = 0
+    failed: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def best(self) -> Configuration | None:
+        """The best configuration of which every case passed, or None."""
+        if self.mode is None or not self.configurations:
+            return None
+        first = self.configurations[0]
+        usable = first.failed == 0 and first.mean is not None and isfinite(first.mean)
+        return first if usable else None
