@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ..records import CaseRecord, Check
 from .frame import Kind, Row, make_frame
-from .sources import Source, StoredSession, stored_sessions
+from .sources import Source, stored_sessions
+from .stored import StoredSession
 from .values import all_values, case_columns
 
 if TYPE_CHECKING:

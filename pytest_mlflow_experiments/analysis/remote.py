@@ -14,7 +14,7 @@ from pathlib import Path
 from ..baseline import BaselineError, Query
 from ..cli.places import Place
 from ..journal import JournalError
-from .sources import StoredSession, sessions_in
+from .stored import StoredSession, sessions_in
 
 
 def mlflow_sessions(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from ..baseline.catalog import why_incomplete
 from ..records import Outcome, SessionEnd, SessionHeader
 from .frame import Kind, Row, make_frame, prefixed
-from .sources import Source, StoredSession, stored_sessions
+from .sources import Source, stored_sessions
+from .stored import StoredSession
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,29 +11,15 @@ from typing import Final, TypeAlias, final
 
 from .. import journal
 from ..cli.roots import sessions_root
-from ..directory import DIRECTORY_NAME, SessionDirectory, SessionState
+from ..directory import DIRECTORY_NAME, SessionDirectory
 from ..journal import JournalError
-from ..records import CaseRecord, SessionEnd, SessionHeader
+from ..records import SessionHeader
+from .stored import JOURNAL, StoredSession, sessions_in
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 Source: TypeAlias = "PathLike | Iterable[PathLike] | None"
 
 MLFLOW: Final = "mlflow"
-_JOURNAL: Final = "journal.jsonl"
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredSession:
-    """A session as its journal has it; ``end`` is None where it did not run to its end.
-
-    ``run_id`` is the session's run in MLflow, as far as that is known.
-    """
-
-    header: SessionHeader
-    cases: tuple[CaseRecord, ...]
-    end: SessionEnd | None
-    run_id: str | None = None
 
 
 @final
@@ -89,32 +75,6 @@ def stored_sessions(
         yield one.read()
 
 
-def sessions_in(path: Path) -> Iterator[StoredSession]:
-    """Yield the sessions of a journal, or of a baseline file.
-
-    Raises:
-        JournalError: a line can't be understood, or does not belong to a session.
-        OSError: the file can't be read.
-    """
-    header: SessionHeader | None = None
-    cases: list[CaseRecord] = []
-    end: SessionEnd | None = None
-    run_id = _run_id(path)
-    for entry in journal.read(path):
-        if isinstance(entry, SessionHeader):
-            if header is not None:
-                yield StoredSession(header=header, cases=tuple(cases), end=end, run_id=run_id)
-            header, cases, end = entry, [], None
-        elif isinstance(entry, CaseRecord | SessionEnd) and header is None:
-            raise JournalError(f"{path} is not the journal of a session: it has no header")
-        elif isinstance(entry, CaseRecord):
-            cases.append(entry)
-        elif isinstance(entry, SessionEnd):
-            end = entry
-    if header is not None:
-        yield StoredSession(header=header, cases=tuple(cases), end=end, run_id=run_id)
-
-
 def _all_found(source: Source) -> Iterator[_Found]:
     for path in _paths(source):
         if path.is_dir():
@@ -144,11 +104,11 @@ def _paths(source: Source) -> list[Path]:
 
 def _directories(path: Path) -> list[SessionDirectory]:
     """Return the sessions of a directory: its own, those of a rootdir, or all that are below it."""
-    if (path / _JOURNAL).is_file():
+    if (path / JOURNAL).is_file():
         return [SessionDirectory(path)]
     if (path / DIRECTORY_NAME).is_dir():
         return SessionDirectory.find_all(path)
-    found = [SessionDirectory(journal.parent) for journal in sorted(path.rglob(_JOURNAL))]
+    found = [SessionDirectory(journal.parent) for journal in sorted(path.rglob(JOURNAL))]
     if not found and path.name != DIRECTORY_NAME:
         raise FileNotFoundError(
             f"there is no session in {path}; expected a rootdir, its {DIRECTORY_NAME}, the "
@@ -179,10 +139,3 @@ def _only(path: Path) -> StoredSession:
 
 def _same(session: StoredSession) -> StoredSession:
     return session
-
-
-def _run_id(path: Path) -> str | None:
-    state = (
-        SessionState.read(SessionDirectory(path.parent).state) if path.name == _JOURNAL else None
-    )
-    return state.run_id if state is not None else None

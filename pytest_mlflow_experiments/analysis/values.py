@@ -8,7 +8,7 @@ from typing import Any
 
 from ..records import CaseRecord, Metric
 from ..regression.values import DURATION
-from .sources import StoredSession
+from .stored import StoredSession
 
 
 def all_values(record: CaseRecord) -> Iterator[Metric]:

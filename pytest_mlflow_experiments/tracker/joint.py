@@ -11,20 +11,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 from mlflow import MlflowClient
-from mlflow.entities import Run, ViewType
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from pytest_mlflow_experiments.records import SessionHeader
 
 from .projection import COMPLETE, KIND, NOTE, PARENT, SHARD, Status
 from .retries import cause_of, retried
+from .search import runs_with
 
 SHARDS: Final = "shards"
 """The directory of the shards' journals among the artifacts of the session's run."""
 
 ShardState: TypeAlias = Literal["running", "finished", "broken off", "merged"]
 
-_PAGE: Final = 500
 _WORSE: Final[tuple[Status, ...]] = ("FINISHED", "FAILED", "KILLED")
 
 
@@ -75,7 +75,7 @@ def supersede(client: MlflowClient, run_ids: Iterable[str]) -> None:
 
 def adopt(client: MlflowClient, experiment_id: str, old_id: str, new_id: str) -> None:
     """Make the children of one run those of another."""
-    for run in list(_children(client, experiment_id, old_id)):
+    for run in list(runs_with(client, experiment_id, {PARENT: old_id})):
         with _done_by_others():
             retried(client.set_tag, run.info.run_id, PARENT, new_id)
 
@@ -116,23 +116,6 @@ def close_shard(
     retried(
         client.set_terminated, run_id, worse(status, info.status), max(end_time, info.end_time or 0)
     )
-
-
-def _children(client: MlflowClient, experiment_id: str, run_id: str) -> Iterator[Run]:
-    token: str | None = None
-    while True:
-        page = retried(
-            client.search_runs,
-            [experiment_id],
-            filter_string=f"tags.`{PARENT}` = '{run_id}'",
-            run_view_type=ViewType.ALL,
-            max_results=_PAGE,
-            page_token=token,
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 @contextlib.contextmanager

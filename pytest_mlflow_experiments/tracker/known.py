@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, final
+from typing import final
 
 from mlflow import MlflowClient
-from mlflow.entities import Run, ViewType
+from mlflow.entities import Run
 
 from pytest_mlflow_experiments.records import SessionHeader
 
 from .joint import unite
 from .projection import KIND, PARENT, RECORD_ID, SESSION_ID, SHARD
 from .retries import retried
-
-_PAGE: Final = 200
+from .search import runs_with
 
 
 @final
@@ -75,22 +73,3 @@ def sweep_runs(
             # It was made below a run of the session that was one too many.
             retried(client.set_tag, run.info.run_id, PARENT, parent_id)
     return sweeps
-
-
-def runs_with(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> Iterator[Run]:
-    """Yield the runs that have these tags, those that somebody has deleted too."""
-    filter_string = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-    token: str | None = None
-    while True:
-        page = retried(
-            client.search_runs,
-            [experiment_id],
-            filter_string=filter_string,
-            run_view_type=ViewType.ALL,
-            max_results=_PAGE,
-            page_token=token,
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return

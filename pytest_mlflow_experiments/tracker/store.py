@@ -21,7 +21,6 @@ from pytest_mlflow_experiments.records import SessionHeader
 from .artifact_location import artifact_location
 from .errors import TrackerError, reason_of
 from .joint import unite
-from .known import runs_with
 from .limits import NAME_LENGTH, clean_text, shorten
 from .new_database import make_database
 from .open_runs import open_runs
@@ -34,6 +33,7 @@ from .projection import (
 )
 from .redaction import Redactor
 from .retries import cause_of, retried, retried_briefly
+from .search import runs_with
 from .turns import turn
 
 # The kind decides which tab the experiment's page opens on: this one opens on the table of runs.
