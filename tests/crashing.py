@@ -89,8 +89,7 @@ def background(project: Project, *arguments: str) -> Iterator[Background]:
             stdout=output,
             stderr=output,
             start_new_session=True,
-            # Whoever runs these tests with nohup must not pass that on.
-            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+            preexec_fn=_with_signals,
         )
     try:
         yield Background(project, process)
@@ -171,3 +170,9 @@ def session_tags(database: Path) -> dict[str, str]:
 def copy_session(source: SessionDirectory, name: str) -> SessionDirectory:
     """Copy a session within its project."""
     return SessionDirectory(Path(shutil.copytree(source.path, source.path.parent / name)))
+
+
+def _with_signals() -> None:
+    """Let signals end the process, also where the tests are run with nohup or in the background."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)

@@ -5,15 +5,29 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from comparisons import make_metric
 from mlflow_server import serve
 from project import Project, quiet_mlflow
+from sessions import make_case
 
 from pytest_mlflow_experiments.cli import main
+from pytest_mlflow_experiments.cli.admission import (
+    Champion,
+    against_champion,
+    against_repeats,
+    as_json,
+    incomparable,
+)
+from pytest_mlflow_experiments.cli.candidate import Candidate
+from pytest_mlflow_experiments.cli.predecessor import settings_of
+from pytest_mlflow_experiments.regression.comparison import Comparison, SessionInfo
+from pytest_mlflow_experiments.regression.tolerance import Tolerance
+from pytest_mlflow_experiments.sweeps.model import Configuration
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -45,7 +59,8 @@ OTHERS = """
     def test_plain(mlflow_case, C):
         mlflow_case.log_metric("f1", C / 10)
 
-    def test_several(mlflow_run):
+    def test_several(mlflow_run, mlflow_case):
+        mlflow_case.log_input(b"rows", context="train")
         mlflow.log_metric("f1", 0.5)
         log("first")
         log("second")
@@ -99,6 +114,110 @@ def shared(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) ->
     project = make(tmp_path_factory.mktemp("shared"), migrated_database, TESTS + OTHERS)
     run(project, 0.8)
     return project
+
+
+def make_candidate(
+    *, n: int = 2, failed: int = 0, datasets: Mapping[str, str] | None = None
+) -> Candidate:
+    configuration = Configuration(
+        params={},
+        values=(0.8,) * n,
+        seeds=("",) * n,
+        mean=0.8,
+        std=None,
+        distance=None,
+        relative=None,
+        p_value=None,
+        metrics={},
+        cases=5,
+        failed=failed,
+        nodeids=(),
+    )
+    return Candidate(
+        test="test_it.py::test_a",
+        record=make_case("test_a[1]"),
+        configuration=configuration,
+        objective="accuracy",
+        mode="max",
+        story=(),
+        usual=2,
+        seeds=frozenset({"seed"}),
+        datasets=datasets or {},
+    )
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({}, None),
+        ({"pytest.nodeid": "test_it.py::test_a[2]", "pytest.datasets": '{"train": "a"}'}, None),
+        ({"pytest.nodeid": "test_it.py::test_b[1]"}, "is of another test: test_it.py::test_b"),
+        (
+            {"pytest.datasets": '{"train": "b", "test": "c"}'},
+            "was measured on other data: dataset 'train' was b and is a; "
+            "dataset 'test' was c and is not there",
+        ),
+        ({"pytest.datasets": '{"tr'}, "nobody knows the data of the champion"),
+    ],
+    ids=["unknown", "same", "test", "data", "broken"],
+)
+def test_champion_measured_otherwise(tags: dict[str, str], reason: str | None) -> None:
+    with quiet_mlflow():
+        from pytest_mlflow_experiments.tracker.promotion import Version
+
+    version = Version(number="1", run_id=None, source="", tags=tags)
+    champion = Champion(version=version, value=0.8, origin="")
+    found = list(against_champion(make_candidate(datasets={"train": "a"}), champion, ()))
+    assert len(found) == (reason is not None)
+    assert (reason or "") in "".join(found)
+
+
+def make_own(**fields: object) -> Comparison:
+    metric = make_metric(**{"case": "test_it.py::test_a[1]", **fields})  # type: ignore[arg-type]
+    session = SessionInfo(session_id="s", name="s", start_time=1)
+    return Comparison(session=session, baseline=None, metrics=(metric,))
+
+
+def test_objective_that_is_not_comparable() -> None:
+    reason = "dataset 'train' was a and is b now"
+    own = make_own(status="not comparable", reason=reason)
+    found = list(incomparable(own, make_candidate(), ", there"))
+    assert found == [f"test_a[1], there: accuracy is not comparable: {reason}"]
+    for other in ({"metric": "f1"}, {"case": "test_it.py::test_b"}):
+        assert not list(incomparable(make_own(status="not comparable", **other), make_candidate()))
+
+
+def test_repeats_that_failed_or_are_lost() -> None:
+    assert list(against_repeats(make_candidate())) == []
+    assert list(against_repeats(make_candidate(n=1, failed=3))) == [
+        "3 of 5 of its repeats did not pass",
+        "only 1 of 2 repeats has a value",
+    ]
+
+
+def test_settings_of_the_session_hold_against_the_champion() -> None:
+    candidate, rule = make_candidate(), ("accuracy", Tolerance.parse("2%"))
+    assert settings_of(None, candidate, [rule]).tolerances == [rule]
+    said = settings_of(make_own(metric="chi", direction="min", tolerance="0.1"), candidate, [rule])
+    assert said.directions == [("chi", "min")]
+    assert said.tolerances == [rule, ("chi", Tolerance.parse("0.1"))]
+    assert settings_of(make_own(tolerance="0.1"), candidate, [rule]).tolerances == [rule]
+    none = settings_of(make_own(direction=None, advisory=True), candidate, ())
+    assert none.directions == [("accuracy", None)]
+    for left in (
+        make_own(metric="seconds", cost=True, advisory=True),
+        make_own(case="test_it.py::test_b"),
+    ):
+        assert settings_of(left, candidate, ()).directions == []
+
+
+def test_params_in_a_tag_stay_json() -> None:
+    long = json.loads(as_json({"text": "x" * 9_000, "C": "1.0"}))
+    assert long["C"] == "1.0"
+    assert long["text"].endswith("… [9000 characters]")
+    many = as_json({f"{number}": "é" * 50 for number in range(1_000)})
+    assert len(many) <= 5_000
+    assert json.loads(many)["0"] == "é" * 50
 
 
 def test_circle(tmp_path: Path, migrated_database: Path) -> None:
@@ -182,11 +301,22 @@ def test_named_case(shared: Project, promote: Callable[..., str]) -> None:
     printed = promote("named", "--case=test_model[0.1-2]")
     assert "test_it.py::test_model, C = 0.1: accuracy 0.80250 ± 0.00071 (n = 2)" in printed
     assert "median" not in printed
+    assert "the model is that of test_model[0.1-2]; what counts is the mean of 2 repeats" in printed
     tags = champion(shared.uri, "named").tags
     assert tags["pytest.nodeid"] == "test_it.py::test_model[0.1-2]"
     part = promote("part", "test_model", "--case=[0.1-", "--alias=best")
     assert "median one of 2 repeats: accuracy 0.802" in part
     assert "part@best is version 1" in part
+
+
+def test_champion_keeps_its_objective(shared: Project, promote: Callable[..., str]) -> None:
+    promote("kept", "test_model")
+    before = champion(shared.uri, "kept")
+    promote("kept", "test_model", "--metric=duration_seconds", "--case=[1.0-1]", "--mode=max")
+    after = champion(shared.uri, "kept")
+    assert (str(after.version), after.description) == (str(before.version), before.description)
+    for key in ("pytest.objective", "pytest.objective.value", "pytest.gate"):
+        assert after.tags[key] == before.tags[key]
 
 
 def test_one_of_several_models(shared: Project, promote: Callable[..., str]) -> None:
@@ -197,7 +327,10 @@ def test_one_of_several_models(shared: Project, promote: Callable[..., str]) -> 
     printed = promote(*arguments, "--model=first")
     assert "test_it.py::test_several: f1 0.5" in printed
     assert "the model 'first'" in printed
-    assert json.loads(champion(shared.uri, "several").tags["pytest.params"]) == {}
+    tags = champion(shared.uri, "several").tags
+    assert json.loads(tags["pytest.params"]) == {}
+    (record,) = (one for one in shared.session().cases if one.name == "test_several")
+    assert json.loads(tags["pytest.datasets"]) == dict(record.datasets) != {}
 
 
 def test_model_among_the_artifacts(shared: Project, promote: Callable[..., str]) -> None:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
+import numpy
 import pytest
 from project import Project, Session
+from sessions import baseline, judged, make_case, make_session, only
 
+from pytest_mlflow_experiments.baseline.slim import slim
+from pytest_mlflow_experiments.capture.changes import changes_digest
+from pytest_mlflow_experiments.capture.whole_text import has_whole_text
 from pytest_mlflow_experiments.journal import JournalWriter
 from pytest_mlflow_experiments.records import CaseRecord
-from pytest_mlflow_experiments.resume.data import judge
+from pytest_mlflow_experiments.regression.values import SessionValues
+from pytest_mlflow_experiments.resume.data import DataFinding, judge, mixed_data
+from pytest_mlflow_experiments.resume.same_code import why_other_code
 
 OFFLINE = ("--mlflow", "--mlflow-offline")
 RESUME = (*OFFLINE, "--mlflow-resume")
@@ -490,6 +502,12 @@ def test_data_in_memory(project: Project, changed: bool) -> None:
     assert (problem in "\n".join(result.section())) is changed
     gated = project.pytest(*again, "--mlflow-gate", status=int(changed))
     assert (problem in "\n".join(gated.section())) is changed
+    if changed:
+        last = project.sessions()[-1].header.session_id
+        result = project.pytest(*RESUME)
+        mixed = f"session {last} itself mixes data ('train' of test_it.py::test_model)"
+        assert f"mlflow: nothing is resumed: {mixed}" in result.stdout
+        assert resumed_names(project.sessions()[-1]) == set()
 
 
 @pytest.mark.parametrize(
@@ -515,6 +533,185 @@ def test_when_data_are_known_to_have_changed(
         return [(row[:2], row[2]) for row in rows]
 
     assert judge(split(before), split(now)) is expected
+
+
+def on_data(digest: str, name: str = "test_a", **fields: object) -> CaseRecord:
+    return make_case(name, datasets={"train": digest}, **fields)
+
+
+def test_sessions_that_mix_data() -> None:
+    first, second = on_data("A"), on_data("A", "test_b")
+    assert mixed_data([[first], [second], [on_data("B")]]) == [
+        DataFinding(test="test_it.py::test_a", dataset="train", sure=True)
+    ]
+    assert mixed_data([[first, on_data("B", "test_c")], [on_data("A"), second]]) == []
+    assert mixed_data([[first, on_data("B")]]) == []
+
+
+def test_chain_of_sessions_that_mix_data(project: Project) -> None:
+    write_repository(project, IN_MEMORY)
+    # As if each had been killed before it came to any other case.
+    for data, seeds in (("1, 2", (0, 1)), ("1, 3", (2,))):
+        project.write(data, "train.data")
+        tests = [f"test_it.py::test_model[1-{seed}]" for seed in seeds]
+        project.pytest(*OFFLINE, "--mlflow-resume=latest", *tests)
+        journal = project.sessions()[-1].directory.journal
+        lines = journal.read_text(encoding="utf-8").splitlines(keepends=True)
+        journal.write_text("".join(lines[:-1]), encoding="utf-8")
+    result = project.pytest(*OFFLINE, "--mlflow-resume=latest", "-k1-1")
+    assert "itself mixes data" in result.stdout
+
+
+def test_files_within_other_data(project: Project) -> None:
+    write_repository(
+        project,
+        """
+        import pathlib
+        import pytest
+
+        FILE = pathlib.Path(__file__).with_name("train.data")
+
+        @pytest.mark.parametrize("data", ["dict", "list", "none"])
+        def test_model(data, mlflow_case):
+            inputs = {"dict": {"x": FILE}, "list": [1, (FILE, b"y")], "none": {"x": b"y"}}
+            mlflow_case.log_input(inputs[data], "train")
+            mlflow_case.log_metric("accuracy", 0.9)
+
+        def test_bad():
+            accuracy = 0.1
+            assert accuracy > 0.5
+        """,
+    )
+    project.write("1, 2", "train.data")
+    project.pytest(*OFFLINE, status=1)
+    source = json.loads(project.session().case("test_model[dict]").inputs[0].source)
+    assert source["tags"]["mlflow.source.name"] == "test_it.py::test_model"
+    project.write("1, 3", "train.data")
+    result = project.pytest(*RESUME, status=1)
+    assert resumed_names(project.sessions()[-1]) == {"test_model[none]"}
+    assert not any("measured" in line for line in result.section())
+
+
+@dataclass
+class Settings:
+    C: object
+    note: str = ""
+
+
+@dataclass
+class Brief:
+    C: object = field(repr=False)
+
+
+class Pair(NamedTuple):
+    name: str
+    data: object
+
+
+class Plain:
+    def __repr__(self) -> str:
+        return "Plain()"
+
+    def score(self) -> float:
+        return 1.0
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        *((value, True) for value in (None, 0.1, "a", b"b", [1, {"a": (2.0,)}], {3}, Plain, json)),
+        *((value, True) for value in (len, partial(round, ndigits=2), Path("data.csv"))),
+        *((value, True) for value in (Settings(C=[1]), Pair("a", Settings(C=2)), numpy.float64(1))),
+        (lambda x: x, True),
+        (lambda x, y=[1]: x, False),
+        *((value, False) for value in (Plain(), object(), [Plain()], Plain().score)),
+        *((value, False) for value in (Settings(C=numpy.zeros(2000)), Pair("a", numpy.zeros(2)))),
+        *((value, False) for value in (Brief(C=1), numpy.zeros(2), [0.1] * 500)),
+        (partial(round, Plain()), False),
+    ],
+)
+def test_whose_text_tells_all(value: object, expected: bool) -> None:
+    assert has_whole_text(value) is expected
+
+
+def test_test_that_another_plugin_runs(project: Project) -> None:
+    write_repository(
+        project,
+        """
+        def test_nothing():
+            pass
+        """,
+    )
+    project.write(
+        """
+        import pytest
+        from _pytest.runner import runtestprotocol
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_protocol(item, nextitem):
+            if item.name == "test_model[0]":
+                runtestprotocol(item, nextitem=nextitem)
+                return True
+        """,
+        "sub/conftest.py",
+    )
+    project.write(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("n", range(3))
+        def test_model(n):
+            accuracy = 0.1 if n == 1 else 0.9
+            assert accuracy > 0.5
+        """,
+        "sub/test_model.py",
+    )
+    commit(project)
+    project.pytest(*OFFLINE, status=1)
+    result = project.pytest(*RESUME, "-v", status=1)
+    assert "test_model[0] PASSED" in result.stdout
+    assert "test_model[1] FAILED" in result.stdout
+    assert "test_model[2] RESUMED" in result.stdout
+    session = project.sessions()[-1]
+    assert [record.outcome for record in session.cases] == ["passed", "failed", "passed"]
+    assert session.case("test_model[0]").metrics[0].value == 0.9
+
+
+def test_values_taken_over_count_once() -> None:
+    def session(value: float, resumed_from: SessionValues | None = None) -> SessionValues:
+        origin = resumed_from and resumed_from.header.session_id
+        return make_session(make_case(metrics={"accuracy": value}, resumed_from=origin))
+
+    old, new, gone = session(0.8), session(0.9), session(0.7)
+    past = baseline(old, session(0.8, old), session(0.7, gone), session(0.7, gone), new)
+    assert only(judged(session(0.85), past)).history == (0.8, 0.7, 0.9)
+    assert only(judged(session(0.9, new), past)).history == (0.8, 0.7)
+    assert only(judged(session(0.8, old), past)).history == (0.7, 0.9)
+    assert only(judged(session(0.9, new), baseline(new))).status == "new"
+    assert slim(make_case(resumed_from="x")).resumed_from == "x"
+
+
+def test_release_that_did_not_note_the_changes(tmp_path: Path) -> None:
+    tags = {"mlflow.source.git.commit": "0" * 40, "git.dirty": "true"}
+    now = replace(make_session().header, tags={**tags, "git.dirty": "false"})
+    assert why_other_code(now, now, tmp_path) is None
+    reason = why_other_code(replace(now, tags=tags), now, tmp_path)
+    assert reason is not None
+    assert "had uncommitted changes, and did not note which" in reason
+
+
+@pytest.mark.parametrize(
+    ("name", "is_code"),
+    [
+        *((name, False) for name in (".coverage", ".coverage.host.1", "mlflow.db-wal")),
+        *((name, True) for name in (".coveragerc", "mlflow.db.py", ".coverage-settings")),
+    ],
+)
+def test_files_that_are_no_code(project: Project, name: str, is_code: bool) -> None:
+    project.run("git", "init", "-q")
+    before = changes_digest(project.path, dirty=False)
+    project.write("", name)
+    assert (changes_digest(project.path, dirty=False) != before) is is_code
 
 
 def test_case_with_a_run_of_its_own(project: Project) -> None:

@@ -349,3 +349,21 @@ def test_holm_s_method_guards_against_the_best_of_many() -> None:
     )
     assert noise_limit(changed) == 0.04
     assert within_noise(changed) == changed.configurations[2:-1]
+
+
+def test_one_lucky_seed_is_not_the_best() -> None:
+    """A configuration of which seeds were skipped has fewer values than the others."""
+    whole = [one(0.9 + seed / 1_000, c=c, seed=seed) for c in (0, 2) for seed in range(3)]
+    lucky = [one(0.99, c=1, seed=0)]
+    skipped = [one({}, outcome="skipped", c=1, seed=seed) for seed in (1, 2)]
+    sweep = only(*whole, *lucky, *skipped)
+    assert [found.params["c"] for found in sweep.configurations] == ["0", "2", "1"]
+    assert sweep.best is sweep.configurations[0]
+
+
+def test_params_that_are_never_the_same_twice_explain_nothing() -> None:
+    values = (0.91, 0.97, 0.93, 0.95)
+    searched = [one(value, lr=n / 7, dropout=n / 9) for n, value in enumerate(values)]
+    assert [effect.share for effect in only(*searched).effects] == [None, None]
+    alone = only(*(one(value, lr=n / 7) for n, value in enumerate(values)))
+    assert [effect.share for effect in alone.effects] == [1.0]

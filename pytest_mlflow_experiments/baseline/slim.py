@@ -34,7 +34,7 @@ _KEPT = (
     "durations",
     "params",
 )
-_KEPT_WHERE_ANY = ("arguments", "datasets", "run_metrics", "usage")
+_KEPT_WHERE_ANY = ("arguments", "datasets", "run_metrics", "usage", "resumed_from")
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 

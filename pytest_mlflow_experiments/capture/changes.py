@@ -25,7 +25,13 @@ _WRITTEN: Final = frozenset(
         *("mlruns", "mlartifacts"),
     }
 )
-_WRITTEN_NAMES: Final = ("mlflow.db", ".coverage")
+_SQLITE: Final = ("", "-journal", "-shm", "-wal")
+_WRITTEN_NAMES: Final = frozenset(
+    f"{name}{end}" for name in ("mlflow.db", ".coverage") for end in _SQLITE
+)
+_COVERAGE: Final = ".coverage."
+"""Begins the names of the files of one process each."""
+
 _MOST: Final = 20_000
 
 
@@ -81,13 +87,15 @@ def _untracked(directory: Path, outputs: Collection[Path]) -> list[str] | None:
     if names is None:
         return None
     # SQLite has further files beside the one that is named.
-    written = {f"{output}{end}" for output in outputs for end in ("", "-journal", "-shm", "-wal")}
+    written = {f"{output}{end}" for output in outputs for end in _SQLITE}
     return [name for name in sorted(names) if not _is_written(directory, name, written)]
 
 
 def _is_written(directory: Path, name: str, written: Collection[str]) -> bool:
     path = PurePosixPath(name)
-    if not _WRITTEN.isdisjoint(path.parts) or path.name.startswith(_WRITTEN_NAMES):
+    if not _WRITTEN.isdisjoint(path.parts):
+        return True
+    if path.name in _WRITTEN_NAMES or path.name.startswith(_COVERAGE):
         return True
     full = Path(os.path.normpath(directory / name))
     return any(str(one) in written for one in (full, *full.parents))

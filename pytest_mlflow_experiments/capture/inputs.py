@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,9 @@ _TYPE_LENGTH: Final = 36
 
 MAX_TEXT: Final = 32_000
 """MLflow takes 65,535 characters and more, but each case has the text in its line."""
+
+_WITH_FILES: Final = json.dumps({"holds_files": True})
+"""The source, until the test stands in it, of data that are no file but have some within."""
 
 
 def dataset_input(
@@ -50,7 +53,7 @@ def dataset_input(
         is_file = isinstance(data, Path)
         own = {
             "source_type": "local" if is_file else "code",
-            "source": json.dumps({"uri": str(data)}) if is_file else "",
+            "source": json.dumps({"uri": str(data)}) if is_file else _source_of(data),
             "schema": schema,
             "profile": profile,
         }
@@ -71,10 +74,34 @@ def finished_input(
 ) -> DatasetInput:
     """Return a dataset whose source, where it has none of its own, is the test; without secrets."""
     source = data.source
-    if not source:
+    if source in ("", _WITH_FILES):
         test = {"mlflow.source.name": nodeid.partition("[")[0], "mlflow.source.type": "LOCAL"}
-        source = json.dumps({"tags": test})
+        source = json.dumps({"tags": test, **json.loads(source or "{}")})
     return masked_input(replace(data, source=source), without_secrets)
+
+
+def holds_files(data: DatasetInput) -> bool:
+    """Tell whether data are a list, tuple or dict that had files in it, read for the digest."""
+    try:
+        return data.source_type == "code" and "holds_files" in json.loads(data.source)
+    except (ValueError, TypeError):
+        return False
+
+
+def _source_of(data: Any) -> str:
+    return _WITH_FILES if _has_paths(data) else ""
+
+
+def _has_paths(data: Any) -> bool:
+    if isinstance(data, Mapping):
+        data = [*data, *data.values()]
+    elif not isinstance(data, (list, tuple)):
+        return isinstance(data, Path)
+    # Long lists mostly hold values of one kind.
+    kinds = set(map(type, data))
+    if not any(issubclass(kind, (Path, Mapping, list, tuple)) for kind in kinds):
+        return False
+    return any(map(_has_paths, data))
 
 
 def _own_fields(data: Any) -> dict[str, str | None] | None:

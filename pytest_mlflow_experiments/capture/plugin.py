@@ -125,11 +125,11 @@ class CapturePlugin:
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
         """Open the case of ``item``; assertions find it until the protocol is over."""
-        if self._is_resumed(item):
-            return (yield)
         outer = recorder.current
         self._item, self._nextitem, self._attempts = item, nextitem, []
-        self._open(item)
+        # Where another plugin runs a case that need not, its setup opens it.
+        if not self._is_resumed(item):
+            self._open(item)
         try:
             return (yield)
         except BaseException:

@@ -18,8 +18,9 @@ import pytest
 
 from ..credentials import MASK
 from ..records import CaseRecord
-from .params import case_arguments, case_params, stable_text
+from .params import case_arguments, case_params
 from .private import make_directories
+from .whole_text import has_whole_text
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -70,28 +71,17 @@ def read_cases(path: Path) -> dict[str, EarlierCase]:
 def is_same(item: pytest.Item, record: CaseRecord, secrets: CaseSecrets) -> bool:
     """Tell whether the params of a test are those of an earlier case with its node id.
 
-    What can't be compared is not the same: secrets, and data without a text of their own.
+    What can't be compared is not the same: secrets, and what has no text that tells all of it.
     """
     names = case_arguments(item)
     if names != record.arguments:
         return False
     if not names:
         return True
-    if any(map(_is_data, item.callspec.params.values())):  # type: ignore[attr-defined]
+    if not all(map(has_whole_text, item.callspec.params.values())):  # type: ignore[attr-defined]
         return False
     texts = secrets.without_environment(case_params(item, secrets))
     return all(MASK not in text and record.params.get(name) == text for name, text in texts.items())
-
-
-def _is_data(value: object) -> bool:
-    """Tell whether a value has no text that stays the same and may still change on its own.
-
-    Other such values, lambdas for one, are what the code makes them.
-    """
-    kind = type(value)
-    is_data = hasattr(kind, "__array__") or hasattr(kind, "shape")
-    is_builtin = isinstance(value, (bytes, bytearray, list, tuple, set, frozenset, dict))
-    return (is_data or is_builtin) and stable_text(value) is None
 
 
 @final
@@ -112,10 +102,11 @@ class ResumedCases:
         self._deliver = deliver
         # Numbered within the process: tests replace what makes a new uuid.
         self._ids = map("{}{:08x}".format, repeat(uuid.uuid4().hex[8:]), count())
-        self._next: tuple[CaseRecord, CaseSecrets] | None = None
+        self._next: tuple[pytest.Item, CaseRecord, CaseSecrets] | None = None
 
     def takes(self, item: pytest.Item, nodeid: str, secrets: CaseSecrets) -> bool:
         """Tell whether a test, which comes next, need not run."""
+        self._next = None
         # If it comes once more, somebody wants it to run again.
         case = self._cases.pop(nodeid, None)
         if case is None or not is_same(item, case.record, secrets):
@@ -123,17 +114,18 @@ class ResumedCases:
         record = replace(case.record, id=next(self._ids))
         if record.artifacts and not _bring(case.artifacts, self._artifacts / record.id, record):
             return False
-        self._next = record, secrets
+        self._next = item, record, secrets
         return True
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Any:
         """Report a test that need not run, instead of running it."""
         case, self._next = self._next, None
-        if case is None:
+        # Another plugin may have run the test that was to come next.
+        if case is None or case[0] is not item:
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        for report in self._reports(item, nextitem, *case):
+        for report in self._reports(item, nextitem, *case[1:]):
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final, final
 
 from ..baseline.catalog import why_incomplete
 from ..records import PASSED_OUTCOMES
-from ..regression.comparison import Comparison, MetricComparison
+from ..regression.comparison import Comparison
 from ..regression.tolerance import Tolerance, find
+from ..report.numbers import count, signed, value
 from ..report.numbers import relative as percent
-from ..report.numbers import signed, value
 from ..report.verdicts import describe_metric
+from ..tracker.limits import VERSION_TAG_LENGTH, shorten
 from .candidate import Candidate
 from .found import FoundSession
 
@@ -23,9 +24,15 @@ if TYPE_CHECKING:
 
 OBJECTIVE: Final = "pytest.objective"
 OBJECTIVE_VALUE: Final = "pytest.objective.value"
+GATE: Final = "pytest.gate"
+NODEID: Final = "pytest.nodeid"
+DATASETS: Final = "pytest.datasets"
+LASTING: Final = frozenset({OBJECTIVE, OBJECTIVE_VALUE, GATE, DATASETS})
+"""The tags of a champion that another promotion of the same model does not write anew."""
 
 _JITTER: Final = 1e-9
 _SHOWN: Final = 10
+_SHORTEST: Final = 80
 
 
 @final
@@ -71,6 +78,7 @@ def against_session(
     record = candidate.record
     if record.outcome not in PASSED_OUTCOMES:
         yield f"its case did not pass: {record.nodeid} is {record.outcome}"
+    yield from against_repeats(candidate)
     if not isfinite(candidate.mean):
         yield f"{candidate.objective} is {value(candidate.mean)}"
     if reason := why_incomplete(session.header, session.end):
@@ -83,19 +91,46 @@ def against_session(
         yield from worse_metrics(comparison, candidate.test)
 
 
+def against_repeats(candidate: Candidate) -> Iterator[str]:
+    """Yield what speaks against the mean over the repeats."""
+    configuration = candidate.configuration
+    failed, cases, n = configuration.failed, configuration.cases, configuration.n
+    if failed and cases > 1:
+        yield f"{failed:,} of {cases:,} of its repeats did not pass"
+    if n < candidate.usual:
+        have = "has" if n == 1 else "have"
+        yield f"only {n:,} of {count(candidate.usual, 'repeat')} {have} a value"
+
+
 def worse_metrics(comparison: Comparison, test: str, words: str = "") -> Iterator[str]:
     """Yield what became worse in the cases of a test."""
-    found = [metric for metric in comparison.gating() if _test_of(metric) == test]
+    found = [metric for metric in comparison.gating() if test_of(metric.nodeid) == test]
     for metric in found[:_SHOWN]:
         yield f"{metric.name}{words}: {describe_metric(metric)}"
     if (rest := len(found) - _SHOWN) > 0:
         yield f"{rest:,} more metrics of its test{words}"
 
 
+def incomparable(comparison: Comparison, candidate: Candidate, words: str = "") -> Iterator[str]:
+    """Yield where the objective was measured on other data or with other params than before."""
+    found = [
+        metric
+        for metric in comparison.ranked()
+        if metric.status == "not comparable"
+        and metric.metric == candidate.objective
+        and test_of(metric.nodeid) == candidate.test
+    ]
+    for metric in found[:_SHOWN]:
+        yield f"{metric.name}{words}: {metric.metric} is not comparable: {metric.reason}"
+    if (rest := len(found) - _SHOWN) > 0:
+        yield f"{rest:,} more cases of its test{words} are not comparable"
+
+
 def against_champion(
     candidate: Candidate, champion: Champion, rules: Sequence[tuple[str, Tolerance]]
 ) -> Iterator[str]:
-    """Yield why the candidate's objective is not good enough."""
+    """Yield why the candidate's objective is not good enough, or tells nothing."""
+    yield from other_measurement(candidate, champion.version)
     number, objective = champion.value, candidate.objective
     version = champion.version.number
     if number is None:
@@ -119,6 +154,33 @@ def against_champion(
         )
 
 
+def other_measurement(candidate: Candidate, champion: Version) -> Iterator[str]:
+    """Yield why the candidate's values were not measured as the champion's were."""
+    nodeid, text = champion.tags.get(NODEID), champion.tags.get(DATASETS)
+    if nodeid is not None and test_of(nodeid) != candidate.test:
+        yield f"the champion, version {champion.number}, is of another test: {test_of(nodeid)}"
+    mine = json.loads(as_json(candidate.datasets))
+    if text is None or not mine:
+        return
+    try:
+        theirs = json.loads(text)
+    except ValueError:
+        theirs = None
+    if not isinstance(theirs, dict):
+        yield f"nobody knows the data of the champion: its tag {DATASETS} is {text!r}"
+        return
+    different = [
+        f"dataset {name!r} was {theirs.get(name, 'not there')} and is {mine.get(name, 'not there')}"
+        for name in (theirs | mine if theirs else ())
+        if theirs.get(name) != mine.get(name)
+    ]
+    if different:
+        yield (
+            f"the champion, version {champion.number}, was measured on other data: "
+            f"{'; '.join(different)}"
+        )
+
+
 def difference(new: float, old: float) -> str:
     """Return ``-0.021 (-2.3 %)``."""
     share = f" ({percent((new - old) / abs(old))})" if old and isfinite(new) else ""
@@ -136,18 +198,33 @@ def tags_of(
     }
     return {
         "pytest.session_id": header.joint_id,
-        "pytest.nodeid": record.nodeid,
+        NODEID: record.nodeid,
         "pytest.case": record.case,
         "pytest.record_id": record.id,
         OBJECTIVE: candidate.objective,
         OBJECTIVE_VALUE: repr(candidate.mean),
-        "pytest.params": json.dumps(dict(record.params)),
-        "pytest.gate": "refused" if refusals else "passed",
+        "pytest.params": as_json(record.params),
+        **({DATASETS: as_json(candidate.datasets)} if candidate.datasets else {}),
+        GATE: "refused" if refusals else "passed",
         "pytest.verdicts": verdicts,
         **{key: text for key, text in source.items() if text is not None},
     }
 
 
-def _test_of(metric: MetricComparison) -> str:
-    file, colons, rest = metric.nodeid.partition("::")
+def as_json(texts: Mapping[str, str]) -> str:
+    """Return an object of JSON that fits into a tag; long texts are cut, and the last left out."""
+    limit = VERSION_TAG_LENGTH
+    while len(text := json.dumps({key: shorten(one, limit) for key, one in texts.items()})) > (
+        VERSION_TAG_LENGTH
+    ):
+        if limit > _SHORTEST:
+            limit //= 2
+        else:
+            texts = dict(list(texts.items())[:-1])
+    return text
+
+
+def test_of(nodeid: str) -> str:
+    """Return the node id of a case's test function."""
+    file, colons, rest = nodeid.partition("::")
     return f"{file}{colons}{rest.partition('[')[0]}"

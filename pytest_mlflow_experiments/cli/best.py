@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..baseline.catalog import why_incomplete
 from ..directory import SessionState
 from ..regression.comparison import Comparison
 from .arguments import add_store_options, positive
@@ -44,6 +45,7 @@ def _best(options: argparse.Namespace) -> int:
         session_id=session.header.session_id,
         run_ids=run_ids(session.cases, runs),
         top=options.top,
+        incomplete=why_incomplete(session.header, session.end),
     )
     text = FORMATS[options.format](ranking)
     if options.output is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -12,7 +13,7 @@ from ..regression.comparer import SEED_PARAMS
 from ..regression.values import values_of
 from ..report.numbers import count, value
 from ..report.sweeps_text import choice, score, why_no_best
-from ..sweeps.model import Configuration, Mode, Sweep
+from ..sweeps.model import Configuration, Mode, Sweep, usual_n
 from .errors import UsageError
 from .found import FoundSession
 from .sweeps import build, choose_sweep, fitting, listed
@@ -21,7 +22,11 @@ from .sweeps import build, choose_sweep, fitting, listed
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A case and its configuration; ``story`` tells why it is this one, for people."""
+    """A case and its configuration; ``story`` tells why it is this one, for people.
+
+    ``usual`` is how many values most configurations of the sweep have, ``seeds`` names the params
+    that only repeat. ``datasets`` are the digests of the data by their names, of all repeats.
+    """
 
     test: str
     record: CaseRecord
@@ -29,6 +34,9 @@ class Candidate:
     objective: str
     mode: Mode
     story: tuple[str, ...]
+    usual: int
+    seeds: AbstractSet[str]
+    datasets: Mapping[str, str]
 
     @property
     def mean(self) -> float:
@@ -69,6 +77,9 @@ def choose_candidate(
     story = [f"{found}: {objective} {score(configuration)}"]
     if named is not None:
         record = named
+        if configuration.cases > 1:
+            repeats = count(configuration.n, "repeat")
+            story.append(f"the model is that of {named.name}; what counts is the mean of {repeats}")
     elif median:
         story.append(median)
     return Candidate(
@@ -78,6 +89,9 @@ def choose_candidate(
         objective=objective,
         mode=mode,
         story=tuple(story),
+        usual=usual_n(sweep.configurations),
+        seeds=SEED_PARAMS.union(sweep.repeats).difference(sweep.params),
+        datasets=_datasets(session, configuration),
     )
 
 
@@ -158,6 +172,17 @@ def _median(
         return record, None
     repeats = count(len(ordered), "repeat")
     return record, f"the model is that of the median one of {repeats}: {objective} {value(number)}"
+
+
+def _datasets(session: FoundSession, configuration: Configuration) -> dict[str, str]:
+    """Return the digests of the data by their names; of data that vary with the seed, all."""
+    found: dict[str, set[str]] = {}
+    nodeids = frozenset(configuration.nodeids)
+    for record in session.cases:
+        if record.nodeid in nodeids:
+            for name, digest in record.datasets.items():
+                found.setdefault(name, set()).add(digest)
+    return {name: " | ".join(sorted(digests)) for name, digests in sorted(found.items())}
 
 
 def _record(session: FoundSession, nodeid: str) -> CaseRecord:

@@ -13,10 +13,12 @@ from ..report.headline import counts
 from ..report.numbers import value
 from ..tracker.errors import TrackerError
 from .admission import (
+    LASTING,
     Champion,
     against_champion,
     against_session,
     difference,
+    incomparable,
     tags_of,
 )
 from .arguments import add_place_options
@@ -130,14 +132,19 @@ def _decide(
                 f"{difference(candidate.mean, champion.value)}"
             )
         refusals += against_champion(candidate, champion, rules)
-        if not was_baseline(comparison, before.session_id):
-            refusals += against_its_session(session, candidate, before.session_id, rules, options)
+        if comparison is not None and was_baseline(comparison, before.session_id):
+            refusals += incomparable(comparison, candidate)
+        else:
+            refusals += against_its_session(
+                session, comparison, candidate, before.session_id, rules, options
+            )
     verdicts = _verdicts(comparison)
     version, is_new = registry.register(
         name,
         model,
         tags_of(session, candidate, verdicts, refusals),
         _description(candidate, refusals),
+        lasting=LASTING,
     )
     say(
         f"{'registered as' if is_new else 'registered already:'} {name} version {version.number}, "

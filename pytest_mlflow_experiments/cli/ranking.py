@@ -25,13 +25,15 @@ SCHEMA_VERSION: Final = 1
 class Ranking:
     """What is to be shown: the first ``top`` configurations of a session's sweep.
 
-    ``run_ids`` are those of the cases' runs by node id, as far as they are known.
+    ``run_ids`` are those of the cases' runs by node id, as far as they are known. ``incomplete``
+    says why cases may be missing, or is None.
     """
 
     sweep: Sweep
     session_id: str
     run_ids: Mapping[str, str]
     top: int | None = None
+    incomplete: str | None = None
 
     @property
     def configurations(self) -> Sequence[Configuration]:
@@ -76,6 +78,8 @@ def render_text(ranking: Ranking) -> str:
     if (rest := len(sweep.configurations) - len(configurations)) > 0:
         lines.append(f"… and {rest:,} more")
     lines += filter(None, (mattered(sweep), failures(sweep), *sweep.notes))
+    if ranking.incomplete is not None:
+        lines.append(f"Cases may be missing from the session: {ranking.incomplete}.")
     return "\n".join(lines) + "\n"
 
 
@@ -101,6 +105,7 @@ def render_json(ranking: Ranking) -> str:
         "configurations": len(sweep.configurations),
         "cases": sweep.cases,
         "failed": sweep.failed,
+        "incomplete": ranking.incomplete,
         "best": first,
     }
     lines = [f"{json.dumps(key)}: {_dump(part)}" for key, part in parts.items()]

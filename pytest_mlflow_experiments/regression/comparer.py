@@ -99,7 +99,9 @@ class Comparer:
         for number, session in enumerate(past):
             for case, values in session.cases.items():
                 if values.passed:
-                    self._history.setdefault(case, []).append((number, values))
+                    past_of_case = self._history.setdefault(case, [])
+                    if len(self._measured_elsewhere(values, past_of_case)) == len(past_of_case):
+                        past_of_case.append((number, values))
 
     def session(self, number: int) -> SessionValues:
         """Return a session of the baseline."""
@@ -117,7 +119,7 @@ class Comparer:
         """Yield what became of each metric of a case that ran."""
         if not case.passed:
             return
-        past = self._history.get(case.case, [])
+        past = self._measured_elsewhere(case, self._history.get(case.case, []))
         comparable = _comparable(case, past)
         for metric, values in case.metrics.items():
             history = self._values(case, metric, comparable)
@@ -139,6 +141,18 @@ class Comparer:
         for metric in last[1].metrics.keys() - set(found) - last[1].optional:
             if history := self._values(last[1], metric, [last]):
                 yield self._missing(case, metric, history, reason)
+
+    def _measured_elsewhere(
+        self, case: CaseValues, past: list[tuple[int, CaseValues]]
+    ) -> list[tuple[int, CaseValues]]:
+        """Return the past without the very measurements that a case was taken over from."""
+        if not case.origins:
+            return past
+        return [
+            (number, old)
+            for number, old in past
+            if case.origins.isdisjoint((self._past[number].header.session_id, *old.origins))
+        ]
 
     def is_suspect(self, case: CaseValues) -> bool:
         """Tell whether a metric that could gate looks worse, so that fresh runs are worthwhile."""

@@ -37,7 +37,8 @@ class CaseValues:
     any, and ``seeds`` which repeat each of them is of. ``operators`` are those of the assertions
     that guard a metric, ``checks`` the closest of them. ``optional`` are metrics that an assertion
     may never come to, as in ``a or b``; ``unconfirmed`` those that no fresh run yielded.
-    ``context`` is what must agree with the baseline's for values to be comparable.
+    ``context`` is what must agree with the baseline's for values to be comparable. ``origins`` are
+    the sessions that records were taken over from.
     """
 
     case: str
@@ -54,6 +55,7 @@ class CaseValues:
     passed: int = 0
     fresh: int = 0
     unconfirmed: set[str] = field(default_factory=set)
+    origins: set[str] = field(default_factory=set)
 
     def add(self, record: CaseRecord, seed_params: AbstractSet[str]) -> None:
         """Add one record of this case."""
@@ -62,6 +64,8 @@ class CaseValues:
         if record.outcome not in PASSED_OUTCOMES:
             return
         self.passed += 1
+        if record.resumed_from is not None:
+            self.origins.add(record.resumed_from)
         for name, text in _context(record, seed_params).items():
             known = self.context.get(name, text)
             self.context[name] = text if known == text else f"{known} | {text}"

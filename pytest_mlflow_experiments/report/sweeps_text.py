@@ -57,7 +57,10 @@ def why_no_best(sweep: Sweep) -> str:
         return f"No case has a value of {sweep.objective}."
     if sweep.mode is None:
         return f"There is no best one, for {_WHY_NO_MODE} of {sweep.objective}."
-    return "No configuration is called the best, for none passed in all of its cases."
+    return (
+        "No configuration is called the best, for none passed in all of its cases with a value of "
+        f"{sweep.objective}."
+    )
 
 
 def certainty(sweep: Sweep) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, final
@@ -13,6 +14,7 @@ from urllib.request import url2pathname
 
 from .. import journal
 from ..capture.dataset import dataset_digest
+from ..capture.inputs import holds_files
 from ..capture.resumed import EarlierCase
 from ..directory import SessionDirectory
 from ..journal import JournalError
@@ -28,11 +30,16 @@ _FILE: Final = re.compile(r"[0-9a-f]{16}")
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The cases to take over; ``others`` have to run again, ``files`` of some have changed."""
+    """The cases to take over; ``others`` have to run again, ``files`` of some have changed.
+
+    ``rounds`` are all of them, as they were recorded, by the sessions that they ran in, the oldest
+    first.
+    """
 
     cases: tuple[EarlierCase, ...]
     others: tuple[CaseRecord, ...]
     files: tuple[str, ...]
+    rounds: tuple[tuple[CaseRecord, ...], ...] = ()
 
 
 def read_header(directory: SessionDirectory) -> SessionHeader:
@@ -80,17 +87,30 @@ def choose(directory: SessionDirectory, rootdir: Path) -> Choice:
     files = _Files(rootdir)
     cases: list[EarlierCase] = []
     others: list[CaseRecord] = []
-    for record, place in _last_of_each(directory):
+    chain = _chain(directory)
+    # Sessions that are gone are older than those that are there.
+    ages = {place.session_id: age for age, place in enumerate(chain)}
+    rounds: dict[str, list[CaseRecord]] = defaultdict(list)
+    for record, place in _last_of_each(chain):
+        rounds[record.resumed_from or place.session_id].append(record)
         earlier = EarlierCase(record=record, artifacts=place.artifacts(record.id))
         is_whole = all((earlier.artifacts / name).is_file() for name in record.artifacts)
         if not files.are_same(record):
             # Of data that are known to have changed, there is nothing more to find out.
             continue
-        if record.outcome == "passed" and is_whole:
+        # Files within other data have no digests of their own.
+        is_known = not any(map(holds_files, record.inputs))
+        if record.outcome == "passed" and is_whole and is_known:
             cases.append(replace(earlier, record=_going_on(record, place)))
         else:
             others.append(record)
-    return Choice(cases=tuple(cases), others=tuple(others), files=tuple(files.changed))
+    oldest_first = sorted(rounds, key=lambda name: ages.get(name, len(chain)), reverse=True)
+    return Choice(
+        cases=tuple(cases),
+        others=tuple(others),
+        files=tuple(files.changed),
+        rounds=tuple(tuple(rounds[name]) for name in oldest_first),
+    )
 
 
 def _going_on(record: CaseRecord, place: SessionDirectory) -> CaseRecord:
@@ -102,23 +122,29 @@ def _going_on(record: CaseRecord, place: SessionDirectory) -> CaseRecord:
     )
 
 
-def _last_of_each(directory: SessionDirectory) -> Iterator[tuple[CaseRecord, SessionDirectory]]:
+def _chain(directory: SessionDirectory) -> list[SessionDirectory]:
+    """Return a session, the one that it went on with, and so on."""
+    chain: dict[Path, SessionDirectory] = {}
+    following: SessionDirectory | None = directory
+    while following is not None and following.path not in chain:
+        chain[following.path] = following
+        following = _before(following, next(iter(journal.read(following.journal)), None))
+    return list(chain.values())
+
+
+def _last_of_each(
+    chain: Iterable[SessionDirectory],
+) -> Iterator[tuple[CaseRecord, SessionDirectory]]:
     """Yield the last record of each case.
 
     A session that was killed early may not have come to cases that the one before it had.
     """
     seen: set[str] = set()
-    known: dict[Path, None] = {}
-    following: SessionDirectory | None = directory
-    while following is not None and following.path not in known:
-        place = following
-        known[place.path] = None
-        entries = iter(journal.read(place.journal))
-        header = next(entries, None)
+    for place in chain:
+        entries = journal.read(place.journal)
         last = {entry.nodeid: entry for entry in entries if isinstance(entry, CaseRecord)}
         yield from ((record, place) for nodeid, record in last.items() if nodeid not in seen)
         seen.update(last)
-        following = _before(place, header)
 
 
 def _before(place: SessionDirectory, header: journal.Entry | None) -> SessionDirectory | None:

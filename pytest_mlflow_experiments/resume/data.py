@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, final
 
+from ..capture.inputs import holds_files
 from ..records import CaseRecord, DatasetInput
 from .choice import is_file
 
@@ -41,13 +42,11 @@ class DataCheck:
 
     def add(self, record: CaseRecord, *, earlier: bool) -> None:
         """Note the data of a case that ran now, or in the earlier session."""
-        if record.sweep is None or not record.datasets:
-            return
         # A case has one value of each.
         params = tuple(record.params.get(name, "") for name in record.arguments)
         for name, digest in record.datasets.items():
             if not _are_files(record, name):
-                series = self._tests[record.sweep, name]
+                series = self._tests[record.sweep or record.nodeid, name]
                 (series.before if earlier else series.now).append((params, digest))
 
     def findings(self) -> Iterator[DataFinding]:
@@ -58,9 +57,25 @@ class DataCheck:
                 yield DataFinding(test=test, dataset=dataset, sure=sure)
 
 
+def mixed_data(rounds: Sequence[Iterable[CaseRecord]]) -> list[DataFinding]:
+    """Return where cases that ran one session after the other are known to have had other data.
+
+    Args:
+        rounds: the cases of each session, the oldest first.
+    """
+    found: list[DataFinding] = []
+    for last in range(1, len(rounds)):
+        check = DataCheck()
+        for number, records in enumerate(rounds[: last + 1]):
+            for record in records:
+                check.add(record, earlier=number < last)
+        found += (finding for finding in check.findings() if finding.sure)
+    return found
+
+
 def _are_files(record: CaseRecord, name: str) -> bool:
     inputs = [data for data in record.inputs if name in _names(data)]
-    return bool(inputs) and all(map(is_file, inputs))
+    return bool(inputs) and all(is_file(data) or holds_files(data) for data in inputs)
 
 
 def _names(data: DatasetInput) -> tuple[str, ...]:

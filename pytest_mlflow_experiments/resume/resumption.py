@@ -13,7 +13,7 @@ from ..directory import SessionDirectory
 from ..journal import JournalError
 from ..records import CaseRecord, SessionHeader
 from .choice import RESUMED_TAG, choose, has_passed, read_header
-from .data import DataCheck, DataFinding
+from .data import DataCheck, DataFinding, mixed_data
 from .same_code import why_other_code
 
 
@@ -66,6 +66,9 @@ class Resumption:
             choice = choose(self._earlier, rootdir)
         except (OSError, JournalError) as error:
             self._refusal = f"session {name} can't be read: {error}"
+            return header
+        if mixed := mixed_data(choice.rounds):
+            self._refusal = f"session {name} itself mixes data ({_named(mixed)})"
             return header
         try:
             write_cases(directory.resumed, choice.cases)

@@ -27,6 +27,9 @@ def why_other_code(
     if earlier.commit != now.commit:
         return f"{name} ran on {earlier.commit[:7]}, this is {now.commit[:7]}"
     before, after = earlier.tags.get("git.changes"), now.tags.get("git.changes")
+    if before is None and earlier.tags.get("git.dirty") == "true":
+        # As releases before this option wrote it.
+        return f"{name} had uncommitted changes, and did not note which"
     if UNKNOWN in (before, after):
         return f"git could not tell what is uncommitted now, or was in {name}"
     if before != after:

@@ -22,8 +22,8 @@ def effects(configurations: Iterable[Configuration], params: Sequence[str]) -> t
     squares between the values of a param divided by the whole one (Fisher 1925; Cohen 1973). In a
     grid that lacks some configurations a param may take credit for what is another's.
 
-    Numbers of more than 12 values are joined to at most 8 ranges; a text that is another one in
-    each configuration has no share.
+    Numbers of more than 12 values are joined to at most 8 ranges. What is another one in each
+    configuration would explain everything, so that it has no share, unless nothing else varies.
     """
     usable = [
         (configuration.params, configuration.mean)
@@ -36,6 +36,7 @@ def effects(configurations: Iterable[Configuration], params: Sequence[str]) -> t
     total = squares(units.values)
     if total <= len(usable) * ROUNDING**2:
         total = 0.0
+    varying = sum(len({texts.get(param) for texts, _ in usable}) > 1 for param in params)
     found = []
     for param in params:
         groups: dict[str, list[float]] = {}
@@ -51,7 +52,7 @@ def effects(configurations: Iterable[Configuration], params: Sequence[str]) -> t
             if is_long and axis.numbers is not None
             else {text: groups[text] for text in axis.values}
         )
-        is_unique = is_long and axis.numbers is None and len(groups) == len(usable)
+        is_unique = len(groups) == len(usable) and varying > 1
         found.append(_effect(param, groups, units, 0.0 if is_unique else total))
     # sorted is stable: what explains as much stays in the order of the params.
     return tuple(sorted(found, key=lambda effect: -(effect.share or 0.0)))

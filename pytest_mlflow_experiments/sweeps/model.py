@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Literal, TypeAlias, final
@@ -80,9 +81,9 @@ class Sweep:
     ``test`` is the node id of the function, ``name`` its short name. ``params`` are the names of
     the params that make configurations, ``repeats`` of those that only repeat them. ``objective``
     is None where no case has a metric, ``mode`` where nobody knows which values are better.
-    ``configurations`` come best first (those without a failed case before the others, those whose
-    mean is no finite number last; without a mode in the order in which they ran), ``effects`` by
-    their share.
+    ``configurations`` come best first (those with a failed case, or with fewer values than most,
+    behind the others, those whose mean is no finite number last; without a mode in the order in
+    which they ran), ``effects`` by their share.
     """
 
     test: str
@@ -99,9 +100,15 @@ class Sweep:
 
     @property
     def best(self) -> Configuration | None:
-        """The best configuration of which every case passed, or None."""
+        """The best configuration of which every case passed, with no value missing, or None."""
         if self.mode is None or not self.configurations:
             return None
         first = self.configurations[0]
         usable = first.failed == 0 and first.mean is not None and isfinite(first.mean)
-        return first if usable else None
+        return first if usable and first.n >= usual_n(self.configurations) else None
+
+
+def usual_n(configurations: Iterable[Configuration]) -> int:
+    """Return how many values most configurations have; one with fewer may just have been lucky."""
+    counts = Counter(configuration.n for configuration in configurations)
+    return max(counts, key=lambda n: (counts[n], n), default=0)

@@ -9,7 +9,7 @@ from math import isfinite
 from typing import TypeAlias, final
 
 from .axis import number as as_number
-from .model import Configuration, Mode
+from .model import Configuration, Mode, usual_n
 from .moments import deviation, mean
 from .noise import p_value
 
@@ -38,17 +38,19 @@ Group: TypeAlias = list[Case]
 def ranked(configurations: Iterable[Configuration], mode: Mode | None) -> tuple[Configuration, ...]:
     """Return the configurations, compared with the best one.
 
-    First come those whose cases all passed, then those with a case that failed, both with the best
-    mean first; last those without a mean that is a number (no value, NaN, infinity). Where two are
-    equal, the order is that of their params. Without a mode the configurations stay as they are.
+    First come those whose cases all passed, then those with a case that failed or with fewer values
+    than most (seeds that were skipped or lost), both with the best mean first; last those without a
+    mean that is a number (no value, NaN, infinity). Where two are equal, the order is that of their
+    params. Without a mode the configurations stay as they are.
     """
     found = list(configurations)
     if mode is None:
         return tuple(found)
-    sign = -1.0 if mode == "max" else 1.0
+    sign, usual = -1.0 if mode == "max" else 1.0, usual_n(found)
 
     def key(configuration: Configuration) -> tuple[int, float, list[tuple[float, str]]]:
-        value, failed = configuration.mean, configuration.failed > 0
+        value = configuration.mean
+        failed = configuration.failed > 0 or configuration.n < usual
         order = _order(configuration.params.values())
         if value is None or not isfinite(value):
             return 2 + failed, 0.0, order

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from pytest_mlflow_experiments.records import CaseRecord, SessionHeader
 from .asking import Asker
 from .connection import open_store
 from .errors import NoDatabaseError, TrackerError
-from .limits import shorten
+from .limits import VERSION_TAG_LENGTH, shorten
 from .models import Model, models_of
 from .projection import KIND, RECORD_ID, SESSION_ID
 from .redaction import Redactor
@@ -27,7 +27,6 @@ from .retries import cause_of, retried
 
 _VERSIONS: Final = "mlflow.modelVersions"
 _ATTEMPTS: Final = 4
-_TAG_LENGTH: Final = 5_000
 _THERE: Final = frozenset({"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"})
 
 
@@ -130,27 +129,39 @@ class Registry:
         )
 
     def register(
-        self, name: str, model: Model, tags: Mapping[str, str], description: str
+        self,
+        name: str,
+        model: Model,
+        tags: Mapping[str, str],
+        description: str,
+        *,
+        lasting: Collection[str] = (),
     ) -> tuple[Version, bool]:
         """Make a model a version, unless it is one already; tell whether it was made.
 
-        In both cases it has the tags and the description afterwards.
+        In both cases it has the tags and the description afterwards. But a version that an alias
+        stands for keeps its description, and of its tags those that are ``lasting``: others are
+        measured against them.
         """
-        tags = {key: shorten(text, _TAG_LENGTH) for key, text in tags.items()}
+        tags = {key: shorten(text, VERSION_TAG_LENGTH) for key, text in tags.items()}
         version = self._registered(name, model)
         is_new = version is None
         if version is None:
             version = self._create(name, model, tags, description)
         client, what = self._asker.client, f"version {version.number} of the model {name}"
         if not is_new:
+            registered = self._asker.ask(what, client.get_registered_model, name)
+            is_live = version.number in map(str, dict(registered.aliases).values())
+            kept = version.tags.keys() & set(lasting) if is_live else set()
             for key, text in tags.items():
-                if version.tags.get(key) != text:
+                if key not in kept and version.tags.get(key) != text:
                     self._asker.ask(
                         what, client.set_model_version_tag, name, version.number, key, text
                     )
-            self._asker.ask(
-                what, client.update_model_version, name, version.number, description=description
-            )
+            if not is_live:
+                self._asker.ask(
+                    what, client.update_model_version, name, version.number, description=description
+                )
         if model.model_id is not None:
             self._link(model.model_id, name, version.number)
         return version, is_new
