@@ -24,10 +24,9 @@ def make_header(settings: Settings, comparing: ComparisonSettings, now: int) -> 
     shard = None
     if settings.shard_of is not None:
         shard = comparing.for_whole(settings.shard_of, settings.rootdir)
-    started = time.strftime("%Y%m%d-%H%M%S", time.localtime(now / 1_000))
     return SessionHeader(
-        session_id=f"{started}-{secrets.token_hex(4)}",
-        name=settings.run_name or session_name(tags) or f"pytest {started}",
+        session_id=new_id(now),
+        name=settings.run_name or session_name(tags) or f"pytest {_second(now)}",
         start_time=now,
         tracking_uri=without_credentials(settings.tracking_uri),
         experiment_name=settings.experiment_name,
@@ -36,6 +35,15 @@ def make_header(settings: Settings, comparing: ComparisonSettings, now: int) -> 
         accepted=tuple(step.id for step in comparing.accepted),
         shard=shard,
     )
+
+
+def new_id(now: int) -> str:
+    """Return an id for a session that starts ``now``; ids are sorted as their sessions are."""
+    return f"{_second(now)}-{now % 1_000:03x}{secrets.token_hex(3)[:5]}"
+
+
+def _second(now: int) -> str:
+    return time.strftime("%Y%m%d-%H%M%S", time.localtime(now / 1_000))
 
 
 def written_files(settings: Settings, comparing: ComparisonSettings) -> tuple[Path, ...]:

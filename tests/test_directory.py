@@ -9,6 +9,7 @@ from typing import Literal
 import pytest
 
 from pytest_mlflow_experiments.directory import SessionDirectory, SessionState, shown_path
+from pytest_mlflow_experiments.opening import new_id
 
 STATE = SessionState(
     phase="ready",
@@ -217,3 +218,11 @@ def test_prune_takes_copies_of_baselines_that_nobody_needs(tmp_path: Path) -> No
     assert len(found) == 6
     kept = [directory.session_id for directory in found if directory.baseline.exists()]
     assert kept == ["5-running", "6-newest"]
+
+
+def test_sessions_of_one_second_are_sorted_by_their_start() -> None:
+    start = 1_700_000_000_000
+    ids = [new_id(start + milliseconds) for milliseconds in range(0, 1_000, 9)]
+    assert ids == sorted(ids)
+    assert len({len(session_id) for session_id in ids}) == 1
+    assert new_id(start) != new_id(start)

@@ -18,7 +18,7 @@ HEAVY = {"mlflow", "pandas", "numpy", "scipy", "sqlalchemy", "matplotlib", "yaml
 GROUND = {"records", "journal", "directory", "processes", "credentials", "redaction"}
 ALLOWED = {
     "__init__": {"analysis", "capture"},
-    "records": set[str](),
+    "records": {"credentials"},
     "processes": set[str](),
     "outside": set[str](),
     "credentials": set[str](),
@@ -28,8 +28,8 @@ ALLOWED = {
     "journal": {"checking", "records"},
     "checking": {"records"},
     "options": set[str](),
-    "sweeps": {"credentials", "records"},
-    "regression": {"accepted", "credentials", "records", "sweeps"},
+    "sweeps": {"records"},
+    "regression": {"accepted", "records", "sweeps"},
     "marker": {"regression"},
     "settings": {"ci", "credentials", "outside", "redaction"},
     "summary": {"records"},

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import isnan
 from typing import Any
 
-from ..records import CaseRecord, Metric
+from ..records import CaseRecord, Metric, function_of
 from ..regression.values import DURATION
 from .stored import StoredSession
 
@@ -33,13 +33,12 @@ def all_values(record: CaseRecord) -> Iterator[Metric]:
 def case_columns(session: StoredSession, record: CaseRecord) -> dict[str, Any]:
     """Return which case of which session a row is of."""
     header = session.header
-    file, colons, rest = record.nodeid.partition("::")
     return {
         "session_id": header.session_id,
         "session_start": header.start_time,
         "branch": header.branch,
         "commit": header.commit,
-        "test": f"{file}{colons}{rest.partition('[')[0]}",
+        "test": function_of(record.nodeid),
         "case": record.case,
         "name": record.name,
         "outcome": record.outcome,

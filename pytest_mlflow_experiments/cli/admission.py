@@ -9,7 +9,7 @@ from math import isclose, isfinite
 from typing import TYPE_CHECKING, Final, final
 
 from ..baseline.catalog import why_incomplete
-from ..records import PASSED_OUTCOMES
+from ..records import PASSED_OUTCOMES, function_of
 from ..regression.comparison import Comparison
 from ..regression.tolerance import Tolerance, find
 from ..report.numbers import count, signed, value
@@ -104,7 +104,7 @@ def against_repeats(candidate: Candidate) -> Iterator[str]:
 
 def worse_metrics(comparison: Comparison, test: str, words: str = "") -> Iterator[str]:
     """Yield what became worse in the cases of a test."""
-    found = [metric for metric in comparison.gating() if test_of(metric.nodeid) == test]
+    found = [metric for metric in comparison.gating() if function_of(metric.nodeid) == test]
     for metric in found[:_SHOWN]:
         yield f"{metric.name}{words}: {describe_metric(metric)}"
     if (rest := len(found) - _SHOWN) > 0:
@@ -118,7 +118,7 @@ def incomparable(comparison: Comparison, candidate: Candidate, words: str = "") 
         for metric in comparison.ranked()
         if metric.status == "not comparable"
         and metric.metric == candidate.objective
-        and test_of(metric.nodeid) == candidate.test
+        and function_of(metric.nodeid) == candidate.test
     ]
     for metric in found[:_SHOWN]:
         yield f"{metric.name}{words}: {metric.metric} is not comparable: {metric.reason}"
@@ -157,8 +157,8 @@ def against_champion(
 def other_measurement(candidate: Candidate, champion: Version) -> Iterator[str]:
     """Yield why the candidate's values were not measured as the champion's were."""
     nodeid, text = champion.tags.get(NODEID), champion.tags.get(DATASETS)
-    if nodeid is not None and test_of(nodeid) != candidate.test:
-        yield f"the champion, version {champion.number}, is of another test: {test_of(nodeid)}"
+    if nodeid is not None and function_of(nodeid) != candidate.test:
+        yield f"the champion, version {champion.number}, is of another test: {function_of(nodeid)}"
     mine = json.loads(as_json(candidate.datasets))
     if text is None or not mine:
         return
@@ -222,9 +222,3 @@ def as_json(texts: Mapping[str, str]) -> str:
         else:
             texts = dict(list(texts.items())[:-1])
     return text
-
-
-def test_of(nodeid: str) -> str:
-    """Return the node id of a case's test function."""
-    file, colons, rest = nodeid.partition("::")
-    return f"{file}{colons}{rest.partition('[')[0]}"

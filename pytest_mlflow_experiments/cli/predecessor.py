@@ -10,12 +10,13 @@ from typing import TypeVar
 from ..accepted import ACCEPTED_FILE, AcceptedError, read_accepted
 from ..baseline import BaselineError, BaselineRequest, Catalog
 from ..baseline import Candidate as BaselineSession
+from ..records import function_of
 from ..regression.compare import compare
 from ..regression.comparer import CompareOptions
 from ..regression.comparison import Comparison
 from ..regression.tolerance import Tolerance, mentions
 from ..regression.values import Sessions, read_sessions
-from .admission import incomparable, test_of, worse_metrics
+from .admission import incomparable, worse_metrics
 from .candidate import Candidate
 from .errors import UsageError
 from .found import FoundSession
@@ -73,7 +74,7 @@ def settings_of(
 ) -> CompareOptions:
     """Return the directions and tolerances of the session's own comparison; ``rules`` win."""
     metrics = own.metrics if own is not None else ()
-    mine = [metric for metric in metrics if test_of(metric.nodeid) == candidate.test]
+    mine = [metric for metric in metrics if function_of(metric.nodeid) == candidate.test]
     others = [metric for metric in mine if not mentions(metric.metric, rules)]
     directions = _agreed(
         (metric.metric, metric.direction)

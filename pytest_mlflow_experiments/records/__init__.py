@@ -14,6 +14,7 @@ from .case import (
     Metric,
     Operator,
     Outcome,
+    function_of,
     last_values,
 )
 from .inputs import DatasetInput
@@ -47,6 +48,7 @@ __all__ = [
     "SessionHeader",
     "Shard",
     "SweepEnd",
+    "function_of",
     "last_values",
     "thinned",
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite, isnan
 from typing import Any, Literal, TypeAlias, final
 
+from ..credentials import MASK
 from .inputs import DatasetInput
 
 Builtins: TypeAlias = dict[str, Any]
@@ -17,6 +19,8 @@ Outcome: TypeAlias = Literal[
 
 FAILED_OUTCOMES: frozenset[str] = frozenset({"failed", "error"})
 PASSED_OUTCOMES: frozenset[str] = frozenset({"passed", "xpassed"})
+
+_HIDDEN = re.compile(rf"{re.escape(MASK)}\d+")
 
 
 def encode_float(value: float) -> float | str:
@@ -223,10 +227,17 @@ class CaseRecord:
     @property
     def sweep(self) -> str | None:
         """The node id of the test function whose cases this is one of; None without params."""
-        if not self.arguments:
-            return None
-        file, colons, rest = self.nodeid.partition("::")
-        return f"{file}{colons}{rest.partition('[')[0]}"
+        return function_of(self.nodeid) if self.arguments else None
+
+    @property
+    def distinct_params(self) -> dict[str, str]:
+        """The texts of the parametrized arguments; of a secret, the mask with its number."""
+        # A param that is a secret is told by the index in the id alone.
+        hidden = iter(_HIDDEN.findall(self.nodeid.partition("[")[2]))
+        return {
+            name: next(hidden, MASK) if (text := self.params.get(name, "")) == MASK else text
+            for name in self.arguments
+        }
 
     @property
     def duration(self) -> float:
@@ -319,3 +330,9 @@ class CaseRecord:
             resumed_from=data.get("resumed_from"),
             resumed_run=data.get("resumed_run"),
         )
+
+
+def function_of(nodeid: str) -> str:
+    """Return the node id of a case's test function."""
+    file, colons, rest = nodeid.partition("::")
+    return f"{file}{colons}{rest.partition('[')[0]}"

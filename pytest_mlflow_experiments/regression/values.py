@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from math import isnan
 from typing import final
 
-from ..credentials import MASK
 from ..records import (
     PASSED_OUTCOMES,
     Attempt,
@@ -21,8 +19,6 @@ from ..records import (
     last_values,
 )
 from .lines import SYSTEM_METRICS, Lines, lines_of
-
-_HIDDEN = re.compile(rf"{re.escape(MASK)}\d+")
 
 DURATION = "duration_seconds"
 """The metric that every case has: how long the call of its test took."""
@@ -183,16 +179,11 @@ def identity(record: CaseRecord, seed_params: AbstractSet[str]) -> tuple[str, st
     """Return the identity and the short name of a case, without the params that only repeat it."""
     if seed_params.isdisjoint(record.arguments):
         return record.case, record.name
-    _, bracket, rest_of_id = record.nodeid.partition("[")
-    # A param that is a secret is told by the index in the id alone.
-    hidden = iter(_HIDDEN.findall(rest_of_id))
     rest = [
-        f"{name}={next(hidden, MASK) if (text := record.params.get(name, '')) == MASK else text}"
-        for name in record.arguments
-        if name not in seed_params
+        f"{name}={text}" for name, text in record.distinct_params.items() if name not in seed_params
     ]
     ending = f"[{', '.join(rest)}]" if rest else ""
-    suffix = bracket + rest_of_id
+    suffix = "".join(record.nodeid.partition("[")[1:])
     return record.case.removesuffix(suffix) + ending, record.name.removesuffix(suffix) + ending
 
 

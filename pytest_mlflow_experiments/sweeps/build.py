@@ -10,13 +10,11 @@ A caller that has a journal makes both of what it reads in one pass::
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import TypeVar, final
 
-from ..credentials import MASK
 from ..records import PASSED_OUTCOMES, CaseRecord, last_values
 from .effects import effects
 from .model import Mode, Sweep
@@ -25,7 +23,6 @@ from .ranking import Case, Group, folded, ranked
 
 _Entry = TypeVar("_Entry")
 
-_HIDDEN = re.compile(rf"{re.escape(MASK)}\d+")
 _DURATION = "duration_seconds"
 
 
@@ -98,7 +95,7 @@ class _Test:
     def add(self, record: CaseRecord, seed_params: AbstractSet[str]) -> None:
         """Add a case of this test."""
         self._objective.add(record)
-        texts = _texts(record)
+        texts = record.distinct_params
         params = {name: text for name, text in texts.items() if name not in seed_params}
         seeds = {name: text for name, text in texts.items() if name in seed_params}
         self._params.update(dict.fromkeys(params))
@@ -140,16 +137,6 @@ class _Test:
     def _shared(self, texts: Iterable[str]) -> tuple[str, ...]:
         found = tuple(self._texts.setdefault(text, text) for text in texts)
         return self._tuples.setdefault(found, found)
-
-
-def _texts(record: CaseRecord) -> dict[str, str]:
-    """Return the texts of the params; of one that is a secret, the mask with its number."""
-    # A param that is a secret is told by the index in the id alone.
-    hidden = iter(_HIDDEN.findall(record.nodeid.partition("[")[2]))
-    return {
-        name: next(hidden, MASK) if (text := record.params.get(name, "")) == MASK else text
-        for name in record.arguments
-    }
 
 
 def _values(record: CaseRecord) -> dict[str, float]:

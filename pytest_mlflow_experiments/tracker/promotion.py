@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, final
 
-from mlflow.entities import Run
+from mlflow.entities import Run, ViewType
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
@@ -24,6 +24,7 @@ from .models import Model, models_of
 from .projection import KIND, RECORD_ID, SESSION_ID
 from .redaction import Redactor
 from .retries import cause_of, retried
+from .search import runs_with
 
 _VERSIONS: Final = "mlflow.modelVersions"
 _ATTEMPTS: Final = 4
@@ -231,22 +232,11 @@ class Registry:
     def _search(self, tags: Mapping[str, str]) -> list[Run]:
         if self._experiment_id is None:
             return []
-        found: list[Run] = []
-        token: str | None = None
-        while True:
-            page = self._asker.ask(
-                "its runs",
-                self._asker.client.search_runs,
-                [self._experiment_id],
-                filter_string=" and ".join(
-                    f"tags.`{key}` = '{text}'" for key, text in tags.items()
-                ),
-                page_token=token,
-            )
-            found += page
-            token = page.token
-            if not token:
-                return found
+        client, experiment_id = self._asker.client, self._experiment_id
+        try:
+            return list(runs_with(client, experiment_id, tags, view=ViewType.ACTIVE_ONLY))
+        except Exception as error:
+            raise self._asker.problem("its runs", error) from error
 
 
 def _version(version: ModelVersion) -> Version:

@@ -13,8 +13,10 @@ from .retries import retried
 _PAGE: Final = 500
 
 
-def runs_with(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> Iterator[Run]:
-    """Yield the runs that have these tags, those that somebody has deleted too."""
+def runs_with(
+    client: MlflowClient, experiment_id: str, tags: Mapping[str, str], *, view: int = ViewType.ALL
+) -> Iterator[Run]:
+    """Yield the runs that have these tags; those that somebody has deleted too, by default."""
     filter_string = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
     token: str | None = None
     while True:
@@ -22,7 +24,7 @@ def runs_with(client: MlflowClient, experiment_id: str, tags: Mapping[str, str])
             client.search_runs,
             [experiment_id],
             filter_string=filter_string,
-            run_view_type=ViewType.ALL,
+            run_view_type=view,
             max_results=_PAGE,
             page_token=token,
         )
