@@ -1,0 +1,1 @@
+"""What the plugin costs, beside its peers: ``tox -e bench``."""

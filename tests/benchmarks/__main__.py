@@ -1,0 +1,107 @@
+"""Measure, and say which budgets hold; the exit status is 1 where one does not."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from . import cases, desk, ideas, tests_process, tracker
+from .bench import Bench
+from .command import CommandError
+from .machine import describe
+from .stores import Store, fresh_sqlite, migrated, postgresql, server, sqlite
+
+_PARTS = ("process", "desk", "judging", "tracker", "cases", "many", "workers", "ideas")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark and return its exit status."""
+    options = _parser().parse_args(arguments)
+    with ExitStack() as stack:
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pytest-mlflow-bench-")))
+        bench = Bench(
+            root=root,
+            template=migrated(root),
+            rounds=2 if options.short else options.rounds,
+            slack=2.0 if options.short else 1.0,
+        )
+        print(describe(), flush=True)
+        bench.calibrate(500 if options.short else 2_000)
+        print(f"{bench.unit:.2f} times as slow as the machine of the budgets", flush=True)
+        if options.short:
+            _short(bench)
+        else:
+            _whole(bench, set(options.parts or _PARTS), stack)
+    failed = [budget for budget in bench.results.budgets if not budget.holds]
+    print(f"\nBudgets: {len(bench.results.budgets) - len(failed)} hold, {len(failed)} fail")
+    for budget in bench.results.budgets:
+        print(budget)
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "parts", nargs="*", choices=_PARTS, metavar="PART", help=f"of {', '.join(_PARTS)}; all"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="how often; default: %(default)s")
+    parser.add_argument(
+        "--short",
+        action="store_true",
+        help="a minute's worth, for CI: twice each budget is allowed, and no peer needed",
+    )
+    return parser
+
+
+def _short(bench: Bench) -> None:
+    tests_process.start(bench)
+    tests_process.each_test(bench, 500)
+    tracker.sent_quickly(bench, sqlite(bench.template))
+    desk.prompt(bench, 300)
+
+
+def _whole(bench: Bench, parts: set[str], stack: ExitStack) -> None:
+    stores: list[Store] = [sqlite(bench.template)]
+    if parts & {"tracker", "cases", "many", "workers", "ideas"}:
+        http = stack.enter_context(server(bench.template, bench.root / "server"))
+        stores.append(http)
+        database = stack.enter_context(postgresql(bench.root / "postgres"))
+        if database is None:
+            print("PostgreSQL is not installed: nothing is measured on it", flush=True)
+        else:
+            stores.append(database)
+    if "process" in parts:
+        tests_process.start(bench)
+        tests_process.each_test(bench)
+        tests_process.each_assertion(bench)
+        tests_process.slow_tests(bench)
+        tests_process.growth(bench)
+    if "desk" in parts:
+        desk.prompt(bench)
+    if "judging" in parts:
+        desk.judging(bench)
+    for store in stores:
+        if "tracker" in parts:
+            tracker.each_case(bench, store)
+        if "cases" in parts:
+            cases.thousand(bench, store)
+        if "workers" in parts:
+            cases.two_workers(bench, store)
+    if "cases" in parts:
+        cases.thousand(bench, fresh_sqlite())
+    if "many" in parts:
+        for store in stores:
+            cases.ten_thousand(bench, store)
+    if "ideas" in parts:
+        ideas.measure(bench, http)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except CommandError as error:
+        sys.exit(str(error))

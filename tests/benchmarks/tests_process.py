@@ -1,0 +1,163 @@
+"""What the process of the tests pays: for the start, a test, an assertion, a step; and memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from . import suites
+from .bench import Bench
+from .pairs import Rounds
+from .peers import FLUENT, JSON_REPORT, OURS, PLAIN, PLUGIN
+from .results import Table, duration
+from .stores import sqlite
+
+_OFFLINE = replace(OURS, options=(*OURS.options, "--mlflow-offline"), runs=0, metrics=0)
+_HEAD = ("", "plain pytest", "pytest --mlflow", "added")
+
+
+def start(bench: Bench) -> None:
+    """Measure what the plugin costs where nobody asks for it."""
+    without = replace(PLAIN, suite=suites.NO_METRIC)
+    installed = replace(without, name="installed", options=PLUGIN)
+    found = bench.compare([without, installed], 1, None, rounds=max(5, 5 * bench.rounds))
+    cost = found.difference(installed.name, without.name, lambda one: one.cpu)
+    whole = found.median(without.name, lambda one: one.cpu)
+    bench.results.add(
+        Table(
+            title="pytest without --mlflow",
+            head=("", "not installed", "installed", "added"),
+            rows=[("CPU of one test", f"{whole:.3f} s", f"{whole + cost:.3f} s", duration(cost))],
+        ),
+        bench.timed("pytest without --mlflow, its start", cost, 5e-3),
+    )
+
+
+def each_test(bench: Bench, cases: int = 1_000) -> None:
+    """Measure what a test with 3 params and 3 metrics costs, and one that measures nothing."""
+    tested = bench.compare([PLAIN, JSON_REPORT, OURS], cases, sqlite(bench.template))
+    plain = replace(PLAIN, suite=suites.NO_METRIC)
+    auto = replace(
+        OURS, suite=suites.NO_METRIC, options=(*OURS.options, "--mlflow-track=auto"), metrics=0
+    )
+    idle = bench.compare([plain, auto], 2 * cases, sqlite(bench.template))
+    cost = _added(tested, OURS.name) / cases
+    bench.results.add(
+        Table(
+            title="CPU of one test, in its process",
+            head=_HEAD,
+            rows=[
+                _tests_row("with 3 params and 3 metrics", tested, OURS.name, cases),
+                _tests_row("the same with pytest-json-report", tested, JSON_REPORT.name, cases),
+                _tests_row("without a metric, --mlflow-track=auto", idle, auto.name, 2 * cases),
+            ],
+        ),
+        bench.timed("a test with 3 params and 3 metrics, in its process", cost, 150e-6),
+    )
+
+
+def each_assertion(bench: Bench) -> None:
+    """Measure what one assertion costs that is captured again and again, and one metric's step."""
+    count = 100_000
+    plain = replace(PLAIN, suite=suites.CHECKS)
+    ours = replace(_OFFLINE, suite=suites.CHECKS)
+    found = bench.compare([plain, ours], count, None)
+    cost = found.difference(ours.name, plain.name, lambda one: one.calls) / count
+    steps = 10_000
+    logged = replace(OURS, suite=suites.STEPS, runs=0, metrics=steps)
+    fluent = replace(
+        FLUENT,
+        suite=suites.FLUENT_STEPS,
+        conftest=suites.FLUENT_STEPS_CONFTEST,
+        runs=0,
+        metrics=steps,
+    )
+    long = bench.compare([logged, fluent], steps, sqlite(bench.template), rounds=1)
+    bench.results.add(
+        Table(
+            title="Within a test",
+            head=("", "by hand", "pytest --mlflow"),
+            rows=[
+                (
+                    "an assertion, 100,000 times",
+                    duration(found.median(plain.name, lambda one: one.calls) / count),
+                    duration(cost) + " more",
+                ),
+                *(
+                    (
+                        f"10,000 steps of a metric: {what}",
+                        duration(long.median(fluent.name, of)),
+                        duration(long.median(logged.name, of)),
+                    )
+                    for what, of in (
+                        ("the test", lambda one: one.calls),
+                        ("the whole command", lambda one: one.wall),
+                    )
+                ),
+            ],
+        )
+    )
+
+
+def slow_tests(bench: Bench) -> None:
+    """Measure 200 cases of 50 ms."""
+    plain = replace(PLAIN, suite=suites.SLOW)
+    ours = replace(OURS, suite=suites.SLOW, metrics=2)
+    found = bench.compare([plain, ours], 200, sqlite(bench.template))
+    bench.results.add(
+        Table(
+            title="200 cases of 50 ms, SQLite",
+            head=_HEAD,
+            rows=[
+                (
+                    what,
+                    f"{found.median(plain.name, of):.2f} s",
+                    f"{found.median(ours.name, of):.2f} s",
+                    duration(found.difference(ours.name, plain.name, of)),
+                )
+                for what, of in (
+                    ("the tests", lambda one: one.tests_wall),
+                    ("the end, until MLflow has everything", lambda one: one.end_wall),
+                    ("the whole command", lambda one: one.wall),
+                )
+            ],
+        )
+    )
+
+
+def growth(bench: Bench) -> None:
+    """Measure how memory and CPU grow with the number of cases."""
+    few, many = 1_000, 10_000
+    small = bench.compare([PLAIN, _OFFLINE], few, None)
+    large = bench.compare([PLAIN, _OFFLINE], many, None, rounds=max(1, bench.rounds - 1))
+
+    def grows(name: str) -> float:
+        found = (rounds.median(name, lambda one: one.memory) for rounds in (large, small))
+        return (next(found) - next(found)) / (many - few)
+
+    added = grows(OURS.name) - grows(PLAIN.name)
+    bench.results.add(
+        Table(
+            title="From 1,000 to 10,000 cases",
+            head=_HEAD,
+            rows=[
+                (
+                    "memory a case",
+                    f"{grows(PLAIN.name):,.0f} bytes",
+                    f"{grows(OURS.name):,.0f} bytes",
+                    f"{added:,.0f} bytes",
+                ),
+                _tests_row("CPU of a case of 1,000", small, OURS.name, few),
+                _tests_row("CPU of a case of 10,000", large, OURS.name, many),
+            ],
+        ),
+        bench.sized("memory of the process of the tests, a case", added, 2_048),
+    )
+
+
+def _added(found: Rounds[str], name: str) -> float:
+    return found.difference(name, PLAIN.name, lambda one: one.tests_cpu)
+
+
+def _tests_row(what: str, found: Rounds[str], name: str, cases: int) -> tuple[str, ...]:
+    of = [found.median(key, lambda one: one.tests_cpu) / cases for key in (PLAIN.name, name)]
+    return (what, *map(duration, of), duration(_added(found, name) / cases))
