@@ -13,7 +13,7 @@ from . import cases, desk, ideas, tests_process, tracker
 from .bench import Bench
 from .command import CommandError
 from .machine import describe
-from .stores import Store, fresh_sqlite, migrated, postgresql, server, sqlite
+from .stores import Store, distant, fresh_sqlite, migrated, postgresql, server, sqlite
 
 _PARTS = ("process", "desk", "judging", "tracker", "cases", "many", "workers", "ideas")
 
@@ -87,6 +87,9 @@ def _whole(bench: Bench, parts: set[str], stack: ExitStack) -> None:
     for store in stores:
         if "tracker" in parts:
             tracker.each_case(bench, store)
+            if store is http:
+                with distant(store, bench.root) as far:
+                    tracker.each_case(bench, far)
         if "cases" in parts:
             cases.thousand(bench, store)
         if "workers" in parts:

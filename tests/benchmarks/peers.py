@@ -14,7 +14,8 @@ from .command import Figures, run
 from .stores import Place
 
 PYTEST: Final = ("-m", "pytest", "-q", "-p", "bench_probe")
-PLUGIN: Final = ("-p", "pytest_mlflow_experiments.plugin")
+MODULE: Final = "pytest_mlflow_experiments.plugin"
+PLUGIN: Final = ("-p", MODULE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,12 +9,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from mlflow_server import serve
 from postgres import binaries, make_template, run_cluster
 
-StoreName: TypeAlias = Literal["SQLite", "SQLite, fresh", "mlflow server", "PostgreSQL"]
+from .line import line
+
+StoreName: TypeAlias = Literal[
+    "SQLite", "SQLite, fresh", "mlflow server", "mlflow server, 50 ms away", "PostgreSQL"
+]
+
+ROUND_TRIP: Final = 0.05
+"""Seconds to a server that is not in the same building, and back."""
+
+# As many as `mlflow server` starts where nobody says how many.
+_WORKERS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +86,22 @@ def fresh_sqlite() -> Store:
 
 @contextmanager
 def server(template: Path, directory: Path) -> Iterator[Store]:
-    """An ``mlflow server`` with SQLite behind it."""
+    """An ``mlflow server`` with SQLite behind it, on this machine."""
     directory.mkdir()
     shutil.copy(template, directory / "mlflow.db")
     database = f"sqlite:///{directory / 'mlflow.db'}"
-    with serve(directory, database) as running:
+    with serve(directory, database, workers=_WORKERS) as running:
         found = Place(uri=running.uri, database=database)
         yield Store(name="mlflow server", place=lambda _: found)
+
+
+@contextmanager
+def distant(server: Store, directory: Path) -> Iterator[Store]:
+    """The same server, at the end of a line."""
+    near = server.place(directory)
+    with line(int(near.uri.rpartition(":")[2]), ROUND_TRIP) as port:
+        far = Place(uri=f"http://127.0.0.1:{port}", database=near.database)
+        yield Store(name="mlflow server, 50 ms away", place=lambda _: far)
 
 
 @contextmanager

@@ -16,8 +16,9 @@ from .results import Table, duration
 from .stores import Place, Store
 
 _FEW = 100
-_MORE_SENT = 4_000
-_MORE_SCRIPTED = 500
+# How many more, sent and scripted: a request takes longer than a row.
+_MORE_ROWS = 4_000, 500
+_MORE_REQUESTS = 1_000, 200
 _SYNC = ("-c", "from pytest_mlflow_experiments.cli import main; main()", "sync")
 
 
@@ -35,13 +36,15 @@ def send(directory: Path, place: Place, code: tuple[str, ...] = _SYNC) -> Figure
 
 def each_case(bench: Bench, store: Store) -> None:
     """Measure one case more, of a session that is sent and of a script."""
+    is_server = store.name.startswith("mlflow server")
+    sent, scripted = _MORE_REQUESTS if is_server else _MORE_ROWS
     found = measure(
         ("sent", "scripted"),
         bench.rounds,
         lambda what, _: (
-            _more(bench, store, _sent, _MORE_SENT)
+            _more(bench, store, _sent, sent)
             if what == "sent"
-            else _more(bench, store, _scripted, _MORE_SCRIPTED)
+            else _more(bench, store, _scripted, scripted)
         ),
     )
     names = {"sent": "the tracker", "scripted": "three calls of MlflowClient in a row"}
@@ -53,14 +56,21 @@ def each_case(bench: Bench, store: Store) -> None:
         )
         for key, name in names.items()
     ]
+    ratio = found.ratio("sent", "scripted", lambda one: one.wall)
     bench.results.add(
-        Table(title=f"One case more in {store.name}", head=("", "wall", "CPU"), rows=rows)
+        Table(
+            title=f"One case more in {store.name}",
+            head=("", "wall", "CPU"),
+            rows=rows,
+            note=f"The tracker takes {ratio:.3f} times as long.",
+        )
     )
-    if store.name == "mlflow server":
-        name = "the tracker, a case over HTTP, to three calls of MLflow's client in a row"
-        ratio = found.ratio("sent", "scripted", lambda one: one.wall)
+    # A server on the same processors is busy with the three requests that both make of a case, and
+    # all that several at a time can save is the way to it: the budget is one for a way.
+    if store.name == "mlflow server, 50 ms away":
+        name = f"the tracker, a case in {store.name}, to three calls of the client in a row"
         bench.results.hold(bench.budget(name, ratio, 1 / 3))
-    else:
+    elif not is_server:
         name = f"the tracker, a case in {store.name}"
         cost = found.median("sent", lambda one: one.wall)
         bench.results.hold(bench.timed(name, cost, 1e-3))
@@ -68,7 +78,7 @@ def each_case(bench: Bench, store: Store) -> None:
 
 def sent_quickly(bench: Bench, store: Store) -> None:
     """Measure one case more of a session that is sent, without anything beside it."""
-    found = measure(("sent",), bench.rounds, lambda *_: _more(bench, store, _sent, _MORE_SENT))
+    found = measure(("sent",), bench.rounds, lambda *_: _more(bench, store, _sent, _MORE_ROWS[0]))
     cost = found.median("sent", lambda one: one.cpu)
     bench.results.hold(bench.timed(f"the tracker, a case in {store.name}", cost, 1e-3))
 
