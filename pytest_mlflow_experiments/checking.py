@@ -5,7 +5,6 @@ What is read from JSON has the right names already, for otherwise it would not h
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import TypeGuard
 
@@ -20,10 +19,8 @@ from .records import (
     SessionHeader,
     Shard,
 )
+from .records.slim import CASE_ID, LARGEST
 
-# It is the name of a directory.
-_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
-_LARGEST = 2**63
 _OPERATORS = frozenset({"<", "<=", ">", ">=", "=="})
 _OUTCOMES = frozenset({"passed", "failed", "error", "skipped", "xfailed", "xpassed", "interrupted"})
 _TEXT = frozenset({str})
@@ -76,7 +73,7 @@ def _check_shard(shard: Shard) -> None:
 
 def _check_case(record: CaseRecord) -> None:
     _texts("id, nodeid, case, name", (record.id, record.nodeid, record.case, record.name))
-    if _ID.fullmatch(record.id) is None:
+    if CASE_ID.fullmatch(record.id) is None:
         raise ValueError(f"id: expected letters and digits, got {record.id[:80]!r}")
     if record.outcome not in _OUTCOMES:
         raise ValueError(f"outcome: {record.outcome!r} is not known")
@@ -152,7 +149,7 @@ def _optional(name: str, value: object) -> None:
 
 def _integers(name: str, values: tuple[object, ...]) -> None:
     for value in values:
-        if type(value) is not int or not -_LARGEST <= value < _LARGEST:
+        if type(value) is not int or not -LARGEST <= value < LARGEST:
             raise ValueError(f"{name}: expected integers of 64 bits, got {_shown(value)}")
 
 
@@ -165,7 +162,7 @@ def _numbers(name: str, values: object) -> None:
     if not _is_object(values) or not _is_one_of(values.values(), _NUMBER):
         raise ValueError(f"{name}: expected numbers by name, got {_shown(values)}")
     for value in values.values():
-        if type(value) is int and not -_LARGEST <= value < _LARGEST:
+        if type(value) is int and not -LARGEST <= value < LARGEST:
             raise ValueError(f"{name}: a number is too large")
 
 

@@ -13,7 +13,7 @@ from . import journal
 from .directory import SessionDirectory, SessionState
 from .journal import JournalError
 from .processes import is_running
-from .records import PASSED_OUTCOMES, CaseRecord
+from .records import PASSED_OUTCOMES, CaseRecord, SlimCase
 from .regression.comparer import CompareOptions, Comparer
 from .regression.values import CaseValues, identity, read_sessions
 
@@ -73,13 +73,13 @@ class Suspicion:
             # Somebody's rule; the end of the session tells of it.
             return False
 
-    def _baseline(self) -> Iterable[journal.Entry]:
+    def _baseline(self) -> Iterable[journal.Entry | SlimCase]:
         """Return the baseline's entries, after waiting for whoever is to find it."""
         deadline = self._now() + self._timeout
         while self._is_sought() and self._now() < deadline:
             self._sleep(_POLL)
         try:
-            return list(journal.read(self._directory.baseline))
+            return list(journal.read_slim(self._directory.baseline))
         except (OSError, JournalError):
             return ()
 

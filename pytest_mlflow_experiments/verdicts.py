@@ -221,7 +221,7 @@ class SessionVerdicts:
 
     def _read_baseline(self) -> Sessions | None:
         """Return the sessions to compare with, or None where the file holds none."""
-        entries = journal.read(self._directory.baseline)
+        entries = journal.read_slim(self._directory.baseline)
         sessions = read_sessions(entries, self._settings.seed_params)
         return sessions if sessions.sessions else None
 

@@ -35,7 +35,7 @@ _KEPT = (
     "params",
 )
 _KEPT_WHERE_ANY = ("arguments", "datasets", "run_metrics", "usage", "resumed_from")
-_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 
 def slim(record: CaseRecord) -> CaseRecord:

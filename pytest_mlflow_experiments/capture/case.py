@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -247,6 +248,8 @@ class CaseLog:
 
     def _secrets(self, attempts: tuple[CaseLog, ...]) -> tuple[dict[str, None], dict[str, None]]:
         """Return the names of the secrets of all attempts, and their values."""
+        if not attempts:
+            return self.secrets.names, self.secrets.values
         names, values = dict(self.secrets.names), dict(self.secrets.values)
         for log in attempts:
             names.update(log.secrets.names)
@@ -299,27 +302,28 @@ class _Series:
         self._sites: set[object] = set()
         self._timestamps: dict[int, int] = {}
 
-    def holds(self, observation: Observation) -> bool:
-        """Whether the observation is one more look at the value that already stands here.
+    def holds(self, site: object, value: float) -> bool:
+        """Whether an assertion is one more look at the value that already stands here.
 
         A second assertion on the same value is; the same assertion again (a loop) is a new step.
         """
-        if not self._timestamps or observation.site in self._sites:
+        if not self._timestamps or site in self._sites:
             return False
-        if self._value != observation.value and not (
-            isnan(self._value) and isnan(observation.value)
-        ):
+        if self._value != value and not (isnan(self._value) and isnan(value)):
             return False
-        self._sites.add(observation.site)
+        self._sites.add(site)
         return True
 
     def put(self, site: object, value: float, step: int, timestamp: int) -> int:
         """Add a value; return its timestamp, which grows within a step, as MLflow expects it."""
-        timestamp = max(timestamp, self._timestamps.get(step, timestamp - 1) + 1)
+        last = self._timestamps.get(step)
+        if last is not None and last >= timestamp:
+            timestamp = last + 1
         self._timestamps[step] = timestamp
         self._value, self._sites = value, {site}
         self.step = step
-        self.next_step = max(self.next_step, step + 1)
+        if step >= self.next_step:
+            self.next_step = step + 1
         return timestamp
 
 
@@ -333,32 +337,31 @@ def merge(
     """
     metrics: list[Metric] = []
     checks: list[Check] = []
-    series: dict[str, _Series] = {}
+    series: defaultdict[str, _Series] = defaultdict(_Series)
     events: list[LoggedMetric | Observation] = [*logged, *observations]
     for event in sorted(events, key=_CLOCK):
         if isinstance(event, LoggedMetric):
-            state = series.setdefault(event.key, _Series())
+            state = series[event.key]
             step = event.step if event.step is not None else 0
             timestamp = state.put(None, event.value, step, clock.at(event.clock))
             metrics.append(Metric(key=event.key, value=event.value, step=step, timestamp=timestamp))
             continue
-        state = series.setdefault(event.name, _Series())
-        if not state.holds(event):
-            timestamp = state.put(event.site, event.value, state.next_step, clock.at(event.clock))
-            metrics.append(
-                Metric(key=event.name, value=event.value, step=state.step, timestamp=timestamp)
-            )
+        name, operator, value, limit, tolerance, passed, line, site, at, alternative = event
+        state = series[name]
+        if not state.holds(site, value):
+            timestamp = state.put(site, value, state.next_step, clock.at(at))
+            metrics.append(Metric(key=name, value=value, step=state.step, timestamp=timestamp))
         checks.append(
             Check(
-                metric=event.name,
+                metric=name,
                 step=state.step,
-                operator=event.operator,
-                value=event.value,
-                limit=event.limit,
-                tolerance=event.tolerance,
-                passed=event.passed,
-                line=event.line,
-                alternative=event.alternative,
+                operator=operator,
+                value=value,
+                limit=limit,
+                tolerance=tolerance,
+                passed=passed,
+                line=line,
+                alternative=alternative,
             )
         )
     return tuple(metrics), tuple(checks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -14,10 +14,12 @@ from .secrets import ATOMS, CaseSecrets, SecretRules
 
 _OPEN = (bool, type(None))
 _SCALARS = (str, bytes, int, float, complex)
-_FOUND = pytest.StashKey[dict[str, object]]()
+_FOUND = pytest.StashKey[Mapping[str, object]]()
+# One for the thousands of cases without secrets.
+_NOTHING: Final[Mapping[str, object]] = {}
 
 
-def secret_arguments(item: pytest.Item, names: SecretNames) -> dict[str, object]:
+def secret_arguments(item: pytest.Item, names: SecretNames) -> Mapping[str, object]:
     """Return the params of a case that are secrets; of those that hold some, their texts."""
     callspec = getattr(item, "callspec", None)
     if callspec is None:
@@ -26,21 +28,18 @@ def secret_arguments(item: pytest.Item, names: SecretNames) -> dict[str, object]
     if known is not None:
         return known
     found: dict[str, object] = {}
-    looked = False
     for name in callspec.indices:
         value = callspec.params[name]
         if type(value) in ATOMS or isinstance(value, _SCALARS):
             if names(name) and not isinstance(value, _OPEN):
                 found[name] = value
         else:
-            looked = True
             secrets = CaseSecrets(SecretRules(names=names))
             secrets.text(name, value, _no_text)
             if secrets.values:
                 found[name] = tuple(secrets.values)
-    if looked:
-        # To look into values takes time; and a test may change them, while its id stays.
-        item.stash[_FOUND] = found
+    # To look into values takes time; and a test may change them, while its id stays.
+    item.stash[_FOUND] = found or _NOTHING
     return found
 
 

@@ -95,6 +95,7 @@ class CapturePlugin:
         # Numbered within the process: tests replace what makes a new uuid.
         self._ids = map("{}{:08x}".format, repeat(uuid.uuid4().hex[8:]), count())
         self._item: pytest.Item | None = None
+        self._options = _DEFAULT_OPTIONS
         self._attempts: list[CaseLog] = []
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -127,6 +128,7 @@ class CapturePlugin:
         """Open the case of ``item``; assertions find it until the protocol is over."""
         outer = recorder.current
         self._item, self._nextitem, self._attempts = item, nextitem, []
+        self._options = item.stash.get(_OPTIONS, _DEFAULT_OPTIONS)
         # Where another plugin runs a case that need not, its setup opens it.
         if not self._is_resumed(item):
             self._open(item)
@@ -229,8 +231,9 @@ class CapturePlugin:
     def _open(self, item: pytest.Item) -> None:
         log = CaseLog(self._clock, artifacts=self._artifacts, id=next(self._ids), rules=self._rules)
         log.params.update(case_params(item, log.secrets))
-        log.secrets.values.update(self._siblings.get(_function(item), {}))
-        for key, value in _options(item).params.items():
+        if self._siblings:
+            log.secrets.values.update(self._siblings.get(_function(item), {}))
+        for key, value in self._options.params.items():
             log.params[str(key)] = log.secrets.text(str(key), value, param_text)
         item.stash[CASE_LOG] = log
         recorder.current = log
@@ -259,7 +262,7 @@ class CapturePlugin:
         return self._may_be_kept(item, has_metrics=has_metrics)
 
     def _may_be_kept(self, item: pytest.Item, *, has_metrics: bool) -> bool:
-        options = _options(item)
+        options = self._options
         if not options.track:
             return False
         if self._track == "all" or options.marked:
@@ -269,7 +272,7 @@ class CapturePlugin:
         return self._track == "auto" and has_metrics
 
     def _freeze(self, item: pytest.Item, log: CaseLog) -> CaseRecord:
-        options = _options(item)
+        options = self._options
         markers = {marker.name for marker in item.iter_markers()}
         nodeid = self._nodeid(item)
         told = sorted(markers - _UNTOLD_MARKERS)
@@ -301,10 +304,6 @@ class CapturePlugin:
             return None
         params = shown_id(item, self._secret_names)
         return options.case if params is None else f"{options.case}[{params}]"
-
-
-def _options(item: pytest.Item) -> CaseOptions:
-    return item.stash.get(_OPTIONS, _DEFAULT_OPTIONS)
 
 
 def _function(item: pytest.Item) -> str:
@@ -346,10 +345,12 @@ def _outcome(report: pytest.TestReport) -> Outcome | None:
 
 def _plain_nodeid(item: pytest.Item) -> str:
     """Return the node id as it is without pytest-xdist, which adds ``@group`` to it."""
-    for marker in item.iter_markers("xdist_group"):
-        name = marker.args[0] if marker.args else marker.kwargs.get("name", "default")
-        return item.nodeid.removesuffix(f"@{name}")
-    return item.nodeid
+    nodeid = item.nodeid
+    if "@" in nodeid:
+        for marker in item.iter_markers("xdist_group"):
+            name = marker.args[0] if marker.args else marker.kwargs.get("name", "default")
+            return nodeid.removesuffix(f"@{name}")
+    return nodeid
 
 
 def _check_name(known: str, nodeid: str, name: str) -> None:

@@ -145,7 +145,7 @@ def _baseline(
     target = directory.baseline
     if place.look_for(lambda catalog: make_baseline(request, catalog, target), request) is None:
         return None
-    return read_sessions(journal.read(target), seeds)
+    return read_sessions(journal.read_slim(target), seeds)
 
 
 def _damaged(judging: Shard, place: Place) -> list[str]:

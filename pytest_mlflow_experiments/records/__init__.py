@@ -27,6 +27,7 @@ from .session import (
     Shard,
     SweepEnd,
 )
+from .slim import SlimCase
 from .thinning import MAX_POINTS, thinned
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "SessionEnd",
     "SessionHeader",
     "Shard",
+    "SlimCase",
     "SweepEnd",
     "function_of",
     "last_values",

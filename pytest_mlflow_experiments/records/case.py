@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite, isnan
 from typing import Any, Literal, TypeAlias, final
@@ -146,7 +146,7 @@ class Attempt:
 
     def to_builtins(self) -> Builtins:
         """Return the attempt as JSON builtins."""
-        usage = {name: encode_float(value) for name, value in self.usage.items()}
+        usage = _encode_floats(self.usage)
         return {
             "outcome": self.outcome,
             "duration": self.duration,
@@ -280,21 +280,11 @@ class CaseRecord:
 
     def _rare_builtins(self) -> Builtins:
         """Return what most cases have none of: it is left out of their lines."""
-        rare: Builtins = {
-            "arguments": list(self.arguments),
-            "datasets": dict(self.datasets),
-            "tolerances": dict(self.tolerances),
-            "directions": dict(self.directions),
-            "repeats": [attempt.to_builtins() for attempt in self.repeats],
-            "run_metrics": {name: encode_float(value) for name, value in self.run_metrics.items()},
-            "run_history": [metric.to_builtins() for metric in self.run_history],
-            "objective": self.objective,
-            "inputs": [data.to_builtins() for data in self.inputs],
-            "usage": {name: encode_float(value) for name, value in self.usage.items()},
-            "resumed_from": self.resumed_from,
-            "resumed_run": self.resumed_run,
+        return {
+            name: to_builtins(value)
+            for name, to_builtins in _RARE.items()
+            if (value := getattr(self, name))
         }
-        return {name: value for name, value in rare.items() if value}
 
     @classmethod
     def from_builtins(cls, data: Builtins) -> CaseRecord:
@@ -330,6 +320,31 @@ class CaseRecord:
             resumed_from=data.get("resumed_from"),
             resumed_run=data.get("resumed_run"),
         )
+
+
+def _each_to_builtins(values: Iterable[Attempt | DatasetInput | Metric]) -> list[Builtins]:
+    return [value.to_builtins() for value in values]
+
+
+def _encode_floats(values: Mapping[str, float]) -> dict[str, float | str]:
+    return {name: encode_float(value) for name, value in values.items()}
+
+
+_RARE: dict[str, Callable[[Any], object]] = {
+    "arguments": list,
+    "datasets": dict,
+    "tolerances": dict,
+    "directions": dict,
+    "repeats": _each_to_builtins,
+    "run_metrics": _encode_floats,
+    "run_history": _each_to_builtins,
+    "objective": str,
+    "inputs": _each_to_builtins,
+    "usage": _encode_floats,
+    "resumed_from": str,
+    "resumed_run": str,
+}
+"""How the fields that most cases leave empty become JSON builtins."""
 
 
 def function_of(nodeid: str) -> str:

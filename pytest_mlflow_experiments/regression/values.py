@@ -16,6 +16,7 @@ from ..records import (
     Provenance,
     SessionEnd,
     SessionHeader,
+    SlimCase,
     last_values,
 )
 from .lines import SYSTEM_METRICS, Lines, lines_of
@@ -53,32 +54,48 @@ class CaseValues:
     unconfirmed: set[str] = field(default_factory=set)
     origins: set[str] = field(default_factory=set)
 
-    def add(self, record: CaseRecord, seed_params: AbstractSet[str]) -> None:
+    def add(self, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> None:
         """Add one record of this case."""
+        if isinstance(record, SlimCase):
+            self._add_passed(record, seed_params)
+            return
         self.tolerances.update(record.tolerances)
         self.directions.update(record.directions)
         if record.outcome not in PASSED_OUTCOMES:
             return
-        self.passed += 1
         if record.resumed_from is not None:
             self.origins.add(record.resumed_from)
+        self._add_passed(record, seed_params)
+        self._add_checks(record.checks)
+
+    def _add_passed(self, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> None:
+        self.passed += 1
         for name, text in _context(record, seed_params).items():
-            known = self.context.get(name, text)
-            self.context[name] = text if known == text else f"{known} | {text}"
+            known = self.context.setdefault(name, text)
+            if known != text:
+                self.context[name] = f"{known} | {text}"
         seed = ", ".join(
-            f"{name}={record.params.get(name)}" for name in record.arguments if name in seed_params
+            [
+                f"{name}={record.params.get(name)}"
+                for name in record.arguments
+                if name in seed_params
+            ]
         )
         # Fresh runs count whatever came of them: one that fails its assertion is no better news.
-        fresh = [values_of(run) for run in record.repeats]
+        repeats = () if isinstance(record, SlimCase) else record.repeats
+        fresh = [values_of(run) for run in repeats]
         self.fresh += len(fresh)
         for metric, value in values_of(record).items():
-            found = [run[metric] for run in fresh if metric in run] if fresh else [value]
+            if not fresh:
+                self.metrics.setdefault(metric, []).append(value)
+                self.seeds.setdefault(metric, []).append(seed)
+                continue
+            found = [run[metric] for run in fresh if metric in run]
             if not found:
                 self.unconfirmed.add(metric)
                 found = [value]
             self.metrics.setdefault(metric, []).extend(found)
             self.seeds.setdefault(metric, []).extend([seed] * len(found))
-        self._add_checks(record.checks)
 
     def values_of(self, metric: str, seeds: AbstractSet[str]) -> list[float]:
         """Return the values of a metric; those of ``seeds`` alone where there are others too."""
@@ -108,7 +125,7 @@ class SessionValues:
     count: int = 0
     lines: Lines = field(default_factory=Lines)
 
-    def add(self, record: CaseRecord, seed_params: AbstractSet[str]) -> None:
+    def add(self, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> None:
         """Add one case."""
         self.count += 1
         case, name = identity(record, seed_params)
@@ -116,6 +133,8 @@ class SessionValues:
         if values is None:
             values = self.cases[case] = CaseValues(case=case, name=name, nodeid=record.nodeid)
         values.add(record, seed_params)
+        if isinstance(record, SlimCase):
+            return
         if record.outcome not in PASSED_OUTCOMES:
             self.failed.append(record)
             return
@@ -133,7 +152,7 @@ class Sessions:
 
 
 def read_sessions(
-    entries: Iterable[Provenance | SessionHeader | CaseRecord | SessionEnd],
+    entries: Iterable[Provenance | SessionHeader | CaseRecord | SlimCase | SessionEnd],
     seed_params: AbstractSet[str],
 ) -> Sessions:
     """Return the values of the sessions that a journal, or a baseline, holds.
@@ -175,7 +194,7 @@ def alternatives(checks: Sequence[Check]) -> set[str]:
     return {check.metric for check in checks} - needed
 
 
-def identity(record: CaseRecord, seed_params: AbstractSet[str]) -> tuple[str, str]:
+def identity(record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> tuple[str, str]:
     """Return the identity and the short name of a case, without the params that only repeat it."""
     if seed_params.isdisjoint(record.arguments):
         return record.case, record.name
@@ -187,12 +206,12 @@ def identity(record: CaseRecord, seed_params: AbstractSet[str]) -> tuple[str, st
     return record.case.removesuffix(suffix) + ending, record.name.removesuffix(suffix) + ending
 
 
-def values_of(record: CaseRecord | Attempt) -> dict[str, float]:
+def values_of(record: CaseRecord | SlimCase | Attempt) -> dict[str, float]:
     """Return the one value of each metric that is compared, duration and usage among them.
 
     The load of the machine, as MLflow's monitor sees it, is none.
     """
-    values = last_values(record.metrics)
+    values = {**record.metrics} if isinstance(record, SlimCase) else last_values(record.metrics)
     if isinstance(record, CaseRecord):
         values = {**record.run_metrics, **values}
     for name in [name for name in values if name.startswith(SYSTEM_METRICS)]:
@@ -205,11 +224,11 @@ def values_of(record: CaseRecord | Attempt) -> dict[str, float]:
     return values
 
 
-def _duration(record: CaseRecord | Attempt) -> float | None:
+def _duration(record: CaseRecord | SlimCase | Attempt) -> float | None:
     return record.duration if isinstance(record, Attempt) else record.durations.get("call")
 
 
-def _context(record: CaseRecord, seed_params: AbstractSet[str]) -> Mapping[str, str]:
+def _context(record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> Mapping[str, str]:
     params = {
         f"param {name!r}": text for name, text in record.params.items() if name not in seed_params
     }

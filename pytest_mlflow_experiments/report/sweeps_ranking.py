@@ -83,7 +83,7 @@ def ranking(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> Ranking:
         name: dict(zip(axes[name].values, axes[name].numbers or (), strict=False))
         for name in columns
     }
-    limit = noise_limit(sweep)
+    limit, best = noise_limit(sweep), sweep.best
     places = {name: _FIXED + len(metrics) + place for place, name in enumerate(columns)}
     return Ranking(
         params=tuple(
@@ -101,7 +101,7 @@ def ranking(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> Ranking:
         ),
         metrics_left_out=left_out,
         rows=tuple(
-            _row(rank, sweep, limit, found, columns, others, metrics, sizes)
+            _row(rank, best, limit, found, columns, others, metrics, sizes)
             for rank, found in enumerate(sweep.configurations[:most], 1)
         ),
         left_out=max(0, len(sweep.configurations) - most),
@@ -117,7 +117,7 @@ def _metrics(configurations: Sequence[Configuration]) -> tuple[list[str], int]:
 
 def _row(
     rank: int,
-    sweep: Sweep,
+    best: Configuration | None,
     limit: float,
     found: Configuration,
     columns: Sequence[str],
@@ -128,7 +128,7 @@ def _row(
     texts = [found.params.get(name, "") for name in columns]
     relative = found.relative
     mark: Mark = ""
-    if found is sweep.best:
+    if found is best:
         mark = "best"
     elif found.p_value is not None:
         mark = "near" if is_near(found, limit) else "worse"

@@ -14,8 +14,7 @@ from .command import Figures, run
 from .stores import Place
 
 PYTEST: Final = ("-m", "pytest", "-q", "-p", "bench_probe")
-MODULE: Final = "pytest_mlflow_experiments.plugin"
-PLUGIN: Final = ("-p", MODULE)
+PLUGIN: Final = ("-p", "pytest_mlflow_experiments.plugin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

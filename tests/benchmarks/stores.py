@@ -96,9 +96,9 @@ def server(template: Path, directory: Path) -> Iterator[Store]:
 
 
 @contextmanager
-def distant(server: Store, directory: Path) -> Iterator[Store]:
+def distant(server: Store) -> Iterator[Store]:
     """The same server, at the end of a line."""
-    near = server.place(directory)
+    near = server.place(Path())
     with line(int(near.uri.rpartition(":")[2]), ROUND_TRIP) as port:
         far = Place(uri=f"http://127.0.0.1:{port}", database=near.database)
         yield Store(name="mlflow server, 50 ms away", place=lambda _: far)

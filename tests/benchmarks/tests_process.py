@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from . import suites
+from . import pairs, suites
 from .bench import REFERENCE, Bench
+from .command import Figures, run
+from .installed import pytest_alone, with_plugin
 from .pairs import Rounds
-from .peers import FLUENT, JSON_REPORT, MODULE, OURS, PLAIN
+from .peers import FLUENT, JSON_REPORT, OURS, PLAIN
 from .results import Table, duration
 from .stores import sqlite
 
@@ -17,17 +19,41 @@ _HEAD = ("", "plain pytest", "pytest --mlflow", "added")
 
 def start(bench: Bench) -> None:
     """Measure what the plugin costs where nobody asks for it."""
-    without = replace(PLAIN, suite=suites.NO_METRIC)
-    # As an installed plugin is loaded; `-p` would look through all that is installed once more.
-    installed = replace(without, name="installed", env={"PYTEST_PLUGINS": MODULE})
-    found = bench.compare([without, installed], 1, None, rounds=max(15, 5 * bench.rounds))
-    cost = found.difference(installed.name, without.name, lambda one: one.cpu)
-    whole = found.median(without.name, lambda one: one.cpu)
+    with bench.directory() as directory:
+        alone = pytest_alone(directory / "alone")
+        paths = {
+            "alone": alone,
+            "installed": with_plugin(directory / "installed", alone),
+            "unlisted": with_plugin(directory / "unlisted", alone, is_listed=False),
+        }
+        suite = directory / "suite"
+        suite.mkdir()
+        suites.write(suite, suites.NO_METRIC, 1)
+
+        def measure(key: str, _: int) -> Figures:
+            env = {"PYTHONPATH": str(paths[key]), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": ""}
+            return run(["-S", "-m", "pytest", "-q"], suite, env=env)
+
+        found = pairs.measure(list(paths), max(15, 8 * bench.rounds), measure)
+        output = suite.joinpath("output.txt").read_text(encoding="utf-8")
+        assert "1 passed" in output, output
+    whole = found.median("alone", lambda one: one.cpu)
+    cost, own = (
+        found.difference(key, "alone", lambda one: one.cpu) for key in ("installed", "unlisted")
+    )
     bench.results.add(
         Table(
             title="pytest without --mlflow",
             head=("", "not installed", "installed", "added"),
-            rows=[("CPU of one test", f"{whole:.3f} s", f"{whole + cost:.3f} s", duration(cost))],
+            rows=[
+                ("CPU of one test", f"{whole:.3f} s", f"{whole + cost:.3f} s", duration(cost)),
+                (
+                    "without a list of files, which pytest reads of every plugin",
+                    "",
+                    "",
+                    duration(own),
+                ),
+            ],
         ),
         bench.timed("pytest without --mlflow, its start", cost, 5e-3),
     )
@@ -35,21 +61,25 @@ def start(bench: Bench) -> None:
 
 def each_test(bench: Bench, cases: int = 1_000) -> None:
     """Measure what a test with 3 params and 3 metrics costs, and one that measures nothing."""
-    rounds = 2 * bench.rounds + 1
-    tested = bench.compare([PLAIN, JSON_REPORT, OURS], cases, sqlite(bench.template), rounds=rounds)
+    # The process of the tests does the same where no tracker is at work beside it; two processes
+    # that share a core slow each other down, whatever they do.
+    alone = replace(_OFFLINE, name="offline")
+    tested = bench.compare([PLAIN, JSON_REPORT, alone], cases, None, rounds=2 * bench.rounds + 1)
+    beside = bench.compare([PLAIN, OURS], cases, sqlite(bench.template))
     plain = replace(PLAIN, suite=suites.NO_METRIC)
     auto = replace(
         OURS, suite=suites.NO_METRIC, options=(*OURS.options, "--mlflow-track=auto"), metrics=0
     )
     idle = bench.compare([plain, auto], 2 * cases, sqlite(bench.template))
     # In units of plain pytest's own test within each round, however busy the machine was then.
-    times = tested.ratio(OURS.name, PLAIN.name, lambda one: one.tests_cpu)
+    times = tested.ratio(alone.name, PLAIN.name, lambda one: one.tests_cpu)
     bench.results.add(
         Table(
             title="CPU of one test, in its process",
             head=_HEAD,
             rows=[
-                _tests_row("with 3 params and 3 metrics", tested, OURS.name, cases),
+                _tests_row("with 3 params and 3 metrics", tested, alone.name, cases),
+                _tests_row("the same while the tracker is at work", beside, OURS.name, cases),
                 _tests_row("the same with pytest-json-report", tested, JSON_REPORT.name, cases),
                 _tests_row("without a metric, --mlflow-track=auto", idle, auto.name, 2 * cases),
             ],

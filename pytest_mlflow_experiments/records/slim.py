@@ -1,0 +1,107 @@
+"""A passed case as most lines of a baseline have it: nothing but a value of each metric."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import final
+
+from ..credentials import MASK
+from .case import PASSED_OUTCOMES, Builtins
+
+CASE_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+"""What the id of a case's record may be: it is the name of a directory."""
+
+LARGEST = 2**63
+"""Integers are smaller than this: they have 64 bits."""
+
+_EMPTY: Builtins = {
+    "kind": "case",
+    "checks": [],
+    "tags": {},
+    "artifacts": [],
+    "failure": None,
+    "run_id": None,
+    "attempts": [],
+    "notes": [],
+}
+_FILLED = (
+    *("id", "nodeid", "case", "name", "outcome", "start_time", "end_time"),
+    *("durations", "params", "metrics"),
+)
+_OPTIONAL = frozenset({"arguments", "datasets", "usage"})
+_KNOWN = _OPTIONAL.union(_EMPTY, _FILLED)
+_empty_of, _NOTHING = itemgetter(*_EMPTY), tuple(_EMPTY.values())
+_filled_of = itemgetter(*_FILLED)
+_TEXT = frozenset({str})
+_FLOAT = frozenset({float})
+_INTEGER = frozenset({int})
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlimCase:
+    """What comparisons need of a case that passed at once and has nothing that is rare.
+
+    A window has ten thousands of them, and to make a whole record of each takes several times as
+    long. ``metrics`` holds the one value of each metric; all else is as in the record.
+    """
+
+    nodeid: str
+    case: str
+    name: str
+    params: Mapping[str, str]
+    arguments: Sequence[str]
+    datasets: Mapping[str, str]
+    durations: Mapping[str, float]
+    metrics: Mapping[str, float]
+    usage: Mapping[str, float]
+
+    @property
+    def distinct_params(self) -> dict[str, str]:
+        """The texts of the parametrized arguments, none of which is a secret."""
+        return {name: self.params.get(name, "") for name in self.arguments}
+
+    @classmethod
+    def from_builtins(cls, data: Builtins) -> SlimCase | None:
+        """Return the case of a line, or None where the line has to be read as a whole record.
+
+        It has to where anything is not as expected, so that what is wrong is told in one place.
+        """
+        try:
+            if _empty_of(data) != _NOTHING or not data.keys() <= _KNOWN:
+                return None
+            id_, nodeid, case, name, outcome, start, end, durations, params, rows = _filled_of(data)
+            arguments, datasets = data.get("arguments", []), data.get("datasets", {})
+            usage = data.get("usage", {})
+            texts = (nodeid, case, name, *params.values(), *arguments, *datasets.values())
+            numbers = (*durations.values(), *usage.values())
+            metrics = {row["key"]: row["value"] for row in rows}
+            moments = (start, end, *[row["timestamp"] for row in rows])
+            if (
+                outcome not in PASSED_OUTCOMES
+                or len(metrics) < len(rows)
+                or type(arguments) is not list
+                or not _TEXT.issuperset(map(type, (*texts, *metrics)))
+                or not _FLOAT.issuperset(map(type, (*numbers, *metrics.values())))
+                or not _INTEGER.issuperset(map(type, [*moments, *[row["step"] for row in rows]]))
+                or not -LARGEST <= min(moments) <= max(moments) < LARGEST
+                or CASE_ID.fullmatch(id_) is None
+                or MASK in params.values()
+            ):
+                return None
+        except (KeyError, TypeError, AttributeError):
+            return None
+        return cls(
+            nodeid=nodeid,
+            case=case,
+            name=name,
+            params=params,
+            arguments=arguments,
+            datasets=datasets,
+            durations=durations,
+            metrics=metrics,
+            usage=usage,
+        )
