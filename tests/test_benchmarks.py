@@ -117,3 +117,7 @@ def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         __main__.main(["everything"])
     assert "invalid choice: 'everything'" in capsys.readouterr().err
+
+
+def test_all_parts_are_measured_where_none_is_named() -> None:
+    assert __main__._parser().parse_args([]).parts == []

@@ -9,7 +9,7 @@ from .bench import REFERENCE, Bench
 from .command import Figures, run
 from .installed import pytest_alone, with_plugin
 from .pairs import Rounds
-from .peers import FLUENT, JSON_REPORT, OURS, PLAIN
+from .peers import FLUENT, JSON_REPORT, OURS, PLAIN, installed
 from .results import Table, duration
 from .stores import sqlite
 
@@ -48,7 +48,7 @@ def start(bench: Bench) -> None:
             rows=[
                 ("CPU of one test", f"{whole:.3f} s", f"{whole + cost:.3f} s", duration(cost)),
                 (
-                    "without a list of files, which pytest reads of every plugin",
+                    "without the list of files that pytest reads of each plugin",
                     "",
                     "",
                     duration(own),
@@ -64,7 +64,8 @@ def each_test(bench: Bench, cases: int = 1_000) -> None:
     # The process of the tests does the same where no tracker is at work beside it; two processes
     # that share a core slow each other down, whatever they do.
     alone = replace(_OFFLINE, name="offline")
-    tested = bench.compare([PLAIN, JSON_REPORT, alone], cases, None, rounds=2 * bench.rounds + 1)
+    peers = installed([PLAIN, JSON_REPORT, alone])
+    tested = bench.compare(peers, cases, None, rounds=2 * bench.rounds + 1)
     beside = bench.compare([PLAIN, OURS], cases, sqlite(bench.template))
     plain = replace(PLAIN, suite=suites.NO_METRIC)
     auto = replace(
@@ -80,7 +81,10 @@ def each_test(bench: Bench, cases: int = 1_000) -> None:
             rows=[
                 _tests_row("with 3 params and 3 metrics", tested, alone.name, cases),
                 _tests_row("the same while the tracker is at work", beside, OURS.name, cases),
-                _tests_row("the same with pytest-json-report", tested, JSON_REPORT.name, cases),
+                *(
+                    _tests_row(f"the same with {peer.name}", tested, peer.name, cases)
+                    for peer in installed([JSON_REPORT])
+                ),
                 _tests_row("without a metric, --mlflow-track=auto", idle, auto.name, 2 * cases),
             ],
         ),
