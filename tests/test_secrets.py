@@ -173,13 +173,13 @@ WITHIN = """
         if isinstance(cfg, dict):
             cfg.clear()
 
-    @pytest.mark.parametrize("cfg", [{}, {"password": "decorated6"}])
+    @pytest.mark.parametrize("cfg", [{}, {"password": "sourcesecret6"}])
     def test_decorated(cfg, mlflow_case):
         raise RuntimeError
 """
 WITHIN_SECRETS = (
     *("nestedsecret0", "gr\\xfcn", "grün", "nsecret1", "tuplesecret2", "slotsecret3"),
-    *("pairsecret4", "bytessecret5", "decorated6"),
+    *("pairsecret4", "bytessecret5", "sourcesecret6"),
 )
 
 
