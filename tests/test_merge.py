@@ -247,10 +247,12 @@ def test_four_machines_one_server(
             command = [
                 *(sys.executable, "-m", "pytest", "--mlflow", "--mlflow-session=nightly"),
                 *("--mlflow-experiment=it", f"--mlflow-tracking-uri={server.uri}"),
+                # On two processors one of them may be left without an answer for half a minute.
+                "--mlflow-timeout=150",
             ]
             env = {**clean_environment(), "SHARD": f"{index}/4"}
             processes.append(subprocess.Popen(command, cwd=machine.path, env=env))
-        assert [process.wait(180) for process in processes] == [0] * 4
+        assert [process.wait(400) for process in processes] == [0] * 4
         project = make_project("project")
         result = project.cli(
             *("merge", "--session=nightly", "--shards=4", "--experiment=it"),
