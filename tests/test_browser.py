@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,7 +126,10 @@ def test_a_sweep_shows_its_cases(tracked: tuple[Project, Server], browser: Chrom
         f"{server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
         "?workflowType=machine_learning"
     )
-    wanted = ("4 configurations", "Child runs", "test_model[ridge-0.1]", "best_alpha", "0.95")
+    wanted = ["4 configurations", "best_alpha", "0.95"]
+    # In MLflow 3.0 the page of a run lists no child runs; the table of runs does.
+    if not version("mlflow").startswith("3.0."):
+        wanted += ["Child runs", "test_model[ridge-0.1]"]
     text = open_page(browser, page, *wanted)
     keep_screenshot(browser, "sweep")
     assert "Finished" in text
