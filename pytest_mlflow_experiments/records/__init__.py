@@ -11,13 +11,13 @@ from .case import (
     Builtins,
     CaseRecord,
     Check,
+    DatasetInput,
     Metric,
     Operator,
     Outcome,
     function_of,
     last_values,
 )
-from .inputs import DatasetInput
 from .session import (
     LEGAL_ID,
     SCHEMA_VERSION,
@@ -27,8 +27,7 @@ from .session import (
     Shard,
     SweepEnd,
 )
-from .slim import SlimCase
-from .thinning import MAX_POINTS, thinned
+from .slim import MAX_POINTS, SlimCase, thinned
 
 __all__ = [
     "FAILED_OUTCOMES",

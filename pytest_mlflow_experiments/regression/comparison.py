@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TypeAlias, final, get_args
 
 from ..records import Operator, Outcome, Provenance
-from ..sweeps.model import Sweep
-from .terms import Direction, Status
+from .findings import Direction, Status
+from .sweeps.model import Sweep
 
 
 @final

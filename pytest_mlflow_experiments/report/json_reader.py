@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import cast, get_args
+from collections.abc import Callable
+from typing import Any, TypeVar, cast, final, get_args
 
 from ..records import Operator, Outcome, Provenance
 from ..regression import Direction, Status
@@ -16,9 +17,178 @@ from ..regression.comparison import (
     SessionInfo,
     UnjudgedCase,
 )
+from ..regression.sweeps.model import Configuration, Effect, Level, Mode, Sweep
 from .json import KIND, SCHEMA_VERSION
-from .json_object import JsonObject
-from .sweeps_json import read_sweep
+
+_T = TypeVar("_T")
+
+
+@final
+class JsonObject:
+    """A JSON object whose members are read by the type that they must have."""
+
+    def __init__(self, data: object, path: str = "") -> None:
+        if not isinstance(data, dict):
+            raise ValueError(f"not a comparison: {path} must be an object, not {data!r:.100}")
+        self._data = cast("dict[str, Any]", data)
+        self._path = path
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._data
+
+    def text(self, name: str) -> str:
+        """Return a text."""
+        return cast("str", self._get(name, "a string", lambda value: isinstance(value, str)))
+
+    def flag(self, name: str) -> bool:
+        """Return true or false."""
+        return cast("bool", self._get(name, "true or false", lambda value: isinstance(value, bool)))
+
+    def whole(self, name: str) -> int:
+        """Return an integer."""
+        return cast("int", self._get(name, "an integer", lambda value: type(value) is int))
+
+    def number(self, name: str) -> float:
+        """Return a number; what JSON does not know is a string."""
+        return float(self._get(name, "a number", _is_number))
+
+    def one_of(self, name: str, known: tuple[str, ...]) -> str:
+        """Return a text that must be one of ``known``."""
+        wanted = f"one of {', '.join(known)}"
+        return cast("str", self._get(name, wanted, known.__contains__))
+
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """Return a list of numbers."""
+        return tuple(map(float, self._list(name, "a list of numbers", _is_number)))
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return a list of texts."""
+        return tuple(self._list(name, "a list of strings", lambda value: isinstance(value, str)))
+
+    def lines(self, name: str) -> tuple[tuple[tuple[int, float], ...], ...]:
+        """Return lists of pairs of a step and a value."""
+        wanted = "a list of lists of pairs of a step and a value"
+        found = self._list(name, wanted, _is_line)
+        return tuple(tuple((step, float(value)) for step, value in line) for line in found)
+
+    def _pairs(self, name: str, kind: str, fits: Callable[[Any], bool]) -> dict[str, Any]:
+        value = self._get(
+            name,
+            f"an object of {kind}",
+            lambda value: isinstance(value, dict) and all(map(fits, value.values())),
+        )
+        return cast("dict[str, Any]", value)
+
+    def texts_by_name(self, name: str) -> dict[str, str]:
+        """Return an object whose members are texts."""
+        return self._pairs(name, "strings", lambda value: isinstance(value, str))
+
+    def numbers_by_name(self, name: str) -> dict[str, float]:
+        """Return an object whose members are numbers."""
+        found = self._pairs(name, "numbers", _is_number)
+        return {key: float(value) for key, value in found.items()}
+
+    def child(self, name: str) -> JsonObject:
+        """Return an object."""
+        value = self._get(name, "an object", lambda value: isinstance(value, dict))
+        return JsonObject(value, f"{self._path}{name}.")
+
+    def children(self, name: str) -> list[JsonObject]:
+        """Return a list of objects."""
+        values = self._list(name, "a list of objects", lambda value: isinstance(value, dict))
+        return [
+            JsonObject(value, f"{self._path}{name}[{place}].") for place, value in enumerate(values)
+        ]
+
+    def maybe(self, name: str, read: Callable[[str], _T]) -> _T | None:
+        """Return what ``read``, a method of this object, makes of a member that may be null."""
+        if name in self._data and self._data[name] is None:
+            return None
+        return read(name)
+
+    def _list(self, name: str, wanted: str, fits: Callable[[Any], bool]) -> list[Any]:
+        values = self._get(
+            name, wanted, lambda value: isinstance(value, list) and all(map(fits, value))
+        )
+        return cast("list[Any]", values)
+
+    def _get(self, name: str, wanted: str, fits: Callable[[Any], bool]) -> Any:
+        if name not in self._data:
+            raise ValueError(f"not a comparison: {self._path}{name} is missing")
+        value = self._data[name]
+        if not fits(value):
+            raise ValueError(
+                f"not a comparison: {self._path}{name} must be {wanted}, not {value!r:.100}"
+            )
+        return value
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) or value in ("NaN", "Infinity", "-Infinity")
+
+
+def _is_line(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and type(pair[0]) is int and _is_number(pair[1])
+        for pair in value
+    )
+
+
+def read_sweep(data: JsonObject) -> Sweep:
+    """Rebuild a sweep.
+
+    Raises:
+        ValueError: a member is missing or wrong; the message names it.
+    """
+    mode = data.maybe("mode", lambda name: data.one_of(name, get_args(Mode)))
+    return Sweep(
+        test=data.text("test"),
+        name=data.text("name"),
+        params=data.texts("params"),
+        repeats=data.texts("repeats"),
+        objective=data.maybe("objective", data.text),
+        mode=cast("Mode | None", mode),
+        configurations=tuple(map(_configuration, data.children("configurations"))),
+        effects=tuple(map(_effect, data.children("effects"))),
+        cases=data.whole("cases"),
+        failed=data.whole("failed"),
+        notes=data.texts("notes"),
+    )
+
+
+def _configuration(data: JsonObject) -> Configuration:
+    return Configuration(
+        params=data.texts_by_name("params"),
+        values=data.numbers("values"),
+        seeds=data.texts("seeds"),
+        mean=data.maybe("mean", data.number),
+        std=data.maybe("std", data.number),
+        distance=data.maybe("distance", data.number),
+        relative=data.maybe("relative", data.number),
+        p_value=data.maybe("p_value", data.number),
+        metrics=data.numbers_by_name("metrics"),
+        cases=data.whole("cases"),
+        failed=data.whole("failed"),
+        nodeids=data.texts("nodeids"),
+    )
+
+
+def _effect(data: JsonObject) -> Effect:
+    return Effect(
+        param=data.text("param"),
+        levels=tuple(map(_level, data.children("levels"))),
+        spread=data.number("spread"),
+        share=data.maybe("share", data.number),
+    )
+
+
+def _level(data: JsonObject) -> Level:
+    return Level(
+        value=data.text("value"),
+        mean=data.number("mean"),
+        std=data.maybe("std", data.number),
+        n=data.whole("n"),
+    )
 
 
 def read_json(text: str | bytes) -> Comparison:
