@@ -7,6 +7,7 @@ from textwrap import dedent
 
 import pytest
 
+from pytest_mlflow_experiments.baseline import HISTORY
 from pytest_mlflow_experiments.session.comparison_settings import ComparisonSettings
 
 
@@ -28,7 +29,7 @@ def settings(
 def test_defaults(settings: Callable[..., ComparisonSettings]) -> None:
     assert settings() == ComparisonSettings(
         baseline="auto",
-        history=20,
+        history=HISTORY,
         ini_tolerances=(),
         tolerances=(),
         directions=(),

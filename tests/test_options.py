@@ -10,7 +10,8 @@ from typing import TypeAlias
 import pytest
 
 from pytest_mlflow_experiments.capture.marker import CaseOptions
-from pytest_mlflow_experiments.session.options import is_enabled
+from pytest_mlflow_experiments.session.options import OPTIONS as TABLE
+from pytest_mlflow_experiments.session.options import Option, is_enabled
 from pytest_mlflow_experiments.session.settings import Settings, assertions_setting
 
 OPTIONS = [
@@ -398,6 +399,16 @@ def test_help_tells_of_every_option_and_ini_value(tester: pytest.Pytester) -> No
     # What there is beyond these lists has no test here.
     assert set(re.findall(r"^  (--(?:no-)?mlflow[\w-]*)", text, re.MULTILINE)) == set(OPTIONS)
     assert set(re.findall(r"^  (mlflow\w*) \(", text, re.MULTILINE)) == set(INI_VALUES)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [option for option in TABLE.values() if option.default],
+    ids=lambda option: option.name,
+)
+def test_help_tells_of_the_default(option: Option) -> None:
+    default = re.escape(option.default)
+    assert re.search(rf"default:? {default}\b|\b{default},? \(?the default", option.help)
 
 
 def test_markers_tell_of_every_keyword(tester: pytest.Pytester) -> None:

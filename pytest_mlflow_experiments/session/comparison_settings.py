@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, final
 
 import pytest
 
-from ..baseline import HISTORY, parse_spec
+from ..baseline import parse_spec
 from ..records import Shard
 from ..records.accepted import ACCEPTED_FILE, AcceptedError, AcceptedStep, read_accepted
 from ..regression.tolerance import Tolerance, parse_direction, parse_rule
 from ..report.formats import SUFFIXES
-from .settings import ini_directory
+from .options import OPTIONS
+from .settings import given, ini_directory, is_on, read, usage_errors
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -48,30 +50,26 @@ class ComparisonSettings:
         Raises:
             pytest.UsageError: a value is not legal; the message names its option or ini value.
         """
-        option = config.option
         baseline = _baseline(config)
-        gate = option.mlflow_gate or config.getini("mlflow_gate")
+        gate = is_on(config, "mlflow_gate")
         if gate and baseline == "none":
             raise pytest.UsageError(
-                "--mlflow-gate, or ini value mlflow_gate: there is nothing to judge by with "
+                f"{OPTIONS['mlflow_gate'].source}: there is nothing to judge by with "
                 "--mlflow-baseline=none; leave out one of them"
             )
+        with usage_errors(OPTIONS["mlflow_tolerance"].flag):
+            tolerances = tuple(map(parse_rule, config.option.mlflow_tolerance))
         return cls(
             baseline=baseline,
-            history=_integer(config, "mlflow_history", default=HISTORY, lowest=1),
-            ini_tolerances=_lines(
-                config.getini("mlflow_tolerance"), "ini value mlflow_tolerance", parse_rule
-            ),
-            tolerances=_lines(option.mlflow_tolerance, "--mlflow-tolerance", parse_rule),
-            directions=_lines(
-                config.getini("mlflow_direction"), "ini value mlflow_direction", parse_direction
-            ),
+            history=read(config, "mlflow_history", partial(_whole_number, lowest=1)),
+            ini_tolerances=_ini_lines(config, "mlflow_tolerance", parse_rule),
+            tolerances=tolerances,
+            directions=_ini_lines(config, "mlflow_direction", parse_direction),
             seed_params=frozenset(config.getini("mlflow_seed_params")),
             accepted=_accepted(config.rootpath / ACCEPTED_FILE),
-            rerun=_integer(config, "mlflow_rerun", default=0, lowest=0),
+            rerun=read(config, "mlflow_rerun", partial(_whole_number, lowest=0)),
             gate=gate,
-            require_baseline=option.mlflow_require_baseline
-            or config.getini("mlflow_require_baseline"),
+            require_baseline=is_on(config, "mlflow_require_baseline"),
             reports=_reports(config),
         )
 
@@ -102,46 +100,36 @@ def _texts(rules: Iterable[tuple[str, object]]) -> tuple[str, ...]:
 
 def _baseline(config: pytest.Config) -> str:
     """Return what to compare with; where a plugin finds baselines, it may be a form of its own."""
-    text: str | None = config.option.mlflow_baseline
-    base = config.invocation_params.dir
+    text, base = given(config, "mlflow_baseline")
     if text is None:
-        text = config.getini("mlflow_baseline") or "auto"
-        base = ini_directory(config)
+        text = OPTIONS["mlflow_baseline"].default
     try:
         spec = parse_spec(text)
     except ValueError as error:
         if config.hook.pytest_mlflow_baseline.get_hookimpls():
             return text
-        raise pytest.UsageError(
-            f"--mlflow-baseline, or ini value mlflow_baseline: {error}"
-        ) from None
+        raise pytest.UsageError(f"{OPTIONS['mlflow_baseline'].source}: {error}") from None
     if spec.kind == "file":
         # Tests change the directory: make the path absolute now.
         text = f"file:{base / spec.value}"
     return text
 
 
-def _integer(config: pytest.Config, name: str, *, default: int, lowest: int) -> int:
-    text = getattr(config.option, name) or config.getini(name) or str(default)
+def _whole_number(text: str, *, lowest: int) -> int:
     try:
         number = int(text)
     except ValueError:
         number = lowest - 1
     if number < lowest:
-        raise pytest.UsageError(
-            f"--{name.replace('_', '-')}, or ini value {name}: expected a whole number, {lowest} "
-            f"or more, got {text!r}"
-        )
+        raise ValueError(f"expected a whole number, {lowest} or more, got {text!r}")
     return number
 
 
-def _lines(
-    lines: list[str], source: str, parse: Callable[[str], tuple[str, T]]
+def _ini_lines(
+    config: pytest.Config, name: str, parse: Callable[[str], tuple[str, T]]
 ) -> tuple[tuple[str, T], ...]:
-    try:
-        return tuple(parse(line) for line in lines)
-    except ValueError as error:
-        raise pytest.UsageError(f"{source}: {error}") from None
+    with usage_errors(OPTIONS[name].ini_value):
+        return tuple(map(parse, config.getini(name)))
 
 
 def _accepted(path: Path) -> tuple[AcceptedStep, ...]:
@@ -159,7 +147,7 @@ def _reports(config: pytest.Config) -> tuple[Path, ...]:
         # Whoever renders may know more formats than these.
         if path.suffix not in SUFFIXES and not config.hook.pytest_mlflow_render.get_hookimpls():
             raise pytest.UsageError(
-                "--mlflow-report, or ini value mlflow_report: expected a path that ends in "
+                f"{OPTIONS['mlflow_report'].source}: expected a path that ends in "
                 f"{', '.join(SUFFIXES)}, got {path.name!r}"
             )
     return tuple(paths)

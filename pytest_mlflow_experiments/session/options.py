@@ -1,9 +1,13 @@
-"""Options, ini values and the marker, as pytest learns of them at every start.
+"""One table of the options and ini values, and the loop that declares them; the marker's text.
 
-:mod:`.settings` reads them; it is loaded only where somebody wants their values.
+Pytest loads this at every start. :mod:`.settings` and :mod:`.comparison_settings` read the values;
+they are loaded only where somebody wants them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NamedTuple
 
 import pytest
 
@@ -19,197 +23,245 @@ MARKER = (
 )
 
 
-def add_options(parser: pytest.Parser) -> None:
-    """Declare the command line options and their ini twins."""
-    group = parser.getgroup("mlflow", "MLflow experiments")
-    group.addoption(
-        "--mlflow",
-        action="store_true",
-        default=False,
-        help="Make every test case an MLflow run: params from parametrize, metrics from plain "
+class Option(NamedTuple):
+    """One setting: by default a command line option with an ini value of the same name.
+
+    Args:
+        name: of the ini value; the option is ``--name``, with dashes.
+        help: of the option, or of the ini value where there is no option.
+        metavar: what stands in the help for the text, or for one of the list.
+        kind: one text, a switch, a list (a line each in the ini file), or words (ini values only).
+        default: the text where neither is given.
+        place: where it can be given.
+        const: the text where the option is given without one.
+        ini_help: goes on after "Same as --name".
+    """
+
+    name: str
+    help: str
+    metavar: str | None = None
+    kind: Literal["text", "switch", "list", "words"] = "text"
+    default: str = ""
+    place: Literal["both", "option", "ini"] = "both"
+    const: str | None = None
+    ini_help: str = ""
+
+    @property
+    def flag(self) -> str:
+        """How the option is written on the command line."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def ini_value(self) -> str:
+        """How errors name the ini value."""
+        return f"ini value {self.name}"
+
+    @property
+    def source(self) -> str:
+        """How errors name the places where it can be given."""
+        return self.ini_value if self.place == "ini" else f"{self.flag}, or {self.ini_value}"
+
+
+_ROWS: Final = (
+    Option(
+        "mlflow",
+        "Make every test case an MLflow run: params from parametrize, metrics from plain "
         "assertions, outcome and timing, nested under one run for the session.",
-    )
-    group.addoption(
-        "--mlflow-tracking-uri",
-        metavar="URI",
-        help="Where MLflow keeps the runs: a server (http://…), a database (sqlite:///…, "
+        ini_help=" (true or false)",
+        kind="switch",
+    ),
+    Option(
+        "mlflow_tracking_uri",
+        "Where MLflow keeps the runs: a server (http://…), a database (sqlite:///…, "
         "postgresql://…) or whatever else MLflow accepts. Default: the ini value, else "
         "MLFLOW_TRACKING_URI, else mlflow.db (SQLite) in the rootdir.",
-    )
-    group.addoption(
-        "--mlflow-experiment",
-        metavar="NAME",
-        help="The experiment that gets the runs; it is created where it doesn't exist. Default: "
-        "the ini value, else MLFLOW_EXPERIMENT_NAME or MLFLOW_EXPERIMENT_ID, else the rootdir's "
-        "name.",
-    )
-    group.addoption(
-        "--mlflow-run-name",
-        metavar="NAME",
-        help="The name of the session's run. Default: branch@commit, or the date and time.",
-    )
-    group.addoption(
-        "--mlflow-tag",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="A tag for the session's run (repeatable).",
-    )
-    group.addoption(
-        "--mlflow-session",
-        metavar="ID",
-        help="Make this session a shard of the session ID: all that are given the same ID, on "
-        "whatever machine, become one run in MLflow, which 'pytest-mlflow merge' compares and "
-        "gates as a whole. 'auto' takes the id of the CI's run.",
-    )
-    group.addoption(
-        "--mlflow-resume",
-        metavar="SESSION",
-        nargs="?",
+        "URI",
+    ),
+    Option(
+        "mlflow_experiment",
+        "The experiment that gets the runs; it is created where it doesn't exist. Default: the ini "
+        "value, else MLFLOW_EXPERIMENT_NAME or MLFLOW_EXPERIMENT_ID, else the rootdir's name.",
+        "NAME",
+    ),
+    Option(
+        "mlflow_run_name",
+        "The name of the session's run. Default: branch@commit, or the date and time.",
+        "NAME",
+    ),
+    Option(
+        "mlflow_tag",
+        "A tag for the session's run (repeatable).",
+        "KEY=VALUE",
+        place="option",
+        kind="list",
+    ),
+    Option(
+        "mlflow_session",
+        "Make this session a shard of the session ID: all that are given the same ID, on whatever "
+        "machine, become one run in MLflow, which 'pytest-mlflow merge' compares and gates as a "
+        "whole. 'auto' takes the id of the CI's run.",
+        "ID",
+    ),
+    Option("mlflow_tags", "Same as --mlflow-tag, one KEY=VALUE a line.", kind="list", place="ini"),
+    Option(
+        "mlflow_resume",
+        "Go on with an interrupted session: cases that passed in it, with the same commit, params "
+        "and data, are not run again, but taken over with their results. latest (the default), the "
+        "id of a session, or the path of its directory.",
+        "SESSION",
+        place="option",
         const="latest",
-        help="Go on with an interrupted session: cases that passed in it, with the same commit, "
-        "params and data, are not run again, but taken over with their results. latest (the "
-        "default), the id of a session, or the path of its directory.",
-    )
-    group.addoption(
-        "--mlflow-track",
-        metavar="auto|marked|all",
-        help="Which tests become runs: those that yield a metric, carry the marker or use a "
-        "fixture of ours (auto, the default), only those that carry the marker or use a fixture "
-        "(marked), or every test (all).",
-    )
-    group.addoption(
-        "--no-mlflow-assertions",
-        action="store_true",
-        default=False,
-        help="Don't take metrics from assertions; only what tests log themselves is kept.",
-    )
-    group.addoption(
-        "--mlflow-offline",
-        action="store_true",
-        default=False,
-        help="Don't contact MLflow: keep the session on disk, for 'pytest-mlflow sync'.",
-    )
-    group.addoption(
-        "--mlflow-system-metrics",
-        action="store_true",
-        default=False,
-        help="Record the machine's load (CPU, memory, disk, network, GPU) in the runs of tests "
-        "that use the fixture mlflow_run, by MLflow's own monitor; it needs psutil.",
-    )
-    group.addoption(
-        "--mlflow-timeout",
-        metavar="SECONDS",
-        help="Stop waiting at the end of the session when nothing more arrived in MLflow for so "
-        "long (default 30), and in any case after ten times as long; what is missing then stays "
-        "on disk, for 'pytest-mlflow sync'.",
-    )
-    group.addoption(
-        "--mlflow-wait",
-        metavar="auto|yes|no",
-        help="Whether the end of the session waits until MLflow has everything: yes, no (the rest "
-        "is sent in the background), or auto, the default (no at a terminal, yes in CI, which is "
-        "where CI is set, and wherever the output is not a terminal).",
-    )
-
-    group.addoption(
-        "--mlflow-baseline",
-        metavar="SPEC",
-        help="What to compare the session with: auto (the default: a pinned baseline, else the "
-        "last complete passing sessions on the base branch, else on this branch, else the "
-        "latest), latest, branch:NAME, session:ID, run:ID, tag:KEY=VALUE, model:NAME@ALIAS, "
-        "file:PATH or none.",
-    )
-    group.addoption(
-        "--mlflow-history",
-        metavar="N",
-        help="How many sessions of the baseline to compare with (default 20).",
-    )
-    group.addoption(
-        "--mlflow-tolerance",
-        metavar="METRIC:AMOUNT",
-        action="append",
-        default=[],
-        help="How much worse a metric may get, instead of statistics: 'accuracy: -0.02', "
-        "'rmse: 2%%', 'latency*: 10%%' (repeatable).",
-    )
-    group.addoption(
-        "--mlflow-rerun",
-        metavar="N",
-        help="Run a case whose metrics look worse N more times, at once; only the fresh values "
-        "then decide (default 0).",
-    )
-    group.addoption(
-        "--mlflow-gate",
-        action="store_true",
-        default=False,
-        help="Fail the session where a metric regressed, is missing or NaN, and where that could "
-        "not be found out.",
-    )
-    group.addoption(
-        "--mlflow-require-baseline",
-        action="store_true",
-        default=False,
-        help="With --mlflow-gate: fail also where there is no baseline yet.",
-    )
-    group.addoption(
-        "--mlflow-report",
-        metavar="PATH",
-        action="append",
-        default=[],
-        help="Write the comparison to PATH, as .html, .md, .json or .xml (JUnit) (repeatable).",
-    )
-
-    parser.addini("mlflow", "Same as --mlflow (true or false).", type="bool", default=False)
-    parser.addini("mlflow_tracking_uri", "Same as --mlflow-tracking-uri.")
-    parser.addini("mlflow_experiment", "Same as --mlflow-experiment.")
-    parser.addini("mlflow_run_name", "Same as --mlflow-run-name.")
-    parser.addini("mlflow_session", "Same as --mlflow-session.")
-    parser.addini("mlflow_tags", "Same as --mlflow-tag, one KEY=VALUE a line.", type="linelist")
-    parser.addini("mlflow_track", "Same as --mlflow-track.")
-    parser.addini(
+    ),
+    Option(
+        "mlflow_track",
+        "Which tests become runs: those that yield a metric, carry the marker or use a fixture of "
+        "ours (auto, the default), only those that carry the marker or use a fixture (marked), or "
+        "every test (all).",
+        "auto|marked|all",
+        default="auto",
+    ),
+    Option(
+        "no_mlflow_assertions",
+        "Don't take metrics from assertions; only what tests log themselves is kept.",
+        place="option",
+        kind="switch",
+    ),
+    Option(
         "mlflow_assertions",
         "Take metrics from assertions: true (the default), false (as --no-mlflow-assertions), or "
         "all (comparisons of two integers and of len(...) too).",
-    )
-    parser.addini("mlflow_offline", "Same as --mlflow-offline.", type="bool", default=False)
-    parser.addini(
-        "mlflow_system_metrics", "Same as --mlflow-system-metrics.", type="bool", default=False
-    )
-    parser.addini("mlflow_timeout", "Same as --mlflow-timeout.")
-    parser.addini("mlflow_wait", "Same as --mlflow-wait.")
-    parser.addini("mlflow_baseline", "Same as --mlflow-baseline.")
-    parser.addini("mlflow_history", "Same as --mlflow-history.")
-    parser.addini(
+        default="true",
+        place="ini",
+    ),
+    Option(
+        "mlflow_offline",
+        "Don't contact MLflow: keep the session on disk, for 'pytest-mlflow sync'.",
+        kind="switch",
+    ),
+    Option(
+        "mlflow_system_metrics",
+        "Record the machine's load (CPU, memory, disk, network, GPU) in the runs of tests that use "
+        "the fixture mlflow_run, by MLflow's own monitor; it needs psutil.",
+        kind="switch",
+    ),
+    Option(
+        "mlflow_timeout",
+        "Stop waiting at the end of the session when nothing more arrived in MLflow for so long "
+        "(default 30), and in any case after ten times as long; what is missing then stays on "
+        "disk, for 'pytest-mlflow sync'.",
+        "SECONDS",
+        default="30",
+    ),
+    Option(
+        "mlflow_wait",
+        "Whether the end of the session waits until MLflow has everything: yes, no (the rest is "
+        "sent in the background), or auto, the default (no at a terminal, yes in CI, which is "
+        "where CI is set, and wherever the output is not a terminal).",
+        "auto|yes|no",
+        default="auto",
+    ),
+    Option(
+        "mlflow_baseline",
+        "What to compare the session with: auto (the default: a pinned baseline, else the last "
+        "complete passing sessions on the base branch, else on this branch, else the latest), "
+        "latest, branch:NAME, session:ID, run:ID, tag:KEY=VALUE, model:NAME@ALIAS, file:PATH or "
+        "none.",
+        "SPEC",
+        default="auto",
+    ),
+    Option(
+        "mlflow_history",
+        "How many sessions of the baseline to compare with (default 20).",
+        "N",
+        default="20",
+    ),
+    Option(
         "mlflow_tolerance",
-        "Same as --mlflow-tolerance, one METRIC: AMOUNT a line.",
-        type="linelist",
-    )
-    parser.addini(
+        "How much worse a metric may get, instead of statistics: 'accuracy: -0.02', 'rmse: 2%%', "
+        "'latency*: 10%%' (repeatable).",
+        "METRIC:AMOUNT",
+        ini_help=", one METRIC: AMOUNT a line",
+        kind="list",
+    ),
+    Option(
         "mlflow_direction",
         "Which values of a metric are better, one METRIC: max|min|none a line.",
-        type="linelist",
-    )
-    parser.addini(
+        place="ini",
+        kind="list",
+    ),
+    Option(
         "mlflow_seed_params",
         "Params that only repeat a case: their runs are averaged before they are compared "
         "(default: seed random_state repeat).",
-        type="args",
-        default=["seed", "random_state", "repeat"],
-    )
-    parser.addini(
+        default="seed random_state repeat",
+        kind="words",
+        place="ini",
+    ),
+    Option(
         "mlflow_redact",
         "Names or patterns (*_pin) of params and tags whose values are secrets, besides password, "
         "token, api_key and the like; !name is none.",
-        type="args",
-        default=[],
-    )
-    parser.addini("mlflow_rerun", "Same as --mlflow-rerun.")
-    parser.addini("mlflow_gate", "Same as --mlflow-gate.", type="bool", default=False)
-    parser.addini(
-        "mlflow_require_baseline", "Same as --mlflow-require-baseline.", type="bool", default=False
-    )
-    parser.addini("mlflow_report", "Same as --mlflow-report, one a line.", type="linelist")
+        kind="words",
+        place="ini",
+    ),
+    Option(
+        "mlflow_rerun",
+        "Run a case whose metrics look worse N more times, at once; only the fresh values then "
+        "decide (default 0).",
+        "N",
+        default="0",
+    ),
+    Option(
+        "mlflow_gate",
+        "Fail the session where a metric regressed, is missing or NaN, and where that could not be "
+        "found out.",
+        kind="switch",
+    ),
+    Option(
+        "mlflow_require_baseline",
+        "With --mlflow-gate: fail also where there is no baseline yet.",
+        kind="switch",
+    ),
+    Option(
+        "mlflow_report",
+        "Write the comparison to PATH, as .html, .md, .json or .xml (JUnit) (repeatable).",
+        "PATH",
+        ini_help=", one a line",
+        kind="list",
+    ),
+)
+OPTIONS: Final[Mapping[str, Option]] = {option.name: option for option in _ROWS}
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare the options and ini values, in the order in which the help shows them."""
+    group = parser.getgroup("mlflow", "MLflow experiments")
+    for option in OPTIONS.values():
+        if option.place != "ini":
+            group.addoption(option.flag, help=option.help, **_arguments(option))
+        if option.place != "option":
+            same = f"Same as {option.flag}{option.ini_help}."
+            text = option.help if option.place == "ini" else same
+            parser.addini(option.name, text, **_ini_arguments(option))
+
+
+def _arguments(option: Option) -> dict[str, Any]:
+    """Return what argparse has to know of an option beside its name and help."""
+    if option.kind == "switch":
+        return {"action": "store_true", "default": False}
+    if option.kind == "list":
+        return {"action": "append", "default": [], "metavar": option.metavar}
+    optional = {"nargs": "?", "const": option.const} if option.const is not None else {}
+    return {"metavar": option.metavar, **optional}
+
+
+def _ini_arguments(option: Option) -> dict[str, Any]:
+    """Return what pytest has to know of an ini value beside its name and help."""
+    if option.kind == "switch":
+        return {"type": "bool", "default": False}
+    if option.kind == "list":
+        return {"type": "linelist"}
+    return {"type": "args", "default": option.default.split()} if option.kind == "words" else {}
 
 
 def is_enabled(config: pytest.Config, namespace: object | None = None) -> bool:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 import pytest
 
 from ..capture.plugin import Assertions, Track
 from ..records import LEGAL_ID
 from ..records.secrets import MASK, SecretNames, environment_secrets, without_environment
+from .options import OPTIONS
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -64,25 +67,68 @@ class Settings:
             pytest.UsageError: a value is not legal; the message names its option or ini value.
         """
         experiment_name, experiment_id = _experiment(config)
+        shard_of = given(config, "mlflow_session")[0]
+        with usage_errors(OPTIONS["mlflow_redact"].source):
+            secret_names = SecretNames.parse(config.getini("mlflow_redact"))
         return cls(
             rootdir=config.rootpath,
             tracking_uri=_tracking_uri(config),
             experiment_name=experiment_name,
             experiment_id=experiment_id,
-            run_name=_text(config, "mlflow_run_name"),
-            shard_of=_shard_of(config),
-            tags=_tags(config),
-            secret_names=secret_names(config),
-            track=_track(config),
+            run_name=given(config, "mlflow_run_name")[0],
+            shard_of=None if shard_of is None else read(config, "mlflow_session", joint_session_id),
+            tags=_tags(config, secret_names),
+            secret_names=secret_names,
+            track=read(config, "mlflow_track", partial(_one_of, Track)),
             assertions=assertions_setting(config),
-            offline=config.option.mlflow_offline or config.getini("mlflow_offline"),
-            system_metrics=config.option.mlflow_system_metrics
-            or config.getini("mlflow_system_metrics"),
-            timeout=_timeout(config),
-            wait=_wait(config),
+            offline=is_on(config, "mlflow_offline"),
+            system_metrics=is_on(config, "mlflow_system_metrics"),
+            timeout=read(config, "mlflow_timeout", _seconds),
+            wait=read(config, "mlflow_wait", partial(_one_of, Wait)),
             resume=config.option.mlflow_resume,
             own_options=_own_options(config),
         )
+
+
+T = TypeVar("T")
+
+
+def given(config: pytest.Config, name: str) -> tuple[str | None, Path]:
+    """Return the text of an option, else of its ini value, and where relative paths in it start."""
+    text: str | None = getattr(config.option, name, None)
+    if text is None and (text := config.getini(name) or None):
+        return text, ini_directory(config)
+    return text, config.invocation_params.dir
+
+
+def read(config: pytest.Config, name: str, parse: Callable[[str], T]) -> T:
+    """Return what ``parse`` makes of an option, else of its ini value, else of the default.
+
+    Raises:
+        pytest.UsageError: ``parse`` raises a ValueError.
+    """
+    option = OPTIONS[name]
+    with usage_errors(option.source):
+        return parse(given(config, name)[0] or option.default)
+
+
+def is_on(config: pytest.Config, name: str) -> bool:
+    """Tell whether a switch is on, by its option or by its ini value."""
+    return bool(getattr(config.option, name) or config.getini(name))
+
+
+@contextmanager
+def usage_errors(source: str) -> Iterator[None]:
+    """Turn a ValueError into a usage error that names the option or ini value."""
+    try:
+        yield
+    except ValueError as error:
+        raise pytest.UsageError(f"{source}: {error}") from None
+
+
+def ini_directory(config: pytest.Config) -> Path:
+    """Return the directory that relative paths in the ini file start from."""
+    return config.inipath.parent if config.inipath else config.rootpath
 
 
 def assertions_setting(config: pytest.Config) -> Assertions:
@@ -93,46 +139,20 @@ def assertions_setting(config: pytest.Config) -> Assertions:
     """
     if getattr(config.known_args_namespace, "no_mlflow_assertions", False):
         return "no"
-    value = str(config.getini("mlflow_assertions") or "true").strip().lower()
-    if value == "all":
+    return read(config, "mlflow_assertions", _assertions)
+
+
+def _assertions(text: str) -> Assertions:
+    word = text.strip().lower()
+    if word == "all":
         return "all"
-    if value in _TRUE:
-        return "yes"
-    if value in _FALSE:
-        return "no"
-    raise pytest.UsageError(
-        f"ini value mlflow_assertions: expected true, false or all, got {value!r}"
-    )
-
-
-def secret_names(config: pytest.Config) -> SecretNames:
-    """Return what tells which params and tags are secrets.
-
-    Raises:
-        pytest.UsageError: the ini value is not legal.
-    """
-    try:
-        return SecretNames.parse(config.getini("mlflow_redact"))
-    except ValueError as error:
-        raise pytest.UsageError(f"ini value mlflow_redact: {error}") from None
-
-
-def ini_directory(config: pytest.Config) -> Path:
-    """Return the directory that relative paths in the ini file start from."""
-    return config.inipath.parent if config.inipath else config.rootpath
-
-
-def _text(config: pytest.Config, name: str) -> str | None:
-    """Return the option ``name``, else the ini value of that name, else None."""
-    value: str | None = getattr(config.option, name)
-    return config.getini(name) or None if value is None else value
+    if word not in _TRUE | _FALSE:
+        raise ValueError(f"expected true, false or all, got {word!r}")
+    return "yes" if word in _TRUE else "no"
 
 
 def _tracking_uri(config: pytest.Config) -> str:
-    base = config.invocation_params.dir
-    uri = config.option.mlflow_tracking_uri
-    if uri is None and (uri := config.getini("mlflow_tracking_uri") or None):
-        base = ini_directory(config)
+    uri, base = given(config, "mlflow_tracking_uri")
     uri = uri or mlflow_variable(config, "MLFLOW_TRACKING_URI")
     if not uri:
         return f"sqlite:///{_in_uri(config.rootpath)}/mlflow.db"
@@ -161,9 +181,8 @@ def _in_uri(directory: Path) -> str:
 
 def _experiment(config: pytest.Config) -> tuple[str | None, str | None]:
     """Return the experiment's name and id; exactly one of them is None."""
-    if name := _text(config, "mlflow_experiment"):
-        return name, None
-    if name := mlflow_variable(config, "MLFLOW_EXPERIMENT_NAME"):
+    name = given(config, "mlflow_experiment")[0]
+    if name := name or mlflow_variable(config, "MLFLOW_EXPERIMENT_NAME"):
         return name, None
     if experiment_id := mlflow_variable(config, "MLFLOW_EXPERIMENT_ID"):
         return None, experiment_id
@@ -172,21 +191,12 @@ def _experiment(config: pytest.Config) -> tuple[str | None, str | None]:
     return name or "pytest", None
 
 
-def _shard_of(config: pytest.Config) -> str | None:
-    text = _text(config, "mlflow_session")
-    try:
-        return joint_session_id(text) if text is not None else None
-    except ValueError as error:
-        raise pytest.UsageError(f"--mlflow-session, or ini value mlflow_session: {error}") from None
-
-
-def _tags(config: pytest.Config) -> dict[str, str]:
+def _tags(config: pytest.Config, is_secret: SecretNames) -> dict[str, str]:
     tags: dict[str, str] = {}
-    is_secret = secret_names(config)
     hidden = environment_secrets(is_secret)
     for source, pairs in (
-        ("ini value mlflow_tags", config.getini("mlflow_tags")),
-        ("--mlflow-tag", config.option.mlflow_tag),
+        (OPTIONS["mlflow_tags"].ini_value, config.getini("mlflow_tags")),
+        (OPTIONS["mlflow_tag"].flag, config.option.mlflow_tag),
     ):
         for pair in pairs:
             key, equals, value = pair.partition("=")
@@ -197,23 +207,22 @@ def _tags(config: pytest.Config) -> dict[str, str]:
     return tags
 
 
-def _track(config: pytest.Config) -> Track:
-    value = _text(config, "mlflow_track") or "auto"
-    if value not in get_args(Track):
-        raise pytest.UsageError(
-            "--mlflow-track, or ini value mlflow_track: expected auto, marked or all, "
-            f"got {value!r}"
-        )
-    return value  # type: ignore[return-value]
+def _one_of(kind: Any, text: str) -> Any:
+    """Return the text, which has to be one of a ``Literal``."""
+    legal = get_args(kind)
+    if text not in legal:
+        raise ValueError(f"expected {', '.join(legal[:-1])} or {legal[-1]}, got {text!r}")
+    return text
 
 
-def _wait(config: pytest.Config) -> Wait:
-    value = _text(config, "mlflow_wait") or "auto"
-    if value not in get_args(Wait):
-        raise pytest.UsageError(
-            f"--mlflow-wait, or ini value mlflow_wait: expected auto, yes or no, got {value!r}"
-        )
-    return value  # type: ignore[return-value]
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"expected seconds, 0 or more, got {text!r}")
+    return seconds
 
 
 def _own_options(config: pytest.Config) -> str | None:
@@ -224,20 +233,6 @@ def _own_options(config: pytest.Config) -> str | None:
         return None
     values = [(name, repr(getattr(config.option, name, None))) for name in sorted(names)]
     return sha256(repr(values).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _timeout(config: pytest.Config) -> float:
-    text = _text(config, "mlflow_timeout") or "30"
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise pytest.UsageError(
-            "--mlflow-timeout, or ini value mlflow_timeout: expected seconds, 0 or more, "
-            f"got {text!r}"
-        )
-    return seconds
 
 
 _RUNS: Final = {
