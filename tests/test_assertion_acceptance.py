@@ -23,7 +23,7 @@ import json
 import pytest
 
 from pytest_mlflow_experiments.capture.assertions import Observations, install, recorder, uninstall
-from pytest_mlflow_experiments.capture.assertions import canary, loader, transform
+from pytest_mlflow_experiments.capture.assertions import loader, transform
 
 SEEN = {}
 STATE = {"transformed": 0}

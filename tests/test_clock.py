@@ -4,7 +4,14 @@ import time
 
 import pytest
 
+from pytest_mlflow_experiments.capture import measuring, mlflow_run, running, suspects
+from pytest_mlflow_experiments.capture.assertions import recorder
 from pytest_mlflow_experiments.capture.measuring import Clock
+from pytest_mlflow_experiments.session import tracker_process
+
+
+def is_one_of(value: object, functions: set[object]) -> bool:
+    return callable(value) and any(value is function for function in functions)
 
 
 def test_clock_tells_the_time_in_milliseconds() -> None:
@@ -31,3 +38,16 @@ def test_tests_that_turn_the_time_do_not_turn_the_clock(monkeypatch: pytest.Monk
     for name in ("time", "perf_counter", "monotonic", "time_ns"):
         monkeypatch.setattr(time, name, lambda: 0)
     assert 0 <= clock.now() - before < 60_000
+    assert 0 <= Clock().now() - before < 60_000
+
+
+def test_no_module_holds_what_tools_that_freeze_time_look_for() -> None:
+    frozen: set[object] = {
+        time.time,
+        time.perf_counter,
+        time.monotonic,
+        time.process_time,
+        time.sleep,
+    }
+    for module in (measuring, recorder, running, suspects, mlflow_run, tracker_process):
+        assert not [name for name, value in vars(module).items() if is_one_of(value, frozen)]

@@ -1,4 +1,7 @@
-"""Measure the call of a test: wall time, CPU seconds and memory of the process."""
+"""Measure the call of a test: wall time, CPU seconds and memory of the process.
+
+:class:`Original` is for all our code that runs beside tests.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +13,34 @@ from typing import Final, NamedTuple, final
 
 
 @final
-class Clock:
-    """Milliseconds since the epoch, monotonic within one process.
+class Original:
+    """Functions of the standard library as they were before any test replaced them.
 
-    The functions are defaults, and then kept on the instance: tools that freeze time, maybe from
-    the first conftest on, replace the attributes of modules. And ``perf_counter`` is the one
-    function that those which patch the C library leave alone.
+    They are attributes of a class, for tools that freeze time replace functions in every module
+    that holds them. ``perf_counter`` is the one clock that tools which patch the C library leave
+    alone.
     """
+
+    perf_counter = staticmethod(time.perf_counter)
+    process_time = staticmethod(time.process_time)
+    sleep = staticmethod(time.sleep)
+    wall_clock = staticmethod(time.time)
+    getpid = staticmethod(os.getpid)
+    open = staticmethod(os.open)
+    read = staticmethod(os.read)
+    write = staticmethod(os.write)
+    close = staticmethod(os.close)
+
+
+@final
+class Clock:
+    """Milliseconds since the epoch, monotonic within one process."""
 
     __slots__ = ("_epoch", "perf_counter")
 
-    def __init__(
-        self,
-        *,
-        time: Callable[[], float] = time.time,
-        perf_counter: Callable[[], float] = time.perf_counter,
-    ) -> None:
-        self.perf_counter = perf_counter
-        self._epoch = time() - perf_counter()
+    def __init__(self) -> None:
+        self.perf_counter = Original.perf_counter
+        self._epoch = Original.wall_clock() - Original.perf_counter()
 
     def now(self) -> int:
         """Return the time now, in milliseconds since the epoch."""
@@ -44,9 +57,6 @@ class Clock:
 
 _STATM: Final = "/proc/self/statm"
 _MEGABYTE: Final = 1e6
-
-# Kept here, for tests replace the functions of these modules, some for as long as a session.
-_process_time, _open, _read, _close = time.process_time, os.open, os.read, os.close
 
 
 class Memory(NamedTuple):
@@ -67,7 +77,7 @@ if sys.platform == "win32":
 
     def read_usage() -> Reading:
         """Return what the process has used so far."""
-        return Reading(_process_time())
+        return Reading(Original.process_time())
 
 else:
     import resource
@@ -79,11 +89,11 @@ else:
 
     def _resident() -> int:
         # Opened each time, which takes 2 µs more: tests close what they don't know, and fork.
-        file = _open(_STATM, os.O_RDONLY | os.O_CLOEXEC)
+        file = Original.open(_STATM, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return int(_read(file, 128).split()[1]) * _PAGE
+            return int(Original.read(file, 128).split()[1]) * _PAGE
         finally:
-            _close(file)
+            Original.close(file)
 
     def _reader() -> Callable[[], int] | None:
         """Return what reads the resident memory; None on systems that don't tell it cheaply."""

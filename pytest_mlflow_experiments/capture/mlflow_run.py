@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,7 +19,7 @@ from ..records.directory import SessionDirectory, SessionState, make_directories
 from ..records.processes import is_running
 from .case import CaseLog, LoggedMetric
 from .marker import CaseOptions
-from .measuring import Clock
+from .measuring import Original
 from .mlflow_case import CASE_LOG
 from .mlflow_state import forget_active_model, own_mlflow_state
 from .secrets import shown_text
@@ -45,12 +44,7 @@ class Connection:
     shard_of: str | None = None
     system_metrics: bool = False
 
-    def session_run(
-        self,
-        timeout: float,
-        # A default, for the test that waits here may have replaced it.
-        _sleep: Callable[[float], None] = time.sleep,
-    ) -> SessionState:
+    def session_run(self, timeout: float) -> SessionState:
         """Ask the tracker for the session's run, and wait until it is there.
 
         Args:
@@ -66,15 +60,14 @@ class Connection:
             self.directory.run_request.touch(mode=0o600)
         except OSError as error:
             return SessionState(phase="failed", error=f"the tracker can't be asked: {error}")
-        now = Clock().perf_counter
-        deadline = now() + timeout
-        while now() < deadline:
+        deadline = Original.perf_counter() + timeout
+        while Original.perf_counter() < deadline:
             state = SessionState.read(self.directory.state)
             if state is not None and (state.run_id is not None or state.is_unsure):
                 return state
             if state is not None and state.pid is not None and not is_running(state.pid):
                 return SessionState(phase="failed", error="the tracker died")
-            _sleep(_POLL)
+            Original.sleep(_POLL)
         return SessionState(
             phase="failed", error=f"the tracking store was not ready within {timeout:g} seconds"
         )
@@ -107,11 +100,10 @@ def read_metrics(client: MlflowClient, run_id: str, log: CaseLog) -> None:
         return
     curves = _with_steps(data, names)
     read = 0
-    now = log.clock.perf_counter
-    deadline = now() + _PATIENCE
+    deadline = Original.perf_counter() + _PATIENCE
     try:
         for name in curves[:MAX_HISTORIES]:
-            if now() > deadline:
+            if Original.perf_counter() > deadline:
                 break
             log.run_history += _history(client, run_id, name)
             read += 1

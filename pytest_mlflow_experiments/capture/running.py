@@ -12,11 +12,9 @@ from typing import Final, final
 from ..records import CaseRecord, journal
 from ..records.directory import SessionDirectory
 from ..records.journal import JournalError
+from .measuring import Original
 
 _PREFIX: Final = "running-"
-
-# Kept here, for tests replace the functions of modules, some for as long as a session.
-_open, _write, _close = os.open, os.write, os.close
 
 
 @final
@@ -60,11 +58,11 @@ class RunningNote:
             # Opened each time, for tests close descriptors that they do not know; but written over
             # what was there, which takes 2 µs instead of 100: hence the key at the end as well.
             flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0)
-            fd = _open(self._text, flags, 0o600)
+            fd = Original.open(self._text, flags, 0o600)
             try:
-                _write(fd, f"{key}\n{line}\n{key}\n".encode("ascii"))
+                Original.write(fd, f"{key}\n{line}\n{key}\n".encode("ascii"))
             finally:
-                _close(fd)
+                Original.close(fd)
 
     def read(self) -> RunningCase | None:
         """Return the case that was noted last, or None where that can't be told."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, cast, final
@@ -17,6 +16,7 @@ from ..records.journal import JournalError
 from ..records.processes import is_running
 from ..regression.comparer import CompareOptions, Comparer
 from ..regression.values import CaseValues, identity, read_sessions
+from .measuring import Original
 
 if TYPE_CHECKING:
     from .case import CaseLog
@@ -42,15 +42,10 @@ class Suspicion:
         directory: SessionDirectory,
         options: CompareOptions,
         timeout: float,
-        # Defaults, for tests replace these functions.
-        _now: Callable[[], float] = time.perf_counter,
-        _sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._directory = directory
         self._options = options
         self._timeout = timeout
-        self._now = _now
-        self._sleep = _sleep
         self._comparer: Comparer | None = None
 
     def __call__(self, record: CaseRecord) -> bool:
@@ -79,9 +74,9 @@ class Suspicion:
 
     def _baseline(self) -> Iterable[journal.Entry | SlimCase]:
         """Return the baseline's entries, after waiting for whoever is to find it."""
-        deadline = self._now() + self._timeout
-        while self._is_sought() and self._now() < deadline:
-            self._sleep(_POLL)
+        deadline = Original.perf_counter() + self._timeout
+        while self._is_sought() and Original.perf_counter() < deadline:
+            Original.sleep(_POLL)
         try:
             return list(journal.read_slim(self._directory.baseline))
         except (OSError, JournalError):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 import pytest
 
 from ..baseline import local_pin
-from ..capture.measuring import Clock
+from ..capture.measuring import Clock, Original
 from ..capture.secrets import shown_nodeid
 from ..records import CaseRecord, SessionEnd, journal
 from ..records.directory import SessionDirectory, SessionState, shown_path
@@ -81,7 +81,7 @@ class SessionPlugin:
         self._comparing = comparing
         self._selection = selection
         self._clock = Clock()
-        self._pid = os.getpid()
+        self._pid = Original.getpid()
         self._is_ci = bool(os.environ.get("CI"))
         self._summary = Summary()
         self._tests: set[str] = set()
@@ -258,10 +258,9 @@ class SessionPlugin:
         if self._directory is not None and self._ending is None and self._is_ours():
             self._finish(_silent)
 
-    # A default, for tests replace the functions of modules.
-    def _is_ours(self, _getpid: Callable[[], int] = os.getpid) -> bool:
+    def _is_ours(self) -> bool:
         """Tell whether this is the process that the session was opened in."""
-        return _getpid() == self._pid
+        return Original.getpid() == self._pid
 
     @property
     def _other_data(self) -> str | None:

@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import final
 
+from ..capture.measuring import Original
 from ..records.directory import SessionDirectory, SessionState
 from ..records.processes import is_running
 
@@ -129,9 +129,6 @@ class Tracker:
         timeout: float,
         on_progress: Callable[[SessionState], None],
         enough: Callable[[SessionState], bool] = lambda state: False,
-        # Defaults, for tests replace these functions, and some never put them back.
-        _now: Callable[[], float] = time.perf_counter,
-        _sleep: Callable[[float], None] = time.sleep,
     ) -> SessionState:
         """Wait until the tracker has finished, or has said enough; return its last state.
 
@@ -143,12 +140,12 @@ class Tracker:
             on_progress: called with the state, again and again while waiting.
             enough: tells whether a state is worth no more waiting.
         """
-        last = _now()
+        last = Original.perf_counter()
         while True:
             state = self.look()
             if state.phase in _FINAL or enough(state):
                 return state
-            now = _now()
+            now = Original.perf_counter()
             self._waited, self._idle, last = (
                 self._waited + now - last,
                 self._idle + now - last,
@@ -165,7 +162,7 @@ class Tracker:
                 )
                 return self.look()
             on_progress(state)
-            _sleep(_POLL)
+            Original.sleep(_POLL)
 
     def is_alive(self) -> bool:
         """Tell whether the tracker still runs."""

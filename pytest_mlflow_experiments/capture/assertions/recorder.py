@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import update_wrapper
 from math import isfinite
-from time import perf_counter
 from types import FunctionType
 from typing import (
     TYPE_CHECKING,
@@ -19,6 +18,8 @@ from typing import (
     TypeVar,
     final,
 )
+
+from ..measuring import Original
 
 if TYPE_CHECKING:
     from ...records import Operator
@@ -195,9 +196,8 @@ def record(
     value: object,
     limit: object,
     result: object,
-    # A default, for tools that freeze time replace the functions of the time module wherever a
-    # module holds them.
-    _clock: Callable[[], float] = perf_counter,
+    # A default is the quickest to call.
+    _clock: Callable[[], float] = Original.perf_counter,
 ) -> None:
     """Keep one ordering of two numbers; anything else is ignored."""
     sink = current
@@ -227,7 +227,7 @@ def record_approx(
     value: object,
     limit: object,
     result: object,
-    _clock: Callable[[], float] = perf_counter,
+    _clock: Callable[[], float] = Original.perf_counter,
 ) -> None:
     """Keep one ``==`` of a number and a :func:`pytest.approx` of one; anything else is ignored."""
     sink = current
@@ -244,9 +244,6 @@ def record_approx(
             _keep(sink, site, float(number), float(bound), tolerance, bool(result), _clock())
     except Exception:  # noqa: BLE001 - as above
         return
-
-
-del perf_counter
 
 
 @unseen
