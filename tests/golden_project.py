@@ -62,7 +62,7 @@ INI = """
 
 # What hooks are given is public: which fields it has is written beside the sessions.
 CONFTEST = """
-    import dataclasses, pathlib
+    import dataclasses, pathlib, re
     import pytest
     import frozen
 
@@ -71,8 +71,8 @@ CONFTEST = """
     def learn(value):
         if dataclasses.is_dataclass(value):
             kind = type(value)
-            names = [name for name in dir(kind) if not name.startswith("_")]
-            SHAPES[kind.__name__] = [n for n in names if not n.endswith("_builtins")]
+            own = re.compile("_.*|(to|from)_.*|read|write")  # how it is kept is our affair
+            SHAPES[kind.__name__] = [name for name in dir(kind) if not own.fullmatch(name)]
             value = [getattr(value, field.name) for field in dataclasses.fields(value)]
         elif isinstance(value, dict):
             value = list(value.values())
