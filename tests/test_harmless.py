@@ -404,7 +404,7 @@ def test_options(rich: Pair, options: tuple[str, ...]) -> None:
 
 def test_workers(rich: Pair) -> None:
     pytest.importorskip("xdist")
-    rich.check("-p", "xdist", "-n", "2", "-v", status=1, ordered=False)
+    rich.check("-n", "2", "-v", status=1, ordered=False)
 
 
 def test_colours(rich: Pair) -> None:

@@ -15,7 +15,7 @@ from urllib.request import urlopen
 
 import pytest
 from mlflow_server import free_port
-from project import Project, Result, clean_environment, quiet_mlflow
+from project import Project, Result, clean_environment, plugins_for, quiet_mlflow
 from tracker_kit import Journal, make_record
 
 from pytest_mlflow_experiments import journal
@@ -73,7 +73,8 @@ def start(project: Project, *command: str, **env: str) -> subprocess.Popen[str]:
 
 def start_pytest(project: Project, *arguments: str, **env: str) -> subprocess.Popen[str]:
     """Start pytest in a project."""
-    return start(project, sys.executable, "-m", "pytest", *arguments, **env)
+    command = (sys.executable, "-m", "pytest", *arguments)
+    return start(project, *command, **plugins_for(arguments), **env)
 
 
 def wait_for(condition: Callable[[], object]) -> None:

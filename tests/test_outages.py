@@ -20,7 +20,7 @@ import pytest
 from faulty_server import Fault, FaultyServer, running
 from flaky_proxy import FAILURES, SHARE, flaky
 from mlflow_server import Server, free_port, serve
-from project import Project, Result, clean_environment, quiet_mlflow, search_runs
+from project import Project, Result, clean_environment, plugins_for, quiet_mlflow, search_runs
 from tracker_kit import Journal, contents, rich_records
 
 from pytest_mlflow_experiments import launch
@@ -225,7 +225,7 @@ def in_parts(project: Project, *options: str) -> Iterator[subprocess.Popen[str]]
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", "--mlflow", *options],
         cwd=project.path,
-        env=clean_environment(),
+        env={**clean_environment(), **plugins_for()},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         encoding="utf-8",
@@ -368,7 +368,7 @@ def test_a_database_that_is_read_only(project: Project, plain: str) -> None:
         if shutil.which("setpriv") is None:
             pytest.skip("the superuser may write to read-only files")
         command = ["setpriv", "--bounding-set=-dac_override", *command]
-    result = project.run(*command, status=1)
+    result = project.run(*command, env=plugins_for(), status=1)
     assert printed(project, result) == plain
     line, command_told = outage(result)
     assert line.endswith("attempt to write a readonly database")
@@ -485,7 +485,7 @@ def run_at_terminal(
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", "--mlflow", "--mlflow-baseline=none", *options],
         cwd=project.path,
-        env={**clean_environment(), "TERM": "dumb", **env},
+        env={**clean_environment(), **plugins_for(options), "TERM": "dumb", **env},
         stdin=subprocess.DEVNULL,
         stdout=theirs,
     )

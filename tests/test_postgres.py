@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pytest
 from mlflow_server import serve
 from postgres import PASSWORD, Cluster
-from project import Project, clean_environment, search_runs
+from project import Project, clean_environment, plugins_for, search_runs
 from tracker_kit import Journal, contents, make_metric, make_record, rich_records
 
 from pytest_mlflow_experiments.directory import SessionDirectory, SessionState
@@ -109,7 +109,7 @@ def test_two_sessions_at_once_in_an_empty_database(postgres: Cluster, project: P
         subprocess.Popen(
             [*command, file],
             cwd=project.path,
-            env={**clean_environment(), "MLFLOW_TRACKING_URI": uri},
+            env={**clean_environment(), **plugins_for(), "MLFLOW_TRACKING_URI": uri},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -202,9 +202,9 @@ def test_database_that_is_stopped_and_started_again(
         + CASES.format(name="later", count=30)
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "--mlflow", "-p", "no:randomly"],
+        [sys.executable, "-m", "pytest", "--mlflow"],
         cwd=project.path,
-        env={**clean_environment(), "MLFLOW_TRACKING_URI": postgres_uri},
+        env={**clean_environment(), **plugins_for(), "MLFLOW_TRACKING_URI": postgres_uri},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -18,7 +18,7 @@ import psutil
 from flaky_proxy import FAILURES, flaky
 from mlflow_server import serve
 from postgres import Cluster
-from project import Project, Result, clean_environment
+from project import Project, Result, clean_environment, plugins_for
 
 from pytest_mlflow_experiments.directory import SessionDirectory, SessionState
 
@@ -115,7 +115,7 @@ def run(project: Project, *command: str, env: dict[str, str]) -> Result:
     done = subprocess.run(
         command,
         cwd=project.path,
-        env={**clean_environment(), **env},
+        env={**clean_environment(), **plugins_for(command), **env},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
