@@ -139,6 +139,7 @@ def test_what_is_known_of_a_crashed_case(project: Project) -> None:
     assert record.name == "stable[0.1]"
 
 
+@pytest.mark.real
 def test_crashed_case_is_not_missing(project: Project) -> None:
     project.write(CRASHES.format(crash=""))
     project.pytest(*XDIST, *OFFLINE)
@@ -159,6 +160,7 @@ def test_crashed_case_is_not_missing(project: Project) -> None:
     assert session.header.session_id not in baseline
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("crashes", [1, 9], ids=["once", "always"])
 def test_crashes_that_are_run_again(project: Project, crashes: int) -> None:
     project.write(
@@ -200,6 +202,7 @@ LIVE = """
 """
 
 
+@pytest.mark.real
 def test_run_of_a_test_that_crashed_its_worker(project: Project) -> None:
     project.write(LIVE.format(then="os.kill(os.getpid(), 9)"))
     project.pytest("-n", "1", "--mlflow", status=1)
@@ -212,6 +215,7 @@ def test_run_of_a_test_that_crashed_its_worker(project: Project) -> None:
     assert project.case_runs()["test_live"].data.metrics["loss"] == 0.3
 
 
+@pytest.mark.real
 def test_run_of_a_test_whose_pytest_was_killed(project: Project) -> None:
     project.write(LIVE.format(then="time.sleep(60)"))
     with background(project, "--mlflow") as session:
@@ -332,6 +336,7 @@ def test_ctrl_c_in_a_test(project: Project, options: tuple[str, ...]) -> None:
     assert "RUNNING" not in found.values()
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])
 def test_ctrl_c_twice(project: Project, options: tuple[str, ...]) -> None:
     waiting_project(project, "test")
@@ -345,6 +350,7 @@ def test_ctrl_c_twice(project: Project, options: tuple[str, ...]) -> None:
     assert sweep_statuses(project.path / "mlflow.db") == ["KILLED"]
 
 
+@pytest.mark.real
 def test_ctrl_c_while_waiting_for_the_tracker(project: Project) -> None:
     project.write(CRASHES.format(crash=""))
     with background(project, "--mlflow", "--mlflow-baseline=none") as session:
@@ -378,6 +384,7 @@ def tracker_of(session: Background) -> int:
     return found
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("moment", ["starting", "sending"])
 def test_tracker_is_killed(project: Project, moment: str) -> None:
     project.write(
@@ -418,6 +425,7 @@ def state_zero() -> SessionState:
     return SessionState(phase="starting")
 
 
+@pytest.mark.real
 def test_tracker_whose_controller_died_before_it_looked(project: Project) -> None:
     """Then its parent is somebody who lives on."""
     project.write(CRASHES.format(crash=""))
@@ -439,6 +447,7 @@ def test_tracker_whose_controller_died_before_it_looked(project: Project) -> Non
     assert state.phase == "done"
 
 
+@pytest.mark.real
 def test_out_of_memory(project: Project) -> None:
     project.write(
         """

@@ -26,6 +26,7 @@ from project import TIMEOUT, Project, clean_environment, plugins_for, read_sessi
 from pytest_mlflow_experiments.directory import SessionDirectory, SessionState
 
 pytestmark = [
+    pytest.mark.real,
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc"),
     pytest.mark.filterwarnings("ignore"),
 ]

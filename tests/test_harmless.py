@@ -593,6 +593,7 @@ def test_modules_that_cannot_be_collected(pair: Pair) -> None:
     pair.check("-W", "error", status=2)
 
 
+@pytest.mark.real
 def test_suites_of_others(pair: Pair) -> None:
     """Suites in site-packages, and copies of them in the project, whose assertions are watched."""
     pair.write(

@@ -85,6 +85,7 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.real
 def test_sessions_at_once_on_a_new_database(project: Project) -> None:
     (project.path / "mlflow.db").unlink()
     project.write(SUITE)
@@ -123,6 +124,7 @@ def test_sessions_at_once_on_a_new_database(project: Project) -> None:
     assert re.search("Compared with the last (2|3) .*sessions", result.stdout)
 
 
+@pytest.mark.real
 @pytest.mark.skipif(os.name != "posix", reason="processes are killed as on POSIX")
 def test_a_tracker_that_is_killed_leaves_no_half_made_database(project: Project) -> None:
     database = project.path / "mlflow.db"
@@ -180,6 +182,7 @@ PLACES = ["a b", 'it\'s 100% #1 "ü 中文" & $(touch x)', "/".join(["long" * 20
 ASCII = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("name", PLACES, ids=["space", "odd", "long"])
 def test_a_rootdir_with_an_odd_name(name: str, tmp_path: Path, migrated_database: Path) -> None:
     path = tmp_path / "around" / name
@@ -225,6 +228,7 @@ def test_the_command_that_sends_a_session_later(tmp_path: Path, migrated_databas
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.real
 def test_artifacts_stay_in_a_rootdir_with_an_encoded_name(
     tmp_path: Path, migrated_database: Path
 ) -> None:
@@ -242,6 +246,7 @@ def test_artifacts_stay_in_a_rootdir_with_an_encoded_name(
     assert [one.name for one in (tmp_path / "around").iterdir()] == ["feature%2Fnew"]
 
 
+@pytest.mark.real
 @pytest.mark.skipif(os.name != "posix", reason="a shell is needed")
 def test_the_command_that_is_shown_serves_the_database(
     tmp_path: Path, migrated_database: Path

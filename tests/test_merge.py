@@ -234,6 +234,7 @@ MANY = """
 """
 
 
+@pytest.mark.real
 def test_four_machines_one_server(
     make_project: Callable[[str], Project], postgres: Cluster, tmp_path: Path
 ) -> None:

@@ -139,6 +139,7 @@ FAULTS: list[tuple[Fault | None, str]] = [
 ]
 
 
+@pytest.mark.real
 def test_servers_out_of_order(project: Project, plain: str) -> None:
     """Whatever a server does, its session is told in one line, kept, and sent later just once."""
     project.write(SUITE)
@@ -237,6 +238,7 @@ def in_parts(project: Project, *options: str) -> Iterator[subprocess.Popen[str]]
         process.communicate()
 
 
+@pytest.mark.real
 def test_a_server_that_dies_and_comes_back(
     project: Project, tmp_path: Path, migrated_database: Path
 ) -> None:
@@ -270,6 +272,7 @@ def test_a_server_that_dies_and_comes_back(
     assert {run.info.status for run in runs} == {"FINISHED", "FAILED"}
 
 
+@pytest.mark.real
 def test_a_server_that_comes_back_after_the_end(real: Server, project: Project) -> None:
     with ExitStack() as stack:
         proxy = stack.enter_context(flaky(real.uri, seed=0, share=0))
@@ -295,6 +298,7 @@ def test_a_server_that_comes_back_after_the_end(real: Server, project: Project) 
     assert {run.info.status for run in runs} == {"FINISHED", "FAILED"}
 
 
+@pytest.mark.real
 def test_a_server_that_fails_one_request_in_five(real: Server, tmp_path: Path) -> None:
     """Also where the answer gets lost of a request that took effect, MLflow has all just once."""
     from mlflow import MlflowClient
@@ -327,6 +331,7 @@ def locked(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+@pytest.mark.real
 def test_a_database_that_is_locked_for_a_while(project: Project) -> None:
     with ExitStack() as stack:
         lock = stack.enter_context(locked(project.path / "mlflow.db"))
@@ -345,6 +350,7 @@ def test_a_database_that_is_locked_for_a_while(project: Project) -> None:
     assert set(project.case_runs()) == {"test_good", "test_meanwhile", "test_bad"}
 
 
+@pytest.mark.real
 def test_a_database_that_stays_locked(project: Project, plain: str) -> None:
     project.write(SUITE)
     with locked(project.path / "mlflow.db"):
@@ -357,6 +363,7 @@ def test_a_database_that_stays_locked(project: Project, plain: str) -> None:
     check_kept_once(project)
 
 
+@pytest.mark.real
 @posix
 def test_a_database_that_is_read_only(project: Project, plain: str) -> None:
     project.write(SUITE)
@@ -377,6 +384,7 @@ def test_a_database_that_is_read_only(project: Project, plain: str) -> None:
     check_kept_once(project)
 
 
+@pytest.mark.real
 @posix
 def test_a_disk_too_full_for_the_database(project: Project) -> None:
     project.write(
@@ -408,6 +416,7 @@ def limit_files(size: int) -> str:
     """
 
 
+@pytest.mark.real
 @posix
 def test_a_disk_too_full_for_anything(project: Project) -> None:
     """The tests notice nothing; what was written before is kept."""
@@ -440,6 +449,7 @@ def test_a_disk_too_full_for_anything(project: Project) -> None:
     assert set(project.case_runs()) == {"test_before"}
 
 
+@pytest.mark.real
 @posix
 def test_a_disk_that_is_full_from_the_start(project: Project) -> None:
     project.write("def test_it():\n    accuracy = 0.75\n    assert accuracy > 0.5\n")
@@ -449,6 +459,7 @@ def test_a_disk_that_is_full_from_the_start(project: Project) -> None:
     assert any("The journal can't be written" in line for line in result.section())
 
 
+@pytest.mark.real
 @posix
 def test_a_terminal_gets_its_prompt_back(project: Project) -> None:
     """At a desk nobody waits for MLflow, which gets all in the background; in CI it is waited."""
@@ -511,6 +522,7 @@ def test_what_earlier_sessions_left_is_told(project: Project) -> None:
     assert "not in MLflow yet" not in project.pytest("--mlflow").stdout
 
 
+@pytest.mark.real
 @posix
 def test_the_whole_wait_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a little arrives again and again."""

@@ -56,6 +56,7 @@ def read_back(uri: str, state: SessionState) -> dict[str, dict[str, object]]:
     return found
 
 
+@pytest.mark.real
 def test_same_contents_as_in_sqlite_and_behind_a_server(
     postgres: Cluster, tmp_path: Path, migrated_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +157,7 @@ def in_background(action: threading.Thread) -> Iterator[None]:
         action.join()
 
 
+@pytest.mark.real
 def test_connections_cut_in_the_middle(
     postgres: Cluster, postgres_uri: str, tmp_path: Path
 ) -> None:
@@ -186,6 +188,7 @@ def test_connections_cut_in_the_middle(
         assert found[record.id] == metrics
 
 
+@pytest.mark.real
 def test_database_that_is_stopped_and_started_again(
     postgres: Cluster, postgres_uri: str, project: Project
 ) -> None:

@@ -19,7 +19,7 @@ from pytest_mlflow_experiments.sweeps.model import Sweep
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.real, needs_chromium]
 
 Open = Callable[..., None]
 ROWS = "Array.from(document.querySelectorAll('.ranking tbody tr')).filter(row => !row.hidden)"

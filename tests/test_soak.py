@@ -15,12 +15,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import pytest
 from flaky_proxy import FAILURES, flaky
 from mlflow_server import serve
 from postgres import Cluster
 from project import Project, Result, clean_environment, plugins_for
 
 from pytest_mlflow_experiments.directory import SessionDirectory, SessionState
+
+pytestmark = pytest.mark.real
 
 CASES = int(os.environ.get("PYTEST_MLFLOW_SOAK_CASES", "200"))
 SEED = int(os.environ.get("PYTEST_MLFLOW_SOAK_SEED", "20261123"))

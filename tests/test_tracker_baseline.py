@@ -301,6 +301,7 @@ def test_run_and_model(copy: str) -> None:
         reason(f"run:{session}")
 
 
+@pytest.mark.real
 def test_model_on_a_server(server: Server) -> None:
     from mlflow import MlflowClient
 
@@ -331,6 +332,7 @@ def test_pins(copy: str, tmp_path: Path) -> None:
         open_catalog(copy, experiment_name="unknown").pin("session-1")
 
 
+@pytest.mark.real
 def test_pin_on_a_server(server: Server) -> None:
     catalog = open_catalog(server.uri, experiment_name=NAME)
     catalog.pin("session-6")

@@ -193,6 +193,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) ->
         yield running
 
 
+@pytest.mark.real
 def test_server_gets_a_dataset_that_many_cases_share(server: Server, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 

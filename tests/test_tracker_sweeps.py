@@ -337,6 +337,7 @@ def on(client: MlflowClient, experiment_id: str | None, kind: str) -> list[Run]:
     return list(client.search_runs([str(experiment_id)], f"tags.`pytest.kind` = '{kind}'"))
 
 
+@pytest.mark.real
 def test_server_gets_each_sweep_once_though_answers_get_lost(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
