@@ -36,6 +36,7 @@ pytestmark = [
 
 OFFLINE = ("--mlflow", "--mlflow-offline")
 XDIST = ("-n", "2", "--dist=load")
+REAL = pytest.mark.real
 
 CRASHES = """
     import ctypes, os, time
@@ -178,7 +179,8 @@ def test_crashes_that_are_run_again(project: Project, crashes: int) -> None:
                 os.kill(os.getpid(), 9)
         """
     )
-    result = project.pytest(*XDIST, *OFFLINE, status=0 if crashes == 1 else 1)
+    status = 0 if crashes == 1 else 1
+    result = project.pytest("-p", "rerunfailures", *XDIST, *OFFLINE, status=status)
     assert ("1 rerun" if crashes == 1 else "1 failed, 2 rerun") in outcomes(result.stdout)
     (record,) = project.session().cases
     assert record.outcome == ("passed" if crashes == 1 else "failed")
@@ -260,11 +262,12 @@ def waiting_project(project: Project, place: str) -> None:
 @pytest.mark.parametrize(
     ("place", "number", "options"),
     [
-        ("collection", signal.SIGKILL, ()),
-        ("test", signal.SIGTERM, ()),
-        ("test", signal.SIGKILL, ("-n", "2")),
-        ("between tests", signal.SIGHUP, ()),
-        ("end", signal.SIGKILL, ()),
+        ("test", signal.SIGKILL, ()),
+        pytest.param("collection", signal.SIGKILL, (), marks=REAL),
+        pytest.param("test", signal.SIGTERM, (), marks=REAL),
+        pytest.param("test", signal.SIGKILL, ("-n", "2"), marks=REAL),
+        pytest.param("between tests", signal.SIGHUP, (), marks=REAL),
+        pytest.param("end", signal.SIGKILL, (), marks=REAL),
     ],
 )
 def test_pytest_is_killed(
@@ -292,12 +295,16 @@ def test_pytest_is_killed(
     assert set(found.values()) <= {"FINISHED"}
 
 
-def test_killed_session_is_no_baseline(project: Project) -> None:
+def test_killed_session_is_sent_and_no_baseline(project: Project) -> None:
     waiting_project(project, "end")
     with background(project, *OFFLINE) as session:
         session.reached("here")
         session.send(signal.SIGKILL)
         session.ends()
+    project.sync()
+    found = statuses(project.path / "mlflow.db")
+    assert found.pop("session") == "KILLED"
+    assert list(found.values()) == ["FINISHED"] * 5
     project.path.joinpath("conftest.py").unlink()
     result = project.pytest(*OFFLINE)
     assert "here is no baseline yet" in result.stdout
@@ -315,7 +322,9 @@ def interrupted(project: Project, *arguments: str, times: int) -> tuple[int, str
         return status, session.output
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    "options", [(), pytest.param(("-n", "2"), marks=REAL)], ids=["alone", "xdist"]
+)
 def test_ctrl_c_in_a_test(project: Project, options: tuple[str, ...]) -> None:
     waiting_project(project, "test")
     plain, _ = interrupted(project, *options, times=1)

@@ -48,7 +48,7 @@ def left(project: Project) -> dict[str, object]:
                 "tags": without_own(run.data.tags),
                 "metrics": without_own(run.data.metrics),
                 "loss": [(m.step, m.value) for m in project.history(run, "loss")],
-                "inputs": [item.dataset.name for item in run.inputs.dataset_inputs],
+                "inputs": str(run.inputs and [i.dataset.name for i in run.inputs.dataset_inputs]),
                 "files": [file.path for file in client.list_artifacts(run.info.run_id)],
             }
             for run in project.runs()

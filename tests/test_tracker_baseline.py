@@ -44,6 +44,9 @@ pytestmark = [
 NAME = "an experiment"
 
 
+ON_SERVER = pytest.param("server", marks=pytest.mark.real)
+
+
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "_PAUSES", (0.0,))
@@ -163,7 +166,7 @@ def run_of(client: MlflowClient, session_id: str, kind: str = "session") -> str:
     return str(client.search_runs([experiment.experiment_id], tags)[0].info.run_id)
 
 
-@pytest.mark.parametrize("kind", ["sql", "server"])
+@pytest.mark.parametrize("kind", ["sql", ON_SERVER])
 def test_baseline_is_fetched(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     place = request.getfixturevalue(kind)
     uri = place if isinstance(place, str) else place.uri
@@ -192,7 +195,7 @@ def test_baseline_is_fetched(kind: str, tmp_path: Path, request: pytest.FixtureR
     assert state.run_id is None  # the session had no case, and asking makes no run
 
 
-@pytest.mark.parametrize("kind", ["sql", "server"])
+@pytest.mark.parametrize("kind", ["sql", ON_SERVER])
 @pytest.mark.parametrize(
     ("spec", "request_", "found"),
     [
