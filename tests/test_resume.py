@@ -16,7 +16,7 @@ from project import Project, Session
 from sessions import baseline, judged, make_case, make_session, only
 
 from pytest_mlflow_experiments.baseline.files import slim
-from pytest_mlflow_experiments.capture.params import has_whole_text
+from pytest_mlflow_experiments.capture.resumed import has_complete_text
 from pytest_mlflow_experiments.records import CaseRecord
 from pytest_mlflow_experiments.records.git import changes_digest
 from pytest_mlflow_experiments.records.journal import JournalWriter
@@ -631,7 +631,7 @@ class Plain:
     ],
 )
 def test_whose_text_tells_all(value: object, expected: bool) -> None:
-    assert has_whole_text(value) is expected
+    assert has_complete_text(value) is expected
 
 
 def test_test_that_another_plugin_runs(project: Project) -> None:

@@ -6,7 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from math import isnan
 from operator import attrgetter
@@ -236,8 +236,9 @@ class CaseLog:
         )
         if not secrets:
             return record
-        mask = CaseMask(secrets, own=nodeid.partition("[")[0], renamed=renamed)
-        return mask.record(record, self._renamed_artifacts(record.artifacts, mask))
+        mask = CaseMask(secrets, own=nodeid.partition("[")[0], renamed=renamed, arguments=arguments)
+        artifacts = self._renamed_artifacts(record.artifacts, mask)
+        return replace(mask.record(record), artifacts=artifacts)
 
     def _renamed_artifacts(self, names: tuple[str, ...], mask: CaseMask) -> tuple[str, ...]:
         """Rename the artifacts that have secrets in their names; return how all are called."""
@@ -267,7 +268,7 @@ class CaseLog:
             failure=self.failure(),
             usage=self.usage,
         )
-        return CaseMask(self.secrets.values).attempt(attempt) if self.secrets.values else attempt
+        return CaseMask(self.secrets.values).record(attempt) if self.secrets.values else attempt
 
 
 def _renamed(root: Path, name: str, masked: str) -> str:

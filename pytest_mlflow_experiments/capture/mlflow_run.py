@@ -22,7 +22,7 @@ from .marker import CaseOptions
 from .measuring import Original
 from .mlflow_case import CASE_LOG
 from .mlflow_state import forget_active_model, own_mlflow_state
-from .secrets import shown_text
+from .params import shown_text
 
 if TYPE_CHECKING:
     from mlflow import ActiveRun, MlflowClient

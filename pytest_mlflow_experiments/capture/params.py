@@ -1,26 +1,22 @@
-"""Params of a test case: the values of parametrize, as texts that are stable between sessions."""
+"""Params of a test case: the values of parametrize as stable texts, and ids without secrets."""
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import functools
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, time, timedelta
-from enum import Enum
-from numbers import Number
-from pathlib import PurePath
-from types import FunctionType, ModuleType, NoneType
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import pytest
 
+from ..records.secrets import MASK, SHORTEST, SecretNames, forms_of
 from .secrets import CaseSecrets, SecretRules
 
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+\b|\bid='\d+'")
 _SCALARS = (int, float, complex, bool, type(None))
+_NEVER_SECRET = (bool, type(None))
 
 # More than MLflow keeps of a param; and the text of a million numbers takes longer than most tests.
 _MAX_BYTES = 10_000
@@ -181,48 +177,91 @@ def _element_text(element: object) -> str | None:
     return repr(element) if type(element) is str else stable_text(element)
 
 
-_PRINTED_IN_FULL: Final = (NoneType, Number, str, bytes, bytearray, Enum, date, time, timedelta)
-_NAMED: Final = (type, ModuleType, PurePath)
-_CONTAINERS: Final = (list, tuple, set, frozenset, dict)
+_SECRET_ARGUMENTS = pytest.StashKey[Mapping[str, object]]()
+# One for the thousands of cases without secrets.
+_NOTHING: Final[Mapping[str, object]] = {}
 
 
-def has_whole_text(value: object) -> bool:
-    """Tell whether the text of a value, if it has any, leaves nothing of it out.
+def secret_arguments(item: pytest.Item, names: SecretNames) -> Mapping[str, object]:
+    """Return the params of a case that are secrets; of those that hold some, their texts."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None:
+        return {}
+    known = item.stash.get(_SECRET_ARGUMENTS, None)
+    if known is not None:
+        return known
+    secrets: dict[str, object] = {}
+    for name in callspec.indices:
+        value = callspec.params[name]
+        if isinstance(value, (str, bytes, *_SCALARS)):
+            if names(name) and not isinstance(value, _NEVER_SECRET):
+                secrets[name] = value
+        else:
+            within = CaseSecrets(SecretRules(names=names))
+            within.text(name, value, _no_text)
+            if within.values:
+                secrets[name] = tuple(within.values)
+    # To look into values takes time; and a test may change them, while its id stays.
+    item.stash[_SECRET_ARGUMENTS] = secrets or _NOTHING
+    return item.stash[_SECRET_ARGUMENTS]
 
-    Functions without a name are what the code makes them. Objects of the tests' own may show as
-    little of themselves as they like, and arrays within them are shortened.
+
+def shown_id(item: pytest.Item, names: SecretNames) -> str | None:
+    """Return pytest's id of the params of a case, without secrets; None where it has no params.
+
+    A secret becomes ``***0``, with the index of its set of params: two cases stay two cases.
     """
-    if stable_text(value) is None:
-        return isinstance(value, FunctionType) and not (
-            value.__closure__ or value.__defaults__ or value.__kwdefaults__
-        )
-    return _is_whole(value)
+    callspec = getattr(item, "callspec", None)
+    if callspec is None:
+        return None
+    secret = secret_arguments(item, names)
+    return _without(callspec, secret) if secret else callspec.id
 
 
-def _is_whole(value: Any) -> bool:
-    if isinstance(value, (*_PRINTED_IN_FULL, *_NAMED)):
-        return True
-    if isinstance(value, functools.partial):
-        return all(map(_is_whole, (value.func, *value.args, *value.keywords.values())))
-    if inspect.isroutine(value):
-        # The method of an object stands for the object too.
-        owner = getattr(value, "__self__", None)
-        return owner is None or isinstance(owner, (type, ModuleType))
-    kind = type(value)
-    if kind in _CONTAINERS:
-        elements = [*value, *value.values()] if isinstance(value, dict) else value
-        return all(map(_is_whole, elements))
-    if dataclasses.is_dataclass(value):
-        return _has_fields(
-            value, kind.__qualname__, [one.name for one in dataclasses.fields(value)]
-        )
-    if isinstance(value, tuple) and hasattr(kind, "_fields"):
-        return _has_fields(value, kind.__name__, kind._fields)
-    return False
+def shown_text(item: pytest.Item, text: str, names: SecretNames) -> str:
+    """Return a text that holds pytest's id of the case, such as its node id, without secrets."""
+    secret = secret_arguments(item, names)
+    if not secret:
+        return text
+    callspec: Any = item.callspec  # type: ignore[attr-defined]
+    head, bracket, rest = text.rpartition(f"[{callspec.id}]")
+    return f"{head}[{_without(callspec, secret)}]{rest}" if bracket else text
 
 
-def _has_fields(value: object, name: str, fields: Iterable[str]) -> bool:
-    """Tell whether a value shows all of its fields, and these all of theirs."""
-    values = {field: getattr(value, field) for field in fields}
-    shown = ", ".join(f"{field}={held!r}" for field, held in values.items())
-    return repr(value) == f"{name}({shown})" and all(map(_is_whole, values.values()))
+def shown_nodeid(item: pytest.Item, names: SecretNames) -> str:
+    """Return the node id of a test without secrets."""
+    return shown_text(item, item.nodeid, names)
+
+
+def _without(callspec: Any, secret: Mapping[str, object]) -> str:
+    masks: dict[str, str] = {}
+    for name, value in secret.items():
+        for form in _id_forms(value):
+            masks.setdefault(form, f"{MASK}{callspec.indices[name]}")
+    # Of a short one only what is a part of the id by itself, with the number that pytest adds where
+    # ids would be alike.
+    patterns = [
+        re.escape(form)
+        if len(form) >= SHORTEST
+        else rf"(?<![^-]){re.escape(form)}(?=_?[0-9]*(?:-|$))"
+        for form in sorted(masks, key=len, reverse=True)
+    ]
+    if not patterns:
+        return str(callspec.id)
+    return re.sub("|".join(patterns), lambda match: masks[match[0]], callspec.id)
+
+
+def _id_forms(value: object) -> list[str]:
+    """Return how pytest may write a secret into an id, or the text of what holds secrets."""
+    if isinstance(value, tuple):
+        # Within the text of another value they are escaped twice.
+        inner = {
+            twice: None for text in value for once in forms_of(text) for twice in forms_of(once)
+        }
+        return [form for form in inner if len(form) >= SHORTEST]
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    return [form for form in forms_of(str(text)) if form]
+
+
+def _no_text(value: object) -> None:
+    """Make no text of a value: only the secrets in it are asked for."""

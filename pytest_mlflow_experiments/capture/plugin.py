@@ -18,10 +18,17 @@ from .case import CaseLog
 from .marker import CaseOptions
 from .measuring import Clock
 from .mlflow_case import CASE_LOG
-from .params import case_arguments, case_params, param_text
+from .params import (
+    case_arguments,
+    case_params,
+    param_text,
+    secret_arguments,
+    shown_id,
+    shown_text,
+)
 from .resumed import ResumedCases
 from .running import RunningNote
-from .secrets import CaseSecrets, SecretRules, leaves, secret_arguments, shown_id, shown_text
+from .secrets import CaseSecrets, SecretRules, leaves
 from .suspects import Rerunner
 
 if TYPE_CHECKING:

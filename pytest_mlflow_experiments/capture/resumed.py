@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, fields, is_dataclass, replace
+from datetime import date, time, timedelta
+from enum import Enum
 from itertools import count, repeat
-from pathlib import Path
+from numbers import Number
+from pathlib import Path, PurePath
+from types import FunctionType, ModuleType, NoneType
 from typing import TYPE_CHECKING, Any, Final, final
 
 import pytest
@@ -19,7 +24,7 @@ import pytest
 from ..records import CaseRecord
 from ..records.directory import make_directories
 from ..records.secrets import MASK
-from .params import case_arguments, case_params, has_whole_text
+from .params import case_arguments, case_params, stable_text
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -77,7 +82,7 @@ def is_same(item: pytest.Item, record: CaseRecord, secrets: CaseSecrets) -> bool
         return False
     if not names:
         return True
-    if not all(map(has_whole_text, item.callspec.params.values())):  # type: ignore[attr-defined]
+    if not all(map(has_complete_text, item.callspec.params.values())):  # type: ignore[attr-defined]
         return False
     texts = secrets.without_environment(case_params(item, secrets))
     return all(MASK not in text and record.params.get(name) == text for name, text in texts.items())
@@ -186,7 +191,7 @@ def _tear_down(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.TestRe
         capturing = capture.item_capture("teardown", item)
     with capturing:
         call = pytest.CallInfo.from_call(
-            partial(session._setupstate.teardown_exact, nextitem),
+            functools.partial(session._setupstate.teardown_exact, nextitem),
             when="teardown",
             reraise=(pytest.exit.Exception, KeyboardInterrupt),
         )
@@ -209,3 +214,48 @@ def _bring(source: Path, target: Path, record: CaseRecord) -> bool:
         shutil.rmtree(target, ignore_errors=True)
         return False
     return True
+
+
+_PRINTED_IN_FULL: Final = (NoneType, Number, str, bytes, bytearray, Enum, date, time, timedelta)
+_NAMED: Final = (type, ModuleType, PurePath)
+_CONTAINERS: Final = (list, tuple, set, frozenset, dict)
+
+
+def has_complete_text(value: object) -> bool:
+    """Tell whether the text of a value, if it has any, leaves nothing of it out.
+
+    Functions without a name are what the code makes them. Objects of the tests' own may show as
+    little of themselves as they like, and arrays within them are shortened.
+    """
+    if stable_text(value) is None:
+        return isinstance(value, FunctionType) and not (
+            value.__closure__ or value.__defaults__ or value.__kwdefaults__
+        )
+    return _is_complete(value)
+
+
+def _is_complete(value: Any) -> bool:
+    if isinstance(value, (*_PRINTED_IN_FULL, *_NAMED)):
+        return True
+    if isinstance(value, functools.partial):
+        return all(map(_is_complete, (value.func, *value.args, *value.keywords.values())))
+    if inspect.isroutine(value):
+        # The method of an object stands for the object too.
+        owner = getattr(value, "__self__", None)
+        return owner is None or isinstance(owner, (type, ModuleType))
+    kind = type(value)
+    if kind in _CONTAINERS:
+        elements = [*value, *value.values()] if isinstance(value, dict) else value
+        return all(map(_is_complete, elements))
+    if is_dataclass(value):
+        return _has_fields(value, kind.__qualname__, [one.name for one in fields(value)])
+    if isinstance(value, tuple) and hasattr(kind, "_fields"):
+        return _has_fields(value, kind.__name__, kind._fields)
+    return False
+
+
+def _has_fields(value: object, name: str, fields: Iterable[str]) -> bool:
+    """Tell whether a value shows all of its fields, and these all of theirs."""
+    values = {field: getattr(value, field) for field in fields}
+    shown = ", ".join(f"{field}={held!r}" for field, held in values.items())
+    return repr(value) == f"{name}({shown})" and all(map(_is_complete, values.values()))

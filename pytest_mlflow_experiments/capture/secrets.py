@@ -1,21 +1,18 @@
-"""Find the secrets of one test case and mask them in its record and its node id."""
+"""Find the secrets of one test case, and mask them in its record."""
 
 from __future__ import annotations
 
 import functools
 import re
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Final, TypeVar, final
 
-import pytest
-
 from ..records import Attempt, CaseRecord, Check, DatasetInput, Metric
 from ..records.secrets import (
     MASK,
-    SHORTEST,
     Mask,
     SecretNames,
     environment_secrets,
@@ -23,102 +20,12 @@ from ..records.secrets import (
     without_environment,
 )
 
-_NEVER_SECRET = (bool, type(None))
-_SCALARS = (str, bytes, int, float, complex)
-_FOUND = pytest.StashKey[Mapping[str, object]]()
-# One for the thousands of cases without secrets.
-_NOTHING: Final[Mapping[str, object]] = {}
-
-
-def secret_arguments(item: pytest.Item, names: SecretNames) -> Mapping[str, object]:
-    """Return the params of a case that are secrets; of those that hold some, their texts."""
-    callspec = getattr(item, "callspec", None)
-    if callspec is None:
-        return {}
-    known = item.stash.get(_FOUND, None)
-    if known is not None:
-        return known
-    found: dict[str, object] = {}
-    for name in callspec.indices:
-        value = callspec.params[name]
-        if type(value) in ATOMS or isinstance(value, _SCALARS):
-            if names(name) and not isinstance(value, _NEVER_SECRET):
-                found[name] = value
-        else:
-            secrets = CaseSecrets(SecretRules(names=names))
-            secrets.text(name, value, _no_text)
-            if secrets.values:
-                found[name] = tuple(secrets.values)
-    # To look into values takes time; and a test may change them, while its id stays.
-    item.stash[_FOUND] = found or _NOTHING
-    return found
-
-
-def shown_id(item: pytest.Item, names: SecretNames) -> str | None:
-    """Return pytest's id of the params of a case, without secrets; None where it has no params.
-
-    A secret becomes ``***0``, with the index of its set of params: two cases stay two cases.
-    """
-    callspec = getattr(item, "callspec", None)
-    if callspec is None:
-        return None
-    secret = secret_arguments(item, names)
-    return _without(callspec, secret) if secret else callspec.id
-
-
-def shown_text(item: pytest.Item, text: str, names: SecretNames) -> str:
-    """Return a text that holds pytest's id of the case, such as its node id, without secrets."""
-    secret = secret_arguments(item, names)
-    if not secret:
-        return text
-    callspec: Any = item.callspec  # type: ignore[attr-defined]
-    head, found, rest = text.rpartition(f"[{callspec.id}]")
-    return f"{head}[{_without(callspec, secret)}]{rest}" if found else text
-
-
-def shown_nodeid(item: pytest.Item, names: SecretNames) -> str:
-    """Return the node id of a test without secrets."""
-    return shown_text(item, item.nodeid, names)
-
-
-def _without(callspec: Any, secret: Mapping[str, object]) -> str:
-    masks: dict[str, str] = {}
-    for name, value in secret.items():
-        for form in _id_forms(value):
-            masks.setdefault(form, f"{MASK}{callspec.indices[name]}")
-    # Of a short one only what is a part of the id by itself, with the number that pytest adds where
-    # ids would be alike.
-    patterns = [
-        re.escape(form)
-        if len(form) >= SHORTEST
-        else rf"(?<![^-]){re.escape(form)}(?=_?[0-9]*(?:-|$))"
-        for form in sorted(masks, key=len, reverse=True)
-    ]
-    if not patterns:
-        return str(callspec.id)
-    return re.sub("|".join(patterns), lambda match: masks[match[0]], callspec.id)
-
-
-def _id_forms(value: object) -> list[str]:
-    """Return how pytest may write a secret into an id, or the text of what holds secrets."""
-    if isinstance(value, tuple):
-        # Within the text of another value they are escaped twice.
-        inner = {
-            twice: None for text in value for once in forms_of(text) for twice in forms_of(once)
-        }
-        return [form for form in inner if len(form) >= SHORTEST]
-    text = value.decode("latin-1") if isinstance(value, bytes) else value
-    return [form for form in forms_of(str(text)) if form]
-
-
-def _no_text(value: object) -> None:
-    """Make no text of a value: only the secrets in it are asked for."""
-
-
+_NEVER_SECRET: Final = frozenset({bool, type(None)})
+_ATOMS: Final = frozenset({str, bytes, int, float, complex, *_NEVER_SECRET})
+T = TypeVar("T")
 Text = TypeVar("Text", str, "str | None")
+Record = TypeVar("Record", CaseRecord, Attempt, Metric, Check, DatasetInput)
 
-_NEVER_SECRET_TYPES: Final = frozenset({bool, type(None)})
-ATOMS: Final = frozenset({str, bytes, int, float, complex, bool, type(None)})
 _DEEPEST: Final = 6
 # Longer ones have no text of their own either.
 _MOST: Final = 300
@@ -158,10 +65,10 @@ class CaseSecrets:
 
     def text(self, name: str, value: object, make: Callable[[object], Text]) -> Text:
         """Return the text that ``make`` makes of a value, without the secrets in it."""
-        if type(value) not in _NEVER_SECRET_TYPES and self.rules.names(name):
+        if type(value) not in _NEVER_SECRET and self.rules.names(name):
             self._hide(name, value)
             return make(HIDDEN)
-        if type(value) in ATOMS:
+        if type(value) in _ATOMS:
             return make(value)
         self._spelled = []
         text = make(self._without(value, 0))
@@ -188,11 +95,7 @@ class CaseSecrets:
     def _is_hidden(self, name: object, value: object) -> bool:
         """Tell whether a value within another is a secret by its name; note it if so."""
         text = name.decode("latin-1") if type(name) is bytes else name
-        if (
-            type(text) is not str
-            or type(value) in _NEVER_SECRET_TYPES
-            or not self.rules.names(text)
-        ):
+        if type(text) is not str or type(value) in _NEVER_SECRET or not self.rules.names(text):
             return False
         self._hide(text, value)
         return True
@@ -207,7 +110,7 @@ class CaseSecrets:
         Of other objects, it is noted how their repr spells the secrets.
         """
         kind = type(value)
-        if kind in ATOMS or depth > _DEEPEST:
+        if kind in _ATOMS or depth > _DEEPEST:
             return value
         if kind is list or kind is tuple:
             items: Any = value
@@ -291,7 +194,7 @@ def leaves(value: object, depth: int = 0) -> Iterator[str]:
     elif isinstance(value, (bytes, bytearray)):
         yield repr(bytes(value))[2:-1]
     elif isinstance(value, (int, float, complex)):
-        if type(value) not in _NEVER_SECRET_TYPES:
+        if type(value) not in _NEVER_SECRET:
             yield str(value)
     elif depth <= _DEEPEST:
         if isinstance(value, dict):
@@ -314,69 +217,106 @@ class CaseMask:
         secrets: the values.
         own: the node id without params: a word of it is a secret only where it stands alone.
         renamed: pytest's name of the test, and the one that is kept.
+        arguments: the names of params that tell the case from others, and stay as they are.
+
+    ``pieces`` masks a text in which pytest may have cut the secrets.
     """
 
     def __init__(
-        self, secrets: Iterable[str], *, own: str = "", renamed: tuple[str, str] | None = None
+        self,
+        secrets: Iterable[str],
+        *,
+        own: str = "",
+        renamed: tuple[str, str] | None = None,
+        arguments: Collection[str] = (),
     ) -> None:
         known = list(secrets)
         forms = {form for secret in known for form in forms_of(secret) if "\\" in form}
         # What is escaped becomes directories in the name of an artifact.
         known += {re.sub(r"[\\/]+", "/", form).strip("/") for form in forms}
         self._renamed = renamed
-        self._whole, self._pieces = Mask(known, own=own), Mask(known, own=own, pieces=True)
+        self.arguments = arguments
+        self._mask, self.pieces = Mask(known, own=own), Mask(known, own=own, pieces=True)
 
     def __call__(self, text: str) -> str:
         """Return a text without secrets."""
-        return self._whole(text.replace(*self._renamed) if self._renamed else text)
+        return self._mask(text.replace(*self._renamed) if self._renamed else text)
 
-    def record(self, record: CaseRecord, artifacts: tuple[str, ...]) -> CaseRecord:
-        """Return a record without secrets; what tells the case from others is so already."""
-        return replace(
-            record,
-            params={
-                name if name in record.arguments else self(name): self(text)
-                for name, text in record.params.items()
-            },
-            tags={self(name): self(text) for name, text in record.tags.items()},
-            metrics=self._metrics(record.metrics),
-            checks=self._checks(record.checks),
-            artifacts=artifacts,
-            failure=self._failure(record.failure),
-            attempts=tuple(map(self.attempt, record.attempts)),
-            notes=tuple(map(self, record.notes)),
-            datasets={self(name): digest for name, digest in record.datasets.items()},
-            inputs=tuple(masked_input(data, self) for data in record.inputs),
-            run_metrics={self(name): value for name, value in record.run_metrics.items()},
-            run_history=self._metrics(record.run_history),
-        )
+    def record(self, record: Record) -> Record:
+        """Return a record, or a part of one, with the fields of :data:`MASKED` masked."""
+        ways = MASKED[type(record)].items()
+        return replace(record, **{name: way(self, getattr(record, name)) for name, way in ways})
 
-    def attempt(self, attempt: Attempt) -> Attempt:
-        """Return an attempt without secrets."""
-        return replace(
-            attempt,
-            metrics=self._metrics(attempt.metrics),
-            checks=self._checks(attempt.checks),
-            failure=self._failure(attempt.failure),
-        )
 
-    def _failure(self, text: str | None) -> str | None:
-        return None if text is None else self._pieces(self(text))
+def _text(mask: CaseMask, text: str | None) -> str | None:
+    return None if text is None else mask(text)
 
-    def _metrics(self, metrics: Iterable[Metric]) -> tuple[Metric, ...]:
-        return tuple(replace(metric, key=self(metric.key)) for metric in metrics)
 
-    def _checks(self, checks: Iterable[Check]) -> tuple[Check, ...]:
-        return tuple(replace(check, metric=self(check.metric)) for check in checks)
+def _failure(mask: CaseMask, text: str | None) -> str | None:
+    return None if text is None else mask.pieces(mask(text))
+
+
+def _texts(mask: CaseMask, texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(mask, texts))
+
+
+def _names(mask: CaseMask, values: Mapping[str, T]) -> dict[str, T]:
+    return {mask(name): value for name, value in values.items()}
+
+
+def _names_and_texts(mask: CaseMask, texts: Mapping[str, str]) -> dict[str, str]:
+    return {mask(name): mask(text) for name, text in texts.items()}
+
+
+def _params(mask: CaseMask, params: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name if name in mask.arguments else mask(name): mask(text) for name, text in params.items()
+    }
+
+
+def _records(mask: CaseMask, records: Iterable[Record]) -> tuple[Record, ...]:
+    return tuple(map(mask.record, records))
+
+
+MASKED: Final[Mapping[type, Mapping[str, Callable[[CaseMask, Any], Any]]]] = {
+    CaseRecord: {
+        "params": _params,
+        "metrics": _records,
+        "checks": _records,
+        "tags": _names_and_texts,
+        "failure": _failure,
+        "attempts": _records,
+        "notes": _texts,
+        "datasets": _names,
+        "repeats": _records,
+        "run_metrics": _names,
+        "run_history": _records,
+        "inputs": _records,
+    },
+    Attempt: {"metrics": _records, "checks": _records, "failure": _failure},
+    Metric: {"key": _text},
+    Check: {"metric": _text},
+    DatasetInput: dict.fromkeys(("name", "source", "schema", "profile", "context"), _text),
+}
+"""The fields of a record, and of what is in it, that may hold secrets, and how these are masked."""
+
+NOT_MASKED: Final[Mapping[type, Mapping[str, str]]] = {
+    CaseRecord: {
+        **dict.fromkeys(("id", "run_id", "resumed_from", "resumed_run"), "made by us or by MLflow"),
+        **dict.fromkeys(("nodeid", "case", "name"), "made without secrets, see shown_text"),
+        **dict.fromkeys(("tolerances", "directions", "objective"), "stand in the code, as a rule"),
+        "arguments": "tell the case from others",
+        "artifacts": "names of files, which are renamed with them",
+        "durations": "by phase",
+        "usage": "names of our own",
+    },
+    Attempt: {"usage": "names of our own"},
+    DatasetInput: {"digest": "of the content", "source_type": "MLflow's word for it"},
+}
+"""The other fields with texts in them, and why they stay as they are."""
 
 
 def masked_input(data: DatasetInput, mask: Callable[[str], str]) -> DatasetInput:
     """Return a dataset with ``mask`` applied to all that a person may have written."""
-    return replace(
-        data,
-        name=mask(data.name),
-        source=mask(data.source),
-        schema=None if data.schema is None else mask(data.schema),
-        profile=None if data.profile is None else mask(data.profile),
-        context=None if data.context is None else mask(data.context),
-    )
+    texts = {name: getattr(data, name) for name in MASKED[DatasetInput]}
+    return replace(data, **{name: mask(text) for name, text in texts.items() if text is not None})

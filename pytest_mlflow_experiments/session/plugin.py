@@ -13,7 +13,7 @@ import pytest
 
 from ..baseline import local_pin
 from ..capture.measuring import Clock, Original
-from ..capture.secrets import shown_nodeid
+from ..capture.params import shown_nodeid
 from ..records import CaseRecord, SessionEnd, journal
 from ..records.directory import SessionDirectory, SessionState, shown_path
 from ..records.journal import JournalWriter
