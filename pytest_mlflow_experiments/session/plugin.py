@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import replace
@@ -28,7 +27,7 @@ from .header import make_directory, make_header, written_files
 from .resume import Resumption, find_session
 from .selection import Selection
 from .settings import Settings
-from .tracker_process import Tracker, backlog
+from .tracker_process import SessionTracker, backlog, no_progress
 from .verdicts import SessionVerdicts
 from .workers import (
     received_directory,
@@ -82,7 +81,6 @@ class SessionPlugin:
         self._selection = selection
         self._clock = Clock()
         self._pid = Original.getpid()
-        self._is_ci = bool(os.environ.get("CI"))
         self._summary = Summary()
         self._tests: set[str] = set()
         self._recorded: set[str] = set()
@@ -91,7 +89,7 @@ class SessionPlugin:
         self._lost: str | None = None
         self._directory: SessionDirectory | None = None
         self._writer: JournalWriter | None = None
-        self._tracker: Tracker | None = None
+        self._tracker: SessionTracker | None = None
         self._ending: Ending | None = None
         self._verdicts: SessionVerdicts | None = None
         self._comparison: Comparison | None = None
@@ -120,9 +118,7 @@ class SessionPlugin:
                 self._config.pluginmanager.register(defaults)
             self._verdicts.ask(self._selection.chosen, online=not settings.offline)
         if not settings.offline:
-            self._tracker = Tracker(
-                directory, tracking_uri=settings.tracking_uri, cwd=settings.rootdir
-            )
+            self._tracker = SessionTracker(self._config, settings, directory)
         problem = watch_cases(self._config, settings, self._comparing, directory, self._add)
         if problem is not None:
             self._notes.append(f"No metrics from assertions: {problem}")
@@ -144,9 +140,9 @@ class SessionPlugin:
             raise pytest.UsageError(message)
 
     def pytest_collection_finish(self) -> None:
-        """Let go of the process that started the tracker, before a test can meet it."""
+        """Reap the tracker's launcher, so that tests don't find it among their children."""
         if self._tracker is not None:
-            self._tracker.detached()
+            self._tracker.reap_launcher()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -210,31 +206,17 @@ class SessionPlugin:
             return False
         if not self._summary.cases and not self._comparing.gate:
             return False
-        state = self._baseline_state() if self._verdicts.awaits_tracker else None
+        state = None
+        if self._verdicts.awaits_tracker:
+            assert self._tracker is not None
+            state = self._tracker.baseline_state(
+                is_gate=self._comparing.gate, is_interrupted=self._interruption is not None
+            )
         problem = self._lost or (self._other_data if self._comparing.gate else None)
         self._comparison = self._verdicts.finish(end, state, self._selection, problem)
         return self._comparing.gate and fail_session(
             session, self._comparison, self._selection.nodeids
         )
-
-    def _baseline_state(self) -> SessionState:
-        """Return the tracker's state once it tells of the baseline."""
-        assert self._tracker is not None
-        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
-        on_progress: Callable[[SessionState], None] = _silent
-        timeout = self._settings.timeout
-        if terminal is not None and (terminal.isatty or self._comparing.gate):
-            # A log of a session without a gate stays as it is without us, up to our section.
-            on_progress = Progress(terminal, timeout, "looking for the baseline")
-        if self._interruption:
-            # Whoever wants to stop doesn't want to wait.
-            return self._tracker.state()
-        try:
-            return self._tracker.wait(
-                timeout, on_progress, lambda state: state.baseline is not None or state.is_unsure
-            )
-        except KeyboardInterrupt:
-            return self._tracker.state().update(phase="failed", error="interrupted while waiting")
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         """Wait for the tracker and show the section."""
@@ -256,7 +238,7 @@ class SessionPlugin:
     def pytest_unconfigure(self) -> None:
         """Wait for the tracker where there was no summary to do it."""
         if self._directory is not None and self._ending is None and self._is_ours():
-            self._finish(_silent)
+            self._finish(no_progress)
 
     def _is_ours(self) -> bool:
         """Tell whether this is the process that the session was opened in."""
@@ -290,9 +272,9 @@ class SessionPlugin:
         """Wait for the tracker, once; return how the session ended."""
         assert self._directory is not None
         if self._ending is None:
-            state = self._last_state(on_progress)
-            left = None
-            if not self._settings.offline:
+            state = left = None
+            if self._tracker is not None:
+                state = self._tracker.last_state(on_progress, is_empty=not self._is_worth_keeping)
                 left = backlog(self._settings.rootdir, besides=self._directory.session_id)
             self._ending = describe_end(
                 state,
@@ -317,30 +299,3 @@ class SessionPlugin:
     def _is_worth_keeping(self) -> bool:
         """Whether there is a case; of a shard it has to be known that there is none."""
         return bool(self._summary.cases) or self._settings.shard_of is not None
-
-    def _waits(self) -> bool:
-        """Tell whether to wait until MLflow has everything; a container may go with its session."""
-        if self._settings.wait != "auto":
-            return self._settings.wait == "yes"
-        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
-        return self._is_ci or terminal is None or not terminal.isatty
-
-    def _last_state(self, on_progress: Callable[[SessionState], None]) -> SessionState | None:
-        """Return the tracker's last state, or None where there is no tracker."""
-        if self._tracker is None:
-            return None
-        self._tracker.stop_feeding()
-        if not self._is_worth_keeping:
-            # Nothing to send, and so nothing to wait for; the tracker finds out by itself.
-            return self._tracker.state()
-        if not self._waits():
-            return self._tracker.look()
-        try:
-            return self._tracker.wait(self._settings.timeout, on_progress)
-        except KeyboardInterrupt:
-            self._tracker.kill()
-            return self._tracker.state().update(phase="failed", error="interrupted while sending")
-
-
-def _silent(state: SessionState) -> None:
-    """Show nothing of what a session waits for."""

@@ -1,4 +1,4 @@
-"""Start the tracker beside the tests, wait for it at the end, and tell of unsent sessions."""
+"""Start the tracker, wait for it and end it; find unsent sessions."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
+
+import pytest
 
 from ..capture.measuring import Original
 from ..records.directory import SessionDirectory, SessionState
 from ..records.processes import is_running
+from ..report.terminal import Progress
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
 
 # The directory that holds the package comes last, so that the tracker finds the package also where
 # only the test process was told of it, and nothing of the rootdir stands before MLflow.
@@ -90,8 +97,8 @@ class Tracker:
                 env=tracker_environment(os.environ, tracking_uri),
             )
 
-    def detached(self) -> None:
-        """Wait until the process that was started has handed over to the tracker proper.
+    def reap_launcher(self) -> None:
+        """Wait for the process that starts the tracker proper.
 
         Where it could not, the state says so from then on: tests may be waiting for it.
         """
@@ -196,15 +203,83 @@ class Tracker:
         return f"the tracker died ({last}); see {self._directory.log}"
 
 
+@final
+class SessionTracker:
+    """The tracker of a session that runs: when to wait for it, and what to show meanwhile."""
+
+    def __init__(
+        self, config: pytest.Config, settings: Settings, directory: SessionDirectory
+    ) -> None:
+        self._config = config
+        self._settings = settings
+        self._is_ci = bool(os.environ.get("CI"))
+        self._tracker = Tracker(directory, tracking_uri=settings.tracking_uri, cwd=settings.rootdir)
+
+    def reap_launcher(self) -> None:
+        """Reap the tracker's launcher, so that tests don't find it among their children."""
+        self._tracker.reap_launcher()
+
+    def baseline_state(self, *, is_gate: bool, is_interrupted: bool) -> SessionState:
+        """Return the tracker's state once it tells of the baseline."""
+        if is_interrupted:
+            # Whoever wants to stop doesn't want to wait.
+            return self._tracker.state()
+        on_progress: Callable[[SessionState], None] = no_progress
+        terminal = self._terminal
+        if terminal is not None and (terminal.isatty or is_gate):
+            # A log of a session without a gate stays as it is without us, up to our section.
+            on_progress = Progress(terminal, self._settings.timeout, "looking for the baseline")
+        try:
+            return self._tracker.wait(
+                self._settings.timeout,
+                on_progress,
+                lambda state: state.baseline is not None or state.is_unsure,
+            )
+        except KeyboardInterrupt:
+            return self._tracker.state().update(phase="failed", error="interrupted while waiting")
+
+    def last_state(
+        self, on_progress: Callable[[SessionState], None], *, is_empty: bool
+    ) -> SessionState:
+        """Return the tracker's state at the end, after waiting for it where that is wanted."""
+        self._tracker.stop_feeding()
+        if is_empty:
+            # Nothing to send, and so nothing to wait for; the tracker finds out by itself.
+            return self._tracker.state()
+        if not self._waits:
+            return self._tracker.look()
+        try:
+            return self._tracker.wait(self._settings.timeout, on_progress)
+        except KeyboardInterrupt:
+            self._tracker.kill()
+            return self._tracker.state().update(phase="failed", error="interrupted while sending")
+
+    @property
+    def _waits(self) -> bool:
+        """Whether to wait until MLflow has everything; a container may go with its session."""
+        if self._settings.wait != "auto":
+            return self._settings.wait == "yes"
+        terminal = self._terminal
+        return self._is_ci or terminal is None or not terminal.isatty
+
+    @property
+    def _terminal(self) -> TerminalReporter | None:
+        return self._config.pluginmanager.get_plugin("terminalreporter")
+
+
+def no_progress(state: SessionState) -> None:
+    """Show nothing of what a session waits for."""
+
+
 def backlog(root: Path, *, besides: str) -> str | None:
-    """Return a line that tells how many sessions below ``root`` wait to be sent, if any do.
+    """Return a line about the unsent sessions below ``root``, or None where there are none.
 
     ``besides`` is the id of one that does not count.
     """
     number = sum(
         directory.session_id != besides
         and not directory.is_blank
-        and not _is_cared_for(SessionState.read(directory.state))
+        and not _is_sent_or_sending(SessionState.read(directory.state))
         for directory in SessionDirectory.find_all(root)
     )
     if not number:
@@ -213,8 +288,8 @@ def backlog(root: Path, *, besides: str) -> str | None:
     return f"{text} not in MLflow yet; send what is left with: pytest-mlflow sync"
 
 
-def _is_cared_for(state: SessionState | None) -> bool:
-    """Tell whether MLflow has the session, or a tracker is at work on it."""
+def _is_sent_or_sending(state: SessionState | None) -> bool:
+    """Tell whether MLflow has the session, or a tracker is sending it."""
     if state is None or state.phase == "failed":
         return False
     return state.phase == "done" or (state.pid is not None and is_running(state.pid))
