@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, repeat
 from math import isnan
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, TypeAlias, final
 
 from ..records import Attempt, CaseRecord, Check, DatasetInput, Metric, Outcome
 from ..records.directory import make_directories
@@ -23,12 +24,24 @@ from .measuring import Reading, read_usage, usage_between
 from .secrets import CaseMask, CaseSecrets, SecretRules
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
     from .measuring import Clock
+
+Deliver: TypeAlias = "Callable[[pytest.TestReport | None, CaseRecord], None]"
+"""Takes a record, with the report of the teardown; None where the case was interrupted."""
 
 MAX_FAILURE_LENGTH = 1_000_000
 
 _CLOCK = attrgetter("clock")
 _NO_RULES = SecretRules()
+
+
+def record_ids() -> Iterator[str]:
+    """Return ids for records, numbered within the process: tests replace what makes a uuid."""
+    return map("{}{:08x}".format, repeat(uuid.uuid4().hex[8:]), count())
 
 
 @final

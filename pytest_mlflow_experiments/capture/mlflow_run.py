@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,18 +13,18 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import pytest
 
-from ..records import Metric, thinned
-from ..records.directory import SessionDirectory, SessionState, make_directories, restrict
+from ..records.directory import SessionDirectory, SessionState
 from ..records.processes import is_running
-from .case import CaseLog, LoggedMetric
+from .case import CaseLog
 from .marker import CaseOptions
 from .measuring import Original
 from .mlflow_case import CASE_LOG
-from .mlflow_state import forget_active_model, own_mlflow_state
+from .mlflow_state import environment, forget_active_model, own_mlflow_state
 from .params import shown_text
+from .run_metrics import read_metrics, take_over
 
 if TYPE_CHECKING:
-    from mlflow import ActiveRun, MlflowClient
+    from mlflow import ActiveRun
 
 _POLL: Final = 0.02
 
@@ -75,72 +74,9 @@ class Connection:
 
 CONNECTION: Final = pytest.StashKey[Connection]()
 
-MAX_HISTORIES: Final = 20
-"""Of how many metrics the record keeps all steps: MLflow is asked once for each of them."""
-
-MAX_VALUES: Final = 1_000
-
-_PATIENCE: Final = 10.0
-"""How many seconds a slow server may take for them, as the next test waits."""
-
-_SYSTEM: Final = "system/"
-
-
-def read_metrics(client: MlflowClient, run_id: str, log: CaseLog) -> None:
-    """Note the metrics of the test's own run: comparisons look at records, not at MLflow.
-
-    The load of the machine, which MLflow's monitor records, is no result of the test.
-    """
-    try:
-        data: Any = client.get_run(run_id).data
-        names = [name for name in data.metrics if not name.startswith(_SYSTEM)]
-        log.run_metrics.update({name: data.metrics[name] for name in names})
-    except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
-        log.notes.append(f"the metrics of the test's own run can't be compared: {error}")
-        return
-    curves = _with_steps(data, names)
-    read = 0
-    deadline = Original.perf_counter() + _PATIENCE
-    try:
-        for name in curves[:MAX_HISTORIES]:
-            if Original.perf_counter() > deadline:
-                break
-            log.run_history += _history(client, run_id, name)
-            read += 1
-    except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
-        log.notes.append(f"the steps of the test's own metrics are not kept: {error}")
-    else:
-        if rest := len(curves) - read:
-            log.notes.append(f"the steps of {rest} more metrics are in the run of MLflow alone")
-
-
-def _with_steps(data: Any, names: list[str]) -> list[str]:
-    """Return the metrics that may have several steps, without asking for each of them.
-
-    MLflow tells the last value of a metric with its step: where that is 0, there was no other.
-    """
-    last = {metric.key: metric.step for metric in getattr(data, "_metric_objs", ())}
-    return sorted(name for name in names if last.get(name, 1) > 0)
-
-
-def _history(client: MlflowClient, run_id: str, name: str) -> list[Metric]:
-    """Return the values of a metric by step, or none where there is one step."""
-    last: dict[int, Any] = {}
-    for value in client.get_metric_history(run_id, name):
-        held = last.get(value.step)
-        if held is None or value.timestamp >= held.timestamp:
-            last[value.step] = value
-    if len(last) < 2:
-        return []
-    return [
-        Metric(key=name, value=value.value, step=step, timestamp=value.timestamp)
-        for step in thinned(sorted(last), MAX_VALUES)
-        for value in (last[step],)
-    ]
-
 
 _STORE_TIMEOUT: Final = 120.0
-_IMPATIENT: Final = {
+_FEW_RETRIES: Final = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
@@ -148,12 +84,12 @@ _IMPATIENT: Final = {
 _ATTEMPTS: Final = 4
 _REASON_LENGTH: Final = 300
 _UNMONITORED: Final = "the machine's load is not recorded"
-_THROWAWAY: Final = pytest.StashKey["_Place"]()
+_THROWAWAY: Final = pytest.StashKey["_Target"]()
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class _Target:
     """Where a run goes: a tracking store, an experiment, and the run above it."""
 
     tracking_uri: str
@@ -177,51 +113,51 @@ def active_run(request: pytest.FixtureRequest) -> Iterator[ActiveRun]:
     """
     item = request.node
     log = item.stash.get(CASE_LOG, None)
-    with _unheard_warnings():
+    with _without_warnings():
         import mlflow
 
     with own_mlflow_state():
-        with _unheard_warnings():
-            place, run = _open(item, log)
+        with _without_warnings():
+            target, run = _open(item, log)
         run_id = run.info.run_id
         try:
             yield run
         finally:
-            with _unheard_warnings(), _impatience():
-                client = mlflow.MlflowClient(place.tracking_uri)
-                _end_runs(place, run_id, log)
-                if log is not None and place.is_kept:
+            with _without_warnings(), environment(_FEW_RETRIES):
+                client = mlflow.MlflowClient(target.tracking_uri)
+                _end_runs(target, run_id, log)
+                if log is not None and target.is_kept:
                     read_metrics(client, run_id, log)
                 elif log is not None:
-                    _take_over(client, run_id, log)
+                    take_over(client, run_id, log)
 
 
-def _open(item: pytest.Item, log: CaseLog | None) -> tuple[_Place, ActiveRun]:
+def _open(item: pytest.Item, log: CaseLog | None) -> tuple[_Target, ActiveRun]:
     """Open the test's run where it belongs, or in a throwaway store where that is not possible."""
-    place = _place(item.config, log)
-    if place.is_kept:
+    target = _target(item.config, log)
+    if target.is_kept:
         try:
-            with _impatience():
-                return place, _start(place, item, log)
+            with environment(_FEW_RETRIES):
+                return target, _start(target, item, log)
         except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
             if log is not None:
                 log.run_id = None
             _note_throwaway(log, " ".join(str(error).split())[:_REASON_LENGTH])
-            place = _throwaway(item.config)
-    return place, _start(place, item, log)
+            target = _throwaway(item.config)
+    return target, _start(target, item, log)
 
 
-def _start(place: _Place, item: pytest.Item, log: CaseLog | None) -> ActiveRun:
+def _start(target: _Target, item: pytest.Item, log: CaseLog | None) -> ActiveRun:
     import mlflow
     from mlflow.tracking import fluent
 
-    mlflow.set_tracking_uri(place.tracking_uri)
-    if not place.is_kept:
-        mlflow.set_registry_uri(place.tracking_uri)
+    mlflow.set_tracking_uri(target.tracking_uri)
+    if not target.is_kept:
+        mlflow.set_registry_uri(target.tracking_uri)
         forget_active_model()
-    mlflow.set_experiment(experiment_id=place.experiment_id)
-    run_id = _create_run(place, item, log)
-    if log is not None and place.is_kept:
+    mlflow.set_experiment(experiment_id=target.experiment_id)
+    run_id = _create_run(target, item, log)
+    if log is not None and target.is_kept:
         log.run_id = run_id
     monitored = _system_metrics(item, log)
     run = mlflow.start_run(run_id=run_id, log_system_metrics=monitored)
@@ -249,14 +185,7 @@ def _note_throwaway(log: CaseLog | None, reason: str | None) -> None:
         log.notes.append(f"mlflow_run used a store on this machine: {reason}")
 
 
-@contextmanager
-def _impatience() -> Iterator[None]:
-    """Keep MLflow from trying for minutes to reach a server: what it asks here is asked by us."""
-    with _set(_IMPATIENT):
-        yield
-
-
-def _place(config: pytest.Config, log: CaseLog | None) -> _Place:
+def _target(config: pytest.Config, log: CaseLog | None) -> _Target:
     connection = config.stash.get(CONNECTION, None)
     if connection is None or (log is not None and not log.is_kept):
         return _throwaway(config)
@@ -269,7 +198,7 @@ def _place(config: pytest.Config, log: CaseLog | None) -> _Place:
     ):
         _note_throwaway(log, state.error)
         return _throwaway(config)
-    return _Place(
+    return _Target(
         tracking_uri=connection.tracking_uri,
         experiment_id=state.experiment_id,
         parent_run_id=state.run_id,
@@ -278,7 +207,7 @@ def _place(config: pytest.Config, log: CaseLog | None) -> _Place:
     )
 
 
-def _throwaway(config: pytest.Config) -> _Place:
+def _throwaway(config: pytest.Config) -> _Target:
     """Return a store in a temporary directory, one for the whole process: making one is slow."""
     from mlflow import MlflowClient
 
@@ -295,7 +224,7 @@ def _throwaway(config: pytest.Config) -> _Place:
             # Older releases of MLflow make the directory where artifacts would be by default.
             with suppress(OSError):
                 default.rmdir()
-        config.stash[_THROWAWAY] = _Place(tracking_uri=uri, experiment_id=experiment_id)
+        config.stash[_THROWAWAY] = _Target(tracking_uri=uri, experiment_id=experiment_id)
         config.add_cleanup(lambda: _close_store(uri))
         config.add_cleanup(directory.cleanup)
     return config.stash[_THROWAWAY]
@@ -310,55 +239,40 @@ def _close_store(uri: str) -> None:
         engine.dispose()
 
 
-def _create_run(place: _Place, item: pytest.Item, log: CaseLog | None) -> str:
+def _create_run(target: _Target, item: pytest.Item, log: CaseLog | None) -> str:
     """Create the run; not through ``mlflow.start_run``, which would take MLFLOW_RUN_ID for it."""
     from mlflow import MlflowClient
     from mlflow.tracking.context import registry
 
     tags = {}
     name = item.name if log is None else shown_text(item, item.name, log.secrets.rules.names)
-    if place.parent_run_id is not None and place.session_id is not None and log is not None:
+    if target.parent_run_id is not None and target.session_id is not None and log is not None:
         tags = {
-            "mlflow.parentRunId": place.parent_run_id,
+            "mlflow.parentRunId": target.parent_run_id,
             "pytest.kind": "case",
-            "pytest.session_id": place.session_id,
+            "pytest.session_id": target.session_id,
             "pytest.record_id": log.id,
         }
-        if place.shard_id is not None:
-            tags["pytest.shard"] = place.shard_id
+        if target.shard_id is not None:
+            tags["pytest.shard"] = target.shard_id
     client = MlflowClient()
     tags = registry.resolve_tags(tags)
     for attempt in range(_ATTEMPTS):
         try:
             # MLflow's own repetition would make a second run where only the answer got lost.
-            with _set({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}):
-                run = client.create_run(place.experiment_id, run_name=name, tags=tags)
+            with environment({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}):
+                run = client.create_run(target.experiment_id, run_name=name, tags=tags)
             return str(run.info.run_id)
         except Exception:
-            if attempt == _ATTEMPTS - 1 or not place.is_kept or log is None:
+            if attempt == _ATTEMPTS - 1 or not target.is_kept or log is None:
                 raise
         query = f"tags.`pytest.record_id` = '{log.id}'"
-        if found := client.search_runs([place.experiment_id], query, max_results=1):
+        if found := client.search_runs([target.experiment_id], query, max_results=1):
             return str(found[0].info.run_id)
     raise AssertionError("unreachable")
 
 
-@contextmanager
-def _set(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set variables of the environment for a while."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, text in before.items():
-            if text is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = text
-
-
-def _end_runs(place: _Place, run_id: str, log: CaseLog | None) -> None:
+def _end_runs(target: _Target, run_id: str, log: CaseLog | None) -> None:
     """End the run, and before it the runs that the test opened below it and left open."""
     import mlflow
     from mlflow.tracking import fluent
@@ -370,7 +284,7 @@ def _end_runs(place: _Place, run_id: str, log: CaseLog | None) -> None:
         is_ours = stack[-1].info.run_id == run_id
         if is_ours:
             # The test may have gone on to a store of its own.
-            mlflow.set_tracking_uri(place.tracking_uri)
+            mlflow.set_tracking_uri(target.tracking_uri)
         others = len(stack) - 1
         try:
             mlflow.end_run("FAILED" if failed and is_ours else "FINISHED")
@@ -382,33 +296,8 @@ def _end_runs(place: _Place, run_id: str, log: CaseLog | None) -> None:
         del stack[others:]
 
 
-def _take_over(client: MlflowClient, run_id: str, log: CaseLog) -> None:
-    """Bring what a run in the throwaway store got into the record of its case."""
-    run = client.get_run(run_id)
-    for key, value in run.data.params.items():
-        log.params.setdefault(key, log.secrets.text(key, value, str))
-    log.tags.update(
-        (key, log.secrets.text(key, value, str))
-        for key, value in run.data.tags.items()
-        if not key.startswith("mlflow.")
-    )
-    for key in run.data.metrics:
-        for metric in client.get_metric_history(run_id, key):
-            reading = log.clock.reading(metric.timestamp)
-            log.logged.append(LoggedMetric(reading, key, metric.value, metric.step))
-    if log.artifact_directory is not None and client.list_artifacts(run_id):
-        make_directories(log.artifact_directory)
-        client.download_artifacts(run_id, "", str(log.artifact_directory))
-        restrict(log.artifact_directory)
-    outputs = getattr(run, "outputs", None)
-    if outputs is not None and outputs.model_outputs:
-        log.notes.append(
-            f"{len(outputs.model_outputs)} logged models are not kept: they need a tracking store"
-        )
-
-
 @contextmanager
-def _unheard_warnings() -> Iterator[None]:
+def _without_warnings() -> Iterator[None]:
     """Keep the warnings of MLflow's own parts from tests that turn warnings into errors."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Final
@@ -43,6 +43,21 @@ def forget_active_model() -> None:
 
 
 @contextmanager
+def environment(variables: Mapping[str, str], also: Iterable[str] = ()) -> Iterator[None]:
+    """Set variables of the environment for a while; give back what they, and ``also``, were."""
+    before = {name: os.environ.get(name) for name in (*variables, *also)}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, text in before.items():
+            if text is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = text
+
+
+@contextmanager
 def own_mlflow_state() -> Iterator[None]:
     """Give back MLflow's global state, and its environment, as the test's neighbours left them."""
     import mlflow
@@ -59,26 +74,22 @@ def own_mlflow_state() -> Iterator[None]:
     ]
     thread_values = [variable.get() for variable in variables]
     autologging = {name: dict(config) for name, config in _autologging().items()}
-    environment = {name: os.environ.get(name) for name in _ENVIRONMENT}
-    # A run id from outside is meant for the first run that the tests open, and a run that is open
-    # already for those who opened it: neither is what this test logs to, nests below or ends.
-    os.environ.pop("MLFLOW_RUN_ID", None)
-    variables[0].set([])
-    try:
-        yield
-    finally:
-        # Not the attribute alone: traces go where the last call has said.
-        mlflow.set_tracking_uri(tracking_uri)  # type: ignore[arg-type]
-        for (module, name), value in zip(attributes, values, strict=True):
-            setattr(module, name, value)
-        for variable, value in zip(variables, thread_values, strict=True):
-            variable.set(value)
-        # What a test switches on with mlflow.autolog() would log its neighbours' models elsewhere.
-        for name, config in _autologging().items():
-            config.clear()
-            config.update(autologging.get(name, {}))
-        for name, text in environment.items():
-            if text is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = text
+    with environment({}, _ENVIRONMENT):
+        # A run id from outside is meant for the first run that the tests open, and a run that is
+        # open already for those who opened it: neither is what this test logs to, nests below or
+        # ends.
+        os.environ.pop("MLFLOW_RUN_ID", None)
+        variables[0].set([])
+        try:
+            yield
+        finally:
+            # Not the attribute alone: traces go where the last call has said.
+            mlflow.set_tracking_uri(tracking_uri)  # type: ignore[arg-type]
+            for (module, name), value in zip(attributes, values, strict=True):
+                setattr(module, name, value)
+            for variable, value in zip(variables, thread_values, strict=True):
+                variable.set(value)
+            # What a test switches on with mlflow.autolog() would log its neighbours' models.
+            for name, config in _autologging().items():
+                config.clear()
+                config.update(autologging.get(name, {}))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import replace
-from itertools import count, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, final
+from typing import Final, Literal, TypeAlias, final
 
 import pytest
 
 from ..records import CaseRecord, Outcome
 from ..records.secrets import SHOWN_NODEID, SecretNames, environment_secrets
 from .assertions import install, recorder
-from .case import CaseLog
+from .case import CaseLog, Deliver, record_ids
 from .marker import CaseOptions
 from .measuring import Clock
 from .mlflow_case import CASE_LOG
@@ -30,9 +28,6 @@ from .resumed import ResumedCases
 from .running import RunningNote
 from .secrets import CaseSecrets, SecretRules, leaves
 from .suspects import Rerunner
-
-if TYPE_CHECKING:
-    Deliver = Callable[[pytest.TestReport | None, CaseRecord], None]
 
 Track: TypeAlias = Literal["auto", "marked", "all"]
 """Which tests become runs: see ``--mlflow-track``."""
@@ -103,8 +98,7 @@ class CapturePlugin:
         self._siblings: dict[str, dict[str, None]] = {}
         self._nextitem: pytest.Item | None = None
         self._clock = Clock()
-        # Numbered within the process: tests replace what makes a new uuid.
-        self._ids = map("{}{:08x}".format, repeat(uuid.uuid4().hex[8:]), count())
+        self._ids = record_ids()
         self._item: pytest.Item | None = None
         self._options = _DEFAULT_OPTIONS
         self._attempts: list[CaseLog] = []

@@ -7,13 +7,11 @@ import inspect
 import json
 import os
 import shutil
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import date, time, timedelta
 from enum import Enum
-from itertools import count, repeat
 from numbers import Number
 from pathlib import Path, PurePath
 from types import FunctionType, ModuleType, NoneType
@@ -24,6 +22,7 @@ import pytest
 from ..records import CaseRecord
 from ..records.directory import make_directories
 from ..records.secrets import MASK
+from .case import Deliver, record_ids
 from .params import case_arguments, case_params, stable_text
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from .secrets import CaseSecrets
 
     Phase = Literal["setup", "call", "teardown"]
-    Deliver = Callable[[pytest.TestReport | None, CaseRecord], None]
 
 RESUMED: Final = "mlflow_resumed"
 """The attribute of a report with the id of the session that the case ran in."""
@@ -104,8 +102,7 @@ class ResumedCases:
         self._cases = dict(cases)
         self._artifacts = artifacts
         self._deliver = deliver
-        # Numbered within the process: tests replace what makes a new uuid.
-        self._ids = map("{}{:08x}".format, repeat(uuid.uuid4().hex[8:]), count())
+        self._ids = record_ids()
         self._next: tuple[pytest.Item, CaseRecord, CaseSecrets] | None = None
 
     def takes(self, item: pytest.Item, nodeid: str, secrets: CaseSecrets) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, final
 
 import pytest
 
+from ..capture.case import Deliver
 from ..capture.measuring import Clock
 from ..capture.plugin import Track
 from ..capture.running import RunningNote
@@ -38,7 +38,7 @@ class CrashedCases:
         self,
         directory: SessionDirectory,
         track: Track,
-        deliver: Callable[[pytest.TestReport | None, CaseRecord], None],
+        deliver: Deliver,
     ) -> None:
         self._directory = directory
         self._track = track

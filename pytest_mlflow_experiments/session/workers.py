@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from ..capture.case import Deliver
 from ..capture.mlflow_run import CONNECTION, Connection
 from ..capture.plugin import WORKER_ERROR, CapturePlugin, watch_assertions
 from ..capture.resumed import ResumedCases, read_cases
@@ -29,7 +30,7 @@ def watch_cases(
     settings: Settings,
     comparing: ComparisonSettings,
     directory: SessionDirectory,
-    deliver: Callable[[pytest.TestReport | None, CaseRecord], None],
+    deliver: Deliver,
 ) -> str | None:
     """Follow the test cases of this process; return why their assertions yield no metrics."""
     rerunner = None

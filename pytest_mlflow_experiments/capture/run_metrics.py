@@ -1,0 +1,101 @@
+"""What the run of a test's own got in MLflow, read back into the record of its case."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from ..records import Metric, thinned
+from ..records.directory import make_directories, restrict
+from .case import CaseLog, LoggedMetric
+from .measuring import Original
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MAX_HISTORIES: Final = 20
+"""Of how many metrics the record keeps all steps: MLflow is asked once for each of them."""
+
+MAX_VALUES: Final = 1_000
+
+_PATIENCE: Final = 10.0
+"""How many seconds a slow server may take for them, as the next test waits."""
+
+_SYSTEM: Final = "system/"
+
+
+def read_metrics(client: MlflowClient, run_id: str, log: CaseLog) -> None:
+    """Note the metrics of the test's own run: comparisons look at records, not at MLflow.
+
+    The load of the machine, which MLflow's monitor records, is no result of the test.
+    """
+    try:
+        data: Any = client.get_run(run_id).data
+        names = [name for name in data.metrics if not name.startswith(_SYSTEM)]
+        log.run_metrics.update({name: data.metrics[name] for name in names})
+    except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
+        log.notes.append(f"the metrics of the test's own run can't be compared: {error}")
+        return
+    curves = _with_steps(data, names)
+    read = 0
+    deadline = Original.perf_counter() + _PATIENCE
+    try:
+        for name in curves[:MAX_HISTORIES]:
+            if Original.perf_counter() > deadline:
+                break
+            log.run_history += _history(client, run_id, name)
+            read += 1
+    except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
+        log.notes.append(f"the steps of the test's own metrics are not kept: {error}")
+    else:
+        if rest := len(curves) - read:
+            log.notes.append(f"the steps of {rest} more metrics are in the run of MLflow alone")
+
+
+def _with_steps(data: Any, names: list[str]) -> list[str]:
+    """Return the metrics that may have several steps, without asking for each of them.
+
+    MLflow tells the last value of a metric with its step: where that is 0, there was no other.
+    """
+    last = {metric.key: metric.step for metric in getattr(data, "_metric_objs", ())}
+    return sorted(name for name in names if last.get(name, 1) > 0)
+
+
+def _history(client: MlflowClient, run_id: str, name: str) -> list[Metric]:
+    """Return the values of a metric by step, or none where there is one step."""
+    last: dict[int, Any] = {}
+    for value in client.get_metric_history(run_id, name):
+        held = last.get(value.step)
+        if held is None or value.timestamp >= held.timestamp:
+            last[value.step] = value
+    if len(last) < 2:
+        return []
+    return [
+        Metric(key=name, value=value.value, step=step, timestamp=value.timestamp)
+        for step in thinned(sorted(last), MAX_VALUES)
+        for value in (last[step],)
+    ]
+
+
+def take_over(client: MlflowClient, run_id: str, log: CaseLog) -> None:
+    """Bring what a run in the throwaway store got into the record of its case."""
+    run = client.get_run(run_id)
+    for key, value in run.data.params.items():
+        log.params.setdefault(key, log.secrets.text(key, value, str))
+    log.tags.update(
+        (key, log.secrets.text(key, value, str))
+        for key, value in run.data.tags.items()
+        if not key.startswith("mlflow.")
+    )
+    for key in run.data.metrics:
+        for metric in client.get_metric_history(run_id, key):
+            reading = log.clock.reading(metric.timestamp)
+            log.logged.append(LoggedMetric(reading, key, metric.value, metric.step))
+    if log.artifact_directory is not None and client.list_artifacts(run_id):
+        make_directories(log.artifact_directory)
+        client.download_artifacts(run_id, "", str(log.artifact_directory))
+        restrict(log.artifact_directory)
+    outputs = getattr(run, "outputs", None)
+    if outputs is not None and outputs.model_outputs:
+        log.notes.append(
+            f"{len(outputs.model_outputs)} logged models are not kept: they need a tracking store"
+        )
