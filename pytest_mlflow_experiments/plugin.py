@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """Tell whoever gives options for a thing that is off that it is off."""
+    """Say in the header that mlflow options need --mlflow."""
     if not is_enabled(config) and has_other_options(config):
         return "mlflow: off; --mlflow switches it on"
     return None

@@ -124,9 +124,9 @@ class MlflowCase:
             raise TypeError(f"mlflow_case.log_input: {error}") from error
         self._log.datasets.setdefault(key, {})[digest] = None
         if self._log.is_kept:
-            found, notes = dataset_input(dataset, digest, name=name, context=context)
-            if found not in self._log.inputs:
-                self._log.inputs.append(found)
+            described, notes = dataset_input(dataset, digest, name=name, context=context)
+            if described not in self._log.inputs:
+                self._log.inputs.append(described)
                 self._log.notes += notes
 
     def log_artifact(self, local_path: str | Path, artifact_path: str | None = None) -> None:

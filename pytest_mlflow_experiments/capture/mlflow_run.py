@@ -90,7 +90,7 @@ _THROWAWAY: Final = pytest.StashKey["_Target"]()
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Target:
-    """Where a run goes: a tracking store, an experiment, and the run above it."""
+    """Where a run is created: tracking store, experiment and parent run."""
 
     tracking_uri: str
     experiment_id: str
@@ -208,7 +208,7 @@ def _target(config: pytest.Config, log: CaseLog | None) -> _Target:
 
 
 def _throwaway(config: pytest.Config) -> _Target:
-    """Return a store in a temporary directory, one for the whole process: making one is slow."""
+    """Return a store in a temporary directory, one for all tests: making one is slow."""
     from mlflow import MlflowClient
 
     if _THROWAWAY not in config.stash:
@@ -231,7 +231,7 @@ def _throwaway(config: pytest.Config) -> _Target:
 
 
 def _close_store(uri: str) -> None:
-    """Let go of the database file, which keeps its directory alive on Windows."""
+    """Close the database file, which keeps its directory alive on Windows."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     engine = getattr(SqlAlchemyStore, "_engine_map", {}).pop(uri, None)
@@ -267,13 +267,13 @@ def _create_run(target: _Target, item: pytest.Item, log: CaseLog | None) -> str:
             if attempt == _ATTEMPTS - 1 or not target.is_kept or log is None:
                 raise
         query = f"tags.`pytest.record_id` = '{log.id}'"
-        if found := client.search_runs([target.experiment_id], query, max_results=1):
-            return str(found[0].info.run_id)
+        if runs := client.search_runs([target.experiment_id], query, max_results=1):
+            return str(runs[0].info.run_id)
     raise AssertionError("unreachable")
 
 
 def _end_runs(target: _Target, run_id: str, log: CaseLog | None) -> None:
-    """End the run, and before it the runs that the test opened below it and left open."""
+    """End the run, and before it the nested runs that the test left open."""
     import mlflow
     from mlflow.tracking import fluent
 
@@ -298,7 +298,7 @@ def _end_runs(target: _Target, run_id: str, log: CaseLog | None) -> None:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Keep the warnings of MLflow's own parts from tests that turn warnings into errors."""
+    """Ignore MLflow's own warnings, which tests may turn into errors."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

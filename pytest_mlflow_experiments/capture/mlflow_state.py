@@ -1,4 +1,4 @@
-"""MLflow's state in the process of a test: taken before ``mlflow_run``, and given back after it."""
+"""Save MLflow's state in the process of a test before ``mlflow_run``, and restore it after."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _autologging() -> dict[str, dict[str, Any]]:
 
 
 def forget_active_model() -> None:
-    """Forget the model that metrics are linked to: in a store that hasn't got it they'd fail."""
+    """Reset the active model: a store without it refuses metrics that are linked to it."""
     from mlflow.tracking import fluent
 
     for name in ("MLFLOW_ACTIVE_MODEL_ID", "_MLFLOW_ACTIVE_MODEL_ID"):
@@ -44,7 +44,7 @@ def forget_active_model() -> None:
 
 @contextmanager
 def environment(variables: Mapping[str, str], also: Iterable[str] = ()) -> Iterator[None]:
-    """Set variables of the environment for a while; give back what they, and ``also``, were."""
+    """Set environment variables for a while, then restore them, and those in ``also``."""
     before = {name: os.environ.get(name) for name in (*variables, *also)}
     os.environ.update(variables)
     try:
@@ -59,7 +59,7 @@ def environment(variables: Mapping[str, str], also: Iterable[str] = ()) -> Itera
 
 @contextmanager
 def own_mlflow_state() -> Iterator[None]:
-    """Give back MLflow's global state, and its environment, as the test's neighbours left them."""
+    """Restore MLflow's global state and environment variables after the block."""
     import mlflow
     from mlflow.tracking import _model_registry, _tracking_service, fluent
 
@@ -75,7 +75,7 @@ def own_mlflow_state() -> Iterator[None]:
     thread_values = [variable.get() for variable in variables]
     autologging = {name: dict(config) for name, config in _autologging().items()}
     with environment({}, _ENVIRONMENT):
-        # A run id from outside is meant for the first run that the tests open, and a run that is
+        # A run id from the caller is meant for the first run that the tests open, and a run that is
         # open already for those who opened it: neither is what this test logs to, nests below or
         # ends.
         os.environ.pop("MLFLOW_RUN_ID", None)

@@ -47,13 +47,13 @@ def case_params(item: pytest.Item, secrets: CaseSecrets | None = None) -> dict[s
 
 
 def case_arguments(item: pytest.Item) -> tuple[str, ...]:
-    """Return the names of the params that pytest tells the cases of a test apart by, in order."""
+    """Return the names of the params that are part of pytest's id, in order."""
     callspec = getattr(item, "callspec", None)
     return () if callspec is None else tuple(callspec.indices)
 
 
 def _ids_by_name(item: pytest.Item, callspec: Any) -> dict[str, str]:
-    """Return the id of each param that has one to itself.
+    """Return pytest's id of each param that has an id of its own.
 
     A parametrize over several names has one id for all of them, so it says nothing of one alone.
     The ids stand in the order of the parametrize calls, as the params do.
@@ -183,7 +183,7 @@ _NOTHING: Final[Mapping[str, object]] = {}
 
 
 def secret_arguments(item: pytest.Item, names: SecretNames) -> Mapping[str, object]:
-    """Return the params of a case that are secrets; of those that hold some, their texts."""
+    """Return the params of a case that are secrets, and the texts of secrets in others."""
     callspec = getattr(item, "callspec", None)
     if callspec is None:
         return {}

@@ -1,4 +1,4 @@
-"""The plugin in every process that runs tests: follow each case, hand over its record."""
+"""The plugin in every process that runs tests: follow each case and deliver its record."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class CapturePlugin:
         artifacts: the directory that gets a directory for each case with artifacts.
         deliver: called with the report of the teardown and the record of each case that is kept;
             the report is None for a case that was interrupted.
-        rerunner: runs suspicious cases again, where that is wanted.
+        rerunner: runs suspect cases again, where that is wanted.
         secret_names: tells which params and tags are secrets.
         note: gets the case that is running, where another process looks after a crash of this one.
         resumed: reports the cases that need not run.
@@ -185,7 +185,7 @@ class CapturePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note what pytest says of the case; its teardown closes the case."""
+        """Add pytest's report to the case; the teardown's report ends the case."""
         item = self._item
         if item is None or report.nodeid != item.nodeid:
             return
@@ -201,7 +201,7 @@ class CapturePlugin:
                 record = self._freeze(item, log)
                 try:
                     if self._rerunner is not None:
-                        record = self._confirmed(item, record, self._rerunner)
+                        record = self._with_fresh_runs(item, record, self._rerunner)
                 finally:
                     # Also where a fresh run is interrupted.
                     self._deliver(report, record)
@@ -213,8 +213,10 @@ class CapturePlugin:
             and self._resumed.takes(item, self._nodeid(item), CaseSecrets(self._rules))
         )
 
-    def _confirmed(self, item: pytest.Item, record: CaseRecord, rerunner: Rerunner) -> CaseRecord:
-        """Return the record with the fresh runs of the case, if it needed any."""
+    def _with_fresh_runs(
+        self, item: pytest.Item, record: CaseRecord, rerunner: Rerunner
+    ) -> CaseRecord:
+        """Return the record with the fresh runs of the case, if it is suspect."""
         self._item = None
         try:
             repeats = rerunner.fresh_runs(
@@ -251,7 +253,7 @@ class CapturePlugin:
         note.write(item.nodeid, self._freeze(item, log) if is_kept else None)
 
     def _interrupt(self, item: pytest.Item) -> None:
-        """Keep what an interrupted case has so far."""
+        """Deliver the record of an interrupted case."""
         log = item.stash.get(CASE_LOG, None)
         if log is not None and self._is_kept(item, log):
             log.outcome = "interrupted"
@@ -304,7 +306,7 @@ class CapturePlugin:
         return shown_text(item, _plain_nodeid(item), self._secret_names)
 
     def _case_name(self, item: pytest.Item, options: CaseOptions) -> str | None:
-        """Return the stable name that the marker gives, told apart by the id of the params."""
+        """Return the stable name that the marker gives, with the id of the params."""
         if options.case is None:
             return None
         params = shown_id(item, self._secret_names)
@@ -321,7 +323,7 @@ def _forget(item: pytest.Item) -> None:
 
 
 def _note_report(log: CaseLog, report: pytest.TestReport) -> None:
-    """Bring the report of one phase, or of a subtest, into the log."""
+    """Add the report of one phase, or of a subtest, to the log."""
     outcome = _outcome(report)
     # A subtest's report comes within the call of its test, which has a report of its own.
     is_subtest = hasattr(report, "context")
@@ -340,7 +342,7 @@ def _note_report(log: CaseLog, report: pytest.TestReport) -> None:
 
 
 def _outcome(report: pytest.TestReport) -> Outcome | None:
-    """Return what a report says of the case, or None where it says nothing beyond "passed"."""
+    """Return the outcome that a report gives the case, or None for a plain pass."""
     if report.passed:
         return "xpassed" if hasattr(report, "wasxfail") and report.when == "call" else None
     if report.skipped:

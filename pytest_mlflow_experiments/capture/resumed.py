@@ -1,4 +1,4 @@
-"""The cases of an earlier session that do not run again: they are reported as they were then."""
+"""Report the cases of a resumed session that need not run again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _PHASES: Final[tuple[Phase, ...]] = ("setup", "call", "teardown")
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlierCase:
-    """A case that passed before: its record as it goes on, and where its artifacts are now."""
+    """A case that passed before: its record for this session, and where its artifacts are."""
 
     record: CaseRecord
     artifacts: Path
@@ -61,7 +61,7 @@ def write_cases(path: Path, cases: Iterable[EarlierCase]) -> None:
 
 
 def read_cases(path: Path) -> dict[str, EarlierCase]:
-    """Return by their node ids what :func:`write_cases` has written; nothing where it has not."""
+    """Return the cases that :func:`write_cases` has written, by node id; none without a file."""
     cases: dict[str, EarlierCase] = {}
     with suppress(FileNotFoundError), path.open(encoding="ascii") as file:
         for data in map(json.loads, file):
@@ -88,7 +88,7 @@ def is_same(item: pytest.Item, record: CaseRecord, secrets: CaseSecrets) -> bool
 
 @final
 class ResumedCases:
-    """Stands in for the run of a test that need not run.
+    """Reports tests that need not run, instead of running them.
 
     Args:
         cases: the cases that may be taken over, by their node ids.
@@ -113,7 +113,9 @@ class ResumedCases:
         if case is None or not is_same(item, case.record, secrets):
             return False
         record = replace(case.record, id=next(self._ids))
-        if record.artifacts and not _bring(case.artifacts, self._artifacts / record.id, record):
+        if record.artifacts and not _copy_artifacts(
+            case.artifacts, self._artifacts / record.id, record
+        ):
             return False
         self._next = item, record, secrets
         return True
@@ -133,7 +135,7 @@ class ResumedCases:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.CollectReport | pytest.TestReport) -> Any:
-        """Tell such a test from those that ran."""
+        """Show resumed tests as such."""
         if not report.passed or getattr(report, RESUMED, None) is None:
             return None
         return ("resumed", "r", "RESUMED") if report.when == "call" else ("", "", "")
@@ -174,7 +176,7 @@ def _report(item: pytest.Item, record: CaseRecord, phase: Phase) -> pytest.TestR
 
 
 def _tear_down(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.TestReport | None:
-    """Tear down what the tests before have left and the next one does not need.
+    """Tear down the fixtures of earlier tests that the next one does not need.
 
     Returns the report of what went wrong, or None.
     """
@@ -195,8 +197,8 @@ def _tear_down(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.TestRe
     return None if call.excinfo is None else pytest.TestReport.from_item_and_call(item, call)
 
 
-def _bring(source: Path, target: Path, record: CaseRecord) -> bool:
-    """Bring the artifacts of a case to its new place; tell whether all are there.
+def _copy_artifacts(source: Path, target: Path, record: CaseRecord) -> bool:
+    """Link or copy the artifacts of a case to its new directory; return whether all exist.
 
     The same file has two names then, where the system allows it.
     """

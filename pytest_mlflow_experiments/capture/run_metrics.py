@@ -1,4 +1,4 @@
-"""What the run of a test's own got in MLflow, read back into the record of its case."""
+"""Read the metrics of the run that ``mlflow_run`` opened back into the record of the case."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SYSTEM: Final = "system/"
 
 
 def read_metrics(client: MlflowClient, run_id: str, log: CaseLog) -> None:
-    """Note the metrics of the test's own run: comparisons look at records, not at MLflow.
+    """Add the metrics of the test's own run to the log: comparisons read records, not MLflow.
 
     The load of the machine, which MLflow's monitor records, is no result of the test.
     """
@@ -77,7 +77,7 @@ def _history(client: MlflowClient, run_id: str, name: str) -> list[Metric]:
 
 
 def take_over(client: MlflowClient, run_id: str, log: CaseLog) -> None:
-    """Bring what a run in the throwaway store got into the record of its case."""
+    """Add all that a run in the throwaway store got to the log of its case."""
     run = client.get_run(run_id)
     for key, value in run.data.params.items():
         log.params.setdefault(key, log.secrets.text(key, value, str))

@@ -1,4 +1,4 @@
-"""Which case a process is running, noted on disk: a crash leaves no other trace of it."""
+"""Note on disk which case a process is running, for the record of a crash."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class RunningNote:
         return [cls(path) for path in sorted(directory.path.glob(f"{_PREFIX}*"))]
 
     def write(self, nodeid: str, record: CaseRecord | None) -> None:
-        """Note a case by the node id that pytest reports it by; a full disk costs the note alone.
+        """Note a case by pytest's node id; a full disk costs the note alone.
 
         Of the node id a digest is kept, for it may hold what the record leaves out.
         """

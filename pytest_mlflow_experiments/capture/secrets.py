@@ -45,7 +45,7 @@ HIDDEN: Final = _Hidden()
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretRules:
-    """What the whole process knows of secrets: their names, and those of its environment."""
+    """The names of secrets, and the values of those in the environment, for all cases."""
 
     names: SecretNames = field(default_factory=SecretNames)
     environment: tuple[str, ...] = ()
@@ -158,23 +158,23 @@ class CaseSecrets:
 
 
 def _attributes(value: object) -> Iterable[tuple[object, object]]:
-    """Return the names and values that the repr of an object may tell."""
+    """Return the names and values that may stand in the repr of an object."""
     if isinstance(value, (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)):
         return ()
     try:
         if isinstance(value, Mapping):
-            found = list(value.items())
+            pairs = list(value.items())
         elif isinstance(value, tuple) and hasattr(type(value), "_fields"):
-            found = list(zip(getattr(value, "_fields"), value, strict=True))  # noqa: B009
+            pairs = list(zip(getattr(value, "_fields"), value, strict=True))  # noqa: B009
         elif is_dataclass(value):
-            found = [(one.name, getattr(value, one.name)) for one in fields(value)]
+            pairs = [(one.name, getattr(value, one.name)) for one in fields(value)]
         elif isinstance(value, (list, tuple, set, frozenset)):
-            found = [(None, item) for item in value]
+            pairs = [(None, item) for item in value]
         else:
-            found = [*_slots(value), *getattr(value, "__dict__", {}).items()]
+            pairs = [*_slots(value), *getattr(value, "__dict__", {}).items()]
     except Exception:  # noqa: BLE001 - the tests' own code, or an object without attributes
         return ()
-    return found if len(found) <= _MOST else ()
+    return pairs if len(pairs) <= _MOST else ()
 
 
 def _slots(value: object) -> Iterator[tuple[str, object]]:

@@ -1,4 +1,4 @@
-"""Find metrics that look worse right after their case has run, and run the case again."""
+"""Find cases whose metrics look worse right after they have run, and run them again."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _POLL = 0.02
 
 
 @final
-class Suspicion:
-    """Judges single cases in the process that ran them.
+class SuspectFinder:
+    """Tells in the process that ran a case whether its metrics look worse than the baseline.
 
     The baseline is read once, when the first case is judged. Where there is none, or none that can
-    be read, nothing is suspicious; the end of the session tells of it.
+    be read, no case is suspect; the end of the session tells of it.
 
     Args:
         directory: the session's directory, which gets the baseline.
@@ -49,7 +49,7 @@ class Suspicion:
         self._comparer: Comparer | None = None
 
     def __call__(self, record: CaseRecord) -> bool:
-        """Tell whether fresh runs of the case are worth their time.
+        """Tell whether a case is suspect, and so worth fresh runs.
 
         A case that is repeated over seeds has fresh values already.
         """
@@ -73,16 +73,16 @@ class Suspicion:
             return False
 
     def _baseline(self) -> Iterable[journal.Entry | SlimCase]:
-        """Return the baseline's entries, after waiting for whoever is to find it."""
+        """Return the baseline's entries, after waiting for the tracker to fetch it."""
         deadline = Original.perf_counter() + self._timeout
-        while self._is_sought() and Original.perf_counter() < deadline:
+        while self._baseline_is_pending() and Original.perf_counter() < deadline:
             Original.sleep(_POLL)
         try:
             return list(journal.read_slim(self._directory.baseline))
         except (OSError, JournalError):
             return ()
 
-    def _is_sought(self) -> bool:
+    def _baseline_is_pending(self) -> bool:
         """Tell whether the tracker still looks for a baseline."""
         if not self._directory.baseline_request.exists() or self._directory.baseline.exists():
             return False
@@ -96,10 +96,10 @@ class Suspicion:
 
 @final
 class Rerunner:
-    """Decides whether a case is run again, and does it.
+    """Runs suspect cases again.
 
     Args:
-        times: how many fresh runs a suspicious case gets.
+        times: how many fresh runs a suspect case gets.
         is_suspect: tells whether a record looks worse than its history.
     """
 
@@ -148,7 +148,7 @@ class Rerunner:
 
 
 def _renew(item: pytest.Item) -> None:
-    """Make an item forget its fixtures' values, and the instance of its class."""
+    """Reset an item's fixture values and the instance of its class."""
     for name in ("_obj", "_instance"):
         if isinstance(item, pytest.Function) and getattr(item, name, None) is not None:
             setattr(item, name, None)

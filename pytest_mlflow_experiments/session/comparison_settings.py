@@ -1,4 +1,4 @@
-"""How the user wants sessions compared: options and ini values, read and checked."""
+"""Read and check the options and ini values of the comparison."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonSettings:
-    """How to compare, checked. ``reports`` are absolute paths; ``rerun`` is a number of runs."""
+    """How to compare: ``reports`` are absolute paths, ``rerun`` is a number of runs."""
 
     baseline: str
     history: int
@@ -73,12 +73,12 @@ class ComparisonSettings:
             reports=_reports(config),
         )
 
-    def for_whole(self, session_id: str, rootdir: Path) -> Shard:
-        """Return how the session is to be compared that this one is a shard of."""
+    def for_shard(self, session_id: str, rootdir: Path) -> Shard:
+        """Return how to compare the session that this one is a shard of."""
         baseline = self.baseline
         file = Path(baseline.removeprefix("file:"))
         if baseline.startswith("file:") and file.is_relative_to(rootdir):
-            # The whole is put together elsewhere, in another checkout.
+            # The shards are merged elsewhere, in another checkout.
             baseline = f"file:{file.relative_to(rootdir).as_posix()}"
         return Shard(
             session_id=session_id,
@@ -99,7 +99,7 @@ def _texts(rules: Iterable[tuple[str, object]]) -> tuple[str, ...]:
 
 
 def _baseline(config: pytest.Config) -> str:
-    """Return what to compare with; where a plugin finds baselines, it may be a form of its own."""
+    """Return what to compare with; plugins that find baselines may have forms of their own."""
     text, base = given(config, "mlflow_baseline")
     if text is None:
         text = OPTIONS["mlflow_baseline"].default

@@ -1,4 +1,4 @@
-"""The cases whose pytest-xdist worker died under them: the controller makes their records."""
+"""Make the records of cases whose pytest-xdist worker crashed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CARGO: Final = "mlflow_case"
 
 @final
 class CrashedCases:
-    """Follows the reports that come from workers, and makes up for those that can't come.
+    """Follows the reports of workers, and makes the records that crashed ones can't send.
 
     A case that crashed its worker may have had metrics that nobody can know of. So it is kept,
     except where its marker or ``--mlflow-track=marked`` say that it never would be.
@@ -50,7 +50,7 @@ class CrashedCases:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Look at the record that a report brings, or make that of a crash."""
+        """Note the record that came with a report, or make the record of a crash."""
         worker = _worker(report)
         line: str | None = getattr(report, CARGO, None)
         if line is not None:
@@ -62,7 +62,7 @@ class CrashedCases:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """Keep what was interrupted in workers, which have ended by now."""
+        """Keep the cases that were interrupted in workers, which have ended by now."""
         for note in RunningNote.find_all(self._directory):
             running = note.read()
             note.remove()
@@ -120,7 +120,7 @@ class CrashedCases:
         )
 
     def _is_news(self, record: CaseRecord) -> bool:
-        """Tell whether the case has no record yet: a worker can die right after it sent one."""
+        """Tell whether the case has no record yet: a worker can crash right after it sent one."""
         return record.id not in self._told and not any(
             record.id in line for line in self._last.values()
         )
@@ -133,14 +133,14 @@ class CrashedCases:
         return journal.encode(replace(record, attempts=attempts))
 
     def _artifacts(self, record_id: str) -> tuple[str, ...]:
-        """Return the artifacts that the case had kept by then."""
+        """Return the artifacts that the case had logged before the crash."""
         root = self._directory.artifacts(record_id)
         files = (path for path in root.rglob("*") if path.is_file())
         return tuple(sorted(path.relative_to(root).as_posix() for path in files))
 
 
 def _without(text: str, nodeid: str, shown: str) -> str:
-    """Return the text of a crash with the node id that is kept."""
+    """Return the text of a crash with the node id of the record."""
     return text.replace(repr(nodeid), repr(shown)).replace(nodeid, shown)
 
 

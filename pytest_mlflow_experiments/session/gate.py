@@ -1,4 +1,4 @@
-"""Fail a session whose metrics regressed, where pytest's own failures are told too."""
+"""Fail a session whose metrics regressed, in the places where pytest shows failures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def junit_of(config: pytest.Config) -> LogXML | None:
 
 
 def fail_testcase(xml: LogXML, nodeid: str, text: str) -> bool:
-    """Turn a test case that passed into one that failed; return whether it was found.
+    """Turn a passed test case of the XML into a failed one; return whether there is one.
 
     Another report of the same test would become a second test case of the same name. This one is
     finished, but its element still is the one that is written at the end.
@@ -54,7 +54,7 @@ SECTION: Final = "mlflow gate"
 def fail_session(
     session: pytest.Session, comparison: Comparison, nodeids: Mapping[str, str]
 ) -> bool:
-    """Make a session that got worse fail, or one of which nobody can tell; return whether it did.
+    """Fail a session with regressions or without verdicts; return whether it failed.
 
     Each reason then stands in the short summary, in the JUnit XML and, where it is a test's, in
     the cache of ``--lf``. ``nodeids`` are pytest's own where those of the comparison have no
@@ -65,14 +65,14 @@ def fail_session(
         return False
     mark_failed(session)
     for nodeid, metrics in _by_test(gating):
-        _tell(session.config, _report(nodeids.get(nodeid, nodeid), map(describe_metric, metrics)))
+        _send(session.config, _report(nodeids.get(nodeid, nodeid), map(describe_metric, metrics)))
     if comparison.problem is not None:
-        _tell(session.config, _report(SECTION, [comparison.problem]))
+        _send(session.config, _report(SECTION, [comparison.problem]))
     return True
 
 
 def mark_failed(session: pytest.Session) -> None:
-    """Make the exit status that of failed tests, where it is none of a failure yet."""
+    """Set the exit status of failed tests, unless the status is a failure already."""
     if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -86,7 +86,7 @@ def _by_test(metrics: Iterable[MetricComparison]) -> list[tuple[str, list[Metric
 
 @final
 class _Verdict(TerminalRepr):
-    """What a report tells instead of a traceback; ``reprcrash`` is for the short summary."""
+    """The text of a report in place of a traceback; ``reprcrash`` is for the short summary."""
 
     def __init__(self, path: str, text: str) -> None:
         self.reprcrash = ReprFileLocation(path, 0, text)
@@ -108,8 +108,8 @@ def _report(nodeid: str, lines: Iterable[str]) -> pytest.TestReport:
     )
 
 
-def _tell(config: pytest.Config, report: pytest.TestReport) -> None:
-    """Hand a report to all but those that must count the test as failed instead of once more."""
+def _send(config: pytest.Config, report: pytest.TestReport) -> None:
+    """Send a report to every plugin except those that would count the test twice."""
     manager = config.pluginmanager
     terminal: TerminalReporter | None = manager.get_plugin("terminalreporter")
     xml = junit_of(config)

@@ -1,4 +1,4 @@
-"""Begin a session: its header, the tags that say what it ran on, and its directory."""
+"""Begin a session: its header, its name, the tags of its environment, its directory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CI_JOB_URLS = ("CI_JOB_URL", "BUILD_URL", "CIRCLE_BUILD_URL", "BUILDKITE_BUILD_
 def environment_tags(
     rootdir: Path, environ: Mapping[str, str] = os.environ, outputs: Collection[Path] = ()
 ) -> dict[str, str]:
-    """Return the tags, MLflow's own names where there are any.
+    """Return the tags of the environment, by MLflow's own names where there are any.
 
     MLflow's detection of the commit looks at ``sys.argv[0]``, which is pytest's script in some
     virtual environment; so the repository is the one that holds ``rootdir``. ``outputs`` are files
@@ -50,7 +50,7 @@ def environment_tags(
 
 
 def session_name(tags: Mapping[str, str]) -> str | None:
-    """Return ``branch@commit``, with a star for uncommitted changes, or None outside of git."""
+    """Return ``branch@commit``, with a star for uncommitted changes, or None without git."""
     commit = tags.get("mlflow.source.git.commit")
     if commit is None:
         return None
@@ -97,7 +97,7 @@ def make_header(settings: Settings, comparing: ComparisonSettings, now: int) -> 
         tags["pytest.options"] = settings.own_options
     shard = None
     if settings.shard_of is not None:
-        shard = comparing.for_whole(settings.shard_of, settings.rootdir)
+        shard = comparing.for_shard(settings.shard_of, settings.rootdir)
     return SessionHeader(
         session_id=new_id(now),
         name=settings.run_name or session_name(tags) or f"pytest {_second(now)}",
@@ -121,14 +121,14 @@ def _second(now: int) -> str:
 
 
 def written_files(settings: Settings, comparing: ComparisonSettings) -> tuple[Path, ...]:
-    """Return the files that sessions write; they may stand among the code."""
+    """Return the files that sessions write, which may lie in the repository."""
     kind, _, path = settings.tracking_uri.partition(":///")
     store = path.partition("?")[0] if kind.startswith("sqlite") else settings.tracking_uri
     return (*([] if "://" in store or not store else [Path(store)]), *comparing.reports)
 
 
 def make_directory(rootdir: Path, session_id: str) -> tuple[SessionDirectory, str | None]:
-    """Make the session's directory; return also a note where it had to be made elsewhere."""
+    """Make the session's directory; return also a note if it is not in the rootdir."""
     try:
         return SessionDirectory.create(rootdir, session_id), None
     except OSError as error:

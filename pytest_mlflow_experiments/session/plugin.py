@@ -124,7 +124,7 @@ class SessionPlugin:
             self._notes.append(f"No metrics from assertions: {problem}")
 
     def pytest_report_header(self) -> str | None:
-        """Tell which session this one goes on with."""
+        """Say in the header which session is resumed."""
         return f"mlflow: {self._resumption.headline}" if self._resumption is not None else None
 
     @pytest.hookimpl(optionalhook=True)
@@ -135,7 +135,7 @@ class SessionPlugin:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Raise here what a worker found wrong with the markers: it can't tell the user itself."""
+        """Raise a worker's usage error here: a worker can't show it to the user."""
         if message := received_error(node):
             raise pytest.UsageError(message)
 
@@ -146,7 +146,7 @@ class SessionPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take the record off a report that came from a worker, and count the test."""
+        """Count the test, and take the record that a worker sent with the report."""
         self._tests.add(report.nodeid)
         if (record := received_record(report)) is not None:
             self._add(report, record)
@@ -154,14 +154,14 @@ class SessionPlugin:
     def pytest_keyboard_interrupt(
         self, excinfo: pytest.ExceptionInfo[KeyboardInterrupt | Exit]
     ) -> None:
-        """Note why the session is cut short."""
+        """Note why the session is interrupted."""
         self._interruption = getattr(excinfo.value, "msg", None) or "interrupted"
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(
         self, session: pytest.Session, exitstatus: int
     ) -> Generator[None, object, object]:
-        """Compare before others tell of failures; close the journal when all is known.
+        """Compare before other plugins show failures; then end the journal.
 
         With the journal's end the tracker knows that it has everything.
         """
@@ -297,5 +297,5 @@ class SessionPlugin:
 
     @property
     def _is_worth_keeping(self) -> bool:
-        """Whether there is a case; of a shard it has to be known that there is none."""
+        """Whether the session has a case; a shard is kept without one, for the merge to know."""
         return bool(self._summary.cases) or self._settings.shard_of is not None

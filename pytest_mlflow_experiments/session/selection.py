@@ -1,4 +1,4 @@
-"""Which tests a session was meant to run, and which of them say nothing about the code."""
+"""Note which tests were selected, deselected, skipped and failed."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _FOR_GOOD: Final = {
 class Selection:
     """Follows, in every process, which tests were left out, and which did not pass.
 
-    ``not_run`` goes from their node ids, or those of whole modules, to the outcome, which is
-    "deselected" where they were left out; ``passed`` holds the node ids of the others. ``partial``
-    is the reason why a session is not whole, and ``chosen`` what was asked for: sessions with the
-    same choice should have the same cases. Where pytest's node id holds a secret, all of them have
-    the one that is kept instead; ``nodeids`` goes from these to pytest's own.
+    ``not_run`` goes from their node ids, or those of modules, to the outcome, which is "deselected"
+    where they were left out; ``passed`` holds the node ids of the others. ``partial`` is the reason
+    why a session is not complete, and ``chosen`` what was asked for: sessions with the same choice
+    should have the same cases. Where pytest's node id holds a secret, all of them have the one that
+    is kept instead; ``nodeids`` goes from these to pytest's own.
 
     Args:
         config: pytest's.
@@ -71,12 +71,12 @@ class Selection:
         }
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        """Note the tests that were deselected, by whomever."""
+        """Note the tests that were deselected."""
         for item in items:
             self.not_run[self._shown(item)] = "deselected"
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Note the modules and classes that were skipped or failed as a whole."""
+        """Note the modules and classes that were skipped or failed in collection."""
         if not report.passed and report.nodeid:
             self.not_run[report.nodeid] = "skipped" if report.skipped else "error"
 
@@ -101,7 +101,7 @@ class Selection:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object | None) -> None:
-        """Take over what a pytest-xdist worker deselected, and note where one was lost."""
+        """Take over what a pytest-xdist worker deselected, and note a crash."""
         for nodeid in getattr(node, "workeroutput", {}).get(_DESELECTED, ()):
             self.not_run.setdefault(nodeid, "deselected")
         if error:
@@ -109,7 +109,7 @@ class Selection:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
-        """Hand over to the controller, which doesn't see what its workers deselect."""
+        """Send what this worker deselected to the controller."""
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
             output[_DESELECTED] = sorted(

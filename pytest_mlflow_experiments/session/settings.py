@@ -1,4 +1,4 @@
-"""Read what the user wants: options, ini values, MLflow's and the CI's variables, checked."""
+"""Read and check options, ini values, and the environment variables of MLflow and the CI."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SQLITE_FILE = re.compile(r"sqlite(\+\w+)?:///(?!/|:memory:|[A-Za-z]:[\\/])(?P<p
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the user wants, from options, ini values and environment, checked.
+    """The settings of a session, from options, ini values and environment, checked.
 
     ``tracking_uri`` may hold credentials: it must not be written anywhere. ``shard_of`` is the id
     of the session that this one is to be a part of, ``resume`` which session it is to go on with.
@@ -171,9 +171,9 @@ def _in_uri(directory: Path) -> str:
     one and now the other.
     """
     path = directory.as_posix()
-    if found := _NOT_IN_URI.search(path):
+    if match := _NOT_IN_URI.search(path):
         raise pytest.UsageError(
-            f"--mlflow: MLflow can't keep a SQLite file in {path!r}, for {found[0]!r} means "
+            f"--mlflow: MLflow can't keep a SQLite file in {path!r}, for {match[0]!r} means "
             "something else in its URI; give another place with --mlflow-tracking-uri"
         )
     return path.rstrip("/")
@@ -282,12 +282,12 @@ _BEFORE: Final = pytest.StashKey[dict[str, str]]()
 
 
 def remember_environment(config: pytest.Config) -> None:
-    """Note what may change; to be called before the first conftest is imported."""
+    """Remember MLflow's variables; to be called before the first conftest is imported."""
     config.stash[_BEFORE] = {name: os.environ[name] for name in _SET_BY_CALLS if name in os.environ}
 
 
 def mlflow_variable(config: pytest.Config, name: str) -> str | None:
-    """Return a variable of the environment, as it was before a call of MLflow's changed it."""
+    """Return a variable of the environment, as it was before a call of MLflow changed it."""
     value = os.environ.get(name) or None
     module, attribute = _SET_BY_CALLS.get(name, ("", ""))
     # What is loaded is looked at; nothing is loaded for it.

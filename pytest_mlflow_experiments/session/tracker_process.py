@@ -113,13 +113,13 @@ class Tracker:
         return self._state
 
     def stop_feeding(self) -> None:
-        """Tell the tracker that the journal won't grow any more."""
+        """Tell the tracker that the journal is complete."""
         if self._process is not None and self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
 
     def look(self) -> SessionState:
-        """Return the newest state at once; a tracker that has died without a word has failed."""
+        """Return the newest state at once; a tracker that died without one has failed."""
         state = self.state()
         if self._given_up is not None and state.phase != "done":
             return state.update(phase="failed", error=self._given_up)
@@ -137,7 +137,7 @@ class Tracker:
         on_progress: Callable[[SessionState], None],
         enough: Callable[[SessionState], bool] = lambda state: False,
     ) -> SessionState:
-        """Wait until the tracker has finished, or has said enough; return its last state.
+        """Wait until the tracker has finished, or its state is ``enough``; return the last state.
 
         What several calls wait counts together.
 
@@ -268,7 +268,7 @@ class SessionTracker:
 
 
 def no_progress(state: SessionState) -> None:
-    """Show nothing of what a session waits for."""
+    """Show nothing while waiting."""
 
 
 def backlog(root: Path, *, besides: str) -> str | None:

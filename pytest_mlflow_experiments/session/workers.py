@@ -1,4 +1,4 @@
-"""The processes that run tests: each follows its cases, and pytest-xdist's hand over records."""
+"""Follow the cases in each process that runs tests; exchange records with pytest-xdist workers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..capture.mlflow_run import CONNECTION, Connection
 from ..capture.plugin import WORKER_ERROR, CapturePlugin, watch_assertions
 from ..capture.resumed import ResumedCases, read_cases
 from ..capture.running import RunningNote
-from ..capture.suspects import Rerunner, Suspicion
+from ..capture.suspects import Rerunner, SuspectFinder
 from ..records import CaseRecord, journal
 from ..records.directory import SessionDirectory
 from .comparison_settings import ComparisonSettings
@@ -35,8 +35,8 @@ def watch_cases(
     """Follow the test cases of this process; return why their assertions yield no metrics."""
     rerunner = None
     if comparing.rerun and comparing.baseline != "none":
-        suspicion = Suspicion(directory, compare_options(config, comparing), settings.timeout)
-        rerunner = Rerunner(comparing.rerun, suspicion)
+        suspects = SuspectFinder(directory, compare_options(config, comparing), settings.timeout)
+        rerunner = Rerunner(comparing.rerun, suspects)
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     resumed = None
     if settings.resume is not None:
@@ -75,7 +75,7 @@ def send_directory(node: Any, directory: SessionDirectory, settings: Settings) -
 
 
 def _tracking_uri(worker: Mapping[str, Any] | None, settings: Settings) -> str:
-    """Return where the session's runs go; None is the controller itself."""
+    """Return where the session's runs go; ``worker`` is None in the controller."""
     return settings.tracking_uri if worker is None else str(worker[_TRACKING_URI])
 
 
@@ -86,13 +86,13 @@ def received_directory(config: pytest.Config) -> SessionDirectory | None:
 
 
 def send_record(report: pytest.TestReport | None, record: CaseRecord) -> None:
-    """Send a record to the controller with the report: as text, which every transport takes."""
+    """Send a record to the controller with the report, as text."""
     if report is not None:
         setattr(report, CARGO, journal.encode(record))
 
 
 def received_record(report: pytest.TestReport) -> CaseRecord | None:
-    """Take the record off a report that came from a worker."""
+    """Take the record that a worker sent with the report."""
     line = report.__dict__.pop(CARGO, None)
     if line is None:
         return None
@@ -102,6 +102,6 @@ def received_record(report: pytest.TestReport) -> CaseRecord | None:
 
 
 def received_error(node: Any) -> str | None:
-    """Return what a worker found wrong with the markers: it can't tell the user itself."""
+    """Return a worker's usage error: a worker can't show it to the user."""
     message: str | None = getattr(node, "workeroutput", {}).get(WORKER_ERROR)
     return message

@@ -1,4 +1,4 @@
-"""Rewritten modules on disk, beside pytest's own, and never mistaken for those.
+"""Cache rewritten modules on disk, beside pytest's own cache and apart from it.
 
 A file holds a header (magic number, hash of the source, digest of everything else that the code
 depends on, hash of the code) and the marshalled code. Whatever is not right with it, the module is

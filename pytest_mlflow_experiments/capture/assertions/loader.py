@@ -55,8 +55,8 @@ def mismatch(config: pytest.Config) -> str | None:
         observations = _run(code)
     except Exception as error:  # noqa: BLE001 - whatever a future pytest raises
         return f"{pytest_version} rewrites assertions in a way that is not known yet ({error!r})"
-    found = [(o.name, o.operator, o.value, o.limit, o.passed) for o in observations]
-    if found != _EXPECTED:
+    seen = [(o.name, o.operator, o.value, o.limit, o.passed) for o in observations]
+    if seen != _EXPECTED:
         return f"{pytest_version} evaluates rewritten assertions in a way that is not known yet"
     return None
 
@@ -80,7 +80,7 @@ _READ: Final = "_read_pyc"
 def install(config: pytest.Config, *, rootdir: Path, every_comparison: bool) -> str | None:
     """Record the assertions of modules that are imported from now on.
 
-    Modules outside of ``rootdir`` and installed packages stay as they are. With
+    Modules that are not below ``rootdir`` and installed packages stay as they are. With
     ``every_comparison`` comparisons of two integers and of ``len(...)`` are recorded as well.
     Everything is put back when ``config`` is done with. Installing again changes nothing.
 
@@ -104,7 +104,7 @@ def install(config: pytest.Config, *, rootdir: Path, every_comparison: bool) -> 
 
 
 def uninstall(config: pytest.Config) -> None:
-    """Leave the import of modules to pytest alone again."""
+    """Stop recording the assertions of modules that are imported."""
     loader = config.stash.get(_INSTALLED, None)
     if loader is not None:
         loader.detach()
@@ -112,7 +112,7 @@ def uninstall(config: pytest.Config) -> None:
 
 
 def _other_loader(hook: AssertionRewritingHook) -> str | None:
-    """Return why the loading of modules is not what it has to be, or None."""
+    """Return why pytest's loading of modules can't be extended, or None."""
     if "exec_module" in vars(hook) or type(hook) is not AssertionRewritingHook:
         return "another plugin has changed how pytest loads test modules"
     if _READ not in AssertionRewritingHook.exec_module.__code__.co_names:
@@ -122,7 +122,7 @@ def _other_loader(hook: AssertionRewritingHook) -> str | None:
 
 @final
 class _Loader:
-    """Answer one import hook's question for the code of a module."""
+    """Gives one import hook of pytest the code of modules."""
 
     def __init__(
         self,
@@ -143,11 +143,11 @@ class _Loader:
         self._exec_module = MethodType(function, hook)
 
     def attach(self) -> None:
-        """Have the hook ask us."""
+        """Make the hook ask for our code."""
         self._hook.exec_module = self._exec_module  # type: ignore[method-assign]
 
     def detach(self) -> None:
-        """Have the hook ask pytest again, whoever may have wrapped us meanwhile."""
+        """Make the hook use pytest's own code again, even if it was wrapped meanwhile."""
         self._roots = set()
         if vars(self._hook).get("exec_module") is self._exec_module:
             del self._hook.exec_module

@@ -1,4 +1,4 @@
-"""What rewritten assertions call: keep the operands of one comparison as plain floats."""
+"""Record the operands of comparisons as plain floats; rewritten assertions call this."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FILE: Final = "<pytest_mlflow_experiments>"
 
 
 def unseen(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Return the function with the name of no file, as generated code has it.
+    """Return a copy of the function without the name of its file, as generated code.
 
     Hypothesis explains a failure by the lines that all failing examples have run and no other, and
     would name ours. It passes over code without a file, and so does coverage.

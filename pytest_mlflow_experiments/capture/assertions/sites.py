@@ -1,4 +1,4 @@
-"""Which comparisons in an ``assert`` count, and what the source alone says of each."""
+"""Find the comparisons in an ``assert`` that are recorded."""
 
 from __future__ import annotations
 

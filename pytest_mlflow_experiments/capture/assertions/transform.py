@@ -1,4 +1,4 @@
-"""Rewrite a module as pytest does, and put calls of the recorder into what comes out.
+"""Rewrite a module as pytest does, and insert calls of the recorder.
 
 Pytest turns ``assert acc > 0.9`` into ``@1 = 0.9; @0 = acc > @1; if not @0: ...``: one statement
 for each comparison, whose operands are names. Before that, each comparison that counts gets an
@@ -33,7 +33,7 @@ _Tags = dict[ast.cmpop, Comparison]
 
 
 class Transformed(NamedTuple):
-    """A rewritten module, with how many comparisons were tagged and how many were found again."""
+    """A rewritten module; how many comparisons were tagged, and how many got a call."""
 
     code: CodeType
     tagged: int
