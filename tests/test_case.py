@@ -324,7 +324,7 @@ def test_long_failure_is_cut_and_says_so() -> None:
 
 
 def test_artifacts_are_listed_below_the_directory_of_the_case(tmp_path: Path) -> None:
-    log = CaseLog(CLOCK, artifacts=tmp_path)
+    log = CaseLog(CLOCK, artifact_root=tmp_path)
     assert log.artifact_directory == tmp_path / log.id
     assert log.artifacts() == ()
     for name in ("b.txt", "plots/roc.png"):

@@ -29,7 +29,7 @@ mpl.use("Agg")
 
 @pytest.fixture
 def log(tmp_path: Path) -> CaseLog:
-    return CaseLog(Clock(), artifacts=tmp_path / "artifacts")
+    return CaseLog(Clock(), artifact_root=tmp_path / "artifacts")
 
 
 @pytest.fixture

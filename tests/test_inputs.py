@@ -217,7 +217,7 @@ def frozen(log: CaseLog) -> CaseRecord:
 
 
 def test_the_record_has_each_dataset_once(tmp_path: Path) -> None:
-    log = CaseLog(Clock(), artifacts=tmp_path)
+    log = CaseLog(Clock(), artifact_root=tmp_path)
     case = MlflowCase(log)
     array = np.zeros((3, 2))
     case.log_input(array, "train")

@@ -7,7 +7,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, field, replace
 from itertools import count, repeat
 from math import isnan
 from operator import attrgetter
@@ -20,15 +20,13 @@ from ..records.secrets import MASK
 from .assertions.recorder import Observation, Observations
 from .dataset_digest import joined_digest
 from .dataset_input import finished_input
-from .measuring import Reading, read_usage, usage_between
+from .measuring import Clock, Reading, read_usage, usage_between
 from .secrets import CaseMask, CaseSecrets, SecretRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pytest
-
-    from .measuring import Clock
 
 Deliver: TypeAlias = "Callable[[pytest.TestReport | None, CaseRecord], None]"
 """Takes a record, with the report of the teardown; None where the case was interrupted."""
@@ -56,84 +54,57 @@ class LoggedMetric:
 
 
 @final
+@dataclass(slots=True, eq=False, kw_only=True)
 class CaseLog:
     """What one attempt of a test case has said so far.
 
     The recorder of assertions appends to ``observations``, from whatever thread an assertion runs
-    in. ``artifact_directory`` is None where nothing is kept. ``datasets`` holds digests by the name
-    of the data, in the order in which they came.
+    in. ``artifact_root`` is the directory that gets a directory for each case with artifacts, or
+    None where nothing is kept. ``datasets`` holds digests by the name of the data, in the order in
+    which they came.
     """
 
-    __slots__ = (
-        "_artifacts",
-        "_has_artifacts",
-        "clock",
-        "datasets",
-        "dropped",
-        "durations",
-        "failures",
-        "id",
-        "inputs",
-        "logged",
-        "notes",
-        "observations",
-        "outcome",
-        "params",
-        "rerun",
-        "run_history",
-        "run_id",
-        "run_metrics",
-        "secrets",
-        "start_time",
-        "tags",
-        "usage",
-        "usage_before",
-    )
+    clock: Clock = field(kw_only=False)
+    artifact_root: Path | None = None
+    id: str = field(default_factory=lambda: os.urandom(16).hex())
+    rules: InitVar[SecretRules] = _NO_RULES
+    start_time: int = field(init=False)
+    secrets: CaseSecrets = field(init=False)
+    observations: Observations = field(default_factory=Observations)
+    dropped: int = 0
+    logged: list[LoggedMetric] = field(default_factory=list)
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    datasets: dict[str, dict[str, None]] = field(default_factory=dict)
+    inputs: list[DatasetInput] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    run_id: str | None = None
+    run_metrics: dict[str, float] = field(default_factory=dict)
+    run_history: list[Metric] = field(default_factory=list)
+    durations: dict[str, float] = field(default_factory=dict)
+    usage: dict[str, float] = field(default_factory=dict)
+    usage_before: Reading | None = None
+    failures: list[str] = field(default_factory=list)
+    outcome: Outcome = "passed"
+    rerun: bool = False
+    _has_artifacts: bool = False
 
-    def __init__(
-        self,
-        clock: Clock,
-        *,
-        artifacts: Path | None = None,
-        id: str | None = None,
-        rules: SecretRules = _NO_RULES,
-    ) -> None:
-        self.id = id or os.urandom(16).hex()
-        self.clock = clock
-        self.start_time = clock.now()
+    def __post_init__(self, rules: SecretRules) -> None:
+        self.start_time = self.clock.now()
         self.secrets = CaseSecrets(rules)
-        self.observations = Observations()
-        self.dropped = 0
-        self.logged: list[LoggedMetric] = []
-        self.params: dict[str, str] = {}
-        self.tags: dict[str, str] = {}
-        self.datasets: dict[str, dict[str, None]] = {}
-        self.inputs: list[DatasetInput] = []
-        self.notes: list[str] = []
-        self._artifacts = artifacts
-        self._has_artifacts = False
-        self.run_id: str | None = None
-        self.run_metrics: dict[str, float] = {}
-        self.run_history: list[Metric] = []
-        self.durations: dict[str, float] = {}
-        self.usage: dict[str, float] = {}
-        self.usage_before: Reading | None = None
-        self.failures: list[str] = []
-        self.outcome: Outcome = "passed"
-        self.rerun = False
 
     @property
     def is_kept(self) -> bool:
         """Whether the case becomes a run; a fresh run of one only tells its metrics."""
-        return self._artifacts is not None
+        return self.artifact_root is not None
 
     @property
     def artifact_directory(self) -> Path | None:
         """Where the artifacts go, or None where none are kept."""
-        if self._artifacts is None:
+        if self.artifact_root is None:
             return None
         self._has_artifacts = True
-        return self._artifacts / self.id
+        return self.artifact_root / self.id
 
     @property
     def has_metrics(self) -> bool:

@@ -236,7 +236,9 @@ class CapturePlugin:
         return log
 
     def _open(self, item: pytest.Item) -> None:
-        log = CaseLog(self._clock, artifacts=self._artifacts, id=next(self._ids), rules=self._rules)
+        log = CaseLog(
+            self._clock, artifact_root=self._artifacts, id=next(self._ids), rules=self._rules
+        )
         log.params.update(case_params(item, log.secrets))
         if self._siblings:
             log.secrets.values.update(self._siblings.get(_function(item), {}))
