@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlparse
+from xml.etree import ElementTree
 
 import pytest
 from golden_project import ENVIRONMENT, GoldenProject
@@ -270,6 +271,12 @@ def reports(project: GoldenProject, normal: Normal) -> Iterator[tuple[str, str]]
         for path, own in ((out / f"again{suffix}", f"report{suffix}") for suffix in SUFFIXES)
     ]
     yield "reports/same_again.txt", "\n".join([*again, ""])
+    failures = [
+        f"{case.get('name')}: {failure.get('message')}\n"
+        for case in ElementTree.parse(out / "junit.xml").iter("testcase")
+        for failure in case.iter("failure")
+    ]
+    yield "reports/junit_of_pytest.txt", normal("".join(failures))
     yield "reports/github_summary.md", normal(out.joinpath("summary.md").read_text())
 
 
