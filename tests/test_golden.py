@@ -48,6 +48,7 @@ MACHINE = r"(?:python\.version|platform|packages\.count|packages\.digest)"
 EVERYWHERE = (
     (r"(\d{8}-\d{6})-[0-9a-f]{8}\b", r"\1-ID"),
     (r"\b0x[0-9a-f]+\b", "0xADDRESS"),
+    (r"<pytest_mlflow_experiments\.[\w.]+\.(\w+) object", r"<\1 object"),
     # What MLflow logs while it opens a store.
     (r"(?m)^(?:\d{4}/\d\d/\d\d [\d:]+|INFO +\[alembic).*\n", ""),
     (r'"[0-9a-f]{12}"', '"ID"'),
@@ -107,6 +108,7 @@ def shown(text: str) -> list[str]:
 def outputs(project: GoldenProject, database: Path) -> Iterator[tuple[str, str]]:
     """Yield the names of all outputs, and what they are now."""
     with in_process(project.record().path):
+        yield "hook_types.txt", project.path.joinpath("shapes.txt").read_text()
         yield from helps(project)
         normal = Normal(project)
         yield "commands.txt", normal(commands(project), PROBABILITIES)
@@ -115,7 +117,6 @@ def outputs(project: GoldenProject, database: Path) -> Iterator[tuple[str, str]]
         merged = command("merge", "--offline", "--shards=2", "--gate", "--report=out/merged.md")
         yield "merged.txt", normal(merged + project.path.joinpath("out/merged.md").read_text())
         yield "baseline.txt", normal(baselines(project))
-        yield "hook_types.txt", project.path.joinpath("shapes.txt").read_text()
         for name, directory in project.names():
             yield f"terminal/{name}.txt", normal(section(project.printed[name].stdout))
             if name in ("0-first", "4-gate-fails", "6-resumed", "8-sweep"):
