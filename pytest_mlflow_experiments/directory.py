@@ -10,9 +10,11 @@ import shutil
 import tempfile
 import time
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, final
+
+from .records import decode, encode
 
 DIRECTORY_NAME = ".pytest_mlflow"
 
@@ -208,7 +210,8 @@ class SessionState:
         """Return the state that ``path`` holds, or None where there is none that can be read."""
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{**data, "notes": tuple(data["notes"])})
+            # The constructor refuses members of a later version, the codec what is of a wrong type.
+            return decode(cls, encode(cls(**{**data, "notes": tuple(data["notes"])})))
         except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
@@ -217,7 +220,7 @@ class SessionState:
         fd, name = tempfile.mkstemp(dir=path.parent, prefix=".session-")
         try:
             with os.fdopen(fd, "w", encoding="utf-8") as file:
-                json.dump(asdict(self), file)
+                json.dump(encode(self), file)
             Path(name).replace(path)
         except OSError:
             with contextlib.suppress(OSError):

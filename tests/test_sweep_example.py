@@ -9,7 +9,7 @@ import pytest
 from project import Project
 
 from pytest_mlflow_experiments.directory import SessionDirectory
-from pytest_mlflow_experiments.report.json_reader import read_json
+from pytest_mlflow_experiments.report.json import read_json
 from pytest_mlflow_experiments.sweeps.model import Sweep
 from pytest_mlflow_experiments.sweeps.noise import within_noise
 

@@ -19,6 +19,8 @@ from ..records import (
     CaseRecord,
     SessionEnd,
     SessionHeader,
+    decode,
+    encode,
     thinned,
 )
 
@@ -43,7 +45,7 @@ def slim(record: CaseRecord) -> CaseRecord:
 
     Metrics with several steps keep enough of them to draw the curve.
     """
-    return CaseRecord.from_builtins(_slim_case(record.to_builtins(), steps=True))
+    return decode(CaseRecord, _slim_case(encode(record), steps=True))
 
 
 def slim_entry(entry: Entry) -> Entry:

@@ -14,7 +14,7 @@ from ..directory import DIRECTORY_NAME, SessionDirectory
 from ..journal import Entry
 from ..records import CaseRecord, SessionEnd, SessionHeader
 from ..regression.comparison import Comparison
-from ..report.json_reader import read_json
+from ..report.json import read_json
 from .errors import UsageError
 from .places import Place
 from .roots import session_directory, sessions_root

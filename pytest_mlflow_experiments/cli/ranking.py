@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Final, final
 
-from ..records import Builtins, CaseRecord
-from ..records.case import encode_float
+from ..records import Builtins, CaseRecord, encode_float
 from ..report import numbers
 from ..report.sweeps_text import choice, failures, mattered, plus_minus, score, short, why_no_best
 from ..sweeps.model import Configuration, Sweep

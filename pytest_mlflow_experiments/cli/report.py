@@ -8,7 +8,7 @@ from pathlib import Path
 from ..directory import SessionDirectory
 from ..regression.comparison import Comparison
 from ..report.formats import render
-from ..report.json_reader import read_json
+from ..report.json import read_json
 from ..report.markdown import render_comment, render_markdown
 from .arguments import add_report_option
 from .errors import UsageError

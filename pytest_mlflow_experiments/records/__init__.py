@@ -1,23 +1,29 @@
-"""What one session measured, as frozen values that turn into JSON builtins and back.
-
-Numbers stay exact: a finite float keeps every bit through JSON, and NaN and the infinities, which
-JSON does not know, travel as the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``.
-"""
+"""What one session measured, as frozen values that turn into JSON builtins and back."""
 
 from .case import (
     FAILED_OUTCOMES,
     PASSED_OUTCOMES,
     Attempt,
-    Builtins,
     CaseRecord,
     Check,
+    DatasetInput,
     Metric,
     Operator,
     Outcome,
     function_of,
     last_values,
 )
-from .inputs import DatasetInput
+from .codec import (
+    ADDED,
+    RARE,
+    AnySize,
+    Builtins,
+    Constraint,
+    DecodeError,
+    decode,
+    encode,
+    encode_float,
+)
 from .session import (
     LEGAL_ID,
     SCHEMA_VERSION,
@@ -31,16 +37,21 @@ from .slim import SlimCase
 from .thinning import MAX_POINTS, thinned
 
 __all__ = [
+    "ADDED",
     "FAILED_OUTCOMES",
     "LEGAL_ID",
     "MAX_POINTS",
     "PASSED_OUTCOMES",
+    "RARE",
     "SCHEMA_VERSION",
+    "AnySize",
     "Attempt",
     "Builtins",
     "CaseRecord",
     "Check",
+    "Constraint",
     "DatasetInput",
+    "DecodeError",
     "Metric",
     "Operator",
     "Outcome",
@@ -50,6 +61,9 @@ __all__ = [
     "Shard",
     "SlimCase",
     "SweepEnd",
+    "decode",
+    "encode",
+    "encode_float",
     "function_of",
     "last_values",
     "thinned",

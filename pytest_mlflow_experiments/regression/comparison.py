@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias, final, get_args
 
-from ..records import Operator, Outcome, Provenance
+from ..records import ADDED, AnySize, Operator, Outcome, Provenance
 from ..sweeps.model import Sweep
 from .terms import Direction, Status
 
@@ -102,7 +102,7 @@ class Baseline:
     sessions: tuple[SessionInfo, ...]
 
 
-Line: TypeAlias = tuple[tuple[int, float], ...]
+Line: TypeAlias = tuple[tuple[AnySize, float], ...]
 """The values of a metric by step, the steps growing."""
 
 
@@ -145,8 +145,8 @@ class Comparison:
     partial: str | None = None
     gated: bool = False
     notes: tuple[str, ...] = ()
-    sweeps: tuple[Sweep, ...] = ()
-    curves: tuple[Curve, ...] = ()
+    sweeps: tuple[Sweep, ...] = field(default=(), metadata=ADDED)
+    curves: tuple[Curve, ...] = field(default=(), metadata=ADDED)
 
     def counts(self) -> dict[Status, int]:
         """Return how many metrics have which status; the advisory ones are left out."""
