@@ -62,10 +62,11 @@ class DecodeError(ValueError):
     def __str__(self) -> str:
         return f"{self._path or 'it'} {self._problem}"
 
-    def below(self, step: str) -> DecodeError:
-        """Return the error as that of a member of what holds it."""
+    def below(self, step: str | int) -> DecodeError:
+        """Return the error with what holds the member, by name or number, before its path."""
         joint = "." if self._path and not self._path.startswith("[") else ""
-        self._path = f"{step[:_SHOWN]}{joint}{self._path}"
+        name = f"[{step}]" if isinstance(step, int) else step[:_SHOWN]
+        self._path = f"{name}{joint}{self._path}"
         return self
 
 
@@ -130,7 +131,7 @@ def _object_encoder(cls: type) -> _Convert:
     floats = [name for name in common if encoders[name] is encode_float]
     others = [(name, one) for name in common if (one := encoders[name]) not in (None, encode_float)]
     rare_encoders = [(name, encoders[name] or _same) for name in rare]
-    get = attrgetter(*common)
+    get = attrgetter(*common, "__class__")  # of a single name it would return no tuple
 
     def encode_object(record: Any) -> Builtins:
         data: Builtins = dict(zip(common, get(record)))  # noqa: B905
@@ -313,33 +314,18 @@ def _list_decoder(hint: Any) -> _Convert:
             raise _wrong("a list", values)
         if plain.issuperset(map(type, values)):
             return tuple(values)
-        decoded: list[Any] = []
-        number = 0
-        try:
-            for number, value in enumerate(values):  # noqa: B007  # the error names it
-                decoded.append(item(value))
-        except DecodeError as error:
-            raise error.below(f"[{number}]") from None
-        return tuple(decoded)
+        return tuple([_decode_at(number, item, value) for number, value in enumerate(values)])
 
     return decode_list
 
 
 def _tuple_decoder(hints: tuple[Any, ...]) -> _Convert:
     each = [_whole_decoder(hint) for hint in hints]
-    wanted = f"a list of {len(each)}"
 
     def decode_tuple(values: Any) -> tuple[Any, ...]:
         if type(values) is not list or len(values) != len(each):
-            raise _wrong(wanted, values)
-        decoded: list[Any] = []
-        number = 0
-        try:
-            for number, value in enumerate(values):
-                decoded.append(each[number](value))
-        except DecodeError as error:
-            raise error.below(f"[{number}]") from None
-        return tuple(decoded)
+            raise _wrong(f"a list of {len(each)}", values)
+        return tuple([_decode_at(n, each[n], value) for n, value in enumerate(values)])
 
     return decode_tuple
 
@@ -353,16 +339,16 @@ def _mapping_decoder(hint: Any) -> _Convert:
             raise _wrong("an object", values)
         if plain.issuperset(map(type, values.values())):
             return values
-        decoded: dict[str, Any] = {}
-        key = ""
-        try:
-            for key, value in values.items():
-                decoded[key] = item(value)
-        except DecodeError as error:
-            raise error.below(key) from None
-        return decoded
+        return {key: _decode_at(key, item, value) for key, value in values.items()}
 
     return decode_mapping
+
+
+def _decode_at(step: str | int, convert: _Convert, value: Any) -> Any:
+    try:
+        return convert(value)
+    except DecodeError as error:
+        raise error.below(step) from None
 
 
 def _wrong(wanted: str, value: object) -> DecodeError:
