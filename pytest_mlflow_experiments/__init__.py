@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .analysis import compare, load_cases, load_metrics, load_sessions
-    from .capture.fixture import MlflowCase
+    from .capture.mlflow_case import MlflowCase
 
 __all__ = [
     "MlflowCase",
@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for: pytest loads this package at every start."""
     if name == "MlflowCase":
-        from .capture.fixture import MlflowCase
+        from .capture.mlflow_case import MlflowCase
 
         return MlflowCase
     if name in __all__:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from . import hookspecs
-from .options import MARKER, add_options, has_other_options, is_enabled
+from .session import hookspecs
+from .session.options import MARKER, add_options, has_other_options, is_enabled
 
 if TYPE_CHECKING:
     from mlflow import ActiveRun
 
-    from .capture.fixture import MlflowCase
+    from .capture.mlflow_case import MlflowCase
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,10 +35,10 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Start to watch assertions before the first conftest is imported."""
     if is_enabled(early_config, early_config.known_args_namespace):
         from .capture.plugin import watch_assertions
-        from .outside import remember_environment
+        from .session.settings import assertions_setting, remember_environment
 
         remember_environment(early_config)
-        watch_assertions(early_config)
+        watch_assertions(early_config, assertions_setting(early_config))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -46,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker and, under ``--mlflow``, the plugins that do the work."""
     config.addinivalue_line("markers", MARKER)
     if is_enabled(config):
-        from .session import register
+        from .session.plugin import register
 
         register(config)
     elif config.option.mlflow_gate or config.option.mlflow_require_baseline:
@@ -67,7 +67,7 @@ def mlflow_case(request: pytest.FixtureRequest) -> MlflowCase:
     Costs microseconds and never contacts MLflow. Without --mlflow it accepts everything and keeps
     nothing.
     """
-    from .capture.fixture import case_of
+    from .capture.mlflow_case import case_of
 
     return case_of(request.node)
 
@@ -79,7 +79,7 @@ def mlflow_run(request: pytest.FixtureRequest) -> Generator[ActiveRun, None, Non
     mlflow.log_*, mlflow.autolog(), log_model and the like land in it. Without --mlflow the run
     lives in a throwaway store.
     """
-    from .capture.live import active_run
+    from .capture.mlflow_run import active_run
 
     with active_run(request) as run:
         yield run

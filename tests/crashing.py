@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 from project import Project, clean_environment
 
-from pytest_mlflow_experiments.directory import SessionDirectory, SessionState
+from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState
 
 PATIENCE = 90.0
 
@@ -123,7 +123,7 @@ def trackers(path: Path) -> list[int]:
 def send_here(*directories: SessionDirectory, uri: str | None = None) -> list[SessionState]:
     """Do in this process what ``pytest-mlflow sync`` does."""
     with patch.dict(os.environ):
-        from pytest_mlflow_experiments.tracker.sync import sync
+        from pytest_mlflow_experiments.tracker.main import sync
 
         return [sync(directory, tracking_uri=uri) for directory in directories]
 

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_mlflow_experiments import journal
-from pytest_mlflow_experiments.directory import DIRECTORY_NAME, SessionDirectory
-from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHeader
+from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHeader, journal
+from pytest_mlflow_experiments.records.directory import DIRECTORY_NAME, SessionDirectory
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run

@@ -9,10 +9,10 @@ from itertools import product
 from math import isfinite, log10
 
 from pytest_mlflow_experiments.regression.comparison import Curve
-from pytest_mlflow_experiments.sweeps.effects import effects
-from pytest_mlflow_experiments.sweeps.model import Configuration, Mode, Sweep
-from pytest_mlflow_experiments.sweeps.moments import deviation, mean
-from pytest_mlflow_experiments.sweeps.noise import p_value
+from pytest_mlflow_experiments.regression.statistics import deviation, mean
+from pytest_mlflow_experiments.regression.sweeps.effects import effects
+from pytest_mlflow_experiments.regression.sweeps.model import Configuration, Mode, Sweep
+from pytest_mlflow_experiments.regression.sweeps.ranking import p_value
 
 Objective = Callable[[Mapping[str, str], random.Random], float]
 

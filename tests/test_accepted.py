@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_mlflow_experiments.accepted import (
+from pytest_mlflow_experiments.records.accepted import (
     AcceptedError,
     AcceptedStep,
     append_accepted,

@@ -18,10 +18,10 @@ from project import Project, quiet_mlflow
 
 import pytest_mlflow_experiments
 from pytest_mlflow_experiments import compare, load_cases, load_metrics, load_sessions
-from pytest_mlflow_experiments.analysis.remote import own_environment
+from pytest_mlflow_experiments.analysis.sources import own_environment
 from pytest_mlflow_experiments.baseline import BaselineError
-from pytest_mlflow_experiments.directory import DIRECTORY_NAME
-from pytest_mlflow_experiments.journal import JournalError
+from pytest_mlflow_experiments.records.directory import DIRECTORY_NAME
+from pytest_mlflow_experiments.records.journal import JournalError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,7 @@ def stored(
         if request.param == "server":
             uri = stack.enter_context(serve(path, uri)).uri
         with quiet_mlflow(), own_environment():
-            from pytest_mlflow_experiments.tracker.sync import sync
+            from pytest_mlflow_experiments.tracker.main import sync
 
             states = [sync(one.directory, tracking_uri=uri) for one in project.sessions()]
         assert [state.error for state in states] == [None] * len(ACCURACIES)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pytest_mlflow_experiments.capture.assertions.operands import as_approx, as_number
+from pytest_mlflow_experiments.capture.assertions.recorder import as_approx, as_number
 
 
 class Level(enum.IntEnum):

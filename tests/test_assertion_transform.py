@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from _pytest.assertion import rewrite
 
-from pytest_mlflow_experiments.capture.assertions import canary, recorder
+from pytest_mlflow_experiments.capture.assertions import loader as canary
+from pytest_mlflow_experiments.capture.assertions import recorder
 from pytest_mlflow_experiments.capture.assertions.recorder import Observation, Observations
 from pytest_mlflow_experiments.capture.assertions.transform import Transformed, transform
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from tracker_kit import START, Journal, make_check, make_metric, make_record
 
-from pytest_mlflow_experiments import journal
 from pytest_mlflow_experiments.baseline import (
     BaselineError,
     BaselineRequest,
@@ -31,7 +30,7 @@ from pytest_mlflow_experiments.baseline import (
     slim,
     write_baseline,
 )
-from pytest_mlflow_experiments.baseline.catalog import why_incomplete
+from pytest_mlflow_experiments.baseline.choice import why_incomplete
 from pytest_mlflow_experiments.records import (
     Attempt,
     CaseRecord,
@@ -39,6 +38,7 @@ from pytest_mlflow_experiments.records import (
     SessionEnd,
     SessionHeader,
     Shard,
+    journal,
 )
 
 URI = "sqlite:///somewhere.db"

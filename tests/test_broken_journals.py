@@ -12,13 +12,12 @@ from crashing import copy_session, query, statuses
 from project import Project
 from tracker_kit import Journal, make_record
 
-from pytest_mlflow_experiments import journal
-from pytest_mlflow_experiments.backlog import backlog
 from pytest_mlflow_experiments.baseline import LocalCatalog
 from pytest_mlflow_experiments.cli import main
-from pytest_mlflow_experiments.directory import SessionDirectory
-from pytest_mlflow_experiments.journal import JournalTail
-from pytest_mlflow_experiments.records import SessionHeader
+from pytest_mlflow_experiments.records import SessionHeader, journal
+from pytest_mlflow_experiments.records.directory import SessionDirectory
+from pytest_mlflow_experiments.records.journal import JournalTail
+from pytest_mlflow_experiments.session.tracker_process import backlog
 from pytest_mlflow_experiments.tracker.main import project as bring
 
 pytestmark = pytest.mark.filterwarnings("ignore")

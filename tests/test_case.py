@@ -9,13 +9,8 @@ import pytest
 from pytest_mlflow_experiments.capture.assertions import recorder
 from pytest_mlflow_experiments.capture.assertions.recorder import Observation
 from pytest_mlflow_experiments.capture.assertions.sites import Site
-from pytest_mlflow_experiments.capture.case import (
-    MAX_FAILURE_LENGTH,
-    CaseLog,
-    LoggedMetric,
-    merge,
-)
-from pytest_mlflow_experiments.capture.clock import Clock
+from pytest_mlflow_experiments.capture.case import MAX_FAILURE_LENGTH, CaseLog, LoggedMetric, merge
+from pytest_mlflow_experiments.capture.measuring import Clock
 from pytest_mlflow_experiments.records import CaseRecord, decode, encode
 
 CLOCK = Clock()

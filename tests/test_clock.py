@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from pytest_mlflow_experiments.capture.clock import Clock
+from pytest_mlflow_experiments.capture.measuring import Clock
 
 
 def test_clock_tells_the_time_in_milliseconds() -> None:

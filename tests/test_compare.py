@@ -18,7 +18,7 @@ from sessions import (
     past_of,
 )
 
-from pytest_mlflow_experiments.accepted import make_step
+from pytest_mlflow_experiments.records.accepted import make_step
 from pytest_mlflow_experiments.regression import Tolerance, Verdict
 from pytest_mlflow_experiments.regression.comparer import CompareOptions, MetricSeries
 from pytest_mlflow_experiments.regression.comparison import MetricComparison

@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from pytest_mlflow_experiments.comparison_settings import ComparisonSettings
+from pytest_mlflow_experiments.session.comparison_settings import ComparisonSettings
 
 
 @pytest.fixture

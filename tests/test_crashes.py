@@ -22,11 +22,11 @@ from crashing import (
 from project import Project
 from tracker_kit import make_record
 
-from pytest_mlflow_experiments.directory import SessionDirectory, SessionState
-from pytest_mlflow_experiments.journal import encode
-from pytest_mlflow_experiments.processes import is_running, started_at
+from pytest_mlflow_experiments.capture.running import RunningNote
 from pytest_mlflow_experiments.records import CaseRecord
-from pytest_mlflow_experiments.running import RunningNote
+from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState
+from pytest_mlflow_experiments.records.journal import encode
+from pytest_mlflow_experiments.records.processes import is_running, started_at
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc"),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_mlflow_experiments.credentials import secrets_of, without_credentials
+from pytest_mlflow_experiments.records.secrets import secrets_of, without_credentials
 
 
 @pytest.mark.parametrize(

@@ -11,19 +11,24 @@ import pytest
 from project import Project
 from sessions import baseline, judged, make_case, make_session
 
-from pytest_mlflow_experiments import journal
-from pytest_mlflow_experiments.baseline.slim import slim, slim_line
+from pytest_mlflow_experiments.baseline.files import slim, slim_line
 from pytest_mlflow_experiments.records import (
     MAX_POINTS,
     CaseRecord,
     Metric,
+    journal,
     last_values,
     thinned,
 )
 from pytest_mlflow_experiments.regression.comparison import Curve
 from pytest_mlflow_experiments.regression.curves import curves
-from pytest_mlflow_experiments.regression.lines import MAX_CURVES, MAX_LINES, lines_of
-from pytest_mlflow_experiments.regression.values import read_sessions, values_of
+from pytest_mlflow_experiments.regression.values import (
+    MAX_CURVES,
+    MAX_LINES,
+    lines_of,
+    read_sessions,
+    values_of,
+)
 
 SEEDS = frozenset({"seed"})
 

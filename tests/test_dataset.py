@@ -19,7 +19,7 @@ import scipy.sparse as sp
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
-from pytest_mlflow_experiments.capture.dataset import (
+from pytest_mlflow_experiments.capture.dataset_digest import (
     dataset_digest,
     dataset_name,
     joined_digest,

@@ -8,8 +8,8 @@ from typing import Literal
 
 import pytest
 
-from pytest_mlflow_experiments.directory import SessionDirectory, SessionState, shown_path
-from pytest_mlflow_experiments.opening import new_id
+from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState, shown_path
+from pytest_mlflow_experiments.session.header import new_id
 
 STATE = SessionState(
     phase="ready",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_mlflow_experiments.capture.environment import (
-    default_branch,
+from pytest_mlflow_experiments.records.git import default_branch
+from pytest_mlflow_experiments.session.header import (
     environment_tags,
     packages_digest,
     session_name,

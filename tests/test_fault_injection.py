@@ -23,7 +23,7 @@ import pytest
 from crashing import group_members, query, send_here, trackers, until
 from project import TIMEOUT, Project, clean_environment, read_session
 
-from pytest_mlflow_experiments.directory import SessionDirectory, SessionState
+from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc"),

@@ -21,8 +21,8 @@ import yaml
 from project import Project
 
 from pytest_mlflow_experiments.capture.case import CaseLog
-from pytest_mlflow_experiments.capture.clock import Clock
-from pytest_mlflow_experiments.capture.fixture import MlflowCase
+from pytest_mlflow_experiments.capture.measuring import Clock
+from pytest_mlflow_experiments.capture.mlflow_case import MlflowCase
 
 mpl.use("Agg")
 

@@ -13,10 +13,15 @@ from project import Project
 from tracker_kit import Journal, make_check, make_record
 
 import pytest_mlflow_experiments
-from pytest_mlflow_experiments import journal
-from pytest_mlflow_experiments.accepted import AcceptedError, read_accepted
-from pytest_mlflow_experiments.journal import JournalError
-from pytest_mlflow_experiments.records import SCHEMA_VERSION, SessionEnd, SessionHeader, encode
+from pytest_mlflow_experiments.records import (
+    SCHEMA_VERSION,
+    SessionEnd,
+    SessionHeader,
+    encode,
+    journal,
+)
+from pytest_mlflow_experiments.records.accepted import AcceptedError, read_accepted
+from pytest_mlflow_experiments.records.journal import JournalError
 
 PACKAGE = Path(pytest_mlflow_experiments.__file__).parent
 
@@ -30,7 +35,7 @@ NEEDED = {
     ("capture/assertions/cache.py", "marshal"),
     ("capture/assertions/transform.py", "compile"),
     # An assertion of our own, to see whether this pytest still rewrites such as it did.
-    ("capture/assertions/canary.py", "exec"),
+    ("capture/assertions/loader.py", "exec"),
 }
 
 

@@ -18,10 +18,13 @@ from mlflow_server import free_port
 from project import Project, Result, clean_environment, quiet_mlflow
 from tracker_kit import Journal, make_record
 
-from pytest_mlflow_experiments import journal
-from pytest_mlflow_experiments.directory import DIRECTORY_NAME, SessionDirectory, SessionState
-from pytest_mlflow_experiments.journal import JournalWriter, is_being_written
-from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHeader
+from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHeader, journal
+from pytest_mlflow_experiments.records.directory import (
+    DIRECTORY_NAME,
+    SessionDirectory,
+    SessionState,
+)
+from pytest_mlflow_experiments.records.journal import JournalWriter, is_being_written
 
 TIMEOUT = 120.0
 OFFLINE = ("--mlflow", "--mlflow-offline")

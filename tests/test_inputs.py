@@ -15,11 +15,10 @@ import scipy.sparse as sp
 from project import Project, quiet_mlflow
 
 from pytest_mlflow_experiments.capture.case import CaseLog
-from pytest_mlflow_experiments.capture.clock import Clock
-from pytest_mlflow_experiments.capture.dataset import dataset_digest
-from pytest_mlflow_experiments.capture.dataset_schema import described
-from pytest_mlflow_experiments.capture.fixture import MlflowCase
-from pytest_mlflow_experiments.capture.inputs import MAX_TEXT, dataset_input
+from pytest_mlflow_experiments.capture.dataset_digest import dataset_digest
+from pytest_mlflow_experiments.capture.dataset_input import MAX_TEXT, dataset_input, described
+from pytest_mlflow_experiments.capture.measuring import Clock
+from pytest_mlflow_experiments.capture.mlflow_case import MlflowCase
 from pytest_mlflow_experiments.records import CaseRecord, DatasetInput, decode, encode
 
 WHEN = datetime(2026, 1, 2, tzinfo=timezone.utc)

@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from pytest_mlflow_experiments import journal
-from pytest_mlflow_experiments.journal import JournalError, JournalTail, JournalWriter
-from pytest_mlflow_experiments.records import CaseRecord, Provenance, SessionEnd, SessionHeader
+from pytest_mlflow_experiments.records import (
+    CaseRecord,
+    Provenance,
+    SessionEnd,
+    SessionHeader,
+    journal,
+)
+from pytest_mlflow_experiments.records.journal import JournalError, JournalTail, JournalWriter
 
 HEADER = SessionHeader(
     session_id="s",

@@ -15,8 +15,8 @@ from mlflow_server import serve
 from postgres import Cluster
 from project import Project, clean_environment, quiet_mlflow, search_runs
 
-from pytest_mlflow_experiments.directory import DIRECTORY_NAME
 from pytest_mlflow_experiments.records import CaseRecord
+from pytest_mlflow_experiments.records.directory import DIRECTORY_NAME
 
 OFFLINE = ("--mlflow", "--mlflow-offline", "--mlflow-session=nightly")
 

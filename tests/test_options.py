@@ -9,9 +9,9 @@ from typing import TypeAlias
 
 import pytest
 
-from pytest_mlflow_experiments.marker import CaseOptions
-from pytest_mlflow_experiments.options import is_enabled
-from pytest_mlflow_experiments.settings import Settings, assertions_setting
+from pytest_mlflow_experiments.capture.marker import CaseOptions
+from pytest_mlflow_experiments.session.options import is_enabled
+from pytest_mlflow_experiments.session.settings import Settings, assertions_setting
 
 OPTIONS = [
     "--mlflow",

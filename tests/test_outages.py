@@ -23,8 +23,8 @@ from mlflow_server import Server, free_port, serve
 from project import Project, Result, clean_environment, quiet_mlflow, search_runs
 from tracker_kit import Journal, contents, rich_records
 
-from pytest_mlflow_experiments import launch
-from pytest_mlflow_experiments.directory import SessionDirectory, SessionState
+from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState
+from pytest_mlflow_experiments.session import tracker_process as launch
 from pytest_mlflow_experiments.tracker.main import project as send
 
 SUITE = """
@@ -521,7 +521,7 @@ def test_the_whole_wait_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "import os, sys, time; sys.path.insert(0, {path!r})\n"
         "if os.fork(): os._exit(0)\n"
         "from pathlib import Path\n"
-        "from pytest_mlflow_experiments.directory import SessionDirectory, SessionState\n"
+        "from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState\n"
         "path = SessionDirectory(Path(sys.argv[1])).state\n"
         "for sent in range(10_000):\n"
         "    SessionState(phase='ready', pid=os.getpid(), sent=sent).write(path)\n"

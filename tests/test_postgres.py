@@ -18,8 +18,8 @@ from postgres import PASSWORD, Cluster
 from project import Project, clean_environment, search_runs
 from tracker_kit import Journal, contents, make_metric, make_record, rich_records
 
-from pytest_mlflow_experiments.directory import SessionDirectory, SessionState
 from pytest_mlflow_experiments.records import CaseRecord
+from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState
 from pytest_mlflow_experiments.tracker.main import project as send
 
 pytestmark = [

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from tracker_kit import START, make_check, make_metric, make_record
 
-from pytest_mlflow_experiments.directory import SessionDirectory
 from pytest_mlflow_experiments.records import Attempt, CaseRecord, Outcome, SessionEnd
+from pytest_mlflow_experiments.records.directory import SessionDirectory
 from pytest_mlflow_experiments.tracker.limits import legal_key, legal_keys, shorten
-from pytest_mlflow_experiments.tracker.markdown import inline
-from pytest_mlflow_experiments.tracker.projection import Parent, RunData, project_case
-from pytest_mlflow_experiments.tracker.summary import session_status
+from pytest_mlflow_experiments.tracker.runs.case import Parent, RunData, project_case
+from pytest_mlflow_experiments.tracker.runs.description import inline
+from pytest_mlflow_experiments.tracker.runs.session import session_status
 
 DIRECTORY = SessionDirectory(Path("session"))
 PARENT = Parent(run_id="parent", session_id="session-1", user="somebody", directory=DIRECTORY)
@@ -30,7 +30,7 @@ def description(record: CaseRecord) -> str:
 
 def test_loads_without_mlflow() -> None:
     code = (
-        "import sys, pytest_mlflow_experiments.tracker.projection, "
+        "import sys, pytest_mlflow_experiments.tracker.runs.case, "
         "pytest_mlflow_experiments.tracker.main; "
         "assert not {'mlflow', 'sqlalchemy', 'numpy'} & sys.modules.keys()"
     )

@@ -22,12 +22,12 @@ from pytest_mlflow_experiments.cli.admission import (
     against_repeats,
     as_json,
     incomparable,
+    settings_of,
 )
 from pytest_mlflow_experiments.cli.candidate import Candidate
-from pytest_mlflow_experiments.cli.predecessor import settings_of
 from pytest_mlflow_experiments.regression.comparison import Comparison, SessionInfo
+from pytest_mlflow_experiments.regression.sweeps.model import Configuration
 from pytest_mlflow_experiments.regression.tolerance import Tolerance
-from pytest_mlflow_experiments.sweeps.model import Configuration
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -163,7 +163,7 @@ def make_candidate(
 )
 def test_champion_measured_otherwise(tags: dict[str, str], reason: str | None) -> None:
     with quiet_mlflow():
-        from pytest_mlflow_experiments.tracker.promotion import Version
+        from pytest_mlflow_experiments.tracker.registry import Version
 
     version = Version(number="1", run_id=None, source="", tags=tags)
     champion = Champion(version=version, value=0.8, origin="")

@@ -6,7 +6,7 @@ import ast
 import re
 from pathlib import Path
 
-from pytest_mlflow_experiments.options import add_options
+from pytest_mlflow_experiments.session.options import add_options
 
 # What the README says of troubles, and the tests that show it.
 SHOWN_BY = {

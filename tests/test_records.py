@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from pytest_mlflow_experiments import journal
-from pytest_mlflow_experiments.journal import JournalError
 from pytest_mlflow_experiments.records import (
     SCHEMA_VERSION,
     Attempt,
@@ -21,7 +19,9 @@ from pytest_mlflow_experiments.records import (
     SessionHeader,
     decode,
     encode,
+    journal,
 )
+from pytest_mlflow_experiments.records.journal import JournalError
 
 METRIC = Metric(key="accuracy", value=0.1 + 0.2, step=3, timestamp=1_700_000_000_123)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_mlflow_experiments.redaction import (
+from pytest_mlflow_experiments.records.secrets import (
     Mask,
     SecretNames,
     environment_secrets,

@@ -13,7 +13,7 @@ from chromium import needs_chromium, open_chromium
 from comparisons import hostile, large, make_comparison, make_metric, one_of_everything
 
 from pytest_mlflow_experiments.regression.comparison import Comparison
-from pytest_mlflow_experiments.report.html import render_html
+from pytest_mlflow_experiments.report.html.page import render_html
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome

@@ -15,8 +15,8 @@ from comparisons import HOSTILE, hostile, large, make_comparison, make_metric, o
 
 from pytest_mlflow_experiments.records import Operator
 from pytest_mlflow_experiments.regression.comparison import Comparison, Margin, MetricComparison
-from pytest_mlflow_experiments.report.html import render_html
-from pytest_mlflow_experiments.report.sparkline import describe, sparkline
+from pytest_mlflow_experiments.report.html.page import render_html
+from pytest_mlflow_experiments.report.html.svg import describe, sparkline
 from pytest_mlflow_experiments.report.text import clean
 
 
@@ -145,7 +145,7 @@ def test_a_change_is_better_or_worse_by_the_direction() -> None:
 
 
 def test_no_renderer_loads_anything_heavy_before_it_is_used() -> None:
-    modules = ("html", "markdown", "json", "junit", "github")
+    modules = ("html.page", "markdown", "json", "junit", "github")
     names = ", ".join(f"pytest_mlflow_experiments.report.{name}" for name in modules)
     heavy = "{'jinja2', 'markupsafe', 'mlflow', 'numpy', 'pandas', 'scipy', 'pytest'}"
     source = f"import sys, {names}; print(sorted({heavy} & set(sys.modules)))"

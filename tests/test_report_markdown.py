@@ -11,14 +11,14 @@ from sweep_values import grid, make_sweep, twelve
 from swept import hostile_sweeps, many, ordinary
 
 from pytest_mlflow_experiments.regression.comparison import Comparison
-from pytest_mlflow_experiments.report.escaping import block, code, inline
 from pytest_mlflow_experiments.report.markdown import (
     marker,
     render_comment,
     render_markdown,
     render_short,
 )
-from pytest_mlflow_experiments.report.sweeps_markdown import render_sweep
+from pytest_mlflow_experiments.report.sweep_markdown import render_sweep
+from pytest_mlflow_experiments.report.text import block, code, inline
 
 # Mentions and references count outside of code only; an escaped backtick starts none.
 _FENCE = re.compile(r"^(`{3,})text\n.*?^\1$", re.MULTILINE | re.DOTALL)

@@ -15,12 +15,12 @@ from sweep_values import classifier, grid, make_curve, make_sweep, searched, six
 from test_report_html import Page
 
 from pytest_mlflow_experiments.regression.comparison import Curve
-from pytest_mlflow_experiments.report import sweeps_text
-from pytest_mlflow_experiments.report.curves_svg import chart, thinned
-from pytest_mlflow_experiments.report.html import render_html
+from pytest_mlflow_experiments.regression.sweeps.effects import make_axis
+from pytest_mlflow_experiments.regression.sweeps.model import Sweep
+from pytest_mlflow_experiments.report import sweep_text as sweeps_text
+from pytest_mlflow_experiments.report.html.curves import chart, thinned
+from pytest_mlflow_experiments.report.html.page import render_html
 from pytest_mlflow_experiments.report.text import clean
-from pytest_mlflow_experiments.sweeps.axis import make_axis
-from pytest_mlflow_experiments.sweeps.model import Sweep
 
 BLOCK = re.compile(r'<script type="application/json" id="([^"]+)">(.*?)</script>', re.DOTALL)
 

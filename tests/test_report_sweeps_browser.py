@@ -13,8 +13,8 @@ from comparisons import HOSTILE, make_comparison, make_metric
 from sweep_values import classifier, grid, make_curve, make_sweep, searched, sixty, twelve
 from test_report_browser import CONTRAST, keep_screenshot
 
-from pytest_mlflow_experiments.report.html import render_html
-from pytest_mlflow_experiments.sweeps.model import Sweep
+from pytest_mlflow_experiments.regression.sweeps.model import Sweep
+from pytest_mlflow_experiments.report.html.page import render_html
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome

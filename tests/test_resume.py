@@ -15,14 +15,14 @@ import pytest
 from project import Project, Session
 from sessions import baseline, judged, make_case, make_session, only
 
-from pytest_mlflow_experiments.baseline.slim import slim
-from pytest_mlflow_experiments.capture.changes import changes_digest
-from pytest_mlflow_experiments.capture.whole_text import has_whole_text
-from pytest_mlflow_experiments.journal import JournalWriter
+from pytest_mlflow_experiments.baseline.files import slim
+from pytest_mlflow_experiments.capture.params import has_whole_text
 from pytest_mlflow_experiments.records import CaseRecord
+from pytest_mlflow_experiments.records.git import changes_digest
+from pytest_mlflow_experiments.records.journal import JournalWriter
 from pytest_mlflow_experiments.regression.values import SessionValues
-from pytest_mlflow_experiments.resume.data import DataFinding, judge, mixed_data
-from pytest_mlflow_experiments.resume.same_code import why_other_code
+from pytest_mlflow_experiments.session.resume.choice import why_other_code
+from pytest_mlflow_experiments.session.resume.data import DataFinding, judge, mixed_data
 
 OFFLINE = ("--mlflow", "--mlflow-offline")
 RESUME = (*OFFLINE, "--mlflow-resume")

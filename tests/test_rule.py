@@ -22,7 +22,7 @@ from pytest_mlflow_experiments.regression import (
     Verdict,
     judge,
 )
-from pytest_mlflow_experiments.regression.average import average
+from pytest_mlflow_experiments.regression.statistics import average
 
 NOISY = (0.90, 0.91, 0.89, 0.905, 0.895, 0.902, 0.898, 0.908, 0.892, 0.9)
 PLAIN = RuleOptions()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_mlflow_experiments.selection import Selection
+from pytest_mlflow_experiments.session.selection import Selection
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from sessions import make_case
 
-from pytest_mlflow_experiments.ci import joint_session_id
-from pytest_mlflow_experiments.journal import JournalError, encode
+from pytest_mlflow_experiments.analysis.shards import ShardSession, merge, read_shard
 from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHeader, Shard
-from pytest_mlflow_experiments.shards import MergeError, ShardSession, merge, read_shard
+from pytest_mlflow_experiments.records.journal import JournalError, encode
+from pytest_mlflow_experiments.session.settings import joint_session_id
+from pytest_mlflow_experiments.tracker.errors import MergeError
 
 COMMIT = "mlflow.source.git.commit"
 

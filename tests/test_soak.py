@@ -20,7 +20,7 @@ from mlflow_server import serve
 from postgres import Cluster
 from project import Project, Result, clean_environment
 
-from pytest_mlflow_experiments.directory import SessionDirectory, SessionState
+from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState
 
 CASES = int(os.environ.get("PYTEST_MLFLOW_SOAK_CASES", "200"))
 SEED = int(os.environ.get("PYTEST_MLFLOW_SOAK_SEED", "20261123"))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_mlflow_experiments.records import CaseRecord, Check, Metric, Operator, Outcome
-from pytest_mlflow_experiments.summary import Summary, relative_margin
+from pytest_mlflow_experiments.report.summary import Summary, relative_margin
 
 
 def make_check(

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from project import Project
 
-from pytest_mlflow_experiments.directory import SessionDirectory
+from pytest_mlflow_experiments.records.directory import SessionDirectory
+from pytest_mlflow_experiments.regression.sweeps.model import Sweep
+from pytest_mlflow_experiments.regression.sweeps.ranking import within_noise
 from pytest_mlflow_experiments.report.json import read_json
-from pytest_mlflow_experiments.sweeps.model import Sweep
-from pytest_mlflow_experiments.sweeps.noise import within_noise
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "sweep" / "test_digits.py"

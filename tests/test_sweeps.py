@@ -10,11 +10,10 @@ from sessions import make_case, make_check
 
 from pytest_mlflow_experiments.records import CaseRecord, Outcome, SessionEnd
 from pytest_mlflow_experiments.regression.comparer import CompareOptions
-from pytest_mlflow_experiments.regression.sweeps import sweep_builder
-from pytest_mlflow_experiments.sweeps.build import SweepBuilder
-from pytest_mlflow_experiments.sweeps.model import Configuration, Sweep
-from pytest_mlflow_experiments.sweeps.moments import deviation, mean
-from pytest_mlflow_experiments.sweeps.noise import noise_limit, p_value, within_noise
+from pytest_mlflow_experiments.regression.statistics import deviation, mean
+from pytest_mlflow_experiments.regression.sweeps.build import SweepBuilder, sweep_builder
+from pytest_mlflow_experiments.regression.sweeps.model import Configuration, Sweep
+from pytest_mlflow_experiments.regression.sweeps.ranking import noise_limit, p_value, within_noise
 
 
 def one(

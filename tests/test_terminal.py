@@ -5,14 +5,19 @@ from comparisons import make_comparison
 from sweep_values import sixty, twelve
 from swept import many, ordinary
 
-from pytest_mlflow_experiments.directory import SessionState
 from pytest_mlflow_experiments.records import CaseRecord, Check, Metric, Operator, Outcome
+from pytest_mlflow_experiments.records.directory import SessionState
 from pytest_mlflow_experiments.regression.comparison import Comparison
-from pytest_mlflow_experiments.report.ending import Ending, describe_end
-from pytest_mlflow_experiments.report.line import Line
-from pytest_mlflow_experiments.report.terminal import describe, one_line, section
-from pytest_mlflow_experiments.summary import Summary
-from pytest_mlflow_experiments.sweeps.noise import within_noise
+from pytest_mlflow_experiments.regression.sweeps.ranking import within_noise
+from pytest_mlflow_experiments.report.summary import Summary
+from pytest_mlflow_experiments.report.terminal import (
+    Ending,
+    describe,
+    describe_end,
+    one_line,
+    section,
+)
+from pytest_mlflow_experiments.report.text import Line
 
 
 def make_check(

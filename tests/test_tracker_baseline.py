@@ -15,7 +15,6 @@ import pytest
 from mlflow_server import Server, free_port, serve
 from tracker_kit import START, Journal, make_metric, make_record, start_tracker
 
-from pytest_mlflow_experiments import journal
 from pytest_mlflow_experiments.baseline import (
     BaselineError,
     BaselineRequest,
@@ -25,13 +24,12 @@ from pytest_mlflow_experiments.baseline import (
     load_file,
     parse_spec,
 )
-from pytest_mlflow_experiments.directory import SessionState
-from pytest_mlflow_experiments.records import CaseRecord, Provenance, SessionHeader
+from pytest_mlflow_experiments.records import CaseRecord, Provenance, SessionHeader, journal
+from pytest_mlflow_experiments.records.directory import SessionState
 from pytest_mlflow_experiments.tracker import retries
-from pytest_mlflow_experiments.tracker.baseline import answer, open_catalog
+from pytest_mlflow_experiments.tracker.connect import answer, open_catalog
 from pytest_mlflow_experiments.tracker.main import project
-from pytest_mlflow_experiments.tracker.redaction import Redactor
-from pytest_mlflow_experiments.tracker.reporter import Reporter
+from pytest_mlflow_experiments.tracker.state import Redactor, Reporter
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

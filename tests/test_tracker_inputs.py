@@ -121,7 +121,7 @@ def test_both_writers_leave_the_same_rows(
 def test_bulk_writing_of_datasets_that_would_differ_is_not_used(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_mlflow_experiments.tracker import bulk_writer
+    from pytest_mlflow_experiments.tracker.writers import bulk as bulk_writer
 
     monkeypatch.setattr(bulk_writer, "insert_inputs", lambda *_: None)
     state = database.send(Journal(database.path).cases(cases()).finish())

@@ -13,7 +13,7 @@ from project import search_runs
 from tracker_kit import Journal, make_record
 
 from pytest_mlflow_experiments.records import Shard
-from pytest_mlflow_experiments.shards import MergeError
+from pytest_mlflow_experiments.tracker.errors import MergeError
 from pytest_mlflow_experiments.tracker.main import project
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def test_runs_that_others_replaced_are_no_cases_of_the_whole(tmp_path: Path, uri
 
 
 def test_fetched_shards_are_those_that_were_sent(tmp_path: Path, uri: str) -> None:
-    from pytest_mlflow_experiments.tracker.fetch import Fetched, fetch_shards
+    from pytest_mlflow_experiments.tracker.runs.shards import Fetched, fetch_shards
 
     def fetch(session_id: str = "whole", name: str = "an experiment") -> Fetched:
         target = tmp_path / "fetched"

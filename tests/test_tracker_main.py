@@ -15,11 +15,10 @@ import pytest
 from mlflow_server import free_port
 from tracker_kit import Journal, make_record, start_tracker
 
-from pytest_mlflow_experiments.directory import SessionState
-from pytest_mlflow_experiments.processes import is_running
+from pytest_mlflow_experiments.records.directory import SessionState
+from pytest_mlflow_experiments.records.processes import is_running
 from pytest_mlflow_experiments.tracker.errors import SessionBusyError
-from pytest_mlflow_experiments.tracker.lock import exclusive
-from pytest_mlflow_experiments.tracker.main import project
+from pytest_mlflow_experiments.tracker.main import exclusive, project
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
@@ -199,7 +198,7 @@ def test_killed_controller_is_noticed(tmp_path: Path, uri: str) -> None:
     code = (
         "import os, sys, time; sys.path[:0] = sys.argv[1:3]; from pathlib import Path\n"
         "from tracker_kit import start_tracker\n"
-        "from pytest_mlflow_experiments.directory import SessionDirectory\n"
+        "from pytest_mlflow_experiments.records.directory import SessionDirectory\n"
         "class J: directory = SessionDirectory(Path(sys.argv[3]))\n"
         "start_tracker(J(), sys.argv[4])\n"
         "if os.fork() == 0: time.sleep(40); os._exit(0)\n"

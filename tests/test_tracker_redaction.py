@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from pytest_mlflow_experiments.tracker.probe import unreachable
-from pytest_mlflow_experiments.tracker.redaction import RedactedStream, Redactor
+from pytest_mlflow_experiments.tracker.connect import unreachable
+from pytest_mlflow_experiments.tracker.state import RedactedStream, Redactor
 
 
 @pytest.mark.parametrize(

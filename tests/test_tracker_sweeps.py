@@ -216,7 +216,7 @@ def test_end_that_changed_wins_as_far_as_mlflow_lets_it(store: Database) -> None
 def test_bulk_writing_of_sweeps_that_would_differ_is_not_used(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_mlflow_experiments.tracker.bulk_writer import BulkWriter
+    from pytest_mlflow_experiments.tracker.writers.bulk import BulkWriter
 
     real = BulkWriter._run_row
     monkeypatch.setattr(
@@ -232,7 +232,7 @@ def test_bulk_writing_of_sweeps_that_would_differ_is_not_used(
 def test_bulk_ending_of_sweeps_that_would_differ_is_not_used(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_mlflow_experiments.tracker import bulk_writer
+    from pytest_mlflow_experiments.tracker.writers import bulk as bulk_writer
 
     monkeypatch.setattr(bulk_writer, "end_runs", lambda *_: None)
     state = database.send(Journal(database.path).cases([case(1), case(3, "other")]).finish())
@@ -307,7 +307,7 @@ def test_shards_share_the_runs_of_sweeps(store: Database) -> None:
 def test_sweeps_that_two_shards_opened_at_once_are_united(
     database: Database, without_bulk: Callable[[], None]
 ) -> None:
-    from pytest_mlflow_experiments.tracker.client_writer import ClientWriter
+    from pytest_mlflow_experiments.tracker.writers.client import ClientWriter
 
     without_bulk()
     journals = [shard(database.path, number, [case(number), case(number + 5)]) for number in (1, 2)]

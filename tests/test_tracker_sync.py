@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 from tracker_kit import Journal, make_record
 
-from pytest_mlflow_experiments.journal import JournalError
-from pytest_mlflow_experiments.tracker.lock import exclusive
-from pytest_mlflow_experiments.tracker.sync import sync
+from pytest_mlflow_experiments.records.journal import JournalError
+from pytest_mlflow_experiments.tracker.main import exclusive, sync
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),

@@ -8,8 +8,8 @@ from project import quiet_mlflow
 from tracker_database import Database
 from tracker_kit import START, Journal, make_metric, make_record, rich_records
 
-from pytest_mlflow_experiments.directory import SessionState
 from pytest_mlflow_experiments.records import CaseRecord
+from pytest_mlflow_experiments.records.directory import SessionState
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -283,7 +283,7 @@ def test_one_bad_case_does_not_keep_the_others_out(
 ) -> None:
     from sqlalchemy.exc import DataError
 
-    from pytest_mlflow_experiments.tracker import bulk_writer
+    from pytest_mlflow_experiments.tracker.writers import bulk as bulk_writer
 
     real = bulk_writer.metric_rows
 
@@ -345,7 +345,7 @@ def differs(
 def test_bulk_writer_that_would_differ_is_not_used(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_mlflow_experiments.tracker.bulk_writer import BulkWriter
+    from pytest_mlflow_experiments.tracker.writers.bulk import BulkWriter
 
     real = BulkWriter._run_row
     monkeypatch.setattr(
@@ -363,7 +363,7 @@ def test_bulk_writer_that_would_differ_is_not_used(
 def test_bulk_writer_that_loses_something_is_not_used(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_mlflow_experiments.tracker import bulk_writer
+    from pytest_mlflow_experiments.tracker.writers import bulk as bulk_writer
 
     monkeypatch.setattr(bulk_writer, "latest", lambda rows: list(rows)[:1])
     state = differs(monkeypatch, database)
@@ -375,7 +375,7 @@ def test_bulk_writer_that_loses_something_is_not_used(
 def test_bulk_writer_that_breaks_is_not_used(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_mlflow_experiments.tracker.bulk_writer import BulkWriter
+    from pytest_mlflow_experiments.tracker.writers.bulk import BulkWriter
 
     def breaks(self: object, run: object) -> None:
         raise AttributeError("no such table")
@@ -400,7 +400,7 @@ def test_run_that_was_there_before_is_never_removed(database: Database) -> None:
 
 
 def test_known_tables() -> None:
-    from pytest_mlflow_experiments.tracker.bulk_check import unknown_structure
+    from pytest_mlflow_experiments.tracker.writers.checked import unknown_structure
 
     assert unknown_structure() is None
 
@@ -409,7 +409,8 @@ def test_known_tables() -> None:
 def test_new_columns(monkeypatch: pytest.MonkeyPatch, *, nullable: bool, strange: bool) -> None:
     from sqlalchemy import Column, MetaData, String
 
-    from pytest_mlflow_experiments.tracker import bulk_check, bulk_writer
+    from pytest_mlflow_experiments.tracker.writers import bulk as bulk_writer
+    from pytest_mlflow_experiments.tracker.writers import checked as bulk_check
 
     table = bulk_writer.TABLES[0].to_metadata(MetaData())
     table.append_column(Column("brand_new", String(10), nullable=nullable))
@@ -419,8 +420,8 @@ def test_new_columns(monkeypatch: pytest.MonkeyPatch, *, nullable: bool, strange
 
 
 def test_latest_value_follows_mlflows_rule() -> None:
-    from pytest_mlflow_experiments.tracker.bulk_writer import latest, metric_rows
-    from pytest_mlflow_experiments.tracker.projection import RunData
+    from pytest_mlflow_experiments.tracker.runs.case import RunData
+    from pytest_mlflow_experiments.tracker.writers.bulk import latest, metric_rows
 
     metrics = (
         make_metric("a", 3.0, 1, START),

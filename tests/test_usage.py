@@ -10,11 +10,10 @@ import pytest
 from project import Project
 from sessions import make_case
 
-from pytest_mlflow_experiments import journal
-from pytest_mlflow_experiments.baseline.slim import slim
-from pytest_mlflow_experiments.capture.usage import Memory, Reading, read_usage, usage_between
-from pytest_mlflow_experiments.journal import JournalError
-from pytest_mlflow_experiments.records import Attempt, CaseRecord
+from pytest_mlflow_experiments.baseline.files import slim
+from pytest_mlflow_experiments.capture.measuring import Memory, Reading, read_usage, usage_between
+from pytest_mlflow_experiments.records import Attempt, CaseRecord, journal
+from pytest_mlflow_experiments.records.journal import JournalError
 from pytest_mlflow_experiments.regression.direction import infer_direction, is_cost
 from pytest_mlflow_experiments.regression.values import values_of
 

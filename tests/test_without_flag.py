@@ -11,8 +11,9 @@ HEAVY = {"mlflow", "pandas", "numpy", "scipy", "sqlalchemy"}
 OURS = "pytest_mlflow_experiments"
 STARTED = {
     "pytest_mlflow_experiments",
-    "pytest_mlflow_experiments.hookspecs",
-    "pytest_mlflow_experiments.options",
+    "pytest_mlflow_experiments.session",
+    "pytest_mlflow_experiments.session.hookspecs",
+    "pytest_mlflow_experiments.session.options",
     "pytest_mlflow_experiments.plugin",
 }
 
@@ -121,7 +122,7 @@ def test_the_fixture_keeps_nothing(bare: Project) -> None:
     modules = run(bare)
     assert heavy(modules) == set()
     ours = {name.removeprefix("pytest_mlflow_experiments.") for name in modules}
-    assert not any(name == "session" or name.startswith("tracker") for name in ours)
+    assert not any(name == "session.plugin" or name.startswith("tracker") for name in ours)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tracker_kit import Journal, contents
 
-from pytest_mlflow_experiments.directory import SessionState
+from pytest_mlflow_experiments.records.directory import SessionState
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -74,7 +74,7 @@ def without_bulk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Return a function that makes the tracker use MLflow's client."""
 
     def switch_off() -> None:
-        from pytest_mlflow_experiments.tracker import bulk_check
+        from pytest_mlflow_experiments.tracker.writers import checked as bulk_check
 
         monkeypatch.setattr(bulk_check, "unknown_structure", lambda: "a test says so")
 

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from project import clean_environment
 
-from pytest_mlflow_experiments.directory import SessionDirectory, SessionState
-from pytest_mlflow_experiments.journal import JournalWriter, encode
 from pytest_mlflow_experiments.records import (
     Attempt,
     CaseRecord,
@@ -24,6 +22,8 @@ from pytest_mlflow_experiments.records import (
     SessionEnd,
     SessionHeader,
 )
+from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState
+from pytest_mlflow_experiments.records.journal import JournalWriter, encode
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -3,9 +3,8 @@
 pandas is loaded by the first call, MLflow only where sessions are read from it.
 """
 
-from .cases import load_cases
 from .comparison import compare
-from .metrics import load_metrics
+from .metrics import load_cases, load_metrics
 from .sessions import load_sessions
 
 __all__ = ["compare", "load_cases", "load_metrics", "load_sessions"]

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..baseline import HISTORY
-from ..cli.compare import compare_at
-from ..cli.errors import UsageError
-from ..cli.places import Place
-from ..regression.comparer import SEED_PARAMS
+from ..records.accepted import ACCEPTED_FILE, AcceptedError, read_accepted
+from ..regression import Direction, Tolerance
+from ..regression.compare import compare as compare_sessions
+from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.comparison import Comparison, MetricComparison
 from ..regression.tolerance import parse_direction, parse_rule
+from ..regression.values import Sessions, SessionValues, read_sessions
 from .frame import Kind, Row, make_frame
-from .remote import own_environment
-from .sources import PathLike
+from .places import Place, UsageError
+from .sources import PathLike, own_environment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,3 +159,55 @@ def _texts(name: str, texts: Collection[str]) -> Collection[str]:
     if isinstance(texts, str):
         raise ValueError(f"{name}: expected a list of texts, got {texts!r}")
     return texts
+
+
+def compare_at(
+    place: Place,
+    session: str,
+    baseline: str,
+    *,
+    window: int,
+    seed_params: AbstractSet[str],
+    tolerances: Sequence[tuple[str, Tolerance]],
+    directions: Sequence[tuple[str, Direction | None]],
+) -> Comparison:
+    """Compare a session with a baseline, both as a person names them.
+
+    Raises:
+        UsageError: there is nothing to compare, or one of them is named in no legal way.
+        BaselineError: there is no such session.
+        JournalError: a session can't be read.
+    """
+    judged = read_sessions(place.judged(session), seed_params).sessions
+    if not judged:
+        raise UsageError(f"{session} holds no session")
+    current = judged[-1]
+    own = current.header
+    found = read_sessions(place.entries(baseline, window, own), seed_params)
+    past = Sessions(
+        sessions=[one for one in found.sessions if one.header.session_id != own.session_id],
+        provenance=found.provenance,
+    )
+    if not past.sessions:
+        raise UsageError(f"{baseline} and {session} are the same session")
+    try:
+        accepted = read_accepted(place.root / ACCEPTED_FILE)
+    except AcceptedError as error:
+        raise UsageError(str(error)) from None
+    return compare_sessions(
+        current,
+        past,
+        CompareOptions(
+            seed_params=seed_params,
+            window=window,
+            tolerances=tolerances,
+            directions=directions,
+            accepted=[step for step in accepted if step.id in own.accepted],
+        ),
+        partial=_partial(current),
+    )
+
+
+def _partial(session: SessionValues) -> str | None:
+    end = session.end
+    return (end and (end.interrupted or end.partial)) or session.header.partial

@@ -1,23 +1,59 @@
-"""One row for each value of each metric."""
+"""One row for each value of each metric, or one for each case."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Final, TypeAlias
+from math import isnan
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from ..records import CaseRecord, Check
-from .frame import Kind, Row, make_frame
-from .sources import Source, stored_sessions
-from .stored import StoredSession
-from .values import all_values, case_columns
+from ..records import CaseRecord, Check, Metric, function_of, last_values
+from ..regression.values import DURATION
+from .frame import Kind, Row, make_frame, prefixed
+from .sources import Source, StoredSession, stored_sessions
 
 if TYPE_CHECKING:
     import pandas as pd
 
+
+def all_values(record: CaseRecord) -> Iterator[Metric]:
+    """Yield each value of each metric that MLflow's run of the case has.
+
+    What has neither a step nor a time of its own gets step 0 and the time of the case's end.
+    """
+    yield from record.metrics
+    yield from record.run_history
+    known = {metric.key for metric in (*record.metrics, *record.run_history)}
+    duration = record.durations.get("call")
+    single = {
+        **({} if duration is None or isnan(duration) else {DURATION: duration}),
+        **record.usage,
+        **record.run_metrics,
+    }
+    for key, value in single.items():
+        if key not in known:
+            yield Metric(key=key, value=value, step=0, timestamp=record.end_time)
+
+
+def case_columns(session: StoredSession, record: CaseRecord) -> dict[str, Any]:
+    """Return which case of which session a row is of."""
+    header = session.header
+    return {
+        "session_id": header.session_id,
+        "session_start": header.start_time,
+        "branch": header.branch,
+        "commit": header.commit,
+        "test": function_of(record.nodeid),
+        "case": record.case,
+        "name": record.name,
+        "outcome": record.outcome,
+        "record_id": record.id,
+    }
+
+
 Limits: TypeAlias = tuple[float | None, float | None]
 
 _STEPS: Final = 2**63
-_COLUMNS: Final[Mapping[str, Kind]] = {
+_METRIC_COLUMNS: Final[Mapping[str, Kind]] = {
     "session_id": "text",
     "session_start": "time",
     "branch": "text",
@@ -76,7 +112,7 @@ def load_metrics(
         for record in session.cases
         for row in _rows(session, record, metric)
     ]
-    return make_frame(rows, _COLUMNS)
+    return make_frame(rows, _METRIC_COLUMNS)
 
 
 def _rows(session: StoredSession, record: CaseRecord, metric: str | None) -> Iterator[Row]:
@@ -113,3 +149,83 @@ def _limits(checks: Iterable[Check]) -> dict[tuple[str, int], Limits]:
             upper = limit if upper is None else min(upper, limit)
         limits[check.metric, check.step] = lower, upper
     return limits
+
+
+_CASE_COLUMNS: Final[Mapping[str, Kind]] = {
+    "session_id": "text",
+    "session_start": "time",
+    "branch": "text",
+    "commit": "text",
+    "test": "text",
+    "case": "text",
+    "name": "text",
+    "nodeid": "text",
+    "outcome": "text",
+    "start_time": "time",
+    "record_id": "text",
+    "run_id": "text",
+    "resumed_from": "text",
+    "attempts": "count",
+    "repeats": "count",
+    "failure": "text",
+}
+
+
+def load_cases(
+    source: Source = None,
+    *,
+    tracking_uri: str | None = None,
+    experiment: str | None = None,
+    branch: str | None = None,
+    last: int | None = None,
+) -> pd.DataFrame:
+    """Return one row for each case of each session, as ``mlflow.search_runs`` has them.
+
+    ================== =================== =====================================================
+    column             dtype               meaning
+    ================== =================== =====================================================
+    session_id         string              joins with :func:`load_sessions`
+    session_start      datetime64[ms, UTC]
+    branch, commit     string              NA outside of git
+    test               string              the node id of the function, without params
+    case               string              the identity across sessions
+    name, nodeid       string
+    outcome            string              pytest's own word
+    start_time         datetime64[ms, UTC]
+    record_id          string              the tag ``pytest.record_id`` of its run in MLflow
+    run_id             string              the run that the test held itself (``mlflow_run``),
+                                           else NA
+    resumed_from       string              the session that it was taken over from, else NA
+    attempts           int64               how often it had been run before, by reruns
+    repeats            int64               how many fresh runs followed, by ``--mlflow-rerun``
+    failure            string              pytest's own text, else NA
+    params.<name>      string              NA where the case has no such param
+    metrics.<name>     float64             the last value, ``metrics.duration_seconds`` among
+                                           them; NaN where there is none
+    tags.<name>        string
+    ================== =================== =====================================================
+
+    The arguments and errors are those of :func:`load_sessions`.
+    """
+    found = stored_sessions(
+        source, tracking_uri=tracking_uri, experiment=experiment, branch=branch, last=last
+    )
+    rows = [_row(session, record) for session in found for record in session.cases]
+    groups: Mapping[str, Kind] = {"params.": "text", "metrics.": "number", "tags.": "text"}
+    return make_frame(rows, _CASE_COLUMNS, groups)
+
+
+def _row(session: StoredSession, record: CaseRecord) -> Row:
+    return {
+        **case_columns(session, record),
+        "nodeid": record.nodeid,
+        "start_time": record.start_time,
+        "run_id": record.run_id,
+        "resumed_from": record.resumed_from,
+        "attempts": len(record.attempts),
+        "repeats": len(record.repeats),
+        "failure": record.failure,
+        **prefixed("params.", record.params),
+        **prefixed("metrics.", last_values(all_values(record))),
+        **prefixed("tags.", record.tags),
+    }

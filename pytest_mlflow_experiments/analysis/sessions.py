@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-from ..baseline.catalog import why_incomplete
+from ..baseline.choice import why_incomplete
 from ..records import Outcome, SessionEnd, SessionHeader
 from .frame import Kind, Row, make_frame, prefixed
-from .sources import Source, stored_sessions
-from .stored import StoredSession
+from .sources import Source, StoredSession, stored_sessions
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,20 +1,124 @@
-"""The sessions to analyse: below a directory, in files, or in MLflow."""
+"""Read the sessions to analyse: below a directory, in files, or in MLflow."""
 
 from __future__ import annotations
 
 import os
+import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Final, TypeAlias, final
 
-from .. import journal
-from ..cli.roots import sessions_root
-from ..directory import DIRECTORY_NAME, SessionDirectory
-from ..journal import JournalError
-from ..records import SessionHeader
-from .stored import JOURNAL, StoredSession, sessions_in
+from ..baseline import BaselineError, Query
+from ..records import CaseRecord, SessionEnd, SessionHeader, journal
+from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState
+from ..records.journal import JournalError
+from .places import Place, sessions_root
+
+JOURNAL: Final = "journal.jsonl"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSession:
+    """A session as its journal has it; ``end`` is None where it did not run to its end.
+
+    ``run_id`` is the session's run in MLflow, as far as that is known.
+    """
+
+    header: SessionHeader
+    cases: tuple[CaseRecord, ...]
+    end: SessionEnd | None
+    run_id: str | None = None
+
+
+def sessions_in(path: Path) -> Iterator[StoredSession]:
+    """Yield the sessions of a journal, or of a baseline file.
+
+    Raises:
+        JournalError: a line can't be understood, or does not belong to a session.
+        OSError: the file can't be read.
+    """
+    header: SessionHeader | None = None
+    cases: list[CaseRecord] = []
+    end: SessionEnd | None = None
+    run_id = _run_id(path)
+    for entry in journal.read(path):
+        if isinstance(entry, SessionHeader):
+            if header is not None:
+                yield StoredSession(header=header, cases=tuple(cases), end=end, run_id=run_id)
+            header, cases, end = entry, [], None
+        elif isinstance(entry, CaseRecord | SessionEnd) and header is None:
+            raise JournalError(f"{path} is not the journal of a session: it has no header")
+        elif isinstance(entry, CaseRecord):
+            cases.append(entry)
+        elif isinstance(entry, SessionEnd):
+            end = entry
+    if header is not None:
+        yield StoredSession(header=header, cases=tuple(cases), end=end, run_id=run_id)
+
+
+def _run_id(path: Path) -> str | None:
+    state = SessionState.read(SessionDirectory(path.parent).state) if path.name == JOURNAL else None
+    return state.run_id if state is not None else None
+
+
+def mlflow_sessions(
+    tracking_uri: str | None, experiment: str | None, branch: str | None, last: int | None
+) -> Iterator[StoredSession]:
+    """Yield the sessions of an experiment, the oldest first; those without a journal are told of.
+
+    Raises:
+        BaselineError: MLflow can't be used, or there is no such experiment.
+        JournalError: a session can't be read.
+    """
+    with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name, own_environment():
+        place = Place.found(tracking_uri, experiment)
+        with warnings.catch_warnings():
+            # What MLflow warns of while it is loaded must not become an error of the caller's.
+            warnings.simplefilter("ignore")
+            catalog = place.mlflow()
+            if not catalog.exists:
+                raise BaselineError(f"there is no {catalog.place}")
+            query = Query(any_branch=branch is None, branch=branch)
+            matching = (
+                one for one in catalog.newest(query) if branch is None or one.branch == branch
+            )
+            found = list(islice(matching, last))[::-1]
+            journals = list(catalog.journals(found, Path(name)))
+        for one, path in zip(found, journals, strict=True):
+            if isinstance(path, str):
+                warnings.warn(
+                    f"session {one.session_id} is left out: {path}", UserWarning, stacklevel=2
+                )
+                continue
+            try:
+                for session in sessions_in(path):
+                    yield replace(session, run_id=one.run_id)
+            except JournalError as error:
+                text = str(error).replace(str(path), f"{path.name} of its run {one.run_id}")
+                raise JournalError(f"session {one.session_id}: {text}") from error
+
+
+@contextmanager
+def own_environment() -> Iterator[None]:
+    """Give the caller MLflow's variables back: a tracker sets them for a process of its own."""
+    before = _variables()
+    try:
+        yield
+    finally:
+        for name in _variables().keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _variables() -> dict[str, str]:
+    return {name: text for name, text in os.environ.items() if name.startswith("MLFLOW_")}
+
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 Source: TypeAlias = "PathLike | Iterable[PathLike] | None"
@@ -51,7 +155,6 @@ def stored_sessions(
         raise ValueError(f"last: expected a whole number, 1 or more, or None, got {last!r}")
     if source == MLFLOW or (source is None and tracking_uri is not None):
         # Only here, for it is of no use to those who have files.
-        from .remote import mlflow_sessions
 
         yield from mlflow_sessions(tracking_uri, experiment, branch, last)
         return

@@ -4,9 +4,17 @@
 :func:`load_file` reads such a file that somebody keeps, in git for example.
 """
 
-from .catalog import Candidate, Catalog, Query
-from .choice import Choice, choose
-from .files import BaselineFile, Made, Session, export, load_file, make_baseline, write_baseline
+from .choice import Candidate, Catalog, Choice, Query, choose
+from .files import (
+    BaselineFile,
+    Made,
+    Session,
+    export,
+    load_file,
+    make_baseline,
+    slim,
+    write_baseline,
+)
 from .local import (
     LocalCatalog,
     clear_local_pin,
@@ -15,9 +23,16 @@ from .local import (
     local_pin,
     set_local_pin,
 )
-from .request import HISTORY, BaselineError, BaselineRequest, NothingYetError
-from .slim import slim
-from .specs import FORMS, Spec, base_branch, parse_spec
+from .specs import (
+    FORMS,
+    HISTORY,
+    BaselineError,
+    BaselineRequest,
+    NothingYetError,
+    Spec,
+    base_branch,
+    parse_spec,
+)
 
 __all__ = [
     "FORMS",

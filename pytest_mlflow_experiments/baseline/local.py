@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, final
 
-from .. import journal
-from ..directory import DIRECTORY_NAME, SessionDirectory, SessionState
-from ..journal import JournalError
-from ..records import SessionEnd, SessionHeader
-from .catalog import Candidate, Query, only_one, why_incomplete
-from .request import BaselineError
+from ..records import SessionEnd, SessionHeader, journal
+from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState
+from ..records.journal import JournalError
+from .choice import Candidate, Query, only_one, why_incomplete
+from .specs import BaselineError
 
 _PIN: Final = "baseline"
 _LONGEST_HEADER: Final = 4_000_000

@@ -13,17 +13,17 @@ from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, final
 
-from ..credentials import MASK
 from ..records import Attempt, CaseRecord, Check, DatasetInput, Metric, Outcome
+from ..records.directory import make_directories
+from ..records.secrets import MASK
 from .assertions.recorder import Observation, Observations
-from .dataset import joined_digest
-from .inputs import finished_input
-from .private import make_directories
+from .dataset_digest import joined_digest
+from .dataset_input import finished_input
+from .measuring import Reading, read_usage, usage_between
 from .secrets import CaseMask, CaseSecrets, SecretRules
-from .usage import Reading, read_usage, usage_between
 
 if TYPE_CHECKING:
-    from .clock import Clock
+    from .measuring import Clock
 
 MAX_FAILURE_LENGTH = 1_000_000
 

@@ -1,13 +1,19 @@
-"""Params of a test case: what parametrize gave it, as texts that stay the same between sessions."""
+"""Params of a test case: the values of parametrize, as texts that are stable between sessions."""
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import functools
 import inspect
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, time, timedelta
+from enum import Enum
+from numbers import Number
+from pathlib import PurePath
+from types import FunctionType, ModuleType, NoneType
+from typing import Any, Final
 
 import pytest
 
@@ -173,3 +179,50 @@ def _text_of_container(value: Any) -> str | None:
 
 def _element_text(element: object) -> str | None:
     return repr(element) if type(element) is str else stable_text(element)
+
+
+_PRINTED_IN_FULL: Final = (NoneType, Number, str, bytes, bytearray, Enum, date, time, timedelta)
+_NAMED: Final = (type, ModuleType, PurePath)
+_CONTAINERS: Final = (list, tuple, set, frozenset, dict)
+
+
+def has_whole_text(value: object) -> bool:
+    """Tell whether the text of a value, if it has any, leaves nothing of it out.
+
+    Functions without a name are what the code makes them. Objects of the tests' own may show as
+    little of themselves as they like, and arrays within them are shortened.
+    """
+    if stable_text(value) is None:
+        return isinstance(value, FunctionType) and not (
+            value.__closure__ or value.__defaults__ or value.__kwdefaults__
+        )
+    return _is_whole(value)
+
+
+def _is_whole(value: Any) -> bool:
+    if isinstance(value, (*_PRINTED_IN_FULL, *_NAMED)):
+        return True
+    if isinstance(value, functools.partial):
+        return all(map(_is_whole, (value.func, *value.args, *value.keywords.values())))
+    if inspect.isroutine(value):
+        # The method of an object stands for the object too.
+        owner = getattr(value, "__self__", None)
+        return owner is None or isinstance(owner, (type, ModuleType))
+    kind = type(value)
+    if kind in _CONTAINERS:
+        elements = [*value, *value.values()] if isinstance(value, dict) else value
+        return all(map(_is_whole, elements))
+    if dataclasses.is_dataclass(value):
+        return _has_fields(
+            value, kind.__qualname__, [one.name for one in dataclasses.fields(value)]
+        )
+    if isinstance(value, tuple) and hasattr(kind, "_fields"):
+        return _has_fields(value, kind.__name__, kind._fields)
+    return False
+
+
+def _has_fields(value: object, name: str, fields: Iterable[str]) -> bool:
+    """Tell whether a value shows all of its fields, and these all of theirs."""
+    values = {field: getattr(value, field) for field in fields}
+    shown = ", ".join(f"{field}={held!r}" for field, held in values.items())
+    return repr(value) == f"{name}({shown})" and all(map(_is_whole, values.values()))

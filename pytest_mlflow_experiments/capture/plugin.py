@@ -7,27 +7,31 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from itertools import count, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, final
 
 import pytest
 
-from ..marker import CaseOptions
 from ..records import CaseRecord, Outcome
-from ..redaction import SHOWN_NODEID, SecretNames, environment_secrets
-from ..running import RunningNote
-from ..settings import Track, assertions_setting
+from ..records.secrets import SHOWN_NODEID, SecretNames, environment_secrets
 from .assertions import install, recorder
 from .case import CaseLog
-from .clock import Clock
-from .fixture import CASE_LOG
-from .nodeids import secret_arguments, shown_id, shown_text
+from .marker import CaseOptions
+from .measuring import Clock
+from .mlflow_case import CASE_LOG
 from .params import case_arguments, case_params, param_text
-from .rerun import Rerunner
 from .resumed import ResumedCases
-from .secrets import CaseSecrets, SecretRules, leaves
+from .running import RunningNote
+from .secrets import CaseSecrets, SecretRules, leaves, secret_arguments, shown_id, shown_text
+from .suspects import Rerunner
 
 if TYPE_CHECKING:
     Deliver = Callable[[pytest.TestReport | None, CaseRecord], None]
+
+Track: TypeAlias = Literal["auto", "marked", "all"]
+"""Which tests become runs: see ``--mlflow-track``."""
+
+Assertions: TypeAlias = Literal["no", "yes", "all"]
+"""Which comparisons in assertions become metrics."""
 
 FIXTURES: Final = frozenset({"mlflow_case", "mlflow_run"})
 
@@ -40,13 +44,13 @@ _DEFAULT_OPTIONS: Final = CaseOptions()
 _UNTOLD_MARKERS: Final = frozenset({"mlflow", "parametrize", "usefixtures", "filterwarnings"})
 
 
-def watch_assertions(config: pytest.Config) -> str | None:
+def watch_assertions(config: pytest.Config, setting: Assertions) -> str | None:
     """Take metrics from the assertions of modules imported from now on.
 
-    Returns why that is not possible, or None. Asking again changes nothing.
+    ``setting`` says which comparisons count. Returns why that is not possible, or None. Asking
+    again changes nothing.
     """
     if _WATCHED not in config.stash:
-        setting = assertions_setting(config)
         config.stash[_WATCHED] = (
             None
             if setting == "no"

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import pytest
 
-from ..credentials import MASK
 from ..records import CaseRecord, decode, encode
-from .params import case_arguments, case_params
-from .private import make_directories
-from .whole_text import has_whole_text
+from ..records.directory import make_directories
+from ..records.secrets import MASK
+from .params import case_arguments, case_params, has_whole_text
 
 if TYPE_CHECKING:
     from typing import Literal

@@ -5,21 +5,20 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..accepted import (
+from ..analysis.places import UsageError, sessions_root
+from ..records import SessionHeader
+from ..records.accepted import (
     ACCEPTED_FILE,
     AcceptedError,
     append_accepted,
     make_step,
     read_accepted,
 )
-from ..directory import DIRECTORY_NAME, SessionDirectory
-from ..journal import JournalTail
-from ..records import SessionHeader
+from ..records.directory import DIRECTORY_NAME, SessionDirectory
+from ..records.journal import JournalTail
 from ..regression.comparison import Comparison
-from .errors import UsageError
-from .output import say
+from .arguments import say
 from .report import last_comparison
-from .roots import sessions_root
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

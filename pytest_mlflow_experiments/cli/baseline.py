@@ -7,20 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..baseline import (
-    BaselineError,
-    clear_local_pin,
-    export,
-    is_local_store,
-    set_local_pin,
-)
+from ..analysis.places import Place
+from ..baseline import BaselineError, clear_local_pin, export, is_local_store, set_local_pin
 from ..regression.compare import session_info
 from ..regression.values import read_sessions
 from ..report.headline import describe
 from ..report.numbers import count, moment
-from .arguments import add_place_options
-from .output import say
-from .places import Place
+from .arguments import add_place_options, say
 
 if TYPE_CHECKING:
     from ..tracker.catalog import MlflowCatalog

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..baseline.catalog import why_incomplete
-from ..directory import SessionState
+from ..analysis.kept_session import FoundSession, add_session_option, comparison_of, find_session
+from ..baseline.choice import why_incomplete
+from ..records.directory import SessionState
 from ..regression.comparison import Comparison
-from .arguments import add_store_options, positive
-from .found import FoundSession, add_session_option, comparison_of, find_session
-from .output import say, write_report
+from .arguments import add_store_options, positive, say, write_report
 from .ranking import FORMATS, Ranking, answer, run_ids
 from .sweeps import add_sweep_options, choose_sweep, sweeps_of
 
@@ -67,7 +66,7 @@ def _of_disk(session: FoundSession) -> tuple[Comparison | None, dict[str, str]]:
 
 
 def _of_mlflow(session: FoundSession) -> tuple[Comparison | None, dict[str, str]]:
-    from ..tracker.promotion import open_registry
+    from ..tracker.registry import open_registry
 
     place = session.place
     with open_registry(

@@ -8,14 +8,14 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import final
 
+from ..analysis.kept_session import FoundSession
+from ..analysis.places import UsageError
 from ..records import PASSED_OUTCOMES, CaseRecord
 from ..regression.comparer import SEED_PARAMS
+from ..regression.sweeps.model import Configuration, Mode, Sweep, usual_n
 from ..regression.values import values_of
 from ..report.numbers import count, value
-from ..report.sweeps_text import choice, score, why_no_best
-from ..sweeps.model import Configuration, Mode, Sweep, usual_n
-from .errors import UsageError
-from .found import FoundSession
+from ..report.sweep_text import choice, score, why_no_best
 from .sweeps import build, choose_sweep, fitting, listed
 
 

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
 from typing import TypeVar, get_args
 
-from ..accepted import ACCEPTED_FILE, AcceptedError, read_accepted
-from ..regression import Direction, Status, Tolerance
-from ..regression.compare import compare
-from ..regression.comparer import SEED_PARAMS, CompareOptions
+from ..analysis.comparison import compare_at
+from ..analysis.places import Place, UsageError
+from ..regression import Status
+from ..regression.comparer import SEED_PARAMS
 from ..regression.comparison import Comparison
 from ..regression.tolerance import parse_direction, parse_rule
-from ..regression.values import Sessions, SessionValues, read_sessions
 from ..report.formats import render
-from ..report.verdicts import verdict_lines
-from .arguments import add_place_options, add_report_option
-from .errors import UsageError
-from .output import check_reports, say, write_report
-from .places import Place
+from ..report.metric_lines import verdict_lines
+from .arguments import add_place_options, add_report_option, check_reports, say, write_report
 
 T = TypeVar("T")
 
@@ -94,58 +89,6 @@ def _comparison(options: argparse.Namespace, place: Place) -> Comparison:
         tolerances=_parsed("--tolerance", options.tolerance, parse_rule),
         directions=_parsed("--direction", options.direction, parse_direction),
     )
-
-
-def compare_at(
-    place: Place,
-    session: str,
-    baseline: str,
-    *,
-    window: int,
-    seed_params: AbstractSet[str],
-    tolerances: Sequence[tuple[str, Tolerance]],
-    directions: Sequence[tuple[str, Direction | None]],
-) -> Comparison:
-    """Compare a session with a baseline, both as a person names them.
-
-    Raises:
-        UsageError: there is nothing to compare, or one of them is named in no legal way.
-        BaselineError: there is no such session.
-        JournalError: a session can't be read.
-    """
-    judged = read_sessions(place.judged(session), seed_params).sessions
-    if not judged:
-        raise UsageError(f"{session} holds no session")
-    current = judged[-1]
-    own = current.header
-    found = read_sessions(place.entries(baseline, window, own), seed_params)
-    past = Sessions(
-        sessions=[one for one in found.sessions if one.header.session_id != own.session_id],
-        provenance=found.provenance,
-    )
-    if not past.sessions:
-        raise UsageError(f"{baseline} and {session} are the same session")
-    try:
-        accepted = read_accepted(place.root / ACCEPTED_FILE)
-    except AcceptedError as error:
-        raise UsageError(str(error)) from None
-    return compare(
-        current,
-        past,
-        CompareOptions(
-            seed_params=seed_params,
-            window=window,
-            tolerances=tolerances,
-            directions=directions,
-            accepted=[step for step in accepted if step.id in own.accepted],
-        ),
-        partial=_partial(current),
-    )
-
-
-def _partial(session: SessionValues) -> str | None:
-    end = session.end
-    return (end and (end.interrupted or end.partial)) or session.header.partial
 
 
 def _parsed(

@@ -7,12 +7,11 @@ import os
 import sys
 from collections.abc import Sequence
 
+from ..analysis.places import UsageError
 from ..baseline import BaselineError
-from ..journal import JournalError
-from ..shards import MergeError
-from ..tracker.errors import TrackerError
+from ..records.journal import JournalError
+from ..tracker.errors import MergeError, TrackerError
 from . import accept, baseline, best, compare, merge, promote, report, sync
-from .errors import UsageError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

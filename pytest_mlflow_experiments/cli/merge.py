@@ -10,24 +10,29 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from ..analysis.merged_session import compare_options, finish, judge, keep
+from ..analysis.places import Place, UsageError, default_store, sessions_root
+from ..analysis.shards import ShardSession, Whole, merge, read_shard
 from ..baseline import is_local_store, parse_spec
-from ..ci import joint_session_id
-from ..credentials import without_credentials
-from ..directory import DIRECTORY_NAME, SessionDirectory
 from ..records import Shard
+from ..records.directory import DIRECTORY_NAME, SessionDirectory
+from ..records.secrets import without_credentials
 from ..regression.comparison import Comparison
 from ..report.formats import ALWAYS, render
 from ..report.github import add_to_step_summary
+from ..report.metric_lines import verdict_lines
 from ..report.numbers import count
-from ..report.sweeps_lines import sweep_lines
-from ..report.verdicts import verdict_lines
-from ..shards import MergeError, ShardSession, Whole, merge, read_shard
-from .arguments import add_place_options, add_report_option, positive
-from .errors import UsageError
-from .output import check_reports, say, write_report
-from .places import Place
-from .roots import default_store, sessions_root
-from .whole import compare_options, finish, judge, keep
+from ..report.sweep_text import sweep_lines
+from ..session.settings import joint_session_id
+from ..tracker.errors import MergeError
+from .arguments import (
+    add_place_options,
+    add_report_option,
+    check_reports,
+    positive,
+    say,
+    write_report,
+)
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -148,7 +153,7 @@ def _fetched(options: argparse.Namespace, session_id: str, temporary: Path) -> l
     if options.offline or is_local_store(place.tracking_uri):
         return []
     # Only here, for it loads mlflow, which takes seconds.
-    from ..tracker.fetch import fetch_shards
+    from ..tracker.runs.shards import fetch_shards
 
     fetched = fetch_shards(
         place.tracking_uri,
@@ -229,7 +234,7 @@ def _tell(whole: Whole, comparison: Comparison, reports: list[Path]) -> None:
 
 def _send(directory: SessionDirectory, place: Place) -> bool:
     # Only here, for it loads mlflow, which takes seconds.
-    from ..tracker.sync import sync
+    from ..tracker.main import sync
 
     state = sync(directory, tracking_uri=place.tracking_uri)
     if state.error is None:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..analysis.kept_session import FoundSession, add_session_option, comparison_of, find_session
+from ..analysis.places import UsageError
 from ..regression.comparison import Comparison
 from ..regression.tolerance import Tolerance, mentions, parse_rule
 from ..report.headline import counts
@@ -16,22 +18,19 @@ from .admission import (
     LASTING,
     Champion,
     against_champion,
+    against_its_session,
     against_session,
     difference,
     incomparable,
     tags_of,
+    was_baseline,
 )
-from .arguments import add_place_options
+from .arguments import add_place_options, say
 from .candidate import Candidate, choose_candidate
-from .errors import UsageError
-from .found import FoundSession, add_session_option, comparison_of, find_session
-from .output import say
-from .predecessor import against_its_session, was_baseline
 from .sweeps import add_sweep_options, sweeps_of
 
 if TYPE_CHECKING:
-    from ..tracker.models import Model
-    from ..tracker.promotion import Registry
+    from ..tracker.registry import Model, Registry
 
 _NAME = re.compile(r"[^/:]*[^/:\s][^/:]*")
 _ALIAS = re.compile(r"(?!latest$|v\d+$)[\w-]+", re.ASCII | re.IGNORECASE)
@@ -90,7 +89,7 @@ def _promote(options: argparse.Namespace) -> int:
         candidate = _chosen(session, comparison, rules, options)
     place = session.place
     # Only here, for it loads mlflow, which takes seconds.
-    from ..tracker.promotion import open_registry
+    from ..tracker.registry import open_registry
 
     with open_registry(
         place.tracking_uri,

@@ -11,10 +11,10 @@ from math import isfinite
 from typing import Final, final
 
 from ..records import Builtins, CaseRecord, encode_float
+from ..regression.sweeps.model import Configuration, Sweep
+from ..regression.sweeps.ranking import within_noise
 from ..report import numbers
-from ..report.sweeps_text import choice, failures, mattered, plus_minus, score, short, why_no_best
-from ..sweeps.model import Configuration, Sweep
-from ..sweeps.noise import within_noise
+from ..report.sweep_text import choice, failures, mattered, plus_minus, score, short, why_no_best
 
 SCHEMA_VERSION: Final = 1
 

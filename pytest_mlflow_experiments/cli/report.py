@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..directory import SessionDirectory
+from ..analysis.places import UsageError, session_directory, sessions_root
+from ..records.directory import SessionDirectory
 from ..regression.comparison import Comparison
 from ..report.formats import render
 from ..report.json import read_json
 from ..report.markdown import render_comment, render_markdown
-from .arguments import add_report_option
-from .errors import UsageError
-from .output import check_reports, say, write_report
-from .roots import session_directory, sessions_root
+from .arguments import add_report_option, check_reports, say, write_report
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

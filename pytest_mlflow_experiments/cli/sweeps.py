@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
+from ..analysis.kept_session import FoundSession
+from ..analysis.places import UsageError
 from ..records import CaseRecord
 from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.comparison import Comparison
-from ..regression.sweeps import sweep_builder
-from ..sweeps.model import Sweep
-from .errors import UsageError
-from .found import FoundSession
+from ..regression.sweeps.build import sweep_builder
+from ..regression.sweeps.model import Sweep
 
 _LISTED = 20
 

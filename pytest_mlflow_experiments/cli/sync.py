@@ -6,10 +6,10 @@ import argparse
 import os
 from pathlib import Path
 
-from ..directory import DIRECTORY_NAME, SessionDirectory
-from ..journal import JournalError
-from .output import say
-from .roots import session_directory, sessions_root
+from ..analysis.places import session_directory, sessions_root
+from ..records.directory import DIRECTORY_NAME, SessionDirectory
+from ..records.journal import JournalError
+from .arguments import say
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -44,7 +44,7 @@ def _sync(options: argparse.Namespace) -> int:
         say(f"Nothing to send in {sessions_root() / DIRECTORY_NAME}.")
         return 0
     # Only here, for it loads mlflow, which takes seconds.
-    from ..tracker.sync import sync
+    from ..tracker.main import sync
 
     uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     failures = 0

@@ -33,8 +33,7 @@ from .session import (
     Shard,
     SweepEnd,
 )
-from .slim import SlimCase
-from .thinning import MAX_POINTS, thinned
+from .slim import MAX_POINTS, SlimCase, thinned
 
 __all__ = [
     "ADDED",

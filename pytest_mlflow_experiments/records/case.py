@@ -1,4 +1,4 @@
-"""What one test case leaves behind: metrics, checks, params, the outcome."""
+"""What one test case leaves behind: metrics, checks, params, datasets, the outcome."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, TypeAlias, final
 
-from ..credentials import MASK
 from .codec import ADDED, RARE, AnySize, Constraint, written_after
+from .secrets import MASK
 
 Operator: TypeAlias = Literal["<", "<=", ">", ">=", "=="]
 Outcome: TypeAlias = Literal[

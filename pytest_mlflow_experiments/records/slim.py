@@ -1,15 +1,15 @@
-"""A passed case as most lines of a baseline have it: nothing but a value of each metric."""
+"""Less of a record: cases with nothing but a value of each metric, and fewer points of a series."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import final
+from typing import TypeVar, final
 
-from ..credentials import MASK
 from .case import CASE_ID, PASSED_OUTCOMES
 from .codec import LARGEST, Builtins
+from .secrets import MASK
 
 _EMPTY: Builtins = {
     "kind": "case",
@@ -100,3 +100,16 @@ class SlimCase:
             metrics=metrics,
             usage=usage,
         )
+
+
+T = TypeVar("T")
+
+MAX_POINTS = 200
+"""How many points of a curve are kept: more are not seen in a drawing."""
+
+
+def thinned(values: Sequence[T], most: int = MAX_POINTS) -> Sequence[T]:
+    """Return at most ``most`` values, evenly spread, with the first and the last."""
+    if len(values) <= most:
+        return values
+    return [values[round(n * (len(values) - 1) / (most - 1))] for n in range(most)]

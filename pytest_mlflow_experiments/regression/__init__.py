@@ -4,8 +4,8 @@
 """
 
 from .direction import infer_direction, is_cost
+from .findings import Direction, RuleOptions, Status
 from .rule import Verdict, judge
-from .terms import Direction, RuleOptions, Status
 from .tolerance import Tolerance
 
 __all__ = [

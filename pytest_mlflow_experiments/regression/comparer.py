@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from math import isnan
 from typing import TypeAlias, final
 
-from ..accepted import AcceptedStep, newest
-from .average import average
+from ..records.accepted import AcceptedStep, newest
 from .comparison import Margin, MetricComparison
 from .direction import infer_direction, is_cost
+from .findings import Direction, RuleOptions
 from .rule import Verdict, judge
-from .terms import Direction, RuleOptions
+from .statistics import average
 from .tolerance import Tolerance, direction_of, find, mentions
 from .values import CaseValues, SessionValues
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, final, get_args
 
 from ..records import ADDED, AnySize, Operator, Outcome, Provenance
-from ..sweeps.model import Sweep
-from .terms import Direction, Status
+from .findings import Direction, Status
+from .sweeps.model import Sweep
 
 
 @final

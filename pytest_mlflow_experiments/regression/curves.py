@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
 from .comparison import Curve
-from .lines import MAX_CURVES, Lines, lines_of
-from .values import SessionValues, identity
+from .values import MAX_CURVES, Lines, SessionValues, identity, lines_of
 
 
 def curves(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import fsum, ldexp, sqrt
 from typing import final
 
-from .average import exponent_of, finite_mean
+from .statistics import exponent_of, finite_mean
 
 RECENT = 3
 """How many of the newest history values a change must go beyond, each by itself."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import final
 
-from .average import average
 from .evidence import Evidence, measure
-from .finding import (
+from .findings import (
+    Direction,
     Finding,
+    RuleOptions,
+    Status,
     against_infinite,
     by_test,
     by_tolerance,
@@ -19,7 +21,7 @@ from .finding import (
     missing,
     without_history,
 )
-from .terms import Direction, RuleOptions, Status
+from .statistics import average
 
 
 @final

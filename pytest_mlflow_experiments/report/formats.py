@@ -14,7 +14,7 @@ SUFFIXES = (*ALWAYS, ".xml")
 def render(comparison: Comparison, suffix: str) -> str | None:
     """Return the comparison in the format of a suffix, or None where there is no such format."""
     if suffix == ".html":
-        from .html import render_html
+        from .html.page import render_html
 
         return render_html(comparison)
     if suffix == ".md":

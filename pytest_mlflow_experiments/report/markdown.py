@@ -7,11 +7,9 @@ from urllib.parse import quote
 
 from ..regression.comparison import Comparison, MetricComparison, UnjudgedCase
 from . import numbers
-from .escaping import block, code, html_code, inline
 from .headline import SYMBOLS, UNDECIDED, counts, headline, provenance, session_line, when
-from .page import Page
-from .sweeps_markdown import add_sweeps
-from .text import clean
+from .sweep_markdown import add_sweeps
+from .text import Page, block, clean, code, html_code, inline
 
 LIMIT = 60_000
 """Bytes of a report: GitHub takes 65,536 characters in a comment."""

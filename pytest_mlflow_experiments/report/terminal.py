@@ -1,17 +1,142 @@
-"""The section at the end of pytest's output, as lines with pytest's own markup."""
+"""The section at the end of pytest's output, and the progress shown while it waits."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from shlex import quote
+from typing import TYPE_CHECKING, final
 
 from ..records import FAILED_OUTCOMES, Check
+from ..records.directory import SessionState
 from ..regression.comparison import Comparison
-from ..summary import Margin, Summary
-from .ending import Ending
 from .headline import headline
-from .line import Line
-from .sweeps_lines import sweep_lines
-from .verdicts import LEVELS, verdict_lines
+from .metric_lines import LEVELS, verdict_lines
+from .summary import Margin, Summary
+from .sweep_text import sweep_lines
+from .text import Line
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+
+@final
+class Progress:
+    """A line that tells what the session still waits for, once it has waited for a second.
+
+    Args:
+        reporter: pytest's own, which writes the line.
+        timeout: seconds after which the wait ends where nothing arrives.
+        waiting_for: what is waited for, where it is not the sending.
+    """
+
+    def __init__(
+        self, reporter: TerminalReporter, timeout: float, waiting_for: str | None = None
+    ) -> None:
+        self._reporter = reporter
+        self._limit = f"waits at most {timeout:g} s without progress"
+        self._waiting_for = waiting_for
+        self._started = time.monotonic()
+        self._shown: str | None = None
+
+    def __call__(self, state: SessionState) -> None:
+        """Show the state where it is new; where lines can't be overwritten, one line is enough."""
+        if time.monotonic() - self._started < 1.0:
+            return
+        if not self._reporter.isatty and (self._shown or self._reporter.verbosity < 0):
+            # Whoever asked for one line gets one line.
+            return
+        text = f"mlflow: {self._waiting_for or _doing(state)}; {self._limit}"
+        if text == self._shown:
+            return
+        if self._shown is None and self._waiting_for is not None:
+            # The line of dots has not ended yet.
+            self._reporter.ensure_newline()
+        self._shown = text
+        if self._reporter.isatty:
+            self._reporter.rewrite(f"{text} …", erase=True)
+        else:
+            self._reporter.write_line(f"{text} …")
+
+
+def _doing(state: SessionState) -> str:
+    if state.phase == "starting":
+        return "opening the tracking store"
+    if state.phase == "waiting":
+        return "trying again to reach MLflow"
+    return f"sending, {state.sent} case{'' if state.sent == 1 else 's'} so far"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a session ended, as far as the terminal tells of it.
+
+    ``place`` says where the runs are (a URL, after the command that serves it where nothing does
+    yet); ``problem`` why MLflow has not got all of them, and ``remedy`` what to do about it.
+    ``notes`` are shown as they are.
+    """
+
+    tests: int
+    experiment: str | None
+    place: tuple[str, ...] = ()
+    problem: str | None = None
+    remedy: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def describe_end(
+    state: SessionState | None,
+    *,
+    tests: int,
+    tracking_uri: str,
+    experiment: str | None,
+    directory: str,
+    notes: Sequence[str],
+) -> Ending:
+    """Return how the session ended.
+
+    Args:
+        state: what the tracker says, which may be at work still; None for an offline session.
+        tests: how many tests ran.
+        tracking_uri: where the runs go, without credentials.
+        experiment: the experiment's name or id, as the user gave it.
+        directory: the session's directory, as a person types it.
+        notes: what else a person should know.
+    """
+    remedy = f"The session is kept; send it with: pytest-mlflow sync {quote(directory)}"
+    if state is None:
+        return Ending(tests=tests, experiment=experiment, place=(remedy,), notes=tuple(notes))
+    if state.is_unsure:
+        return Ending(
+            tests=tests,
+            experiment=experiment,
+            problem=f"Not everything is in MLflow: {(state.error or 'no word why').rstrip('.')}",
+            remedy=remedy,
+            notes=(*notes, *state.notes),
+        )
+    known = state.phase == "done" or state.experiment_id is not None
+    return Ending(
+        tests=tests,
+        experiment=state.experiment_name or experiment,
+        place=(
+            *(() if state.phase == "done" else ("MLflow gets the rest in the background",)),
+            *(_place(tracking_uri, state) if known else ()),
+        ),
+        notes=(*notes, *state.notes),
+    )
+
+
+def _place(uri: str, state: SessionState) -> tuple[str, ...]:
+    """Return where a person finds the session: a page, after the command that serves it."""
+    # Without the workflow type MLflow's pages open on its tools for language models.
+    page = f"#/experiments/{state.experiment_id}?workflowType=machine_learning"
+    if uri.startswith(("http://", "https://")):
+        return (f"{uri.rstrip('/')}/{page}",)
+    if uri.startswith("databricks"):
+        return (f"run {state.run_id} on {uri}",)
+    return (f"mlflow ui --backend-store-uri {quote(uri)}", f"http://127.0.0.1:5000/{page}")
 
 
 def one_line(summary: Summary, ending: Ending, comparison: Comparison | None = None) -> Line:

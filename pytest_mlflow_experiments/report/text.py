@@ -1,8 +1,12 @@
-"""Text of unknown content, made fit to stand in a report."""
+"""Text of unknown content, made fit for terminals, markdown and pages of a limited length."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import TypeVar, final
 
 # What neither XML nor a terminal takes: control characters, halves of surrogate pairs and the two
 # characters that are none. Those that turn the direction of writing could make a text read as
@@ -49,3 +53,140 @@ def last_lines(text: str, *, lines: int, characters: int) -> str:
     elif len(kept) <= lines:
         return end
     return f"…\n{end}"
+
+
+_COMMAND = re.compile(r"^(\s*)::")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line, and the markup that pytest's terminal writer gives it."""
+
+    text: str
+    markup: dict[str, bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Let no text become a second line, control the terminal, or command GitHub's runner."""
+        text = clean(self.text).replace("\n", " ").replace("##[", "# #[")
+        object.__setattr__(self, "text", _COMMAND.sub(r"\1: :", text))
+
+
+_MARKUP = re.compile(r"([\\`*_\[\]|#~$])")
+_HTML_MARKUP = re.compile(r"[\\`*_\[\]|#~$<>&\"'@!]|:(?=//)")
+# What GitHub turns into a link, and whoever is linked is notified: people, issues, URLs.
+_REFERENCE = re.compile(r"@|#\d|\bGH-\d|://|\bwww\.", re.IGNORECASE)
+
+
+def inline(text: str, limit: int = 300) -> str:
+    """Return ``text`` as one line; a word that GitHub would link becomes code, which it doesn't."""
+    return " ".join(map(_word, one_line(text, limit).split(" ")))
+
+
+def code(text: str, limit: int = 200) -> str:
+    """Return ``text`` as code on one line, which may stand in a table."""
+    line = cut(one_line(text), limit)
+    if line and not re.search(r"[`|\\]", line):
+        return f"`{line}`"
+    return html_code(line)
+
+
+def html_code(text: str, limit: int = 200) -> str:
+    """Return ``text`` as code on one line, which may stand in HTML too."""
+    line = _HTML_MARKUP.sub(lambda match: f"&#{ord(match[0])};", cut(one_line(text), limit))
+    return f"<code>{line}</code>"
+
+
+def block(text: str, *, lines: int = 25, characters: int = 2_000) -> str:
+    """Return the end of ``text`` as a block of code that none of its lines can end."""
+    text = last_lines(clean(text), lines=lines, characters=characters)
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def _word(word: str) -> str:
+    if _REFERENCE.search(word):
+        body = word.rstrip(".,;:")
+        return f"{code(body)}{word[len(body) :]}"
+    return _MARKUP.sub(r"\\\1", escape(word, quote=False))
+
+
+_T = TypeVar("_T")
+_SMALLEST = 1_000
+_CUT = "…"
+
+
+@final
+class Page:
+    """Blocks of markdown with blank lines between them, of at most ``limit`` bytes in UTF-8."""
+
+    def __init__(self, limit: int) -> None:
+        if limit < _SMALLEST:
+            raise ValueError(f"a report needs a limit of {_SMALLEST:,} bytes or more, not {limit}")
+        self._blocks: list[str] = []
+        # The line's end, and a last block that tells of what did not fit.
+        self._left = limit - 1 - _size(f"\n\n{_CUT}")
+
+    def add(self, block: str) -> None:
+        """Add a block where there is room for it."""
+        size = _size(block) + 2
+        if size <= self._left:
+            self._blocks.append(block)
+            self._left -= size
+        elif self._blocks[-1:] != [_CUT]:
+            self._blocks.append(_CUT)
+
+    def add_items(
+        self,
+        items: Sequence[_T],
+        render: Callable[[_T], str],
+        *,
+        before: str = "",
+        after: str = "",
+        mark: str = "",
+        share: float = 1.0,
+        total: int | None = None,
+    ) -> None:
+        """Add a block with as many of the items as fit, and a line that counts the others.
+
+        Args:
+            items: what to show, the most important first.
+            render: makes one or more whole lines of an item.
+            before: the lines above the items.
+            after: what ends the block, whatever was left out.
+            mark: what the line that counts the others starts with.
+            share: how much of the room that is left the block may take.
+            total: how many items there are, where ``items`` are the first of them.
+        """
+        total = total or len(items)
+        lines = [before] if before else []
+        room = int(self._left * share)
+        # With the line that counts, whether or not it will be needed.
+        room -= sum(map(_size, (before, after, _more(mark, total)))) + 4
+        shown = 0
+        for item in items:
+            line = render(item)
+            room -= _size(line) + 1
+            if room < 0:
+                break
+            lines.append(line)
+            shown += 1
+        if shown < total:
+            lines.append(_more(mark, total - shown))
+        if shown:
+            self.add("\n".join(lines) + after)
+        elif total:
+            self.add(f"{_CUT} {total:,} more, for which there is no room")
+
+    def text(self) -> str:
+        """Return the whole."""
+        return "\n\n".join(self._blocks) + "\n"
+
+
+def _more(mark: str, number: int) -> str:
+    return f"{mark}{_CUT} and {number:,} more"
+
+
+def _size(text: str) -> int:
+    return len(text.encode())

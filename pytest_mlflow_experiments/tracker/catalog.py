@@ -11,12 +11,11 @@ from typing import Final, ParamSpec, TypeVar, final
 
 from mlflow.entities import Experiment, Run
 
-from pytest_mlflow_experiments.baseline import BaselineError, Candidate, Query
-from pytest_mlflow_experiments.baseline.catalog import only_one
-
+from ..baseline import BaselineError, Candidate, Query
+from ..baseline.choice import only_one
 from .errors import reason_of
-from .joint import states
-from .projection import (
+from .retries import cause_of, retried
+from .runs.case import (
     BRANCH,
     COMPLETE,
     EXIT_STATUS,
@@ -27,8 +26,8 @@ from .projection import (
     SELECTION,
     SESSION_ID,
 )
-from .redaction import Redactor
-from .retries import cause_of, retried
+from .runs.shards import states
+from .state import Redactor
 from .store import Store
 
 P = ParamSpec("P")

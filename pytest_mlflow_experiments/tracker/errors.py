@@ -46,6 +46,10 @@ class SessionBusyError(TrackerError):
     """Another process is bringing this session into MLflow right now."""
 
 
+class MergeError(Exception):
+    """Sessions don't make up a whole; the text is for the user."""
+
+
 def reason_of(error: BaseException) -> str:
     """Return what an error says, on one line and without a full stop."""
     # A database's own words are clearer than SQLAlchemy's, which repeat the whole statement.

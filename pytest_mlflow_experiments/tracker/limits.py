@@ -1,13 +1,20 @@
-"""MLflow's limits on keys and values, and how what exceeds them is made to fit, visibly."""
+"""MLflow's limits on keys, values and requests, and how to fit them visibly."""
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import final
+from itertools import zip_longest
+from typing import Any, TypeAlias, TypeVar, final
+
+from mlflow.entities import Metric as MlflowMetric
+from mlflow.entities import Param, RunTag
+
+from ..records import Metric
 
 KEY_LENGTH = 250
 NAME_LENGTH = 250
@@ -93,3 +100,47 @@ def legal_keys(kind: str, keys: Iterable[str], *, taken: Iterable[str] = ()) -> 
         wanted[key] = name
         notes.append(f"{kind} {shorten(clean_text(key), 100)!r} is stored as {name!r}")
     return Keys(wanted, tuple(notes))
+
+
+T = TypeVar("T")
+Batch: TypeAlias = tuple[Sequence[MlflowMetric], Sequence[Param], Sequence[RunTag]]
+
+# A server refuses a request of a million bytes. Each of the three parts of one stays well below
+# a third of it.
+_BYTES = 250_000
+_METRICS = ENTITIES_PER_BATCH - 2 * PARAMS_OR_TAGS_PER_BATCH
+_BYTES_AROUND = 100
+
+
+def batches(
+    metrics: Sequence[Metric], params: Mapping[str, str], tags: Mapping[str, str]
+) -> Iterator[Batch]:
+    """Yield the arguments of the ``log_batch`` calls that log everything, in order."""
+    none: list[Any] = []
+    yield from zip_longest(
+        _chunks(
+            (
+                (MlflowMetric(metric.key, metric.value, metric.timestamp, metric.step), metric.key)
+                for metric in metrics
+            ),
+            _METRICS,
+        ),
+        _chunks(((Param(*item), item) for item in params.items()), PARAMS_OR_TAGS_PER_BATCH),
+        _chunks(((RunTag(*item), item) for item in tags.items()), PARAMS_OR_TAGS_PER_BATCH),
+        fillvalue=none,
+    )
+
+
+def _chunks(entities: Iterable[tuple[T, object]], limit: int) -> Iterator[list[T]]:
+    """Yield lists of at most ``limit`` entities, and of few enough bytes; each has its text."""
+    chunk: list[T] = []
+    size = 0
+    for entity, text in entities:
+        length = len(json.dumps(text)) + _BYTES_AROUND
+        if chunk and (len(chunk) == limit or size + length > _BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(entity)
+        size += length
+    if chunk:
+        yield chunk

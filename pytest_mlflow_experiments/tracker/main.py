@@ -1,28 +1,111 @@
-"""The tracker's process: it leaves the test process alone, and outlives it where it must."""
+"""The tracker's process: bring one session's journal into MLflow, now or later."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, final
 
-from pytest_mlflow_experiments.directory import SessionDirectory, SessionState
-from pytest_mlflow_experiments.journal import JournalTail
-from pytest_mlflow_experiments.records import SessionEnd, SessionHeader
-
-from .attempts import persist
-from .connection import open_store
-from .controller import Controller
+from ..records import SessionEnd, SessionHeader
+from ..records.directory import SessionDirectory, SessionState
+from ..records.journal import JournalError, JournalTail, ends, is_being_written
+from ..records.processes import is_running, started_at
+from .connect import open_store
 from .errors import SessionBusyError, TrackerError, reason_of
-from .lock import exclusive
-from .redaction import RedactedStream, Redactor
-from .reporter import Reporter
+from .state import RedactedStream, Redactor, Reporter, persist
+
+_INTERVAL = 5.0
+_INTERVAL_AT_END = 0.2
+
+
+@final
+class Controller:
+    """The process at the other end of standard input.
+
+    The end of the input says that it may have gone, and that it is worth a look. Tests can close
+    the pipe, and children that they forked can keep it open, so only the process itself counts.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._started = started_at(pid)
+        self._alive = True
+        self._closed = threading.Event()
+        self._looked_at = time.monotonic()
+        threading.Thread(target=self._read, name="stdin", daemon=True).start()
+
+    def alive(self) -> bool:
+        """Tell whether the journal may still grow."""
+        clock = time.monotonic()
+        interval = _INTERVAL_AT_END if self._closed.is_set() else _INTERVAL
+        if self._alive and clock - self._looked_at >= interval:
+            self._looked_at = clock
+            self._alive = is_running(self._pid, self._started)
+        return self._alive
+
+    def _read(self) -> None:
+        try:
+            while os.read(0, 4096):
+                pass
+        except OSError:
+            pass
+        self._closed.set()
+
+
+_PATIENCE = 1.0
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock at ``path``; the system frees it however the process ends.
+
+    Raises:
+        SessionBusyError: another process holds it.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        _wait_for(fd, path)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _wait_for(fd: int, path: Path) -> None:
+    # A process that was killed keeps its locks for the moment that its threads take to end.
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return _lock(fd)
+        except OSError as error:
+            if time.monotonic() >= deadline:
+                raise SessionBusyError(
+                    f"Another process is sending {path.parent.name} already."
+                ) from error
+        time.sleep(0.02)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(fd: int) -> None:
+        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(fd: int) -> None:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
 
 _NICENESS = 5
 _LOGGER = logging.getLogger(__name__)
@@ -169,3 +252,42 @@ def _end_on_sigterm(reporter: Reporter) -> None:
         os._exit(128 + number)
 
     signal.signal(signal.SIGTERM, end)
+
+
+_WINDOWS_PATH = re.compile(r"(sqlite(\+\w+)?:///|file:/*)?[A-Za-z]:[\\/]")
+
+
+def sync(directory: SessionDirectory, *, tracking_uri: str | None = None) -> SessionState:
+    """Bring a session into MLflow, at ``tracking_uri`` or where it was meant to go.
+
+    A session that MLflow has in part is completed; doing it twice changes nothing. One that still
+    runs, or that a tracker is still at work on, is left alone, and reported as failed.
+
+    Raises:
+        JournalError: the journal does not tell where the session was meant to go.
+    """
+    directory = SessionDirectory(directory.path.absolute())
+    tracking_uri = tracking_uri or _intended_uri(directory)
+    if is_being_written(directory.journal) and not ends(directory.journal):
+        return SessionState(phase="failed", error="It still runs.")
+    before = Path.cwd()
+    # The session's own tracker ran here, and MLflow takes relative places of artifacts from here.
+    os.chdir(directory.path.parents[1])
+    try:
+        return project(directory, tracking_uri=tracking_uri)
+    except SessionBusyError as error:
+        return SessionState(phase="failed", error=str(error))
+    finally:
+        os.chdir(before)
+
+
+def _intended_uri(directory: SessionDirectory) -> str:
+    tail = JournalTail(directory.journal)
+    entries = tail.read_new(1)
+    if entries and isinstance(entries[0], SessionHeader):
+        uri = entries[0].tracking_uri
+        if os.name != "nt" and _WINDOWS_PATH.match(uri):
+            raise JournalError(f"{uri} is a place on Windows; say where to, with --tracking-uri")
+        return uri
+    damage = tail.damaged[0] if tail.damaged else "it is empty"
+    raise JournalError(f"{directory.journal} has no header: {damage}")

@@ -1,12 +1,15 @@
-"""What can go wrong between the tracker and MLflow, and which of it passes by itself."""
+"""Which errors between the tracker and MLflow pass by themselves, and calls that are retried."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
-from typing import Literal, ParamSpec, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, ParamSpec, TypeAlias, TypeVar, final
 
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import (
     DBAPIError,
@@ -15,6 +18,8 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from .errors import TrackerError, reason_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -118,3 +123,61 @@ def _collides(error: Exception) -> bool:
     """Tell whether somebody else has written the same row at the same moment."""
     said = str(error).lower()
     return any(text in said for text in _COLLISIONS)
+
+
+_MISSING: Final = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
+
+
+_PAGE: Final = 500
+
+
+def runs_with(
+    client: MlflowClient, experiment_id: str, tags: Mapping[str, str], *, view: int = ViewType.ALL
+) -> Iterator[Run]:
+    """Yield the runs that have these tags; those that somebody has deleted too, by default."""
+    filter_string = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+    token: str | None = None
+    while True:
+        page = retried(
+            client.search_runs,
+            [experiment_id],
+            filter_string=filter_string,
+            run_view_type=view,
+            max_results=_PAGE,
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Calls a client, and turns whatever it raises into a :class:`TrackerError`."""
+
+    client: MlflowClient
+    shown_uri: str
+
+    def ask(self, what: str, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what a method of the client says of ``what``."""
+        try:
+            return retried(action, *args, **kwargs)
+        except Exception as error:
+            raise self.problem(what, error) from error
+
+    def ask_for(
+        self, what: str, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T | None:
+        """Return the same, or None where there is no such thing."""
+        try:
+            return retried(action, *args, **kwargs)
+        except Exception as error:
+            if isinstance(error, MlflowException) and error.error_code in _MISSING:
+                return None
+            raise self.problem(what, error) from error
+
+    def problem(self, what: str, error: Exception) -> TrackerError:
+        """Return the error that tells of another one."""
+        return TrackerError(f"no answer from {self.shown_uri} for {what}: {reason_of(error)}")

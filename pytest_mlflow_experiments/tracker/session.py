@@ -13,26 +13,52 @@ from typing import final
 
 from mlflow.entities import Experiment, Run
 
-from pytest_mlflow_experiments.directory import SessionDirectory
-from pytest_mlflow_experiments.journal import Entry, JournalTail
-from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHeader
-
-from .artifacts import ClientRepository
-from .baseline import answer
-from .batches import batches
+from ..records import CaseRecord, SessionEnd, SessionHeader
+from ..records.directory import SessionDirectory
+from ..records.journal import Entry, JournalTail
 from .catalog import MlflowCatalog
-from .choice import choose_writer
+from .connect import answer
 from .errors import TrackerError, reason_of
-from .joint import SHARDS, adopt, announce_shard, close_shard, merged_tags, states, supersede
-from .known import KnownRun, case_runs, known_run, sweep_runs
-from .problems import judge_problems
-from .projection import NOTE, PARENT, RESULTS_FILE, Parent
-from .reporter import Reporter
+from .limits import batches
 from .retries import cause_of, retried
+from .runs.case import NOTE, PARENT, RESULTS_FILE, Parent
+from .runs.existing import KnownRun, case_runs, known_run, sweep_runs
+from .runs.session import Summary, end_tags, session_status
+from .runs.shards import SHARDS, adopt, announce_shard, close_shard, merged_tags, states, supersede
+from .runs.sweeps import SweepRuns
+from .state import Reporter
 from .store import SessionRun, Store
-from .summary import Summary, end_tags, session_status
-from .sweep_runs import SweepRuns
 from .writers import Problem, RunWriter
+from .writers.artifacts import ClientRepository
+from .writers.checked import choose_writer
+
+
+def judge_problems(problems: Sequence[Problem], cases: int, directory: Path) -> None:
+    """Pass where there are none.
+
+    Raises:
+        TrackerError: MLflow did not take everything; the text is for the user.
+    """
+    runs = [problem for problem in problems if problem.part == "run"]
+    if runs:
+        raise TrackerError(
+            f"MLflow did not take {len(runs)} of {cases} cases; the first is "
+            f"{runs[0].case}: {runs[0].reason}"
+        )
+    sweeps = [problem for problem in problems if problem.part == "sweep"]
+    if sweeps:
+        raise TrackerError(
+            f"MLflow has every case, but did not take the end of {len(sweeps)} sweeps; the first "
+            f"is {sweeps[0].case}: {sweeps[0].reason}"
+        )
+    if problems:
+        raise TrackerError(
+            "MLflow has every case, but not all artifacts could be uploaded; they stay in "
+            f"{directory}; the first ones missing are those of "
+            f"{problems[0].case}: {problems[0].reason}",
+            passing=any(problem.passing for problem in problems),
+        )
+
 
 _IDLE = 0.05
 _DAMAGED = 5

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
+from urllib.parse import unquote
+from uuid import uuid4
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run
@@ -16,25 +18,78 @@ from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.store.db.utils import create_sqlalchemy_engine
 from sqlalchemy import Engine, inspect, make_url
 
-from pytest_mlflow_experiments.records import SessionHeader
-
-from .artifact_location import artifact_location
+from ..records import SessionHeader
+from .databases import make_database, turn
 from .errors import TrackerError, reason_of
-from .joint import unite
 from .limits import NAME_LENGTH, clean_text, shorten
-from .new_database import make_database
-from .open_runs import open_runs
-from .projection import (
-    KIND,
-    RUN_NAME,
-    SESSION_ID,
-    USER,
-    project_tags,
-)
-from .redaction import Redactor
-from .retries import cause_of, retried, retried_briefly
-from .search import runs_with
-from .turns import turn
+from .retries import cause_of, retried, retried_briefly, runs_with
+from .runs.case import KIND, PARENT, RUN_NAME, SESSION_ID, SHARD, USER, project_tags
+from .runs.shards import unite
+from .state import Redactor
+
+
+def artifact_location(engine: Engine | None) -> str | None:
+    """Return where a new experiment keeps its artifacts; None for MLflow's own choice.
+
+    Beside a database, that choice is ``mlruns`` in the current directory. MLflow decodes its path
+    as if it were a URL's, and so writes elsewhere where a directory is called like
+    ``feature%2Fnew``.
+    """
+    directory = Path("mlruns").absolute()
+    if engine is None or unquote(str(directory)) == str(directory):
+        return None
+    return f"{directory.as_uri()}/{uuid4().hex}"
+
+
+_MOST = 1_000
+
+
+def open_runs(client: MlflowClient, experiment_id: str, header: SessionHeader) -> list[Run]:
+    """Return the unfinished runs of a session's cases, and those that tests nested below them."""
+    since = max(0, header.start_time)
+    found = retried(
+        client.search_runs,
+        [experiment_id],
+        filter_string=f"attributes.status = 'RUNNING' and attributes.start_time >= {since}",
+        max_results=_MOST,
+    )
+    known: dict[str, bool] = {}
+    return [
+        run
+        for run in found
+        if run.data.tags.get(KIND) != "session" and _belongs(client, run, header, known)
+    ]
+
+
+def _belongs(
+    client: MlflowClient, run: Run | None, header: SessionHeader, known: dict[str, bool]
+) -> bool:
+    """Tell whether a run, or one that it is nested below, is the session's."""
+    above: list[str] = []
+    verdict = False
+    while run is not None and run.info.run_id not in above:
+        run_id = run.info.run_id
+        above.append(run_id)
+        tags = run.data.tags
+        if run_id in known or header.session_id in (tags.get(SESSION_ID), tags.get(SHARD)):
+            verdict = known.get(run_id, True)
+            break
+        run = _parent(client, run)
+    known.update(dict.fromkeys(above, verdict))
+    return verdict
+
+
+def _parent(client: MlflowClient, run: Run) -> Run | None:
+    parent_id = run.data.tags.get(PARENT)
+    if not parent_id:
+        return None
+    try:
+        return retried(client.get_run, parent_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+
 
 # The kind decides which tab the experiment's page opens on: this one opens on the table of runs.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}

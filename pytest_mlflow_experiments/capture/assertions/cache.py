@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, final
 
 import pytest
 
-from . import limits, names, sites, transform
+from . import names, sites, transform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,7 @@ class CodeCache:
 
 def _own_sources() -> Iterator[bytes]:
     """Yield the hashes of what makes the code: each change of it makes another cache."""
-    for module in (limits, names, sites, transform):
+    for module in (names, sites, transform):
         yield _hash(Path(str(module.__file__)).read_bytes())
 
 

@@ -1,9 +1,4 @@
-"""Load the modules of one pytest config so that their assertions are recorded.
-
-Pytest's import hook decides which modules are rewritten, and executes them. Only the function that
-it asks for cached code is another: for modules of the project it answers with ours. So an error or
-a warning while a module is executed has the very same frames below it as without us.
-"""
+"""Load the modules of one pytest config so that their assertions are recorded."""
 
 from __future__ import annotations
 
@@ -11,18 +6,72 @@ import os
 import warnings
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
+import pytest
 from _pytest.assertion import rewrite
 from _pytest.assertion.rewrite import AssertionRewritingHook, assertstate_key
 from _pytest.stash import StashKey
 
+from . import recorder
 from .cache import CodeCache
-from .canary import mismatch
+from .recorder import Observation, Observations
 from .transform import transform
 
-if TYPE_CHECKING:
-    import pytest
+_SOURCE: Final = b"""
+def check(acc, old, approx):
+    assert acc > 0.5
+    assert 0.5 < acc <= 1.0, "out of range"
+    assert acc < 0.1 or (acc >= old and not acc < old)
+    assert (loss := 1 - acc) < 0.5
+    assert acc == approx(0.75)
+"""
+
+_EXPECTED: Final = [
+    ("acc", ">", 0.75, 0.5, True),
+    ("acc", ">", 0.75, 0.5, True),
+    ("acc", "<=", 0.75, 1.0, True),
+    ("acc", "<", 0.75, 0.1, False),
+    ("acc", ">=", 0.75, 0.25, True),
+    ("acc", ">=", 0.75, 0.25, True),
+    ("loss", "<", 0.25, 0.5, True),
+    ("acc", "==", 0.75, 0.75, True),
+]
+
+
+class _Sink:
+    def __init__(self) -> None:
+        self.observations = Observations()
+        self.dropped = 0
+
+
+def mismatch(config: pytest.Config) -> str | None:
+    """Return how pytest's rewriting differs from what the transformation expects, or None."""
+    pytest_version = f"pytest {pytest.__version__}"
+    try:
+        code, tagged, injected = transform(_SOURCE, "<canary>", config, every_comparison=False)
+        if not tagged == injected == len(_EXPECTED):
+            return f"{pytest_version} rewrites assertions in a way that is not known yet"
+        observations = _run(code)
+    except Exception as error:  # noqa: BLE001 - whatever a future pytest raises
+        return f"{pytest_version} rewrites assertions in a way that is not known yet ({error!r})"
+    found = [(o.name, o.operator, o.value, o.limit, o.passed) for o in observations]
+    if found != _EXPECTED:
+        return f"{pytest_version} evaluates rewritten assertions in a way that is not known yet"
+    return None
+
+
+def _run(code: CodeType) -> list[Observation]:
+    namespace: dict[str, Any] = {"__name__": "canary"}
+    exec(code, namespace)
+    sink = _Sink()
+    outer, recorder.current = recorder.current, sink
+    try:
+        namespace["check"](0.75, 0.25, pytest.approx)
+    finally:
+        recorder.current = outer
+    return list(sink.observations)
+
 
 _FOREIGN: Final = frozenset({"site-packages", "dist-packages"})
 _READ: Final = "_read_pyc"

@@ -1,22 +1,131 @@
-"""What rewritten assertions call: keep the operands of one comparison as plain floats.
-
-The current test case is found in one module-level slot, so that assertions in threads, callbacks
-and coroutines find it too. Nothing here may disturb the assertion: no exception leaves, no operand
-is kept.
-"""
+"""What rewritten assertions call: keep the operands of one comparison as plain floats."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from functools import update_wrapper
+from math import isfinite
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias, final
-
-from .operands import as_approx, as_number
-from .unseen import unseen
+from types import FunctionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    NamedTuple,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    final,
+)
 
 if TYPE_CHECKING:
     from ...records import Operator
     from .sites import Site
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_FILE: Final = "<pytest_mlflow_experiments>"
+
+
+def unseen(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Return the function with the name of no file, as generated code has it.
+
+    Hypothesis explains a failure by the lines that all failing examples have run and no other, and
+    would name ours. It passes over code without a file, and so does coverage.
+    """
+    assert isinstance(function, FunctionType)
+    copy: Callable[_P, _R] = FunctionType(
+        function.__code__.replace(co_filename=_FILE),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+    )
+    return update_wrapper(copy, function)
+
+
+_APPROX_TYPES: Final = frozenset({"ApproxScalar", "ApproxDecimal"})
+_NO_NUMBERS: Final = frozenset({bool, bytes, dict, frozenset, list, set, str, tuple, type(None)})
+
+
+class ApproxNumber(NamedTuple):
+    """What a :func:`pytest.approx` of one number expects; ``tolerance`` is absolute."""
+
+    source: object
+    expected: float
+    tolerance: float
+
+
+@unseen
+def as_number(operand: object) -> float | int | None:
+    """Return the number that ``operand`` is, as a plain int if it is an integer, or None.
+
+    Raises:
+        Exception: whatever the conversion of a foreign type raises.
+    """
+    kind = type(operand)
+    # The slots of float and int themselves: a subclass may do anything in its own methods.
+    if issubclass(kind, float):
+        return float.__float__(operand)  # type: ignore[arg-type]
+    if kind in _NO_NUMBERS:
+        return None
+    if issubclass(kind, int):
+        return int.__int__(operand)  # type: ignore[arg-type]
+    if hasattr(kind, "ndim"):
+        return _scalar(operand)
+    return float(operand) if _is_real(kind) else None  # type: ignore[arg-type]
+
+
+@unseen
+def as_approx(operand: object) -> ApproxNumber | None:
+    """Return what ``operand`` expects if it is a :func:`pytest.approx` of one number, or None."""
+    kind = type(operand)
+    if kind.__name__ not in _APPROX_TYPES or not kind.__module__.startswith("_pytest."):
+        return None
+    approx: Any = operand
+    expected = as_number(approx.expected)
+    if expected is None:
+        return None
+    # Only itself is approximately infinite, and only NaN is NaN, if that is allowed.
+    tolerance = float(approx.tolerance) if isfinite(expected) else 0.0
+    return ApproxNumber(operand, expected, tolerance)
+
+
+@unseen
+def _scalar(operand: Any) -> float | int | None:
+    """Return the value of a scalar or of an array without dimensions."""
+    kind = type(operand)
+    ndim = operand.ndim
+    # Masked arrays hold a number even where they stand for none.
+    if type(ndim) is not int or ndim != 0 or hasattr(kind, "mask"):
+        return None
+    data_kind = getattr(getattr(operand, "dtype", None), "kind", "")
+    if data_kind in ("m", "M"):
+        return None  # time spans and dates, some of which turn into integers
+    # xarray knows lazy and other arrays under one type; the graph of the others is None.
+    if hasattr(kind, "__dask_graph__") and operand.__dask_graph__() is not None:
+        return None
+    if hasattr(kind, "item"):
+        item = operand.item()
+    elif hasattr(kind, "numpy"):
+        item = operand.numpy().item()
+    else:
+        return None
+    if type(item) is kind and data_kind == "f":
+        return float(item)  # numpy.longdouble, which no Python type can hold
+    return None if hasattr(type(item), "ndim") else as_number(item)
+
+
+@unseen
+def _is_real(kind: type) -> bool:
+    # Whoever has such a number has imported these modules.
+    decimal, numbers = sys.modules.get("decimal"), sys.modules.get("numbers")
+    return (decimal is not None and issubclass(kind, decimal.Decimal)) or (
+        numbers is not None and issubclass(kind, numbers.Real)
+    )
+
 
 MAX_OBSERVATIONS: Final = 10_000
 """How many observations of one case are kept, and as many failing ones again."""

@@ -1,0 +1,301 @@
+"""Shards of one session, from several machines as often as not, and the whole that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+from ..records import CaseRecord, SessionEnd, SessionHeader, Shard, journal
+from ..records.journal import JournalError
+from ..tracker.errors import MergeError
+
+_INTERRUPTED = 2
+_NO_TESTS = 5
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardSession:
+    """One shard as its journal has it; ``end`` is None where it did not run to its end."""
+
+    path: Path
+    header: SessionHeader
+    cases: tuple[CaseRecord, ...]
+    end: SessionEnd | None
+
+    @property
+    def name(self) -> str:
+        """The shard's own session id."""
+        return self.header.session_id
+
+    @property
+    def unrecorded(self) -> Mapping[str, str]:
+        """The outcomes of what left no record, by node id."""
+        return self.end.unrecorded if self.end is not None else {}
+
+    @property
+    def ran(self) -> set[str]:
+        """The node ids of what ran, or should have run."""
+        return {record.nodeid for record in self.cases}.union(self.unrecorded)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it ran to its end, and found out what it should."""
+        end = self.end
+        return end is not None and end.interrupted is None and end.exit_status in (0, 1, _NO_TESTS)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """A session put together from its shards.
+
+    ``shards`` are those that count; ``replaced`` those that later ones have run again. ``judging``
+    is how the whole is to be compared; ``notes`` are for people.
+    """
+
+    header: SessionHeader
+    cases: tuple[CaseRecord, ...]
+    end: SessionEnd
+    judging: Shard
+    shards: tuple[ShardSession, ...]
+    replaced: tuple[ShardSession, ...]
+    notes: tuple[str, ...]
+
+
+def read_shard(path: Path, session_id: str | None = None) -> ShardSession | None:
+    """Return the shard whose journal it is.
+
+    Args:
+        path: the journal.
+        session_id: the whole that it must be a shard of; any will do where none is given.
+
+    Returns:
+        None for what is no such shard, and for the journal of a session that was killed before it
+        had a first line.
+
+    Raises:
+        JournalError: the journal can't be understood.
+        OSError: it can't be read.
+    """
+    entries = journal.read(path)
+    header = next(entries, None)
+    if header is None:
+        return None
+    if not isinstance(header, SessionHeader):
+        raise JournalError(f"{path} is not the journal of a session: it has no header")
+    if header.shard is None or session_id not in (None, header.joint_id):
+        return None
+    cases: list[CaseRecord] = []
+    end: SessionEnd | None = None
+    for entry in entries:
+        if isinstance(entry, CaseRecord):
+            cases.append(entry)
+        elif isinstance(entry, SessionEnd):
+            end = entry
+    return ShardSession(path=path, header=header, cases=tuple(cases), end=end)
+
+
+def merge(shards: Iterable[ShardSession], *, wanted: int | None = None) -> Whole:
+    """Put a session together.
+
+    The same shard may be given more than once. A test that ran in several shards counts as often
+    as it would with reruns: the last run decides, others with a record are earlier attempts of it.
+
+    Args:
+        shards: all that are known.
+        wanted: how many there have to be, where that is known.
+
+    Raises:
+        MergeError: there is none, or they are not of one session, commit and experiment.
+    """
+    ordered = _without_copies(shards)
+    if not ordered:
+        raise MergeError("there is no shard of a session")
+    _check_same("sessions", [shard.header.joint_id for shard in ordered])
+    _check_same("experiments", [_experiment(shard.header) for shard in ordered])
+    _check_same("commits", [shard.header.commit or "none" for shard in ordered])
+    kept, replaced = _without_replaced(ordered, wanted)
+    cases, unrecorded, repeated = _last_of_each(ordered)
+    end = _end(kept, ordered)
+    problems = [] if wanted in (None, len(kept)) else [_wrong_number(len(kept), wanted)]
+    if end.interrupted is not None:
+        problems.append(end.interrupted)
+    return Whole(
+        header=_header(kept, ordered),
+        cases=tuple(cases),
+        end=replace(end, interrupted="; ".join(problems) or None, unrecorded=unrecorded),
+        judging=_judging(kept),
+        shards=tuple(kept),
+        replaced=tuple(replaced),
+        notes=tuple(_notes(kept, replaced, repeated)),
+    )
+
+
+def _wrong_number(there: int, wanted: int | None) -> str:
+    return f"there {'is 1 shard' if there == 1 else f'are {there} shards'}, and not {wanted}"
+
+
+def _notes(
+    kept: Sequence[ShardSession], replaced: Sequence[ShardSession], repeated: int
+) -> Iterator[str]:
+    for shard in replaced:
+        yield (
+            f"Shard {shard.name} is replaced by later ones, which ran all of it again"
+            if shard.ran
+            else f"Shard {shard.name} left nothing, and does not count: all others are there"
+        )
+    if repeated and not replaced:
+        tests = "1 test" if repeated == 1 else f"{repeated:,} tests"
+        yield f"{tests} ran in more than one shard; the last run of each counts"
+    if len({shard.header.shard for shard in kept}) > 1:
+        yield (
+            "The shards were told different things of how to compare; the whole is compared as the "
+            "first one was told, with a gate where any had one"
+        )
+
+
+def _judging(kept: Sequence[ShardSession]) -> Shard:
+    told = [shard.header.shard for shard in kept if shard.header.shard is not None]
+    return replace(
+        told[0],
+        gate=any(one.gate for one in told),
+        require_baseline=any(one.require_baseline for one in told),
+    )
+
+
+def _without_copies(shards: Iterable[ShardSession]) -> list[ShardSession]:
+    """Return each shard once, the first that began first."""
+    longest: dict[str, ShardSession] = {}
+    for shard in shards:
+        known = longest.get(shard.name)
+        # Journals only grow, so that the longest of several copies has all of the others.
+        if known is None or _length(shard) > _length(known):
+            longest[shard.name] = shard
+    return sorted(longest.values(), key=lambda shard: (shard.header.start_time, shard.name))
+
+
+def _length(shard: ShardSession) -> int:
+    return len(shard.cases) + (shard.end is not None)
+
+
+def _check_same(what: str, found: Sequence[str]) -> None:
+    if len(different := list(dict.fromkeys(found))) > 1:
+        raise MergeError(f"the shards are of different {what}: {', '.join(different)}")
+
+
+def _experiment(header: SessionHeader) -> str:
+    return header.experiment_name or f"id {header.experiment_id}"
+
+
+def _without_replaced(
+    ordered: Sequence[ShardSession], wanted: int | None
+) -> tuple[list[ShardSession], list[ShardSession]]:
+    """Return the shards that count, and those that were run again, as CI does with failed jobs."""
+    kept: list[ShardSession] = []
+    replaced: list[ShardSession] = []
+    later: set[str] = set()
+    for shard in reversed(ordered):
+        tests = {nodeid for nodeid in shard.ran if "::" in nodeid}
+        # Modules that were skipped or failed as a whole are told by every shard that looked at
+        # them; they tell one that broke off there, and nothing else.
+        own = tests or (set() if shard.is_whole else shard.ran)
+        (replaced if own and own <= later else kept).insert(0, shard)
+        later.update(_with_parents(shard.ran))
+    if wanted is not None and len(kept) > wanted:
+        # A shard that broke off before its first test can't be recognised by what it ran.
+        empty = [shard for shard in kept if not shard.ran and not shard.is_whole]
+        if len(kept) - len(empty) == wanted:
+            kept = [shard for shard in kept if shard not in empty]
+            replaced += empty
+    return kept, replaced
+
+
+def _with_parents(nodeids: Iterable[str]) -> Iterator[str]:
+    """Yield node ids, and those of the classes and modules that they stand in."""
+    for nodeid in nodeids:
+        parent = nodeid
+        while parent:
+            yield parent
+            parent = parent.rpartition("::")[0]
+
+
+def _last_of_each(
+    ordered: Sequence[ShardSession],
+) -> tuple[list[CaseRecord], dict[str, str], int]:
+    """Return what counts: the records, the outcomes without one, and how many tests ran again."""
+    last: dict[str, tuple[str, list[CaseRecord]]] = {}
+    unrecorded: dict[str, str] = {}
+    repeated: set[str] = set()
+    for shard in ordered:
+        for nodeid in _with_parents(shard.ran):
+            unrecorded.pop(nodeid, None)
+        for nodeid, outcome in shard.unrecorded.items():
+            unrecorded[nodeid] = outcome
+            if last.pop(nodeid, None) is not None:
+                repeated.add(nodeid)
+        for record in shard.cases:
+            name, records = last.get(record.nodeid, (shard.name, []))
+            if name != shard.name and record.resumed_from is not None:
+                # The same run, taken over.
+                records = []
+            elif name != shard.name:
+                repeated.add(record.nodeid)
+                earlier = [one for old in records for one in (*old.attempts, old.as_attempt())]
+                record, records = replace(record, attempts=(*earlier, *record.attempts)), []
+            records.append(record)
+            last[record.nodeid] = shard.name, records
+    cases = [record for _, records in last.values() for record in records]
+    return cases, unrecorded, len(repeated)
+
+
+def _header(shards: Sequence[ShardSession], ordered: Sequence[ShardSession]) -> SessionHeader:
+    first = shards[0].header
+    tags = {}
+    for key in dict.fromkeys(key for shard in shards for key in shard.header.tags):
+        found = (shard.header.tags.get(key) for shard in shards)
+        texts = list(dict.fromkeys(text for text in found if text is not None))
+        # A name of two branches would be none.
+        tags[key] = texts[0] if key.startswith("mlflow.") else ", ".join(texts)
+    accepted = [step for step in first.accepted if all(step in s.header.accepted for s in shards)]
+    return replace(
+        first,
+        session_id=first.joint_id,
+        tags=tags,
+        accepted=tuple(accepted),
+        shard=None,
+        shards=tuple(shard.name for shard in ordered),
+    )
+
+
+def _end(kept: Sequence[ShardSession], ordered: Sequence[ShardSession]) -> SessionEnd:
+    ends = [shard.end for shard in kept if shard.end is not None]
+    times = [record.end_time for shard in ordered for record in shard.cases]
+    times += [end.end_time for end in ends]
+    return SessionEnd(
+        end_time=max(times, default=kept[0].header.start_time),
+        exit_status=_exit_status([end.exit_status for end in ends], whole=len(ends) == len(kept)),
+        tests=sum(end.tests for end in ends),
+        interrupted="; ".join(_interruptions(kept)) or None,
+        partial="; ".join(dict.fromkeys(end.partial for end in ends if end.partial)) or None,
+        selection=tuple(sorted({text for end in ends for text in end.selection})),
+    )
+
+
+def _interruptions(shards: Sequence[ShardSession]) -> Iterator[str]:
+    for shard in shards:
+        if shard.end is None:
+            yield f"shard {shard.name} did not run to its end"
+        elif shard.end.interrupted:
+            yield f"shard {shard.name} was cut short ({shard.end.interrupted})"
+
+
+def _exit_status(statuses: Sequence[int], *, whole: bool) -> int:
+    """Return pytest's exit status for the whole: a shard without tests is none of a failure."""
+    if not whole:
+        return _INTERRUPTED
+    if all(status == _NO_TESTS for status in statuses):
+        return _NO_TESTS
+    return max(status for status in statuses if status != _NO_TESTS)

@@ -1,0 +1,144 @@
+"""What a test's marker says of it: the keywords of ``@pytest.mark.mlflow``, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseOptions:
+    """The keywords of ``@pytest.mark.mlflow``; its fields are the only list of them.
+
+    Where a test carries the marker more than once (module, class, function), the closest one wins,
+    keyword by keyword, and dicts are joined: what the closest one says comes last, as the last
+    pattern for a metric counts. ``mode`` is the direction of the ``objective``, and stands among
+    the directions too.
+    """
+
+    case: str | None = None
+    tags: Mapping[str, object] = field(default_factory=dict)
+    params: Mapping[str, object] = field(default_factory=dict)
+    track: bool = True
+    log_system_metrics: bool | None = None
+    tolerance: Mapping[str, object] = field(default_factory=dict)
+    direction: Mapping[str, object] = field(default_factory=dict)
+    objective: str | None = None
+    mode: str | None = None
+    marked: bool = False
+
+    @classmethod
+    def from_item(cls, item: pytest.Item) -> Self:
+        """Read the markers of a test.
+
+        Raises:
+            pytest.UsageError: a keyword is unknown or its value not legal; the message names the
+                test and the legal keywords.
+        """
+        values: dict[str, Any] = {}
+        marked = False
+        for node, marker in item.iter_markers_with_node("mlflow"):
+            marked = True
+            _check_marker(item, marker)
+            for key, value in marker.kwargs.items():
+                if isinstance(value, Mapping):
+                    closer = values.get(key, {})
+                    farther = {name: item for name, item in value.items() if name not in closer}
+                    values[key] = {**farther, **closer}
+                elif key == "case" and value is not None and node is not item:
+                    # The name of a class or module is that of several tests.
+                    rest = item.nodeid.removeprefix(node.nodeid).lstrip(":")
+                    values.setdefault(key, f"{value}::{rest.partition('[')[0]}")
+                elif value is not None:
+                    values.setdefault(key, value)
+        if "mode" in values:
+            values["direction"] = _with_mode(item, values)
+        return cls(**values, marked=marked)
+
+
+_KEYWORD_TYPES: dict[str, tuple[type, str]] = {
+    "case": (str, "a string"),
+    "tags": (Mapping, "a dict"),
+    "params": (Mapping, "a dict"),
+    "track": (bool, "True or False"),
+    "log_system_metrics": (bool, "True or False"),
+    "tolerance": (Mapping, "a dict"),
+    "direction": (Mapping, "a dict"),
+    "objective": (str, "the name of a metric"),
+    "mode": (str, "'min' or 'max'"),
+}
+assert {f.name for f in fields(CaseOptions)} - {"marked"} == _KEYWORD_TYPES.keys()
+
+
+def _check_marker(item: pytest.Item, marker: pytest.Mark) -> None:
+    where = f"{item.nodeid}: @pytest.mark.mlflow"
+    if marker.args:
+        raise pytest.UsageError(f"{where} takes keywords only, got {marker.args[0]!r}")
+    for key, value in marker.kwargs.items():
+        if key not in _KEYWORD_TYPES:
+            legal = ", ".join(_KEYWORD_TYPES)
+            raise pytest.UsageError(f"{where} has no keyword {key!r}; the legal ones are {legal}")
+        expected, text = _KEYWORD_TYPES[key]
+        if value is not None and not (isinstance(value, expected) and _is_legal(key, value)):
+            raise pytest.UsageError(f"{where}({key}=...) takes {text}, got {value!r}")
+        if key in _METRIC_CHECKS and isinstance(value, Mapping):
+            _check_metrics(f"{where}({key}=...)", value, _METRIC_CHECKS[key])
+
+
+def _is_legal(key: str, value: object) -> bool:
+    if key == "mode":
+        return value in ("min", "max")
+    return key != "objective" or bool(str(value).strip())
+
+
+def _with_mode(item: pytest.Item, values: Mapping[str, Any]) -> dict[str, object]:
+    """Return the directions that the markers tell, with that of the objective."""
+    where, mode = f"{item.nodeid}: @pytest.mark.mlflow", values["mode"]
+    objective: str | None = values.get("objective")
+    if objective is None:
+        raise pytest.UsageError(
+            f"{where}(mode={mode!r}) needs objective=..., the name of the metric that is meant"
+        )
+    directions: dict[str, object] = dict(values.get("direction", {}))
+    if directions.get(objective, mode) != mode:
+        raise pytest.UsageError(
+            f"{where}: mode={mode!r} contradicts direction={{{objective!r}: "
+            f"{directions[objective]!r}}}; leave out one of them"
+        )
+    return {**directions, objective: mode}
+
+
+def _check_metrics(
+    where: str, said: Mapping[object, object], check: Callable[[object], object]
+) -> None:
+    for metric, value in said.items():
+        if not isinstance(metric, str) or not metric.strip():
+            raise pytest.UsageError(f"{where} takes names or patterns of metrics, got {metric!r}")
+        try:
+            check(value)
+        except ValueError as error:
+            raise pytest.UsageError(f"{where}, {metric!r}: {error}") from None
+
+
+def _check_tolerance(value: object) -> None:
+    # Only here: few tests say a tolerance.
+    from ..regression.tolerance import Tolerance
+
+    Tolerance.parse(str(value))
+
+
+def _check_direction(value: object) -> None:
+    if value not in ("min", "max"):
+        raise ValueError(f"expected 'min' or 'max', whichever is better, got {value!r}")
+
+
+_METRIC_CHECKS: dict[str, Callable[[object], object]] = {
+    "tolerance": _check_tolerance,
+    "direction": _check_direction,
+}

@@ -1,0 +1,335 @@
+"""The fixture ``mlflow_case``: log to the record of a test case, by MLflow's own names."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from operator import index
+from os import fsencode
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any, final
+
+import pytest
+
+from ..records.directory import make_directories, restrict
+from .case import CaseLog, LoggedMetric
+from .dataset_digest import dataset_digest, dataset_name
+from .dataset_input import dataset_input
+from .measuring import Clock
+from .params import param_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CASE_LOG = pytest.StashKey[CaseLog]()
+
+
+def case_of(item: pytest.Item) -> MlflowCase:
+    """Return the interface to the case of ``item``; it keeps nothing where nobody collects it."""
+    return MlflowCase(item.stash.get(CASE_LOG, None) or CaseLog(Clock()))
+
+
+@final
+class MlflowCase:
+    """The record of one test case.
+
+    The methods have the names, arguments and order of :mod:`mlflow`'s, and are checked the same
+    with and without ``--mlflow``. Nothing here loads mlflow or waits for it.
+    """
+
+    __slots__ = ("_log", "_now")
+
+    def __init__(self, log: CaseLog) -> None:
+        self._log = log
+        self._now = log.clock.perf_counter
+
+    def log_metric(self, key: str, value: float, step: int | None = None) -> None:
+        """Log one value of a metric.
+
+        Args:
+            key: the metric's name.
+            value: a number, or anything that ``float()`` takes and that isn't a text.
+            step: where on the curve the value stands; without it 0, as in MLflow.
+
+        Raises:
+            TypeError: the value is not a number, or the step not an integer.
+        """
+        self._log.logged.append(
+            LoggedMetric(self._now(), _key(key), _number(key, value), _step(key, step))
+        )
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log one value of each of several metrics.
+
+        Raises:
+            TypeError: a value is not a number, or the step not an integer.
+        """
+        for key, value in metrics.items():
+            self.log_metric(key, value, step)
+
+    def log_param(self, key: str, value: object) -> None:
+        """Log a param. A param has one value: a second, different one is noted and not kept."""
+        text = self._log.secrets.text(_key(key), value, param_text)
+        kept = self._log.params.setdefault(_key(key), text)
+        if kept != text:
+            self._log.notes.append(
+                f"param {key!r} is {kept!r}; a second value {text!r} is not kept"
+            )
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Log several params."""
+        for key, value in params.items():
+            self.log_param(key, value)
+
+    def set_tag(self, key: str, value: object) -> None:
+        """Set a tag; the last value stays."""
+        name = _key(key)
+        self._log.tags[name] = self._log.secrets.text(name, value, str)
+
+    def set_tags(self, tags: Mapping[str, object]) -> None:
+        """Set several tags."""
+        for key, value in tags.items():
+            self.set_tag(key, value)
+
+    def log_input(
+        self, dataset: object, context: str | None = None, *, name: str | None = None
+    ) -> None:
+        """Note which data the case was trained or scored on, by a digest of their content.
+
+        In MLflow they are a dataset of the run, with their schema and size.
+
+        A later session whose data differ is not comparable, instead of worse. Logging the same data
+        again changes nothing; several data of one context are told apart by content and order.
+
+        Args:
+            dataset: an array, a tensor, a table of pandas or Arrow, a sparse matrix, bytes, a
+                ``pathlib.Path`` to a file or directory, a list, tuple or dict of these, such as
+                ``(X, y)``, or a dataset of ``mlflow.data``, which has a digest of its own.
+            context: what the data are for, such as ``train``; without it, their name.
+            name: what the data are called; without it, the name that a dataset of ``mlflow.data``
+                has, else ``dataset``.
+
+        Raises:
+            TypeError: the content of ``dataset`` can't be read; a text is refused too.
+            OSError: a file can't be read.
+        """
+        if name is not None:
+            _key(name)
+        key = (name or dataset_name(dataset)) if context is None else _key(context)
+        try:
+            digest = dataset_digest(dataset)
+        except TypeError as error:
+            raise TypeError(f"mlflow_case.log_input: {error}") from error
+        self._log.datasets.setdefault(key, {})[digest] = None
+        if self._log.is_kept:
+            found, notes = dataset_input(dataset, digest, name=name, context=context)
+            if found not in self._log.inputs:
+                self._log.inputs.append(found)
+                self._log.notes += notes
+
+    def log_artifact(self, local_path: str | Path, artifact_path: str | None = None) -> None:
+        """Keep a copy of a file, or of a directory with all that is in it, as it is now.
+
+        Args:
+            local_path: the file or directory.
+            artifact_path: the directory in the run's artifacts that gets it.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: ``artifact_path`` leads out of the run's artifacts.
+        """
+        source = Path(local_path)
+        if not source.exists():
+            raise FileNotFoundError(f"mlflow_case.log_artifact: no file {str(source)!r}")
+        # A link keeps its own name; "." and ".." have none.
+        name = source.name if source.name not in ("", "..") else source.resolve().name
+        with self._target(f"{artifact_path}/{name}" if artifact_path else name) as target:
+            if target is None:
+                return
+            if source.is_dir():
+                shutil.copytree(source, target, dirs_exist_ok=True)
+            else:
+                shutil.copyfile(source, target)
+
+    def log_text(self, text: str, artifact_file: str) -> None:
+        """Keep a text as an artifact.
+
+        Raises:
+            TypeError: it is no text.
+            ValueError: ``artifact_file`` leads out of the run's artifacts.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"mlflow_case.log_text: expected a text, got {type(text).__name__}")
+        with self._target(artifact_file) as target:
+            if target is not None:
+                target.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+    def log_dict(self, dictionary: Mapping[str, Any] | list[Any], artifact_file: str) -> None:
+        """Keep builtins as a JSON artifact, or as YAML where the file's name ends so.
+
+        Values of numpy become numbers and lists; what has no JSON form becomes text, as in MLflow.
+
+        Raises:
+            ValueError: ``artifact_file`` leads out of the run's artifacts.
+        """
+        from .tables import plain
+
+        with self._target(artifact_file) as target:
+            data = plain(dictionary)
+            if target is None:
+                return
+            if target.suffix in (".yml", ".yaml"):
+                import yaml
+
+                text = yaml.safe_dump(data, sort_keys=False)
+            else:
+                text = json.dumps(data, indent=2)
+            target.write_text(text, encoding="utf-8")
+
+    def log_figure(
+        self,
+        figure: Any,
+        artifact_file: str,
+        *,
+        save_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Keep a matplotlib or plotly figure, drawn as it is now, as an artifact.
+
+        Args:
+            figure: the figure.
+            artifact_file: where it is kept; the suffix gives the format (plotly: ``.html`` or an
+                image format).
+            save_kwargs: what the figure's own method gets in addition.
+
+        Raises:
+            TypeError: the figure is of another library.
+            ValueError: ``artifact_file`` leads out of the run's artifacts.
+        """
+        options = dict(save_kwargs or {})
+        html = artifact_file.endswith((".html", ".htm"))
+        save = getattr(figure, "savefig", None) or getattr(
+            figure, "write_html" if html else "write_image", None
+        )
+        if save is None:
+            raise TypeError(
+                "mlflow_case.log_figure: expected a matplotlib or plotly figure, got "
+                f"{type(figure).__name__}"
+            )
+        with self._target(artifact_file) as target:
+            if target is not None:
+                save(str(target), **options)
+
+    def log_table(
+        self,
+        data: Any,
+        artifact_file: str,
+    ) -> None:
+        """Keep a table as a JSON artifact that MLflow shows as one; a second one adds rows.
+
+        Args:
+            data: a dict of columns (lists, arrays, or single values, which stand in every row) or a
+                pandas DataFrame.
+            artifact_file: where it is kept; ends with ``.json``.
+
+        Raises:
+            TypeError: ``data`` is neither.
+            ValueError: the name doesn't end with ``.json``, the columns differ in length, or the
+                name leads out of the run's artifacts.
+        """
+        from .tables import add_rows
+
+        if not artifact_file.endswith(".json"):
+            raise ValueError(
+                f"mlflow_case.log_table: artifact_file must end with .json, got {artifact_file!r}"
+            )
+        with self._target(artifact_file) as target:
+            add_rows(data, target)
+            if target is not None:
+                _announce_table(self._log, artifact_file)
+
+    def _target(self, artifact_file: str) -> AbstractContextManager[Path | None]:
+        """Give the path to write an artifact to, or None where artifacts are not kept."""
+        path = PurePosixPath(str(artifact_file).replace("\\", "/"))
+        if (
+            path.is_absolute()
+            or ".." in path.parts
+            or not path.name
+            or not _is_encodable(path)
+            or PureWindowsPath(path).drive  # another disk, on Windows
+        ):
+            raise ValueError(
+                "mlflow_case: expected a relative path inside the run's artifacts, got "
+                f"{artifact_file!r}"
+            )
+        root = self._log.artifact_directory
+        if root is None:
+            return nullcontext()
+        return self._keep(root, root / path, artifact_file)
+
+    @contextmanager
+    def _keep(self, root: Path, target: Path, name: str) -> Iterator[Path | None]:
+        """Make room for an artifact; a full or read-only disk is noted and fails no test."""
+        try:
+            make_directories(target.parent)
+            if not target.resolve().is_relative_to(root.resolve()):
+                raise OSError("a link leads out of the run's artifacts")
+        except OSError as error:
+            self._log.notes.append(f"artifact {name!r} is not kept: {error}")
+            yield None
+            return
+        try:
+            yield target
+            if target.exists():
+                restrict(target)
+        except OSError as error:
+            self._log.notes.append(f"artifact {name!r} is not kept: {error}")
+            # What a full disk took of it is of no use.
+            with suppress(OSError):
+                target.unlink()
+
+
+def _is_encodable(path: PurePosixPath) -> bool:
+    """Tell whether the characters of a path are such that files can have."""
+    try:
+        return b"\0" not in fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
+def _announce_table(log: CaseLog, artifact_file: str) -> None:
+    """Add the table to the tag by which MLflow knows which artifacts are tables."""
+    tables = json.loads(log.tags.get("mlflow.loggedArtifacts", "[]"))
+    entry = {"path": artifact_file, "type": "table"}
+    if entry not in tables:
+        log.tags["mlflow.loggedArtifacts"] = json.dumps([*tables, entry])
+
+
+def _key(key: object) -> str:
+    if not isinstance(key, str) or not key:
+        raise TypeError(f"mlflow_case: a name must be a text that isn't empty, got {key!r}")
+    return key
+
+
+def _number(key: str, value: object) -> float:
+    if isinstance(value, (str, bytes)):
+        raise TypeError(f"mlflow_case.log_metric({key!r}): expected a number, got {value!r}")
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(
+            f"mlflow_case.log_metric({key!r}): expected a number, got {type(value).__name__} "
+            f"({error})"
+        ) from error
+
+
+def _step(key: str, step: object) -> int | None:
+    if step is None:
+        return None
+    try:
+        return index(step)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(
+            f"mlflow_case.log_metric({key!r}): expected an integer step, got {step!r}"
+        ) from None

@@ -1,0 +1,423 @@
+"""The fixture ``mlflow_run``: a run of MLflow's own, active in the process of the test."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, final
+
+import pytest
+
+from ..records import Metric, thinned
+from ..records.directory import SessionDirectory, SessionState, make_directories, restrict
+from ..records.processes import is_running
+from .case import CaseLog, LoggedMetric
+from .marker import CaseOptions
+from .measuring import Clock
+from .mlflow_case import CASE_LOG
+from .mlflow_state import forget_active_model, own_mlflow_state
+from .secrets import shown_text
+
+if TYPE_CHECKING:
+    from mlflow import ActiveRun, MlflowClient
+
+_POLL: Final = 0.02
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """The session as the processes that run tests know it.
+
+    ``tracking_uri`` is None for an offline session; ``shard_of`` is the id of the session that this
+    one is a shard of. ``system_metrics`` tells whether MLflow's monitor records the machine's load.
+    """
+
+    directory: SessionDirectory
+    tracking_uri: str | None
+    shard_of: str | None = None
+    system_metrics: bool = False
+
+    def session_run(
+        self,
+        timeout: float,
+        # A default, for the test that waits here may have replaced it.
+        _sleep: Callable[[float], None] = time.sleep,
+    ) -> SessionState:
+        """Ask the tracker for the session's run, and wait until it is there.
+
+        Args:
+            timeout: seconds to wait while the tracking store is being opened.
+
+        Returns:
+            A state with ``run_id`` and ``experiment_id``, or one that is unsure and tells why:
+            also where MLflow answers again in a while, for a test can't wait for that.
+        """
+        if self.tracking_uri is None:
+            return SessionState(phase="failed", error="the session is offline")
+        try:
+            self.directory.run_request.touch(mode=0o600)
+        except OSError as error:
+            return SessionState(phase="failed", error=f"the tracker can't be asked: {error}")
+        now = Clock().perf_counter
+        deadline = now() + timeout
+        while now() < deadline:
+            state = SessionState.read(self.directory.state)
+            if state is not None and (state.run_id is not None or state.is_unsure):
+                return state
+            if state is not None and state.pid is not None and not is_running(state.pid):
+                return SessionState(phase="failed", error="the tracker died")
+            _sleep(_POLL)
+        return SessionState(
+            phase="failed", error=f"the tracking store was not ready within {timeout:g} seconds"
+        )
+
+
+CONNECTION: Final = pytest.StashKey[Connection]()
+
+MAX_HISTORIES: Final = 20
+"""Of how many metrics the record keeps all steps: MLflow is asked once for each of them."""
+
+MAX_VALUES: Final = 1_000
+
+_PATIENCE: Final = 10.0
+"""How many seconds a slow server may take for them, as the next test waits."""
+
+_SYSTEM: Final = "system/"
+
+
+def read_metrics(client: MlflowClient, run_id: str, log: CaseLog) -> None:
+    """Note the metrics of the test's own run: comparisons look at records, not at MLflow.
+
+    The load of the machine, which MLflow's monitor records, is no result of the test.
+    """
+    try:
+        data: Any = client.get_run(run_id).data
+        names = [name for name in data.metrics if not name.startswith(_SYSTEM)]
+        log.run_metrics.update({name: data.metrics[name] for name in names})
+    except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
+        log.notes.append(f"the metrics of the test's own run can't be compared: {error}")
+        return
+    curves = _with_steps(data, names)
+    read = 0
+    now = log.clock.perf_counter
+    deadline = now() + _PATIENCE
+    try:
+        for name in curves[:MAX_HISTORIES]:
+            if now() > deadline:
+                break
+            log.run_history += _history(client, run_id, name)
+            read += 1
+    except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
+        log.notes.append(f"the steps of the test's own metrics are not kept: {error}")
+    else:
+        if rest := len(curves) - read:
+            log.notes.append(f"the steps of {rest} more metrics are in the run of MLflow alone")
+
+
+def _with_steps(data: Any, names: list[str]) -> list[str]:
+    """Return the metrics that may have several steps, without asking for each of them.
+
+    MLflow tells the last value of a metric with its step: where that is 0, there was no other.
+    """
+    last = {metric.key: metric.step for metric in getattr(data, "_metric_objs", ())}
+    return sorted(name for name in names if last.get(name, 1) > 0)
+
+
+def _history(client: MlflowClient, run_id: str, name: str) -> list[Metric]:
+    """Return the values of a metric by step, or none where there is one step."""
+    last: dict[int, Any] = {}
+    for value in client.get_metric_history(run_id, name):
+        held = last.get(value.step)
+        if held is None or value.timestamp >= held.timestamp:
+            last[value.step] = value
+    if len(last) < 2:
+        return []
+    return [
+        Metric(key=name, value=value.value, step=step, timestamp=value.timestamp)
+        for step in thinned(sorted(last), MAX_VALUES)
+        for value in (last[step],)
+    ]
+
+
+_STORE_TIMEOUT: Final = 120.0
+_IMPATIENT: Final = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+}
+_ATTEMPTS: Final = 4
+_REASON_LENGTH: Final = 300
+_UNMONITORED: Final = "the machine's load is not recorded"
+_THROWAWAY: Final = pytest.StashKey["_Place"]()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a run goes: a tracking store, an experiment, and the run above it."""
+
+    tracking_uri: str
+    experiment_id: str
+    parent_run_id: str | None = None
+    session_id: str | None = None
+    shard_id: str | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        return self.parent_run_id is not None
+
+
+@contextmanager
+def active_run(request: pytest.FixtureRequest) -> Iterator[ActiveRun]:
+    """Open a run for the test, make it MLflow's active one, and end it after the test.
+
+    Under ``--mlflow`` it is the case's own run below the session's run. Otherwise, and where the
+    tracking store can't be reached, it stands in a throwaway store; in the second case what it got
+    is taken over into the record before the store goes.
+    """
+    item = request.node
+    log = item.stash.get(CASE_LOG, None)
+    with _unheard_warnings():
+        import mlflow
+
+    with own_mlflow_state():
+        with _unheard_warnings():
+            place, run = _open(item, log)
+        run_id = run.info.run_id
+        try:
+            yield run
+        finally:
+            with _unheard_warnings(), _impatience():
+                client = mlflow.MlflowClient(place.tracking_uri)
+                _end_runs(place, run_id, log)
+                if log is not None and place.is_kept:
+                    read_metrics(client, run_id, log)
+                elif log is not None:
+                    _take_over(client, run_id, log)
+
+
+def _open(item: pytest.Item, log: CaseLog | None) -> tuple[_Place, ActiveRun]:
+    """Open the test's run where it belongs, or in a throwaway store where that is not possible."""
+    place = _place(item.config, log)
+    if place.is_kept:
+        try:
+            with _impatience():
+                return place, _start(place, item, log)
+        except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
+            if log is not None:
+                log.run_id = None
+            _note_throwaway(log, " ".join(str(error).split())[:_REASON_LENGTH])
+            place = _throwaway(item.config)
+    return place, _start(place, item, log)
+
+
+def _start(place: _Place, item: pytest.Item, log: CaseLog | None) -> ActiveRun:
+    import mlflow
+    from mlflow.tracking import fluent
+
+    mlflow.set_tracking_uri(place.tracking_uri)
+    if not place.is_kept:
+        mlflow.set_registry_uri(place.tracking_uri)
+        forget_active_model()
+    mlflow.set_experiment(experiment_id=place.experiment_id)
+    run_id = _create_run(place, item, log)
+    if log is not None and place.is_kept:
+        log.run_id = run_id
+    monitored = _system_metrics(item, log)
+    run = mlflow.start_run(run_id=run_id, log_system_metrics=monitored)
+    if monitored and log is not None and run_id not in fluent.run_id_to_system_metrics_monitor:
+        log.notes.append(f"{_UNMONITORED}: MLflow's monitor did not start")
+    return run
+
+
+def _system_metrics(item: pytest.Item, log: CaseLog | None) -> bool | None:
+    """Return whether MLflow's monitor is to run; None leaves that to MLflow's own variables."""
+    marked = CaseOptions.from_item(item).log_system_metrics
+    connection = item.config.stash.get(CONNECTION, None)
+    if marked is not None or connection is None or not connection.system_metrics:
+        return marked
+    if find_spec("psutil") is None:
+        # MLflow would refuse to open the run.
+        if log is not None:
+            log.notes.append(f"{_UNMONITORED}: --mlflow-system-metrics needs psutil")
+        return False
+    return True
+
+
+def _note_throwaway(log: CaseLog | None, reason: str | None) -> None:
+    if log is not None:
+        log.notes.append(f"mlflow_run used a store on this machine: {reason}")
+
+
+@contextmanager
+def _impatience() -> Iterator[None]:
+    """Keep MLflow from trying for minutes to reach a server: what it asks here is asked by us."""
+    with _set(_IMPATIENT):
+        yield
+
+
+def _place(config: pytest.Config, log: CaseLog | None) -> _Place:
+    connection = config.stash.get(CONNECTION, None)
+    if connection is None or (log is not None and not log.is_kept):
+        return _throwaway(config)
+    state: SessionState = connection.session_run(_STORE_TIMEOUT)
+    if (
+        state.is_unsure
+        or state.run_id is None
+        or state.experiment_id is None
+        or connection.tracking_uri is None
+    ):
+        _note_throwaway(log, state.error)
+        return _throwaway(config)
+    return _Place(
+        tracking_uri=connection.tracking_uri,
+        experiment_id=state.experiment_id,
+        parent_run_id=state.run_id,
+        session_id=connection.shard_of or connection.directory.session_id,
+        shard_id=connection.directory.session_id if connection.shard_of else None,
+    )
+
+
+def _throwaway(config: pytest.Config) -> _Place:
+    """Return a store in a temporary directory, one for the whole process: making one is slow."""
+    from mlflow import MlflowClient
+
+    if _THROWAWAY not in config.stash:
+        directory = tempfile.TemporaryDirectory(prefix="pytest-mlflow-", ignore_cleanup_errors=True)
+        root = Path(directory.name)
+        uri = f"sqlite:///{(root / 'mlflow.db').as_posix()}"
+        default = Path("mlruns").absolute()
+        is_theirs = default.exists()
+        experiment_id = MlflowClient(uri, uri).create_experiment(
+            "pytest", artifact_location=(root / "artifacts").as_uri()
+        )
+        if not is_theirs:
+            # Older releases of MLflow make the directory where artifacts would be by default.
+            with suppress(OSError):
+                default.rmdir()
+        config.stash[_THROWAWAY] = _Place(tracking_uri=uri, experiment_id=experiment_id)
+        config.add_cleanup(lambda: _close_store(uri))
+        config.add_cleanup(directory.cleanup)
+    return config.stash[_THROWAWAY]
+
+
+def _close_store(uri: str) -> None:
+    """Let go of the database file, which keeps its directory alive on Windows."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    engine = getattr(SqlAlchemyStore, "_engine_map", {}).pop(uri, None)
+    if engine is not None:
+        engine.dispose()
+
+
+def _create_run(place: _Place, item: pytest.Item, log: CaseLog | None) -> str:
+    """Create the run; not through ``mlflow.start_run``, which would take MLFLOW_RUN_ID for it."""
+    from mlflow import MlflowClient
+    from mlflow.tracking.context import registry
+
+    tags = {}
+    name = item.name if log is None else shown_text(item, item.name, log.secrets.rules.names)
+    if place.parent_run_id is not None and place.session_id is not None and log is not None:
+        tags = {
+            "mlflow.parentRunId": place.parent_run_id,
+            "pytest.kind": "case",
+            "pytest.session_id": place.session_id,
+            "pytest.record_id": log.id,
+        }
+        if place.shard_id is not None:
+            tags["pytest.shard"] = place.shard_id
+    client = MlflowClient()
+    tags = registry.resolve_tags(tags)
+    for attempt in range(_ATTEMPTS):
+        try:
+            # MLflow's own repetition would make a second run where only the answer got lost.
+            with _set({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}):
+                run = client.create_run(place.experiment_id, run_name=name, tags=tags)
+            return str(run.info.run_id)
+        except Exception:
+            if attempt == _ATTEMPTS - 1 or not place.is_kept or log is None:
+                raise
+        query = f"tags.`pytest.record_id` = '{log.id}'"
+        if found := client.search_runs([place.experiment_id], query, max_results=1):
+            return str(found[0].info.run_id)
+    raise AssertionError("unreachable")
+
+
+@contextmanager
+def _set(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of the environment for a while."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, text in before.items():
+            if text is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = text
+
+
+def _end_runs(place: _Place, run_id: str, log: CaseLog | None) -> None:
+    """End the run, and before it the runs that the test opened below it and left open."""
+    import mlflow
+    from mlflow.tracking import fluent
+
+    failed = log is not None and log.outcome in ("failed", "error")
+    open_runs: Any = fluent._active_run_stack
+    stack: list[ActiveRun] = open_runs.get()
+    while stack:
+        is_ours = stack[-1].info.run_id == run_id
+        if is_ours:
+            # The test may have gone on to a store of its own.
+            mlflow.set_tracking_uri(place.tracking_uri)
+        others = len(stack) - 1
+        try:
+            mlflow.end_run("FAILED" if failed and is_ours else "FINISHED")
+        except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
+            # The tracker ends the case's run anyway.
+            if log is not None:
+                log.notes.append(f"a run of the test could not be ended: {error}")
+        # A test may have replaced the function.
+        del stack[others:]
+
+
+def _take_over(client: MlflowClient, run_id: str, log: CaseLog) -> None:
+    """Bring what a run in the throwaway store got into the record of its case."""
+    run = client.get_run(run_id)
+    for key, value in run.data.params.items():
+        log.params.setdefault(key, log.secrets.text(key, value, str))
+    log.tags.update(
+        (key, log.secrets.text(key, value, str))
+        for key, value in run.data.tags.items()
+        if not key.startswith("mlflow.")
+    )
+    for key in run.data.metrics:
+        for metric in client.get_metric_history(run_id, key):
+            reading = log.clock.reading(metric.timestamp)
+            log.logged.append(LoggedMetric(reading, key, metric.value, metric.step))
+    if log.artifact_directory is not None and client.list_artifacts(run_id):
+        make_directories(log.artifact_directory)
+        client.download_artifacts(run_id, "", str(log.artifact_directory))
+        restrict(log.artifact_directory)
+    outputs = getattr(run, "outputs", None)
+    if outputs is not None and outputs.model_outputs:
+        log.notes.append(
+            f"{len(outputs.model_outputs)} logged models are not kept: they need a tracking store"
+        )
+
+
+@contextmanager
+def _unheard_warnings() -> Iterator[None]:
+    """Keep the warnings of MLflow's own parts from tests that turn warnings into errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

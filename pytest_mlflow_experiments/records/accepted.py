@@ -1,0 +1,184 @@
+"""Accepted steps: values that became worse on purpose, with the reason, in a file beside the code.
+
+The file is committed, so that whoever reviews a change sees what it costs and why. From the commit
+that has a step on, the metrics it names are compared only with sessions that had it too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Final, TypeAlias, final
+
+from .codec import RARE, Constraint, decode, encode
+
+ACCEPTED_FILE: Final = "mlflow-accepted.jsonl"
+"""The file's name, in the rootdir: one JSON object a line."""
+
+_CONFLICT_MARKERS: Final = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")
+
+
+class AcceptedError(Exception):
+    """The file of accepted steps, or a line of it, can't be read."""
+
+
+def _is_time(text: str) -> bool:
+    try:
+        # Python 3.10 does not know the Z.
+        time = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
+    except ValueError:
+        return False
+    return time.tzinfo is not None
+
+
+_Id: TypeAlias = Annotated[
+    str, Constraint(re.compile("[0-9a-f]{12}").fullmatch, "12 hexadecimal digits")
+]
+_Text: TypeAlias = Annotated[str, Constraint(str.strip, "a string that isn't blank")]
+_Time: TypeAlias = Annotated[
+    str, Constraint(_is_time, "as 2025-01-31T12:00:00Z, ISO 8601 with a time zone")
+]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedStep:
+    """One change for the worse that somebody has accepted.
+
+    ``id`` is 12 hexadecimal digits. ``case`` and ``metric`` are patterns, in which ``*`` stands for
+    any text and ``?`` for any character; brackets stand for themselves, for node ids are full of
+    them. ``time`` is ISO 8601 with a time zone.
+    """
+
+    id: _Id
+    case: _Text
+    metric: _Text
+    reason: _Text
+    time: _Time
+    author: str | None = field(default=None, metadata=RARE)
+
+    def matches(self, case: str, metric: str) -> bool:
+        """Tell whether the step is about this metric of this case."""
+        return _matches(self.case, case) and _matches(self.metric, metric)
+
+
+def make_step(case: str, metric: str, reason: str, *, author: str | None = None) -> AcceptedStep:
+    """Return a new step, of now.
+
+    Raises:
+        ValueError: a pattern or the reason is blank.
+    """
+    for name, text in (("case", case), ("metric", metric), ("reason", reason)):
+        if not text.strip():
+            raise ValueError(f"an accepted step needs a {name} that isn't blank, got {text!r}")
+    return AcceptedStep(
+        id=os.urandom(6).hex(),
+        case=case,
+        metric=metric,
+        reason=reason.strip(),
+        time=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        author=author,
+    )
+
+
+def newest(steps: Sequence[AcceptedStep], case: str, metric: str) -> AcceptedStep | None:
+    """Return the last step, in the order of the file, that is about this metric of this case."""
+    return next((step for step in reversed(steps) if step.matches(case, metric)), None)
+
+
+def read_accepted(path: Path) -> tuple[AcceptedStep, ...]:
+    """Return the steps in the order of the file; none where there is no file.
+
+    Blank lines, and lines that start with ``#``, are passed over.
+
+    Raises:
+        AcceptedError: the file, or a line of it, can't be understood; the message says which.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        return ()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AcceptedError(f"{path}: {error}") from error
+    first: dict[str, tuple[int, AcceptedStep]] = {}
+    steps = []
+    for number, line in _lines(text):
+        try:
+            step = _parse(line)
+            earlier, same = first.setdefault(step.id, (number, step))
+            if same != step:
+                # Sessions are told apart by the ids, so an id that was copied would hide a step.
+                raise ValueError(f"id {step.id!r} is that of line {earlier} already")
+        except ValueError as error:
+            raise AcceptedError(f"{path}, line {number}: {error}") from error
+        steps.append(step)
+    return tuple(steps)
+
+
+def append_accepted(path: Path, step: AcceptedStep) -> None:
+    """Append a step to the file, as a whole line or not at all; make the file where there is none.
+
+    Raises:
+        OSError: the disk is full, or the file can't be written.
+    """
+    line = json.dumps(encode(step), ensure_ascii=False)
+    with path.open("a+b", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        # Half a surrogate, as undecodable bytes of a command line become, is legal in JSON as \u.
+        data = f"{line}\n".encode(errors="backslashreplace")
+        if size and not _ends_with_newline(file.fileno(), size):
+            data = b"\n" + data
+        rest = data
+        try:
+            while rest:
+                rest = rest[file.write(rest) or 0 :]
+        finally:
+            if rest:
+                file.truncate(size)
+
+
+def _ends_with_newline(fd: int, size: int) -> bool:
+    os.lseek(fd, size - 1, os.SEEK_SET)
+    return os.read(fd, 1) == b"\n"
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    # Not splitlines(), to which some characters within a reason are the end of a line.
+    for number, line in enumerate(text.split("\n"), 1):
+        stripped = line.strip()
+        if stripped and not stripped.startswith("#"):
+            yield number, stripped
+
+
+def _parse(line: str) -> AcceptedStep:
+    """Return the step that a line holds.
+
+    Raises:
+        ValueError: the line is not a step; the message says what is wrong.
+    """
+    if line.startswith(_CONFLICT_MARKERS):
+        raise ValueError(
+            f"{line[:7]!r} is the mark of a merge conflict; keep the lines of both sides and "
+            "delete the marks"
+        )
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from error
+    return decode(AcceptedStep, data)
+
+
+def _matches(pattern: str, text: str) -> bool:
+    return _compiled(pattern).fullmatch(text) is not None
+
+
+@lru_cache(maxsize=1_000)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    escaped = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    return re.compile(escaped, re.DOTALL)

@@ -1,0 +1,278 @@
+"""The session directory: where a session's journal, artifacts and state stand on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, final
+
+from .codec import decode, encode
+
+_FILE = 0o600
+_DIRECTORY = 0o700
+
+
+def make_directories(path: Path) -> None:
+    """Make a directory, and those above it that are missing.
+
+    Raises:
+        OSError: that can't be done.
+    """
+    missing: list[Path] = []
+    while not path.is_dir() and path != path.parent:
+        missing.append(path)
+        path = path.parent
+    for directory in reversed(missing):
+        directory.mkdir(mode=_DIRECTORY, exist_ok=True)
+
+
+def restrict(path: Path) -> None:
+    """Take from all others a file, or a directory with everything in it, that somebody has made.
+
+    Raises:
+        OSError: that can't be done.
+    """
+    if path.is_symlink():
+        return
+    if path.is_dir():
+        path.chmod(_DIRECTORY)
+        for inner in path.iterdir():
+            restrict(inner)
+    else:
+        path.chmod(_FILE)
+
+
+DIRECTORY_NAME = ".pytest_mlflow"
+
+_STARTED = re.compile(r"\d{8}-\d{6}-", re.ASCII)
+
+KEPT_SESSIONS = 50
+"""How many sessions stay on disk: the history at a desk."""
+
+_GITIGNORE = "# Created by pytest-mlflow-experiments automatically.\n*\n"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SessionDirectory:
+    """The paths of one session's files."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, root: Path, session_id: str) -> SessionDirectory:
+        """Make ``root/.pytest_mlflow/<session_id>/``, readable by the user alone.
+
+        Raises:
+            OSError: the directory can't be made, for example below a read-only ``root``.
+        """
+        parent = root / DIRECTORY_NAME
+        parent.mkdir(mode=0o700, exist_ok=True)
+        ignore = parent / ".gitignore"
+        if not ignore.exists():
+            ignore.touch(mode=0o600)
+            with contextlib.suppress(OSError):  # a full disk must not end the tests
+                ignore.write_text(_GITIGNORE, encoding="utf-8")
+        path = parent / session_id
+        path.mkdir(mode=0o700)
+        return cls(path)
+
+    @classmethod
+    def find_all(cls, root: Path) -> list[SessionDirectory]:
+        """Return the session directories below ``root/.pytest_mlflow``, oldest first."""
+        journals = (root / DIRECTORY_NAME).glob("*/journal.jsonl")
+        return sorted((cls(journal.parent) for journal in journals), key=cls._age)
+
+    def _age(self) -> tuple[str, str]:
+        """Return what sorts sessions by their start: most are named by it."""
+        name = self.session_id
+        if _STARTED.match(name):
+            return name, ""
+        try:
+            written = self.journal.stat().st_mtime
+        except OSError:  # another session has just pruned it
+            return "", name
+        return time.strftime("%Y%m%d-%H%M%S", time.localtime(written)), name
+
+    @classmethod
+    def prune(
+        cls, root: Path, *, keep: int = KEPT_SESSIONS, keep_ids: Collection[str] = ()
+    ) -> None:
+        """Remove the oldest sessions that MLflow has, so that ``keep`` sessions stay.
+
+        What was not sent, or not wholly, always stays, and so do the sessions of ``keep_ids``. Of
+        those that stay, all but the newest lose their copy of the baseline, which may be large.
+        """
+        directories = cls.find_all(root)
+        for directory in directories[: max(0, len(directories) - keep)]:
+            if directory.is_sent and directory.session_id not in keep_ids:
+                directory.remove()
+        for directory in directories[:-1]:
+            if directory.baseline.exists() and not directory.needs_baseline:
+                with contextlib.suppress(OSError):  # another session may be pruning as well
+                    directory.baseline.unlink()
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether MLflow has all of the session."""
+        state = SessionState.read(self.state)
+        return state is not None and state.phase == "done"
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether the session was killed before its journal had a first line."""
+        try:
+            with self.journal.open("rb") as file:
+                return not file.readline().endswith(b"\n")
+        except OSError:
+            return False
+
+    @property
+    def needs_baseline(self) -> bool:
+        """Whether the session may still run, and would find no baseline if it were removed."""
+        return not self.report.exists() and not self.is_sent
+
+    @property
+    def session_id(self) -> str:
+        """The session's id, which is the directory's name."""
+        return self.path.name
+
+    @property
+    def journal(self) -> Path:
+        """The journal."""
+        return self.path / "journal.jsonl"
+
+    @property
+    def state(self) -> Path:
+        """How far MLflow has the session: a :class:`SessionState`."""
+        return self.path / "session.json"
+
+    @property
+    def log(self) -> Path:
+        """What the tracker, and MLflow in it, printed."""
+        return self.path / "tracker.log"
+
+    @property
+    def baseline(self) -> Path:
+        """The sessions that this one is compared with, in one file as a journal."""
+        return self.path / "baseline.jsonl"
+
+    @property
+    def baseline_request(self) -> Path:
+        """What the tracker is asked to make a baseline of: a ``BaselineRequest`` as JSON."""
+        return self.path / "baseline.json"
+
+    @property
+    def report(self) -> Path:
+        """The comparison with the baseline as JSON, written once that is made."""
+        return self.path / "report.json"
+
+    @property
+    def resumed(self) -> Path:
+        """The cases of an earlier session that need not run again, where there are any."""
+        return self.path / "resumed.jsonl"
+
+    @property
+    def run_request(self) -> Path:
+        """A file that asks the tracker for the session's run at once; its content means nothing."""
+        return self.path / "run.request"
+
+    @property
+    def all_artifacts(self) -> Path:
+        """The directory of the cases' artifacts: one directory for each record that has any."""
+        return self.path / "artifacts"
+
+    def artifacts(self, record_id: str) -> Path:
+        """Return where the artifacts of one case are kept."""
+        return self.all_artifacts / record_id
+
+    def remove(self) -> None:
+        """Remove the session from the disk."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as a person types it: relative where it is below the current directory."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):  # elsewhere, or a test has removed the current directory
+        return str(path)
+
+
+Phase = Literal["starting", "ready", "waiting", "failed", "done"]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionState:
+    """How far MLflow has a session.
+
+    ``phase`` goes ``starting`` (MLflow is being loaded, the store opened), ``ready`` (cases are
+    being sent), then ``done`` (MLflow has all there is) or ``failed`` (``error`` says why; the
+    journal keeps what was not sent). While MLflow can't be written to for the time being
+    (``error`` says why), it is ``waiting``; then ``ready`` again, or ``failed``. ``sent`` counts
+    cases, ``sweeps`` the runs of sweeps that have ended. ``run_id`` is the session's run.
+    ``baseline`` tells of the baseline that the tracker was asked for: None (not looked for yet),
+    ``found`` (it is in the session's directory), ``none`` (there is no such session yet) or
+    ``failed`` (``baseline_error`` says why); ``fetched`` counts its sessions on the way.
+    """
+
+    phase: Phase
+    pid: int | None = None
+    writer: str | None = None
+    experiment_id: str | None = None
+    experiment_name: str | None = None
+    run_id: str | None = None
+    sent: int = 0
+    sweeps: int = 0
+    baseline: Literal["found", "none", "failed"] | None = None
+    baseline_error: str | None = None
+    fetched: int = 0
+    error: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, path: Path) -> SessionState | None:
+        """Return the state that ``path`` holds, or None where there is none that can be read."""
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            # The constructor refuses members of a later version, the codec what is of a wrong type.
+            return decode(cls, encode(cls(**{**data, "notes": tuple(data["notes"])})))
+        except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def write(self, path: Path) -> None:
+        """Put the state at ``path``, whole or not at all."""
+        fd, name = tempfile.mkstemp(dir=path.parent, prefix=".session-")
+        try:
+            with os.fdopen(fd, "w", encoding="utf-8") as file:
+                json.dump(encode(self), file)
+            Path(name).replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                Path(name).unlink()
+            raise
+
+    @property
+    def progress(self) -> int:
+        """A number that grows when something has arrived in MLflow, or from there."""
+        known = (self.pid, self.experiment_name, self.run_id, self.baseline)
+        counts = self.sent + self.sweeps + self.fetched
+        return counts + sum(field is not None for field in known)
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether MLflow can't be used, for good or for the time being."""
+        return self.phase in ("failed", "waiting")
+
+    def update(self, **changes: object) -> SessionState:
+        """Return a copy with some fields changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]

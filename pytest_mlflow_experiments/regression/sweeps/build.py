@@ -1,0 +1,268 @@
+"""Collect the cases of a session, one by one, and make its sweeps of them."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from typing import TypeVar, final
+
+from ...records import PASSED_OUTCOMES, CaseRecord, last_values
+from ..comparer import CompareOptions, known_direction
+from ..direction import is_cost
+from ..findings import Direction
+from .effects import effects
+from .model import Mode, Sweep
+from .ranking import Case, Group, folded, ranked
+
+
+@final
+class Objective:
+    """What the cases of one test tell of the metric that they are about."""
+
+    def __init__(self) -> None:
+        self._named: dict[str, None] = {}
+        self._asserted: dict[str, set[str]] = {}
+        self._logged: dict[str, None] = {}
+        self._costs: dict[str, None] = {}
+        self._directions: dict[str, str] = {}
+
+    def add(self, record: CaseRecord) -> None:
+        """Add what one case tells."""
+        if record.objective is not None:
+            self._named.setdefault(record.objective)
+        for check in record.checks:
+            self._asserted.setdefault(check.metric, set()).add(check.operator)
+        for metric in record.metrics:
+            self._logged.setdefault(metric.key)
+        self._logged.update(dict.fromkeys(record.run_metrics))
+        self._costs.update(dict.fromkeys(record.usage))
+        self._directions.update(record.directions)
+
+    def choose(
+        self,
+        direction_of: Callable[[str, Collection[str], Mapping[str, str]], Mode | None],
+        is_cost: Callable[[str], bool],
+    ) -> tuple[str | None, Mode | None, list[str]]:
+        """Return the metric, which of its values are better, and notes for people.
+
+        It is the one that the marker names; else the first that an assertion guards, else the first
+        that was logged; of both, those that are known to be better in one direction come first.
+        What a case cost is none of them.
+        """
+
+        def mode_of(metric: str) -> Mode | None:
+            return direction_of(metric, self._asserted.get(metric, ()), self._directions)
+
+        if self._named:
+            chosen = next(iter(self._named))
+            return chosen, mode_of(chosen), self._notes(chosen, mode_of(chosen))
+        for metrics in (self._asserted, self._logged):
+            usable = [metric for metric in metrics if not is_cost(metric)]
+            if usable:
+                chosen = next((metric for metric in usable if mode_of(metric)), usable[0])
+                return chosen, mode_of(chosen), self._notes(chosen, mode_of(chosen))
+        if not self._logged:
+            return None, None, []
+        costs = ", ".join(self._logged)
+        note = f"Nothing but costs was measured ({costs}): the marker's objective=... names one"
+        return None, None, [note]
+
+    def _notes(self, chosen: str, mode: Mode | None) -> list[str]:
+        notes = []
+        known = self._logged.keys() | self._costs.keys() | {"duration_seconds"}
+        if chosen not in known:
+            metrics = ", ".join(self._logged) or "no metric at all"
+            notes.append(f"No case has a value of the objective {chosen!r}; there is {metrics}")
+        if len(self._named) > 1:
+            others = ", ".join(name for name in self._named if name != chosen)
+            notes.append(f"The cases name other objectives too ({others}); the first one counts")
+        if mode is None:
+            notes.append(
+                f"Whether greater or smaller values of {chosen!r} are better is not known: the "
+                "marker's objective=... and mode='min' or 'max' tell"
+            )
+        return notes
+
+
+_Entry = TypeVar("_Entry")
+
+_DURATION = "duration_seconds"
+
+
+@final
+class SweepBuilder:
+    """Collects cases, and makes the sweeps of them: the parametrized tests.
+
+    What is kept of a case is a few hundred bytes, so that there may be many thousands of them.
+
+    Args:
+        seed_params: names of params that only repeat a configuration.
+        direction_of: tells which values of a metric are better, from its name, the operators of
+            the assertions that guard it, and what the marker says of metrics, by pattern.
+        is_cost: tells whether a metric is a time, money or the like, by its name. Such a metric is
+            what cases are ranked by only where the marker says so.
+    """
+
+    def __init__(
+        self,
+        seed_params: AbstractSet[str],
+        direction_of: Callable[[str, Collection[str], Mapping[str, str]], Mode | None],
+        *,
+        is_cost: Callable[[str], bool] = lambda metric: False,
+    ) -> None:
+        self._seed_params = seed_params
+        self._direction_of = direction_of
+        self._is_cost = is_cost
+        self._tests: dict[str, _Test] = {}
+
+    def add(self, record: CaseRecord) -> None:
+        """Add a case; one that is not parametrized is passed over.
+
+        Where a case comes twice, its last record counts.
+        """
+        sweep = record.sweep
+        if sweep is None:
+            return
+        test = self._tests.get(sweep)
+        if test is None:
+            name = record.name.removesuffix(record.nodeid.removeprefix(sweep))
+            test = self._tests[sweep] = _Test(sweep, name)
+        test.add(record, self._seed_params)
+
+    def watch(self, entries: Iterable[_Entry]) -> Iterator[_Entry]:
+        """Yield the entries of a journal as they come, and add the cases among them."""
+        for entry in entries:
+            if isinstance(entry, CaseRecord):
+                self.add(entry)
+            yield entry
+
+    def build(self) -> tuple[Sweep, ...]:
+        """Return the sweeps of what was added so far, in the order in which they started."""
+        return tuple(test.build(self._direction_of, self._is_cost) for test in self._tests.values())
+
+
+@final
+class _Test:
+    """The cases of one parametrized test; texts that they share are kept once."""
+
+    def __init__(self, test: str, name: str) -> None:
+        self._test = test
+        self._name = name
+        self._params: dict[str, None] = {}
+        self._repeats: dict[str, None] = {}
+        self._cases: dict[str, Case] = {}
+        self._objective = Objective()
+        self._texts: dict[str, str] = {}
+        self._tuples: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def add(self, record: CaseRecord, seed_params: AbstractSet[str]) -> None:
+        """Add a case of this test."""
+        self._objective.add(record)
+        texts = record.distinct_params
+        params = {name: text for name, text in texts.items() if name not in seed_params}
+        seeds = {name: text for name, text in texts.items() if name in seed_params}
+        self._params.update(dict.fromkeys(params))
+        self._repeats.update(dict.fromkeys(seeds))
+        values = _values(record)
+        self._cases[record.nodeid] = Case(
+            nodeid=record.nodeid,
+            names=self._shared(params),
+            texts=self._shared(params.values()),
+            seeds=self._shared(f"{name}={text}" for name, text in seeds.items()),
+            passed=record.outcome in PASSED_OUTCOMES or record.outcome == "skipped",
+            metrics=self._shared(values),
+            values=array("d", values.values()),
+        )
+
+    def build(
+        self,
+        direction_of: Callable[[str, Collection[str], Mapping[str, str]], Mode | None],
+        is_cost: Callable[[str], bool],
+    ) -> Sweep:
+        """Return the sweep of the cases so far."""
+        objective, mode, notes = self._objective.choose(direction_of, is_cost)
+        groups = _groups(self._cases.values())
+        configurations = [folded(group, objective) for group in groups]
+        return Sweep(
+            test=self._test,
+            name=self._name,
+            params=tuple(self._params),
+            repeats=tuple(self._repeats),
+            objective=objective,
+            mode=mode,
+            configurations=ranked(configurations, mode),
+            effects=effects(configurations, tuple(self._params)),
+            cases=len(self._cases),
+            failed=sum(not case.passed for case in self._cases.values()),
+            notes=(*notes, *_alike(groups)),
+        )
+
+    def _shared(self, texts: Iterable[str]) -> tuple[str, ...]:
+        found = tuple(self._texts.setdefault(text, text) for text in texts)
+        return self._tuples.setdefault(found, found)
+
+
+def _values(record: CaseRecord) -> dict[str, float]:
+    """Return the last value of each metric, with what the case cost."""
+    costs = dict(record.usage)
+    if (duration := record.durations.get("call")) is not None:
+        costs[_DURATION] = duration
+    return {**costs, **record.run_metrics, **last_values(record.metrics)}
+
+
+def _groups(cases: Iterable[Case]) -> list[Group]:
+    """Return the cases by configuration, in the order in which these came.
+
+    Cases with the same params are repeats where their seeds differ. Objects that only look the same
+    make configurations of their own: then one seed comes twice, and the ids tell them apart.
+    """
+    found: dict[tuple[tuple[str, ...], tuple[str, ...]], Group] = {}
+    for case in cases:
+        found.setdefault((case.names, case.texts), []).append(case)
+    return [part for group in found.values() for part in _split(group)]
+
+
+def _split(group: Group) -> Iterable[Group]:
+    if _differ(group):
+        return [group]
+    parts: dict[tuple[str, ...], Group] = {}
+    for case in group:
+        parts.setdefault(_id_without_seeds(case), []).append(case)
+    return [
+        part
+        for found in parts.values()
+        for part in ([found] if _differ(found) else [[case] for case in found])
+    ]
+
+
+def _differ(group: Group) -> bool:
+    return len({case.seeds for case in group}) == len(group)
+
+
+def _id_without_seeds(case: Case) -> tuple[str, ...]:
+    tokens = case.nodeid.partition("[")[2].removesuffix("]").split("-")
+    for seed in case.seeds:
+        text = seed.partition("=")[2]
+        if text in tokens:
+            tokens.remove(text)
+    return tuple(tokens)
+
+
+def _alike(groups: Collection[Group]) -> list[str]:
+    """Return a note where configurations look the same."""
+    kinds = {(group[0].names, group[0].texts) for group in groups}
+    if len(kinds) == len(groups):
+        return []
+    return ["Some configurations have the same params and differ in the ids of their cases only"]
+
+
+def sweep_builder(options: CompareOptions) -> SweepBuilder:
+    """Return what collects the cases of a session and makes its sweeps of them."""
+
+    def direction_of(
+        metric: str, operators: Collection[str], marked: Mapping[str, str]
+    ) -> Direction | None:
+        return known_direction(metric, operators, marked, options.directions)[0]
+
+    return SweepBuilder(options.seed_params, direction_of, is_cost=is_cost)

@@ -1,0 +1,222 @@
+"""Rank the configurations of a sweep; t-tests tell which differ from the best."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import fsum, inf, isfinite, sqrt
+from typing import TypeAlias, final
+
+from ..statistics import ROUNDING, center, deviation, mean, scaled, squares
+from .effects import number as as_number
+from .model import Configuration, Mode, Sweep, usual_n
+
+ALPHA = 0.05
+"""How often at most a configuration that is as good as the best may be told from it, in a sweep."""
+
+
+def p_value(best: Configuration, other: Configuration) -> float | None:
+    """Return the chance that two equally good configurations differ by as much as these two.
+
+    It is two-sided. Where both ran with the same seeds, two of them or more, it is that of the
+    paired t-test (Student 1908; ``scipy.stats.ttest_rel``), for the scatter that a seed brings to
+    both of them cancels out. Otherwise, and where the differences are all the same, it is that of
+    Welch's (Welch 1947; ``scipy.stats.ttest_ind(..., equal_var=False)``), from two values of each
+    on. Values that are not finite are left out. None with fewer values, and where neither
+    configuration scatters: repeating a frozen value tells nothing, unless both have the same one.
+    """
+    mine, theirs = _finite(best), _finite(other)
+    if min(len(mine), len(theirs)) < 2:
+        return None
+    units = scaled([value for _, value in (*mine, *theirs)])
+    a, b = units.values[: len(mine)], units.values[len(mine) :]
+    paired = _paired([seed for seed, _ in mine], a, [seed for seed, _ in theirs], b)
+    return _welch(a, b) if paired is None else paired
+
+
+def noise_limit(sweep: Sweep) -> float:
+    """Return the p-value from which on a configuration may well be as good as the best.
+
+    The best is the best of many, so that some of the others look worse by chance alone. So their
+    p-values are taken together, by the method of Holm (1979): the chance that any configuration as
+    good as the best is told from it is ``ALPHA`` at most. Infinite where all are told from it.
+    """
+    found = sorted(
+        other.p_value
+        for other in sweep.configurations
+        if other.p_value is not None and other.distance != 0
+    )
+    # Holm steps down from the smallest p, until one of them is not small enough.
+    steps = enumerate(found)
+    return next((p for step, p in steps if p > ALPHA / (len(found) - step)), inf)
+
+
+def is_near(configuration: Configuration, limit: float) -> bool:
+    """Tell whether a configuration that is not the best is within noise of it.
+
+    False also where nobody can tell, for there is no p-value. ``limit`` is the sweep's
+    :func:`noise_limit`.
+    """
+    p = configuration.p_value
+    return p is not None and (p >= limit or configuration.distance == 0)
+
+
+def within_noise(sweep: Sweep) -> tuple[Configuration, ...]:
+    """Return the configurations that are within noise of the best."""
+    limit = noise_limit(sweep)
+    return tuple(other for other in sweep.configurations if is_near(other, limit))
+
+
+def _finite(configuration: Configuration) -> list[tuple[str, float]]:
+    pairs = zip(configuration.seeds, configuration.values, strict=True)
+    return [(seed, value) for seed, value in pairs if isfinite(value)]
+
+
+def _paired(
+    mine: Sequence[str], a: Sequence[float], theirs: Sequence[str], b: Sequence[float]
+) -> float | None:
+    """Return the p of the paired test, None where it says nothing."""
+    second = dict(zip(theirs, b, strict=True))
+    found = [
+        value - second[seed] for seed, value in zip(mine, a, strict=True) if seed and seed in second
+    ]
+    if len(found) < 2:
+        return None
+    freedom = len(found) - 1
+    scatter = sqrt(squares(found) / freedom)
+    if scatter <= ROUNDING:
+        return None
+    return _two_sided(freedom, center(found) / (scatter / sqrt(len(found))))
+
+
+def _welch(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Return the p of Welch's test, None without any scatter."""
+    change = center(a) - center(b)
+    shares = [squares(values) / (len(values) - 1) / len(values) for values in (a, b)]
+    variance = fsum(shares)
+    if sqrt(variance) <= ROUNDING:
+        return 1.0 if abs(change) <= ROUNDING else None
+    # The degrees of freedom by Welch and Satterthwaite.
+    freedom = variance**2 / fsum(
+        share**2 / (len(values) - 1) for share, values in zip(shares, (a, b), strict=True)
+    )
+    return _two_sided(freedom, change / sqrt(variance))
+
+
+def _two_sided(freedom: float, t: float) -> float:
+    # Only here: importing scipy takes time. scipy.stats would take half a second more.
+    from scipy.special import stdtr
+
+    return min(1.0, 2 * float(stdtr(freedom, -abs(t))))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What is kept of one case: ``texts`` are its params, ``values`` those of ``metrics``.
+
+    ``passed`` tells that it did not fail: it passed, or was skipped.
+    """
+
+    nodeid: str
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+    seeds: tuple[str, ...]
+    passed: bool
+    metrics: tuple[str, ...]
+    values: array[float]
+
+
+Group: TypeAlias = list[Case]
+"""The cases of one configuration."""
+
+
+def ranked(configurations: Iterable[Configuration], mode: Mode | None) -> tuple[Configuration, ...]:
+    """Return the configurations, compared with the best one.
+
+    First come those whose cases all passed, then those with a case that failed or with fewer values
+    than most (seeds that were skipped or lost), both with the best mean first; last those without a
+    mean that is a number (no value, NaN, infinity). Where two are equal, the order is that of their
+    params. Without a mode the configurations stay as they are.
+    """
+    found = list(configurations)
+    if mode is None:
+        return tuple(found)
+    sign, usual = -1.0 if mode == "max" else 1.0, usual_n(found)
+
+    def key(configuration: Configuration) -> tuple[int, float, list[tuple[float, str]]]:
+        value = configuration.mean
+        failed = configuration.failed > 0 or configuration.n < usual
+        order = _order(configuration.params.values())
+        if value is None or not isfinite(value):
+            return 2 + failed, 0.0, order
+        return int(failed), sign * value, order
+
+    found.sort(key=key)
+    best = found[0] if found and key(found[0])[0] == 0 else None
+    if best is None or best.mean is None:
+        return tuple(found)
+    return tuple(_compared(configuration, best, best.mean, sign) for configuration in found)
+
+
+def _compared(
+    configuration: Configuration, best: Configuration, top: float, sign: float
+) -> Configuration:
+    """Return the configuration with its distance to the best."""
+    if configuration is best:
+        return replace(configuration, distance=0.0, relative=0.0 if top else None)
+    if configuration.mean is None or not isfinite(configuration.mean):
+        return configuration
+    # One that failed may have the better mean.
+    distance = max(0.0, sign * (configuration.mean - top))
+    relative = distance / abs(top) if top else None
+    return replace(
+        configuration,
+        distance=distance if isfinite(distance) else None,
+        relative=relative if relative is None or isfinite(relative) else None,
+        p_value=p_value(best, configuration),
+    )
+
+
+def folded(group: Group, objective: str | None) -> Configuration:
+    """Return the configuration of some cases, not compared with any other yet."""
+    group = sorted(group, key=lambda case: _order(case.seeds))
+    metrics: dict[str, list[float]] = {}
+    seeds = []
+    for case in group:
+        for name, value in zip(case.metrics, case.values, strict=True):
+            metrics.setdefault(name, []).append(value)
+        if objective in case.metrics:
+            seeds.append(", ".join(case.seeds))
+    values = tuple(metrics.pop(objective, ())) if objective is not None else ()
+    return Configuration(
+        params=dict(zip(group[0].names, group[0].texts, strict=True)),
+        values=values,
+        seeds=tuple(seeds),
+        mean=mean(values),
+        std=deviation(values),
+        distance=None,
+        relative=None,
+        p_value=None,
+        metrics={name: _mean(found) for name, found in metrics.items()},
+        cases=len(group),
+        failed=sum(not case.passed for case in group),
+        nodeids=tuple(case.nodeid for case in group),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    found = mean(values)
+    assert found is not None  # a metric is listed with its first value
+    return found
+
+
+def _order(texts: Iterable[str]) -> list[tuple[float, str]]:
+    """Return what sorts params as people do: numbers by their size, and before other texts."""
+    return [_place(text.rpartition("=")[2], text) for text in texts]
+
+
+def _place(number: str, text: str) -> tuple[float, str]:
+    size = as_number(number)
+    return (float("inf"), text) if size is None else (size, text)

@@ -1,0 +1,153 @@
+"""A comparison as lines for the terminal: what got worse first, then what got better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, get_args
+
+from ..regression import Status
+from ..regression.comparison import Comparison, MetricComparison
+from . import numbers
+from .headline import Level, counts, headline, provenance_lines
+from .text import Line, one_line
+
+_SHOWN: Final[dict[Status, int]] = {
+    "regressed": 20,
+    "missing": 20,
+    "inconclusive": 3,
+    "not comparable": 3,
+    "improved": 3,
+}
+LEVELS: Final[dict[Level, dict[str, bool]]] = {
+    "good": {"green": True},
+    "warning": {"yellow": True},
+    "bad": {"red": True, "bold": True},
+}
+"""How the first sentence is shown."""
+
+_UNKNOWN: Final = {"yellow": True}
+_MARKUP: Final[dict[Status, dict[str, bool]]] = {
+    "regressed": {"red": True, "bold": True},
+    "missing": {"red": True},
+    "inconclusive": {"yellow": True},
+    "not comparable": {"yellow": True},
+    "improved": {"green": True},
+}
+
+
+def verdict_lines(comparison: Comparison, reports: Sequence[str]) -> Iterator[Line]:
+    """Yield the lines that tell of the comparison.
+
+    Args:
+        comparison: what was found.
+        reports: paths of the reports, as a person types them.
+    """
+    head = headline(comparison)
+    if comparison.baseline is None:
+        yield from _nothing_to_compare(comparison, head.text)
+    else:
+        yield from map(Line, provenance_lines(comparison))
+        yield Line(f"{head.text} ({counts(comparison)})", LEVELS[head.level])
+    if comparison.partial is not None:
+        yield Line(
+            f"Only what ran was judged, and this is no baseline: {comparison.partial}",
+            {"yellow": True},
+        )
+    yield from _metrics(comparison)
+    yield from (Line(note, {"yellow": True}) for note in comparison.notes)
+    for number, path in enumerate(reports):
+        yield Line(f"{'report:' if number == 0 else '':<8}{path}")
+
+
+def describe_metric(metric: MetricComparison) -> str:
+    """Return one line that says what became of a metric: for a failure of its test."""
+    if metric.status == "missing":
+        was = numbers.value(metric.baseline)
+        return one_line(f"{metric.metric} is missing, was {was}: {metric.reason}")
+    text = f"{metric.metric} {metric.status}: {_values(metric)} {numbers.change(metric)}".rstrip()
+    return one_line("; ".join([text, *_details(metric)]))
+
+
+def _nothing_to_compare(comparison: Comparison, text: str) -> Iterator[Line]:
+    if comparison.problem is not None:
+        yield Line(f"{text}: {comparison.problem}", {"red": True, "bold": True})
+    else:
+        hint = "later sessions are compared with this one"
+        if comparison.partial is not None:
+            hint = "no complete session that passed is known"
+        yield Line(f"{text}: {hint}", {"yellow": True, "bold": comparison.gated})
+
+
+def _metrics(comparison: Comparison) -> Iterator[Line]:
+    ranked = comparison.ranked()
+    for status in get_args(Status):
+        shown = _SHOWN.get(status)
+        if shown is None:
+            continue
+        metrics = [metric for metric in ranked if metric.status == status and not metric.advisory]
+        if status == "inconclusive" and not any(metric.gates for metric in metrics):
+            yield from _uncertain(metrics)
+            continue
+        yield from _group(status, metrics, shown)
+    yield from _advisory([metric for metric in ranked if metric.advisory])
+
+
+def _group(status: Status, metrics: Sequence[MetricComparison], shown: int) -> Iterator[Line]:
+    for number, metric in enumerate(metrics[:shown]):
+        head = status if number == 0 else ""
+        changed = metric.status in ("regressed", "improved")
+        change = f"  {numbers.change(metric)}" if changed else ""
+        text = f"{metric.metric} {_values(metric)}{change}  {metric.name}"
+        yield Line(f"  {head:<15}{text}", _MARKUP[status])
+        detail = ", ".join(_details(metric)) if changed else metric.reason
+        yield Line(f"  {'':<15}  {detail}")
+    if len(metrics) > shown:
+        yield Line(f"  {'':<15}… and {len(metrics) - shown:,} more, see the report")
+
+
+def _uncertain(metrics: Sequence[MetricComparison]) -> Iterator[Line]:
+    """Yield one line for metrics that nothing can be said of yet, and that is no alarm."""
+    if metrics:
+        first = f"{metrics[0].metric} of {metrics[0].name}"
+        if len(metrics) > 1:
+            first = f"{len(metrics):,} metrics, such as {first}"
+        yield Line(f"  {'inconclusive':<15}{first}:", {"yellow": True})
+        yield Line(f"  {'':<15}  {metrics[0].reason}")
+
+
+def _advisory(metrics: Sequence[MetricComparison]) -> Iterator[Line]:
+    """Yield a line for each kind of what is reported and never gates."""
+    unknown = [
+        metric for metric in metrics if metric.direction is None and metric.status == "inconclusive"
+    ]
+    for metric in unknown[:3]:
+        yield Line(f"  {'changed':<15}{metric.metric} {_values(metric)}  {metric.name}", _UNKNOWN)
+        yield Line(f"  {'':<15}  {metric.reason}")
+    worse = sum(metric.status == "regressed" for metric in metrics)
+    better = sum(metric.status == "improved" for metric in metrics)
+    if worse or better:
+        yield Line(f"  {'costs':<15}{worse:,} worse, {better:,} better; they don't gate")
+
+
+def _values(metric: MetricComparison) -> str:
+    if metric.current is None:
+        return f"was {numbers.value(metric.baseline)}"
+    if metric.baseline is None:
+        return numbers.value(metric.current)
+    return f"{numbers.value(metric.baseline)} → {numbers.value(metric.current)}"
+
+
+def _details(metric: MetricComparison) -> Iterator[str]:
+    if metric.tolerance is not None:
+        yield f"tolerance {metric.tolerance}"
+    if metric.limit is not None:
+        yield f"limit {numbers.limit(metric)}"
+    yield f"n = {metric.n}"
+    if metric.n == 0:
+        yield metric.reason
+    if len(metric.values) > 1 and not metric.fresh:
+        yield f"the mean of {len(metric.values)} repeats"
+    if metric.fresh:
+        yield f"{numbers.count(metric.fresh, 'fresh run')}"
+    if metric.margin is not None and metric.margin.shrank:
+        yield f"margin to {numbers.assertion(metric.margin)}: {numbers.margin(metric)}"

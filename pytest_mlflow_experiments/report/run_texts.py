@@ -1,0 +1,64 @@
+"""What a comparison adds to the runs of its session and of its sweeps in MLflow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..records import SessionEnd, SweepEnd
+from ..regression.comparison import Comparison
+from ..regression.sweeps.model import Sweep
+from .markdown import render_short
+from .sweep_markdown import render_sweep
+
+
+def with_comparison(end: SessionEnd, comparison: Comparison) -> SessionEnd:
+    """Return a session's end with what the comparison adds to the session's run."""
+    tags = dict(end.tags)
+    metrics: dict[str, float] = {}
+    if (baseline := comparison.baseline) is not None:
+        tags |= {
+            "pytest.baseline": baseline.provenance.reason,
+            "pytest.baseline.sessions": str(len(baseline.sessions)),
+            "pytest.baseline.newest": baseline.sessions[-1].session_id,
+        }
+        metrics = {
+            status.replace(" ", "_"): float(count) for status, count in comparison.counts().items()
+        }
+    elif comparison.problem is not None:
+        tags["pytest.baseline"] = comparison.problem
+    return replace(
+        end,
+        tags=tags,
+        metrics=metrics,
+        summary=render_short(comparison),
+        sweeps=tuple(map(sweep_end, comparison.sweeps)),
+    )
+
+
+def sweep_end(sweep: Sweep) -> SweepEnd:
+    """Return what the run of a sweep gets.
+
+    The best configuration stands there as in MLflow's own examples of parameter search: its params
+    and the means of its metrics with ``best_`` before their names, so that sweeps stand beside each
+    other in a table and compare.
+    """
+    metrics: dict[str, float] = {
+        "cases": float(sweep.cases),
+        "configurations": float(len(sweep.configurations)),
+    }
+    tags = {}
+    if sweep.objective is not None:
+        tags["pytest.objective"] = sweep.objective
+    if sweep.mode is not None:
+        tags["pytest.mode"] = sweep.mode
+    best = sweep.best
+    if best is not None and best.mean is not None:
+        metrics |= {f"best_{name}": value for name, value in best.metrics.items()}
+        metrics[f"best_{sweep.objective}"] = best.mean
+    return SweepEnd(
+        test=sweep.test,
+        metrics=metrics,
+        params={} if best is None else {f"best_{name}": text for name, text in best.params.items()},
+        tags=tags,
+        summary=render_sweep(sweep),
+    )

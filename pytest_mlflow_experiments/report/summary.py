@@ -1,0 +1,105 @@
+"""What the end of a session tells: counts, and how close the assertions came to their limits."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import isfinite, isnan
+from typing import final
+
+from ..records import CaseRecord, Check
+
+_KEPT = 3
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """A check and the case it stands in, ordered by the margin relative to the limit."""
+
+    relative: float
+    check: Check
+    case: str
+
+    def __lt__(self, other: Margin) -> bool:
+        return self.relative < other.relative
+
+
+def relative_margin(check: Check) -> float:
+    """Return the margin as a share of the limit (of the tolerance for ``approx``); may be NaN."""
+    scale = check.tolerance if check.operator == "==" else abs(check.limit)
+    if not scale:
+        scale = abs(check.value) or 1.0
+    return check.margin / scale
+
+
+def _ascending(margin: Margin) -> float:
+    return margin.relative
+
+
+def _descending(margin: Margin) -> float:
+    return -margin.relative
+
+
+@final
+@dataclass(slots=True)
+class Summary:
+    """Counts over the kept cases of a session, and the margins worth a line.
+
+    A case takes part once in each list, so that one test doesn't fill it: with the check that came
+    closest to its limit, with the one that stayed farthest from it (of each metric only the
+    closest counts), and with the one that missed it most.
+    """
+
+    cases: int = 0
+    metrics: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    _missed: list[Margin] = field(default_factory=list)
+    _tightest: list[Margin] = field(default_factory=list)
+    _widest: list[Margin] = field(default_factory=list)
+
+    def add(self, record: CaseRecord) -> None:
+        """Count one more case."""
+        self.cases += 1
+        self.metrics += len(record.metrics)
+        self.outcomes[record.outcome] += 1
+        missed: list[Margin] = []
+        closest: dict[str, Margin] = {}
+        for check in record.checks:
+            margin = Margin(relative_margin(check), check, record.name)
+            if not check.passed:
+                # An alternative that did not hold, as in "a or b", is no failure.
+                if not check.alternative and not isnan(margin.relative):
+                    missed.append(margin)
+            elif isfinite(margin.relative):
+                known = closest.get(check.metric)
+                if known is None or margin < known:
+                    closest[check.metric] = margin
+        if missed:
+            _keep(self._missed, min(missed))
+        if closest:
+            _keep(self._tightest, min(closest.values()))
+            _keep(self._widest, max(closest.values()), key=_descending)
+
+    def missed(self) -> list[Margin]:
+        """Return the checks that missed their limits most, the worst first."""
+        return list(self._missed)
+
+    def tightest(self) -> list[Margin]:
+        """Return the margins nearest to their limits, the nearest first."""
+        return list(self._tightest)
+
+    def widest(self) -> list[Margin]:
+        """Return the margins farthest from their limits that are not among the tightest."""
+        return [margin for margin in self._widest if margin not in self._tightest]
+
+
+def _keep(
+    ranking: list[Margin], margin: Margin, key: Callable[[Margin], float] = _ascending
+) -> None:
+    """Put a margin into a ranking where it is among the first."""
+    if len(ranking) < _KEPT or key(margin) < key(ranking[-1]):
+        insort(ranking, margin, key=key)
+        del ranking[_KEPT:]

@@ -1,0 +1,122 @@
+"""A sweep as markdown: a sentence or two, the first configurations, what mattered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..regression.sweeps.model import Configuration, Effect, Sweep
+from ..regression.sweeps.ranking import is_near, noise_limit
+from . import numbers
+from .sweep_text import (
+    certainty,
+    choice,
+    failures,
+    known_share,
+    mattered,
+    percent,
+    plus_minus,
+    score,
+    size,
+    varying,
+    why_no_best,
+)
+from .text import Page, code, inline
+
+_SHOWN = 5
+_TOP = 5
+_LONG_TOP = 10
+_LEVELS = 8
+_LIMIT = 6_000
+_HEAD = ("", "params", "n", "distance", "", "failed")
+
+
+def add_sweeps(page: Page, sweeps: Sequence[Sweep]) -> None:
+    """Add a short section for each of the first sweeps that had something to choose between."""
+    found = [
+        sweep for sweep in sweeps if sweep.objective is not None and len(sweep.configurations) > 1
+    ]
+    for sweep in found[:_SHOWN]:
+        page.add(f"#### Sweep {code(sweep.name)}: {size(sweep)}")
+        _introduce(page, sweep)
+        _rank(page, sweep, _TOP, share=0.2)
+    if len(found) > _SHOWN:
+        page.add(f"… and {numbers.count(len(found) - _SHOWN, 'more sweep')}")
+
+
+def render_sweep(sweep: Sweep) -> str:
+    """Return the description of a sweep's run, at most 6,000 bytes."""
+    page = Page(_LIMIT)
+    page.add(f"**{size(sweep)}** of {code(sweep.test)}")
+    if sweep.objective is None:
+        page.add(inline(" ".join((why_no_best(sweep), *(f"{note}." for note in sweep.notes)))))
+        return page.text()
+    _introduce(page, sweep)
+    _rank(page, sweep, _LONG_TOP, share=0.6)
+    effects = [effect for effect in sweep.effects if known_share(effect) is not None]
+    page.add_items(
+        effects,
+        _marginal_means,
+        before=f"Means of {code(sweep.objective)} by param, and its share of the variance:\n",
+        mark="- ",
+    )
+    return page.text()
+
+
+def _introduce(page: Page, sweep: Sweep) -> None:
+    best, objective = sweep.best, code(sweep.objective or "", 80)
+    if best is None:
+        page.add(inline(why_no_best(sweep)))
+    else:
+        of = f" with {code(choice(varying(sweep, best)))}" if best.params else ""
+        page.add(f"{objective} ({sweep.mode}) is best{of}: **{score(best)}**")
+    facts = [certainty(sweep), mattered(sweep), failures(sweep)]
+    facts += (f"{note}." for note in sweep.notes)
+    if any(facts):
+        page.add(inline(" ".join(filter(None, facts)), 1_000))
+
+
+def _rank(page: Page, sweep: Sweep, top: int, *, share: float) -> None:
+    limit = noise_limit(sweep)
+    head = [*_HEAD[:2], code(sweep.objective or "", 80), *_HEAD[2:]]
+    rule = ["---:", "---", *["---:"] * 3, "---", "---:"]
+    failed = any(found.failed for found in sweep.configurations[:top])
+    page.add_items(
+        list(enumerate(sweep.configurations[:top], 1)),
+        lambda row: _row(_cells(sweep, limit, *row), failed=failed),
+        before=f"{_row(head, failed=failed)}\n{_row(rule, failed=failed)}",
+        mark="\n",
+        share=share,
+        total=len(sweep.configurations),
+    )
+
+
+def _cells(sweep: Sweep, limit: float, rank: int, found: Configuration) -> list[str]:
+    params = choice(varying(sweep, found))
+    verdict = ""
+    if found is sweep.best:
+        verdict = "best"
+    elif found.p_value is not None:
+        verdict = f"{'within noise' if is_near(found, limit) else 'worse'}, "
+        verdict += numbers.chance(found.p_value)
+    distance = None if found is sweep.best else found.distance
+    return [
+        str(rank) if sweep.mode is not None else "",
+        code(params, 120) if params else "",
+        plus_minus(found.mean, found.std),
+        str(found.n),
+        "" if distance is None else numbers.signed(distance).lstrip("+"),
+        verdict,
+        f"{found.failed:,} of {found.cases:,}" if found.failed else "",
+    ]
+
+
+def _row(cells: Sequence[str], *, failed: bool) -> str:
+    return f"| {' | '.join(cells if failed else cells[:-1])} |"
+
+
+def _marginal_means(effect: Effect) -> str:
+    shown = [f"{code(level.value, 40)} {numbers.value(level.mean)}" for level in effect.levels]
+    if len(shown) > _LEVELS:
+        shown = [*shown[:_LEVELS], f"… and {len(effect.levels) - _LEVELS:,} more"]
+    share = known_share(effect) or 0.0
+    return f"- {code(effect.param, 80)} ({percent(share)}): {', '.join(shown)}"

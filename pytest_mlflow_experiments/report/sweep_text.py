@@ -1,0 +1,223 @@
+"""What a sweep comes to, in sentences: the best configuration, how sure, what mattered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import floor, isfinite, log10
+from statistics import quantiles
+
+from ..regression.sweeps.model import Configuration, Effect, Sweep
+from ..regression.sweeps.ranking import is_near, noise_limit, within_noise
+from . import numbers
+from .text import Line, cut, one_line, shorten
+
+_VALUE_LENGTH = 60
+_MATTERED = 3
+_LEAST_SHARE = 0.05
+# As in the plots: from so many configurations on, one is far off that is more than so many times
+# the range of the middle half away from it.
+_ENOUGH, _FAR = 8, 4
+_WHY_NO_MODE = "nobody knows which values are better"
+
+
+def choice(params: Mapping[str, str]) -> str:
+    """Return ``C = 0.1, kernel = rbf``."""
+    return ", ".join(f"{name} = {short(text)}" for name, text in params.items())
+
+
+def short(text: str) -> str:
+    """Return a param's value as one line that is not too long."""
+    return one_line(text, _VALUE_LENGTH) or "''"
+
+
+def plus_minus(mean: float | None, std: float | None) -> str:
+    """Return ``0.9623 ± 0.0041``: no more digits of the mean than its scatter bears."""
+    if mean is None or std is None or not isfinite(std):
+        return numbers.value(mean)
+    digits = f"{std:.2g}"
+    decimals = 1 - floor(log10(std)) if std > 0 else 6
+    plain = isfinite(mean) and 1e-3 <= abs(mean) < 1e6 and 0 <= decimals <= 6
+    text = f"{mean:.{decimals}f}" if plain and std > 0 else numbers.value(mean)
+    return f"{text} ± {digits}"
+
+
+def score(configuration: Configuration) -> str:
+    """Return ``0.9623 ± 0.0041 (n = 5)``; a single value has no n."""
+    text = plus_minus(configuration.mean, configuration.std)
+    return f"{text} (n = {configuration.n})" if configuration.n > 1 else text
+
+
+def why_no_best(sweep: Sweep) -> str:
+    """Return why no configuration is called the best; empty where one is."""
+    if sweep.best is not None:
+        return ""
+    if sweep.objective is None:
+        return "No case measured anything to compare by."
+    if not any(found.mean is not None for found in sweep.configurations):
+        return f"No case has a value of {sweep.objective}."
+    if sweep.mode is None:
+        return f"There is no best one, for {_WHY_NO_MODE} of {sweep.objective}."
+    return (
+        "No configuration is called the best, for none passed in all of its cases with a value of "
+        f"{sweep.objective}."
+    )
+
+
+def certainty(sweep: Sweep) -> str:
+    """Return how sure it is that the best is the best; empty where there is nothing else."""
+    best = sweep.best
+    others = [
+        found for found in sweep.configurations if found is not best and found.mean is not None
+    ]
+    if best is None or not others:
+        return ""
+    told = [found for found in others if found.p_value is not None]
+    if not told:
+        few = "one value each" if best.n < 2 else "so few values"
+        return f"With {few}, nobody can tell its lead from noise: repeat the cases over seeds."
+    limit = noise_limit(sweep)
+    near = sum(is_near(found, limit) for found in told)
+    of = f"the other {numbers.count(len(told), 'configuration')}"
+    if len(told) == 1:
+        text = f"The other configuration is {'within noise of it' if near else 'clearly worse'}"
+    elif near:
+        text = f"{near:,} of {of} {'is' if near == 1 else 'are'} within noise of it"
+    else:
+        text = f"None of {of} is within noise of it"
+    rest = len(others) - len(told)
+    if rest:
+        text = f"{text}; {rest:,} more {'has' if rest == 1 else 'have'} too few values to tell"
+    return f"{text}."
+
+
+def mattered(sweep: Sweep) -> str:
+    """Return which params explain the differences, in percent of their variance."""
+    effects = [effect for effect in sweep.effects if len(effect.levels) > 1]
+    if not effects:
+        return ""
+    if len(effects) == 1:
+        low, high = _means(effects[0])
+        text = f"{numbers.value(low)} and {numbers.value(high)}"
+        return f"{shorten(effects[0].param, 60)} moves the mean between {text}."
+    shares = [(effect, share) for effect in effects if (share := known_share(effect)) is not None]
+    found = [(effect, share) for effect, share in shares if share >= _LEAST_SHARE][:_MATTERED]
+    if found:
+        named = ", ".join(
+            f"{shorten(effect.param, 60)} {percent(share)}" for effect, share in found
+        )
+        return f"What mattered: {named} of the variance."
+    return "No param alone explains the differences." if shares else ""
+
+
+def failures(sweep: Sweep) -> str:
+    """Return how many cases did not pass; empty where all did."""
+    if not sweep.failed:
+        return ""
+    where = sum(bool(found.failed) for found in sweep.configurations)
+    cases = numbers.count(sweep.cases, "case")
+    return f"{sweep.failed:,} of {cases} did not pass, in {numbers.count(where, 'configuration')}."
+
+
+def far_off(sweep: Sweep) -> str:
+    """Return how many configurations are so far off that they decide all means; mostly none."""
+    means = sorted(
+        found.mean
+        for found in sweep.configurations
+        if found.mean is not None and isfinite(found.mean)
+    )
+    if len(means) < _ENOUGH or sweep.mode is None:
+        return ""
+    first, _, third = quantiles(means, method="inclusive")
+    fence = _FAR * (third - first)
+    if sweep.mode == "max":
+        worst = [mean for mean in means if 0 < fence < first - mean]
+    else:
+        worst = [mean for mean in means[::-1] if 0 < fence < mean - third]
+    if not worst:
+        return ""
+    configurations = numbers.count(len(worst), "configuration")
+    are = "is" if len(worst) == 1 else "are"
+    weigh = "weighs" if len(worst) == 1 else "weigh"
+    return f"{configurations} {are} far off ({numbers.value(worst[0])}) and {weigh} on all means."
+
+
+def known_share(effect: Effect) -> float | None:
+    """Return the share of the variance where there is one."""
+    share = effect.share
+    return share if share is not None and isfinite(share) else None
+
+
+def percent(share: float) -> str:
+    """Return ``71 %``."""
+    return f"{100 * share:.0f} %" if share >= 0.005 or share <= 0 else "< 1 %"
+
+
+def _means(effect: Effect) -> tuple[float, float]:
+    means = [level.mean for level in effect.levels if isfinite(level.mean)] or [float("nan")]
+    return min(means), max(means)
+
+
+_SHOWN = 5
+_LENGTH = 100
+_TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def sweep_lines(sweeps: Sequence[Sweep]) -> Iterator[Line]:
+    """Yield two lines for each of the first sweeps that had something to choose between."""
+    found = [sweep for sweep in sweeps if sweep.mode is not None and len(sweep.configurations) > 1]
+    for number, sweep in enumerate(found[:_SHOWN]):
+        title = "sweeps" if len(found) > 1 else "sweep"
+        head = title if number == 0 else ""
+        yield Line(f"  {head:<17}{'; '.join(_facts(sweep))}")
+        yield Line(f"  {'':<17}  {_answer(sweep)}")
+    if len(found) > _SHOWN:
+        more = numbers.count(len(found) - _SHOWN, "more sweep")
+        yield Line(f"  {'':<17}… and {more}: see the report")
+
+
+def size(sweep: Sweep) -> str:
+    """Return how many configurations there are, and how often each was repeated."""
+    text = numbers.count(len(sweep.configurations), "configuration")
+    repeats = {found.cases for found in sweep.configurations}
+    if repeats == {1}:
+        return text
+    if len(repeats) > 1:
+        return f"{text}, {numbers.count(sweep.cases, 'case')}"
+    seeds = {"seed", "random_state"}.intersection(sweep.repeats)
+    return f"{text} {_TIMES} {numbers.count(repeats.pop(), 'seed' if seeds else 'repeat')}"
+
+
+def varying(sweep: Sweep, found: Configuration) -> dict[str, str]:
+    """Return the params of a configuration, without those that are the same in all of them."""
+    params = {
+        name: text
+        for name, text in found.params.items()
+        if any(other.params.get(name) != text for other in sweep.configurations)
+    }
+    return params or dict(found.params)
+
+
+def _facts(sweep: Sweep) -> Iterator[str]:
+    yield f"{cut(short(sweep.name), _LENGTH)}: {size(sweep)}"
+    if sweep.failed:
+        yield f"{sweep.failed:,} of {numbers.count(sweep.cases, 'case')} did not pass"
+    # A param that is different in every configuration explains everything, and nothing.
+    measured = sum(found.mean is not None for found in sweep.configurations)
+    for effect in sweep.effects:
+        share = known_share(effect)
+        if share and len(effect.levels) < measured:
+            yield f"{short(effect.param)} mattered most ({percent(share)})"
+            return
+
+
+def _answer(sweep: Sweep) -> str:
+    best = sweep.best
+    if best is None:
+        return why_no_best(sweep)
+    text = f"best {cut(choice(varying(sweep, best)), _LENGTH)}: "
+    text += f"{sweep.objective} {score(best)}"
+    told = sum(found.p_value is not None for found in sweep.configurations)
+    if told:
+        near = len(within_noise(sweep))
+        text += f", {near:,} of {numbers.count(told, 'other')} within noise"
+    return text

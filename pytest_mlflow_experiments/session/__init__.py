@@ -1,0 +1,1 @@
+"""What ``pytest --mlflow`` does, from its start to the exit status."""

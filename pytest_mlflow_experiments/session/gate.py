@@ -1,0 +1,143 @@
+"""Fail a session whose metrics regressed, where pytest's own failures are told too."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, final
+
+import pytest
+from _pytest._code.code import ReprFileLocation, TerminalRepr
+from _pytest.junitxml import bin_xml_escape, mangle_test_address, xml_key
+
+from ..regression.comparison import Comparison, MetricComparison
+from ..report.metric_lines import describe_metric
+
+if TYPE_CHECKING:
+    from _pytest._io import TerminalWriter
+    from _pytest.junitxml import LogXML
+    from _pytest.terminal import TerminalReporter
+
+
+def junit_of(config: pytest.Config) -> LogXML | None:
+    """Return the plugin that writes the XML, where it is asked for."""
+    return config.stash.get(xml_key, None)
+
+
+def fail_testcase(xml: LogXML, nodeid: str, text: str) -> bool:
+    """Turn a test case that passed into one that failed; return whether it was found.
+
+    Another report of the same test would become a second test case of the same name. This one is
+    finished, but its element still is the one that is written at the end.
+    """
+    *classes, name = mangle_test_address(nodeid)
+    if xml.prefix:
+        classes.insert(0, xml.prefix)
+    address = {"classname": ".".join(classes), "name": name}
+    wanted = {key: str(bin_xml_escape(value)) for key, value in address.items()}
+    for reporter in xml.node_reporters_ordered:
+        element = reporter.to_xml()
+        if wanted.items() <= dict(element.attrib).items() and element.find("failure") is None:
+            message = str(bin_xml_escape(text))
+            ET.SubElement(element, "failure", message=message).text = message
+            xml.stats["passed"] -= 1
+            xml.stats["failure"] += 1
+            return True
+    return False
+
+
+SECTION: Final = "mlflow gate"
+"""The node id under which a gate fails for a reason that is no test's."""
+
+
+def fail_session(
+    session: pytest.Session, comparison: Comparison, nodeids: Mapping[str, str]
+) -> bool:
+    """Make a session that got worse fail, or one of which nobody can tell; return whether it did.
+
+    Each reason then stands in the short summary, in the JUnit XML and, where it is a test's, in
+    the cache of ``--lf``. ``nodeids`` are pytest's own where those of the comparison have no
+    secrets.
+    """
+    gating = comparison.gating()
+    if not gating and comparison.problem is None:
+        return False
+    mark_failed(session)
+    for nodeid, metrics in _by_test(gating):
+        _tell(session.config, _report(nodeids.get(nodeid, nodeid), map(describe_metric, metrics)))
+    if comparison.problem is not None:
+        _tell(session.config, _report(SECTION, [comparison.problem]))
+    return True
+
+
+def mark_failed(session: pytest.Session) -> None:
+    """Make the exit status that of failed tests, where it is none of a failure yet."""
+    if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _by_test(metrics: Iterable[MetricComparison]) -> list[tuple[str, list[MetricComparison]]]:
+    tests: dict[str, list[MetricComparison]] = {}
+    for metric in metrics:
+        tests.setdefault(metric.nodeid, []).append(metric)
+    return list(tests.items())
+
+
+@final
+class _Verdict(TerminalRepr):
+    """What a report tells instead of a traceback; ``reprcrash`` is for the short summary."""
+
+    def __init__(self, path: str, text: str) -> None:
+        self.reprcrash = ReprFileLocation(path, 0, text)
+
+    def toterminal(self, tw: TerminalWriter) -> None:
+        """Write the text."""
+        tw.line(self.reprcrash.message, red=True)
+
+
+def _report(nodeid: str, lines: Iterable[str]) -> pytest.TestReport:
+    path = nodeid.partition("::")[0]
+    return pytest.TestReport(
+        nodeid=nodeid,
+        location=(path, None, nodeid.partition("::")[2].replace("::", ".") or nodeid),
+        keywords={},
+        outcome="failed",
+        longrepr=_Verdict(path, "\n".join(lines)),
+        when="call",
+    )
+
+
+def _tell(config: pytest.Config, report: pytest.TestReport) -> None:
+    """Hand a report to all but those that must count the test as failed instead of once more."""
+    manager = config.pluginmanager
+    terminal: TerminalReporter | None = manager.get_plugin("terminalreporter")
+    xml = junit_of(config)
+    # The session itself would take it for a reason to stop, the terminal show progress again.
+    names = ("session", "mlflow-session", "mlflow-capture", "mlflow-selection")
+    untold: list[object] = [terminal, *map(manager.get_plugin, names)]
+    if report.nodeid == SECTION:
+        untold.append(manager.get_plugin("lfplugin"))
+    if xml is not None and fail_testcase(xml, report.nodeid, report.longreprtext):
+        untold.append(xml)
+    hook = manager.subset_hook_caller(
+        "pytest_runtest_logreport", [plugin for plugin in untold if plugin is not None]
+    )
+    with suppress(Exception):
+        # Somebody may expect attributes that only reports of tests have.
+        hook(report=report)
+    if terminal is not None:
+        _count(terminal, report)
+
+
+def _count(terminal: TerminalReporter, report: pytest.TestReport) -> None:
+    """Count a test as failed that was counted as passed."""
+    passed = terminal.stats.get("passed", [])
+    for number, known in enumerate(passed):
+        # With pytest-xdist's groups, "@group" stands behind it.
+        if known.nodeid == report.nodeid or known.nodeid.startswith(f"{report.nodeid}@"):
+            del passed[number]
+            break
+    if not passed:
+        terminal.stats.pop("passed", None)
+    terminal.stats.setdefault("failed", []).append(report)

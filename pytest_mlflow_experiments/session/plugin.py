@@ -1,0 +1,347 @@
+"""The plugin in the controller: collect the records, keep the journal, finish the session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, final
+
+import pytest
+
+from ..baseline import local_pin
+from ..capture.measuring import Clock
+from ..capture.secrets import shown_nodeid
+from ..records import CaseRecord, SessionEnd, journal
+from ..records.directory import SessionDirectory, SessionState, shown_path
+from ..records.journal import JournalWriter
+from ..records.secrets import without_credentials
+from ..regression.comparison import Comparison
+from ..report.summary import Summary
+from ..report.terminal import Ending, Progress, describe_end, one_line, section
+from .builtin_hooks import DefaultBaselines, DefaultReports, DefaultRule
+from .comparison_settings import ComparisonSettings
+from .gate import fail_session, mark_failed
+from .header import make_directory, make_header, written_files
+from .resume import Resumption, find_session
+from .selection import Selection
+from .settings import Settings
+from .tracker_process import Tracker, backlog
+from .verdicts import SessionVerdicts
+from .workers import (
+    received_directory,
+    received_error,
+    received_record,
+    send_directory,
+    send_record,
+    watch_cases,
+)
+
+if TYPE_CHECKING:
+    from _pytest.outcomes import Exit
+    from _pytest.terminal import TerminalReporter
+
+
+def register(config: pytest.Config) -> None:
+    """Register what ``--mlflow`` needs in this process.
+
+    Raises:
+        pytest.UsageError: an option or ini value is not legal.
+    """
+    settings = Settings.from_config(config)
+    comparing = ComparisonSettings.from_config(config)
+    if config.option.collectonly:
+        return
+    selection = Selection(config, partial(shown_nodeid, names=settings.secret_names))
+    config.pluginmanager.register(selection, "mlflow-selection")
+    config.pluginmanager.register(DefaultRule(), "mlflow-rule")
+    directory = received_directory(config)
+    if directory is None:
+        plugin = SessionPlugin(config, settings, comparing, selection)
+        config.pluginmanager.register(plugin, "mlflow-session")
+    else:
+        watch_cases(config, settings, comparing, directory, send_record)
+
+
+@final
+class SessionPlugin:
+    """One session, from the first collected test to the last line of the output."""
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        settings: Settings,
+        comparing: ComparisonSettings,
+        selection: Selection,
+    ) -> None:
+        self._config = config
+        self._settings = settings
+        self._comparing = comparing
+        self._selection = selection
+        self._clock = Clock()
+        self._pid = os.getpid()
+        self._is_ci = bool(os.environ.get("CI"))
+        self._summary = Summary()
+        self._tests: set[str] = set()
+        self._recorded: set[str] = set()
+        self._notes: list[str] = []
+        self._interruption: str | None = None
+        self._lost: str | None = None
+        self._directory: SessionDirectory | None = None
+        self._writer: JournalWriter | None = None
+        self._tracker: Tracker | None = None
+        self._ending: Ending | None = None
+        self._verdicts: SessionVerdicts | None = None
+        self._comparison: Comparison | None = None
+        self._resumption: Resumption | None = None
+        if (wanted := settings.resume) is not None:
+            earlier = find_session(settings.rootdir, wanted, config.invocation_params.dir)
+            self._resumption = Resumption(earlier)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Open the session, and start the tracker, which gets ready while pytest collects."""
+        settings = self._settings
+        header = make_header(settings, self._comparing, self._clock.now())
+        directory, note = make_directory(settings.rootdir, header.session_id)
+        self._directory = directory
+        if note is not None:
+            self._notes.append(note)
+        if self._resumption is not None:
+            outputs = written_files(settings, self._comparing)
+            header = self._resumption.begin(header, directory, settings.rootdir, outputs)
+        self._writer = JournalWriter(directory.journal)
+        self._append(header)
+        if self._comparing.baseline != "none":
+            self._verdicts = SessionVerdicts(self._config, self._comparing, directory, header)
+            for defaults in (DefaultBaselines(settings, header, directory), DefaultReports()):
+                self._config.pluginmanager.register(defaults)
+            self._verdicts.ask(self._selection.chosen, online=not settings.offline)
+        if not settings.offline:
+            self._tracker = Tracker(
+                directory, tracking_uri=settings.tracking_uri, cwd=settings.rootdir
+            )
+        problem = watch_cases(self._config, settings, self._comparing, directory, self._add)
+        if problem is not None:
+            self._notes.append(f"No metrics from assertions: {problem}")
+
+    def pytest_report_header(self) -> str | None:
+        """Tell which session this one goes on with."""
+        return f"mlflow: {self._resumption.headline}" if self._resumption is not None else None
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a pytest-xdist worker where the session is."""
+        assert self._directory is not None
+        send_directory(node, self._directory, self._settings)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Raise here what a worker found wrong with the markers: it can't tell the user itself."""
+        if message := received_error(node):
+            raise pytest.UsageError(message)
+
+    def pytest_collection_finish(self) -> None:
+        """Let go of the process that started the tracker, before a test can meet it."""
+        if self._tracker is not None:
+            self._tracker.detached()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take the record off a report that came from a worker, and count the test."""
+        self._tests.add(report.nodeid)
+        if (record := received_record(report)) is not None:
+            self._add(report, record)
+
+    def pytest_keyboard_interrupt(
+        self, excinfo: pytest.ExceptionInfo[KeyboardInterrupt | Exit]
+    ) -> None:
+        """Note why the session is cut short."""
+        self._interruption = getattr(excinfo.value, "msg", None) or "interrupted"
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(
+        self, session: pytest.Session, exitstatus: int
+    ) -> Generator[None, object, object]:
+        """Compare before others tell of failures; close the journal when all is known.
+
+        With the journal's end the tracker knows that it has everything.
+        """
+        if self._writer is None:
+            return (yield)
+        reason = self._interruption or session.shouldfail or session.shouldstop
+        end = SessionEnd(
+            end_time=self._clock.now(),
+            exit_status=int(exitstatus),
+            tests=len(self._tests),
+            interrupted=str(reason) if reason else None,
+            partial=self._selection.partial or self._other_data,
+            selection=self._selection.chosen,
+            # Whoever puts shards together has nothing but their journals.
+            unrecorded=self._selection.besides(self._recorded) if self._settings.shard_of else {},
+        )
+        rejected = False
+        try:
+            rejected = self._compare(session, end)
+            return (yield)
+        except BaseException:
+            end = replace(end, interrupted=end.interrupted or "interrupted at its end")
+            raise
+        finally:
+            if rejected:
+                # Some conftest may have its own idea of the exit status.
+                mark_failed(session)
+            end = replace(end, exit_status=int(session.exitstatus), rejected=rejected)
+            if self._comparison is not None:
+                # Whatever is wrong with the comparison, the journal needs its end.
+                with suppress(Exception):
+                    from ..report.run_texts import with_comparison
+
+                    end = with_comparison(end, self._comparison)
+            self._append(end)
+            self._writer.close()
+            self._writer = None
+
+    def _compare(self, session: pytest.Session, end: SessionEnd) -> bool:
+        """Compare with the baseline; tell whether the session's gate fails it."""
+        if self._verdicts is None or not self._is_ours():
+            return False
+        if not self._summary.cases and not self._comparing.gate:
+            return False
+        state = self._baseline_state() if self._verdicts.awaits_tracker else None
+        problem = self._lost or (self._other_data if self._comparing.gate else None)
+        self._comparison = self._verdicts.finish(end, state, self._selection, problem)
+        return self._comparing.gate and fail_session(
+            session, self._comparison, self._selection.nodeids
+        )
+
+    def _baseline_state(self) -> SessionState:
+        """Return the tracker's state once it tells of the baseline."""
+        assert self._tracker is not None
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        on_progress: Callable[[SessionState], None] = _silent
+        timeout = self._settings.timeout
+        if terminal is not None and (terminal.isatty or self._comparing.gate):
+            # A log of a session without a gate stays as it is without us, up to our section.
+            on_progress = Progress(terminal, timeout, "looking for the baseline")
+        if self._interruption:
+            # Whoever wants to stop doesn't want to wait.
+            return self._tracker.state()
+        try:
+            return self._tracker.wait(
+                timeout, on_progress, lambda state: state.baseline is not None or state.is_unsure
+            )
+        except KeyboardInterrupt:
+            return self._tracker.state().update(phase="failed", error="interrupted while waiting")
+
+    def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
+        """Wait for the tracker and show the section."""
+        if self._directory is None or not self._is_ours():
+            return
+        ending = self._finish(Progress(terminalreporter, self._settings.timeout))
+        verbosity = terminalreporter.verbosity
+        if verbosity < 0:
+            line = one_line(self._summary, ending, self._comparison)
+            terminalreporter.write_line(line.text, **line.markup)
+            return
+        terminalreporter.write_sep("=", "mlflow")
+        reports = self._verdicts.shown_reports() if self._verdicts is not None else []
+        for line in section(self._summary, ending, self._comparison, reports):
+            terminalreporter.write_line(line.text, **line.markup)
+        for text in self._verdicts.annotations if self._verdicts is not None else ():
+            terminalreporter.write_line(text)
+
+    def pytest_unconfigure(self) -> None:
+        """Wait for the tracker where there was no summary to do it."""
+        if self._directory is not None and self._ending is None and self._is_ours():
+            self._finish(_silent)
+
+    # A default, for tests replace the functions of modules.
+    def _is_ours(self, _getpid: Callable[[], int] = os.getpid) -> bool:
+        """Tell whether this is the process that the session was opened in."""
+        return _getpid() == self._pid
+
+    @property
+    def _other_data(self) -> str | None:
+        return self._resumption.problem if self._resumption is not None else None
+
+    def _add(self, report: pytest.TestReport | None, record: CaseRecord) -> None:
+        self._summary.add(record)
+        if self._resumption is not None:
+            self._resumption.add(record)
+        self._recorded.add(record.nodeid)
+        self._append(record)
+
+    def _append(self, entry: journal.Entry) -> None:
+        """Append to the journal; a full disk costs the record, never the test."""
+        if self._writer is None or not self._is_ours():
+            # A child that a test forked, and that came back into pytest, is not the session.
+            return
+        try:
+            self._writer.append(journal.encode(entry))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the tests go on
+            self._lost = f"the journal can't be written: {error}; cases are missing from it"
+            note = self._lost[0].upper() + self._lost[1:]
+            if note not in self._notes:
+                self._notes.append(note)
+
+    def _finish(self, on_progress: Callable[[SessionState], None]) -> Ending:
+        """Wait for the tracker, once; return how the session ended."""
+        assert self._directory is not None
+        if self._ending is None:
+            state = self._last_state(on_progress)
+            left = None
+            if not self._settings.offline:
+                left = backlog(self._settings.rootdir, besides=self._directory.session_id)
+            self._ending = describe_end(
+                state,
+                tests=len(self._tests),
+                tracking_uri=without_credentials(self._settings.tracking_uri),
+                experiment=self._settings.experiment_name or self._settings.experiment_id,
+                directory=shown_path(self._directory.path),
+                notes=[
+                    *self._notes,
+                    *(self._resumption.notes() if self._resumption else ()),
+                    *(self._verdicts.notes if self._verdicts else ()),
+                    *([left] if left else ()),
+                ],
+            )
+            if not self._is_worth_keeping and not self._comparison and not self._ending.problem:
+                self._directory.remove()
+            pin = local_pin(self._settings.rootdir)
+            SessionDirectory.prune(self._settings.rootdir, keep_ids=[pin] if pin else [])
+        return self._ending
+
+    @property
+    def _is_worth_keeping(self) -> bool:
+        """Whether there is a case; of a shard it has to be known that there is none."""
+        return bool(self._summary.cases) or self._settings.shard_of is not None
+
+    def _waits(self) -> bool:
+        """Tell whether to wait until MLflow has everything; a container may go with its session."""
+        if self._settings.wait != "auto":
+            return self._settings.wait == "yes"
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        return self._is_ci or terminal is None or not terminal.isatty
+
+    def _last_state(self, on_progress: Callable[[SessionState], None]) -> SessionState | None:
+        """Return the tracker's last state, or None where there is no tracker."""
+        if self._tracker is None:
+            return None
+        self._tracker.stop_feeding()
+        if not self._is_worth_keeping:
+            # Nothing to send, and so nothing to wait for; the tracker finds out by itself.
+            return self._tracker.state()
+        if not self._waits():
+            return self._tracker.look()
+        try:
+            return self._tracker.wait(self._settings.timeout, on_progress)
+        except KeyboardInterrupt:
+            self._tracker.kill()
+            return self._tracker.state().update(phase="failed", error="interrupted while sending")
+
+
+def _silent(state: SessionState) -> None:
+    """Show nothing of what a session waits for."""

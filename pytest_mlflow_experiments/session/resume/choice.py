@@ -1,0 +1,233 @@
+"""Choose the cases of earlier sessions that need not run again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, final
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from ...capture.dataset_digest import dataset_digest
+from ...capture.dataset_input import holds_files
+from ...capture.resumed import EarlierCase
+from ...records import CaseRecord, DatasetInput, SessionEnd, SessionHeader, journal
+from ...records.directory import SessionDirectory
+from ...records.git import UNKNOWN, changed_files
+from ...records.journal import JournalError
+
+
+def why_other_code(
+    earlier: SessionHeader, now: SessionHeader, rootdir: Path, outputs: Collection[Path] = ()
+) -> str | None:
+    """Return why what an earlier session measured says nothing of the present code, or None.
+
+    Args:
+        earlier: the earlier session.
+        now: the present one.
+        rootdir: a directory in the working tree.
+        outputs: files that sessions write, and that are no code.
+    """
+    name = f"session {earlier.session_id}"
+    if now.commit is None or earlier.commit is None:
+        where = "this is" if now.commit is None else f"{name} ran"
+        return f"{where} outside of git, where nobody can tell whether the code has changed"
+    if earlier.commit != now.commit:
+        return f"{name} ran on {earlier.commit[:7]}, this is {now.commit[:7]}"
+    before, after = earlier.tags.get("git.changes"), now.tags.get("git.changes")
+    if before is None and earlier.tags.get("git.dirty") == "true":
+        # As releases before this option wrote it.
+        return f"{name} had uncommitted changes, and did not note which"
+    if UNKNOWN in (before, after):
+        return f"git could not tell what is uncommitted now, or was in {name}"
+    if before != after:
+        text = f"{name} had other uncommitted changes"
+        if files := changed_files(rootdir, earlier.start_time / 1_000, outputs):
+            rest = f" and {len(files) - 1} more" if len(files) > 1 else ""
+            text = f"{text}; written since then: {files[0]}{rest} (what git ignores does not count)"
+        return text
+    before, after = (header.tags.get("python.version") for header in (earlier, now))
+    if before != after:
+        return f"{name} ran on Python {before}, this is {after}"
+    if earlier.tags.get("pytest.options") != now.tags.get("pytest.options"):
+        return f"{name} had other values of the options that conftest.py adds"
+    if earlier.tags.get("packages.digest") != now.tags.get("packages.digest"):
+        return f"{name} ran with other packages than are installed now"
+    return None
+
+
+RESUMED_TAG: Final = "pytest.resumed_from"
+"""The tag of a session with the id of the one that it went on with."""
+
+_FILE: Final = re.compile(r"[0-9a-f]{16}")
+"""Digests of files; a dataset of MLflow's that came from one has another of its own."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The cases to take over; ``others`` have to run again, ``files`` of some have changed.
+
+    ``rounds`` are all of them, as they were recorded, by the sessions that they ran in, the oldest
+    first.
+    """
+
+    cases: tuple[EarlierCase, ...]
+    others: tuple[CaseRecord, ...]
+    files: tuple[str, ...]
+    rounds: tuple[tuple[CaseRecord, ...], ...] = ()
+
+
+def read_header(directory: SessionDirectory) -> SessionHeader:
+    """Return the header of a session.
+
+    Raises:
+        JournalError: its journal can't be understood.
+        OSError: it can't be read.
+    """
+    header = next(journal.read(directory.journal), None)
+    if not isinstance(header, SessionHeader):
+        raise JournalError("it has no header")
+    return header
+
+
+def is_file(data: DatasetInput) -> bool:
+    """Tell whether the digest of data is that of a file, or of a directory."""
+    return data.source_type == "local" and _FILE.fullmatch(data.digest) is not None
+
+
+def has_passed(directory: SessionDirectory) -> bool:
+    """Tell whether a session ran to its end, and everything passed.
+
+    Raises:
+        JournalError: its journal can't be understood.
+        OSError: it can't be read.
+    """
+    if not journal.ends(directory.journal):
+        return False
+    end = journal.decode(journal.last_line(directory.journal)[0])
+    return isinstance(end, SessionEnd) and end.complete and end.exit_status == 0
+
+
+def choose(directory: SessionDirectory, rootdir: Path) -> Choice:
+    """Return the cases that need not run again, as far as their records tell.
+
+    Args:
+        directory: the session to go on with.
+        rootdir: where relative paths of data start from.
+
+    Raises:
+        JournalError: the session's journal can't be understood.
+        OSError: it can't be read.
+    """
+    files = _Files(rootdir)
+    cases: list[EarlierCase] = []
+    others: list[CaseRecord] = []
+    chain = _chain(directory)
+    # Sessions that are gone are older than those that are there.
+    ages = {place.session_id: age for age, place in enumerate(chain)}
+    rounds: dict[str, list[CaseRecord]] = defaultdict(list)
+    for record, place in _last_of_each(chain):
+        rounds[record.resumed_from or place.session_id].append(record)
+        earlier = EarlierCase(record=record, artifacts=place.artifacts(record.id))
+        is_whole = all((earlier.artifacts / name).is_file() for name in record.artifacts)
+        if not files.are_same(record):
+            # Of data that are known to have changed, there is nothing more to find out.
+            continue
+        # Files within other data have no digests of their own.
+        is_known = not any(map(holds_files, record.inputs))
+        if record.outcome == "passed" and is_whole and is_known:
+            cases.append(replace(earlier, record=_going_on(record, place)))
+        else:
+            others.append(record)
+    oldest_first = sorted(rounds, key=lambda name: ages.get(name, len(chain)), reverse=True)
+    return Choice(
+        cases=tuple(cases),
+        others=tuple(others),
+        files=tuple(files.changed),
+        rounds=tuple(tuple(rounds[name]) for name in oldest_first),
+    )
+
+
+def _going_on(record: CaseRecord, place: SessionDirectory) -> CaseRecord:
+    return replace(
+        record,
+        run_id=None,
+        resumed_from=record.resumed_from or place.session_id,
+        resumed_run=record.resumed_run or record.run_id,
+    )
+
+
+def _chain(directory: SessionDirectory) -> list[SessionDirectory]:
+    """Return a session, the one that it went on with, and so on."""
+    chain: dict[Path, SessionDirectory] = {}
+    following: SessionDirectory | None = directory
+    while following is not None and following.path not in chain:
+        chain[following.path] = following
+        following = _before(following, next(iter(journal.read(following.journal)), None))
+    return list(chain.values())
+
+
+def _last_of_each(
+    chain: Iterable[SessionDirectory],
+) -> Iterator[tuple[CaseRecord, SessionDirectory]]:
+    """Yield the last record of each case.
+
+    A session that was killed early may not have come to cases that the one before it had.
+    """
+    seen: set[str] = set()
+    for place in chain:
+        entries = journal.read(place.journal)
+        last = {entry.nodeid: entry for entry in entries if isinstance(entry, CaseRecord)}
+        yield from ((record, place) for nodeid, record in last.items() if nodeid not in seen)
+        seen.update(last)
+
+
+def _before(place: SessionDirectory, header: journal.Entry | None) -> SessionDirectory | None:
+    name = header.tags.get(RESUMED_TAG) if isinstance(header, SessionHeader) else None
+    before = SessionDirectory(place.path.parent / name) if name else None
+    return before if before is not None and before.journal.is_file() else None
+
+
+@final
+class _Files:
+    """Tells whether data in files are what they were; each file is read once."""
+
+    def __init__(self, rootdir: Path) -> None:
+        self._rootdir = rootdir
+        self._digests: dict[Path, str | None] = {}
+        self.changed: dict[str, None] = {}
+
+    def are_same(self, record: CaseRecord) -> bool:
+        same = [self._is_same(data) for data in record.inputs if is_file(data)]
+        return all(same)
+
+    def _is_same(self, data: DatasetInput) -> bool:
+        path = _path(data)
+        if path is not None and self._digest(self._rootdir / path) == data.digest:
+            return True
+        self.changed[data.source if path is None else str(path)] = None
+        return False
+
+    def _digest(self, path: Path) -> str | None:
+        if path not in self._digests:
+            try:
+                self._digests[path] = dataset_digest(path)
+            except OSError:  # it is gone
+                self._digests[path] = None
+        return self._digests[path]
+
+
+def _path(data: DatasetInput) -> Path | None:
+    """Return the path of data in a file, or None where their source tells none."""
+    try:
+        uri = json.loads(data.source)["uri"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    if not isinstance(uri, str) or not uri:
+        return None
+    return Path(url2pathname(urlsplit(uri).path)) if uri.startswith("file:") else Path(uri)

@@ -1,0 +1,113 @@
+"""Whether the cases that ran were run on the data of those that were taken over."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias, final
+
+from ...capture.dataset_input import holds_files
+from ...records import CaseRecord, DatasetInput
+from .choice import is_file
+
+Params: TypeAlias = tuple[str, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """One dataset of one test: the params of its cases and the digests that they had."""
+
+    before: list[tuple[Params, str]] = field(default_factory=list)
+    now: list[tuple[Params, str]] = field(default_factory=list)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFinding:
+    """What is wrong with the data of a test; ``sure`` where they are known to have changed."""
+
+    test: str
+    dataset: str
+    sure: bool
+
+
+@final
+class DataCheck:
+    """Compares the digests of data, other than those in files, which are compared beforehand."""
+
+    def __init__(self) -> None:
+        self._tests: dict[tuple[str, str], _Series] = defaultdict(_Series)
+
+    def add(self, record: CaseRecord, *, earlier: bool) -> None:
+        """Note the data of a case that ran now, or in the earlier session."""
+        # A case has one value of each.
+        params = tuple(record.params.get(name, "") for name in record.arguments)
+        for name, digest in record.datasets.items():
+            if not _are_files(record, name):
+                series = self._tests[record.sweep or record.nodeid, name]
+                (series.before if earlier else series.now).append((params, digest))
+
+    def findings(self) -> Iterator[DataFinding]:
+        """Yield what is wrong, or can't be told."""
+        for (test, dataset), series in self._tests.items():
+            sure = judge(series.before, series.now)
+            if sure is not None:
+                yield DataFinding(test=test, dataset=dataset, sure=sure)
+
+
+def mixed_data(rounds: Sequence[Iterable[CaseRecord]]) -> list[DataFinding]:
+    """Return where cases that ran one session after the other are known to have had other data.
+
+    Args:
+        rounds: the cases of each session, the oldest first.
+    """
+    found: list[DataFinding] = []
+    for last in range(1, len(rounds)):
+        check = DataCheck()
+        for number, records in enumerate(rounds[: last + 1]):
+            for record in records:
+                check.add(record, earlier=number < last)
+        found += (finding for finding in check.findings() if finding.sure)
+    return found
+
+
+def _are_files(record: CaseRecord, name: str) -> bool:
+    inputs = [data for data in record.inputs if name in _names(data)]
+    return bool(inputs) and all(is_file(data) or holds_files(data) for data in inputs)
+
+
+def _names(data: DatasetInput) -> tuple[str, ...]:
+    """Return the names that data may have among the digests of a record."""
+    return (data.name, "dataset") if data.context is None else (data.context,)
+
+
+def judge(before: Sequence[tuple[Params, str]], now: Iterable[tuple[Params, str]]) -> bool | None:
+    """Tell whether cases were run on other data than those before them.
+
+    Data may depend on params. A param on which they don't depend is one that has several values
+    with the same data; two cases that differ in no other should have the same.
+
+    Returns:
+        True where they were, False where that can't be told, and None where they were not.
+    """
+    seen = {digest for _, digest in before}
+    news = [params for params, digest in now if digest not in seen]
+    if not before or not news:
+        return None
+    by_digest: dict[str, list[Params]] = defaultdict(list)
+    for params, digest in before:
+        by_digest[digest].append(params)
+    free = {
+        place
+        for same in by_digest.values()
+        for place, values in enumerate(zip(*same, strict=False))
+        if len(set(values)) > 1
+    }
+
+    def bound(params: Params) -> Params:
+        return tuple(value for place, value in enumerate(params) if place not in free)
+
+    known = {bound(params) for params, _ in before}
+    return any(bound(params) in known for params in news)

@@ -1,0 +1,198 @@
+"""Follow what a session takes over from the one that ``--mlflow-resume`` names."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, final
+
+import pytest
+
+from ...capture.resumed import write_cases
+from ...records import CaseRecord, SessionHeader, journal
+from ...records.directory import DIRECTORY_NAME, SessionDirectory
+from ...records.journal import JournalError
+from .choice import RESUMED_TAG, choose, has_passed, read_header, why_other_code
+from .data import DataCheck, DataFinding, mixed_data
+
+LATEST: Final = "latest"
+_SHOWN: Final = 3
+
+
+def find_session(rootdir: Path, text: str, base: Path) -> SessionDirectory | None:
+    """Return the session to go on with, or None where ``latest`` is wanted and there is none yet.
+
+    Args:
+        rootdir: the directory below which sessions are kept.
+        text: ``latest``, the id of a session or the beginning of one, or the path of a directory.
+        base: where relative paths start from.
+
+    Raises:
+        pytest.UsageError: there is no such session, or it still runs.
+    """
+    if text == LATEST:
+        newest = reversed(SessionDirectory.find_all(rootdir))
+        return next((one for one in newest if _has_cases(one) and not _runs(one)), None)
+    found = _session_named(rootdir, text, base)
+    if _runs(found):
+        raise pytest.UsageError(f"--mlflow-resume: session {found.session_id} still runs")
+    return found
+
+
+def _session_named(rootdir: Path, text: str, base: Path) -> SessionDirectory:
+    for path in (rootdir / DIRECTORY_NAME / text, base / text):
+        if text and (path / "journal.jsonl").is_file():
+            return SessionDirectory(path.resolve())
+    known = SessionDirectory.find_all(rootdir)
+    matching = [one for one in known if text and one.session_id.startswith(text)]
+    if len(matching) == 1:
+        return matching[0]
+    ids = [one.session_id for one in reversed(matching or known)]
+    there = f" (there {'is' if len(ids) == 1 else 'are'} {_listed(ids)})" if ids else ""
+    hint = ""
+    if (base / text.partition("::")[0]).exists():
+        hint = "; before the path of tests, write --mlflow-resume=latest"
+    raise pytest.UsageError(
+        f"--mlflow-resume: expected latest, the id of a session{there} or the path of its "
+        f"directory, got {text!r}{hint}"
+    )
+
+
+def _listed(ids: list[str]) -> str:
+    rest = len(ids) - _SHOWN
+    return ", ".join(ids[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _runs(directory: SessionDirectory) -> bool:
+    return journal.is_being_written(directory.journal)
+
+
+def _has_cases(directory: SessionDirectory) -> bool:
+    try:
+        return any(isinstance(entry, CaseRecord) for entry in journal.read(directory.journal))
+    except (OSError, JournalError):
+        return False
+
+
+@final
+class Resumption:
+    """Decides what may be taken over, and tells what was.
+
+    Args:
+        earlier: the session to go on with; None where there is none yet.
+    """
+
+    def __init__(self, earlier: SessionDirectory | None) -> None:
+        self._earlier = earlier
+        self._refusal: str | None = None
+        self._files: tuple[str, ...] = ()
+        self._count = 0
+        self._data = DataCheck()
+
+    def begin(
+        self,
+        header: SessionHeader,
+        directory: SessionDirectory,
+        rootdir: Path,
+        outputs: Collection[Path] = (),
+    ) -> SessionHeader:
+        """Leave the cases that need not run for the processes that run the others.
+
+        Args:
+            header: that of the new session.
+            directory: that of the new session.
+            rootdir: pytest's.
+            outputs: files that sessions write, and that are no code.
+
+        Returns:
+            The header, which tells of the earlier session where anything may be taken over.
+        """
+        if self._earlier is None:
+            self._refusal = "there is no earlier session with a case"
+            return header
+        name = self._earlier.session_id
+        try:
+            earlier = read_header(self._earlier)
+            if has_passed(self._earlier):
+                # With copies of its values, it would be its own baseline.
+                self._refusal = f"session {name} ran to its end, and passed"
+            else:
+                self._refusal = why_other_code(earlier, header, rootdir, outputs)
+            if self._refusal is not None:
+                return header
+            choice = choose(self._earlier, rootdir)
+        except (OSError, JournalError) as error:
+            self._refusal = f"session {name} can't be read: {error}"
+            return header
+        if mixed := mixed_data(choice.rounds):
+            self._refusal = f"session {name} itself mixes data ({_data_names(mixed)})"
+            return header
+        try:
+            write_cases(directory.resumed, choice.cases)
+        except OSError as error:
+            self._refusal = f"what is to be taken over can't be written: {error}"
+            with suppress(OSError):
+                directory.resumed.unlink()
+            return header
+        self._files = choice.files
+        for record in (*(case.record for case in choice.cases), *choice.others):
+            self._data.add(record, earlier=True)
+        return replace(header, tags={**header.tags, RESUMED_TAG: name})
+
+    def add(self, record: CaseRecord) -> None:
+        """Note a case of the new session."""
+        if record.resumed_from is not None:
+            self._count += 1
+        else:
+            self._data.add(record, earlier=False)
+
+    @property
+    def headline(self) -> str:
+        """What is going to be taken over, for the head of the output."""
+        if self._refusal is not None:
+            return f"nothing is resumed: {self._refusal}"
+        assert self._earlier is not None
+        return f"resuming session {self._earlier.session_id}"
+
+    @property
+    def problem(self) -> str | None:
+        """Why the cases don't belong together, or None."""
+        if not self._count:
+            return None
+        changed = [finding for finding in self._data.findings() if finding.sure]
+        if not changed:
+            return None
+        return (
+            f"resumed cases were measured on other data ({_data_names(changed)}); run without "
+            "--mlflow-resume"
+        )
+
+    def notes(self) -> list[str]:
+        """Return what was taken over, and what a person should know of that."""
+        if self._refusal is not None:
+            return [f"Nothing is resumed: {self._refusal}"]
+        assert self._earlier is not None
+        cases = {0: "No case", 1: "1 case"}.get(self._count, f"{self._count:,} cases")
+        notes = [f"{cases} taken over from session {self._earlier.session_id}"]
+        if self._files:
+            more = f" and {len(self._files) - 1} more" if len(self._files) > 1 else ""
+            notes.append(
+                f"Their data have changed, so that cases ran again: {self._files[0]}{more}"
+            )
+        if problem := self.problem:
+            notes.append(f"{problem[0].upper()}{problem[1:]}")
+        unsure = [finding for finding in self._data.findings() if not finding.sure]
+        if self._count and unsure:
+            notes.append(
+                "Whether resumed cases were measured on the data of today can't be told: the cases "
+                f"that ran had others ({_data_names(unsure)})"
+            )
+        return notes
+
+
+def _data_names(findings: list[DataFinding]) -> str:
+    first = findings[0]
+    more = f", and {len(findings) - 1} more" if len(findings) > 1 else ""
+    return f"{first.dataset!r} of {first.test}{more}"

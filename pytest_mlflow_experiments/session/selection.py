@@ -1,0 +1,156 @@
+"""Which tests a session was meant to run, and which of them say nothing about the code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence, Set
+from contextlib import suppress
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Final, final
+
+import pytest
+
+from ..records.secrets import SHOWN_NODEID
+
+_DESELECTED: Final = "mlflow_deselected"
+
+# Options that pick tests, or parts of them, for the moment; what they leave out is not gone.
+_FOR_NOW: Final = {
+    "keyword": "-k",
+    "lf": "--lf",
+    "stepwise": "--stepwise",
+    "setuponly": "--setup-only",
+    "setupplan": "--setup-plan",
+}
+# Options that may stand in every call of a project: what they choose is a selection of its own.
+_FOR_GOOD: Final = {
+    "markexpr": "-m",
+    "deselect": "--deselect",
+    "ignore": "--ignore",
+    "ignore_glob": "--ignore-glob",
+}
+
+
+@final
+class Selection:
+    """Follows, in every process, which tests were left out, and which did not pass.
+
+    ``not_run`` goes from their node ids, or those of whole modules, to the outcome, which is
+    "deselected" where they were left out; ``passed`` holds the node ids of the others. ``partial``
+    is the reason why a session is not whole, and ``chosen`` what was asked for: sessions with the
+    same choice should have the same cases. Where pytest's node id holds a secret, all of them have
+    the one that is kept instead; ``nodeids`` goes from these to pytest's own.
+
+    Args:
+        config: pytest's.
+        shown: returns the node id of a test that is kept.
+    """
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        shown: Callable[[pytest.Item], str] = attrgetter("nodeid"),
+    ) -> None:
+        self._config = config
+        self._shown = shown
+        self.nodeids: dict[str, str] = {}
+        self.not_run: dict[str, str] = {}
+        self.passed: set[str] = set()
+        self.chosen = _chosen(config)
+        self.partial = _picked(config)
+
+    def besides(self, recorded: Set[str]) -> dict[str, str]:
+        """Return what became of the tests that ran, or were skipped, but for the ``recorded``."""
+        passed = dict.fromkeys(sorted(self.passed - recorded), "passed")
+        return passed | {
+            nodeid: outcome
+            for nodeid, outcome in self.not_run.items()
+            if outcome != "deselected" and nodeid not in recorded
+        }
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        """Note the tests that were deselected, by whomever."""
+        for item in items:
+            self.not_run[self._shown(item)] = "deselected"
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note the modules and classes that were skipped or failed as a whole."""
+        if not report.passed and report.nodeid:
+            self.not_run[report.nodeid] = "skipped" if report.skipped else "error"
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note the tests that did not pass: their metrics are not missing."""
+        nodeid = plain_nodeid(report.nodeid)
+        if (shown := getattr(report, SHOWN_NODEID, None)) is not None:
+            if not hasattr(self._config, "workerinput"):
+                # From a pytest-xdist worker it still has to travel.
+                delattr(report, SHOWN_NODEID)
+            self.nodeids[shown] = nodeid
+            nodeid = shown
+        if report.passed:
+            if report.when == "call":
+                self.passed.add(nodeid)
+        elif report.skipped:
+            self.not_run.setdefault(nodeid, "skipped")
+        elif report.failed:
+            # Neither a setup nor a teardown is the crash of a worker; pytest counts a failure.
+            in_fixture = report.when in ("setup", "teardown")
+            self.not_run[nodeid] = "error" if in_fixture else "failed"
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object | None) -> None:
+        """Take over what a pytest-xdist worker deselected, and note where one was lost."""
+        for nodeid in getattr(node, "workeroutput", {}).get(_DESELECTED, ()):
+            self.not_run.setdefault(nodeid, "deselected")
+        if error:
+            self.partial = f"worker {node.gateway.id} crashed"
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """Hand over to the controller, which doesn't see what its workers deselect."""
+        output = getattr(self._config, "workeroutput", None)
+        if output is not None:
+            output[_DESELECTED] = sorted(
+                nodeid for nodeid, outcome in self.not_run.items() if outcome == "deselected"
+            )
+
+
+def plain_nodeid(nodeid: str) -> str:
+    """Return a node id without the group that pytest-xdist may have put behind it."""
+    head, at, group = nodeid.rpartition("@")
+    return head if at and "::" in head and "/" not in group else nodeid
+
+
+def _picked(config: pytest.Config) -> str | None:
+    for name, text in _FOR_NOW.items():
+        if getattr(config.option, name, None):
+            return f"tests were picked with {text}"
+    return None
+
+
+def _chosen(config: pytest.Config) -> tuple[str, ...]:
+    """Return the paths that were asked for, relative to the rootdir, and what was left out."""
+    chosen = [_relative(argument, config) for argument in config.args]
+    for name, option in _FOR_GOOD.items():
+        value = getattr(config.option, name, None) or []
+        values = [value] if isinstance(value, str) else value
+        chosen += [
+            f"{option} {text if name == 'markexpr' else _relative(str(text), config)}"
+            for text in values
+        ]
+    return tuple(sorted(set(chosen)))
+
+
+def _relative(argument: str, config: pytest.Config) -> str:
+    path, colons, test = argument.partition("::")
+    with suppress(ValueError):  # it may be on another drive
+        path = os.path.relpath(config.invocation_params.dir / path, config.rootpath)
+    name, bracket, params = test.partition("[")
+    if bracket:
+        # The params may be secrets. Which of them are is known only when the tests are collected,
+        # which is too late; and nobody reads them here, they are just compared.
+        digest = hashlib.sha256(f"[{params}".encode("utf-8", "surrogatepass")).hexdigest()
+        test = f"{name}[{digest[:12]}]"
+    return f"{Path(path).as_posix()}{colons}{test}"

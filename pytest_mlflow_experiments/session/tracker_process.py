@@ -1,0 +1,223 @@
+"""Start the tracker beside the tests, wait for it at the end, and tell of unsent sessions."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import final
+
+from ..records.directory import SessionDirectory, SessionState
+from ..records.processes import is_running
+
+# The directory that holds the package comes last, so that the tracker finds the package also where
+# only the test process was told of it, and nothing of the rootdir stands before MLflow.
+_CODE = (
+    "import sys; sys.path[:] = [p for p in sys.path if p] + [{path!r}]; "
+    "from pytest_mlflow_experiments.tracker.main import main; sys.exit(main())"
+)
+
+# What concerns the test process alone: MLflow behaves differently when it believes to run in a
+# test, warnings as errors would break its import, and coverage must not measure the tracker.
+_DROPPED = (
+    "PYTEST_",
+    "COV_CORE_",
+    "COVERAGE_PROCESS_",
+    "PYTHONDEVMODE",
+    "PYTHONWARNINGS",
+    "PYTHONINSPECT",
+    "PYTHONPROFILEIMPORTTIME",
+    "MLFLOW_RUN_ID",
+    "MLFLOW_EXPERIMENT_",
+)
+
+_POLL = 0.02
+_FINAL = ("done", "failed")
+
+WHOLE_WAIT = 10
+"""How many times as long as without progress the end of a session waits at most."""
+
+
+def tracker_environment(environ: Mapping[str, str], tracking_uri: str) -> dict[str, str]:
+    """Return the environment of the tracker; the only place that hands over credentials."""
+    kept = {key: value for key, value in environ.items() if not key.startswith(_DROPPED)}
+    # Paths that aren't ASCII must be text that a database takes, whatever the locale is.
+    return {**kept, "PYTHONUTF8": "1", "MLFLOW_TRACKING_URI": tracking_uri}
+
+
+@final
+class Tracker:
+    """The tracker of one session, seen from the controller.
+
+    The tracker leaves the process that started it at once (it forks where that is possible), so
+    that tests never meet it among their children; from then on its state file tells of it, and the
+    end of its standard input makes it look whether the controller has gone.
+    """
+
+    def __init__(self, directory: SessionDirectory, *, tracking_uri: str, cwd: Path) -> None:
+        self._directory = directory
+        self._state = SessionState(phase="starting")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._progress = -1
+        self._given_up: str | None = None
+        self._idle = self._waited = 0.0
+        try:
+            self._process = self._start(tracking_uri, cwd)
+        except OSError as error:
+            # As where no more processes are allowed; the tests run all the same.
+            self._fail(f"the tracker can't be started: {error}")
+
+    def _start(self, tracking_uri: str, cwd: Path) -> subprocess.Popen[bytes]:
+        self._directory.log.touch(mode=0o600)
+        with self._directory.log.open("ab") as log:
+            return subprocess.Popen(
+                [
+                    sys.executable,
+                    "-c",
+                    _CODE.format(path=str(Path(__file__).parents[2])),
+                    str(self._directory.path),
+                    str(os.getpid()),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd=cwd,
+                env=tracker_environment(os.environ, tracking_uri),
+            )
+
+    def detached(self) -> None:
+        """Wait until the process that was started has handed over to the tracker proper.
+
+        Where it could not, the state says so from then on: tests may be waiting for it.
+        """
+        if os.name != "posix" or self._process is None:
+            return
+        if self._process.wait() != 0 and not self._directory.state.exists():
+            self._fail(self._last_words())
+
+    def state(self) -> SessionState:
+        """Return the newest state that the tracker has written."""
+        self._state = SessionState.read(self._directory.state) or self._state
+        return self._state
+
+    def stop_feeding(self) -> None:
+        """Tell the tracker that the journal won't grow any more."""
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+
+    def look(self) -> SessionState:
+        """Return the newest state at once; a tracker that has died without a word has failed."""
+        state = self.state()
+        if self._given_up is not None and state.phase != "done":
+            return state.update(phase="failed", error=self._given_up)
+        if state.phase in _FINAL or self.is_alive():
+            return state
+        # It may have written its last word between the two looks.
+        state = self.state()
+        if state.phase in _FINAL:
+            return state
+        return state.update(phase="failed", error=state.error or self._last_words())
+
+    def wait(
+        self,
+        timeout: float,
+        on_progress: Callable[[SessionState], None],
+        enough: Callable[[SessionState], bool] = lambda state: False,
+        # Defaults, for tests replace these functions, and some never put them back.
+        _now: Callable[[], float] = time.perf_counter,
+        _sleep: Callable[[float], None] = time.sleep,
+    ) -> SessionState:
+        """Wait until the tracker has finished, or has said enough; return its last state.
+
+        What several calls wait counts together.
+
+        Args:
+            timeout: how long, in seconds, to wait while nothing arrives in MLflow; altogether it
+                may take ten times as long.
+            on_progress: called with the state, again and again while waiting.
+            enough: tells whether a state is worth no more waiting.
+        """
+        last = _now()
+        while True:
+            state = self.look()
+            if state.phase in _FINAL or enough(state):
+                return state
+            now = _now()
+            self._waited, self._idle, last = (
+                self._waited + now - last,
+                self._idle + now - last,
+                now,
+            )
+            if state.progress > self._progress:
+                self._progress, self._idle = state.progress, 0.0
+            if self._idle > timeout or self._waited > WHOLE_WAIT * timeout:
+                self.kill()
+                self._given_up = state.error or (
+                    f"no answer from MLflow for {timeout:g} seconds"
+                    if self._idle > timeout
+                    else f"MLflow has not got it all after {WHOLE_WAIT * timeout:g} seconds"
+                )
+                return self.look()
+            on_progress(state)
+            _sleep(_POLL)
+
+    def is_alive(self) -> bool:
+        """Tell whether the tracker still runs."""
+        if self._process is None:
+            return False
+        if os.name != "posix":
+            return self._process.poll() is None
+        if self._process.poll() not in (None, 0):
+            return False
+        return self._state.pid is None or is_running(self._state.pid)
+
+    def kill(self) -> None:
+        """End the tracker; what it has not sent stays in the journal."""
+        pid = self._state.pid
+        if pid is not None and os.name == "posix":
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        elif self._process is not None:
+            self._process.terminate()
+
+    def _fail(self, error: str) -> None:
+        self._state = SessionState(phase="failed", error=error)
+        with contextlib.suppress(OSError):
+            self._state.write(self._directory.state)
+
+    def _last_words(self) -> str:
+        lines: list[str] = []
+        with contextlib.suppress(OSError):
+            lines = self._directory.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+        return f"the tracker died ({last}); see {self._directory.log}"
+
+
+def backlog(root: Path, *, besides: str) -> str | None:
+    """Return a line that tells how many sessions below ``root`` wait to be sent, if any do.
+
+    ``besides`` is the id of one that does not count.
+    """
+    number = sum(
+        directory.session_id != besides
+        and not directory.is_blank
+        and not _is_cared_for(SessionState.read(directory.state))
+        for directory in SessionDirectory.find_all(root)
+    )
+    if not number:
+        return None
+    text = "1 earlier session is" if number == 1 else f"{number} earlier sessions are"
+    return f"{text} not in MLflow yet; send what is left with: pytest-mlflow sync"
+
+
+def _is_cared_for(state: SessionState | None) -> bool:
+    """Tell whether MLflow has the session, or a tracker is at work on it."""
+    if state is None or state.phase == "failed":
+        return False
+    return state.phase == "done" or (state.pid is not None and is_running(state.pid))

@@ -1,0 +1,104 @@
+"""Make MLflow's tables in a new database, one process at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from mlflow.exceptions import MlflowException
+from mlflow.store.db.db_types import POSTGRES
+from mlflow.store.db.utils import _verify_schema, create_sqlalchemy_engine
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.tracking._tracking_service.utils import _get_sqlalchemy_store
+from sqlalchemy import Engine, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
+
+_QUIET: Final = 10.0
+"""Seconds without a change after which nobody is at work on a database; no step takes as long."""
+_POLL: Final = 0.1
+
+
+def make_database(tracking_uri: str, file: Path) -> None:
+    """Put a whole database at ``file`` where there is none; wait for whoever makes it already.
+
+    Where it can't be made in this way, all is left to MLflow.
+    """
+    if not file.exists():
+        # Somebody may be faster; and there are disks without links, and read-only ones.
+        with suppress(OSError):
+            _make_aside(tracking_uri, file)
+    if file.exists():
+        _wait_for_the_maker(tracking_uri, file)
+
+
+def _make_aside(tracking_uri: str, file: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}-") as directory:
+        aside = Path(directory, file.name)
+        uri = make_url(tracking_uri).set(database=str(aside)).render_as_string(hide_password=False)
+        make: Callable[[str, None], SqlAlchemyStore] = _get_sqlalchemy_store
+        make(uri, None).engine.dispose()
+        # Unlike a replacement, a link never takes the place of what another process has made.
+        os.link(aside, file)
+
+
+def _wait_for_the_maker(tracking_uri: str, file: Path) -> None:
+    if time.time() - file.stat().st_mtime > _QUIET:
+        return
+    create_engine: Callable[[str], Engine] = create_sqlalchemy_engine
+    engine = create_engine(tracking_uri)
+    try:
+        seen, quiet_since = -1, time.monotonic()
+        while not _is_whole(engine) and time.monotonic() - quiet_since < _QUIET:
+            if (changed := file.stat().st_mtime_ns) != seen:
+                seen, quiet_since = changed, time.monotonic()
+            time.sleep(_POLL)
+    finally:
+        engine.dispose()
+
+
+def _is_whole(engine: Engine) -> bool:
+    """Tell whether a database has all tables, and the experiment that MLflow makes last."""
+    verify: Callable[[Engine], None] = _verify_schema
+    try:
+        verify(engine)
+        with engine.connect() as connection:
+            return connection.execute(text("SELECT 1 FROM experiments")).first() is not None
+    except (MlflowException, SQLAlchemyError):
+        return False
+
+
+_LOCK: Final = int.from_bytes(b"mlflow", "big")
+_PATIENCE: Final = "120s"
+
+
+@contextlib.contextmanager
+def turn(tracking_uri: str) -> Iterator[None]:
+    """Wait until nobody else is in this block for the same PostgreSQL database.
+
+    Sessions that begin together in an empty database would all make its tables, and all but one
+    fail. The lock is advisory, lasts as long as a transaction, and ends with its holder. Where it
+    can't be had, MLflow is left to itself.
+    """
+    with contextlib.ExitStack() as stack:
+        if tracking_uri.partition(":")[0].partition("+")[0] == POSTGRES:
+            create_engine: Callable[[str], Engine] = create_sqlalchemy_engine
+            engine = create_engine(tracking_uri)
+            stack.callback(engine.dispose)
+            with contextlib.suppress(SQLAlchemyError):
+                connection = engine.connect()
+                stack.callback(_close, connection.close)
+                connection.execute(text(f"SET LOCAL lock_timeout = '{_PATIENCE}'"))
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        yield
+
+
+def _close(close: Callable[[], None]) -> None:
+    # A connection that was cut meanwhile has lost its lock anyway.
+    with contextlib.suppress(SQLAlchemyError):
+        close()

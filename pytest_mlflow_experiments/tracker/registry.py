@@ -1,0 +1,293 @@
+"""The model registry: find the model that a case logged, make it a version, move an alias."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, final
+
+from mlflow.entities import Run, ViewType
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from ..records import CaseRecord, SessionHeader
+from .connect import open_store
+from .errors import NoDatabaseError, TrackerError
+from .limits import VERSION_TAG_LENGTH, shorten
+from .retries import Asker, cause_of, retried, runs_with
+from .runs.case import KIND, RECORD_ID, SESSION_ID
+from .state import Redactor
+
+_MODEL_FILE: Final = "MLmodel"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model that a run logged; ``source`` is what a version of it is made from."""
+
+    name: str
+    source: str
+    run_id: str
+    model_id: str | None = None
+
+
+def models_of(run: Run, asker: Asker) -> list[Model]:
+    """Return the models that a run logged, in the order of their steps."""
+    return _logged(run, asker) or list(_among_artifacts(run, asker))
+
+
+def _logged(run: Run, asker: Asker) -> list[Model]:
+    found = []
+    for output in run.outputs.model_outputs if run.outputs is not None else []:
+        what = f"the logged model {output.model_id}"
+        model = asker.ask_for(what, asker.client.get_logged_model, output.model_id)
+        if model is not None:
+            found.append((output.step, model.creation_timestamp, model))
+    return [
+        Model(
+            name=model.name,
+            source=f"models:/{model.model_id}",
+            run_id=run.info.run_id,
+            model_id=model.model_id,
+        )
+        for _, _, model in sorted(found, key=lambda one: one[:2])
+    ]
+
+
+def _among_artifacts(run: Run, asker: Asker) -> Iterator[Model]:
+    """Yield the models among the run's artifacts, where other clients log them."""
+    client, run_id = asker.client, run.info.run_id
+    what = f"the artifacts of run {run_id}"
+    for info in asker.ask(what, client.list_artifacts, run_id):
+        if info.is_dir:
+            inner = asker.ask(what, client.list_artifacts, run_id, info.path)
+            if any(Path(one.path).name == _MODEL_FILE for one in inner):
+                source = f"{run.info.artifact_uri.rstrip('/')}/{info.path}"
+                yield Model(name=info.path, source=source, run_id=run_id)
+
+
+_VERSIONS: Final = "mlflow.modelVersions"
+_ATTEMPTS: Final = 4
+_THERE: Final = frozenset({"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"})
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A version of a registered model.
+
+    ``session_id`` is the session that it comes from, None where that was none of pytest's;
+    ``metrics`` are those of its run.
+    """
+
+    number: str
+    run_id: str | None
+    source: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    session_id: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@contextmanager
+def open_registry(
+    tracking_uri: str, *, experiment_name: str | None, experiment_id: str | None
+) -> Iterator[Registry]:
+    """Open the registry that belongs to a tracking store; this loads MLflow.
+
+    Whatever MLflow raises within is a :class:`TrackerError`, without credentials.
+
+    Raises:
+        TrackerError: the store, or the experiment, can't be used.
+    """
+    redact = Redactor.of(tracking_uri)
+    try:
+        store = open_store(tracking_uri, redact, create=False)
+        experiment = store.find_experiment(experiment_name, experiment_id)
+        yield Registry(
+            Asker(store.client, store.shown_uri),
+            None if experiment is None else experiment.experiment_id,
+        )
+    except NoDatabaseError:
+        raise
+    except TrackerError as error:
+        raise TrackerError(redact(str(error)).removesuffix(".")) from error
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The runs of one experiment, and the models of the registry beside them."""
+
+    _asker: Asker
+    _experiment_id: str | None
+
+    def session_run(self, header: SessionHeader) -> str | None:
+        """Return the id of the session's run, or None where MLflow has none that has ended."""
+        found = self._search({SESSION_ID: header.joint_id, KIND: "session"})
+        return next((run.info.run_id for run in found if run.info.status != "RUNNING"), None)
+
+    def report(self, run_id: str) -> str | None:
+        """Return the comparison that a session ended with, or None where MLflow has not got it."""
+        client, name = self._asker.client, "report.json"
+        paths = {info.path for info in self._asker.ask("a report", client.list_artifacts, run_id)}
+        if name not in paths:
+            return None
+        with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as directory:
+            path = self._asker.ask("a report", client.download_artifacts, run_id, name, directory)
+            return Path(path).read_text(encoding="utf-8")
+
+    def case_runs(self, header: SessionHeader) -> dict[str, str]:
+        """Return the ids of the runs of a session's cases, by the ids of their records."""
+        found = self._search({SESSION_ID: header.joint_id, KIND: "case"})
+        return {run.data.tags.get(RECORD_ID, ""): run.info.run_id for run in found}
+
+    def models(self, record: CaseRecord) -> list[Model]:
+        """Return the models that a case logged, in the order in which it did."""
+        run = self._run_of(record)
+        if run is None:
+            return []
+        return models_of(run, self._asker)
+
+    def version_of(self, name: str, alias: str) -> Version | None:
+        """Return the version behind an alias, or None where there is no such alias yet."""
+        client = self._asker.client
+        model = self._asker.ask_for(f"the model {name}", client.get_registered_model, name)
+        number = None if model is None else dict(model.aliases).get(alias)
+        if number is None:
+            return None
+        what = f"version {number} of the model {name}"
+        found = _version(self._asker.ask(what, client.get_model_version, name, str(number)))
+        run = self._run(found.run_id) if found.run_id else None
+        tags, metrics = (run.data.tags, run.data.metrics) if run else ({}, {})
+        session_id = found.tags.get(SESSION_ID) or tags.get(SESSION_ID)
+        return Version(
+            number=found.number,
+            run_id=found.run_id,
+            source=found.source,
+            tags=found.tags,
+            session_id=session_id,
+            metrics=metrics,
+        )
+
+    def register(
+        self,
+        name: str,
+        model: Model,
+        tags: Mapping[str, str],
+        description: str,
+        *,
+        lasting: Collection[str] = (),
+    ) -> tuple[Version, bool]:
+        """Make a model a version, unless it is one already; tell whether it was made.
+
+        In both cases it has the tags and the description afterwards. But a version that an alias
+        stands for keeps its description, and of its tags those that are ``lasting``: others are
+        measured against them.
+        """
+        tags = {key: shorten(text, VERSION_TAG_LENGTH) for key, text in tags.items()}
+        version = self._registered(name, model)
+        is_new = version is None
+        if version is None:
+            version = self._create(name, model, tags, description)
+        client, what = self._asker.client, f"version {version.number} of the model {name}"
+        if not is_new:
+            registered = self._asker.ask(what, client.get_registered_model, name)
+            is_live = version.number in map(str, dict(registered.aliases).values())
+            kept = version.tags.keys() & set(lasting) if is_live else set()
+            for key, text in tags.items():
+                if key not in kept and version.tags.get(key) != text:
+                    self._asker.ask(
+                        what, client.set_model_version_tag, name, version.number, key, text
+                    )
+            if not is_live:
+                self._asker.ask(
+                    what, client.update_model_version, name, version.number, description=description
+                )
+        if model.model_id is not None:
+            self._link(model.model_id, name, version.number)
+        return version, is_new
+
+    def set_alias(self, name: str, alias: str, number: str) -> None:
+        """Let an alias stand for a version."""
+        client = self._asker.client
+        what = f"the alias {alias} of the model {name}"
+        self._asker.ask(what, client.set_registered_model_alias, name, alias, number)
+
+    def _create(
+        self, name: str, model: Model, tags: Mapping[str, str], description: str
+    ) -> Version:
+        client = self._asker.client
+        try:
+            retried(client.create_registered_model, name)
+        except Exception as error:
+            if not isinstance(error, MlflowException) or error.error_code not in _THERE:
+                raise self._asker.problem(f"the model {name}", error) from error
+        for attempt in range(_ATTEMPTS):
+            try:
+                # Not repeated blindly: where only the answer got lost, there is one already.
+                made = client.create_model_version(
+                    name,
+                    model.source,
+                    model.run_id,
+                    tags=dict(tags),
+                    description=description,
+                    model_id=model.model_id,
+                )
+                return _version(made)
+            except Exception as error:
+                if attempt == _ATTEMPTS - 1 or cause_of(error) != "passing":
+                    raise self._asker.problem(f"the model {name}", error) from error
+            if (found := self._registered(name, model)) is not None:
+                return found
+        raise AssertionError("unreachable")
+
+    def _registered(self, name: str, model: Model) -> Version | None:
+        found = self._asker.ask(
+            f"the versions of the model {name}",
+            self._asker.client.search_model_versions,
+            f"run_id = '{model.run_id}'",
+        )
+        mine = [one for one in found if (one.name, one.source) == (name, model.source)]
+        return _version(max(mine, key=lambda one: int(one.version))) if mine else None
+
+    def _link(self, model_id: str, name: str, number: str) -> None:
+        """Tell a logged model of its version, as MLflow's own function for this does."""
+        client, what = self._asker.client, f"the logged model {model_id}"
+        tags = self._asker.ask(what, client.get_logged_model, model_id).tags
+        known = json.loads(tags.get(_VERSIONS) or "[]")
+        if not any((one.get("name"), str(one.get("version"))) == (name, number) for one in known):
+            text = json.dumps([*known, {"name": name, "version": int(number)}])
+            self._asker.ask(what, client.set_logged_model_tags, model_id, {_VERSIONS: text})
+
+    def _run_of(self, record: CaseRecord) -> Run | None:
+        run_id = record.resumed_run or record.run_id
+        if run_id is not None:
+            run = self._run(run_id)
+            return run if run is not None and run.info.lifecycle_stage == "active" else None
+        return next(iter(self._search({RECORD_ID: record.id, KIND: "case"})), None)
+
+    def _run(self, run_id: str) -> Run | None:
+        return self._asker.ask_for(f"run {run_id}", self._asker.client.get_run, run_id)
+
+    def _search(self, tags: Mapping[str, str]) -> list[Run]:
+        if self._experiment_id is None:
+            return []
+        client, experiment_id = self._asker.client, self._experiment_id
+        try:
+            return list(runs_with(client, experiment_id, tags, view=ViewType.ACTIVE_ONLY))
+        except Exception as error:
+            raise self._asker.problem("its runs", error) from error
+
+
+def _version(version: ModelVersion) -> Version:
+    return Version(
+        number=str(version.version),
+        run_id=version.run_id or None,
+        source=version.source or "",
+        tags=version.tags,
+    )

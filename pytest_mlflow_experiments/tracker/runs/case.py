@@ -1,0 +1,315 @@
+"""What one case becomes in MLflow: pure functions from a record to a run's data."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from math import copysign, isinf, isnan
+from pathlib import Path
+from sys import float_info
+from typing import Final, Literal, TypeAlias, final
+
+from ...records import FAILED_OUTCOMES, CaseRecord, DatasetInput, Metric, Outcome
+from ...records.directory import SessionDirectory
+from ..limits import (
+    NAME_LENGTH,
+    PARAM_LENGTH,
+    TAG_LENGTH,
+    clean_integer,
+    clean_text,
+    legal_key,
+    legal_keys,
+    shorten,
+)
+from .description import describe_case
+
+_NAME = 500
+_DIGEST = 36
+_SOURCE_TYPE = 36
+_SOURCE = 65_535
+_DESCRIPTION = 1_000_000
+_CONTEXT = 500
+
+
+def fit_inputs(inputs: Iterable[DatasetInput], notes: list[str]) -> tuple[DatasetInput, ...]:
+    """Return each dataset once; what is too long to be cut is left out, and noted.
+
+    MLflow knows a dataset by its name and digest.
+    """
+    fitted: dict[tuple[str, str], DatasetInput] = {}
+    for data in inputs:
+        one = replace(
+            data,
+            name=shorten(clean_text(data.name), _NAME),
+            digest=clean_text(data.digest)[:_DIGEST],
+            source_type=shorten(clean_text(data.source_type), _SOURCE_TYPE),
+            source=_whole("source", data, data.source, _SOURCE, notes) or "{}",
+            schema=_whole("schema", data, data.schema, _DESCRIPTION, notes),
+            profile=_whole("profile", data, data.profile, _DESCRIPTION, notes),
+            context=shorten(clean_text(data.context), _CONTEXT) if data.context else None,
+        )
+        fitted.setdefault((one.name, one.digest), one)
+    return tuple(fitted.values())
+
+
+def _whole(
+    what: str, data: DatasetInput, text: str | None, limit: int, notes: list[str]
+) -> str | None:
+    """Return a JSON text, or None where it is too long: half of one can't be read."""
+    if text is None or len(text) <= limit:
+        return None if text is None else clean_text(text)
+    name = shorten(data.name, 100)
+    notes.append(f"the {what} of dataset {name!r} is left out, for its {len(text)} characters")
+    return None
+
+
+DURATION: Final = "duration_seconds"
+
+
+def stored_value(value: float) -> tuple[float, bool]:
+    """Return a metric's value as SQL stores keep it, and whether it stands for NaN.
+
+    The rule is MLflow's (``SqlAlchemyStore.sanitize_metric_value``): NaN is a zero with a mark,
+    an infinity the largest float of its sign.
+    """
+    if isnan(value):
+        return 0.0, True
+    if isinf(value):
+        return copysign(float_info.max, value), False
+    return value, False
+
+
+def project_metrics(record: CaseRecord, notes: list[str]) -> tuple[Metric, ...]:
+    """Return the metrics within MLflow's limits."""
+    measured = (*record.metrics, *_taken_over(record))
+    keys = legal_keys("metric", dict.fromkeys(metric.key for metric in measured))
+    notes += keys.notes
+    # MLflow identifies a value by all its fields, as they are stored.
+    metrics: dict[tuple[str, int, int, float, bool], Metric] = {}
+    infinite: dict[str, None] = {}
+    for metric in measured:
+        fitted = Metric(
+            key=keys.legal[metric.key],
+            value=metric.value,
+            step=clean_integer(metric.step),
+            timestamp=max(0, clean_integer(metric.timestamp)),
+        )
+        if (fitted.step, fitted.timestamp) != (metric.step, metric.timestamp):
+            notes.append(f"step or timestamp of metric {metric.key!r} is out of MLflow's range")
+        if isinf(metric.value):
+            infinite[fitted.key] = None
+        identity = (fitted.key, fitted.step, fitted.timestamp, *stored_value(metric.value))
+        metrics.setdefault(identity, fitted)
+    notes += (f"{key} is infinite; MLflow may store 1.797e+308 instead" for key in infinite)
+    own = {*keys.legal.values(), *record.run_metrics}
+    return (*metrics.values(), *_costs(record, own, notes))
+
+
+def _taken_over(record: CaseRecord) -> list[Metric]:
+    """Return the metrics that stand in a run of an earlier session, and in none of this one."""
+    if record.resumed_from is None or record.run_id is not None:
+        return []
+    stepwise = {metric.key for metric in record.run_history}
+    last = {name: value for name, value in record.run_metrics.items() if name not in stepwise}
+    return [*record.run_history, *(_at_end(name, value, record) for name, value in last.items())]
+
+
+def _costs(record: CaseRecord, own: Collection[str], notes: list[str]) -> Iterator[Metric]:
+    """Yield what the case cost; a metric of the test's own wins."""
+    for name, value in {DURATION: record.duration, **record.usage}.items():
+        key = legal_key(name)
+        if key not in own:
+            yield _at_end(key, value, record)
+        elif key == DURATION:
+            notes.append(f"{key} is the test's own metric; the case took {value:.6g} s")
+        else:
+            notes.append(f"{key} is the test's own metric; that of the case is {value:.6g}")
+
+
+def _at_end(key: str, value: float, record: CaseRecord) -> Metric:
+    """Return a metric that was measured when the case ended."""
+    timestamp = max(0, clean_integer(record.end_time))
+    return Metric(key=key, value=value, step=0, timestamp=timestamp)
+
+
+Status: TypeAlias = Literal["FINISHED", "FAILED", "KILLED"]
+RunStatus: TypeAlias = Literal[Status, "RUNNING"]
+
+FAILURE_FILE = "failure.txt"
+RESULTS_FILE = "results.jsonl"
+
+SESSION_ID = "pytest.session_id"
+RECORD_ID = "pytest.record_id"
+KIND = "pytest.kind"
+SHARD = "pytest.shard"
+DATASET = "pytest.dataset."
+COMPLETE = "pytest.complete"
+PARTIAL = "pytest.partial"
+SELECTION = "pytest.selection"
+EXIT_STATUS = "pytest.exit_status"
+PARENT = "mlflow.parentRunId"
+RUN_NAME = "mlflow.runName"
+USER = "mlflow.user"
+BRANCH = "mlflow.source.git.branch"
+NOTE = "mlflow.note.content"
+RESUMED_FROM = "pytest.resumed_from"
+RESUMED_RUN = "pytest.resumed_run"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunData:
+    """One run as MLflow is to hold it, within MLflow's limits.
+
+    ``id`` is the record's id, and the run's own where the store lets us choose it. ``run_id`` is
+    set where the run exists already and is to be completed. ``end_time`` is None where the run goes
+    on. ``texts`` are small text artifacts by file name, ``artifacts`` a directory whose files are
+    artifacts, and ``artifact_names`` what stands at its top.
+    """
+
+    id: str
+    name: str
+    status: RunStatus
+    start_time: int
+    end_time: int | None
+    params: Mapping[str, str]
+    metrics: tuple[Metric, ...]
+    tags: Mapping[str, str]
+    inputs: tuple[DatasetInput, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
+    artifacts: Path | None = None
+    artifact_names: frozenset[str] = frozenset()
+    run_id: str | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """The run above others, the session's or a sweep's, as these refer to it."""
+
+    run_id: str
+    session_id: str
+    user: str
+    shard_id: str | None = None
+    directory: SessionDirectory
+
+
+def status_of(outcome: Outcome) -> Status:
+    """Return the status of the run of a case with this outcome."""
+    if outcome == "interrupted":
+        return "KILLED"
+    return "FAILED" if outcome in FAILED_OUTCOMES else "FINISHED"
+
+
+def project_case(record: CaseRecord, parent: Parent) -> RunData:
+    """Turn a record into its run; whatever had to change for MLflow stands in its description."""
+    notes: list[str] = []
+    params = project_params(record.params, notes)
+    metrics = project_metrics(record, notes)
+    inputs = fit_inputs(record.inputs, notes)
+    file = record.nodeid.partition("::")[0]
+    reserved = {
+        PARENT: parent.run_id,
+        RUN_NAME: _name(record),
+        USER: parent.user,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.name": file,
+        KIND: "case",
+        SESSION_ID: parent.session_id,
+        RECORD_ID: record.id,
+        **({SHARD: parent.shard_id} if parent.shard_id else {}),
+        "pytest.nodeid": record.nodeid,
+        "pytest.case": record.case,
+        "pytest.outcome": record.outcome,
+        "pytest.file": file,
+        **_resumed_tags(record),
+        **_dataset_tags(record.datasets, notes),
+    }
+    tags = project_tags(record.tags, reserved, notes)
+    texts: dict[str, str] = {}
+    if record.failure:
+        texts[_free_name(FAILURE_FILE, record.artifacts)] = clean_text(record.failure)
+    tags[NOTE] = describe_case(record, notes)
+    return RunData(
+        id=record.id,
+        run_id=record.run_id,
+        name=tags[RUN_NAME],
+        status=status_of(record.outcome),
+        # MLflow takes a time of zero for "now".
+        start_time=max(1, clean_integer(record.start_time)),
+        end_time=max(1, clean_integer(record.end_time)),
+        params=params,
+        metrics=metrics,
+        tags=tags,
+        inputs=inputs,
+        texts=texts,
+        artifacts=parent.directory.artifacts(record.id) if record.artifacts else None,
+        artifact_names=frozenset(path.partition("/")[0] for path in record.artifacts),
+    )
+
+
+def project_tags(
+    tags: Mapping[str, str], reserved: Mapping[str, str], notes: list[str]
+) -> dict[str, str]:
+    """Return the tags within MLflow's limits; a reserved one wins, and its description's place."""
+    blocked = {*reserved, NOTE}
+    keys = legal_keys("tag", (key for key in tags if key not in blocked), taken=blocked)
+    notes += keys.notes
+    result = {key: _fit(value, TAG_LENGTH) for key, value in reserved.items()}
+    for key, value in tags.items():
+        if key in blocked:
+            notes.append(f"tag {key!r} is set by the plugin; the test's value was {value!r}")
+            continue
+        result[keys.legal[key]] = _noted_fit("tag", key, value, TAG_LENGTH, notes)
+    return result
+
+
+def _dataset_tags(datasets: Mapping[str, str], notes: list[str]) -> dict[str, str]:
+    tags = {f"{DATASET}{name}": digest for name, digest in datasets.items()}
+    keys = legal_keys("tag", tags)
+    notes += keys.notes
+    return {
+        keys.legal[key]: _noted_fit("tag", key, digest, TAG_LENGTH, notes)
+        for key, digest in tags.items()
+    }
+
+
+def project_params(params: Mapping[str, str], notes: list[str]) -> dict[str, str]:
+    """Return the params within MLflow's limits."""
+    keys = legal_keys("param", params)
+    notes += keys.notes
+    return {
+        keys.legal[key]: _noted_fit("param", key, value, PARAM_LENGTH, notes)
+        for key, value in params.items()
+    }
+
+
+def _resumed_tags(record: CaseRecord) -> dict[str, str]:
+    tags = {RESUMED_FROM: record.resumed_from, RESUMED_RUN: record.resumed_run}
+    return {key: value for key, value in tags.items() if value is not None}
+
+
+def _name(record: CaseRecord) -> str:
+    return _fit(record.name or record.case or record.nodeid or "case", NAME_LENGTH)
+
+
+def _fit(value: str, limit: int) -> str:
+    return shorten(clean_text(value), limit)
+
+
+def _noted_fit(kind: str, key: str, value: str, limit: int, notes: list[str]) -> str:
+    fitted = _fit(value, limit)
+    if len(value) > limit:
+        notes.append(f"{kind} {key!r} is shortened from {len(value)} characters")
+    elif fitted != value:
+        notes.append(f"{kind} {key!r} holds characters that no database takes; they are replaced")
+    return fitted
+
+
+def _free_name(name: str, taken: Iterable[str]) -> str:
+    used, number, free = set(taken), 1, name
+    stem, _, suffix = name.partition(".")
+    while free in used:
+        number += 1
+        free = f"{stem}_{number}.{suffix}"
+    return free

@@ -1,0 +1,115 @@
+"""What the run of a whole session says: counts by outcome, and the cases that failed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import final, get_args
+
+from ...records import FAILED_OUTCOMES, CaseRecord, Metric, Outcome, SessionEnd, SessionHeader
+from ..limits import TAG_LENGTH, clean_integer, clean_text, legal_keys, shorten
+from .case import (
+    COMPLETE,
+    DURATION,
+    EXIT_STATUS,
+    KIND,
+    PARENT,
+    PARTIAL,
+    RUN_NAME,
+    SELECTION,
+    SESSION_ID,
+    USER,
+    Status,
+    project_tags,
+)
+from .description import inline, table
+
+_NO_TESTS_COLLECTED = 5
+_FAILED_CASES = 30
+# What the run has had since it was made.
+_OF_THE_RUN = frozenset({KIND, PARENT, RUN_NAME, SESSION_ID, USER})
+
+
+@final
+@dataclass(slots=True)
+class Summary:
+    """A running count of a session's cases; it keeps no records."""
+
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    failed: list[str] = field(default_factory=list)
+    failures: int = 0
+    last_time: int = 0
+
+    def add(self, record: CaseRecord) -> None:
+        """Count one case."""
+        self.outcomes[record.outcome] += 1
+        self.last_time = max(self.last_time, record.end_time)
+        if record.outcome in FAILED_OUTCOMES:
+            self.failures += 1
+            if len(self.failed) < _FAILED_CASES:
+                self.failed.append(record.nodeid)
+
+    @property
+    def cases(self) -> int:
+        """How many cases there are."""
+        return self.outcomes.total()
+
+    def end_time(self, header: SessionHeader, end: SessionEnd | None) -> int:
+        """Return when the session ended, as far as the journal tells."""
+        known = end.end_time if end else max(self.last_time, header.start_time)
+        return max(1, clean_integer(known))
+
+    def metrics(self, header: SessionHeader, end: SessionEnd | None) -> list[Metric]:
+        """Return the session's metrics; every outcome has one, so that sessions compare."""
+        end_time = self.end_time(header, end)
+        values: dict[str, float] = {"cases": self.cases}
+        values |= {outcome: self.outcomes[outcome] for outcome in get_args(Outcome)}
+        values[DURATION] = max(0.0, (end_time - header.start_time) / 1_000)
+        if end is not None:
+            values["tests"] = end.tests
+            keys = legal_keys("metric", end.metrics, taken=values).legal
+            values |= {keys[key]: value for key, value in end.metrics.items() if key not in values}
+        return [
+            Metric(key=key, value=float(value), step=0, timestamp=end_time)
+            for key, value in values.items()
+        ]
+
+    def description(self, header: SessionHeader, end: SessionEnd | None) -> str:
+        """Return the markdown text of the session's run."""
+        seconds = (self.end_time(header, end) - header.start_time) / 1_000
+        parts = [clean_text(end.summary)] if end and end.summary else []
+        parts.append(f"**{self.cases} cases** in {seconds:.3g} s")
+        if end is None:
+            parts.append("The session broke off: pytest ended without a word.")
+        elif end.interrupted:
+            parts.append(f"The session was cut short: {inline(end.interrupted)}")
+        counts = [[outcome, str(self.outcomes[outcome])] for outcome in get_args(Outcome)]
+        parts.append(table(["outcome", "cases"], [row for row in counts if row[1] != "0"]))
+        if self.failures:
+            lines = [inline(nodeid, 150) for nodeid in self.failed]
+            lines = [f"- {line}" for line in lines]
+            if self.failures > len(lines):
+                lines.append(f"- … and {self.failures - len(lines)} more")
+            parts.append("\n".join(["**Failed**", "", *lines]))
+        return shorten("\n\n".join(parts), TAG_LENGTH)
+
+
+def end_tags(end: SessionEnd | None) -> dict[str, str]:
+    """Return the tags that the session's run gets at its end: whether it can be a baseline."""
+    own = {COMPLETE: "true" if end is not None and end.complete else "false"}
+    if end is None:
+        return own
+    own[EXIT_STATUS] = str(end.exit_status)
+    if end.partial is not None:
+        own[PARTIAL] = end.partial
+    if end.selection:
+        own[SELECTION] = "\n".join(end.selection)
+    given = {key: value for key, value in end.tags.items() if key not in _OF_THE_RUN}
+    return project_tags(given, own, [])
+
+
+def session_status(end: SessionEnd | None) -> Status:
+    """Return the status of the session's run; no end means that the session was cut off."""
+    if end is None or end.interrupted is not None:
+        return "KILLED"
+    return "FINISHED" if end.exit_status in (0, _NO_TESTS_COLLECTED) else "FAILED"

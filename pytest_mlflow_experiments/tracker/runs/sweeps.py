@@ -1,0 +1,286 @@
+"""What one sweep becomes in MLflow: the run between the session's and those of its cases."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from math import isinf, isnan
+from typing import final
+
+from mlflow.entities import Run
+
+from ...records import FAILED_OUTCOMES, CaseRecord, Metric, Outcome, SessionEnd, SweepEnd
+from ..limits import NAME_LENGTH, TAG_LENGTH, clean_integer, clean_text, legal_keys, shorten
+from ..writers import Problem, RunWriter
+from .case import (
+    KIND,
+    NOTE,
+    PARENT,
+    RECORD_ID,
+    RUN_NAME,
+    SESSION_ID,
+    SHARD,
+    USER,
+    Parent,
+    RunData,
+    Status,
+    project_case,
+    project_params,
+    project_tags,
+    stored_value,
+)
+from .description import first_items, inline
+from .shards import unmerged, worse
+
+_NOTES = 20
+# What the run has had since it was opened.
+_OF_THE_RUN = frozenset({
+    *(KIND, PARENT, RECORD_ID, RUN_NAME, SESSION_ID, SHARD, USER),
+    *("pytest.nodeid", "pytest.file"),
+})  # fmt: skip
+
+
+@final
+@dataclass(slots=True)
+class SweepTally:
+    """A running count of one sweep's cases; it keeps no records."""
+
+    test: str
+    name: str
+    start_time: int
+    last_time: int = 0
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, test: str, record: CaseRecord) -> SweepTally:
+        """Return the count of a sweep of which this is the first case, before it is counted."""
+        return cls(test, record.name.partition("[")[0] or test, record.start_time)
+
+    def add(self, record: CaseRecord) -> None:
+        """Count one case."""
+        self.outcomes[record.outcome] += 1
+        self.start_time = min(self.start_time, record.start_time)
+        self.last_time = max(self.last_time, record.end_time)
+
+    @property
+    def status(self) -> Status:
+        """The status of a sweep that ran to its end: one case that failed makes it fail."""
+        return "FAILED" if FAILED_OUTCOMES & self.outcomes.keys() else "FINISHED"
+
+
+def sweep_id(session_id: str, test: str) -> str:
+    """Return the id that a sweep has in place of a record's: the same in each shard."""
+    return sha256(f"{session_id}\n{test}".encode(errors="replace")).hexdigest()[:32]
+
+
+def project_opening(tally: SweepTally, parent: Parent) -> RunData:
+    """Return the run of a sweep with its first case."""
+    file = tally.test.partition("::")[0]
+    name = shorten(clean_text(tally.name), NAME_LENGTH)
+    record_id = sweep_id(parent.session_id, tally.test)
+    reserved = {
+        PARENT: parent.run_id,
+        RUN_NAME: name,
+        USER: parent.user,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.name": file,
+        KIND: "sweep",
+        SESSION_ID: parent.session_id,
+        RECORD_ID: record_id,
+        "pytest.nodeid": tally.test,
+        "pytest.file": file,
+    }
+    return RunData(
+        id=record_id,
+        name=name,
+        status="RUNNING",
+        start_time=max(1, clean_integer(tally.start_time)),
+        end_time=None,
+        params={},
+        metrics=(),
+        tags=project_tags({}, reserved, []),
+    )
+
+
+def project_closing(
+    tally: SweepTally,
+    opening: RunData,
+    told: SweepEnd | None,
+    end: SessionEnd | None,
+) -> RunData:
+    """Return what the run of a sweep gets at the end of a session.
+
+    Args:
+        tally: its cases.
+        opening: the run as it was opened, or would have been.
+        told: what is known of its best configuration and so on, if anything.
+        end: the end of the session, which broke off where it has none.
+    """
+    told = told or SweepEnd(test=tally.test)
+    broke_off = end is None or end.interrupted is not None
+    end_time = max(1, clean_integer(tally.last_time))
+    notes: list[str] = []
+    params = project_params(told.params, notes)
+    metrics = _metrics(tally, told.metrics, end_time, notes)
+    given = {key: value for key, value in told.tags.items() if key not in _OF_THE_RUN}
+    tags = project_tags(given, {}, notes)
+    tags[NOTE] = _description(tally, told.summary, notes, broke_off=broke_off)
+    return RunData(
+        id=opening.id,
+        name=opening.name,
+        status="KILLED" if broke_off else tally.status,
+        start_time=opening.start_time,
+        end_time=end_time,
+        params=params,
+        metrics=metrics,
+        tags=tags,
+    )
+
+
+def _metrics(
+    tally: SweepTally, told: Mapping[str, float], end_time: int, notes: list[str]
+) -> tuple[Metric, ...]:
+    keys = legal_keys("metric", told)
+    notes += keys.notes
+    notes += (
+        f"{keys.legal[key]} is infinite; MLflow may store 1.797e+308 instead"
+        for key, value in told.items()
+        if isinf(value)
+    )
+    values = {keys.legal[key]: value for key, value in told.items()}
+    # Always there, so that sweeps compare; the other outcomes are rare.
+    counts = {"cases": tally.outcomes.total(), "passed": 0, "failed": 0}
+    counts |= {str(outcome): number for outcome, number in tally.outcomes.items()}
+    values |= {key: number for key, number in counts.items() if key not in values}
+    return tuple(
+        Metric(key=key, value=float(value), step=0, timestamp=end_time)
+        for key, value in values.items()
+    )
+
+
+def _description(tally: SweepTally, summary: str, notes: Iterable[str], *, broke_off: bool) -> str:
+    parts = [clean_text(summary).strip()] if summary else []
+    cases = tally.outcomes.total()
+    counts = ", ".join(f"{number} {outcome}" for outcome, number in tally.outcomes.items())
+    parts.append(f"**{cases} case{'' if cases == 1 else 's'}**: {counts}")
+    if broke_off:
+        parts.append("The session broke off; there may have been more cases to come.")
+    if lines := first_items([inline(note) for note in notes], _NOTES, "notes"):
+        parts.append("\n".join(["**Notes**", "", *lines]))
+    return shorten("\n\n".join(parts), TAG_LENGTH)
+
+
+@final
+class SweepRuns:
+    """Knows below which run each case belongs, and makes that run where there is none yet."""
+
+    def __init__(self, parent: Parent, writer: RunWriter) -> None:
+        self._parent = parent
+        self._writer = writer
+        self._tallies: dict[str, SweepTally] = {}
+        self._openings: dict[str, RunData] = {}
+        self._parents: dict[str, Parent] = {}
+
+    def place(self, records: Sequence[CaseRecord]) -> list[RunData]:
+        """Return the runs of cases, each below that of its sweep, if it is one of a sweep."""
+        for record in records:
+            if (test := record.sweep) is not None:
+                tally = self._tallies.setdefault(test, SweepTally.of(test, record))
+                tally.add(record)
+        self._open([tally for test, tally in self._tallies.items() if test not in self._parents])
+        return [project_case(record, self._parent_of(record)) for record in records]
+
+    def _parent_of(self, record: CaseRecord) -> Parent:
+        return self._parents[record.sweep] if record.sweep is not None else self._parent
+
+    def _open(self, tallies: Sequence[SweepTally]) -> None:
+        if not tallies:
+            return
+        openings = {tally.test: project_opening(tally, self._parent) for tally in tallies}
+        run_ids = self._writer.open(list(openings.values()))
+        self._openings |= openings
+        for test, run in openings.items():
+            # Of a sweep whose run was deleted, the cases that come stand where they can be seen.
+            run_id = run_ids.get(run.id, self._parent.run_id)
+            self._parents[test] = replace(self._parent, run_id=run_id)
+
+    def close(
+        self,
+        end: SessionEnd | None,
+        held: Mapping[str, Run],
+        adopt: Callable[[str, str], None],
+    ) -> Sequence[Problem]:
+        """End the runs, and return what could not be brought there.
+
+        Args:
+            end: the end of the session, which broke off where it has none.
+            held: the session's sweeps as MLflow has them, by record id, as far as others than this
+                tracker may have had a hand in them.
+            adopt: makes the children of one run those of another.
+        """
+        runs = list(self._endings(end, held, adopt))
+        by_run = {str(run.info.run_id): run for run in held.values()}
+        return self._writer.close(
+            [run for run in runs if not _has_all(by_run.get(run.run_id or ""), run)], by_run
+        )
+
+    def _endings(
+        self,
+        end: SessionEnd | None,
+        held: Mapping[str, Run],
+        adopt: Callable[[str, str], None],
+    ) -> Iterator[RunData]:
+        told = {sweep.test: sweep for sweep in end.sweeps} if end is not None else {}
+        for test, tally in self._tallies.items():
+            opening, run_id = self._openings[test], self._parents[test].run_id
+            existing = held.get(opening.id)
+            if existing is not None and existing.info.lifecycle_stage != "active":
+                continue
+            if existing is not None and run_id != existing.info.run_id:
+                # Two shards have opened it at once, and the other's run is the one that stays.
+                adopt(run_id, existing.info.run_id)
+                run_id = existing.info.run_id
+            if run_id == self._parent.run_id:
+                continue
+            ending = project_closing(tally, opening, told.get(test), end)
+            if self._parent.shard_id is not None:
+                ending = _of_shard(ending, existing, self._parent.session_id)
+            yield replace(ending, run_id=run_id)
+
+
+def _of_shard(run: RunData, existing: Run | None, session_id: str) -> RunData:
+    """Return what one shard knows of the end of a sweep: the rest is told by the whole."""
+    status, end_time = run.status, run.end_time
+    if existing is not None and status != "RUNNING":
+        status = worse(status, existing.info.status)
+        end_time = max(end_time or 0, existing.info.end_time or 0)
+    return replace(
+        run,
+        status=status,
+        end_time=end_time,
+        metrics=(),
+        params={},
+        tags={NOTE: unmerged(session_id)},
+    )
+
+
+def _has_all(existing: Run | None, run: RunData) -> bool:
+    """Tell whether a run has ended as it should already."""
+    if existing is None:
+        return False
+    info, data = existing.info, existing.data
+    values = {metric.key: metric.value for metric in run.metrics}
+    return (
+        (info.status, info.end_time) == (run.status, run.end_time)
+        and run.tags.items() <= data.tags.items()
+        and run.params.items() <= data.params.items()
+        and all(
+            key in data.metrics and _same(data.metrics[key], value) for key, value in values.items()
+        )
+    )
+
+
+def _same(held: float, value: float) -> bool:
+    return held == stored_value(value)[0] or held == value or (isnan(held) and isnan(value))

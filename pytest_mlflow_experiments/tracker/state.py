@@ -1,0 +1,183 @@
+"""Tell how far the session is, without credentials, and try again while that helps."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from io import TextIOBase
+from pathlib import Path
+from typing import TextIO, final
+
+from ..records.directory import SessionState
+from ..records.journal import ends
+from ..records.secrets import MASK, SECRET_IN_QUERY, SHORTEST, environment_secrets, secrets_of
+from .errors import TrackerError
+
+_USERINFO = re.compile(r"(?<=://)[^/?#@\s'\"]+@")
+_SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "DATABRICKS_TOKEN")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Redactor:
+    """Replaces the secrets it knows, and whatever looks like credentials within a URI."""
+
+    secrets: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, tracking_uri: str) -> Redactor:
+        """Return the redactor for a tracking URI and the environment's credentials."""
+        return cls(tuple(sorted(_secrets(tracking_uri), key=len, reverse=True)))
+
+    def __call__(self, text: str) -> str:
+        """Return ``text`` without secrets."""
+        for secret in self.secrets:
+            text = text.replace(secret, MASK)
+        text = _USERINFO.sub(f"{MASK}@", text)
+        return SECRET_IN_QUERY.sub(rf"\g<1>{MASK}", text)
+
+
+@final
+class RedactedStream(TextIOBase):
+    """A text stream that redacts what is written to it, before it reaches the real one."""
+
+    def __init__(self, stream: TextIO, redact: Redactor) -> None:
+        self._stream = stream
+        self._redact = redact
+
+    def write(self, text: str) -> int:
+        """Write ``text`` without secrets."""
+        self._stream.write(self._redact(text))
+        return len(text)
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def flush(self) -> None:
+        """Flush the real stream."""
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        """Return the real stream's file descriptor."""
+        return self._stream.fileno()
+
+
+def _secrets(tracking_uri: str) -> Iterable[str]:
+    for name in _SECRET_VARIABLES:
+        if len(secret := os.environ.get(name, "")) >= SHORTEST:
+            yield secret
+    yield from environment_secrets()
+    yield from (secret for secret in secrets_of(tracking_uri) if len(secret) >= SHORTEST)
+
+
+_INTERVAL = 0.2
+_LOGGER = logging.getLogger(__name__)
+
+
+@final
+class Reporter:
+    """Keeps a session's state, and writes it when it changed, but not too often."""
+
+    def __init__(
+        self,
+        path: Path,
+        state: SessionState,
+        redact: Redactor,
+        on_state: Callable[[SessionState], None] | None = None,
+    ) -> None:
+        self.state = state
+        self._path = path
+        self.redact = redact
+        self._on_state = on_state
+        self._written: SessionState | None = None
+        self._written_at = 0.0
+
+    def change(self, **changes: object) -> None:
+        """Change fields of the state."""
+        self.state = self.state.update(**changes)
+
+    def note(self, *notes: str) -> None:
+        """Add notes to the state; one that is there already is not repeated."""
+        self.change(notes=tuple(dict.fromkeys((*self.state.notes, *map(self.redact, notes)))))
+
+    def wait(self, reason: str) -> None:
+        """Say that MLflow can't be written to for the time being."""
+        self.change(phase="waiting", error=self.redact(reason))
+        self.flush(now=True)
+
+    def fail(self, reason: str) -> None:
+        """End with an error."""
+        self.change(phase="failed", error=self.redact(reason))
+        self.flush(now=True)
+
+    def flush(self, *, now: bool = False) -> None:
+        """Write the state if it changed, and if ``now`` or the last time is long ago."""
+        clock = time.monotonic()
+        if self.state == self._written or not (now or clock - self._written_at >= _INTERVAL):
+            return
+        try:
+            self.state.write(self._path)
+        except OSError:
+            # A full disk, or a directory that somebody has removed: MLflow gets the cases anyway.
+            _LOGGER.warning("The session's state can't be written.", exc_info=True)
+            return
+        self._written, self._written_at = self.state, clock
+        if self._on_state is not None:
+            self._on_state(self.state)
+
+
+_PAUSE = 3.0
+_POLL = 0.1
+
+
+def persist(
+    send: Callable[[Callable[[], bool]], None],
+    journal: Path,
+    follow: Callable[[], bool],
+    reporter: Reporter,
+) -> None:
+    """Call ``send`` until it has sent the session.
+
+    While the session goes on, a trouble that may pass is waited for. Once the session has ended
+    ``send`` is called for the last time, or again if it came further than ever before.
+
+    Args:
+        send: sends the session from its beginning; it is given a function that tells whether the
+            session goes on.
+        journal: the session's journal.
+        follow: tells whether the journal may still grow.
+        reporter: hears of the trouble.
+
+    Raises:
+        TrackerError: the session can't be sent.
+    """
+
+    def goes_on() -> bool:
+        return follow() and not ends(journal)
+
+    furthest = 0
+    while True:
+        may_wait = goes_on()
+        try:
+            return send(goes_on)
+        except TrackerError as error:
+            reached = reporter.state.sent
+            reporter.change(sent=max(reached, furthest))
+            if not error.passing or not (may_wait or reached > furthest):
+                raise
+            furthest = max(reached, furthest)
+            reporter.wait(str(error))
+        _pause(goes_on)
+        # What MLflow has got already counts again: it is passed over, one by one.
+        reporter.change(sent=0)
+
+
+def _pause(goes_on: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PAUSE
+    while time.monotonic() < deadline and goes_on():
+        time.sleep(_POLL)

@@ -1,0 +1,72 @@
+"""How runs get into MLflow: the one seam between the tracker's loop and its ways of writing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, final
+
+from mlflow.entities import Run
+
+from ..runs.case import RunData
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something of one case that MLflow did not take; ``passing`` where it may take it later.
+
+    Of a sweep, ``case`` is the name, and the part that is missing is its end.
+    """
+
+    case: str
+    part: Literal["run", "artifacts", "sweep"]
+    reason: str
+    passing: bool = False
+
+
+class RunWriter(Protocol):
+    """Writes runs: those of cases whole and once, those above them in two steps.
+
+    A case's run that MLflow has already is left as it is.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the session's state calls this writer."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many runs to hand over at once."""
+
+    def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
+        """Bring the runs into MLflow, and return what could not be brought there.
+
+        Raises:
+            Exception: the store itself can't be used any more.
+        """
+
+    def open(self, runs: Sequence[RunData]) -> Mapping[str, str]:
+        """Make runs that go on, where MLflow has not got them, and return their ids.
+
+        Returns:
+            the runs' own ids by the records' ids; a run that somebody has deleted in MLflow, and
+            one that MLflow refuses, has none.
+
+        Raises:
+            Exception: the store itself can't be used any more.
+        """
+
+    def close(self, runs: Sequence[RunData], held: Mapping[str, Run]) -> Sequence[Problem]:
+        """Add to opened runs and end them; what they have under the same keys is replaced.
+
+        Only a param can't be, where MLflow's client writes: the older one stays, and the run's
+        description tells of it. Closing a run twice is harmless.
+
+        Args:
+            runs: the runs, with ``run_id``, and of params, metrics and tags what is to be added.
+            held: runs as MLflow has them, by their ids, as far as that is not what was opened.
+
+        Raises:
+            Exception: the store itself can't be used any more.
+        """

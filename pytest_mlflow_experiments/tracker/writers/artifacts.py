@@ -1,0 +1,112 @@
+"""Upload the artifacts of a run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, final
+
+from mlflow import MlflowClient
+
+from ..errors import reason_of
+from ..retries import cause_of, retried_briefly
+from ..runs.case import RunData
+from . import Problem
+
+
+class ArtifactsError(Exception):
+    """What is to be uploaded is not what a session keeps."""
+
+
+class Repository(Protocol):
+    """The artifacts of one run; the methods are those of MLflow's ``ArtifactRepository``."""
+
+    def log_artifact(self, local_file: str) -> None:
+        """Upload one file."""
+
+    def log_artifacts(self, local_dir: str) -> None:
+        """Upload a directory's content."""
+
+    def list_artifacts(self) -> Sequence[Any]:
+        """Return the artifacts at the top, as MLflow's ``FileInfo``."""
+
+
+@final
+class ClientRepository:
+    """The artifacts of one run, through MLflow's client."""
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self._client = client
+        self._run_id = run_id
+
+    def log_artifact(self, local_file: str) -> None:
+        """Upload one file."""
+        self._client.log_artifact(self._run_id, local_file)
+
+    def log_artifacts(self, local_dir: str) -> None:
+        """Upload a directory's content."""
+        self._client.log_artifacts(self._run_id, local_dir)
+
+    def list_artifacts(self) -> Sequence[Any]:
+        """Return the artifacts at the top."""
+        artifacts: Sequence[Any] = self._client.list_artifacts(self._run_id)
+        return artifacts
+
+
+def has_artifacts(run: RunData) -> bool:
+    """Tell whether the run has artifacts at all."""
+    return bool(run.texts) or run.artifacts is not None
+
+
+def upload_artifacts(repository: Repository, run: RunData) -> None:
+    """Upload all artifacts of a run."""
+    if run.artifacts is not None:
+        _check_links(run.artifacts)
+        repository.log_artifacts(str(run.artifacts))
+    if run.texts:
+        with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as directory:
+            for name, text in run.texts.items():
+                path = Path(directory, name)
+                path.write_text(text, encoding="utf-8")
+                repository.log_artifact(str(path))
+
+
+def _check_links(directory: Path) -> None:
+    """Let nothing be uploaded that stands elsewhere, whoever has written the journal.
+
+    Raises:
+        ArtifactsError: a link leads out of the directory.
+    """
+    root = directory.parent.resolve() / directory.name
+    for path in (directory, *directory.rglob("*")):
+        if not path.resolve().is_relative_to(root):
+            raise ArtifactsError(f"{path.name} is a link out of the session's directory")
+
+
+def artifacts_missing(repository: Repository, run: RunData) -> bool:
+    """Tell whether MLflow lacks an artifact of the run, looking at the top level only."""
+    # By the names, for the files may be on the machine alone that has sent them.
+    wanted = {*run.texts, *run.artifact_names}
+    return not wanted <= {Path(info.path).name for info in repository.list_artifacts()}
+
+
+def bring_artifacts(repository: Repository, run: RunData, *, resumed: bool) -> Problem | None:
+    """Upload what a run has; of a run that existed before, only where something is missing.
+
+    A failure is returned and not raised: a store for artifacts that can't be reached must not
+    keep the numbers out of MLflow.
+    """
+    if not has_artifacts(run):
+        return None
+    try:
+        if not resumed or retried_briefly(artifacts_missing, repository, run):
+            retried_briefly(upload_artifacts, repository, run)
+    except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
+        return Problem(
+            run.tags["pytest.nodeid"],
+            "artifacts",
+            reason_of(error),
+            passing=cause_of(error) == "passing",
+        )
+    return None

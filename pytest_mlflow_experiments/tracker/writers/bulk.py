@@ -1,0 +1,380 @@
+"""Write runs straight into MLflow's own tables: a whole batch in one short transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, final
+from uuid import uuid4
+
+from mlflow.entities import Run
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.tracking.dbmodels.models import (
+    SqlDataset,
+    SqlInput,
+    SqlInputTag,
+    SqlLatestMetric,
+    SqlMetric,
+    SqlParam,
+    SqlRun,
+    SqlTag,
+)
+from mlflow.utils.uri import append_to_uri_path
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Table,
+    case,
+    delete,
+    insert,
+    literal,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from ..errors import reason_of
+from ..retries import cause_of, retried
+from ..runs.case import USER, RunData, stored_value
+from . import Problem
+from .artifacts import bring_artifacts, has_artifacts
+from .client import CONTEXT, ClientWriter
+
+Row: TypeAlias = dict[str, Any]
+
+
+def replace_rows(connection: Connection, table: Table, rows: Iterable[Row]) -> None:
+    """Put rows in the place of those with the same run and key."""
+    new = list(rows)
+    if not new:
+        return
+    written = {(row["run_uuid"], row["key"]) for row in new}
+    ids = {run_id for run_id, _ in written}
+    columns = table.c
+    held = connection.execute(
+        select(columns.run_uuid, columns.key).distinct().where(columns.run_uuid.in_(ids))
+    )
+    for run_id, key in written & {(run_id, key) for run_id, key in held}:
+        connection.execute(
+            delete(table).where(columns.run_uuid == run_id).where(columns.key == key)
+        )
+    connection.execute(insert(table), new)
+
+
+def end_runs(connection: Connection, table: Table, runs: Sequence[RunData]) -> None:
+    """Set the status and the end of active runs, in one statement."""
+    columns = table.c
+    connection.execute(
+        update(table)
+        .where(columns.run_uuid.in_([run.id for run in runs]))
+        .where(columns.lifecycle_stage == "active")
+        .values(
+            status=_by_run(columns.run_uuid, columns.status, runs, "status"),
+            end_time=_by_run(columns.run_uuid, columns.end_time, runs, "end_time"),
+        )
+    )
+
+
+def _by_run(run_id: Column[Any], column: Column[Any], runs: Sequence[RunData], name: str) -> Any:
+    values = {run.id: literal(getattr(run, name), column.type) for run in runs}
+    return case(values, value=run_id)
+
+
+INPUT_TABLES: Final[tuple[Table, ...]] = tuple(
+    model.__table__ for model in (SqlDataset, SqlInput, SqlInputTag)
+)
+_DATASETS, _INPUTS, _TAGS = INPUT_TABLES
+
+
+def insert_inputs(connection: Connection, experiment_id: int, runs: Sequence[RunData]) -> None:
+    """Insert the inputs of runs that have none yet; a dataset is there once in an experiment."""
+    wanted = {(data.name, data.digest): data for run in runs for data in reversed(run.inputs)}
+    if not wanted:
+        return
+    columns = _DATASETS.c
+    held = connection.execute(
+        select(columns.name, columns.digest, columns.dataset_uuid)
+        .where(columns.experiment_id == experiment_id)
+        .where(columns.name.in_({name for name, _ in wanted}))
+    )
+    ids = {(name, digest): str(dataset_id) for name, digest, dataset_id in held}
+    new = {key: uuid4().hex for key in wanted.keys() - ids.keys()}
+    ids |= new
+    datasets = [
+        {
+            "dataset_uuid": dataset_id,
+            "experiment_id": experiment_id,
+            "name": key[0],
+            "digest": key[1],
+            "dataset_source_type": wanted[key].source_type,
+            "dataset_source": wanted[key].source,
+            "dataset_schema": wanted[key].schema,
+            "dataset_profile": wanted[key].profile,
+        }
+        for key, dataset_id in new.items()
+    ]
+    inputs: list[Row] = []
+    tags: list[Row] = []
+    for run in runs:
+        for data in run.inputs:
+            input_id = uuid4().hex
+            inputs.append({
+                "input_uuid": input_id,
+                "source_type": "DATASET",
+                "source_id": ids[data.name, data.digest],
+                "destination_type": "RUN",
+                "destination_id": run.id,
+            })  # fmt: skip
+            if data.context:
+                tags.append({"input_uuid": input_id, "name": CONTEXT, "value": data.context})
+    for table, rows in zip(INPUT_TABLES, (datasets, inputs, tags), strict=True):
+        if rows:
+            connection.execute(insert(table), rows)
+
+
+def delete_inputs(connection: Connection, run_id: str) -> None:
+    """Delete the inputs of a run; the datasets stay, for others may have them too."""
+    of_the_run = (_INPUTS.c.destination_type == "RUN") & (_INPUTS.c.destination_id == run_id)
+    ids = select(_INPUTS.c.input_uuid).where(of_the_run)
+    connection.execute(delete(_TAGS).where(_TAGS.c.input_uuid.in_(ids)))
+    connection.execute(delete(_INPUTS).where(of_the_run))
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+RUN_TABLES: Final[tuple[Table, ...]] = tuple(
+    model.__table__ for model in (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric)
+)
+TABLES: Final = (*RUN_TABLES, *INPUT_TABLES)
+_RUNS, _TAGS, _PARAMS, _METRICS, _LATEST = RUN_TABLES
+# In one transaction; a statement that ends runs has four values for each.
+_ENDED_AT_ONCE = 100
+_RACES = 5
+
+
+@final
+class BulkWriter:
+    """Inserts runs by the hundred.
+
+    The record's id becomes the run's, so a run that is there already is recognised in the same
+    transaction. Runs that the test opened itself, and those that an earlier tracker made through
+    the client, go to ``client``.
+    """
+
+    name: Final = "bulk"
+    batch_size: Final = 500
+
+    def __init__(
+        self,
+        engine: Engine,
+        client: ClientWriter,
+        *,
+        experiment_id: str,
+        artifact_location: str,
+        on_closed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._engine = engine
+        self._client = client
+        self._experiment_id = int(experiment_id)
+        self._artifact_location = artifact_location
+        self._on_closed = on_closed
+
+    def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
+        """Bring the runs into MLflow, and return what could not be brought there."""
+        own = [run for run in runs if self._is_own(run)]
+        others = [run for run in runs if not self._is_own(run)]
+        problems = [*self._insert_or_split(own)]
+        if others:
+            problems += self._client.write(others)
+        return problems
+
+    def open(self, runs: Sequence[RunData]) -> Mapping[str, str]:
+        """Make runs that go on, where MLflow has not got them, and return their ids."""
+        own = [run for run in runs if self._is_own(run)]
+        others = [run for run in runs if not self._is_own(run)]
+        opened = dict(self._client.open(others)) if others else {}
+        if own:
+            self._insert_or_split(own)
+            opened |= {run_id: run_id for run_id in retried(self._active, own)}
+        return opened
+
+    def close(self, runs: Sequence[RunData], held: Mapping[str, Run]) -> Sequence[Problem]:
+        """Add to opened runs and end them; what they have under the same keys is replaced."""
+        problems: list[Problem] = []
+        for start in range(0, len(runs), _ENDED_AT_ONCE):
+            problems += self._close_or_split(runs[start : start + _ENDED_AT_ONCE])
+        return problems
+
+    def artifact_uri(self, run_id: str) -> str:
+        """Return where MLflow keeps the artifacts of a run."""
+        append: Callable[..., str] = append_to_uri_path
+        return append(self._artifact_location, run_id, "artifacts")
+
+    def missing(self, runs: Iterable[RunData]) -> set[str]:
+        """Return the ids of the runs that this writer would insert."""
+        ids = {run.id for run in runs if self._is_own(run)}
+        with self._engine.connect() as connection:
+            return ids - _present(connection, ids)
+
+    def remove(self, run: RunData) -> None:
+        """Take the rows of a run back."""
+        with self._engine.begin() as connection:
+            delete_inputs(connection, run.id)
+            for table in reversed(RUN_TABLES):
+                connection.execute(delete(table).where(table.c.run_uuid == run.id))
+
+    def _is_own(self, run: RunData) -> bool:
+        return run.run_id is None and not self._client.knows(run)
+
+    def _insert_or_split(self, runs: Sequence[RunData]) -> list[Problem]:
+        if not runs:
+            return []
+        try:
+            fresh = retried(self._despite_races, self._insert, runs)
+        except SQLAlchemyError as error:
+            if cause_of(error) != "data":
+                raise
+            # One run that the database refuses must not keep the others out.
+            if len(runs) > 1:
+                return [problem for run in runs for problem in self._insert_or_split([run])]
+            return [Problem(runs[0].tags["pytest.nodeid"], "run", reason_of(error))]
+        problems = []
+        for run in filter(has_artifacts, runs):
+            repository = get_artifact_repository(self.artifact_uri(run.id))
+            if problem := bring_artifacts(repository, run, resumed=run.id not in fresh):
+                problems.append(problem)
+        return problems
+
+    def _insert(self, runs: Sequence[RunData]) -> set[str]:
+        """Insert the runs that are not there yet, and return their ids."""
+        with self._engine.begin() as connection:
+            _prepare(connection)
+            ids = {run.id for run in runs}
+            fresh = ids - _present(connection, ids)
+            new = {run.id: run for run in runs if run.id in fresh}.values()
+            if new:
+                metrics = [metric_rows(run) for run in new]
+                _insert_rows(connection, _RUNS, map(self._run_row, new))
+                _insert_rows(connection, _TAGS, _pairs((run.id, run.tags) for run in new))
+                _insert_rows(connection, _PARAMS, _pairs((run.id, run.params) for run in new))
+                _insert_rows(connection, _METRICS, (row for rows in metrics for row in rows))
+                _insert_rows(connection, _LATEST, (row for rows in metrics for row in latest(rows)))
+                insert_inputs(connection, self._experiment_id, list(new))
+        return fresh
+
+    def _despite_races(self, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call ``action`` again where somebody else has made the same at the same moment."""
+        for _ in range(_RACES):
+            with suppress(IntegrityError):
+                return action(*args, **kwargs)
+        return action(*args, **kwargs)
+
+    def _active(self, runs: Sequence[RunData]) -> list[str]:
+        columns = _RUNS.c
+        wanted = columns.run_uuid.in_({run.id for run in runs})
+        query = select(columns.run_uuid).where(wanted, columns.lifecycle_stage == "active")
+        with self._engine.connect() as connection:
+            return list(connection.scalars(query))
+
+    def _close_or_split(self, runs: Sequence[RunData]) -> list[Problem]:
+        try:
+            retried(self._close, [replace(run, id=run.run_id or run.id) for run in runs])
+        except SQLAlchemyError as error:
+            if cause_of(error) != "data":
+                raise
+            if len(runs) > 1:
+                return [problem for run in runs for problem in self._close_or_split([run])]
+            return [Problem(runs[0].name, "sweep", reason_of(error))]
+        for _ in runs:
+            self._on_closed()
+        return []
+
+    def _close(self, runs: Sequence[RunData]) -> None:
+        with self._engine.begin() as connection:
+            _prepare(connection)
+            metrics = [metric_rows(run) for run in runs]
+            replace_rows(connection, _TAGS, _pairs((run.id, run.tags) for run in runs))
+            replace_rows(connection, _PARAMS, _pairs((run.id, run.params) for run in runs))
+            replace_rows(connection, _METRICS, (row for rows in metrics for row in rows))
+            replace_rows(connection, _LATEST, (row for rows in metrics for row in latest(rows)))
+            end_runs(connection, _RUNS, runs)
+
+    def _run_row(self, run: RunData) -> Row:
+        return {
+            "run_uuid": run.id,
+            "name": run.name,
+            "source_type": "UNKNOWN",
+            "source_name": "",
+            "entry_point_name": "",
+            "user_id": run.tags[USER],
+            "status": run.status,
+            "start_time": run.start_time,
+            "end_time": run.end_time,
+            "deleted_time": None,
+            "source_version": "",
+            "lifecycle_stage": "active",
+            "artifact_uri": self.artifact_uri(run.id),
+            "experiment_id": self._experiment_id,
+        }
+
+
+def _present(connection: Connection, ids: set[str]) -> set[str]:
+    column = _RUNS.c.run_uuid
+    return set(connection.scalars(select(column).where(column.in_(ids))))
+
+
+def latest(rows: Iterable[Row]) -> list[Row]:
+    """Return the last value of each metric of one run, by MLflow's rule.
+
+    The rule is ``SqlAlchemyStore._update_latest_metrics_if_necessary``: the largest step wins,
+    then the largest timestamp, then the largest value.
+    """
+    last: dict[str, Row] = {}
+    for row in rows:
+        held = last.get(row["key"])
+        if held is None or _age(row) > _age(held):
+            last[row["key"]] = row
+    return list(last.values())
+
+
+def _age(row: Row) -> tuple[int, int, float]:
+    return row["step"], row["timestamp"], row["value"]
+
+
+def metric_rows(run: RunData) -> list[Row]:
+    """Return the rows of a run's metrics, as MLflow stores their values."""
+    rows = []
+    for metric in run.metrics:
+        value, is_nan = stored_value(metric.value)
+        rows.append(
+            {
+                "key": metric.key,
+                "value": value,
+                "timestamp": metric.timestamp,
+                "step": metric.step,
+                "is_nan": is_nan,
+                "run_uuid": run.id,
+            }
+        )
+    return rows
+
+
+def _pairs(items: Iterable[tuple[str, Mapping[str, str]]]) -> Iterable[Row]:
+    for run_id, mapping in items:
+        for key, value in mapping.items():
+            yield {"key": key, "value": value, "run_uuid": run_id}
+
+
+def _insert_rows(connection: Connection, table: Table, rows: Iterable[Row]) -> None:
+    if listed := list(rows):
+        connection.execute(insert(table), listed)
+
+
+def _prepare(connection: Connection) -> None:
+    # As MLflow does for each of its own sessions: tests may write to the same file meanwhile.
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+        connection.exec_driver_sql("PRAGMA busy_timeout = 20000")

@@ -1,0 +1,287 @@
+"""Write runs through MLflow's client, which works with every kind of tracking store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from threading import Lock
+from typing import Final, TypeVar, final
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, InputTag, Run, ViewType
+from mlflow.entities import DatasetInput as MlflowInput
+from mlflow.exceptions import MlflowException
+
+from ...records import DatasetInput, Metric
+from ..errors import reason_of
+from ..limits import TAG_LENGTH, batches, shorten
+from ..retries import cause_of, retried
+from ..runs.case import KIND, NOTE, PARENT, RECORD_ID, RUN_NAME, RunData
+from ..runs.description import inline
+from ..runs.existing import KnownRun, known_run
+from . import Problem
+from .artifacts import ClientRepository, bring_artifacts
+
+CONTEXT: Final = "mlflow.data.context"
+"""The tag of a run's input that holds what the data were used for."""
+
+_RACES: Final = 5
+
+
+@final
+class InputLog:
+    """Logs inputs, from several threads too: a dataset that several runs share is made once."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        self._client = client
+        self._made: set[tuple[str, str]] = set()
+        self._one_at_a_time = Lock()
+
+    def log(self, run_id: str, inputs: Sequence[DatasetInput]) -> None:
+        """Log the inputs of a run; those that it has already are left as they are."""
+        if not inputs:
+            return
+        entities = [mlflow_input(data) for data in inputs]
+        names = {(data.name, data.digest) for data in inputs}
+        # MLflow looks for a dataset and then makes it: two at once would make it twice, which the
+        # database refuses.
+        with nullcontext() if names <= self._made else self._one_at_a_time:
+            for race in range(_RACES):
+                try:
+                    retried(self._client.log_inputs, run_id, entities)
+                    break
+                except Exception as error:
+                    # Another session may have made it at the same moment; then it is found now.
+                    if race == _RACES - 1 or cause_of(error) != "data":
+                        raise
+            self._made |= names
+
+
+def mlflow_input(data: DatasetInput) -> MlflowInput:
+    """Return a dataset as MLflow's client takes it."""
+    return MlflowInput(
+        Dataset(
+            name=data.name,
+            digest=data.digest,
+            source_type=data.source_type,
+            source=data.source,
+            schema=data.schema,
+            profile=data.profile,
+        ),
+        [InputTag(CONTEXT, data.context)] if data.context else [],
+    )
+
+
+_IN_FLIGHT = 8
+_MAX_DUPLICATES = 5
+_OWN_STAY = "The test's own values stay for"
+
+T = TypeVar("T")
+
+
+@final
+class ClientWriter:
+    """Writes runs through the client; over HTTP several at a time.
+
+    ``known`` holds the runs that an earlier tracker of the same session left, by record id.
+    ``shared`` tells that others may open the same runs at the same time. ``on_written`` is called
+    after each run, ``on_closed`` after each that was opened before: whoever waits must see that
+    something arrives.
+    """
+
+    name: Final = "client"
+
+    def __init__(
+        self,
+        client: MlflowClient,
+        experiment_id: str,
+        *,
+        known: Mapping[str, KnownRun],
+        shared: bool = False,
+        in_flight: int = _IN_FLIGHT,
+        on_written: Callable[[], None] = lambda: None,
+        on_closed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._client = client
+        self._experiment_id = experiment_id
+        self._known = known
+        self._in_flight = in_flight
+        self._shared = shared
+        self._on_written = on_written
+        self._on_closed = on_closed
+        self._inputs = InputLog(client)
+        self.batch_size = 8 * in_flight
+
+    def knows(self, run: RunData) -> bool:
+        """Tell whether an earlier tracker made this run under an id of the store's choice."""
+        known = self._known.get(run.id)
+        return known is not None and known.run_id != run.id
+
+    def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
+        """Bring the runs into MLflow, and return what could not be brought there."""
+        return self._each(self._write_one, runs, self._on_written)
+
+    def open(self, runs: Sequence[RunData]) -> Mapping[str, str]:
+        """Make runs that go on, where MLflow has not got them, and return their ids."""
+        opened = self._each(self._open_one, runs, lambda: None)
+        return dict(opened)
+
+    def close(self, runs: Sequence[RunData], held: Mapping[str, Run]) -> Sequence[Problem]:
+        """Add to opened runs and end them, and return what could not be brought there."""
+
+        def close_one(run: RunData) -> Problem | None:
+            return self._close_one(run, held.get(run.run_id or ""))
+
+        return self._each(close_one, runs, self._on_closed)
+
+    def _each(
+        self,
+        action: Callable[[RunData], T | None],
+        runs: Sequence[RunData],
+        on_done: Callable[[], None],
+    ) -> list[T]:
+        """Return what the action returned for the runs, as far as that is anything."""
+        if self._in_flight == 1 or len(runs) == 1:
+            return _collect(map(action, runs), on_done)
+        with ThreadPoolExecutor(self._in_flight) as pool:
+            return _collect(pool.map(action, runs), on_done)
+
+    def _write_one(self, run: RunData) -> Problem | None:
+        try:
+            return self._bring(run)
+        except Exception as error:
+            if cause_of(error) != "data":
+                raise
+            return Problem(run.tags["pytest.nodeid"], "run", reason_of(error))
+
+    def _open_one(self, run: RunData) -> tuple[str, str] | None:
+        known = self._known.get(run.id)
+        try:
+            if known is None and self._shared:
+                known = retried(self._find, run.id)
+            if known is not None:
+                return None if known.deleted else (run.id, known.run_id)
+            return run.id, self._create(run)
+        except Exception as error:
+            if cause_of(error) != "data":
+                raise
+            return None
+
+    def _close_one(self, run: RunData, held: Run | None) -> Problem | None:
+        assert run.run_id is not None
+        try:
+            if held is not None:
+                return self._complete(held, run, staying="An earlier end of the session left")
+            self._log(run.run_id, run.metrics, run.params, run.tags)
+            return self._finish(run.run_id, run, resumed=False)
+        except Exception as error:
+            if cause_of(error) != "data":
+                raise
+            return Problem(run.name, "sweep", reason_of(error))
+
+    def _bring(self, run: RunData) -> Problem | None:
+        if run.run_id is not None and (existing := self._find_own(run.run_id)) is not None:
+            return self._complete(existing, run, owned=True, staying=_OWN_STAY)
+        known = self._known.get(run.id)
+        if known is None:
+            run_id = self._create(run)
+            self._log(run_id, run.metrics, run.params, {})
+            self._inputs.log(run_id, run.inputs)
+            return self._finish(run_id, run, resumed=False)
+        if known.open:
+            existing = retried(self._client.get_run, known.run_id)
+            return self._complete(existing, run)
+        return bring_artifacts(ClientRepository(self._client, known.run_id), run, resumed=True)
+
+    def _create(self, run: RunData) -> str:
+        again = False
+
+        def create() -> str:
+            nonlocal again
+            # An answer that got lost may have been the answer to a run well created.
+            if again and (created := self._find(run.id)) is not None:
+                return created.run_id
+            again = True
+            made = self._client.create_run(
+                self._experiment_id,
+                start_time=run.start_time,
+                tags=dict(run.tags),
+                run_name=run.name,
+            )
+            return str(made.info.run_id)
+
+        return retried(create)
+
+    def _find(self, record_id: str) -> KnownRun | None:
+        found = self._client.search_runs(
+            [self._experiment_id],
+            filter_string=f"tags.`{RECORD_ID}` = '{record_id}'",
+            run_view_type=ViewType.ALL,
+            max_results=_MAX_DUPLICATES,
+        )
+        # Of several that others have opened at once, one stays: see ``joint.unite``.
+        left = [run for run in found if run.data.tags.get(KIND) != "superseded"]
+        left.sort(key=lambda run: (run.info.lifecycle_stage != "active", run.info.run_id))
+        return known_run(left[0]) if left else None
+
+    def _find_own(self, run_id: str) -> Run | None:
+        """Return the run that the test itself opened, or None where this store has no such run."""
+        try:
+            run: Run = retried(self._client.get_run, run_id)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        return run if run.info.lifecycle_stage == "active" else None
+
+    def _complete(
+        self, existing: Run, run: RunData, *, owned: bool = False, staying: str = ""
+    ) -> Problem | None:
+        """Add what a run lacks. What the test set in a run of its own stays as it is.
+
+        ``staying`` is what the description says of params that stay, before their names.
+        """
+        held = existing.data
+        params = {key: value for key, value in run.params.items() if key not in held.params}
+        tags = {
+            key: value
+            for key, value in run.tags.items()
+            if held.tags.get(key) != value
+            and not (owned and key in held.tags and not key.startswith(("pytest.", PARENT)))
+        }
+        if owned:
+            tags.pop(RUN_NAME, None)
+        differing = [
+            key for key in run.params if held.params.get(key) not in (None, run.params[key])
+        ]
+        if staying and differing and NOTE in run.tags:
+            text = f"{staying}: {inline(', '.join(differing))}"
+            tags[NOTE] = shorten(f"{text}\n\n{run.tags[NOTE]}", TAG_LENGTH)
+        self._log(existing.info.run_id, run.metrics, params, tags)
+        self._inputs.log(existing.info.run_id, run.inputs)
+        return self._finish(existing.info.run_id, run, resumed=True)
+
+    def _finish(self, run_id: str, run: RunData, *, resumed: bool) -> Problem | None:
+        problem = bring_artifacts(ClientRepository(self._client, run_id), run, resumed=resumed)
+        retried(self._client.set_terminated, run_id, run.status, run.end_time)
+        return problem
+
+    def _log(
+        self,
+        run_id: str,
+        metrics: Sequence[Metric],
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> None:
+        for batch in batches(metrics, params, tags):
+            retried(self._client.log_batch, run_id, *batch)
+
+
+def _collect(results: Iterable[T | None], on_done: Callable[[], None]) -> list[T]:
+    found: list[T] = []
+    for result in results:
+        on_done()
+        if result is not None:
+            found.append(result)
+    return found
