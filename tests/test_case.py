@@ -11,7 +11,8 @@ from pytest_mlflow_experiments.capture.assertions.recorder import Observation
 from pytest_mlflow_experiments.capture.assertions.sites import Site
 from pytest_mlflow_experiments.capture.case import MAX_FAILURE_LENGTH, CaseLog, LoggedMetric, merge
 from pytest_mlflow_experiments.capture.measuring import Clock
-from pytest_mlflow_experiments.records import CaseRecord, decode, encode
+from pytest_mlflow_experiments.records import CaseRecord
+from pytest_mlflow_experiments.records.codec import decode, encode
 
 CLOCK = Clock()
 

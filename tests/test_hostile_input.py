@@ -13,14 +13,9 @@ from project import Project
 from tracker_kit import Journal, make_check, make_record
 
 import pytest_mlflow_experiments
-from pytest_mlflow_experiments.records import (
-    SCHEMA_VERSION,
-    SessionEnd,
-    SessionHeader,
-    encode,
-    journal,
-)
+from pytest_mlflow_experiments.records import SCHEMA_VERSION, SessionEnd, SessionHeader, journal
 from pytest_mlflow_experiments.records.accepted import AcceptedError, read_accepted
+from pytest_mlflow_experiments.records.codec import encode
 from pytest_mlflow_experiments.records.journal import JournalError
 
 PACKAGE = Path(pytest_mlflow_experiments.__file__).parent

@@ -19,7 +19,8 @@ from pytest_mlflow_experiments.capture.dataset_digest import dataset_digest
 from pytest_mlflow_experiments.capture.dataset_input import MAX_TEXT, dataset_input, described
 from pytest_mlflow_experiments.capture.measuring import Clock
 from pytest_mlflow_experiments.capture.mlflow_case import MlflowCase
-from pytest_mlflow_experiments.records import CaseRecord, DatasetInput, decode, encode
+from pytest_mlflow_experiments.records import CaseRecord, DatasetInput
+from pytest_mlflow_experiments.records.codec import decode, encode
 
 WHEN = datetime(2026, 1, 2, tzinfo=timezone.utc)
 COLUMNS: dict[str, Any] = {

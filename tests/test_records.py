@@ -17,10 +17,9 @@ from pytest_mlflow_experiments.records import (
     Provenance,
     SessionEnd,
     SessionHeader,
-    decode,
-    encode,
     journal,
 )
+from pytest_mlflow_experiments.records.codec import decode, encode
 from pytest_mlflow_experiments.records.journal import JournalError
 
 METRIC = Metric(key="accuracy", value=0.1 + 0.2, step=3, timestamp=1_700_000_000_123)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from project import Project, Result
 
-from pytest_mlflow_experiments.records import encode
+from pytest_mlflow_experiments.records.codec import encode
 
 RICH = """
     import pytest

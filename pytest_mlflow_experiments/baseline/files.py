@@ -15,16 +15,14 @@ from typing import Any, final
 
 from ..records import (
     PASSED_OUTCOMES,
-    Builtins,
     CaseRecord,
     Provenance,
     SessionEnd,
     SessionHeader,
-    decode,
-    encode,
     journal,
     thinned,
 )
+from ..records.codec import Builtins, decode, encode
 from ..records.journal import Entry, JournalError
 from .choice import Catalog, choose, why_incomplete
 from .specs import BaselineError, BaselineRequest, parse_spec

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, final
 
-from ..records import decode, encode
+from ..records.codec import decode, encode
 
 Kind: TypeAlias = Literal[
     "auto", "latest", "branch", "session", "run", "tag", "model", "file", "none"

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import pytest
 
-from ..records import CaseRecord, decode, encode
+from ..records import CaseRecord
+from ..records.codec import decode, encode
 from ..records.directory import make_directories
 from ..records.secrets import MASK
 from .params import case_arguments, case_params, has_whole_text

@@ -13,17 +13,6 @@ from .case import (
     function_of,
     last_values,
 )
-from .codec import (
-    ADDED,
-    RARE,
-    AnySize,
-    Builtins,
-    Constraint,
-    DecodeError,
-    decode,
-    encode,
-    encode_float,
-)
 from .session import (
     LEGAL_ID,
     SCHEMA_VERSION,
@@ -36,21 +25,15 @@ from .session import (
 from .slim import MAX_POINTS, SlimCase, thinned
 
 __all__ = [
-    "ADDED",
     "FAILED_OUTCOMES",
     "LEGAL_ID",
     "MAX_POINTS",
     "PASSED_OUTCOMES",
-    "RARE",
     "SCHEMA_VERSION",
-    "AnySize",
     "Attempt",
-    "Builtins",
     "CaseRecord",
     "Check",
-    "Constraint",
     "DatasetInput",
-    "DecodeError",
     "Metric",
     "Operator",
     "Outcome",
@@ -60,9 +43,6 @@ __all__ = [
     "Shard",
     "SlimCase",
     "SweepEnd",
-    "decode",
-    "encode",
-    "encode_float",
     "function_of",
     "last_values",
     "thinned",

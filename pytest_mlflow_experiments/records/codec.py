@@ -4,8 +4,8 @@ Numbers stay exact: a finite float keeps every bit through JSON, and NaN and the
 JSON does not know, are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``.
 
 Fields may be ``str``, ``bool``, ``int`` (of 64 bits; of any size as :data:`AnySize`), ``float``,
-``Literal`` of texts, other dataclasses, ``tuple[X, ...]``, ``tuple[X, Y]``, ``Mapping[str, X]`` and
-any of these ``| None``. ``Annotated`` with a :class:`Constraint` narrows one down.
+``Literal`` of texts, other dataclasses, ``tuple[X, ...]``, ``tuple[X, Y]`` and ``Mapping[str, X]``,
+each of them also ``| None``. ``Annotated`` with a :class:`Constraint` narrows one down.
 
 What a class needs is worked out once, as functions for each of its fields, and kept.
 """
@@ -13,6 +13,7 @@ What a class needs is worked out once, as functions for each of its fields, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from math import isfinite, isnan
@@ -23,6 +24,7 @@ from typing import (
     Any,
     Final,
     Literal,
+    NamedTuple,
     TypeAlias,
     TypeVar,
     Union,
@@ -80,6 +82,7 @@ class Constraint:
 
 
 AnySize: TypeAlias = Annotated[int, "of any size"]
+"""An integer that need not have 64 bits."""
 
 
 def written_after(name: str) -> Callable[[Callable[[Any], T]], Callable[[Any], T]]:
@@ -97,16 +100,18 @@ def written_after(name: str) -> Callable[[Callable[[Any], T]], Callable[[Any], T
 
 def encode(record: Any) -> Builtins:
     """Return a dataclass as JSON builtins."""
-    return cast("Builtins", _object_encoder(cast("Any", type(record)))(record))
+    return cast("Builtins", _kind_of_class(cast("Any", type(record))).encode(record))
 
 
 def decode(cls: type[T], data: object) -> T:
     """Rebuild a dataclass from :func:`encode`; members that it does not know are passed over.
 
+    The dataclass may keep mappings of ``data`` as its own.
+
     Raises:
         DecodeError: a member is missing, of a wrong type or out of its range.
     """
-    return cast("T", _object_decoder(cast("Any", cls))(data))
+    return cast("T", _kind_of_class(cast("Any", cls)).decode(data))
 
 
 def encode_float(value: float) -> float | str:
@@ -118,20 +123,38 @@ def encode_float(value: float) -> float | str:
     return "Infinity" if value > 0 else "-Infinity"
 
 
+class _Kind(NamedTuple):
+    """How the values of one type are encoded and decoded.
+
+    Values whose type is one of ``plain`` are taken from JSON as they are; ``decode`` is for all
+    others, and raises a :class:`DecodeError`. ``encode`` is not called for None.
+    """
+
+    encode: _Convert
+    plain: frozenset[type]
+    decode: _Convert
+
+
 @cache
-def _object_encoder(cls: type) -> _Convert:
+def _kind_of_class(cls: type) -> _Kind:
     hints = get_type_hints(cls, include_extras=True)
+    kinds = {one.name: _kind(hints[one.name]) for one in fields(cls)}
+    return _Kind(_object_encoder(cls, kinds), frozenset(), _object_decoder(cls, kinds))
+
+
+def _object_encoder(cls: type, kinds: Mapping[str, _Kind]) -> _Convert:
+    encoders = {name: kind.encode for name, kind in kinds.items()}
     common = [one.name for one in fields(cls) if "rare" not in one.metadata]
-    rare = [one.name for one in fields(cls) if "rare" in one.metadata]
+    rare = [(name, encoders[name]) for name in kinds if name not in common]
     for name, member in vars(cls).items():
         if before := getattr(getattr(member, "fget", None), "written_after", None):
             common.insert(common.index(before) + 1, name)
-            hints[name] = get_type_hints(member.fget)["return"]
-    encoders = {name: _encoder(hints[name]) for name in (*common, *rare)}
-    floats = [name for name in common if encoders[name] is encode_float]
-    others = [(name, one) for name in common if (one := encoders[name]) not in (None, encode_float)]
-    rare_encoders = [(name, encoders[name] or _same) for name in rare]
+            encoders[name] = _kind(get_type_hints(member.fget)["return"]).encode
     get = attrgetter(*common, "__class__")  # of a single name it would return no tuple
+    floats = [name for name in common if encoders[name] is encode_float]
+    others = [
+        (name, encoders[name]) for name in common if encoders[name] not in (_same, encode_float)
+    ]
 
     def encode_object(record: Any) -> Builtins:
         data: Builtins = dict(zip(common, get(record)))  # noqa: B905
@@ -143,7 +166,7 @@ def _object_encoder(cls: type) -> _Convert:
             value = data[name]
             if value is not None:
                 data[name] = convert(value)
-        for name, convert in rare_encoders:
+        for name, convert in rare:
             value = getattr(record, name)
             if value:
                 data[name] = convert(value)
@@ -152,47 +175,10 @@ def _object_encoder(cls: type) -> _Convert:
     return encode_object
 
 
-def _encoder(hint: Any) -> _Convert | None:
-    """Return what makes builtins of a value of this type, not None; None where it is one itself."""
-    origin, args = get_origin(hint), get_args(hint)
-    if hint is float:
-        return encode_float
-    if is_dataclass(hint):
-        return _object_encoder(cast("type", hint))
-    if origin is Annotated:
-        return _encoder(args[0])
-    if origin in (Union, UnionType):
-        return _encoder(_without_none(hint))
-    if origin is tuple and args[-1] is not Ellipsis:
-        each = [_encoder(arg) or _same for arg in args]
-        return lambda values: [one(value) for one, value in zip(each, values, strict=True)]
-    if origin is tuple:
-        return _encoder_of_each(_encoder(args[0]))
-    if origin is Mapping:
-        return _encoder_by_name(_encoder(args[1]))
-    return None
-
-
-def _encoder_of_each(item: _Convert | None) -> _Convert:
-    return list if item is None else lambda values: [item(value) for value in values]
-
-
-def _encoder_by_name(item: _Convert | None) -> _Convert:
-    return dict if item is None else lambda values: {key: item(one) for key, one in values.items()}
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-@cache
-def _object_decoder(cls: type) -> _Convert:
-    hints = get_type_hints(cls, include_extras=True)
-    needed: list[tuple[str, frozenset[type], _Convert]] = []
-    others: list[tuple[str, frozenset[type], _Convert]] = []
-    for one in fields(cls):
-        may_be_missing = "rare" in one.metadata or "added" in one.metadata
-        (others if may_be_missing else needed).append((one.name, *_decoder(hints[one.name])))
+def _object_decoder(cls: type, kinds: Mapping[str, _Kind]) -> _Convert:
+    members = [(one, kinds[one.name]) for one in fields(cls)]
+    needed = [(one.name, kind.plain, kind.decode) for one, kind in members if not one.metadata]
+    others = [(one.name, kind.plain, kind.decode) for one, kind in members if one.metadata]
 
     def decode_object(data: Any) -> Any:
         if type(data) is not dict:
@@ -216,43 +202,29 @@ def _object_decoder(cls: type) -> _Convert:
     return decode_object
 
 
-def _decoder(hint: Any) -> tuple[frozenset[type], _Convert]:
-    """Return the types whose values are taken as they are, and what makes all others a value.
-
-    The function raises a :class:`DecodeError` where it can't.
-    """
+def _kind(hint: Any) -> _Kind:
     origin, args = get_origin(hint), get_args(hint)
-    if hint is str:
-        return frozenset({str}), _refuse("a string")
-    if hint is bool:
-        return frozenset({bool}), _refuse("true or false")
-    if hint is int:
-        return frozenset(), _decode_int64
-    if hint is float:
-        return frozenset({float}), _decode_float
+    if hint in _KINDS:
+        return _KINDS[hint]
     if is_dataclass(hint):
-        return frozenset(), _object_decoder(cast("type", hint))
+        return _kind_of_class(cast("Any", hint))
     if origin is Literal:
-        return frozenset(), _literal_decoder(args)
-    if hint == AnySize:
-        return frozenset({int}), _refuse("an integer")
+        known = Constraint(frozenset(args).__contains__, f"one of {', '.join(args)}")
+        return _constrained(_KINDS[str], known)
     if origin is Annotated:
-        return frozenset(), _constrained(*args)
+        return _constrained(_kind(args[0]), args[1])
     if origin in (Union, UnionType):
-        plain, convert = _decoder(_without_none(hint))
-        return plain | {NoneType}, convert
-    if origin is tuple and args[-1] is not Ellipsis:
-        return frozenset(), _tuple_decoder(args)
+        (some,) = (_kind(arg) for arg in args if arg is not NoneType)
+        return some._replace(plain=some.plain | {NoneType})
     if origin is tuple:
-        return frozenset(), _list_decoder(args[0])
+        return _list(_kind(args[0])) if args[-1] is Ellipsis else _tuple([*map(_kind, args)])
     if origin is Mapping:
-        return frozenset(), _mapping_decoder(args[1])
+        return _mapping(_kind(args[1]))
     raise TypeError(f"the codec knows no fields of type {hint}")
 
 
-def _without_none(hint: Any) -> Any:
-    (one,) = (arg for arg in get_args(hint) if arg is not NoneType)
-    return one
+def _same(value: Any) -> Any:
+    return value
 
 
 def _refuse(wanted: str) -> _Convert:
@@ -270,83 +242,79 @@ def _decode_int64(value: Any) -> int:
 
 def _decode_float(value: Any) -> float:
     if type(value) is int or (type(value) is str and value in _SPECIAL):
-        try:
+        with suppress(OverflowError):
             return float(value)
-        except OverflowError:
-            pass
     raise _wrong("a number", value)
 
 
-def _literal_decoder(known: tuple[str, ...]) -> _Convert:
-    texts, wanted = frozenset(known), f"one of {', '.join(known)}"
-
-    def decode_literal(value: Any) -> Any:
-        if type(value) is str and value in texts:
-            return value
-        raise _wrong(wanted, value)
-
-    return decode_literal
+_KINDS: Final[dict[Any, _Kind]] = {
+    str: _Kind(_same, frozenset({str}), _refuse("a string")),
+    bool: _Kind(_same, frozenset({bool}), _refuse("true or false")),
+    int: _Kind(_same, frozenset(), _decode_int64),
+    AnySize: _Kind(_same, frozenset({int}), _refuse("an integer")),
+    float: _Kind(encode_float, frozenset({float}), _decode_float),
+}
 
 
-def _constrained(base: Any, constraint: Constraint) -> _Convert:
-    each = _whole_decoder(base)
-
+def _constrained(base: _Kind, constraint: Constraint) -> _Kind:
     def decode_constrained(value: Any) -> Any:
-        if constraint.fits(decoded := each(value)):
+        decoded = value if type(value) in base.plain else base.decode(value)
+        if constraint.fits(decoded):
             return decoded
         raise _wrong(constraint.wanted, value)
 
-    return decode_constrained
+    return _Kind(base.encode, frozenset(), decode_constrained)
 
 
-def _whole_decoder(hint: Any) -> _Convert:
-    """Return what decodes a value of the type, also where it is taken as it is."""
-    plain, convert = _decoder(hint)
-    return (lambda value: value if type(value) in plain else convert(value)) if plain else convert
-
-
-def _list_decoder(hint: Any) -> _Convert:
-    plain, _ = _decoder(hint)
-    item = _whole_decoder(hint)
-
+def _list(item: _Kind) -> _Kind:
     def decode_list(values: Any) -> tuple[Any, ...]:
         if type(values) is not list:
             raise _wrong("a list", values)
-        if plain.issuperset(map(type, values)):
+        if item.plain.issuperset(map(type, values)):
             return tuple(values)
         return tuple([_decode_at(number, item, value) for number, value in enumerate(values)])
 
-    return decode_list
+    encode_item = item.encode
+    if encode_item is _same:
+        return _Kind(list, frozenset(), decode_list)
+    return _Kind(lambda values: [*map(encode_item, values)], frozenset(), decode_list)
 
 
-def _tuple_decoder(hints: tuple[Any, ...]) -> _Convert:
-    each = [_whole_decoder(hint) for hint in hints]
+def _tuple(items: list[_Kind]) -> _Kind:
+    def encode_tuple(values: Any) -> list[Any]:
+        return [item.encode(value) for item, value in zip(items, values, strict=True)]
 
     def decode_tuple(values: Any) -> tuple[Any, ...]:
-        if type(values) is not list or len(values) != len(each):
-            raise _wrong(f"a list of {len(each)}", values)
-        return tuple([_decode_at(n, each[n], value) for n, value in enumerate(values)])
+        if type(values) is not list or len(values) != len(items):
+            raise _wrong(f"a list of {len(items)}", values)
+        return tuple([_decode_at(n, item, values[n]) for n, item in enumerate(items)])
 
-    return decode_tuple
+    return _Kind(encode_tuple, frozenset(), decode_tuple)
 
 
-def _mapping_decoder(hint: Any) -> _Convert:
-    plain, _ = _decoder(hint)
-    item = _whole_decoder(hint)
-
+def _mapping(item: _Kind) -> _Kind:
     def decode_mapping(values: Any) -> dict[str, Any]:
         if type(values) is not dict:
             raise _wrong("an object", values)
-        if plain.issuperset(map(type, values.values())):
+        if item.plain.issuperset(map(type, values.values())):
             return values
         return {key: _decode_at(key, item, value) for key, value in values.items()}
 
-    return decode_mapping
+    encode_item = item.encode
+    if encode_item is _same:
+        return _Kind(dict, frozenset(), decode_mapping)
+    return _Kind(
+        lambda values: {key: encode_item(value) for key, value in values.items()},
+        frozenset(),
+        decode_mapping,
+    )
 
 
-def _decode_at(step: str | int, convert: _Convert, value: Any) -> Any:
+def _decode_at(step: str | int, kind: _Kind, value: Any) -> Any:
+    if type(value) in kind.plain:
+        return value
     try:
-        return convert(value)
+        return kind.decode(value)
     except DecodeError as error:
         raise error.below(step) from None
 

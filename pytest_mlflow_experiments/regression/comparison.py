@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TypeAlias, final, get_args
 
-from ..records import ADDED, AnySize, Operator, Outcome, Provenance
+from ..records import Operator, Outcome, Provenance
+from ..records.codec import ADDED, AnySize
 from .findings import Direction, Status
 from .sweeps.model import Sweep
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from ..records import decode, encode, encode_float
+from ..records.codec import decode, encode, encode_float
 from ..regression.comparison import Comparison
 from .headline import headline
 
