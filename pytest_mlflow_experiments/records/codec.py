@@ -267,14 +267,15 @@ def _constrained(base: _Kind, constraint: Constraint) -> _Kind:
 
 
 def _list(item: _Kind) -> _Kind:
+    plain, encode_item = item.plain, item.encode
+
     def decode_list(values: Any) -> tuple[Any, ...]:
         if type(values) is not list:
             raise _wrong("a list", values)
-        if item.plain.issuperset(map(type, values)):
+        if plain.issuperset(map(type, values)):
             return tuple(values)
         return tuple([_decode_at(number, item, value) for number, value in enumerate(values)])
 
-    encode_item = item.encode
     if encode_item is _same:
         return _Kind(list, frozenset(), decode_list)
     return _Kind(lambda values: [*map(encode_item, values)], frozenset(), decode_list)
@@ -293,14 +294,15 @@ def _tuple(items: list[_Kind]) -> _Kind:
 
 
 def _mapping(item: _Kind) -> _Kind:
+    plain, encode_item = item.plain, item.encode
+
     def decode_mapping(values: Any) -> dict[str, Any]:
         if type(values) is not dict:
             raise _wrong("an object", values)
-        if item.plain.issuperset(map(type, values.values())):
+        if plain.issuperset(map(type, values.values())):
             return values
         return {key: _decode_at(key, item, value) for key, value in values.items()}
 
-    encode_item = item.encode
     if encode_item is _same:
         return _Kind(dict, frozenset(), decode_mapping)
     return _Kind(
