@@ -129,7 +129,11 @@ def contents(project: Project, database: str = "theirs.db") -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("flags", [OFFLINE, ("--mlflow",)], ids=["offline", "beside a tracker"])
+@pytest.mark.parametrize(
+    "flags",
+    [OFFLINE, pytest.param(("--mlflow",), marks=pytest.mark.real)],
+    ids=["offline", "beside a tracker"],
+)
 def test_their_store_is_as_without_us(
     pair: Pair, migrated_database: Path, flags: tuple[str, ...]
 ) -> None:
