@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 
 import pytest
+from layers import real
 from mlflow_server import free_port
 from project import Project, quiet_mlflow
-
-real = partial(pytest.param, marks=pytest.mark.real)
 
 WEIRD = """
     import pytest

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
+from layers import real
 from mlflow_server import free_port
 from project import Project
-
-real = partial(pytest.param, marks=pytest.mark.real)
 
 SUITE = """
     import os
