@@ -25,7 +25,7 @@ from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHea
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
-TIMEOUT = 180
+TIMEOUT = 300
 
 PLUGIN = "pytest_mlflow_experiments.plugin"
 SCRIPT = str(Path(sys.executable).parent / "pytest-mlflow")

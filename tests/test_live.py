@@ -129,6 +129,7 @@ def _at(project: Project, database: str) -> Project:
     return other
 
 
+@pytest.mark.real
 def test_autolog_lands_in_the_run_and_ends_with_it(project: Project) -> None:
     project.write(
         """
