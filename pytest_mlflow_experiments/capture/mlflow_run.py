@@ -74,8 +74,8 @@ class Connection:
 
 CONNECTION: Final = pytest.StashKey[Connection]()
 
-
 _STORE_TIMEOUT: Final = 120.0
+# By itself MLflow tries for minutes to reach a server, and a test waits for what is asked here.
 _FEW_RETRIES: Final = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
