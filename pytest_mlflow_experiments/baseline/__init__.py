@@ -8,7 +8,6 @@ from .choice import Candidate, Catalog, Choice, Query, choose
 from .files import (
     BaselineFile,
     Made,
-    Session,
     export,
     load_file,
     make_baseline,
@@ -47,7 +46,6 @@ __all__ = [
     "Made",
     "NothingYetError",
     "Query",
-    "Session",
     "Spec",
     "base_branch",
     "choose",

@@ -9,18 +9,17 @@ from dataclasses import dataclass, replace
 from math import isclose, isfinite
 from typing import TYPE_CHECKING, Final, TypeVar, final
 
-from ..analysis.kept_session import FoundSession
-from ..analysis.places import UsageError
+from ..analysis.named_sessions import ChosenSession, baseline_entries
 from ..baseline import BaselineError, BaselineRequest, Catalog
 from ..baseline import Candidate as BaselineSession
 from ..baseline.choice import why_incomplete
 from ..records import PASSED_OUTCOMES, function_of
-from ..records.accepted import ACCEPTED_FILE, AcceptedError, read_accepted
-from ..regression.compare import compare
+from ..records.reader import StoredSession
 from ..regression.comparer import CompareOptions
 from ..regression.comparison import Comparison
+from ..regression.sessions import compare_sessions
 from ..regression.tolerance import Tolerance, find, mentions
-from ..regression.values import Sessions, read_sessions
+from ..regression.values import collect_values
 from ..report.metric_lines import describe_metric
 from ..report.numbers import count, signed, value
 from ..report.numbers import relative as percent
@@ -80,7 +79,7 @@ class Champion:
 
 
 def against_session(
-    session: FoundSession, comparison: Comparison | None, candidate: Candidate
+    session: StoredSession, comparison: Comparison | None, candidate: Candidate
 ) -> Iterator[str]:
     """Yield what speaks against the case within its own session."""
     record = candidate.record
@@ -196,7 +195,7 @@ def difference(new: float, old: float) -> str:
 
 
 def tags_of(
-    session: FoundSession, candidate: Candidate, verdicts: str, refusals: Sequence[str]
+    session: StoredSession, candidate: Candidate, verdicts: str, refusals: Sequence[str]
 ) -> Mapping[str, str]:
     """Return the tags of a version that lead back to where it comes from."""
     record, header = candidate.record, session.header
@@ -242,7 +241,7 @@ def was_baseline(comparison: Comparison | None, session_id: str | None) -> bool:
 
 
 def against_its_session(
-    session: FoundSession,
+    session: ChosenSession,
     own: Comparison | None,
     candidate: Candidate,
     champion_session: str | None,
@@ -253,7 +252,7 @@ def against_its_session(
 
     ``own`` is the comparison that the session ended with: it knew the ini file.
     """
-    header = session.header
+    header, location = session.stored.header, session.location
     if champion_session in (None, header.joint_id):
         # Of a version that was registered by hand there is the objective, and nothing else.
         return
@@ -264,17 +263,25 @@ def against_its_session(
         return catalog.model(options.name, options.alias)
 
     try:
-        if session.place.ask(behind, request).start_time >= header.start_time:
+        if location.ask(behind, request).start_time >= header.start_time:
             # What came later is no baseline; the objective alone decides.
             return
-        entries = session.place.entries(spec, options.history, header)
+        entries = baseline_entries(location, spec, options.history, header)
     except BaselineError as error:
         yield f"the champion's session can't be compared with: {error}"
         return
     seeds = candidate.seeds if options.seed_params is None else options.seed_params
     settings = settings_of(own, candidate, rules)
-    settings = replace(settings, seed_params=seeds, window=options.history)
-    comparison = _compared(session, read_sessions(entries, seeds), settings)
+    comparison = compare_sessions(
+        session.stored.entries(),
+        collect_values(entries, seeds),
+        replace(
+            settings,
+            seed_params=seeds,
+            window=options.history,
+            accepted=location.accepted_steps(),
+        ),
+    )
     words = ", against the champion's session"
     yield from worse_metrics(comparison, candidate.test, words)
     yield from incomparable(comparison, candidate, words)
@@ -314,16 +321,3 @@ def _agreed(pairs: Iterable[tuple[str, _Said]]) -> list[tuple[str, _Said]]:
     for name, text in pairs:
         said.setdefault(name, set()).add(text)
     return [(name, values.pop()) for name, values in said.items() if len(values) == 1]
-
-
-def _compared(session: FoundSession, baseline: Sessions, settings: CompareOptions) -> Comparison:
-    header = session.header
-    (current,) = read_sessions(
-        (header, *session.cases, *([session.end] if session.end else [])), settings.seed_params
-    ).sessions
-    try:
-        accepted = read_accepted(session.place.root / ACCEPTED_FILE)
-    except AcceptedError as error:
-        raise UsageError(str(error)) from None
-    steps = [step for step in accepted if step.id in header.accepted]
-    return compare(current, baseline, replace(settings, accepted=steps))

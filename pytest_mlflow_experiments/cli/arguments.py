@@ -7,12 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..analysis.places import UsageError
+from ..analysis.location import Location, UsageError
+from ..analysis.named_sessions import ChosenSession, choose_session
 from ..baseline import HISTORY
+from ..records import SessionHeader
 from ..report.formats import SUFFIXES
 
 
-def add_place_options(parser: argparse.ArgumentParser) -> None:
+def add_location_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options that say where sessions are looked for."""
     add_store_options(parser)
     parser.add_argument(
@@ -37,6 +39,34 @@ def add_store_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the experiment; default: MLFLOW_EXPERIMENT_NAME, else that of the newest session",
     )
+
+
+def location_of(options: argparse.Namespace, session: SessionHeader | None = None) -> Location:
+    """Return the location that options, the environment and a session tell of.
+
+    Args:
+        options: those of :func:`add_store_options`.
+        session: the session; the newest one here where none is given.
+    """
+    offline = getattr(options, "offline", False)
+    return Location.resolve(
+        options.tracking_uri, options.experiment, session=session, offline=offline
+    )
+
+
+def add_session_option(parser: argparse.ArgumentParser) -> None:
+    """Declare the option that names the one session to work with."""
+    parser.add_argument(
+        "--session",
+        metavar="SESSION",
+        help="a session's directory or id, or a form of --mlflow-baseline, such as run:ID; "
+        "default: the newest one",
+    )
+
+
+def session_of(options: argparse.Namespace) -> ChosenSession:
+    """Return the session of :func:`add_session_option`, in the store of the other options."""
+    return choose_session(options.session, options.tracking_uri, options.experiment)
 
 
 def positive(text: str) -> int:

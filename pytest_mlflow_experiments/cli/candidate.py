@@ -8,9 +8,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import final
 
-from ..analysis.kept_session import FoundSession
-from ..analysis.places import UsageError
+from ..analysis.location import UsageError
 from ..records import PASSED_OUTCOMES, CaseRecord
+from ..records.reader import StoredSession
 from ..regression.comparer import SEED_PARAMS
 from ..regression.sweeps.model import Configuration, Mode, Sweep, usual_n
 from ..regression.values import values_of
@@ -47,7 +47,7 @@ class Candidate:
 
 
 def choose_candidate(
-    session: FoundSession, sweeps: Sequence[Sweep], options: argparse.Namespace
+    session: StoredSession, sweeps: Sequence[Sweep], options: argparse.Namespace
 ) -> Candidate:
     """Return the case that the options name, or that of the best configuration.
 
@@ -105,7 +105,7 @@ def numbered(sweep: Sweep) -> str:
 
 
 def _named(
-    session: FoundSession, sweeps: Sequence[Sweep], options: argparse.Namespace
+    session: StoredSession, sweeps: Sequence[Sweep], options: argparse.Namespace
 ) -> tuple[Sweep, Configuration, CaseRecord | None]:
     """Return the configuration that a text means, and the case where it means a single one."""
     if options.test is not None:
@@ -135,7 +135,7 @@ def _named(
     return sweep, configuration, None
 
 
-def _singles(session: FoundSession, options: argparse.Namespace) -> tuple[Sweep, ...]:
+def _singles(session: StoredSession, options: argparse.Namespace) -> tuple[Sweep, ...]:
     """Return the tests without params, each as a sweep of one configuration."""
     plain = [record for record in session.cases if record.sweep is None]
     if not plain:
@@ -154,7 +154,7 @@ def _singles(session: FoundSession, options: argparse.Namespace) -> tuple[Sweep,
 
 
 def _median(
-    session: FoundSession, configuration: Configuration, objective: str
+    session: StoredSession, configuration: Configuration, objective: str
 ) -> tuple[CaseRecord, str | None]:
     """Return the repeat with the median of the objective, the lower one of two, and say so."""
     records = [_record(session, nodeid) for nodeid in configuration.nodeids]
@@ -174,7 +174,7 @@ def _median(
     return record, f"the model is that of the median one of {repeats}: {objective} {value(number)}"
 
 
-def _datasets(session: FoundSession, configuration: Configuration) -> dict[str, str]:
+def _datasets(session: StoredSession, configuration: Configuration) -> dict[str, str]:
     """Return the digests of the data by their names; of data that vary with the seed, all."""
     found: dict[str, set[str]] = {}
     nodeids = frozenset(configuration.nodeids)
@@ -185,6 +185,6 @@ def _datasets(session: FoundSession, configuration: Configuration) -> dict[str, 
     return {name: " | ".join(sorted(digests)) for name, digests in sorted(found.items())}
 
 
-def _record(session: FoundSession, nodeid: str) -> CaseRecord:
+def _record(session: StoredSession, nodeid: str) -> CaseRecord:
     """Return the record of a case; the last one where it ran twice."""
     return next(record for record in reversed(session.cases) if record.nodeid == nodeid)

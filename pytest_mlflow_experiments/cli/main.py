@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ..analysis.places import UsageError
+from ..analysis.location import UsageError
 from ..baseline import BaselineError
 from ..records.journal import JournalError
 from ..tracker.errors import MergeError, TrackerError

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
-from ..analysis.kept_session import FoundSession
-from ..analysis.places import UsageError
+from ..analysis.location import UsageError
 from ..records import CaseRecord
+from ..records.reader import StoredSession
 from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.comparison import Comparison
 from ..regression.sweeps.build import sweep_builder
@@ -42,7 +42,7 @@ def add_sweep_options(parser: argparse.ArgumentParser) -> None:
 
 
 def sweeps_of(
-    session: FoundSession, comparison: Comparison | None, options: argparse.Namespace
+    session: StoredSession, comparison: Comparison | None, options: argparse.Namespace
 ) -> tuple[Sweep, ...]:
     """Return the sweeps of a session, ranked as the options say.
 

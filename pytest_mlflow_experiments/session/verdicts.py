@@ -25,11 +25,12 @@ from ..records import SessionEnd, SessionHeader, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState, shown_path
 from ..records.git import default_branch
 from ..records.journal import JournalError
-from ..regression.compare import compare, session_info
+from ..regression.compare import session_info
 from ..regression.comparer import CompareOptions
 from ..regression.comparison import Comparison
+from ..regression.sessions import compare_sessions, gate_problem
 from ..regression.sweeps.build import SweepBuilder, sweep_builder
-from ..regression.values import Sessions, read_sessions
+from ..regression.values import Sessions, collect_values
 from ..report.formats import ALWAYS
 from .comparison_settings import ComparisonSettings
 from .selection import Selection
@@ -69,7 +70,7 @@ class SessionVerdicts:
         self._directory = directory
         self._header = header
         self._problem: str | None = None
-        self._found = False
+        self._has_baseline = False
         self.reports: list[Path] = []
         self.annotations: list[str] = []
         self.notes: list[str] = []
@@ -117,7 +118,7 @@ class SessionVerdicts:
             spec = self._settings.baseline.replace(str(source), place)
             provenance = replace(found.provenance, spec=spec, place=place)
             write_baseline(target, provenance, (one.entries() for one in found.sessions))
-        self._found = True
+        self._has_baseline = True
 
     def finish(
         self,
@@ -168,36 +169,31 @@ class SessionVerdicts:
         settings = self._settings
         baseline: Sessions | None = None
         problem = problem or self._problem or _no_answer(state)
-        if problem is None:
+        if problem is None and (self._has_baseline or (state and state.baseline == "found")):
             try:
-                found = self._found or (state is not None and state.baseline == "found")
-                baseline = self._read_baseline() if found else None
+                baseline = self._read_baseline()
             except (OSError, JournalError) as error:
                 problem = f"the baseline can't be read: {error}"
         damaged = self._damaged(baseline)
-        is_first = problem is None and baseline is None
-        if is_first and damaged and settings.gate and not self.awaits_tracker:
-            # Nobody can tell whether it really is the first session.
-            problem = f"no session that can be read is a baseline; {damaged[0]}"
-        if problem is None and baseline is None and settings.gate and settings.require_baseline:
-            problem = "there is no baseline yet, and --mlflow-require-baseline asks for one"
-        (current,) = read_sessions(
-            sweeps.watch(journal.read(self._directory.journal)), settings.seed_params
-        ).sessions
-        current.end = end
-        notes = damaged
-        if problem is None and baseline is None and settings.baseline != "auto":
-            notes.append(f"No session is known for --mlflow-baseline={settings.baseline}")
-        return compare(
-            current,
+        notes = [*damaged]
+        if problem is None and baseline is None:
+            if settings.gate:
+                # What is here matters only where the baseline was looked for here.
+                required_by = "--mlflow-require-baseline" if settings.require_baseline else None
+                problem = gate_problem([] if self.awaits_tracker else damaged, required_by)
+            if problem is None and settings.baseline != "auto":
+                notes.append(f"No session is known for --mlflow-baseline={settings.baseline}")
+        return compare_sessions(
+            journal.read(self._directory.journal),
             baseline,
             options,
+            end=end,
             not_run=selection.not_run,
             passed=selection.passed,
-            partial=end.interrupted or end.partial or self._header.partial,
             problem=problem,
             gated=settings.gate,
             notes=notes,
+            sweeps=sweeps,
         )
 
     def _damaged(self, baseline: Sessions | None) -> list[str]:
@@ -220,7 +216,7 @@ class SessionVerdicts:
     def _read_baseline(self) -> Sessions | None:
         """Return the sessions to compare with, or None where the file holds none."""
         entries = journal.read_slim(self._directory.baseline)
-        sessions = read_sessions(entries, self._settings.seed_params)
+        sessions = collect_values(entries, self._settings.seed_params)
         return sessions if sessions.sessions else None
 
     def _tell(self, comparison: Comparison) -> None:
