@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 from ..baseline import (
     BaselineError,
     BaselineRequest,
-    base_branch,
     damage_notes,
     is_local_store,
     load_file,
@@ -18,7 +16,6 @@ from ..baseline import (
 )
 from ..records import SessionEnd, Shard, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
-from ..records.git import default_branch
 from ..records.journal import Entry, JournalError, JournalWriter
 from ..records.reader import StoredSession, peek_header
 from ..regression.comparer import CompareOptions
@@ -141,18 +138,13 @@ def _baseline(
     seeds = frozenset(told.seed_params)
     if told.baseline.startswith("file:"):
         file = load_file(location.root / told.baseline.removeprefix("file:"))
-        entries: list[Entry] = [file.provenance]
-        entries += (entry for one in file.sessions for entry in one.entries())
-        return collect_values(entries, seeds)
-    header = merged.header
-    request = BaselineRequest(
-        spec=told.baseline,
-        history=told.history,
-        branch=header.branch,
-        base_branch=base_branch(os.environ) or default_branch(location.root),
+        return collect_values(file.entries(), seeds)
+    request = BaselineRequest.of_session(
+        merged.header,
+        told.baseline,
+        told.history,
         selection=merged.end.selection,
-        session_id=header.session_id,
-        start_time=header.start_time,
+        rootdir=location.root,
     )
     target = directory.baseline
     if location.look_for(lambda catalog: make_baseline(request, catalog, target), request) is None:

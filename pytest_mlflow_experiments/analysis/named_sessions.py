@@ -74,9 +74,7 @@ def baseline_entries(
         BaselineError: there is no such session.
     """
     if (path := _file(reference)) is not None:
-        file = load_file(path)
-        sessions = file.sessions[-history:]
-        return [file.provenance, *(entry for one in sessions for entry in one.entries())]
+        return list(load_file(path).entries(history))
     request = baseline_request(location, reference, history, compared)
     with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as directory:
         target = Path(directory, "baseline.jsonl")

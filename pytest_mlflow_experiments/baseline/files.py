@@ -139,6 +139,12 @@ class BaselineFile:
     provenance: Provenance
     sessions: tuple[StoredSession, ...]
 
+    def entries(self, history: int = 0) -> Iterator[Entry]:
+        """Yield the entries of the newest sessions, ``history`` at most; 0 is all of them."""
+        yield self.provenance
+        for session in self.sessions[-history:]:
+            yield from session.entries()
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, final
+
+from ..records import SessionHeader
+from ..records.git import default_branch
 
 Kind: TypeAlias = Literal[
     "auto", "latest", "branch", "session", "run", "tag", "model", "file", "none"
@@ -116,6 +120,27 @@ class BaselineRequest:
     selection: tuple[str, ...] | None = None
     session_id: str | None = None
     start_time: int | None = None
+
+    @classmethod
+    def of_session(
+        cls,
+        header: SessionHeader,
+        spec: str,
+        history: int,
+        *,
+        selection: Sequence[str],
+        rootdir: Path,
+    ) -> BaselineRequest:
+        """Return the request of a session that ran in the checkout of ``rootdir``."""
+        return cls(
+            spec=spec,
+            history=history,
+            branch=header.branch,
+            base_branch=base_branch(os.environ) or default_branch(rootdir),
+            selection=tuple(selection),
+            session_id=header.session_id,
+            start_time=header.start_time,
+        )
 
     def to_json(self) -> str:
         """Return the request as JSON."""

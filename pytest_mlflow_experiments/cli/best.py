@@ -9,16 +9,18 @@ from ..analysis.named_sessions import ChosenSession, parse_comparison
 from ..baseline.choice import why_incomplete
 from ..records.directory import SessionState
 from ..regression.comparison import Comparison
+from ..regression.sweeps.lookup import choose_sweep
 from ..report.sweep_table import FORMATS, Ranking, answer, run_ids
 from .arguments import (
     add_session_option,
     add_store_options,
+    add_sweep_options,
+    asked_sweeps,
     positive,
     say,
     session_of,
     write_report,
 )
-from .sweeps import add_sweep_options, choose_sweep, sweeps_of
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -46,7 +48,7 @@ def _best(options: argparse.Namespace) -> int:
     session = session_of(options)
     stored = session.stored
     comparison, runs = _of_mlflow(session) if session.is_fetched else _of_disk(session)
-    sweep = choose_sweep(sweeps_of(stored, comparison, options), options.test)
+    sweep = choose_sweep(asked_sweeps(options, stored, comparison), options.test)
     ranking = Ranking(
         sweep=sweep,
         session_id=stored.header.session_id,

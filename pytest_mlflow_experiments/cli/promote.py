@@ -27,9 +27,15 @@ from .admission import (
     tags_of,
     was_baseline,
 )
-from .arguments import add_location_options, add_session_option, say, session_of
+from .arguments import (
+    add_location_options,
+    add_session_option,
+    add_sweep_options,
+    asked_sweeps,
+    say,
+    session_of,
+)
 from .candidate import Candidate, choose_candidate
-from .sweeps import add_sweep_options, sweeps_of
 
 if TYPE_CHECKING:
     from ..tracker.registry import Model, Registry
@@ -167,7 +173,7 @@ def _chosen(
     Raises:
         UsageError: there is none, or a rule is about none of its metrics.
     """
-    candidate = choose_candidate(session, sweeps_of(session, comparison, options), options)
+    candidate = choose_candidate(session, asked_sweeps(options, session, comparison), options)
     metrics = (candidate.objective, *candidate.configuration.metrics)
     for rule in rules:
         if not any(mentions(metric, [rule]) for metric in metrics):
@@ -200,19 +206,19 @@ def _model(registry: Registry, candidate: Candidate, name: str | None) -> Model:
         UsageError: it logged none, or several, and nobody said which.
     """
     nodeid = candidate.record.nodeid
-    found = registry.models(candidate.record)
-    if not found:
+    models = registry.models(candidate.record)
+    if not models:
         raise UsageError(
             f"{nodeid} logged no model: its test must use the fixture mlflow_run and "
             "call log_model of one of MLflow's flavors, such as mlflow.sklearn.log_model(model, "
             'name="model"), in a session that reaches MLflow'
         )
-    names = list(dict.fromkeys(model.name for model in found))
+    names = list(dict.fromkeys(model.name for model in models))
     if name is None and len(names) > 1:
         raise UsageError(f"{nodeid} logged several models; --model says which: {', '.join(names)}")
     if name is not None and name not in names:
         raise UsageError(f"{nodeid} logged no model {name!r}; there is {', '.join(names)}")
-    return next(model for model in reversed(found) if name in (None, model.name))
+    return next(model for model in reversed(models) if name in (None, model.name))
 
 
 def _verdicts(comparison: Comparison | None) -> str:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import TypeVar
 
-from ..records import CaseRecord, SessionEnd, SessionHeader
+from ..records import CaseRecord, SessionEnd, SessionHeader, function_of
 from ..records.reader import FileEntry
 from .compare import compare
 from .comparer import CompareOptions
 from .comparison import Comparison
 from .sweeps.build import SweepBuilder
+from .tolerance import Tolerance, mentions
 from .values import Sessions, collect_values
+
+_Said = TypeVar("_Said")
 
 
 def compare_sessions(
@@ -81,3 +85,40 @@ def gate_problem(damaged: Sequence[str], required_by: str | None) -> str | None:
     if required_by is not None:
         return f"there is no baseline yet, and {required_by} asks for one"
     return None
+
+
+def reported_options(
+    comparison: Comparison | None, test: str, tolerances: Sequence[tuple[str, Tolerance]]
+) -> CompareOptions:
+    """Return the directions and tolerances that a comparison was made with, as far as it tells.
+
+    Args:
+        comparison: the comparison; None tells nothing.
+        test: the test whose metrics are meant.
+        tolerances: these win over those of the comparison.
+    """
+    metrics = comparison.metrics if comparison is not None else ()
+    mine = [metric for metric in metrics if function_of(metric.nodeid) == test]
+    others = [metric for metric in mine if not mentions(metric.metric, tolerances)]
+    directions = _agreed(
+        (metric.metric, metric.direction)
+        for metric in mine
+        # To name the direction of a cost would make it gate.
+        if metric.direction is not None and not metric.advisory
+    )
+    unknown = _agreed(
+        (metric.metric, metric.direction)
+        for metric in others
+        if metric.direction is None and metric.advisory
+    )
+    texts = _agreed((metric.metric, metric.tolerance) for metric in others)
+    told = [(name, Tolerance.parse(text)) for name, text in texts if text is not None]
+    return CompareOptions(directions=[*unknown, *directions], tolerances=[*tolerances, *told])
+
+
+def _agreed(pairs: Iterable[tuple[str, _Said]]) -> list[tuple[str, _Said]]:
+    """Return what is said of metrics by name, of those of which one thing alone is said."""
+    said: dict[str, set[_Said]] = {}
+    for name, text in pairs:
+        said.setdefault(name, set()).add(text)
+    return [(name, values.pop()) for name, values in said.items() if len(values) == 1]

@@ -66,8 +66,8 @@ class Lines(dict[tuple[str, str], list[Line]]):
     def extend(self, key: tuple[str, str], lines: Iterable[Line]) -> None:
         """Add the lines of further repeats."""
         if key in self or len(self) < MAX_CURVES:
-            found = self.setdefault(key, [])
-            found += [*lines][: MAX_LINES - len(found)]
+            known = self.setdefault(key, [])
+            known += [*lines][: MAX_LINES - len(known)]
 
 
 @final
@@ -135,12 +135,12 @@ class CaseValues:
                 self.metrics.setdefault(metric, []).append(value)
                 self.seeds.setdefault(metric, []).append(seed)
                 continue
-            found = [run[metric] for run in fresh if metric in run]
-            if not found:
+            again = [run[metric] for run in fresh if metric in run]
+            if not again:
                 self.unconfirmed.add(metric)
-                found = [value]
-            self.metrics.setdefault(metric, []).extend(found)
-            self.seeds.setdefault(metric, []).extend([seed] * len(found))
+                again = [value]
+            self.metrics.setdefault(metric, []).extend(again)
+            self.seeds.setdefault(metric, []).extend([seed] * len(again))
 
     def values_of(self, metric: str, seeds: AbstractSet[str]) -> list[float]:
         """Return the values of a metric; those of ``seeds`` alone where there are others too."""

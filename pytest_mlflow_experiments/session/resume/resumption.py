@@ -36,10 +36,10 @@ def find_session(rootdir: Path, text: str, base: Path) -> SessionDirectory | Non
     if text == LATEST:
         newest = reversed(SessionDirectory.find_all(rootdir))
         return next((one for one in newest if _has_cases(one) and not _runs(one)), None)
-    found = _session_named(rootdir, text, base)
-    if _runs(found):
-        raise pytest.UsageError(f"--mlflow-resume: session {found.session_id} still runs")
-    return found
+    named = _session_named(rootdir, text, base)
+    if _runs(named):
+        raise pytest.UsageError(f"--mlflow-resume: session {named.session_id} still runs")
+    return named
 
 
 def _session_named(rootdir: Path, text: str, base: Path) -> SessionDirectory:
