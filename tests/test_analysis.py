@@ -63,7 +63,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
-@pytest.fixture(scope="module", params=["sqlite", "server"])
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("server", marks=pytest.mark.real)])
 def stored(
     request: pytest.FixtureRequest,
     recorded: Project,

@@ -175,6 +175,7 @@ def test_nothing_to_report(project: Project) -> None:
     assert "was not compared" in project.cli("report", status=2).stderr
 
 
+@pytest.mark.real
 def test_on_a_server(project: Project, tmp_path: Path) -> None:
     with serve(tmp_path, project.uri) as server:
         uri = server.uri

@@ -19,13 +19,15 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlparse
+from xml.etree import ElementTree
 
 import pytest
 from golden_project import ENVIRONMENT, GoldenProject
 from project import Project, clean_environment, quiet_mlflow
 
 import pytest_mlflow_experiments as package
-from pytest_mlflow_experiments import cli, hookspecs, regression
+from pytest_mlflow_experiments import cli, regression
+from pytest_mlflow_experiments.session import hookspecs
 
 GOLDEN = Path(__file__).with_name("golden")
 COMMANDS = ("sync", "merge", "compare", "baseline", "accept", "report", "best", "promote")
@@ -47,6 +49,8 @@ MACHINE = r"(?:python\.version|platform|packages\.count|packages\.digest)"
 EVERYWHERE = (
     (r"(\d{8}-\d{6})-[0-9a-f]{8}\b", r"\1-ID"),
     (r"\b0x[0-9a-f]+\b", "0xADDRESS"),
+    # Private modules may move.
+    (r"\bpytest_mlflow_experiments\.[\w.]+\.(\w+) object", r"\1 object"),
     # What MLflow logs while it opens a store.
     (r"(?m)^(?:\d{4}/\d\d/\d\d [\d:]+|INFO +\[alembic).*\n", ""),
     (r'"[0-9a-f]{12}"', '"ID"'),
@@ -106,6 +110,7 @@ def shown(text: str) -> list[str]:
 def outputs(project: GoldenProject, database: Path) -> Iterator[tuple[str, str]]:
     """Yield the names of all outputs, and what they are now."""
     with in_process(project.record().path):
+        yield "hook_types.txt", project.path.joinpath("shapes.txt").read_text()
         yield from helps(project)
         normal = Normal(project)
         yield "commands.txt", normal(commands(project), PROBABILITIES)
@@ -114,7 +119,6 @@ def outputs(project: GoldenProject, database: Path) -> Iterator[tuple[str, str]]
         merged = command("merge", "--offline", "--shards=2", "--gate", "--report=out/merged.md")
         yield "merged.txt", normal(merged + project.path.joinpath("out/merged.md").read_text())
         yield "baseline.txt", normal(baselines(project))
-        yield "hook_types.txt", project.path.joinpath("shapes.txt").read_text()
         for name, directory in project.names():
             yield f"terminal/{name}.txt", normal(section(project.printed[name].stdout))
             if name in ("0-first", "4-gate-fails", "6-resumed", "8-sweep"):
@@ -270,6 +274,12 @@ def reports(project: GoldenProject, normal: Normal) -> Iterator[tuple[str, str]]
         for path, own in ((out / f"again{suffix}", f"report{suffix}") for suffix in SUFFIXES)
     ]
     yield "reports/same_again.txt", "\n".join([*again, ""])
+    failures = [
+        f"{case.get('name')}: {failure.get('message')}\n"
+        for case in ElementTree.parse(out / "junit.xml").iter("testcase")
+        for failure in case.iter("failure")
+    ]
+    yield "reports/junit_of_pytest.txt", normal("".join(failures))
     yield "reports/github_summary.md", normal(out.joinpath("summary.md").read_text())
 
 

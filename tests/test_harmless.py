@@ -404,7 +404,7 @@ def test_options(rich: Pair, options: tuple[str, ...]) -> None:
 
 def test_workers(rich: Pair) -> None:
     pytest.importorskip("xdist")
-    rich.check("-p", "xdist", "-n", "2", "-v", status=1, ordered=False)
+    rich.check("-n", "2", "-v", status=1, ordered=False)
 
 
 def test_colours(rich: Pair) -> None:
@@ -593,6 +593,7 @@ def test_modules_that_cannot_be_collected(pair: Pair) -> None:
     pair.check("-W", "error", status=2)
 
 
+@pytest.mark.real
 def test_suites_of_others(pair: Pair) -> None:
     """Suites in site-packages, and copies of them in the project, whose assertions are watched."""
     pair.write(

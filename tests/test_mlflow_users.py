@@ -154,6 +154,7 @@ def test_their_store_is_as_without_us(
         }
 
 
+@pytest.mark.real
 def test_a_run_from_outside_is_resumed_by_their_code_alone(
     pair: Pair, migrated_database: Path
 ) -> None:
@@ -301,6 +302,7 @@ def test_throwaway_store_has_no_active_model(project: Project) -> None:
     project.pytest(env={"MLFLOW_ACTIVE_MODEL_ID": "m-elsewhere"})
 
 
+@pytest.mark.real
 @pytest.mark.skipif(
     importlib.util.find_spec("mlflow.pytest") is None,
     reason="this release of MLflow has no plugin for pytest",

@@ -487,6 +487,7 @@ def served(
         yield project, server.uri
 
 
+@pytest.mark.real
 def test_on_a_server(served: tuple[Project, str]) -> None:
     project, uri = served
     session = run(project, 0.8, "--mlflow", f"--mlflow-tracking-uri={uri}")
