@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ..baseline import (
     BaselineError,
-    BaselineRequest,
     damage_notes,
     is_local_store,
     load_file,
     make_baseline,
+    session_request,
 )
 from ..records import SessionEnd, Shard, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
@@ -139,7 +139,7 @@ def _baseline(
     if told.baseline.startswith("file:"):
         file = load_file(location.root / told.baseline.removeprefix("file:"))
         return collect_values(file.entries(), seeds)
-    request = BaselineRequest.of_session(
+    request = session_request(
         merged.header,
         told.baseline,
         told.history,

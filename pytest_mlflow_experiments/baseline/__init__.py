@@ -31,6 +31,7 @@ from .specs import (
     Spec,
     base_branch,
     parse_spec,
+    session_request,
 )
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "local_pin",
     "make_baseline",
     "parse_spec",
+    "session_request",
     "set_local_pin",
     "slim",
     "write_baseline",

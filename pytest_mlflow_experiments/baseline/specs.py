@@ -121,27 +121,6 @@ class BaselineRequest:
     session_id: str | None = None
     start_time: int | None = None
 
-    @classmethod
-    def of_session(
-        cls,
-        header: SessionHeader,
-        spec: str,
-        history: int,
-        *,
-        selection: Sequence[str],
-        rootdir: Path,
-    ) -> BaselineRequest:
-        """Return the request of a session that ran in the checkout of ``rootdir``."""
-        return cls(
-            spec=spec,
-            history=history,
-            branch=header.branch,
-            base_branch=base_branch(os.environ) or default_branch(rootdir),
-            selection=tuple(selection),
-            session_id=header.session_id,
-            start_time=header.start_time,
-        )
-
     def to_json(self) -> str:
         """Return the request as JSON."""
         return json.dumps(asdict(self))
@@ -177,3 +156,18 @@ class BaselineRequest:
             return cls.from_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
+
+
+def session_request(
+    header: SessionHeader, spec: str, history: int, *, selection: Sequence[str], rootdir: Path
+) -> BaselineRequest:
+    """Return the request for a session that ran in the checkout of ``rootdir``."""
+    return BaselineRequest(
+        spec=spec,
+        history=history,
+        branch=header.branch,
+        base_branch=base_branch(os.environ) or default_branch(rootdir),
+        selection=tuple(selection),
+        session_id=header.session_id,
+        start_time=header.start_time,
+    )

@@ -15,6 +15,8 @@ Case = TypeVar("Case", bound=CaseRecord | SlimCase)
 FileEntry: TypeAlias = SessionHeader | SessionEnd | Provenance | Case
 
 _LONGEST_HEADER = 4_000_000
+# Not a union, which would be made anew for each case.
+_NO_CASE = (SessionHeader, Provenance)
 
 
 @final
@@ -40,7 +42,7 @@ class OpenSession(Generic[Case]):
         for entry in self._entries:
             if isinstance(entry, SessionEnd):
                 self.end = entry
-            elif not isinstance(entry, SessionHeader | Provenance):
+            elif not isinstance(entry, _NO_CASE):
                 yield entry
 
 
@@ -55,7 +57,8 @@ def split_sessions(entries: Iterable[FileEntry[Case]]) -> Iterator[OpenSession[C
 
     def session_number(entry: FileEntry[Case]) -> int:
         nonlocal headers
-        headers += isinstance(entry, SessionHeader)
+        if isinstance(entry, SessionHeader):
+            headers += 1
         return headers
 
     for _, group in groupby(entries, session_number):

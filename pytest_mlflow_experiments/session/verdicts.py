@@ -13,9 +13,9 @@ import pytest
 from _pytest.outcomes import OutcomeException
 
 from ..baseline import (
-    BaselineRequest,
     damage_notes,
     load_file,
+    session_request,
     write_baseline,
 )
 from ..records import SessionEnd, SessionHeader, journal
@@ -77,7 +77,7 @@ class SessionVerdicts:
             selection: which tests were asked for: sessions with the same ones are preferred.
             online: whether there is going to be a tracker.
         """
-        request = BaselineRequest.of_session(
+        request = session_request(
             self._header,
             self._settings.baseline,
             self._settings.history,
