@@ -80,5 +80,5 @@ def _of_mlflow(session: ChosenSession) -> tuple[Comparison | None, dict[str, str
     with session.location.registry() as registry:
         run = registry.session_run(header)
         text = None if run is None else registry.report(run)
-        comparison = text and parse_comparison(text, "report.json of the session")
-        return comparison or None, registry.case_runs(header)
+        comparison = None if text is None else parse_comparison(text, "report.json of the session")
+        return comparison, registry.case_runs(header)
