@@ -24,7 +24,7 @@ from pytest_mlflow_experiments.records.directory import DIRECTORY_NAME, SessionD
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
-TIMEOUT = 180
+TIMEOUT = 300
 
 PLUGIN = "pytest_mlflow_experiments.plugin"
 SCRIPT = str(Path(sys.executable).parent / "pytest-mlflow")

@@ -48,6 +48,21 @@ def test_compare(history: Project, options: tuple[str, ...], status: int) -> Non
     assert found in result.stdout
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("baseline", "show"),
+        ("compare", "latest", "latest"),
+        ("compare", "nothing", "latest"),
+        ("report", "-o", "x.doc"),
+        ("accept", "nothing*", "--reason=x"),
+    ],
+    ids=" ".join,
+)
+def test_the_installed_program_does_the_same(history: Project, arguments: tuple[str, ...]) -> None:
+    assert history.script(*arguments, status=None) == history.cli(*arguments, status=None)
+
+
 def test_compare_files_and_directories(history: Project) -> None:
     first, second = (session.directory for session in history.sessions()[:2])
     second.journal.rename(history.path / "results.jsonl")

@@ -19,6 +19,7 @@ from crashing import (
     statuses,
     sweep_statuses,
 )
+from layers import real
 from project import Project
 from tracker_kit import make_record
 
@@ -36,7 +37,6 @@ pytestmark = [
 
 OFFLINE = ("--mlflow", "--mlflow-offline")
 XDIST = ("-n", "2", "--dist=load")
-REAL = pytest.mark.real
 
 CRASHES = """
     import ctypes, os, time
@@ -263,11 +263,11 @@ def waiting_project(project: Project, place: str) -> None:
     ("place", "number", "options"),
     [
         ("test", signal.SIGKILL, ()),
-        pytest.param("collection", signal.SIGKILL, (), marks=REAL),
-        pytest.param("test", signal.SIGTERM, (), marks=REAL),
-        pytest.param("test", signal.SIGKILL, ("-n", "2"), marks=REAL),
-        pytest.param("between tests", signal.SIGHUP, (), marks=REAL),
-        pytest.param("end", signal.SIGKILL, (), marks=REAL),
+        real("collection", signal.SIGKILL, ()),
+        real("test", signal.SIGTERM, ()),
+        real("test", signal.SIGKILL, ("-n", "2")),
+        real("between tests", signal.SIGHUP, ()),
+        real("end", signal.SIGKILL, ()),
     ],
 )
 def test_pytest_is_killed(
@@ -322,9 +322,7 @@ def interrupted(project: Project, *arguments: str, times: int) -> tuple[int, str
         return status, session.output
 
 
-@pytest.mark.parametrize(
-    "options", [(), pytest.param(("-n", "2"), marks=REAL)], ids=["alone", "xdist"]
-)
+@pytest.mark.parametrize("options", [(), real(("-n", "2"))], ids=["alone", "xdist"])
 def test_ctrl_c_in_a_test(project: Project, options: tuple[str, ...]) -> None:
     waiting_project(project, "test")
     plain, _ = interrupted(project, *options, times=1)

@@ -80,7 +80,8 @@ def check(texts: Iterable[tuple[str, str]], *, partial: bool = False) -> None:
     """Compare texts with those that were recorded under the same names."""
     differences = []
     names = set()
-    for name, text in texts:
+    for output, text in texts:
+        name = f"{output.removesuffix('.txt')}.txt"
         names.add(name)
         path = GOLDEN / name
         known = path.read_text(encoding="utf-8") if path.exists() else ""

@@ -55,8 +55,8 @@ SLOW = """
 
 OPEN_STORE = """
 import sys
-from pytest_mlflow_experiments.tracker.connection import open_store
-from pytest_mlflow_experiments.tracker.redaction import Redactor
+from pytest_mlflow_experiments.tracker.connect import open_store
+from pytest_mlflow_experiments.tracker.state import Redactor
 open_store(sys.argv[1], Redactor.of(sys.argv[1]))
 """
 

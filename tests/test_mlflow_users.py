@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from layers import real
 from pair import OFFLINE, Pair
 from project import Project, quiet_mlflow
 
@@ -129,7 +130,11 @@ def contents(project: Project, database: str = "theirs.db") -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("flags", [OFFLINE, ("--mlflow",)], ids=["offline", "beside a tracker"])
+@pytest.mark.parametrize(
+    "flags",
+    [OFFLINE, real(("--mlflow",))],
+    ids=["offline", "beside a tracker"],
+)
 def test_their_store_is_as_without_us(
     pair: Pair, migrated_database: Path, flags: tuple[str, ...]
 ) -> None:

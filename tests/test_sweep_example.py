@@ -11,7 +11,7 @@ from project import Project
 from pytest_mlflow_experiments.records.directory import SessionDirectory
 from pytest_mlflow_experiments.regression.sweeps.model import Sweep
 from pytest_mlflow_experiments.regression.sweeps.ranking import within_noise
-from pytest_mlflow_experiments.report.json_reader import read_json
+from pytest_mlflow_experiments.report.json import read_json
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "sweep" / "test_digits.py"

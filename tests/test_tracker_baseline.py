@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
+from layers import real
 from mlflow_server import Server, free_port, serve
 from tracker_kit import START, Journal, make_metric, make_record, start_tracker
 
@@ -40,9 +41,6 @@ pytestmark = [
 ]
 
 NAME = "an experiment"
-
-
-ON_SERVER = pytest.param("server", marks=pytest.mark.real)
 
 
 @pytest.fixture(autouse=True)
@@ -164,7 +162,7 @@ def run_of(client: MlflowClient, session_id: str, kind: str = "session") -> str:
     return str(client.search_runs([experiment.experiment_id], tags)[0].info.run_id)
 
 
-@pytest.mark.parametrize("kind", ["sql", ON_SERVER])
+@pytest.mark.parametrize("kind", ["sql", real("server")])
 def test_baseline_is_fetched(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     place = request.getfixturevalue(kind)
     uri = place if isinstance(place, str) else place.uri
@@ -193,7 +191,7 @@ def test_baseline_is_fetched(kind: str, tmp_path: Path, request: pytest.FixtureR
     assert state.run_id is None  # the session had no case, and asking makes no run
 
 
-@pytest.mark.parametrize("kind", ["sql", ON_SERVER])
+@pytest.mark.parametrize("kind", ["sql", real("server")])
 @pytest.mark.parametrize(
     ("spec", "request_", "found"),
     [

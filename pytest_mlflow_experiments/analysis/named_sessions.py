@@ -26,7 +26,7 @@ from ..records.git import default_branch, git_tags
 from ..records.journal import Entry
 from ..records.reader import StoredSession, stored_sessions
 from ..regression.comparison import Comparison
-from ..report.json_reader import read_json
+from ..report.json import read_json
 from .location import Location, UsageError, session_directory, sessions_root
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, final
 
 from ..records import SessionHeader
+from ..records.codec import decode, encode
 from ..records.git import default_branch
 
 Kind: TypeAlias = Literal[
@@ -123,7 +124,7 @@ class BaselineRequest:
 
     def to_json(self) -> str:
         """Return the request as JSON."""
-        return json.dumps(asdict(self))
+        return json.dumps(encode(self))
 
     @classmethod
     def from_json(cls, text: str) -> BaselineRequest:
@@ -133,11 +134,9 @@ class BaselineRequest:
             BaselineError: the text is no request.
         """
         try:
-            data = json.loads(text)
-            if data.get("selection") is not None:
-                data["selection"] = tuple(data["selection"])
-            return cls(**data)
-        except (ValueError, TypeError, AttributeError) as error:
+            # The constructor refuses unknown members, the codec what is of a wrong type.
+            return decode(cls, encode(cls(**json.loads(text))))
+        except (ValueError, TypeError) as error:
             raise BaselineError(f"not a request for a baseline: {error}") from error
 
     def write(self, path: Path) -> None:
