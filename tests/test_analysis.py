@@ -19,7 +19,7 @@ from project import Project, quiet_mlflow
 
 import pytest_mlflow_experiments
 from pytest_mlflow_experiments import compare, load_cases, load_metrics, load_sessions
-from pytest_mlflow_experiments.analysis.sources import own_environment
+from pytest_mlflow_experiments.analysis.loading import own_environment
 from pytest_mlflow_experiments.baseline import BaselineError
 from pytest_mlflow_experiments.records.directory import DIRECTORY_NAME
 from pytest_mlflow_experiments.records.journal import JournalError
@@ -196,7 +196,7 @@ def test_docstring_tells_of_every_column_and_dtype(
     recorded: Project, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(recorded.path)
-    told = documented(load_cases) | documented(load)
+    told = documented(load)
     found = load("latest") if load is compare else load()
     dtypes = {str(name): str(dtype) for name, dtype in found.dtypes.items()}
     assert dtypes
@@ -211,14 +211,10 @@ def test_docstring_tells_of_every_column_and_dtype(
 
 
 def documented(load: Load) -> dict[str, str]:
-    """Return the dtypes of columns as the table in a docstring has them."""
-    _, line, _, _, table, *_ = re.split(r"(?m)^(=[= ]+)\n", inspect.getdoc(load) or "")
-    first, second, _ = (len(part) for part in line.split())
-    return {
-        name.strip(): row[first : first + second + 1].strip()
-        for row in table.splitlines()
-        for name in row[:first].split(",")
-    }
+    """Return the dtypes of columns as the docstring has them."""
+    columns = (inspect.getdoc(load) or "").partition("\n\nColumns:\n")[2].partition("\n\n")[0]
+    rows = re.findall(r"(?m)^    (\S[^()]*) \(([^()]+)\)", columns)
+    return {name: dtype for names, dtype in rows for name in names.split(", ")}
 
 
 def test_compare(recorded: Project, monkeypatch: pytest.MonkeyPatch) -> None:

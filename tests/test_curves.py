@@ -25,8 +25,8 @@ from pytest_mlflow_experiments.regression.curves import curves
 from pytest_mlflow_experiments.regression.values import (
     MAX_CURVES,
     MAX_LINES,
+    collect_values,
     lines_of,
-    read_sessions,
     values_of,
 )
 
@@ -160,7 +160,7 @@ def test_older_lines_are_forgotten_while_sessions_are_read() -> None:
         for entry in (session.header, *records, session.end)
         if entry is not None
     ]
-    first, second, third = read_sessions(entries, frozenset()).sessions
+    first, second, third = collect_values(entries, frozenset()).sessions
     assert list(first.lines) == [("test_it.py::test_b", "loss")]
     assert list(second.lines) == [("test_it.py::test_a", "loss")]
     assert third.lines == {}
@@ -207,7 +207,7 @@ def test_sessions_have_curves_beside_those_before(project: Project, export: bool
         project.pytest(*options)
     *_, before, session = project.sessions()
     current, past = (
-        read_sessions(journal.read(path), SEEDS)
+        collect_values(journal.read(path), SEEDS)
         for path in (session.directory.journal, session.directory.baseline)
     )
     (curve,) = curves(current.sessions[0], past.sessions, SEEDS)

@@ -22,10 +22,10 @@ from pytest_mlflow_experiments.cli.admission import (
     against_repeats,
     as_json,
     incomparable,
-    settings_of,
 )
 from pytest_mlflow_experiments.cli.candidate import Candidate
 from pytest_mlflow_experiments.regression.comparison import Comparison, SessionInfo
+from pytest_mlflow_experiments.regression.sessions import reported_options
 from pytest_mlflow_experiments.regression.sweeps.model import Configuration
 from pytest_mlflow_experiments.regression.tolerance import Tolerance
 
@@ -196,19 +196,19 @@ def test_repeats_that_failed_or_are_lost() -> None:
 
 
 def test_settings_of_the_session_hold_against_the_champion() -> None:
-    candidate, rule = make_candidate(), ("accuracy", Tolerance.parse("2%"))
-    assert settings_of(None, candidate, [rule]).tolerances == [rule]
-    said = settings_of(make_own(metric="chi", direction="min", tolerance="0.1"), candidate, [rule])
+    test, rule = make_candidate().test, ("accuracy", Tolerance.parse("2%"))
+    assert reported_options(None, test, [rule]).tolerances == [rule]
+    said = reported_options(make_own(metric="chi", direction="min", tolerance="0.1"), test, [rule])
     assert said.directions == [("chi", "min")]
     assert said.tolerances == [rule, ("chi", Tolerance.parse("0.1"))]
-    assert settings_of(make_own(tolerance="0.1"), candidate, [rule]).tolerances == [rule]
-    none = settings_of(make_own(direction=None, advisory=True), candidate, ())
+    assert reported_options(make_own(tolerance="0.1"), test, [rule]).tolerances == [rule]
+    none = reported_options(make_own(direction=None, advisory=True), test, ())
     assert none.directions == [("accuracy", None)]
     for left in (
         make_own(metric="seconds", cost=True, advisory=True),
         make_own(case="test_it.py::test_b"),
     ):
-        assert settings_of(left, candidate, ()).directions == []
+        assert reported_options(left, test, ()).directions == []
 
 
 def test_params_in_a_tag_stay_json() -> None:

@@ -16,7 +16,7 @@ from pytest_mlflow_experiments.baseline import slim
 from pytest_mlflow_experiments.records import CaseRecord, SessionHeader, SlimCase, journal
 from pytest_mlflow_experiments.records.journal import Entry, JournalError
 from pytest_mlflow_experiments.records.secrets import MASK
-from pytest_mlflow_experiments.regression.values import read_sessions
+from pytest_mlflow_experiments.regression.values import collect_values
 
 SEEDS = frozenset({"seed"})
 HEADER = SessionHeader(
@@ -55,7 +55,7 @@ def values(read: Callable[[Path], Iterator[Entry | SlimCase]], path: Path) -> st
     """Return what comparisons get of a file, or what is wrong with it."""
     try:
         # Texts, for NaN is not equal to itself.
-        return repr(read_sessions(read(path), SEEDS))
+        return repr(collect_values(read(path), SEEDS))
     except JournalError as error:
         return str(error)
 

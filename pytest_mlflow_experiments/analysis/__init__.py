@@ -4,7 +4,6 @@ pandas is loaded by the first call, MLflow only where sessions are read from it.
 """
 
 from .comparison import compare
-from .metrics import load_cases, load_metrics
-from .sessions import load_sessions
+from .tables import load_cases, load_metrics, load_sessions
 
 __all__ = ["compare", "load_cases", "load_metrics", "load_sessions"]

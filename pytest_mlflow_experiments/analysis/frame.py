@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,9 +15,20 @@ Kind: TypeAlias = Literal[
 ]
 """What a column holds; ``rare`` ones, texts and times may have gaps, and a number's gap is NaN."""
 
+Columns: TypeAlias = Mapping[str, tuple[Kind, str]]
+"""What columns hold and mean, by their names, in the order of the frame.
+
+Names with a comma between them are columns that mean the same, and ``tags.<name>`` stands for the
+columns that begin so, in the order in which they first appear.
+"""
+
 Row: TypeAlias = Mapping[str, Any]
 
+_F = TypeVar("_F", bound=Callable[..., Any])
+
 _DTYPES: Mapping[Kind, str] = {
+    "text": "string",
+    "time": "datetime64[ms, UTC]",
     "number": "float64",
     "numbers": "object",
     "count": "int64",
@@ -23,28 +36,53 @@ _DTYPES: Mapping[Kind, str] = {
     "flag": "bool",
     "rare flag": "boolean",
 }
+_NAME = "<name>"
 _NOT_A_TIME = -(2**63)
+_WIDTH = 96
 
 
-def make_frame(
-    rows: Sequence[Row],
-    columns: Mapping[str, Kind],
-    prefixes: Mapping[str, Kind] | None = None,
-) -> pd.DataFrame:
-    """Return a frame of rows; what a row lacks is a gap.
+def documented(
+    columns: Columns, args: Mapping[str, str], raises: Mapping[str, str]
+) -> Callable[[_F], _F]:
+    """Complete the docstring of a function that returns a frame, by what is written once."""
+    sections = {
+        "Columns": {
+            f"{name} ({_DTYPES[kind]})": meaning for name, (kind, meaning) in columns.items()
+        },
+        "Args": args,
+        "Raises": raises,
+    }
 
-    Args:
-        rows: values by the names of columns.
-        columns: the columns that there always are, in their order.
-        prefixes: what the names of further columns begin with, in the order of the groups; a group
-            is in the order in which its columns first appear.
-    """
+    def complete(function: _F) -> _F:
+        texts = [inspect.cleandoc(function.__doc__ or "")]
+        texts += [_section(title, items) for title, items in sections.items()]
+        function.__doc__ = "\n\n".join(texts)
+        return function
+
+    return complete
+
+
+def _section(title: str, items: Mapping[str, str]) -> str:
+    texts = (f"{name}: {meaning}" if meaning else name for name, meaning in items.items())
+    lines = (
+        textwrap.fill(text, _WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 8)
+        for text in texts
+    )
+    return "\n".join([f"{title}:", *lines])
+
+
+def make_frame(rows: Sequence[Row], columns: Columns) -> pd.DataFrame:
+    """Return a frame of rows, which are values by the names of columns; what one lacks is a gap."""
     import pandas as pd
 
-    kinds = dict(columns)
-    further = dict.fromkeys(name for row in rows for name in row if name not in columns)
-    for prefix, kind in (prefixes or {}).items():
-        kinds.update((name, kind) for name in further if name.startswith(prefix))
+    kinds: dict[str, Kind] = {}
+    given = dict.fromkeys(name for row in rows for name in row)
+    for names, (kind, _) in columns.items():
+        if names.endswith(_NAME):
+            prefix = names.removesuffix(_NAME)
+            kinds.update((name, kind) for name in given if name.startswith(prefix))
+        else:
+            kinds.update((name, kind) for name in names.split(", "))
     frame: pd.DataFrame = pd.DataFrame(
         {name: _column([row.get(name) for row in rows], kind) for name, kind in kinds.items()},
         index=pd.RangeIndex(len(rows)),

@@ -1,4 +1,4 @@
-"""Shards of one session, from several machines as often as not, and the whole that they make."""
+"""Shards of one session, often from several machines, and the session that they make up."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from ..records import CaseRecord, SessionEnd, SessionHeader, Shard, journal
-from ..records.journal import JournalError
+from ..records import CaseRecord, SessionEnd, SessionHeader, Shard
+from ..records.reader import read_header, read_sessions
 from ..tracker.errors import MergeError
 
 _INTERRUPTED = 2
@@ -41,7 +41,7 @@ class ShardSession:
         return {record.nodeid for record in self.cases}.union(self.unrecorded)
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether it ran to its end, and found out what it should."""
         end = self.end
         return end is not None and end.interrupted is None and end.exit_status in (0, 1, _NO_TESTS)
@@ -49,11 +49,11 @@ class ShardSession:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Whole:
+class MergedSession:
     """A session put together from its shards.
 
     ``shards`` are those that count; ``replaced`` those that later ones have run again. ``judging``
-    is how the whole is to be compared; ``notes`` are for people.
+    is how the session is to be compared; ``notes`` are for people.
     """
 
     header: SessionHeader
@@ -70,7 +70,7 @@ def read_shard(path: Path, session_id: str | None = None) -> ShardSession | None
 
     Args:
         path: the journal.
-        session_id: the whole that it must be a shard of; any will do where none is given.
+        session_id: the session that it must be a shard of; any will do where none is given.
 
     Returns:
         None for what is no such shard, and for the journal of a session that was killed before it
@@ -80,25 +80,14 @@ def read_shard(path: Path, session_id: str | None = None) -> ShardSession | None
         JournalError: the journal can't be understood.
         OSError: it can't be read.
     """
-    entries = journal.read(path)
-    header = next(entries, None)
-    if header is None:
+    header = read_header(path)
+    if header is None or header.shard is None or session_id not in (None, header.joint_id):
         return None
-    if not isinstance(header, SessionHeader):
-        raise JournalError(f"{path} is not the journal of a session: it has no header")
-    if header.shard is None or session_id not in (None, header.joint_id):
-        return None
-    cases: list[CaseRecord] = []
-    end: SessionEnd | None = None
-    for entry in entries:
-        if isinstance(entry, CaseRecord):
-            cases.append(entry)
-        elif isinstance(entry, SessionEnd):
-            end = entry
-    return ShardSession(path=path, header=header, cases=tuple(cases), end=end)
+    session = next(read_sessions(path))
+    return ShardSession(path=path, header=header, cases=session.cases, end=session.end)
 
 
-def merge(shards: Iterable[ShardSession], *, wanted: int | None = None) -> Whole:
+def merge(shards: Iterable[ShardSession], *, wanted: int | None = None) -> MergedSession:
     """Put a session together.
 
     The same shard may be given more than once. A test that ran in several shards counts as often
@@ -123,7 +112,7 @@ def merge(shards: Iterable[ShardSession], *, wanted: int | None = None) -> Whole
     problems = [] if wanted in (None, len(kept)) else [_wrong_number(len(kept), wanted)]
     if end.interrupted is not None:
         problems.append(end.interrupted)
-    return Whole(
+    return MergedSession(
         header=_header(kept, ordered),
         cases=tuple(cases),
         end=replace(end, interrupted="; ".join(problems) or None, unrecorded=unrecorded),
@@ -181,8 +170,8 @@ def _length(shard: ShardSession) -> int:
     return len(shard.cases) + (shard.end is not None)
 
 
-def _check_same(what: str, found: Sequence[str]) -> None:
-    if len(different := list(dict.fromkeys(found))) > 1:
+def _check_same(what: str, values: Sequence[str]) -> None:
+    if len(different := list(dict.fromkeys(values))) > 1:
         raise MergeError(f"the shards are of different {what}: {', '.join(different)}")
 
 
@@ -201,12 +190,12 @@ def _without_replaced(
         tests = {nodeid for nodeid in shard.ran if "::" in nodeid}
         # Modules that were skipped or failed as a whole are told by every shard that looked at
         # them; they tell one that broke off there, and nothing else.
-        own = tests or (set() if shard.is_whole else shard.ran)
+        own = tests or (set() if shard.is_complete else shard.ran)
         (replaced if own and own <= later else kept).insert(0, shard)
         later.update(_with_parents(shard.ran))
     if wanted is not None and len(kept) > wanted:
         # A shard that broke off before its first test can't be recognised by what it ran.
-        empty = [shard for shard in kept if not shard.ran and not shard.is_whole]
+        empty = [shard for shard in kept if not shard.ran and not shard.is_complete]
         if len(kept) - len(empty) == wanted:
             kept = [shard for shard in kept if shard not in empty]
             replaced += empty
@@ -255,8 +244,8 @@ def _header(shards: Sequence[ShardSession], ordered: Sequence[ShardSession]) -> 
     first = shards[0].header
     tags = {}
     for key in dict.fromkeys(key for shard in shards for key in shard.header.tags):
-        found = (shard.header.tags.get(key) for shard in shards)
-        texts = list(dict.fromkeys(text for text in found if text is not None))
+        values = (shard.header.tags.get(key) for shard in shards)
+        texts = list(dict.fromkeys(text for text in values if text is not None))
         # A name of two branches would be none.
         tags[key] = texts[0] if key.startswith("mlflow.") else ", ".join(texts)
     accepted = [step for step in first.accepted if all(step in s.header.accepted for s in shards)]
@@ -272,11 +261,12 @@ def _header(shards: Sequence[ShardSession], ordered: Sequence[ShardSession]) -> 
 
 def _end(kept: Sequence[ShardSession], ordered: Sequence[ShardSession]) -> SessionEnd:
     ends = [shard.end for shard in kept if shard.end is not None]
+    statuses = [end.exit_status for end in ends]
     times = [record.end_time for shard in ordered for record in shard.cases]
     times += [end.end_time for end in ends]
     return SessionEnd(
         end_time=max(times, default=kept[0].header.start_time),
-        exit_status=_exit_status([end.exit_status for end in ends], whole=len(ends) == len(kept)),
+        exit_status=_exit_status(statuses, all_ended=len(ends) == len(kept)),
         tests=sum(end.tests for end in ends),
         interrupted="; ".join(_interruptions(kept)) or None,
         partial="; ".join(dict.fromkeys(end.partial for end in ends if end.partial)) or None,
@@ -292,9 +282,9 @@ def _interruptions(shards: Sequence[ShardSession]) -> Iterator[str]:
             yield f"shard {shard.name} was cut short ({shard.end.interrupted})"
 
 
-def _exit_status(statuses: Sequence[int], *, whole: bool) -> int:
-    """Return pytest's exit status for the whole: a shard without tests is none of a failure."""
-    if not whole:
+def _exit_status(statuses: Sequence[int], *, all_ended: bool) -> int:
+    """Return pytest's exit status for the session: a shard without tests is no failure."""
+    if not all_ended:
         return _INTERRUPTED
     if all(status == _NO_TESTS for status in statuses):
         return _NO_TESTS

@@ -8,7 +8,6 @@ from .choice import Candidate, Catalog, Choice, Query, choose
 from .files import (
     BaselineFile,
     Made,
-    Session,
     export,
     load_file,
     make_baseline,
@@ -32,6 +31,7 @@ from .specs import (
     Spec,
     base_branch,
     parse_spec,
+    session_request,
 )
 
 __all__ = [
@@ -47,7 +47,6 @@ __all__ = [
     "Made",
     "NothingYetError",
     "Query",
-    "Session",
     "Spec",
     "base_branch",
     "choose",
@@ -59,6 +58,7 @@ __all__ = [
     "local_pin",
     "make_baseline",
     "parse_spec",
+    "session_request",
     "set_local_pin",
     "slim",
     "write_baseline",

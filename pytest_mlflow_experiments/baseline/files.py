@@ -24,6 +24,7 @@ from ..records import (
 )
 from ..records.codec import Builtins, decode, encode
 from ..records.journal import Entry, JournalError
+from ..records.reader import StoredSession
 from .choice import Catalog, choose, why_incomplete
 from .specs import BaselineError, BaselineRequest, parse_spec
 
@@ -132,27 +133,17 @@ _HELP = "make one with `pytest-mlflow baseline export PATH`"
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """One session of a baseline."""
-
-    header: SessionHeader
-    cases: tuple[CaseRecord, ...]
-    end: SessionEnd
-
-    def entries(self) -> Iterator[Entry]:
-        """Yield the lines of the session's journal."""
-        yield self.header
-        yield from self.cases
-        yield self.end
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineFile:
     """What a baseline file holds: at least one session, the oldest first."""
 
     provenance: Provenance
-    sessions: tuple[Session, ...]
+    sessions: tuple[StoredSession, ...]
+
+    def entries(self, history: int = 0) -> Iterator[Entry]:
+        """Yield the entries of the newest sessions, ``history`` at most; 0 is all of them."""
+        yield self.provenance
+        for session in self.sessions[-history:]:
+            yield from session.entries()
 
 
 @final
@@ -172,7 +163,7 @@ def load_file(path: Path) -> BaselineFile:
         BaselineError: the file can't be a baseline; the message names the line.
     """
     provenance: Provenance | None = None
-    sessions: list[Session] = []
+    sessions: list[StoredSession] = []
     header: SessionHeader | None = None
     cases: list[CaseRecord] = []
     number = 0
@@ -181,7 +172,7 @@ def load_file(path: Path) -> BaselineFile:
             if reason := why_incomplete(header, entry):
                 text = f"session {header.session_id} is no baseline: {reason}"
                 raise _unusable(path, text, number)
-            sessions.append(Session(header=header, cases=tuple(cases), end=entry))
+            sessions.append(StoredSession(header=header, cases=tuple(cases), end=entry))
             header, cases = None, []
         elif isinstance(entry, CaseRecord) and header is not None:
             cases.append(entry)

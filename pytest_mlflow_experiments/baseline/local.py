@@ -10,6 +10,7 @@ from typing import Final, final
 from ..records import SessionEnd, SessionHeader, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState
 from ..records.journal import JournalError
+from ..records.reader import peek_header
 from .choice import Candidate, Query, only_one, why_incomplete
 from .specs import BaselineError
 
@@ -83,7 +84,7 @@ class LocalCatalog:
         pin = local_pin(self._root)
         if pin is not None:
             path = SessionDirectory(self._root / DIRECTORY_NAME / pin).journal
-            header = _header(path)
+            header = peek_header(path)
             if header is not None and not self._is_ours(header):
                 return None
         return pin
@@ -99,7 +100,7 @@ class LocalCatalog:
             found = [
                 (header, directory)
                 for directory in SessionDirectory.find_all(self._root)
-                if (header := _header(directory.journal)) and self._is_ours(header)
+                if (header := peek_header(directory.journal)) and self._is_ours(header)
             ]
             self._all = sorted(found, key=lambda entry: entry[0].start_time, reverse=True)
         return self._all
@@ -189,15 +190,6 @@ def _damage(path: Path) -> str | None:
     except (OSError, JournalError) as error:
         return str(error)
     return None
-
-
-def _header(path: Path) -> SessionHeader | None:
-    try:
-        with path.open("rb") as file:
-            entry = journal.decode(file.readline(_LONGEST_HEADER))
-    except (OSError, JournalError):
-        return None
-    return entry if isinstance(entry, SessionHeader) else None
 
 
 def _end(path: Path) -> SessionEnd | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, final
 
+from ..records import SessionHeader
 from ..records.codec import decode, encode
+from ..records.git import default_branch
 
 Kind: TypeAlias = Literal[
     "auto", "latest", "branch", "session", "run", "tag", "model", "file", "none"
@@ -152,3 +155,18 @@ class BaselineRequest:
             return cls.from_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
+
+
+def session_request(
+    header: SessionHeader, spec: str, history: int, *, selection: Sequence[str], rootdir: Path
+) -> BaselineRequest:
+    """Return the request for a session that ran in the checkout of ``rootdir``."""
+    return BaselineRequest(
+        spec=spec,
+        history=history,
+        branch=header.branch,
+        base_branch=base_branch(os.environ) or default_branch(rootdir),
+        selection=tuple(selection),
+        session_id=header.session_id,
+        start_time=header.start_time,
+    )

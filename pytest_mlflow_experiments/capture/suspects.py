@@ -15,7 +15,7 @@ from ..records.directory import SessionDirectory, SessionState
 from ..records.journal import JournalError
 from ..records.processes import is_running
 from ..regression.comparer import CompareOptions, Comparer
-from ..regression.values import CaseValues, identity, read_sessions
+from ..regression.values import CaseValues, collect_values, identity
 from .measuring import Original
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class SuspectFinder:
             return False
         if self._comparer is None:
             self._comparer = Comparer(
-                read_sessions(self._baseline(), seeds).sessions, self._options
+                collect_values(self._baseline(), seeds).sessions, self._options
             )
         case, name = identity(record, seeds)
         values = CaseValues(case=case, name=name, nodeid=record.nodeid)

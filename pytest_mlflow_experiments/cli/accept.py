@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..analysis.places import UsageError, sessions_root
-from ..records import SessionHeader
+from ..analysis.location import UsageError, sessions_root
 from ..records.accepted import (
     ACCEPTED_FILE,
     AcceptedError,
@@ -15,7 +14,7 @@ from ..records.accepted import (
     read_accepted,
 )
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
-from ..records.journal import JournalTail
+from ..records.reader import peek_header
 from ..regression.comparison import Comparison
 from .arguments import say
 from .report import last_comparison
@@ -69,11 +68,8 @@ def _accept(options: argparse.Namespace) -> int:
 
 def _used(session_id: str) -> tuple[str, ...]:
     """Return the ids of the steps that a session was run with: it may need new ones beyond them."""
-    journal = SessionDirectory(sessions_root() / DIRECTORY_NAME / session_id).journal
-    for entry in JournalTail(journal).read_new(1) if journal.exists() else ():
-        if isinstance(entry, SessionHeader):
-            return entry.accepted
-    return ()
+    header = peek_header(SessionDirectory(sessions_root() / DIRECTORY_NAME / session_id).journal)
+    return () if header is None else header.accepted
 
 
 def _check_pattern(case: str, metric: str, comparison: Comparison) -> None:
@@ -81,7 +77,7 @@ def _check_pattern(case: str, metric: str, comparison: Comparison) -> None:
         step = make_step(case, metric, "a reason")
     except ValueError as error:
         raise UsageError(str(error)) from None
-    if not any(step.matches(found.case, found.metric) for found in comparison.metrics):
+    if not any(step.matches(one.case, one.metric) for one in comparison.metrics):
         raise UsageError(
             f"the session {comparison.session.session_id} has no metric {metric!r} of a case "
             f"{case!r}; `pytest-mlflow report` shows those that it has"

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isclose, isfinite
-from typing import TYPE_CHECKING, Final, TypeVar, final
+from typing import TYPE_CHECKING, Final, final
 
-from ..analysis.kept_session import FoundSession
-from ..analysis.places import UsageError
-from ..baseline import BaselineError, BaselineRequest, Catalog
-from ..baseline import Candidate as BaselineSession
+from ..analysis.named_sessions import ChosenSession, baseline_entries
+from ..baseline import BaselineError, BaselineRequest
 from ..baseline.choice import why_incomplete
 from ..records import PASSED_OUTCOMES, function_of
-from ..records.accepted import ACCEPTED_FILE, AcceptedError, read_accepted
-from ..regression.compare import compare
-from ..regression.comparer import CompareOptions
+from ..records.reader import StoredSession
 from ..regression.comparison import Comparison
-from ..regression.tolerance import Tolerance, find, mentions
-from ..regression.values import Sessions, read_sessions
+from ..regression.sessions import compare_sessions, reported_options
+from ..regression.tolerance import Tolerance, find
+from ..regression.values import collect_values
 from ..report.metric_lines import describe_metric
 from ..report.numbers import count, signed, value
 from ..report.numbers import relative as percent
@@ -48,7 +45,7 @@ _SHORTEST: Final = 80
 class Champion:
     """The version that the alias stands for now, with its value of the candidate's objective.
 
-    ``value`` is None where it can't be found out; ``origin`` then says why, and else where it is
+    ``value`` is None where it is not known; ``origin`` then says why, and else where it is
     from.
     """
 
@@ -80,7 +77,7 @@ class Champion:
 
 
 def against_session(
-    session: FoundSession, comparison: Comparison | None, candidate: Candidate
+    session: StoredSession, comparison: Comparison | None, candidate: Candidate
 ) -> Iterator[str]:
     """Yield what speaks against the case within its own session."""
     record = candidate.record
@@ -112,25 +109,25 @@ def against_repeats(candidate: Candidate) -> Iterator[str]:
 
 def worse_metrics(comparison: Comparison, test: str, words: str = "") -> Iterator[str]:
     """Yield what became worse in the cases of a test."""
-    found = [metric for metric in comparison.gating() if function_of(metric.nodeid) == test]
-    for metric in found[:_SHOWN]:
+    worse = [metric for metric in comparison.gating() if function_of(metric.nodeid) == test]
+    for metric in worse[:_SHOWN]:
         yield f"{metric.name}{words}: {describe_metric(metric)}"
-    if (rest := len(found) - _SHOWN) > 0:
+    if (rest := len(worse) - _SHOWN) > 0:
         yield f"{rest:,} more metrics of its test{words}"
 
 
 def incomparable(comparison: Comparison, candidate: Candidate, words: str = "") -> Iterator[str]:
     """Yield where the objective was measured on other data or with other params than before."""
-    found = [
+    unlike = [
         metric
         for metric in comparison.ranked()
         if metric.status == "not comparable"
         and metric.metric == candidate.objective
         and function_of(metric.nodeid) == candidate.test
     ]
-    for metric in found[:_SHOWN]:
+    for metric in unlike[:_SHOWN]:
         yield f"{metric.name}{words}: {metric.metric} is not comparable: {metric.reason}"
-    if (rest := len(found) - _SHOWN) > 0:
+    if (rest := len(unlike) - _SHOWN) > 0:
         yield f"{rest:,} more cases of its test{words} are not comparable"
 
 
@@ -196,7 +193,7 @@ def difference(new: float, old: float) -> str:
 
 
 def tags_of(
-    session: FoundSession, candidate: Candidate, verdicts: str, refusals: Sequence[str]
+    session: StoredSession, candidate: Candidate, verdicts: str, refusals: Sequence[str]
 ) -> Mapping[str, str]:
     """Return the tags of a version that lead back to where it comes from."""
     record, header = candidate.record, session.header
@@ -232,9 +229,6 @@ def as_json(texts: Mapping[str, str]) -> str:
     return text
 
 
-_Said = TypeVar("_Said")
-
-
 def was_baseline(comparison: Comparison | None, session_id: str | None) -> bool:
     """Tell whether the session was compared with that one already, as its newest baseline."""
     baseline = comparison.baseline if comparison is not None else None
@@ -242,7 +236,7 @@ def was_baseline(comparison: Comparison | None, session_id: str | None) -> bool:
 
 
 def against_its_session(
-    session: FoundSession,
+    session: ChosenSession,
     own: Comparison | None,
     candidate: Candidate,
     champion_session: str | None,
@@ -253,77 +247,30 @@ def against_its_session(
 
     ``own`` is the comparison that the session ended with: it knew the ini file.
     """
-    header = session.header
+    header, location = session.stored.header, session.location
     if champion_session in (None, header.joint_id):
         # Of a version that was registered by hand there is the objective, and nothing else.
         return
     spec = f"model:{options.name}@{options.alias}"
     request = BaselineRequest(spec=spec, history=1)
-
-    def behind(catalog: Catalog) -> BaselineSession:
-        return catalog.model(options.name, options.alias)
-
     try:
-        if session.place.ask(behind, request).start_time >= header.start_time:
+        theirs = location.ask(lambda catalog: catalog.model(options.name, options.alias), request)
+        if theirs.start_time >= header.start_time:
             # What came later is no baseline; the objective alone decides.
             return
-        entries = session.place.entries(spec, options.history, header)
+        entries = baseline_entries(location, spec, options.history, header)
     except BaselineError as error:
         yield f"the champion's session can't be compared with: {error}"
         return
     seeds = candidate.seeds if options.seed_params is None else options.seed_params
-    settings = settings_of(own, candidate, rules)
-    settings = replace(settings, seed_params=seeds, window=options.history)
-    comparison = _compared(session, read_sessions(entries, seeds), settings)
+    settings = replace(
+        reported_options(own, candidate.test, rules),
+        seed_params=seeds,
+        window=options.history,
+        accepted=location.accepted_steps(),
+    )
+    past = collect_values(entries, seeds)
+    comparison = compare_sessions(session.stored.entries(), past, settings)
     words = ", against the champion's session"
     yield from worse_metrics(comparison, candidate.test, words)
     yield from incomparable(comparison, candidate, words)
-
-
-def settings_of(
-    own: Comparison | None, candidate: Candidate, rules: Sequence[tuple[str, Tolerance]]
-) -> CompareOptions:
-    """Return the directions and tolerances of the session's own comparison; ``rules`` win."""
-    metrics = own.metrics if own is not None else ()
-    mine = [metric for metric in metrics if function_of(metric.nodeid) == candidate.test]
-    others = [metric for metric in mine if not mentions(metric.metric, rules)]
-    directions = _agreed(
-        (metric.metric, metric.direction)
-        for metric in mine
-        # To name the direction of a cost would make it gate.
-        if metric.direction is not None and not metric.advisory
-    )
-    unknown = _agreed(
-        (metric.metric, metric.direction)
-        for metric in others
-        if metric.direction is None and metric.advisory
-    )
-    tolerances = _agreed((metric.metric, metric.tolerance) for metric in others)
-    return CompareOptions(
-        directions=[*unknown, *directions],
-        tolerances=[
-            *rules,
-            *((name, Tolerance.parse(text)) for name, text in tolerances if text is not None),
-        ],
-    )
-
-
-def _agreed(pairs: Iterable[tuple[str, _Said]]) -> list[tuple[str, _Said]]:
-    """Return what is said of metrics by name, of those of which one thing alone is said."""
-    said: dict[str, set[_Said]] = {}
-    for name, text in pairs:
-        said.setdefault(name, set()).add(text)
-    return [(name, values.pop()) for name, values in said.items() if len(values) == 1]
-
-
-def _compared(session: FoundSession, baseline: Sessions, settings: CompareOptions) -> Comparison:
-    header = session.header
-    (current,) = read_sessions(
-        (header, *session.cases, *([session.end] if session.end else [])), settings.seed_params
-    ).sessions
-    try:
-        accepted = read_accepted(session.place.root / ACCEPTED_FILE)
-    except AcceptedError as error:
-        raise UsageError(str(error)) from None
-    steps = [step for step in accepted if step.id in header.accepted]
-    return compare(current, baseline, replace(settings, accepted=steps))

@@ -7,12 +7,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..analysis.places import UsageError
+from ..analysis.location import Location, UsageError
+from ..analysis.named_sessions import ChosenSession, choose_session
 from ..baseline import HISTORY
+from ..records import SessionHeader
+from ..records.reader import StoredSession
+from ..regression.comparison import Comparison
+from ..regression.sweeps.lookup import sweeps_of
+from ..regression.sweeps.model import Sweep
 from ..report.formats import SUFFIXES
 
 
-def add_place_options(parser: argparse.ArgumentParser) -> None:
+def add_location_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options that say where sessions are looked for."""
     add_store_options(parser)
     parser.add_argument(
@@ -36,6 +42,71 @@ def add_store_options(parser: argparse.ArgumentParser) -> None:
         "--experiment",
         metavar="NAME",
         help="the experiment; default: MLFLOW_EXPERIMENT_NAME, else that of the newest session",
+    )
+
+
+def location_of(options: argparse.Namespace, session: SessionHeader | None = None) -> Location:
+    """Return the location that options, the environment and a session tell of.
+
+    Args:
+        options: those of :func:`add_store_options`.
+        session: the session; the newest one here where none is given.
+    """
+    offline = getattr(options, "offline", False)
+    return Location.resolve(
+        options.tracking_uri, options.experiment, session=session, offline=offline
+    )
+
+
+def add_session_option(parser: argparse.ArgumentParser) -> None:
+    """Declare the option that names the one session to work with."""
+    parser.add_argument(
+        "--session",
+        metavar="SESSION",
+        help="a session's directory or id, or a form of --mlflow-baseline, such as run:ID; "
+        "default: the newest one",
+    )
+
+
+def session_of(options: argparse.Namespace) -> ChosenSession:
+    """Return the session of :func:`add_session_option`, in the store of the other options."""
+    return choose_session(options.session, options.tracking_uri, options.experiment)
+
+
+def add_sweep_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the argument and the options that say which sweep, and how to rank it."""
+    parser.add_argument(
+        "test",
+        nargs="?",
+        metavar="TEST",
+        help="a node id, or any part of it that fits one parametrized test; default: the only one",
+    )
+    parser.add_argument(
+        "--metric", metavar="M", help="what to rank by; default: the objective of the marker, else "
+        "the first metric that an assertion guards, else the first that was logged",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mode", choices=("min", "max"), help="which values are better; default: as the marker, "
+        "the ini file, the metric's name or its assertions say",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seed-params",
+        metavar="NAME[,NAME…]",
+        type=lambda text: frozenset(filter(None, text.split(","))),
+        help="params that only repeat a configuration; default: as in the session",
+    )
+
+
+def asked_sweeps(
+    options: argparse.Namespace, session: StoredSession, comparison: Comparison | None
+) -> tuple[Sweep, ...]:
+    """Return the sweeps of a session, ranked as :func:`add_sweep_options` says."""
+    return sweeps_of(
+        session,
+        comparison.sweeps if comparison is not None else (),
+        metric=options.metric,
+        mode=options.mode,
+        seed_params=options.seed_params,
     )
 
 

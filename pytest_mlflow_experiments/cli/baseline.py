@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..analysis.places import Place
+from ..analysis.location import Location
+from ..analysis.named_sessions import baseline_entries, baseline_request, newest_id
 from ..baseline import BaselineError, clear_local_pin, export, is_local_store, set_local_pin
 from ..regression.compare import session_info
-from ..regression.values import read_sessions
+from ..regression.values import collect_values
 from ..report.headline import describe
 from ..report.numbers import count, moment
-from .arguments import add_place_options, say
+from .arguments import add_location_options, location_of, say
 
 if TYPE_CHECKING:
     from ..tracker.catalog import MlflowCatalog
@@ -40,49 +41,50 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
             action.add_argument("spec", metavar="SPEC", help="such as session:ID or latest")
         elif name != "clear":
             action.add_argument("spec", metavar="SPEC", nargs="?", default="auto")
-        add_place_options(action)
+        add_location_options(action)
         action.set_defaults(command=command)
 
 
 def _set(options: argparse.Namespace) -> int:
-    place = Place.of(options)
-    session_id = place.newest(place.request(options.spec, 1))
-    problem = _share(place, lambda catalog: catalog.pin(session_id))
-    set_local_pin(place.root, session_id)
+    location = location_of(options)
+    session_id = newest_id(location, options.spec)
+    problem = _share(location, lambda catalog: catalog.pin(session_id))
+    set_local_pin(location.root, session_id)
     where = "for everybody" if problem is None else f"on this machine only: {problem}"
     say(f"Pinned session {session_id} {where}.")
     return 0
 
 
 def _clear(options: argparse.Namespace) -> int:
-    place = Place.of(options)
-    problem = _share(place, lambda catalog: catalog.unpin())
-    clear_local_pin(place.root)
+    location = location_of(options)
+    problem = _share(location, lambda catalog: catalog.unpin())
+    clear_local_pin(location.root)
     say(f"No session is pinned any more{f' on this machine: {problem}' if problem else ''}.")
     return 0
 
 
-def _share(place: Place, action: Callable[[MlflowCatalog], None]) -> str | None:
+def _share(location: Location, action: Callable[[MlflowCatalog], None]) -> str | None:
     """Change the pin in MLflow; return why a store of this machine has not got it.
 
     Raises:
         BaselineError: a server can't be used, and others would go on with another pin.
     """
     try:
-        action(place.mlflow())
+        action(location.mlflow())
     except BaselineError as error:
-        if not is_local_store(place.tracking_uri):
+        if not is_local_store(location.tracking_uri):
             raise
         return str(error)
     return None
 
 
 def _show(options: argparse.Namespace) -> int:
-    place = Place.of(options)
-    found = read_sessions(place.entries(options.spec, options.history), frozenset())
-    assert found.provenance is not None
-    say(f"{found.provenance.reason}; from {found.provenance.place}")
-    for session in found.sessions:
+    location = location_of(options)
+    entries = baseline_entries(location, options.spec, options.history)
+    baseline = collect_values(entries, frozenset())
+    assert baseline.provenance is not None
+    say(f"{baseline.provenance.reason}; from {baseline.provenance.place}")
+    for session in baseline.sessions:
         cases = count(session.count, "case")
         name = describe(session_info(session.header))
         say(f"  {session.header.session_id}  {moment(session.header.start_time)}  {name}, {cases}")
@@ -90,9 +92,9 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    place = Place.of(options)
-    request = place.request(options.spec, options.history)
-    made = place.ask(lambda catalog: export(request, catalog, options.path), request)
+    location = location_of(options)
+    request = baseline_request(location, options.spec, options.history)
+    made = location.ask(lambda catalog: export(request, catalog, options.path), request)
     say(f"{options.path}: {made.provenance.reason}")
     for note in made.notes:
         say(note)

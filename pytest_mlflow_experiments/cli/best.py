@@ -5,13 +5,22 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..analysis.kept_session import FoundSession, add_session_option, comparison_of, find_session
+from ..analysis.named_sessions import ChosenSession, parse_comparison
 from ..baseline.choice import why_incomplete
 from ..records.directory import SessionState
 from ..regression.comparison import Comparison
-from .arguments import add_store_options, positive, say, write_report
-from .ranking import FORMATS, Ranking, answer, run_ids
-from .sweeps import add_sweep_options, choose_sweep, sweeps_of
+from ..regression.sweeps.lookup import choose_sweep
+from ..report.sweep_table import FORMATS, Ranking, answer, run_ids
+from .arguments import (
+    add_session_option,
+    add_store_options,
+    add_sweep_options,
+    asked_sweeps,
+    positive,
+    say,
+    session_of,
+    write_report,
+)
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,15 +45,16 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _best(options: argparse.Namespace) -> int:
-    session = find_session(options)
+    session = session_of(options)
+    stored = session.stored
     comparison, runs = _of_mlflow(session) if session.is_fetched else _of_disk(session)
-    sweep = choose_sweep(sweeps_of(session, comparison, options), options.test)
+    sweep = choose_sweep(asked_sweeps(options, stored, comparison), options.test)
     ranking = Ranking(
         sweep=sweep,
-        session_id=session.header.session_id,
-        run_ids=run_ids(session.cases, runs),
+        session_id=stored.header.session_id,
+        run_ids=run_ids(stored.cases, runs),
         top=options.top,
-        incomplete=why_incomplete(session.header, session.end),
+        incomplete=why_incomplete(stored.header, stored.end),
     )
     text = FORMATS[options.format](ranking)
     if options.output is None:
@@ -55,25 +65,20 @@ def _best(options: argparse.Namespace) -> int:
     return 0 if sweep.best is not None else 1
 
 
-def _of_disk(session: FoundSession) -> tuple[Comparison | None, dict[str, str]]:
+def _of_disk(session: ChosenSession) -> tuple[Comparison | None, dict[str, str]]:
     """Return the session's comparison, and the runs of its records as far as they are known."""
     state = session.directory and SessionState.read(session.directory.state)
     runs: dict[str, str] = {}
     if state is not None and (state.phase, state.writer) == ("done", "bulk"):
         # Written in bulk, a run has the id of its record.
-        runs = {record.id: record.id for record in session.cases}
+        runs = {record.id: record.id for record in session.stored.cases}
     return session.local_comparison(), runs
 
 
-def _of_mlflow(session: FoundSession) -> tuple[Comparison | None, dict[str, str]]:
-    from ..tracker.registry import open_registry
-
-    place = session.place
-    with open_registry(
-        place.tracking_uri,
-        experiment_name=place.experiment_name,
-        experiment_id=place.experiment_id,
-    ) as registry:
-        run = registry.session_run(session.header)
+def _of_mlflow(session: ChosenSession) -> tuple[Comparison | None, dict[str, str]]:
+    header = session.stored.header
+    with session.location.registry() as registry:
+        run = registry.session_run(header)
         text = None if run is None else registry.report(run)
-        return comparison_of(text, "report.json of the session"), registry.case_runs(session.header)
+        comparison = None if text is None else parse_comparison(text, "report.json of the session")
+        return comparison, registry.case_runs(header)

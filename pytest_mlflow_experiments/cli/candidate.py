@@ -8,15 +8,15 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import final
 
-from ..analysis.kept_session import FoundSession
-from ..analysis.places import UsageError
+from ..analysis.location import UsageError
 from ..records import PASSED_OUTCOMES, CaseRecord
+from ..records.reader import StoredSession
 from ..regression.comparer import SEED_PARAMS
+from ..regression.sweeps.lookup import build_sweeps, choose_sweep, fitting, listed
 from ..regression.sweeps.model import Configuration, Mode, Sweep, usual_n
 from ..regression.values import values_of
 from ..report.numbers import count, value
 from ..report.sweep_text import choice, score, why_no_best
-from .sweeps import build, choose_sweep, fitting, listed
 
 
 @final
@@ -47,7 +47,7 @@ class Candidate:
 
 
 def choose_candidate(
-    session: FoundSession, sweeps: Sequence[Sweep], options: argparse.Namespace
+    session: StoredSession, sweeps: Sequence[Sweep], options: argparse.Namespace
 ) -> Candidate:
     """Return the case that the options name, or that of the best configuration.
 
@@ -61,20 +61,20 @@ def choose_candidate(
             raise UsageError(
                 f"{sweep.test}: {why_no_best(sweep)} --metric, --mode or --case say more"
             )
-        found = numbered(sweep)
+        title = numbered(sweep)
     else:
         sweep, configuration, named = _named(session, sweeps, options)
-        found = f"{sweep.test}, {choice(configuration.params)}".removesuffix(", ")
+        title = f"{sweep.test}, {choice(configuration.params)}".removesuffix(", ")
     objective, mode = sweep.objective, sweep.mode
     if objective is None or configuration.mean is None:
         what = f"has no value of {objective}" if objective else "measured nothing"
-        raise UsageError(f"{found} {what}: --metric names what it did measure")
+        raise UsageError(f"{title} {what}: --metric names what it did measure")
     if mode is None:
         raise UsageError(
             f"nobody knows which values of {objective} are better; --mode max or --mode min says so"
         )
     record, median = _median(session, configuration, objective)
-    story = [f"{found}: {objective} {score(configuration)}"]
+    story = [f"{title}: {objective} {score(configuration)}"]
     if named is not None:
         record = named
         if configuration.cases > 1:
@@ -105,7 +105,7 @@ def numbered(sweep: Sweep) -> str:
 
 
 def _named(
-    session: FoundSession, sweeps: Sequence[Sweep], options: argparse.Namespace
+    session: StoredSession, sweeps: Sequence[Sweep], options: argparse.Namespace
 ) -> tuple[Sweep, Configuration, CaseRecord | None]:
     """Return the configuration that a text means, and the case where it means a single one."""
     if options.test is not None:
@@ -120,22 +120,22 @@ def _named(
         for configuration in sweep.configurations
         for nodeid in configuration.nodeids
     ]
-    found = [pair for pair in pairs if pair[2] == text] or [p for p in pairs if text in p[2]]
-    if not found:
+    matching = [pair for pair in pairs if pair[2] == text] or [p for p in pairs if text in p[2]]
+    if not matching:
         wanted = options.case or options.test
         raise UsageError(
             f"no case of the session fits {wanted!r}; its sweeps are:{listed(sweeps) or ' none'}"
         )
-    sweep, configuration, nodeid = found[0]
-    if any(other is not configuration for _, other, _ in found):
-        shown = "".join(f"\n  {nodeid}" for _, _, nodeid in found[:20])
+    sweep, configuration, nodeid = matching[0]
+    if any(other is not configuration for _, other, _ in matching):
+        shown = "".join(f"\n  {nodeid}" for _, _, nodeid in matching[:20])
         raise UsageError(f"{text!r} fits cases of several configurations; name one:{shown}")
-    if len(found) < len(configuration.nodeids) or len(found) == 1:
-        return sweep, configuration, _record(session, nodeid) if len(found) == 1 else None
+    if len(matching) < len(configuration.nodeids) or len(matching) == 1:
+        return sweep, configuration, _record(session, nodeid) if len(matching) == 1 else None
     return sweep, configuration, None
 
 
-def _singles(session: FoundSession, options: argparse.Namespace) -> tuple[Sweep, ...]:
+def _singles(session: StoredSession, options: argparse.Namespace) -> tuple[Sweep, ...]:
     """Return the tests without params, each as a sweep of one configuration."""
     plain = [record for record in session.cases if record.sweep is None]
     if not plain:
@@ -149,12 +149,12 @@ def _singles(session: FoundSession, options: argparse.Namespace) -> tuple[Sweep,
             effects=(),
             configurations=tuple(replace(one, params={}) for one in sweep.configurations),
         )
-        for sweep in build(cases, SEED_PARAMS, options, {})
+        for sweep in build_sweeps(cases, SEED_PARAMS, metric=options.metric, mode=options.mode)
     )
 
 
 def _median(
-    session: FoundSession, configuration: Configuration, objective: str
+    session: StoredSession, configuration: Configuration, objective: str
 ) -> tuple[CaseRecord, str | None]:
     """Return the repeat with the median of the objective, the lower one of two, and say so."""
     records = [_record(session, nodeid) for nodeid in configuration.nodeids]
@@ -174,17 +174,17 @@ def _median(
     return record, f"the model is that of the median one of {repeats}: {objective} {value(number)}"
 
 
-def _datasets(session: FoundSession, configuration: Configuration) -> dict[str, str]:
+def _datasets(session: StoredSession, configuration: Configuration) -> dict[str, str]:
     """Return the digests of the data by their names; of data that vary with the seed, all."""
-    found: dict[str, set[str]] = {}
+    by_name: dict[str, set[str]] = {}
     nodeids = frozenset(configuration.nodeids)
     for record in session.cases:
         if record.nodeid in nodeids:
             for name, digest in record.datasets.items():
-                found.setdefault(name, set()).add(digest)
-    return {name: " | ".join(sorted(digests)) for name, digests in sorted(found.items())}
+                by_name.setdefault(name, set()).add(digest)
+    return {name: " | ".join(sorted(digests)) for name, digests in sorted(by_name.items())}
 
 
-def _record(session: FoundSession, nodeid: str) -> CaseRecord:
+def _record(session: StoredSession, nodeid: str) -> CaseRecord:
     """Return the record of a case; the last one where it ran twice."""
     return next(record for record in reversed(session.cases) if record.nodeid == nodeid)

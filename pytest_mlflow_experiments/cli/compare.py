@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from typing import TypeVar, get_args
+from typing import get_args
 
-from ..analysis.comparison import compare_at
-from ..analysis.places import Place, UsageError
+from ..analysis.comparison import compare_named, parse_all
 from ..regression import Status
-from ..regression.comparer import SEED_PARAMS
-from ..regression.comparison import Comparison
+from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.tolerance import parse_direction, parse_rule
 from ..report.formats import render
 from ..report.metric_lines import verdict_lines
-from .arguments import add_place_options, add_report_option, check_reports, say, write_report
-
-T = TypeVar("T")
+from .arguments import (
+    add_location_options,
+    add_report_option,
+    check_reports,
+    location_of,
+    say,
+    write_report,
+)
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -59,14 +61,23 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         default=SEED_PARAMS,
         help=f"params that only repeat a case (default {','.join(sorted(SEED_PARAMS))})",
     )
-    add_place_options(parser)
+    add_location_options(parser)
     parser.set_defaults(command=_compare)
 
 
 def _compare(options: argparse.Namespace) -> int:
     check_reports("--report", options.report)
-    place = Place.of(options)
-    comparison = _comparison(options, place)
+    comparison = compare_named(
+        location_of(options),
+        options.session,
+        options.baseline,
+        CompareOptions(
+            window=options.history,
+            seed_params=options.seed_params,
+            tolerances=parse_all("--tolerance", options.tolerance, parse_rule),
+            directions=parse_all("--direction", options.direction, parse_direction),
+        ),
+    )
     for line in verdict_lines(comparison, [str(path) for path in options.report]):
         say(line.text)
     for path in options.report:
@@ -77,27 +88,6 @@ def _compare(options: argparse.Namespace) -> int:
         if metric.status in options.fail_on and not metric.advisory
     ]
     return 1 if failed else 0
-
-
-def _comparison(options: argparse.Namespace, place: Place) -> Comparison:
-    return compare_at(
-        place,
-        options.session,
-        options.baseline,
-        window=options.history,
-        seed_params=options.seed_params,
-        tolerances=_parsed("--tolerance", options.tolerance, parse_rule),
-        directions=_parsed("--direction", options.direction, parse_direction),
-    )
-
-
-def _parsed(
-    option: str, texts: Sequence[str], parse: Callable[[str], tuple[str, T]]
-) -> list[tuple[str, T]]:
-    try:
-        return [parse(text) for text in texts]
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}") from None
 
 
 def _statuses(text: str) -> tuple[str, ...]:

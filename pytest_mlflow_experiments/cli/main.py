@@ -7,9 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ..analysis.places import UsageError
+from ..analysis.location import UsageError
 from ..baseline import BaselineError
 from ..records.journal import JournalError
+from ..regression.sweeps.lookup import SweepError
 from ..tracker.errors import MergeError, TrackerError
 from . import accept, baseline, best, compare, merge, promote, report, sync
 
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has seen enough; nothing must be written at the exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except UsageError as error:
+    except (UsageError, SweepError) as error:
         status, message = 2, str(error)
     except (BaselineError, JournalError, MergeError, TrackerError) as error:
         status, message = 1, str(error)

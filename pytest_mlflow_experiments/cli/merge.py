@@ -10,9 +10,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ..analysis.merged_session import compare_options, finish, judge, keep
-from ..analysis.places import Place, UsageError, default_store, sessions_root
-from ..analysis.shards import ShardSession, Whole, merge, read_shard
+from ..analysis.location import Location, UsageError, default_store, sessions_root
+from ..analysis.merged_session import compare_merged, compare_options, finish, keep
+from ..analysis.shards import MergedSession, ShardSession, merge, read_shard
 from ..baseline import is_local_store, parse_spec
 from ..records import Shard
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
@@ -26,9 +26,10 @@ from ..report.sweep_text import sweep_lines
 from ..session.settings import joint_session_id
 from ..tracker.errors import MergeError
 from .arguments import (
-    add_place_options,
+    add_location_options,
     add_report_option,
     check_reports,
+    location_of,
     positive,
     say,
     write_report,
@@ -82,25 +83,25 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         action="store_true",
         help="don't contact MLflow; the whole is kept for 'pytest-mlflow sync'",
     )
-    add_place_options(parser)
+    add_location_options(parser)
     parser.set_defaults(command=_merge, history=None)
 
 
 def _merge(options: argparse.Namespace) -> int:
     check_reports("--report", options.report)
     with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:
-        whole = _here(merge(_shards(options, Path(name)), wanted=options.shards), options)
-        place = Place.of(options, whole.header)
-        judging = _judging(options, whole.judging)
-        rules = compare_options(whole, judging, place)
-        directory = keep(whole, place.root)
-    comparison = judge(whole, judging, rules, place, directory)
-    end = finish(directory, whole.end, comparison)
+        merged = _here(merge(_shards(options, Path(name)), wanted=options.shards), options)
+        location = location_of(options, merged.header)
+        judging = _judging(options, merged.judging)
+        rules = compare_options(merged, judging, location)
+        directory = keep(merged, location.root)
+    comparison = compare_merged(merged, judging, rules, location, directory)
+    end = finish(directory, merged.end, comparison)
     own = [directory.path / f"report{suffix}" for suffix in ALWAYS]
     for path in own:
         write_report(path, render(comparison, path.suffix))
-    _tell(whole, comparison, [*own[:2], *options.report])
-    sent = options.offline or _send(directory, place)
+    _tell(merged, comparison, [*own[:2], *options.report])
+    sent = options.offline or _send(directory, location)
     for path in options.report:
         write_report(path, render(comparison, path.suffix))
     if end.interrupted is not None:
@@ -116,12 +117,12 @@ def _shards(options: argparse.Namespace, temporary: Path) -> list[ShardSession]:
         MergeError: there are none, or MLflow can't be asked.
     """
     wanted = _wanted_id(options)
-    found = [
+    shards = [
         shard
         for path in _journals(options.paths or [sessions_root() / DIRECTORY_NAME])
         if (shard := read_shard(path, wanted)) is not None
     ]
-    ids = sorted({shard.header.joint_id for shard in found})
+    ids = sorted({shard.header.joint_id for shard in shards})
     if len(ids) > 1:
         raise UsageError(f"there are shards of several sessions: {', '.join(ids)}; use --session")
     if wanted is None and not ids:
@@ -129,11 +130,11 @@ def _shards(options: argparse.Namespace, temporary: Path) -> list[ShardSession]:
             "there is no shard here, and nothing tells of which session; use --session"
         )
     if not options.paths:
-        found += _fetched(options, wanted or ids[0], temporary)
-    if not found:
+        shards += _fetched(options, wanted or ids[0], temporary)
+    if not shards:
         where = ", ".join(map(str, options.paths)) or sessions_root() / DIRECTORY_NAME
         raise MergeError(f"there is no shard of {wanted} in {where}")
-    return found
+    return shards
 
 
 def _wanted_id(options: argparse.Namespace) -> str | None:
@@ -149,30 +150,30 @@ def _wanted_id(options: argparse.Namespace) -> str | None:
 
 def _fetched(options: argparse.Namespace, session_id: str, temporary: Path) -> list[ShardSession]:
     """Return the shards that the tracking server has."""
-    place = Place.of(options)
-    if options.offline or is_local_store(place.tracking_uri):
+    location = location_of(options)
+    if options.offline or is_local_store(location.tracking_uri):
         return []
     # Only here, for it loads mlflow, which takes seconds.
     from ..tracker.runs.shards import fetch_shards
 
     fetched = fetch_shards(
-        place.tracking_uri,
+        location.tracking_uri,
         session_id,
         temporary,
-        experiment_name=place.experiment_name,
-        experiment_id=place.experiment_id,
+        experiment_name=location.experiment_name,
+        experiment_id=location.experiment_id,
     )
-    found = [shard for path in fetched.journals if (shard := read_shard(path)) is not None]
-    if found:
+    shards = [shard for path in fetched.journals if (shard := read_shard(path)) is not None]
+    if shards:
         # Nobody knows what they run, or ran before their machine was lost.
-        header = found[0].header
-        found += (
+        header = shards[0].header
+        shards += (
             ShardSession(
                 path=Path(name), header=replace(header, session_id=name), cases=(), end=None
             )
             for name in fetched.running
         )
-    return found
+    return shards
 
 
 def _journals(paths: list[Path]) -> Iterator[Path]:
@@ -185,14 +186,14 @@ def _journals(paths: list[Path]) -> Iterator[Path]:
             raise UsageError(f"{path} does not exist")
 
 
-def _here(whole: Whole, options: argparse.Namespace) -> Whole:
-    """Return the whole as a session of this machine, where shards had stores of their own."""
+def _here(merged: MergedSession, options: argparse.Namespace) -> MergedSession:
+    """Return it as a session of this machine, where shards had stores of their own."""
     uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if uri is None and options.paths and is_local_store(whole.header.tracking_uri):
+    if uri is None and options.paths and is_local_store(merged.header.tracking_uri):
         uri = default_store(sessions_root())
     if uri is None:
-        return whole
-    return replace(whole, header=replace(whole.header, tracking_uri=without_credentials(uri)))
+        return merged
+    return replace(merged, header=replace(merged.header, tracking_uri=without_credentials(uri)))
 
 
 def _judging(options: argparse.Namespace, told: Shard) -> Shard:
@@ -219,9 +220,9 @@ def _judging(options: argparse.Namespace, told: Shard) -> Shard:
     )
 
 
-def _tell(whole: Whole, comparison: Comparison, reports: list[Path]) -> None:
-    cases = count(len(whole.cases), "case")
-    say(f"Session {whole.header.session_id}: {count(len(whole.shards), 'shard')}, {cases}")
+def _tell(merged: MergedSession, comparison: Comparison, reports: list[Path]) -> None:
+    cases = count(len(merged.cases), "case")
+    say(f"Session {merged.header.session_id}: {count(len(merged.shards), 'shard')}, {cases}")
     for line in sweep_lines(comparison.sweeps):
         say(line.text)
     for line in verdict_lines(comparison, [str(path) for path in reports]):
@@ -232,11 +233,11 @@ def _tell(whole: Whole, comparison: Comparison, reports: list[Path]) -> None:
         say(f"the step's summary failed: {error}")
 
 
-def _send(directory: SessionDirectory, place: Place) -> bool:
+def _send(directory: SessionDirectory, location: Location) -> bool:
     # Only here, for it loads mlflow, which takes seconds.
     from ..tracker.main import sync
 
-    state = sync(directory, tracking_uri=place.tracking_uri)
+    state = sync(directory, tracking_uri=location.tracking_uri)
     if state.error is None:
         say(f"In experiment {state.experiment_name!r}, run {state.run_id}")
         return True

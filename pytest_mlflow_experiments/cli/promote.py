@@ -7,8 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..analysis.kept_session import FoundSession, add_session_option, comparison_of, find_session
-from ..analysis.places import UsageError
+from ..analysis.comparison import parse_all
+from ..analysis.location import UsageError
+from ..analysis.named_sessions import ChosenSession, parse_comparison
+from ..records.reader import StoredSession
 from ..regression.comparison import Comparison
 from ..regression.tolerance import Tolerance, mentions, parse_rule
 from ..report.headline import counts
@@ -25,9 +27,15 @@ from .admission import (
     tags_of,
     was_baseline,
 )
-from .arguments import add_place_options, say
+from .arguments import (
+    add_location_options,
+    add_session_option,
+    add_sweep_options,
+    asked_sweeps,
+    say,
+    session_of,
+)
 from .candidate import Candidate, choose_candidate
-from .sweeps import add_sweep_options, sweeps_of
 
 if TYPE_CHECKING:
     from ..tracker.registry import Model, Registry
@@ -66,7 +74,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         default=[],
         help="how much worse than the champion a metric may be (repeatable)",
     )
-    add_place_options(parser)
+    add_location_options(parser)
     parser.set_defaults(command=_promote)
 
 
@@ -81,25 +89,17 @@ def _promote(options: argparse.Namespace) -> int:
             f"NAME {options.name!r}: a registered model has a name without / and :, which its URI "
             "models:/NAME@ALIAS needs"
         )
-    rules = _rules(options.tolerance)
-    session = find_session(options)
+    rules = parse_all("--tolerance", options.tolerance, parse_rule)
+    session = session_of(options)
     comparison, candidate = session.local_comparison(), None
     if comparison is not None:
         # What is wrong with the options is told at once.
-        candidate = _chosen(session, comparison, rules, options)
-    place = session.place
-    # Only here, for it loads mlflow, which takes seconds.
-    from ..tracker.registry import open_registry
-
-    with open_registry(
-        place.tracking_uri,
-        experiment_name=place.experiment_name,
-        experiment_id=place.experiment_id,
-    ) as registry:
-        run = _session_run(session, registry)
-        if comparison is None:
-            comparison = comparison_of(registry.report(run), f"report.json of run {run}")
-        candidate = candidate or _chosen(session, comparison, rules, options)
+        candidate = _chosen(session.stored, comparison, rules, options)
+    with session.location.registry() as registry:
+        run = _session_run(session.stored, registry)
+        if comparison is None and (text := registry.report(run)) is not None:
+            comparison = parse_comparison(text, f"report.json of run {run}")
+        candidate = candidate or _chosen(session.stored, comparison, rules, options)
         for line in candidate.story:
             say(line)
         model = _model(registry, candidate, options.model)
@@ -107,7 +107,7 @@ def _promote(options: argparse.Namespace) -> int:
 
 
 def _decide(
-    session: FoundSession,
+    session: ChosenSession,
     comparison: Comparison | None,
     candidate: Candidate,
     model: Model,
@@ -116,7 +116,7 @@ def _decide(
     options: argparse.Namespace,
 ) -> int:
     name, alias = options.name, options.alias
-    refusals = list(against_session(session, comparison, candidate))
+    refusals = list(against_session(session.stored, comparison, candidate))
     before = registry.version_of(name, alias)
     is_champion = before is not None and (before.run_id, before.source) == (
         model.run_id,
@@ -141,7 +141,7 @@ def _decide(
     version, is_new = registry.register(
         name,
         model,
-        tags_of(session, candidate, verdicts, refusals),
+        tags_of(session.stored, candidate, verdicts, refusals),
         _description(candidate, refusals),
         lasting=LASTING,
     )
@@ -162,15 +162,8 @@ def _decide(
     return 0
 
 
-def _rules(texts: Sequence[str]) -> list[tuple[str, Tolerance]]:
-    try:
-        return [parse_rule(text) for text in texts]
-    except ValueError as error:
-        raise UsageError(f"--tolerance: {error}") from None
-
-
 def _chosen(
-    session: FoundSession,
+    session: StoredSession,
     comparison: Comparison | None,
     rules: Sequence[tuple[str, Tolerance]],
     options: argparse.Namespace,
@@ -180,7 +173,7 @@ def _chosen(
     Raises:
         UsageError: there is none, or a rule is about none of its metrics.
     """
-    candidate = choose_candidate(session, sweeps_of(session, comparison, options), options)
+    candidate = choose_candidate(session, asked_sweeps(options, session, comparison), options)
     metrics = (candidate.objective, *candidate.configuration.metrics)
     for rule in rules:
         if not any(mentions(metric, [rule]) for metric in metrics):
@@ -191,7 +184,7 @@ def _chosen(
     return candidate
 
 
-def _session_run(session: FoundSession, registry: Registry) -> str:
+def _session_run(session: StoredSession, registry: Registry) -> str:
     """Return the id of the session's run.
 
     Raises:
@@ -213,19 +206,19 @@ def _model(registry: Registry, candidate: Candidate, name: str | None) -> Model:
         UsageError: it logged none, or several, and nobody said which.
     """
     nodeid = candidate.record.nodeid
-    found = registry.models(candidate.record)
-    if not found:
+    models = registry.models(candidate.record)
+    if not models:
         raise UsageError(
             f"{nodeid} logged no model: its test must use the fixture mlflow_run and "
             "call log_model of one of MLflow's flavors, such as mlflow.sklearn.log_model(model, "
             'name="model"), in a session that reaches MLflow'
         )
-    names = list(dict.fromkeys(model.name for model in found))
+    names = list(dict.fromkeys(model.name for model in models))
     if name is None and len(names) > 1:
         raise UsageError(f"{nodeid} logged several models; --model says which: {', '.join(names)}")
     if name is not None and name not in names:
         raise UsageError(f"{nodeid} logged no model {name!r}; there is {', '.join(names)}")
-    return next(model for model in reversed(found) if name in (None, model.name))
+    return next(model for model in reversed(models) if name in (None, model.name))
 
 
 def _verdicts(comparison: Comparison | None) -> str:

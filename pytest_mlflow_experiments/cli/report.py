@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..analysis.places import UsageError, session_directory, sessions_root
+from ..analysis.location import UsageError, session_directory, sessions_root
+from ..analysis.named_sessions import read_comparison
 from ..records.directory import SessionDirectory
 from ..regression.comparison import Comparison
 from ..report.formats import render
-from ..report.json import read_json
 from ..report.markdown import render_comment, render_markdown
 from .arguments import add_report_option, check_reports, say, write_report
 
@@ -61,10 +61,7 @@ def last_comparison(session: Path | None) -> Comparison:
                 f"the newest session, {directories[-1].session_id}, was not compared with a "
                 "baseline; name the directory of another one"
             )
-    try:
-        return read_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError(f"{path}: {error}") from None
+    return read_comparison(path)
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from ..analysis.places import session_directory, sessions_root
+from ..analysis.location import session_directory, sessions_root
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.journal import JournalError
 from .arguments import say

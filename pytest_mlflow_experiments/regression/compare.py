@@ -1,4 +1,4 @@
-"""Compare a session with its baseline: the cases that ran, and those that are absent."""
+"""Compare a session with its baseline: the cases that ran, and those that are missing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SILENT = "the test passed without yielding any metric"
 
 
 @final
-class Absent:
+class MissingCases:
     """The cases of the baseline that left no record in a session.
 
     Expected are those of the newest session that was asked for the same tests. Of tests that did
@@ -45,7 +45,7 @@ class Absent:
         self._alike = comparer.newest_session(selection)
         self._newest = comparer.newest_session(None)
 
-    def missing(self) -> Iterator[MetricComparison]:
+    def metrics(self) -> Iterator[MetricComparison]:
         """Yield the metrics that should be there."""
         for number, case, expected in self._cases():
             if self._outcome(case.nodeid) is not None:
@@ -136,10 +136,10 @@ def compare(
     ]
     if problem is None:
         metrics += [row for case in current.cases.values() for row in comparer.case(case)]
-        absent = Absent(comparer, current, {**not_run}, frozenset(passed), partial)
-        metrics += absent.missing()
-        unjudged += absent.unjudged()
-        notes = [*notes, *absent.notes(), *_unused(options, metrics)]
+        missing = MissingCases(comparer, current, {**not_run}, frozenset(passed), partial)
+        metrics += missing.metrics()
+        unjudged += missing.unjudged()
+        notes = [*notes, *missing.notes(), *_unused(options, metrics)]
     lines = curves(current, past, options.seed_params)
     start, end = current.header.start_time, current.end
     return Comparison(
@@ -158,7 +158,7 @@ def compare(
 
 
 def _unused(options: CompareOptions, metrics: Collection[MetricComparison]) -> Iterator[str]:
-    """Yield what was said of metrics that there are none of: as likely as not a mistake."""
+    """Yield a note for each tolerance that matches no metric: it may well be misspelt."""
     for pattern, tolerance in options.tolerances:
         if not any(mentions(metric.metric, [(pattern, tolerance)]) for metric in metrics):
             yield f"The tolerance for {pattern!r} is for no metric of this session"

@@ -21,6 +21,7 @@ from ..records import (
     last_values,
     thinned,
 )
+from ..records.reader import FileEntry, split_sessions
 from .comparison import Line
 
 DURATION = "duration_seconds"
@@ -65,8 +66,8 @@ class Lines(dict[tuple[str, str], list[Line]]):
     def extend(self, key: tuple[str, str], lines: Iterable[Line]) -> None:
         """Add the lines of further repeats."""
         if key in self or len(self) < MAX_CURVES:
-            found = self.setdefault(key, [])
-            found += [*lines][: MAX_LINES - len(found)]
+            known = self.setdefault(key, [])
+            known += [*lines][: MAX_LINES - len(known)]
 
 
 @final
@@ -134,12 +135,12 @@ class CaseValues:
                 self.metrics.setdefault(metric, []).append(value)
                 self.seeds.setdefault(metric, []).append(seed)
                 continue
-            found = [run[metric] for run in fresh if metric in run]
-            if not found:
+            again = [run[metric] for run in fresh if metric in run]
+            if not again:
                 self.unconfirmed.add(metric)
-                found = [value]
-            self.metrics.setdefault(metric, []).extend(found)
-            self.seeds.setdefault(metric, []).extend([seed] * len(found))
+                again = [value]
+            self.metrics.setdefault(metric, []).extend(again)
+            self.seeds.setdefault(metric, []).extend([seed] * len(again))
 
     def values_of(self, metric: str, seeds: AbstractSet[str]) -> list[float]:
         """Return the values of a metric; those of ``seeds`` alone where there are others too."""
@@ -195,34 +196,29 @@ class Sessions:
     provenance: Provenance | None = None
 
 
-def read_sessions(
-    entries: Iterable[Provenance | SessionHeader | CaseRecord | SlimCase | SessionEnd],
-    seed_params: AbstractSet[str],
+def collect_values(
+    entries: Iterable[FileEntry[CaseRecord | SlimCase]], seed_params: AbstractSet[str]
 ) -> Sessions:
     """Return the values of the sessions that a journal, or a baseline, holds.
 
     Args:
-        entries: the entries as they stand in the file.
+        entries: the entries as they stand in the file; none is kept.
         seed_params: names of params that only repeat a case: cases that differ in nothing else
             are one.
 
     Of the lines of a metric, those of the newest session alone are kept.
     """
-    found = Sessions()
-    for entry in entries:
-        if isinstance(entry, Provenance):
-            found.provenance = entry
-        elif isinstance(entry, SessionHeader):
-            _forget_older_lines(found.sessions)
-            found.sessions.append(SessionValues(header=entry))
-        elif found.sessions:
-            session = found.sessions[-1]
-            if isinstance(entry, SessionEnd):
-                session.end = entry
-            else:
-                session.add(entry, seed_params)
-    _forget_older_lines(found.sessions)
-    return found
+    sessions: list[SessionValues] = []
+    provenance: Provenance | None = None
+    for stored in split_sessions(entries):
+        session = SessionValues(header=stored.header)
+        for case in stored:
+            session.add(case, seed_params)
+        session.end = stored.end
+        sessions.append(session)
+        provenance = stored.provenance
+        _forget_older_lines(sessions)
+    return Sessions(sessions=sessions, provenance=provenance)
 
 
 def _forget_older_lines(sessions: Sequence[SessionValues]) -> None:

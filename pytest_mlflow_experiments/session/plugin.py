@@ -229,10 +229,11 @@ class SessionPlugin:
             terminalreporter.write_line(line.text, **line.markup)
             return
         terminalreporter.write_sep("=", "mlflow")
-        reports = self._verdicts.shown_reports() if self._verdicts is not None else []
-        for line in section(self._summary, ending, self._comparison, reports):
+        reports = self._verdicts.reports if self._verdicts is not None else None
+        shown = reports.shown() if reports is not None else []
+        for line in section(self._summary, ending, self._comparison, shown):
             terminalreporter.write_line(line.text, **line.markup)
-        for text in self._verdicts.annotations if self._verdicts is not None else ():
+        for text in reports.annotations if reports is not None else ():
             terminalreporter.write_line(text)
 
     def pytest_unconfigure(self) -> None:
@@ -285,7 +286,7 @@ class SessionPlugin:
                 notes=[
                     *self._notes,
                     *(self._resumption.notes() if self._resumption else ()),
-                    *(self._verdicts.notes if self._verdicts else ()),
+                    *(self._verdicts.reports.notes if self._verdicts else ()),
                     *([left] if left else ()),
                 ],
             )

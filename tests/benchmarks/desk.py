@@ -82,7 +82,7 @@ import time
 from pytest_mlflow_experiments.records import journal
 from pytest_mlflow_experiments.regression.compare import compare
 from pytest_mlflow_experiments.regression.comparer import CompareOptions
-from pytest_mlflow_experiments.regression.values import read_sessions
+from pytest_mlflow_experiments.regression.values import collect_values
 from pytest_mlflow_experiments.report.formats import render
 
 options = CompareOptions()
@@ -97,7 +97,7 @@ def timed(name, action):
 
 
 def read():
-    return [read_sessions(journal.read(pathlib.Path(path)), frozenset()) for path in sys.argv[2:]]
+    return [collect_values(journal.read(pathlib.Path(path)), frozenset()) for path in sys.argv[2:]]
 
 
 *old, new = timed("read", read)

@@ -18,7 +18,7 @@ from ...capture.resumed import EarlierCase
 from ...records import CaseRecord, DatasetInput, SessionEnd, SessionHeader, journal
 from ...records.directory import SessionDirectory
 from ...records.git import UNKNOWN, changed_files
-from ...records.journal import JournalError
+from ...records.reader import read_cases, read_header
 
 
 def why_other_code(
@@ -82,19 +82,6 @@ class Choice:
     rounds: tuple[tuple[CaseRecord, ...], ...] = ()
 
 
-def read_header(directory: SessionDirectory) -> SessionHeader:
-    """Return the header of a session.
-
-    Raises:
-        JournalError: its journal can't be understood.
-        OSError: it can't be read.
-    """
-    header = next(journal.read(directory.journal), None)
-    if not isinstance(header, SessionHeader):
-        raise JournalError("it has no header")
-    return header
-
-
 def is_file(data: DatasetInput) -> bool:
     """Tell whether the digest of data is that of a file, or of a directory."""
     return data.source_type == "local" and _FILE.fullmatch(data.digest) is not None
@@ -129,19 +116,19 @@ def choose(directory: SessionDirectory, rootdir: Path) -> Choice:
     others: list[CaseRecord] = []
     chain = _chain(directory)
     # Sessions that are gone are older than those that are there.
-    ages = {place.session_id: age for age, place in enumerate(chain)}
+    ages = {session.session_id: age for age, session in enumerate(chain)}
     rounds: dict[str, list[CaseRecord]] = defaultdict(list)
-    for record, place in _last_of_each(chain):
-        rounds[record.resumed_from or place.session_id].append(record)
-        earlier = EarlierCase(record=record, artifacts=place.artifacts(record.id))
-        is_whole = all((earlier.artifacts / name).is_file() for name in record.artifacts)
+    for record, session in _last_of_each(chain):
+        rounds[record.resumed_from or session.session_id].append(record)
+        earlier = EarlierCase(record=record, artifacts=session.artifacts(record.id))
+        has_artifacts = all((earlier.artifacts / name).is_file() for name in record.artifacts)
         if not files.are_same(record):
             # Of data that are known to have changed, there is nothing more to find out.
             continue
         # Files within other data have no digests of their own.
         is_known = not any(map(holds_files, record.inputs))
-        if record.outcome == "passed" and is_whole and is_known:
-            cases.append(replace(earlier, record=_going_on(record, place)))
+        if record.outcome == "passed" and has_artifacts and is_known:
+            cases.append(replace(earlier, record=_going_on(record, session)))
         else:
             others.append(record)
     oldest_first = sorted(rounds, key=lambda name: ages.get(name, len(chain)), reverse=True)
@@ -153,11 +140,11 @@ def choose(directory: SessionDirectory, rootdir: Path) -> Choice:
     )
 
 
-def _going_on(record: CaseRecord, place: SessionDirectory) -> CaseRecord:
+def _going_on(record: CaseRecord, session: SessionDirectory) -> CaseRecord:
     return replace(
         record,
         run_id=None,
-        resumed_from=record.resumed_from or place.session_id,
+        resumed_from=record.resumed_from or session.session_id,
         resumed_run=record.resumed_run or record.run_id,
     )
 
@@ -168,7 +155,7 @@ def _chain(directory: SessionDirectory) -> list[SessionDirectory]:
     following: SessionDirectory | None = directory
     while following is not None and following.path not in chain:
         chain[following.path] = following
-        following = _before(following, next(iter(journal.read(following.journal)), None))
+        following = _before(following)
     return list(chain.values())
 
 
@@ -180,16 +167,17 @@ def _last_of_each(
     A session that was killed early may not have come to cases that the one before it had.
     """
     seen: set[str] = set()
-    for place in chain:
-        entries = journal.read(place.journal)
-        last = {entry.nodeid: entry for entry in entries if isinstance(entry, CaseRecord)}
-        yield from ((record, place) for nodeid, record in last.items() if nodeid not in seen)
+    for directory in chain:
+        last = {record.nodeid: record for record in read_cases(directory.journal)}
+        yield from ((record, directory) for nodeid, record in last.items() if nodeid not in seen)
         seen.update(last)
 
 
-def _before(place: SessionDirectory, header: journal.Entry | None) -> SessionDirectory | None:
-    name = header.tags.get(RESUMED_TAG) if isinstance(header, SessionHeader) else None
-    before = SessionDirectory(place.path.parent / name) if name else None
+def _before(directory: SessionDirectory) -> SessionDirectory | None:
+    """Return the session that another one went on with, where it is still there."""
+    header = read_header(directory.journal)
+    name = header.tags.get(RESUMED_TAG) if header is not None else None
+    before = SessionDirectory(directory.path.parent / name) if name else None
     return before if before is not None and before.journal.is_file() else None
 
 

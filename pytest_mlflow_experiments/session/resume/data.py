@@ -63,14 +63,14 @@ def mixed_data(rounds: Sequence[Iterable[CaseRecord]]) -> list[DataFinding]:
     Args:
         rounds: the cases of each session, the oldest first.
     """
-    found: list[DataFinding] = []
+    findings: list[DataFinding] = []
     for last in range(1, len(rounds)):
         check = DataCheck()
         for number, records in enumerate(rounds[: last + 1]):
             for record in records:
                 check.add(record, earlier=number < last)
-        found += (finding for finding in check.findings() if finding.sure)
-    return found
+        findings += (finding for finding in check.findings() if finding.sure)
+    return findings
 
 
 def _are_files(record: CaseRecord, name: str) -> bool:
@@ -100,14 +100,14 @@ def judge(before: Sequence[tuple[Params, str]], now: Iterable[tuple[Params, str]
     for params, digest in before:
         by_digest[digest].append(params)
     free = {
-        place
+        position
         for same in by_digest.values()
-        for place, values in enumerate(zip(*same, strict=False))
+        for position, values in enumerate(zip(*same, strict=False))
         if len(set(values)) > 1
     }
 
     def bound(params: Params) -> Params:
-        return tuple(value for place, value in enumerate(params) if place not in free)
+        return tuple(value for position, value in enumerate(params) if position not in free)
 
     known = {bound(params) for params, _ in before}
     return any(bound(params) in known for params in news)

@@ -14,7 +14,8 @@ from ...capture.resumed import write_cases
 from ...records import CaseRecord, SessionHeader, journal
 from ...records.directory import DIRECTORY_NAME, SessionDirectory
 from ...records.journal import JournalError
-from .choice import RESUMED_TAG, choose, has_passed, read_header, why_other_code
+from ...records.reader import read_cases, read_header
+from .choice import RESUMED_TAG, choose, has_passed, why_other_code
 from .data import DataCheck, DataFinding, mixed_data
 
 LATEST: Final = "latest"
@@ -35,10 +36,10 @@ def find_session(rootdir: Path, text: str, base: Path) -> SessionDirectory | Non
     if text == LATEST:
         newest = reversed(SessionDirectory.find_all(rootdir))
         return next((one for one in newest if _has_cases(one) and not _runs(one)), None)
-    found = _session_named(rootdir, text, base)
-    if _runs(found):
-        raise pytest.UsageError(f"--mlflow-resume: session {found.session_id} still runs")
-    return found
+    named = _session_named(rootdir, text, base)
+    if _runs(named):
+        raise pytest.UsageError(f"--mlflow-resume: session {named.session_id} still runs")
+    return named
 
 
 def _session_named(rootdir: Path, text: str, base: Path) -> SessionDirectory:
@@ -71,7 +72,7 @@ def _runs(directory: SessionDirectory) -> bool:
 
 def _has_cases(directory: SessionDirectory) -> bool:
     try:
-        return any(isinstance(entry, CaseRecord) for entry in journal.read(directory.journal))
+        return any(True for _ in read_cases(directory.journal))
     except (OSError, JournalError):
         return False
 
@@ -114,8 +115,10 @@ class Resumption:
             return header
         name = self._earlier.session_id
         try:
-            earlier = read_header(self._earlier)
-            if has_passed(self._earlier):
+            earlier = read_header(self._earlier.journal)
+            if earlier is None:
+                self._refusal = f"session {name} can't be read: it has no header"
+            elif has_passed(self._earlier):
                 # With copies of its values, it would be its own baseline.
                 self._refusal = f"session {name} ran to its end, and passed"
             else:

@@ -14,8 +14,8 @@ from ..records import CaseRecord
 from ..records.codec import Builtins, encode
 from ..regression.sweeps.model import Configuration, Sweep
 from ..regression.sweeps.ranking import within_noise
-from ..report import numbers
-from ..report.sweep_text import choice, failures, mattered, plus_minus, score, short, why_no_best
+from . import numbers
+from .sweep_text import choice, failures, mattered, plus_minus, score, short, why_no_best
 
 SCHEMA_VERSION: Final = 1
 

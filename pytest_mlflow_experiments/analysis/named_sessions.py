@@ -1,0 +1,259 @@
+"""Sessions as people name them: a directory, a file, an id, or a form of ``--mlflow-baseline``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from ..baseline import (
+    BaselineError,
+    BaselineRequest,
+    Catalog,
+    Query,
+    base_branch,
+    choose,
+    load_file,
+    make_baseline,
+    parse_spec,
+)
+from ..records import SessionHeader, journal
+from ..records.directory import DIRECTORY_NAME, SessionDirectory
+from ..records.git import default_branch, git_tags
+from ..records.journal import Entry
+from ..records.reader import StoredSession, stored_sessions
+from ..regression.comparison import Comparison
+from ..report.json import read_json
+from .location import Location, UsageError, session_directory, sessions_root
+
+
+def baseline_request(
+    location: Location, spec: str, history: int, compared: SessionHeader | None = None
+) -> BaselineRequest:
+    """Return what is looked for: for a session, or for the branch that is checked out.
+
+    Raises:
+        UsageError: the spec is not a legal one.
+    """
+    try:
+        parse_spec(spec)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if compared is not None:
+        return BaselineRequest(
+            spec=spec,
+            history=history,
+            branch=compared.branch,
+            session_id=compared.session_id,
+            start_time=compared.start_time,
+        )
+    return BaselineRequest(
+        spec=spec,
+        history=history,
+        branch=git_tags(location.root).get("mlflow.source.git.branch"),
+        base_branch=base_branch(os.environ) or default_branch(location.root),
+    )
+
+
+def baseline_entries(
+    location: Location, reference: str, history: int, compared: SessionHeader | None = None
+) -> list[Entry]:
+    """Return the baseline that a person means: its provenance and the entries of its sessions.
+
+    Args:
+        location: where it is looked for.
+        reference: the directory of a session, a file, or a form of ``--mlflow-baseline``.
+        history: how many sessions at most, where the reference stands for several.
+        compared: the session that is to be compared with them.
+
+    Raises:
+        UsageError: the reference is not a legal one.
+        BaselineError: there is no such session.
+    """
+    if (path := _file(reference)) is not None:
+        return list(load_file(path).entries(history))
+    request = baseline_request(location, reference, history, compared)
+    with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as directory:
+        target = Path(directory, "baseline.jsonl")
+        location.ask(lambda catalog: make_baseline(request, catalog, target), request)
+        return list(journal.read(target))
+
+
+def newest_id(location: Location, spec: str) -> str:
+    """Return the id of the newest session that a form of ``--mlflow-baseline`` stands for.
+
+    Raises:
+        UsageError: the spec is not a legal one.
+        BaselineError: there is no such session.
+    """
+    request = baseline_request(location, spec, 1)
+
+    def newest(catalog: Catalog) -> str | None:
+        choice = choose(parse_spec(spec), request, catalog)
+        return choice.sessions[-1].session_id if choice is not None else None
+
+    return location.ask(newest, request)
+
+
+def named_session(location: Location, reference: str) -> StoredSession | None:
+    """Return the one session that a person means, whether it can be a baseline or not.
+
+    Args:
+        location: where it is looked for.
+        reference: the directory of a session, a file, or a form of ``--mlflow-baseline``.
+
+    Returns:
+        The newest session of a file, or None where the file holds none.
+
+    Raises:
+        UsageError: the reference is not a legal one.
+        BaselineError: there is no such session.
+        JournalError: the session can't be read.
+    """
+    if (path := _file(reference)) is not None:
+        return _last_session(path)
+    request = baseline_request(location, reference, 1)
+    with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:
+        return location.ask(lambda catalog: _session(catalog, request, Path(name)), request)
+
+
+def _file(reference: str) -> Path | None:
+    """Return the file that a reference means, a session's journal among them, or None."""
+    path = Path(reference.removeprefix("file:"))
+    if path.is_dir():
+        return session_directory(path).journal
+    return path if path.is_file() or reference.startswith("file:") else None
+
+
+def _last_session(path: Path) -> StoredSession | None:
+    try:
+        newest = deque(stored_sessions(journal.read(path)), maxlen=1)
+    except OSError as error:
+        raise BaselineError(f"{path}: {error.strerror or error}") from error
+    return newest[0] if newest else None
+
+
+def _session(catalog: Catalog, request: BaselineRequest, directory: Path) -> StoredSession | None:
+    """Return the newest session that is asked for, or None without one."""
+    spec = parse_spec(request.spec)
+    if spec.kind == "session":
+        session = catalog.session(spec.value)
+    elif spec.kind == "run":
+        session = catalog.run(spec.value)
+    elif spec.kind == "model":
+        session = catalog.model(*spec.pair)
+    elif choice := choose(spec, request, catalog):
+        session = choice.sessions[-1]
+    else:
+        return None
+    (source,) = catalog.journals([session], directory)
+    if isinstance(source, str):
+        raise BaselineError(f"session {session.session_id} can't be read: {source}")
+    return _last_session(source)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenSession:
+    """A session and where it is.
+
+    ``directory`` is where this machine keeps it, None where it does not; ``is_fetched`` tells that
+    it was read from MLflow.
+    """
+
+    stored: StoredSession
+    location: Location
+    directory: SessionDirectory | None
+    is_fetched: bool
+
+    def local_comparison(self) -> Comparison | None:
+        """Return the comparison that the session ended with, or None where it is not here.
+
+        Raises:
+            UsageError: it can't be read.
+        """
+        if self.directory is None or not self.directory.report.exists():
+            return None
+        return read_comparison(self.directory.report)
+
+
+def read_comparison(path: Path) -> Comparison:
+    """Return the comparison that a report.json holds.
+
+    Raises:
+        UsageError: it can't be understood.
+    """
+    return parse_comparison(path.read_text(encoding="utf-8"), str(path))
+
+
+def parse_comparison(text: str, origin: str) -> Comparison:
+    """Return the comparison of a report.json's text, as :func:`read_comparison` does."""
+    try:
+        return read_json(text)
+    except ValueError as error:
+        raise UsageError(f"{origin}: {error}") from None
+
+
+def choose_session(
+    reference: str | None, tracking_uri: str | None, experiment: str | None
+) -> ChosenSession:
+    """Return the session that a person means; the newest one where nothing is said.
+
+    Args:
+        reference: a session's directory or id, or a form of ``--mlflow-baseline``.
+        tracking_uri: where MLflow is.
+        experiment: the experiment's name.
+
+    Raises:
+        UsageError: the reference is not a legal one.
+        BaselineError: there is no such session.
+        JournalError: it can't be read.
+    """
+    is_file = True
+    if reference is None and not (tracking_uri or experiment):
+        directory = next(reversed(SessionDirectory.find_all(sessions_root())), None)
+    else:
+        directory = _directory(reference)
+    if directory is not None:
+        stored = _last_session(directory.journal)
+    else:
+        location = Location.resolve(tracking_uri, experiment)
+        reference = reference or f"session:{_newest(location)}"
+        is_file = Path(reference.removeprefix("file:")).is_file()
+        if not is_file and ":" not in reference and reference not in ("auto", "latest"):
+            reference = f"session:{reference}"
+        stored = named_session(location, reference)
+    if stored is None:
+        raise BaselineError("there is no session in what was found")
+    location = Location.resolve(tracking_uri, experiment, session=stored.header)
+    if directory is None:
+        kept = SessionDirectory(location.root / DIRECTORY_NAME / stored.header.session_id)
+        directory = kept if kept.journal.is_file() else None
+    return ChosenSession(
+        stored=stored,
+        location=location,
+        directory=directory,
+        is_fetched=directory is None and not is_file,
+    )
+
+
+def _directory(reference: str | None) -> SessionDirectory | None:
+    """Return the directory on this machine that is meant, or None where none is."""
+    if reference is None:
+        return None
+    kept = SessionDirectory(sessions_root() / DIRECTORY_NAME / reference.removeprefix("session:"))
+    if kept.journal.is_file():
+        return kept
+    path = Path(reference)
+    return session_directory(path) if path.is_dir() else None
+
+
+def _newest(location: Location) -> str:
+    def newest(catalog: Catalog) -> str | None:
+        candidate = next(catalog.newest(Query()), None)
+        return None if candidate is None else candidate.session_id
+
+    return location.ask(newest, baseline_request(location, "latest", 1))

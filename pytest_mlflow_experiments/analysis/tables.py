@@ -1,0 +1,294 @@
+"""The sessions, their cases and their metrics as DataFrames: one row for each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from math import isnan
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
+
+from ..baseline.choice import why_incomplete
+from ..records import (
+    CaseRecord,
+    Check,
+    Metric,
+    Outcome,
+    SessionEnd,
+    SessionHeader,
+    function_of,
+    last_values,
+)
+from ..records.reader import StoredSession
+from ..regression.values import DURATION
+from .frame import Columns, Row, documented, make_frame, prefixed
+from .loading import ARGUMENTS, RAISES, Source, load_stored
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_BRANCH: Final = "mlflow.source.git.branch"
+_COMMIT: Final = "mlflow.source.git.commit"
+_DIRTY: Final = "git.dirty"
+_BASELINE: Final = "pytest.baseline"
+_NEWEST: Final = "pytest.baseline.newest"
+_NAMED: Final = frozenset({_BRANCH, _COMMIT, _DIRTY, _BASELINE, _NEWEST})
+_OUTCOMES: Final = get_args(Outcome)
+_STATUSES: Final = ("regressed", "missing", "improved")
+
+_SESSION_COLUMNS: Final[Columns] = {
+    "session_id, name": ("text", ""),
+    "start_time": ("time", ""),
+    "duration_seconds": ("number", "NaN without an end"),
+    "branch, commit": ("text", "NA outside of git"),
+    "dirty": ("rare flag", "whether files were changed after the commit"),
+    "complete": ("flag", "whether all tests ran that should"),
+    "incomplete": ("text", "why they did not, else NA"),
+    "exit_status": ("rare count", "pytest's; NA without an end"),
+    "gate_failed": ("flag", ""),
+    "tests": ("rare count", "all that ran, kept or not; NA without an end"),
+    "cases": ("count", "those that were kept"),
+    ", ".join(_OUTCOMES): ("count", "how many cases had which outcome"),
+    ", ".join(_STATUSES): ("rare count", "how many metrics did; NA where nothing was compared"),
+    "baseline": ("text", "which sessions it was compared with"),
+    "baseline_newest": ("text", "the newest one's id"),
+    "tracking_uri, experiment, run_id": ("text", "where MLflow has the session"),
+    "tags.<name>": ("text", "all other tags"),
+}
+
+
+@documented(_SESSION_COLUMNS, ARGUMENTS, RAISES)
+def load_sessions(
+    source: Source = None,
+    *,
+    tracking_uri: str | None = None,
+    experiment: str | None = None,
+    branch: str | None = None,
+    last: int | None = None,
+) -> pd.DataFrame:
+    """Return one row for each session, the oldest first.
+
+    Shards that were merged are left out where the session that they make up is there.
+    """
+    sessions = load_stored(
+        source, tracking_uri=tracking_uri, experiment=experiment, branch=branch, last=last
+    )
+    return make_frame([_session_row(session) for session in sessions], _SESSION_COLUMNS)
+
+
+def _session_row(session: StoredSession) -> Row:
+    header, end = session.header, session.end
+    tags = {**header.tags, **(end.tags if end else {})}
+    dirty = tags.get(_DIRTY)
+    outcomes = Counter(case.outcome for case in session.cases)
+    return {
+        "session_id": header.session_id,
+        "name": header.name,
+        "start_time": header.start_time,
+        "duration_seconds": (end.end_time - header.start_time) / 1_000 if end else None,
+        "branch": header.branch,
+        "commit": header.commit,
+        "dirty": None if dirty is None else dirty == "true",
+        **_outcome(header, end),
+        "cases": len(session.cases),
+        **{outcome: outcomes[outcome] for outcome in _OUTCOMES},
+        "baseline": tags.get(_BASELINE),
+        "baseline_newest": tags.get(_NEWEST),
+        # Baselines do not tell where their sessions were sent.
+        "tracking_uri": header.tracking_uri or None,
+        "experiment": header.experiment_name or header.experiment_id,
+        "run_id": session.run_id,
+        **prefixed("tags.", {name: text for name, text in tags.items() if name not in _NAMED}),
+    }
+
+
+def _outcome(header: SessionHeader, end: SessionEnd | None) -> dict[str, Any]:
+    # A gate's verdict says nothing of what ran.
+    incomplete = why_incomplete(header, replace(end, rejected=False) if end else None)
+    return {
+        "complete": incomplete is None,
+        "incomplete": incomplete,
+        "exit_status": end.exit_status if end else None,
+        "gate_failed": end is not None and end.rejected,
+        "tests": end.tests if end else None,
+        **{status: _integer(end.metrics.get(status)) if end else None for status in _STATUSES},
+    }
+
+
+def _integer(number: float | None) -> int | None:
+    return None if number is None or number != number else int(number)
+
+
+_CASE: Final[Columns] = {
+    "session_id": ("text", "joins with :func:`load_sessions`"),
+    "session_start": ("time", ""),
+    "branch, commit": ("text", "NA outside of git"),
+    "test": ("text", "the node id of the function, without params"),
+    "case": ("text", "the identity across sessions"),
+    "name": ("text", ""),
+}
+_OUTCOME: Final = ("text", "pytest's own word")
+_RECORD_ID: Final = ("text", "the tag ``pytest.record_id`` of its run in MLflow")
+_CASE_COLUMNS: Final[Columns] = {
+    **_CASE,
+    "nodeid": ("text", ""),
+    "outcome": _OUTCOME,
+    "start_time": ("time", ""),
+    "record_id": _RECORD_ID,
+    "run_id": ("text", "the run that the test held itself (``mlflow_run``), else NA"),
+    "resumed_from": ("text", "the session that it was taken over from, else NA"),
+    "attempts": ("count", "how often it had been run before, by reruns"),
+    "repeats": ("count", "how many fresh runs followed, by ``--mlflow-rerun``"),
+    "failure": ("text", "pytest's own text, else NA"),
+    "params.<name>": ("text", "NA where the case has no such param"),
+    "metrics.<name>": (
+        "number",
+        "the last value, ``metrics.duration_seconds`` among them; NaN where there is none",
+    ),
+    "tags.<name>": ("text", ""),
+}
+
+
+@documented(_CASE_COLUMNS, ARGUMENTS, RAISES)
+def load_cases(
+    source: Source = None,
+    *,
+    tracking_uri: str | None = None,
+    experiment: str | None = None,
+    branch: str | None = None,
+    last: int | None = None,
+) -> pd.DataFrame:
+    """Return one row for each case of each session, as ``mlflow.search_runs`` has them."""
+    sessions = load_stored(
+        source, tracking_uri=tracking_uri, experiment=experiment, branch=branch, last=last
+    )
+    rows = [_case_row(session, record) for session in sessions for record in session.cases]
+    return make_frame(rows, _CASE_COLUMNS)
+
+
+def _case_row(session: StoredSession, record: CaseRecord) -> Row:
+    return {
+        **_case_columns(session, record),
+        "nodeid": record.nodeid,
+        "start_time": record.start_time,
+        "run_id": record.run_id,
+        "resumed_from": record.resumed_from,
+        "attempts": len(record.attempts),
+        "repeats": len(record.repeats),
+        "failure": record.failure,
+        **prefixed("params.", record.params),
+        **prefixed("metrics.", last_values(_all_values(record))),
+        **prefixed("tags.", record.tags),
+    }
+
+
+_Limits: TypeAlias = tuple[float | None, float | None]
+
+_STEPS: Final = 2**63
+_METRIC_COLUMNS: Final[Columns] = {
+    **_CASE,
+    "outcome": _OUTCOME,
+    "record_id": _RECORD_ID,
+    "metric": ("text", ""),
+    "step": ("count", ""),
+    "value": ("number", "NaN where NaN was measured"),
+    "timestamp": ("time", "when it was logged"),
+    "lower, upper": (
+        "number",
+        "the limits that assertions set to it, else NaN; those of ``pytest.approx`` are both",
+    ),
+}
+
+
+@documented(_METRIC_COLUMNS, {**ARGUMENTS, "metric": "only this metric."}, RAISES)
+def load_metrics(
+    source: Source = None,
+    *,
+    metric: str | None = None,
+    tracking_uri: str | None = None,
+    experiment: str | None = None,
+    branch: str | None = None,
+    last: int | None = None,
+) -> pd.DataFrame:
+    """Return one row for each value of each metric of each case: every step, with its limits."""
+    sessions = load_stored(
+        source, tracking_uri=tracking_uri, experiment=experiment, branch=branch, last=last
+    )
+    rows = [
+        row
+        for session in sessions
+        for record in session.cases
+        for row in _metric_rows(session, record, metric)
+    ]
+    return make_frame(rows, _METRIC_COLUMNS)
+
+
+def _metric_rows(session: StoredSession, record: CaseRecord, metric: str | None) -> Iterator[Row]:
+    limits = _limits(record.checks)
+    columns = _case_columns(session, record)
+    for one in _all_values(record):
+        if metric is None or one.key == metric:
+            lower, upper = limits.get((one.key, one.step), (None, None))
+            yield {
+                **columns,
+                "metric": one.key,
+                # A test may log any; MLflow keeps the nearest that fits, too.
+                "step": min(max(one.step, -_STEPS), _STEPS - 1),
+                "value": one.value,
+                "timestamp": one.timestamp,
+                "lower": lower,
+                "upper": upper,
+            }
+
+
+def _limits(checks: Iterable[Check]) -> dict[tuple[str, int], _Limits]:
+    """Return the closest limits of each value; clauses that an ``or`` may do without set none."""
+    limits: dict[tuple[str, int], _Limits] = {}
+    for check in checks:
+        if check.alternative:
+            continue
+        lower, upper = limits.get((check.metric, check.step), (None, None))
+        distance = check.tolerance or 0.0
+        if check.operator in (">", ">=", "=="):
+            limit = check.limit - distance
+            lower = limit if lower is None else max(lower, limit)
+        if check.operator in ("<", "<=", "=="):
+            limit = check.limit + distance
+            upper = limit if upper is None else min(upper, limit)
+        limits[check.metric, check.step] = lower, upper
+    return limits
+
+
+def _all_values(record: CaseRecord) -> Iterator[Metric]:
+    """Yield each value of each metric that MLflow's run of the case has.
+
+    What has neither a step nor a time of its own gets step 0 and the time of the case's end.
+    """
+    yield from record.metrics
+    yield from record.run_history
+    known = {metric.key for metric in (*record.metrics, *record.run_history)}
+    duration = record.durations.get("call")
+    single = {
+        **({} if duration is None or isnan(duration) else {DURATION: duration}),
+        **record.usage,
+        **record.run_metrics,
+    }
+    for key, value in single.items():
+        if key not in known:
+            yield Metric(key=key, value=value, step=0, timestamp=record.end_time)
+
+
+def _case_columns(session: StoredSession, record: CaseRecord) -> dict[str, Any]:
+    """Return which case of which session a row is of."""
+    header = session.header
+    return {
+        "session_id": header.session_id,
+        "session_start": header.start_time,
+        "branch": header.branch,
+        "commit": header.commit,
+        "test": function_of(record.nodeid),
+        "case": record.case,
+        "name": record.name,
+        "outcome": record.outcome,
+        "record_id": record.id,
+    }

@@ -1,0 +1,131 @@
+"""The sweeps of a session as a person wants them ranked, and the one that a text means."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Final
+
+from ...records import CaseRecord
+from ...records.reader import StoredSession
+from ..comparer import SEED_PARAMS, CompareOptions
+from .build import sweep_builder
+from .model import Mode, Sweep
+
+_LISTED: Final = 20
+
+
+class SweepError(ValueError):
+    """No sweep, or more than one, is what a person means; the message says which there are."""
+
+
+def sweeps_of(
+    session: StoredSession,
+    reported: Sequence[Sweep],
+    *,
+    metric: str | None,
+    mode: Mode | None,
+    seed_params: Collection[str] | None,
+) -> tuple[Sweep, ...]:
+    """Return the sweeps of a session, ranked as is asked for.
+
+    Where nothing is, it is as the session's own report has it: that knew the ini file.
+
+    Args:
+        session: the session.
+        reported: the sweeps of its report.
+        metric: what to rank by.
+        mode: which of its values are better.
+        seed_params: params that only repeat a configuration.
+    """
+    if reported and metric is mode is seed_params is None:
+        return tuple(reported)
+    if seed_params is None:
+        repeats = {name for sweep in reported for name in sweep.repeats}
+        params = {name for sweep in reported for name in sweep.params}
+        shard = session.header.shard
+        seed_params = (frozenset(shard.seed_params) if shard else SEED_PARAMS | repeats) - params
+    told = {sweep.test: sweep for sweep in reported}
+    return build_sweeps(session.cases, seed_params, metric=metric, mode=mode, reported=told)
+
+
+def build_sweeps(
+    cases: Sequence[CaseRecord],
+    seed_params: Collection[str],
+    *,
+    metric: str | None,
+    mode: Mode | None,
+    reported: Mapping[str, Sweep] = MappingProxyType({}),
+) -> tuple[Sweep, ...]:
+    """Make the sweeps of cases, ranked by a metric and in a mode where these are given.
+
+    ``reported`` are sweeps as the session had them, by test: they know of the objective what the
+    ini file said.
+    """
+    objectives = {test: (sweep.objective, sweep.mode) for test, sweep in reported.items()}
+    if metric is None:
+        inferred = _built(cases, seed_params)
+        objectives = {one.test: (one.objective, one.mode) for one in inferred} | objectives
+    known: list[CaseRecord] = []
+    for record in cases:
+        objective, direction = objectives.get(record.sweep or "", (None, None))
+        if metric not in (None, objective):
+            objective, direction = metric, None
+        direction = mode or direction
+        if objective is not None:
+            record = replace(record, objective=objective)
+            if direction is not None:
+                directions = {**record.directions, objective: direction}
+                record = replace(record, directions=directions)
+        known.append(record)
+    return _built(known, seed_params)
+
+
+def _built(cases: Iterable[CaseRecord], seed_params: Collection[str]) -> tuple[Sweep, ...]:
+    builder = sweep_builder(CompareOptions(seed_params=frozenset(seed_params)))
+    for record in cases:
+        builder.add(record)
+    return builder.build()
+
+
+def choose_sweep(sweeps: Sequence[Sweep], test: str | None) -> Sweep:
+    """Return the sweep that a text means, or the only one.
+
+    Raises:
+        SweepError: there is none, or more than one.
+    """
+    if not sweeps:
+        raise SweepError("the session has no parametrized test that was kept")
+    matching = list(sweeps) if test is None else fitting(sweeps, test)
+    if len(matching) == 1:
+        return matching[0]
+    if test is None:
+        raise SweepError(f"the session has several sweeps; name one of them:{listed(matching)}")
+    if matching:
+        raise SweepError(f"{test!r} fits several sweeps; name one of them:{listed(matching)}")
+    raise SweepError(f"{test!r} fits no sweep of the session; there is:{listed(sweeps)}")
+
+
+def fitting(sweeps: Iterable[Sweep], test: str) -> list[Sweep]:
+    """Return the sweeps that a text means: the very one, that of a case, or those it is part of."""
+    sweeps = list(sweeps)
+    for exact in (
+        [sweep for sweep in sweeps if sweep.test == test],
+        [
+            sweep
+            for sweep in sweeps
+            if any(test in configuration.nodeids for configuration in sweep.configurations)
+        ],
+    ):
+        if exact:
+            return exact
+    return [sweep for sweep in sweeps if test in sweep.test]
+
+
+def listed(sweeps: Sequence[Sweep]) -> str:
+    """Return the tests of sweeps, each on a line of its own."""
+    lines = [f"\n  {sweep.test}" for sweep in sweeps[:_LISTED]]
+    if (rest := len(sweeps) - _LISTED) > 0:
+        lines.append(f"\n  and {rest:,} more")
+    return "".join(lines)

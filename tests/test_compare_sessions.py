@@ -1,0 +1,84 @@
+"""The one way from a session's entries and a baseline to the comparison."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sessions import baseline, make_case, make_session, past_of
+
+from pytest_mlflow_experiments.records import CaseRecord, SessionEnd
+from pytest_mlflow_experiments.records.accepted import AcceptedStep
+from pytest_mlflow_experiments.records.journal import Entry
+from pytest_mlflow_experiments.regression.comparer import CompareOptions
+from pytest_mlflow_experiments.regression.sessions import compare_sessions, gate_problem
+from pytest_mlflow_experiments.regression.sweeps.build import sweep_builder
+from pytest_mlflow_experiments.regression.values import SessionValues
+
+OPTIONS = CompareOptions()
+STEP = AcceptedStep(id="0" * 12, case="*", metric="*", reason="why", time="2025-01-31T12:00:00Z")
+
+
+def case(value: float = 0.9, **fields: Any) -> CaseRecord:
+    return make_case(metrics={"accuracy": value}, **fields)
+
+
+def entries(session: SessionValues, *cases: CaseRecord) -> list[Entry]:
+    assert session.end is not None
+    return [session.header, *cases, session.end]
+
+
+def test_a_session_is_compared_with_the_others() -> None:
+    old, own = make_session(case(0.5)), make_session(case(0.9))
+    comparison = compare_sessions(entries(own, case(0.9)), baseline(old, own), OPTIONS)
+    assert comparison.baseline is not None
+    assert [one.session_id for one in comparison.baseline.sessions] == [old.header.session_id]
+    assert [metric.history for metric in comparison.metrics] == [(0.5,)]
+    assert compare_sessions(entries(own, case()), baseline(own), OPTIONS).baseline is None
+    assert compare_sessions(entries(own, case()), None, OPTIONS).baseline is None
+
+
+@pytest.mark.parametrize(("accepted", "history"), [((), (0.9,)), ((STEP.id,), ())])
+def test_steps_count_that_the_session_ran_with(
+    accepted: tuple[str, ...], history: tuple[float, ...]
+) -> None:
+    session = make_session(accepted=accepted)
+    options = replace(OPTIONS, accepted=[STEP])
+    (metric,) = compare_sessions(entries(session, case()), past_of([0.9]), options).metrics
+    assert metric.history == history
+
+
+def test_how_the_session_ended_decides_what_is_missing() -> None:
+    session, past = make_session(), past_of([0.9])
+    journal, end = entries(session), session.end
+    assert end is not None
+    (metric,) = compare_sessions(journal, past, OPTIONS).metrics
+    assert metric.status == "missing"
+    for left in (replace(end, partial="picked with -k"), replace(end, interrupted="Ctrl-C")):
+        comparison = compare_sessions(journal[:-1], past, OPTIONS, end=left)
+        assert comparison.metrics == ()
+        assert comparison.partial == (left.interrupted or left.partial)
+    late = SessionEnd(end_time=session.header.start_time + 5_000, exit_status=0, tests=0)
+    assert compare_sessions(journal, past, OPTIONS, end=late).duration == 5.0
+
+
+def test_sweeps_are_made_of_the_same_entries() -> None:
+    sweeps = sweep_builder(OPTIONS)
+    session = make_session()
+    cases = [
+        case(
+            value, nodeid=f"test_it.py::test_a[{value}]", params={"C": f"{value}"}, arguments=("C",)
+        )
+        for value in (0.1, 0.2)
+    ]
+    compare_sessions(iter(entries(session, *cases)), None, OPTIONS, sweeps=sweeps)
+    assert [sweep.cases for sweep in sweeps.build()] == [2]
+
+
+def test_a_gate_without_a_baseline() -> None:
+    assert gate_problem([], None) is None
+    problem = gate_problem([], "--require-baseline")
+    assert problem == "there is no baseline yet, and --require-baseline asks for one"
+    damaged = gate_problem(["a session is passed over"], "--require-baseline")
+    assert damaged == "no session that can be read is a baseline; a session is passed over"
