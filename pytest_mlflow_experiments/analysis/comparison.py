@@ -12,7 +12,7 @@ from ..baseline import HISTORY
 from ..records.accepted import ACCEPTED_FILE, AcceptedError, read_accepted
 from ..regression import Direction, Tolerance
 from ..regression.compare import compare as compare_sessions
-from ..regression.comparer import SEED_PARAMS, CompareOptions
+from ..regression.comparer import SEED_PARAMS, CompareOptions, Rule, default_rule
 from ..regression.comparison import Comparison, MetricComparison
 from ..regression.tolerance import parse_direction, parse_rule
 from ..regression.values import Sessions, SessionValues, read_sessions
@@ -170,6 +170,7 @@ def compare_at(
     seed_params: AbstractSet[str],
     tolerances: Sequence[tuple[str, Tolerance]],
     directions: Sequence[tuple[str, Direction | None]],
+    rule: Rule = default_rule,
 ) -> Comparison:
     """Compare a session with a baseline, both as a person names them.
 
@@ -203,6 +204,7 @@ def compare_at(
             tolerances=tolerances,
             directions=directions,
             accepted=[step for step in accepted if step.id in own.accepted],
+            rule=rule,
         ),
         partial=_partial(current),
     )

@@ -12,9 +12,9 @@ from ..regression import Status
 from ..regression.comparer import SEED_PARAMS
 from ..regression.comparison import Comparison
 from ..regression.tolerance import parse_direction, parse_rule
-from ..report.formats import render
 from ..report.metric_lines import verdict_lines
-from .arguments import add_place_options, add_report_option, check_reports, say, write_report
+from .arguments import add_place_options, add_report_option, say, write_report
+from .project_hooks import CommandHooks
 
 T = TypeVar("T")
 
@@ -64,13 +64,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _compare(options: argparse.Namespace) -> int:
-    check_reports("--report", options.report)
-    place = Place.of(options)
-    comparison = _comparison(options, place)
+    hooks = CommandHooks("--report", options.report)
+    comparison = _comparison(options, Place.of(options), hooks)
     for line in verdict_lines(comparison, [str(path) for path in options.report]):
         say(line.text)
     for path in options.report:
-        write_report(path, render(comparison, path.suffix))
+        write_report(path, hooks.render(comparison, path))
     failed = [
         metric
         for metric in comparison.metrics
@@ -79,7 +78,7 @@ def _compare(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _comparison(options: argparse.Namespace, place: Place) -> Comparison:
+def _comparison(options: argparse.Namespace, place: Place, hooks: CommandHooks) -> Comparison:
     return compare_at(
         place,
         options.session,
@@ -88,6 +87,7 @@ def _comparison(options: argparse.Namespace, place: Place) -> Comparison:
         seed_params=options.seed_params,
         tolerances=_parsed("--tolerance", options.tolerance, parse_rule),
         directions=_parsed("--direction", options.direction, parse_direction),
+        rule=hooks.rule,
     )
 
 

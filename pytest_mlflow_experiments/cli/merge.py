@@ -18,21 +18,21 @@ from ..records import Shard
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.secrets import without_credentials
 from ..regression.comparison import Comparison
-from ..report.formats import ALWAYS, render
 from ..report.github import add_to_step_summary
 from ..report.metric_lines import verdict_lines
 from ..report.numbers import count
 from ..report.sweep_text import sweep_lines
+from ..session.builtin_hooks import STANDARD_SUFFIXES
 from ..session.settings import joint_session_id
 from ..tracker.errors import MergeError
 from .arguments import (
     add_place_options,
     add_report_option,
-    check_reports,
     positive,
     say,
     write_report,
 )
+from .project_hooks import CommandHooks
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -87,22 +87,22 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _merge(options: argparse.Namespace) -> int:
-    check_reports("--report", options.report)
+    hooks = CommandHooks("--report", options.report)
     with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:
         whole = _here(merge(_shards(options, Path(name)), wanted=options.shards), options)
         place = Place.of(options, whole.header)
         judging = _judging(options, whole.judging)
-        rules = compare_options(whole, judging, place)
+        rules = replace(compare_options(whole, judging, place), rule=hooks.rule)
         directory = keep(whole, place.root)
     comparison = judge(whole, judging, rules, place, directory)
     end = finish(directory, whole.end, comparison)
-    own = [directory.path / f"report{suffix}" for suffix in ALWAYS]
+    own = [directory.path / f"report{suffix}" for suffix in STANDARD_SUFFIXES]
     for path in own:
-        write_report(path, render(comparison, path.suffix))
+        write_report(path, hooks.render(comparison, path))
     _tell(whole, comparison, [*own[:2], *options.report])
     sent = options.offline or _send(directory, place)
     for path in options.report:
-        write_report(path, render(comparison, path.suffix))
+        write_report(path, hooks.render(comparison, path))
     if end.interrupted is not None:
         say(f"This is not the whole session: {end.interrupted}")
     return 0 if sent and not end.rejected and end.interrupted is None else 1

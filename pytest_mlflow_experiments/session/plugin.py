@@ -21,7 +21,7 @@ from ..records.secrets import without_credentials
 from ..regression.comparison import Comparison
 from ..report.summary import Summary
 from ..report.terminal import Ending, Progress, describe_end, one_line, section
-from .builtin_hooks import DefaultBaselines, DefaultReports, DefaultRule
+from .builtin_hooks import REPORT_FORMATS, DefaultBaselines, DefaultRule
 from .comparison_settings import ComparisonSettings
 from .gate import fail_session, mark_failed
 from .header import make_directory, make_header, written_files
@@ -116,8 +116,8 @@ class SessionPlugin:
         self._append(header)
         if self._comparing.baseline != "none":
             self._verdicts = SessionVerdicts(self._config, self._comparing, directory, header)
-            for defaults in (DefaultBaselines(settings, header, directory), DefaultReports()):
-                self._config.pluginmanager.register(defaults)
+            for plugin in (DefaultBaselines(settings, header, directory), *REPORT_FORMATS):
+                self._config.pluginmanager.register(plugin)
             self._verdicts.ask(self._selection.chosen, online=not settings.offline)
         if not settings.offline:
             self._tracker = Tracker(

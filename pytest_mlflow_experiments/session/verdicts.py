@@ -30,7 +30,7 @@ from ..regression.comparer import CompareOptions
 from ..regression.comparison import Comparison
 from ..regression.sweeps.build import SweepBuilder, sweep_builder
 from ..regression.values import Sessions, read_sessions
-from ..report.formats import ALWAYS
+from .builtin_hooks import STANDARD_SUFFIXES
 from .comparison_settings import ComparisonSettings
 from .selection import Selection
 
@@ -229,7 +229,7 @@ class SessionVerdicts:
         self._try(
             "pytest_mlflow_compared", lambda: hook(config=self._config, comparison=comparison)
         )
-        standard = [self._directory.path / f"report{suffix}" for suffix in ALWAYS]
+        standard = [self._directory.path / f"report{suffix}" for suffix in STANDARD_SUFFIXES]
         for path in (*standard, *self._settings.reports):
             self._try(f"the report {path}", partial(self._write, comparison, path))
 
