@@ -47,6 +47,12 @@ def score(configuration: Configuration) -> str:
     return f"{text} (n = {configuration.n})" if configuration.n > 1 else text
 
 
+def distance(configuration: Configuration) -> str:
+    """Return how much worse than the best a configuration is, with 3 significant digits."""
+    number = configuration.distance
+    return numbers.value(None if number is None else float(f"{number:.3g}"))
+
+
 def why_no_best(sweep: Sweep) -> str:
     """Return why no configuration is called the best; empty where one is."""
     if sweep.best is not None:
@@ -139,6 +145,22 @@ def far_off(sweep: Sweep) -> str:
     are = "is" if len(worst) == 1 else "are"
     weigh = "weighs" if len(worst) == 1 else "weigh"
     return f"{configurations} {are} far off ({numbers.value(worst[0])}) and {weigh} on all means."
+
+
+def facts(sweep: Sweep) -> list[str]:
+    """Return what there is to say of a sweep, in sentences."""
+    found = (certainty(sweep), mattered(sweep), far_off(sweep), failures(sweep))
+    return [text for text in found if text]
+
+
+def full_size(sweep: Sweep) -> str:
+    """Return ``12 configurations, 60 cases, repeated over seed``."""
+    parts = [numbers.count(len(sweep.configurations), "configuration")]
+    if sweep.cases != len(sweep.configurations):
+        parts.append(numbers.count(sweep.cases, "case"))
+    if sweep.repeats:
+        parts.append(f"repeated over {' and '.join(map(short, sweep.repeats))}")
+    return ", ".join(parts)
 
 
 def known_share(effect: Effect) -> float | None:
