@@ -17,6 +17,7 @@ from test_report_html import Page
 from pytest_mlflow_experiments.regression.comparison import Curve
 from pytest_mlflow_experiments.regression.sweeps.effects import make_axis
 from pytest_mlflow_experiments.regression.sweeps.model import Sweep
+from pytest_mlflow_experiments.report import numbers
 from pytest_mlflow_experiments.report import sweep_text as sweeps_text
 from pytest_mlflow_experiments.report.html.curves import chart, downsample
 from pytest_mlflow_experiments.report.html.page import render_html
@@ -226,7 +227,7 @@ def test_very_many_numbers_become_ranges_that_explain_what_they_can() -> None:
 def test_scatter_decides_how_many_digits_a_mean_has(
     mean: float | None, std: float | None, text: str
 ) -> None:
-    assert sweeps_text.plus_minus(mean, std) == text
+    assert numbers.plus_minus(mean, std) == text
 
 
 def drawn(curve: Curve) -> ElementTree.Element:

@@ -11,7 +11,7 @@ from ..analysis.places import Place
 from ..baseline import BaselineError, clear_local_pin, export, is_local_store, set_local_pin
 from ..regression.compare import session_info
 from ..regression.values import read_sessions
-from ..report.headline import describe
+from ..report.headline import describe_session
 from ..report.numbers import count, moment
 from .arguments import add_place_options, say
 
@@ -84,7 +84,7 @@ def _show(options: argparse.Namespace) -> int:
     say(f"{found.provenance.reason}; from {found.provenance.place}")
     for session in found.sessions:
         cases = count(session.count, "case")
-        name = describe(session_info(session.header))
+        name = describe_session(session_info(session.header))
         say(f"  {session.header.session_id}  {moment(session.header.start_time)}  {name}, {cases}")
     return 0
 

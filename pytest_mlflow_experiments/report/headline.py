@@ -9,10 +9,10 @@ from typing import Literal, TypeAlias, final, get_args
 from ..records import FAILED_OUTCOMES
 from ..regression import Status
 from ..regression.comparison import Comparison, MetricComparison, SessionInfo
-from .numbers import count, moment, span
+from .numbers import count, span
 
 Gate: TypeAlias = Literal["passed", "failed", "off"]
-Level: TypeAlias = Literal["good", "warning", "bad"]
+Severity: TypeAlias = Literal["good", "warning", "bad"]
 
 SYMBOLS: dict[Status, str] = {
     "regressed": "✕",
@@ -38,7 +38,7 @@ class Headline:
     """The first sentence of a report: whether the gate held, and why."""
 
     gate: Gate
-    level: Level
+    level: Severity
     text: str
 
 
@@ -60,7 +60,7 @@ def headline(comparison: Comparison) -> Headline:
         found = _calm(comparison)
     if failed:
         found = f"{found}; {count(failed, 'case')} did not pass and {_are(failed)} not judged"
-    level: Level = "good"
+    level: Severity = "good"
     if gate == "failed":
         level = "bad"
     elif bad or failed or comparison.baseline is None:
@@ -86,7 +86,7 @@ def counts(comparison: Comparison) -> str:
 
 def session_line(comparison: Comparison) -> str:
     """Return ``23 cases in session nightly (main at 1a2b3c4d)``."""
-    return f"{count(comparison.cases, 'case')} in session {describe(comparison.session)}"
+    return f"{count(comparison.cases, 'case')} in session {describe_session(comparison.session)}"
 
 
 def provenance(comparison: Comparison) -> str:
@@ -102,7 +102,7 @@ def provenance_lines(comparison: Comparison) -> list[str]:
     lines = [f"Compared with {baseline.provenance.reason} ({baseline.provenance.spec})"]
     if baseline.sessions:
         newest = baseline.sessions[-1]
-        lines.append(f"the newest is {describe(newest)}, {age(comparison, newest)}")
+        lines.append(f"the newest is {describe_session(newest)}, {age(comparison, newest)}")
     return [*lines, f"from {baseline.provenance.place}"]
 
 
@@ -119,7 +119,7 @@ def short_commit(session: SessionInfo) -> str:
     return (session.commit or "")[:8]
 
 
-def describe(session: SessionInfo) -> str:
+def describe_session(session: SessionInfo) -> str:
     """Return a session's name, and what it tested where the name does not tell."""
     commit = short_commit(session)
     source = " at ".join(filter(None, (session.branch, commit)))
@@ -127,11 +127,6 @@ def describe(session: SessionInfo) -> str:
         part in session.name for part in filter(None, (session.branch, commit[:7]))
     )
     return session.name if known or not source else f"{session.name} ({source})"
-
-
-def when(comparison: Comparison) -> str:
-    """Return when the session started."""
-    return moment(comparison.session.start_time)
 
 
 def grows_worse(metric: MetricComparison) -> bool | None:

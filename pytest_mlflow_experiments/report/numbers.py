@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
-from math import isfinite, isinf, isnan
+from math import floor, isfinite, isinf, isnan, log10
 
 from ..records import Operator
 from ..regression.comparison import Margin, MetricComparison
@@ -79,16 +79,27 @@ def margin(metric: MetricComparison) -> str:
     return f"{text} (was {_digits(metric.margin.baseline_margin or 0.0, 3)})"
 
 
-def p_value(metric: MetricComparison) -> str:
-    """Return ``p = 0.0004``, or nothing where there is no test."""
-    return chance(metric.p_value)
-
-
-def chance(p: float | None) -> str:
+def p_value(p: float | None) -> str:
     """Return ``p = 0.0004``; nothing where there is none."""
     if p is None or isnan(p):
         return ""
     return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
+
+
+def plus_minus(mean: float | None, std: float | None) -> str:
+    """Return ``0.9623 ± 0.0041``: no more digits of the mean than its scatter bears."""
+    if mean is None or std is None or not isfinite(std):
+        return value(mean)
+    digits = f"{std:.2g}"
+    decimals = 1 - floor(log10(std)) if std > 0 else 6
+    plain = isfinite(mean) and 1e-3 <= abs(mean) < 1e6 and 0 <= decimals <= 6
+    text = f"{mean:.{decimals}f}" if plain and std > 0 else value(mean)
+    return f"{text} ± {digits}"
+
+
+def percent(share: float) -> str:
+    """Return ``71 %``."""
+    return f"{100 * share:.0f} %" if share >= 0.005 or share <= 0 else "< 1 %"
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import floor, isfinite, log10
+from math import isfinite
 from statistics import quantiles
 
 from ..regression.sweeps.model import Configuration, Effect, Sweep
 from ..regression.sweeps.ranking import is_near, noise_limit, within_noise
 from . import numbers
-from .text import Line, cut, one_line, shorten
+from .text import TerminalLine, cut, one_line, shorten
 
 _VALUE_LENGTH = 60
 _MATTERED = 3
@@ -30,20 +30,9 @@ def short(text: str) -> str:
     return one_line(text, _VALUE_LENGTH) or "''"
 
 
-def plus_minus(mean: float | None, std: float | None) -> str:
-    """Return ``0.9623 ± 0.0041``: no more digits of the mean than its scatter bears."""
-    if mean is None or std is None or not isfinite(std):
-        return numbers.value(mean)
-    digits = f"{std:.2g}"
-    decimals = 1 - floor(log10(std)) if std > 0 else 6
-    plain = isfinite(mean) and 1e-3 <= abs(mean) < 1e6 and 0 <= decimals <= 6
-    text = f"{mean:.{decimals}f}" if plain and std > 0 else numbers.value(mean)
-    return f"{text} ± {digits}"
-
-
 def score(configuration: Configuration) -> str:
     """Return ``0.9623 ± 0.0041 (n = 5)``; a single value has no n."""
-    text = plus_minus(configuration.mean, configuration.std)
+    text = numbers.plus_minus(configuration.mean, configuration.std)
     return f"{text} (n = {configuration.n})" if configuration.n > 1 else text
 
 
@@ -109,7 +98,7 @@ def mattered(sweep: Sweep) -> str:
     found = [(effect, share) for effect, share in shares if share >= _LEAST_SHARE][:_MATTERED]
     if found:
         named = ", ".join(
-            f"{shorten(effect.param, 60)} {percent(share)}" for effect, share in found
+            f"{shorten(effect.param, 60)} {numbers.percent(share)}" for effect, share in found
         )
         return f"What mattered: {named} of the variance."
     return "No param alone explains the differences." if shares else ""
@@ -169,11 +158,6 @@ def known_share(effect: Effect) -> float | None:
     return share if share is not None and isfinite(share) else None
 
 
-def percent(share: float) -> str:
-    """Return ``71 %``."""
-    return f"{100 * share:.0f} %" if share >= 0.005 or share <= 0 else "< 1 %"
-
-
 def _means(effect: Effect) -> tuple[float, float]:
     means = [level.mean for level in effect.levels if isfinite(level.mean)] or [float("nan")]
     return min(means), max(means)
@@ -184,17 +168,17 @@ _LENGTH = 100
 _TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-def sweep_lines(sweeps: Sequence[Sweep]) -> Iterator[Line]:
+def sweep_lines(sweeps: Sequence[Sweep]) -> Iterator[TerminalLine]:
     """Yield two lines for each of the first sweeps that had something to choose between."""
     found = [sweep for sweep in sweeps if sweep.mode is not None and len(sweep.configurations) > 1]
     for number, sweep in enumerate(found[:_SHOWN]):
         title = "sweeps" if len(found) > 1 else "sweep"
         head = title if number == 0 else ""
-        yield Line(f"  {head:<17}{'; '.join(_facts(sweep))}")
-        yield Line(f"  {'':<17}  {_answer(sweep)}")
+        yield TerminalLine(f"  {head:<17}{'; '.join(_facts(sweep))}")
+        yield TerminalLine(f"  {'':<17}  {_answer(sweep)}")
     if len(found) > _SHOWN:
         more = numbers.count(len(found) - _SHOWN, "more sweep")
-        yield Line(f"  {'':<17}… and {more}: see the report")
+        yield TerminalLine(f"  {'':<17}… and {more}: see the report")
 
 
 def size(sweep: Sweep) -> str:
@@ -228,7 +212,7 @@ def _facts(sweep: Sweep) -> Iterator[str]:
     for effect in sweep.effects:
         share = known_share(effect)
         if share and len(effect.levels) < measured:
-            yield f"{short(effect.param)} mattered most ({percent(share)})"
+            yield f"{short(effect.param)} mattered most ({numbers.percent(share)})"
             return
 
 

@@ -60,7 +60,7 @@ _COMMAND = re.compile(r"^(\s*)::")
 
 @final
 @dataclass(frozen=True, slots=True)
-class Line:
+class TerminalLine:
     """One line, and the markup that pytest's terminal writer gives it."""
 
     text: str
@@ -78,7 +78,7 @@ _HTML_MARKUP = re.compile(r"[\\`*_\[\]|#~$<>&\"'@!]|:(?=//)")
 _REFERENCE = re.compile(r"@|#\d|\bGH-\d|://|\bwww\.", re.IGNORECASE)
 
 
-def inline(text: str, limit: int = 300) -> str:
+def inline_text(text: str, limit: int = 300) -> str:
     """Return ``text`` as one line; a word that GitHub would link becomes code, which it doesn't."""
     return " ".join(map(_word, one_line(text, limit).split(" ")))
 
@@ -118,7 +118,7 @@ _CUT = "…"
 
 
 @final
-class Page:
+class MarkdownPage:
     """Blocks of markdown with blank lines between them, of at most ``limit`` bytes in UTF-8."""
 
     def __init__(self, limit: int) -> None:

@@ -19,8 +19,8 @@ from ..records.directory import SessionDirectory, SessionState, shown_path
 from ..records.journal import JournalWriter
 from ..records.secrets import without_credentials
 from ..regression.comparison import Comparison
-from ..report.summary import Summary
-from ..report.terminal import Ending, Progress, describe_end, one_line, section
+from ..report.summary import SessionSummary
+from ..report.terminal import Progress, SessionOutcome, describe_outcome, quiet_line, section
 from .builtin_hooks import REPORT_FORMATS, DefaultBaselines, DefaultRule
 from .comparison_settings import ComparisonSettings
 from .gate import fail_session, mark_failed
@@ -83,7 +83,7 @@ class SessionPlugin:
         self._clock = Clock()
         self._pid = os.getpid()
         self._is_ci = bool(os.environ.get("CI"))
-        self._summary = Summary()
+        self._summary = SessionSummary()
         self._tests: set[str] = set()
         self._recorded: set[str] = set()
         self._notes: list[str] = []
@@ -92,7 +92,7 @@ class SessionPlugin:
         self._directory: SessionDirectory | None = None
         self._writer: JournalWriter | None = None
         self._tracker: Tracker | None = None
-        self._ending: Ending | None = None
+        self._ending: SessionOutcome | None = None
         self._verdicts: SessionVerdicts | None = None
         self._comparison: Comparison | None = None
         self._resumption: Resumption | None = None
@@ -243,7 +243,7 @@ class SessionPlugin:
         ending = self._finish(Progress(terminalreporter, self._settings.timeout))
         verbosity = terminalreporter.verbosity
         if verbosity < 0:
-            line = one_line(self._summary, ending, self._comparison)
+            line = quiet_line(self._summary, ending, self._comparison)
             terminalreporter.write_line(line.text, **line.markup)
             return
         terminalreporter.write_sep("=", "mlflow")
@@ -287,7 +287,7 @@ class SessionPlugin:
             if note not in self._notes:
                 self._notes.append(note)
 
-    def _finish(self, on_progress: Callable[[SessionState], None]) -> Ending:
+    def _finish(self, on_progress: Callable[[SessionState], None]) -> SessionOutcome:
         """Wait for the tracker, once; return how the session ended."""
         assert self._directory is not None
         if self._ending is None:
@@ -295,7 +295,7 @@ class SessionPlugin:
             left = None
             if not self._settings.offline:
                 left = backlog(self._settings.rootdir, besides=self._directory.session_id)
-            self._ending = describe_end(
+            self._ending = describe_outcome(
                 state,
                 tests=len(self._tests),
                 tracking_uri=without_credentials(self._settings.tracking_uri),

@@ -101,7 +101,7 @@ class Column:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ConfigurationRow:
     """A configuration; ``keys`` are the numbers to sort by, ``others`` the params without a column.
 
     ``mark`` says how the configuration stands to the best.
@@ -116,14 +116,14 @@ class Row:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ranking:
+class RankingTable:
     """The table; ``left_out`` configurations have no row in it."""
 
     params: Sequence[Column]
     has_others: bool
     metrics: Sequence[Column]
     metrics_left_out: int
-    rows: Sequence[Row]
+    rows: Sequence[ConfigurationRow]
     left_out: int
 
 
@@ -131,12 +131,12 @@ class Ranking:
 _FIXED = 5
 
 
-def ranking(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> Ranking:
+def ranking(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> RankingTable:
     """Return the first ``most`` configurations, with columns for the most important params."""
     metrics, left_out = _metrics(sweep.configurations)
     columns = dict(list(axes.items())[:_COLUMNS])
     others = list(axes)[_COLUMNS:]
-    return Ranking(
+    return RankingTable(
         params=[
             Column(
                 name=name,
@@ -169,7 +169,7 @@ def _rows(
     columns: Mapping[str, Axis],
     others: Sequence[str],
     metrics: Sequence[str],
-) -> Iterator[Row]:
+) -> Iterator[ConfigurationRow]:
     sizes = {
         name: dict(zip(axis.values, axis.numbers or (), strict=False))
         for name, axis in columns.items()
@@ -184,7 +184,7 @@ def _rows(
         numbers = [rank, found.mean, found.n, found.distance, found.p_value]
         numbers += [found.metrics.get(name) for name in metrics]
         numbers += [sizes[name].get(found.params.get(name, "")) for name in columns]
-        yield Row(
+        yield ConfigurationRow(
             rank=rank,
             mark=mark,
             configuration=found,

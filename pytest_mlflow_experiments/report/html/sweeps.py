@@ -13,7 +13,7 @@ from ...regression.sweeps.model import Configuration, Sweep
 from .. import numbers
 from ..sweep_text import choice, known_share, short
 from ..text import one_line
-from .ranking import Marginal, Ranking, marginals, ranking
+from .ranking import Marginal, RankingTable, marginals, ranking
 
 _PARAMS = 60
 
@@ -98,7 +98,7 @@ class SweepView:
     best_more: int
     compared: bool
     constants: str
-    ranking: Ranking
+    ranking: RankingTable
     marginals: Sequence[Marginal]
     data: str | None
 
