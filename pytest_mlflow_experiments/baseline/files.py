@@ -15,7 +15,6 @@ from typing import Any, final
 
 from ..records import (
     PASSED_OUTCOMES,
-    Builtins,
     CaseRecord,
     Provenance,
     SessionEnd,
@@ -23,6 +22,7 @@ from ..records import (
     journal,
     thinned,
 )
+from ..records.codec import Builtins, decode, encode
 from ..records.journal import Entry, JournalError
 from .choice import Catalog, choose, why_incomplete
 from .specs import BaselineError, BaselineRequest, parse_spec
@@ -48,7 +48,7 @@ def slim(record: CaseRecord) -> CaseRecord:
 
     Metrics with several steps keep enough of them to draw the curve.
     """
-    return CaseRecord.from_builtins(_slim_case(record.to_builtins(), steps=True))
+    return decode(CaseRecord, _slim_case(encode(record), steps=True))
 
 
 def slim_entry(entry: Entry) -> Entry:

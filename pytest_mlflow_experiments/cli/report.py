@@ -8,7 +8,7 @@ from pathlib import Path
 from ..analysis.places import UsageError, session_directory, sessions_root
 from ..records.directory import SessionDirectory
 from ..regression.comparison import Comparison
-from ..report.json_reader import read_json
+from ..report.json import read_json
 from ..report.markdown import render_comment, render_markdown
 from .arguments import add_report_option, say, write_report
 from .project_hooks import CommandHooks

@@ -135,14 +135,14 @@ def _cross(x: float, y: float) -> str:
     return f'<path class="x" d="M{x - 2.5:.1f} {y - 2.5:.1f}l5 5m0-5l-5 5"/>'
 
 
-_BAND_WIDTH, _BAND_HEIGHT, _BAND_EDGE = 140.0, 16.0, 5.0
+_LEVEL_WIDTH, _LEVEL_HEIGHT, _LEVEL_EDGE = 140.0, 16.0, 5.0
 
 
 def level_scale(levels: Iterable[Level]) -> Scale:
     """Return the scale that the drawings of ``levels`` share."""
     spans = ((level.mean, level.std or 0.0) for level in levels)
     ends = (end for mean, std in spans for end in (mean - std, mean + std, mean))
-    return Scale(ends, _BAND_EDGE, _BAND_WIDTH - _BAND_EDGE)
+    return Scale(ends, _LEVEL_EDGE, _LEVEL_WIDTH - _LEVEL_EDGE)
 
 
 def draw_level(level: Level, scale: Scale, middle: float | None) -> str:
@@ -151,13 +151,13 @@ def draw_level(level: Level, scale: Scale, middle: float | None) -> str:
     ``middle`` is the mean of everything, a line to compare with.
     """
     parts = []
-    y = _BAND_HEIGHT / 2
+    y = _LEVEL_HEIGHT / 2
     if middle is not None and isfinite(middle):
-        parts.append(f'<path class="middle" d="M{scale(middle):.1f} 0V{_BAND_HEIGHT:.0f}"/>')
+        parts.append(f'<path class="middle" d="M{scale(middle):.1f} 0V{_LEVEL_HEIGHT:.0f}"/>')
     if isfinite(level.mean):
         if level.std is not None and isfinite(level.std):
             low, high = scale(level.mean - level.std), scale(level.mean + level.std)
             parts.append(f'<path class="std" d="M{low:.1f} {y:.0f}H{high:.1f}"/>')
         parts.append(f'<circle cx="{scale(level.mean):.1f}" cy="{y:.0f}" r="3.5"/>')
-    size = f"{_BAND_WIDTH:.0f} {_BAND_HEIGHT:.0f}"
+    size = f"{_LEVEL_WIDTH:.0f} {_LEVEL_HEIGHT:.0f}"
     return f'<svg class="level" viewBox="0 0 {size}" aria-hidden="true">{"".join(parts)}</svg>'

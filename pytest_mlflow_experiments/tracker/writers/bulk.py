@@ -85,7 +85,7 @@ def _by_run(run_id: Column[Any], column: Column[Any], runs: Sequence[RunData], n
 INPUT_TABLES: Final[tuple[Table, ...]] = tuple(
     model.__table__ for model in (SqlDataset, SqlInput, SqlInputTag)
 )
-_DATASETS, _INPUTS, _TAGS = INPUT_TABLES
+_DATASETS, _INPUTS, _INPUT_TAGS = INPUT_TABLES
 
 
 def insert_inputs(connection: Connection, experiment_id: int, runs: Sequence[RunData]) -> None:
@@ -138,7 +138,7 @@ def delete_inputs(connection: Connection, run_id: str) -> None:
     """Delete the inputs of a run; the datasets stay, for others may have them too."""
     of_the_run = (_INPUTS.c.destination_type == "RUN") & (_INPUTS.c.destination_id == run_id)
     ids = select(_INPUTS.c.input_uuid).where(of_the_run)
-    connection.execute(delete(_TAGS).where(_TAGS.c.input_uuid.in_(ids)))
+    connection.execute(delete(_INPUT_TAGS).where(_INPUT_TAGS.c.input_uuid.in_(ids)))
     connection.execute(delete(_INPUTS).where(of_the_run))
 
 
