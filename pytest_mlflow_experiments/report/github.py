@@ -23,7 +23,7 @@ _UNDECIDED = frozenset({"inconclusive", "not comparable"})
 
 
 def annotation_lines(comparison: Comparison, *, prefix: str = "") -> list[str]:
-    """Return the lines to print: errors, then warnings, 10 at most, for GitHub shows no more.
+    """Return annotations as workflow commands: errors first, 10 at most, for GitHub shows no more.
 
     Without a gate nothing is an error. ``prefix`` is the path from the repository's root to
     pytest's rootdir.
@@ -38,7 +38,7 @@ def annotation_lines(comparison: Comparison, *, prefix: str = "") -> list[str]:
 
 
 def add_to_step_summary(comparison: Comparison) -> None:
-    """Append the comparison to the summary of the step of GitHub Actions that this runs in, if any.
+    """Append the comparison to the step summary of GitHub Actions, when run there.
 
     Raises:
         OSError: the summary can't be written.
@@ -108,5 +108,5 @@ def _property(text: str) -> str:
 
 
 def _escaped(text: str, characters: Sequence[str]) -> str:
-    """Return the text with some characters as GitHub's commands want them: ``%0A``."""
+    """Percent-encode some characters of a workflow command: ``%0A``."""
     return re.sub(f"[{''.join(characters)}]", lambda match: f"%{ord(match[0]):02X}", text)

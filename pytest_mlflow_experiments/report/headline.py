@@ -1,4 +1,4 @@
-"""What a comparison comes to, in sentences: the same in every report."""
+"""The sentences that sum up a comparison, the same in every report."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNDECIDED: frozenset[Status] = frozenset({"inconclusive", "new", "not comparable
 """The statuses that are no verdict."""
 
 BROKEN_OUTCOMES = FAILED_OUTCOMES | {"interrupted"}
-"""What a session would rather not have; a skipped test is none of it."""
+"""The outcomes of cases that did not pass; skipped ones are not among them."""
 
 
 @final
@@ -43,31 +43,31 @@ class Headline:
 
 
 def headline(comparison: Comparison) -> Headline:
-    """Return the verdict on a session."""
+    """Sum up the verdict on a session in one sentence."""
     gating = comparison.gating()
     bad = bool(gating) or comparison.problem is not None
     failed = sum(case.outcome in BROKEN_OUTCOMES for case in comparison.unjudged)
     gate: Gate = "off" if not comparison.gated else "failed" if bad else "passed"
     if comparison.problem is not None:
-        found = "the comparison could not be made"
+        text = "the comparison could not be made"
     elif gating:
-        found = _found(gating)
+        text = _count_gating(gating)
     elif comparison.baseline is None:
-        found = "there is no baseline yet"
+        text = "there is no baseline yet"
     elif not comparison.metrics:
-        found = "there is no metric to compare"
+        text = "there is no metric to compare"
     else:
-        found = _calm(comparison)
+        text = _nothing_gates(comparison)
     if failed:
-        found = f"{found}; {count(failed, 'case')} did not pass and {_are(failed)} not judged"
+        text = f"{text}; {count(failed, 'case')} did not pass and {_are(failed)} not judged"
     level: Severity = "good"
     if gate == "failed":
         level = "bad"
     elif bad or failed or comparison.baseline is None:
         level = "warning"
     if gate == "off":
-        return Headline(gate=gate, level=level, text=found[0].upper() + found[1:])
-    return Headline(gate=gate, level=level, text=f"Gate {gate}: {found}")
+        return Headline(gate=gate, level=level, text=text[0].upper() + text[1:])
+    return Headline(gate=gate, level=level, text=f"Gate {gate}: {text}")
 
 
 def counts(comparison: Comparison) -> str:
@@ -120,7 +120,7 @@ def short_commit(session: SessionInfo) -> str:
 
 
 def describe_session(session: SessionInfo) -> str:
-    """Return a session's name, and what it tested where the name does not tell."""
+    """Return a session's name, with branch and commit unless the name contains them."""
     commit = short_commit(session)
     source = " at ".join(filter(None, (session.branch, commit)))
     known = source and all(
@@ -136,15 +136,15 @@ def grows_worse(metric: MetricComparison) -> bool | None:
     return (metric.change < 0) is (metric.direction == "max")
 
 
-def _found(gating: list[MetricComparison]) -> str:
+def _count_gating(gating: list[MetricComparison]) -> str:
     numbers = Counter(metric.status for metric in gating)
     first, *others = ((status, numbers[status]) for status in get_args(Status) if numbers[status])
     text = f"{count(first[1], 'metric')} {first[0]}"
     return ", ".join([text, *(f"{number:,} {status}" for status, number in others)])
 
 
-def _calm(comparison: Comparison) -> str:
-    """Return what there is to say where nothing gates, and no more than is known."""
+def _nothing_gates(comparison: Comparison) -> str:
+    """Sum up a comparison in which nothing gates; undecided metrics are not called good."""
     numbers = comparison.counts()
     undecided = sum(numbers[status] for status in UNDECIDED)
     if undecided and undecided == sum(numbers.values()):

@@ -49,7 +49,7 @@ def render_markdown(comparison: Comparison, *, limit: int = LIMIT) -> str:
 
 
 def render_comment(comparison: Comparison, key: str, *, limit: int = LIMIT) -> str:
-    """Return the report below a line that nobody sees, by which the comment is found again."""
+    """Return the report below a hidden marker, by which a script finds the comment to update."""
     first = marker(key)
     return f"{first}\n{render_markdown(comparison, limit=limit - len(first) - 1)}"
 

@@ -60,7 +60,7 @@ def verdict_lines(comparison: Comparison, reports: Sequence[str]) -> Iterator[Te
 
 
 def describe_metric(metric: MetricComparison) -> str:
-    """Return one line that says what became of a metric: for a failure of its test."""
+    """Describe a metric's verdict in one line, for the failure of its test."""
     if metric.status == "missing":
         was = numbers.value(metric.baseline)
         return one_line(f"{metric.metric} is missing, was {was}: {metric.reason}")
@@ -108,7 +108,7 @@ def _group(
 
 
 def _uncertain(metrics: Sequence[MetricComparison]) -> Iterator[TerminalLine]:
-    """Yield one line for metrics that nothing can be said of yet, and that is no alarm."""
+    """Sum up the inconclusive metrics, none of which gates."""
     if metrics:
         first = f"{metrics[0].metric} of {metrics[0].name}"
         if len(metrics) > 1:
@@ -118,7 +118,7 @@ def _uncertain(metrics: Sequence[MetricComparison]) -> Iterator[TerminalLine]:
 
 
 def _advisory(metrics: Sequence[MetricComparison]) -> Iterator[TerminalLine]:
-    """Yield a line for each kind of what is reported and never gates."""
+    """Sum up the advisory metrics: those without a direction, and the costs."""
     unknown = [
         metric for metric in metrics if metric.direction is None and metric.status == "inconclusive"
     ]

@@ -53,7 +53,7 @@ def change(metric: MetricComparison) -> str:
 
 
 def limit(metric: MetricComparison) -> str:
-    """Return the side of the regression's limit on which all is well: ``> 0.912``."""
+    """Return the values that are no regression: ``> 0.912``."""
     if metric.limit is None:
         return NOTHING
     sign = {"max": "> ", "min": "< ", None: ""}[metric.direction]
@@ -87,7 +87,7 @@ def p_value(p: float | None) -> str:
 
 
 def plus_minus(mean: float | None, std: float | None) -> str:
-    """Return ``0.9623 ± 0.0041``: no more digits of the mean than its scatter bears."""
+    """Return ``0.9623 ± 0.0041``, the mean rounded to the digits of its standard deviation."""
     if mean is None or std is None or not isfinite(std):
         return value(mean)
     digits = f"{std:.2g}"
@@ -117,7 +117,7 @@ def span(milliseconds: float) -> str:
 
 
 def ago(milliseconds: float) -> str:
-    """Return an age: ``3 days ago``; what has a negative one came later."""
+    """Return an age: ``3 days ago``, or ``3 days later`` where it is negative."""
     if abs(milliseconds) < 1_000:
         return "just now"
     return f"{span(milliseconds)} {'ago' if milliseconds > 0 else 'later'}"
@@ -164,12 +164,12 @@ def _digits(number: float, digits: int) -> str:
 
 
 def sort_keys(numbers: Iterable[float | None]) -> str:
-    """Return the numbers of a row, in the order of the columns that name their places."""
+    """Return the numbers that the page's script sorts a row by, as one attribute."""
     return " ".join(map(_key, numbers))
 
 
 def _key(number: float | None) -> str:
-    """Return a number as the script reads it; what is none comes last in either order."""
+    """Return a number for the script; ``-`` (none, NaN) sorts last in either order."""
     if number is None or number != number:
         return "-"
     if not isfinite(number):

@@ -1,4 +1,4 @@
-"""What the end of a session tells: counts, and how close the assertions came to their limits."""
+"""Counts over a session, and how close its assertions came to their limits."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _keep(
     margin: CheckMargin,
     key: Callable[[CheckMargin], float] = _ascending,
 ) -> None:
-    """Put a margin into a ranking where it is among the first."""
+    """Insert a margin into a ranking if it is among the first."""
     if len(ranking) < _KEPT or key(margin) < key(ranking[-1]):
         insort(ranking, margin, key=key)
         del ranking[_KEPT:]

@@ -42,7 +42,7 @@ def add_sweeps(page: MarkdownPage, sweeps: Sequence[Sweep]) -> None:
 
 
 def render_sweep(sweep: Sweep) -> str:
-    """Return the description of a sweep's run, at most 6,000 bytes."""
+    """Return the description of a sweep's run in MLflow, at most 6,000 bytes."""
     page = MarkdownPage(_LIMIT)
     page.add(f"**{size(sweep)}** of {code(sweep.test)}")
     if sweep.objective is None:

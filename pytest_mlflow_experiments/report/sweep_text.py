@@ -1,4 +1,4 @@
-"""What a sweep comes to, in sentences: the best configuration, how sure, what mattered."""
+"""The sentences that sum up a sweep: the best configuration, how sure that is, what mattered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def choice(params: Mapping[str, str]) -> str:
 
 
 def short(text: str) -> str:
-    """Return a param's value as one line that is not too long."""
+    """Return a param's value on one line of at most 60 characters."""
     return one_line(text, _VALUE_LENGTH) or "''"
 
 
@@ -59,7 +59,7 @@ def why_no_best(sweep: Sweep) -> str:
 
 
 def certainty(sweep: Sweep) -> str:
-    """Return how sure it is that the best is the best; empty where there is nothing else."""
+    """Return how many configurations may be as good as the best; empty for a single one."""
     best = sweep.best
     others = [
         found for found in sweep.configurations if found is not best and found.mean is not None
@@ -114,7 +114,7 @@ def failures(sweep: Sweep) -> str:
 
 
 def far_off(sweep: Sweep) -> str:
-    """Return how many configurations are so far off that they decide all means; mostly none."""
+    """Return how many outliers dominate the means; empty where none does."""
     means = sorted(
         found.mean
         for found in sweep.configurations
@@ -137,7 +137,7 @@ def far_off(sweep: Sweep) -> str:
 
 
 def facts(sweep: Sweep) -> list[str]:
-    """Return what there is to say of a sweep, in sentences."""
+    """Return all sentences about a sweep that apply."""
     found = (certainty(sweep), mattered(sweep), far_off(sweep), failures(sweep))
     return [text for text in found if text]
 
@@ -153,7 +153,7 @@ def full_size(sweep: Sweep) -> str:
 
 
 def known_share(effect: Effect) -> float | None:
-    """Return the share of the variance where there is one."""
+    """Return the share of the variance, or None where it is not finite."""
     share = effect.share
     return share if share is not None and isfinite(share) else None
 
@@ -169,7 +169,7 @@ _TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def sweep_lines(sweeps: Sequence[Sweep]) -> Iterator[TerminalLine]:
-    """Yield two lines for each of the first sweeps that had something to choose between."""
+    """Yield two lines for each of the first sweeps with a direction and several configurations."""
     found = [sweep for sweep in sweeps if sweep.mode is not None and len(sweep.configurations) > 1]
     for number, sweep in enumerate(found[:_SHOWN]):
         title = "sweeps" if len(found) > 1 else "sweep"

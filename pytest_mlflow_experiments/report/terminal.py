@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @final
 class Progress:
-    """A line that tells what the session still waits for, once it has waited for a second.
+    """A progress line, shown once the session has waited for a second.
 
     Args:
         reporter: pytest's own, which writes the line.
@@ -41,7 +41,7 @@ class Progress:
         self._shown: str | None = None
 
     def __call__(self, state: SessionState) -> None:
-        """Show the state where it is new; where lines can't be overwritten, one line is enough."""
+        """Show a new state; only the first where lines can't be overwritten."""
         if time.monotonic() - self._started < 1.0:
             return
         if not self._reporter.isatty and (self._shown or self._reporter.verbosity < 0):
@@ -131,7 +131,7 @@ def describe_outcome(
 
 
 def _place(uri: str, state: SessionState) -> tuple[str, ...]:
-    """Return where a person finds the session: a page, after the command that serves it."""
+    """Return the URL of the experiment's page, after the command that serves it if need be."""
     # Without the workflow type MLflow's pages open on its tools for language models.
     page = f"#/experiments/{state.experiment_id}?workflowType=machine_learning"
     if uri.startswith(("http://", "https://")):

@@ -39,7 +39,7 @@ class CurvesView:
 
 
 def view_curves(comparison: Comparison) -> CurvesView:
-    """Return what the page shows of the curves; one point alone is none."""
+    """Choose the curves to show: those with two points or more."""
     drawable = [
         curve for curve in comparison.curves if any(len(line) > 1 for line in curve.current)
     ]
@@ -84,7 +84,7 @@ def mean_of_ends(lines: Iterable[Line]) -> float | None:
 
 
 def chart(curve: Curve) -> str:
-    """Return the chart; no text in it is not escaped."""
+    """Draw the chart; all text in it is escaped."""
     # No more lines than can be told apart.
     current, before = (
         [line for line in lines if line][:_LINES] for lines in (curve.current, curve.baseline)
@@ -145,7 +145,7 @@ def _axes(x: Scale, y: Scale) -> list[str]:
 
 
 def _tick(number: float) -> str:
-    """Return a number that fits beside an axis."""
+    """Return a number short enough for a tick label."""
     text = value(number)
     return text if len(text) <= 8 else f"{number:.2e}"
 

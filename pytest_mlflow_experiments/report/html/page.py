@@ -1,4 +1,4 @@
-"""The comparison as one page of HTML that loads nothing, and works without its script as well."""
+"""Render the comparison as one self-contained HTML page that also works without scripts."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _read(*names: str) -> str:
 
 
 def _source(text: str) -> str:
-    """Return the source expression that allows this very text, and nothing else."""
+    """Return the hash source that allows this text in a Content-Security-Policy."""
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
@@ -121,7 +121,7 @@ def _finite(number: float | None) -> float | None:
 
 
 def _failure_text(text: str) -> str:
-    """Return pytest's text of a failure, without the middle of one that is very long."""
+    """Cut the middle of a very long failure."""
     if len(text) <= _FAILURE_LENGTH:
         return text
     half = _FAILURE_LENGTH // 2

@@ -62,7 +62,7 @@ def marginals(sweep: Sweep, axes: Mapping[str, Axis]) -> list[Marginal]:
 
 
 def _in_order(levels: Sequence[Level], axis: Axis) -> Sequence[Level]:
-    """Return the levels in the axis's order; ranges, which are no values of it, are in theirs."""
+    """Sort the levels as the axis's values; ranges of values keep their order."""
     places = {text: place for place, text in enumerate(axis.values)}
     if not all(level.value in places for level in levels):
         return levels

@@ -1,4 +1,4 @@
-"""Drawings as SVG: the scale that all of them share, a metric's history, a level of a param."""
+"""SVG: the scale of all drawings, a metric's sparkline, a param's marginal mean."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..numbers import assertion, count, limit, value
 
 @final
 class Scale:
-    """From a number to a place between ``start`` and ``end``; what is out of range is at the edge.
+    """A linear scale from numbers to coordinates, clamped to ``start`` and ``end``.
 
-    The finite ones of ``numbers`` are the range.
+    Its range is that of the finite ``numbers``.
     """
 
     def __init__(self, numbers: Iterable[float], start: float, end: float) -> None:
@@ -27,7 +27,7 @@ class Scale:
         self._half = self.high / 2 - self.low / 2
 
     def __call__(self, number: float) -> float:
-        """Return the place of a number; what has none, or an empty range, is in the middle."""
+        """Return the coordinate of a number; the middle for NaN and in an empty range."""
         share = 0.5
         if self._half and number == number:
             share = min(1.0, max(0.0, (number / 2 - self.low / 2) / self._half))
@@ -58,7 +58,7 @@ _REACH = 1.5
 
 
 def sparkline(metric: MetricComparison) -> str:
-    """Return a metric's history and its values now; no text in it is not escaped."""
+    """Draw a metric's history and its values now; all text in it is escaped."""
     scale = _scale(metric)
     parts = [f"<title>{escape(describe_history(metric))}</title>"]
     if metric.margin is not None and scale.holds(metric.margin.limit):
@@ -93,7 +93,7 @@ def describe_history(metric: MetricComparison) -> str:
 
 
 def _scale(metric: MetricComparison) -> Scale:
-    """Return the scale of heights; it has the assertion's limit where that is near enough."""
+    """Return the vertical scale; it includes the assertion's limit where that is near."""
     ends = _HEIGHT - _EDGE, _EDGE
     numbers = [*metric.history, *metric.values]
     if metric.limit is not None:
@@ -146,7 +146,7 @@ def level_scale(levels: Iterable[Level]) -> Scale:
 
 
 def draw_level(level: Level, scale: Scale, middle: float | None) -> str:
-    """Return a level's mean as a dot, and a standard deviation to either side as a line.
+    """Draw a level's mean as a dot, and a standard deviation to either side as a line.
 
     ``middle`` is the mean of everything, a line to compare with.
     """

@@ -1,4 +1,4 @@
-"""The sweeps of a session as the page shows them, and the data its script draws plots from."""
+"""The sweeps of the page, and the data that its script draws plots from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PARAMS = 60
 
 
 def plot_data(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> str:
-    """Return the sweep as JSON in which no text can end or begin an element of HTML.
+    """Return the sweep as JSON that is safe inside a script element.
 
     ``axes`` are the params to draw, the most important one first. Of more than ``most``
     configurations that many are taken, evenly from the best to the worst.
@@ -68,7 +68,7 @@ def _sample(configurations: Sequence[Configuration], most: int) -> list[tuple[in
 
 
 def _json_number(number: float | None) -> float | str | None:
-    """Return a number of at most 7 digits; what JSON has no number for as its text."""
+    """Round a number to 7 digits; NaN and the infinities become text."""
     if number is None:
         return None
     return float(f"{number:.7g}") if isfinite(number) else numbers.value(number)
@@ -118,7 +118,7 @@ class SweepsView:
 
 
 def view_sweeps(sweeps: Sequence[Sweep]) -> SweepsView:
-    """Return what the page shows of the sweeps: those with a choice before the others."""
+    """Choose the sweeps to show, those with several configurations first."""
     found = sorted(sweeps, key=lambda sweep: not _has_choice(sweep))
     shown = found[:_SWEEPS]
     sizes = [len(sweep.configurations) for sweep in shown]
@@ -141,7 +141,7 @@ def _has_choice(sweep: Sweep) -> bool:
 
 
 def _shares(sizes: Sequence[int], total: int, least: int) -> list[int]:
-    """Return how many of ``total`` each gets: what small ones don't need is for the large ones."""
+    """Divide ``total`` among sweeps of some sizes; large ones get what small ones don't need."""
     shares = [0] * len(sizes)
     for done, place in enumerate(sorted(range(len(sizes)), key=sizes.__getitem__)):
         shares[place] = min(sizes[place], max(least, total // (len(sizes) - done)))
