@@ -33,17 +33,18 @@ class CommandHooks:
     Args:
         option: says where to write reports.
         reports: the paths it was given.
+        judges: whether the command judges metrics.
 
     Raises:
         UsageError: nobody renders one of the reports, or the project's plugins can't be loaded.
     """
 
-    def __init__(self, option: str, reports: Sequence[Path]) -> None:
+    def __init__(self, option: str, reports: Sequence[Path], *, judges: bool = True) -> None:
         self._option = option
         self._config: pytest.Config | None = None
         unknown = [path for path in reports if path.suffix not in SUFFIXES]
         root = sessions_root()
-        if unknown or _mentions_hooks(root):
+        if unknown or ((reports or judges) and _mentions_hooks(root)):
             self._config = _load_project(root)
             manager: pluggy.PluginManager = self._config.pluginmanager
         else:

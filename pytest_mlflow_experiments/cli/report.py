@@ -68,7 +68,7 @@ def last_comparison(session: Path | None) -> Comparison:
 
 
 def _report(options: argparse.Namespace) -> int:
-    hooks = CommandHooks("--output", options.output)
+    hooks = CommandHooks("--output", options.output, judges=False)
     comparison = last_comparison(options.session)
     comment = None
     if options.comment is not None:

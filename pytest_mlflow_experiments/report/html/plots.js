@@ -73,20 +73,6 @@ const plots = (() => {
     return found.length ? found : [low, high];
   };
 
-  const numberScale = ({ numbers, log }, start, end) =>
-    scale(numbers[0], numbers[numbers.length - 1], start, end, log);
-
-  // The labels of a param's axis: its values, at(value) in place, or round numbers where there are
-  // many, to(number).
-  const axisLabels = (param, at, to, count) => {
-    const { values, numbers, log } = param;
-    if (numbers && values.length > MOST) {
-      const found = ticks(numbers[0], numbers[numbers.length - 1], count, log);
-      return found.map((tick) => ({ text: format(tick), at: to(tick) }));
-    }
-    return values.map((text, value) => ({ text: text || "''", at: at(value) }));
-  };
-
   // Show as many labels as there is room for; of those that would overlap, the first.
   const thin = (labels, room) => {
     let end = -Infinity;
@@ -150,7 +136,7 @@ const plots = (() => {
       const labels = values.slice(0, MOST_CELLS);
       return { labels, of: values.map((_, place) => (place < MOST_CELLS ? place : -1)) };
     }
-    const place = numberScale(param, 0, BINS);
+    const place = scale(numbers[0], numbers[numbers.length - 1], 0, BINS, param.log);
     const all = numbers.map((number) => Math.min(BINS - 1, Math.floor(place(number))));
     const used = Array.from(new Set(all));
     const labels = used.map((bin) => {
@@ -210,18 +196,27 @@ const plots = (() => {
     const [left, right, top] = [64, width - 14, 18];
     const count = param.values.length;
     const band = (right - left) / count;
-    const room = param.numbers
-      ? { upright: false, height: 22 }
-      : across(param.values.map((text) => text || "''"), band);
+    const labels = param.values.map((text) => text || "''");
+    const room = param.numbers ? { upright: false, height: 22 } : across(labels, band);
     const height = 250 + room.height;
     const bottom = height - room.height - 10;
     const y = scale(view.scale.low, view.scale.high, bottom - 12, top);
     const svg = canvas(width, height, `${sweep.objective} by ${param.name}`);
     outcomeAxis(svg, view, y, left, right);
 
-    const to = param.numbers && numberScale(param, left + 14, right - 14);
-    const x = to ? (value) => to(param.numbers[value]) : (value) => left + (value + 0.5) * band;
-    const marks = axisLabels(param, x, to, 6);
+    const ends = param.numbers && [param.numbers[0], param.numbers[count - 1]];
+    const x = param.numbers
+      ? ((to) => (value) => to(param.numbers[value]))(
+          scale(ends[0], ends[1], left + 14, right - 14, param.log),
+        )
+      : (value) => left + (value + 0.5) * band;
+    const marks =
+      param.numbers && count > MOST
+        ? ticks(ends[0], ends[1], 6, param.log).map((tick) => ({
+            text: format(tick),
+            at: scale(ends[0], ends[1], left + 14, right - 14, param.log)(tick),
+          }))
+        : labels.map((text, value) => ({ text, at: x(value) }));
     for (const { text, size, at } of thin(
       marks.map((mark) => ({ ...mark, size: room.upright ? 12 : mark.text.length * LETTER })),
       room.upright ? 0 : 8,
@@ -435,10 +430,12 @@ const plots = (() => {
     const at = (axis) => left + (axis / params.length) * (right - left);
     const svg = canvas(width, height, `${sweep.objective} of every configuration by ${params.length} params`);
     const y = scale(view.scale.low, view.scale.high, bottom, top);
-    const scales = params.map(({ param }) => param.numbers && numberScale(param, bottom, top));
-    const places = params.map(({ param }, axis) => {
+    const places = params.map(({ param }) => {
       const many = param.values.length;
-      if (param.numbers) return (value) => scales[axis](param.numbers[value]);
+      if (param.numbers) {
+        const to = scale(param.numbers[0], param.numbers[many - 1], bottom, top, param.log);
+        return (value) => to(param.numbers[value]);
+      }
       return (value) => (many > 1 ? top + ((bottom - top) * value) / (many - 1) : (top + bottom) / 2);
     });
 
@@ -474,9 +471,16 @@ const plots = (() => {
 
     params.forEach(({ param }, axis) => {
       const x = round(at(axis));
+      const many = param.values.length;
       svg.append(element("path", { class: "axis", d: `M${x} ${top}V${bottom}` }));
       svg.append(label(param.name, x, axis % 2 && width / params.length < 130 ? 10 : 24, "middle strong", 16));
-      const marks = axisLabels(param, places[axis], scales[axis], 5);
+      const marks =
+        param.numbers && many > MOST
+          ? ticks(param.numbers[0], param.numbers[many - 1], 5, param.log).map((tick) => ({
+              text: format(tick),
+              at: scale(param.numbers[0], param.numbers[many - 1], bottom, top, param.log)(tick),
+            }))
+          : param.values.map((text, value) => ({ text: text || "''", at: places[axis](value) }));
       const shown = thin(
         marks.map((mark) => ({ ...mark, size: 13 })).sort((a, b) => a.at - b.at),
         0,

@@ -19,6 +19,8 @@
     const isPressed = (chip) => chip.getAttribute("aria-pressed") === "true";
     const press = (chip, pressed) => chip.setAttribute("aria-pressed", String(pressed));
     const text = (cell) => (cell.firstChild ? cell.firstChild.textContent : "");
+    const number = (value) => value.toLocaleString("en");
+
     // What sorting and searching need of a row, read from the page once and only when needed.
     const facts = new Map();
     const ranks = new Map(rows.map((row, rank) => [row, rank]));
@@ -52,8 +54,8 @@
       }
       shown.textContent =
         count > room
-          ? `the first ${tables.number(room)} of ${tables.number(count)} shown`
-          : `${tables.number(count)} of ${tables.number(rows.length)} shown`;
+          ? `the first ${number(room)} of ${number(count)} shown`
+          : `${number(count)} of ${number(rows.length)} shown`;
       empty.hidden = count > 0;
       more.hidden = count <= room;
     };

@@ -4,6 +4,8 @@
   const FIRST = 50;
   const PAGE = 200;
 
+  const number = (value) => value.toLocaleString("en");
+
   const startRanking = (table) => {
     const body = table.tBodies[0];
     const rows = Array.from(body.rows);
@@ -18,7 +20,7 @@
         row.hidden = place >= room;
       });
       counted.textContent =
-        rows.length > room ? `The first ${tables.number(room)} of ${tables.number(rows.length)} shown` : "";
+        rows.length > room ? `The first ${number(room)} of ${number(rows.length)} shown` : "";
       more.hidden = rows.length <= room;
     };
     const sort = (header, sign) => {
@@ -55,7 +57,7 @@
     const room = 14;
     if (lines.length > room) lines.splice(room, Infinity, `… ${lines.length - room} more`);
     return [
-      `#${tables.number(sweep.ranks[place] + 1)}  ${plots.format(mean)}${scatter}${n > 1 ? ` (n = ${n})` : ""}`,
+      `#${number(sweep.ranks[place] + 1)}  ${plots.format(mean)}${scatter}${n > 1 ? ` (n = ${n})` : ""}`,
       ...lines,
       ...(failed ? [`${failed} of ${sweep.cases[place]} cases did not pass`] : []),
     ];
@@ -184,12 +186,12 @@
     const notes = [];
     if (sweep.total > sweep.means.length) {
       notes.push(
-        `${tables.number(sweep.means.length)} of ${tables.number(sweep.total)} configurations are drawn, ` +
+        `${number(sweep.means.length)} of ${number(sweep.total)} configurations are drawn, ` +
           "evenly from the best to the worst.",
       );
     }
     if (missing) {
-      notes.push(`${tables.number(missing)} of them ${missing === 1 ? "has" : "have"} no finite ${objective}.`);
+      notes.push(`${number(missing)} of them ${missing === 1 ? "has" : "have"} no finite ${objective}.`);
     }
     if (notes.length) {
       const note = document.createElement("p");

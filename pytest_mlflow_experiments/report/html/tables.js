@@ -3,8 +3,6 @@
 const tables = (() => {
   const names = new Intl.Collator("en", { numeric: true }).compare;
 
-  const number = (value) => value.toLocaleString("en");
-
   // The numbers of a row that it can be sorted by.
   const keys = (row) => row.dataset.k.split(" ").map((key) => (key === "-" ? null : Number(key)));
 
@@ -33,5 +31,5 @@ const tables = (() => {
     }
   };
 
-  return { names, number, keys, byNumber, makeSortable };
+  return { names, keys, byNumber, makeSortable };
 })();
