@@ -89,3 +89,50 @@ def test_hook_that_raises_costs_no_test(project: Project, hook: str) -> None:
     result = project.pytest(*OFFLINE)
     assert "a broken hook" in "\n".join(result.section())
     assert project.session().case("test_it").outcome == "passed"
+
+
+@pytest.mark.parametrize("hooked", ["own_report"], indirect=True)
+def test_commands_render_what_the_project_renders(hooked: Project) -> None:
+    hooked.path.joinpath("tests").mkdir()
+    hooked.path.joinpath("conftest.py").rename(hooked.path / "tests" / "conftest.py")
+    hooked.pytest(*OFFLINE)
+    hooked.pytest(*OFFLINE, "--mlflow-session=joint")
+    one, other = (str(session.directory.path) for session in hooked.sessions())
+    hooked.script("compare", one, other, "--report=compare.csv")
+    hooked.script("merge", "--session=joint", "--offline", "--report=new/merge.csv")
+    hooked.script("report", "--output=report.csv", "--output=report.xml")
+    for name in ("new/merge", "compare", "report"):
+        text = hooked.path.joinpath(f"{name}.csv").read_text(encoding="utf-8")
+        assert text.startswith("status,case,metric,baseline,now\n")
+    result = hooked.script("report", "--output=x.doc", status=2)
+    assert "--output x.doc: expected one of .html, .md, .json, .xml, " in result.stderr
+    assert str(Path("tests", "conftest.py")) in result.stderr
+
+
+@pytest.mark.parametrize("hooked", ["own_rule"], indirect=True)
+def test_commands_judge_by_the_projects_rule(hooked: Project) -> None:
+    hooked.pytest(*OFFLINE)
+    check(hooked, accuracy=0.9, calibration_error=0.06)
+    hooked.pytest(*OFFLINE)
+    first, second = (str(session.directory.path) for session in hooked.sessions())
+    assert "limit < 0.05" in hooked.script("compare", first, second).stdout
+
+
+def test_project_whose_hooks_cannot_be_loaded(project: Project) -> None:
+    check(project, accuracy=0.9)
+    project.pytest(*OFFLINE)
+    conftest = project.write("import nothing_there\n", "conftest.py")
+    project.script("report", "--output=x.html")
+    result = project.script("report", "--output=x.csv", status=2)
+    assert f"No module named 'nothing_there' (from {conftest})" in result.stderr
+    conftest.write_text("print('no part of the output')\n", encoding="utf-8")
+    result = project.script("report", "--output=x.csv", status=2)
+    assert "expected one of .html, .md, .json, .xml" in result.stderr
+    conftest.write_text(
+        "print('no part of the output')\n"
+        "def pytest_mlflow_render(suffix):\n    return {'.csv': 'it', '.md': 1 / 0}.get(suffix)",
+        encoding="utf-8",
+    )
+    result = project.script("report", "--output=x.csv", status=2)
+    assert "x.csv: pytest_mlflow_render failed: ZeroDivisionError" in result.stderr
+    assert "no part" not in result.stdout

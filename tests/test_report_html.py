@@ -16,7 +16,7 @@ from comparisons import HOSTILE, hostile, large, make_comparison, make_metric, o
 from pytest_mlflow_experiments.records import Operator
 from pytest_mlflow_experiments.regression.comparison import Comparison, Margin, MetricComparison
 from pytest_mlflow_experiments.report.html.page import render_html
-from pytest_mlflow_experiments.report.html.svg import describe, sparkline
+from pytest_mlflow_experiments.report.html.svg import describe_history, sparkline
 from pytest_mlflow_experiments.report.text import clean
 
 
@@ -207,6 +207,6 @@ def test_an_assertion_that_is_far_away_does_not_flatten_the_values() -> None:
 def test_the_drawing_has_a_title_in_words() -> None:
     metric = make_metric(history=(1.0, nan, 3.0), values=(2.0,), limit=0.5, margin=guard(">=", 0))
     words = "3 baseline values from 1 to 3; now 2; regression limit > 0.5; assertion ≥ 0"
-    assert describe(metric) == words
+    assert describe_history(metric) == words
     assert drawn(metric).findtext("title") == words
-    assert describe(make_metric(history=(), values=(), limit=None)) == "no values"
+    assert describe_history(make_metric(history=(), values=(), limit=None)) == "no values"

@@ -18,7 +18,7 @@ from pytest_mlflow_experiments.report.markdown import (
     render_short,
 )
 from pytest_mlflow_experiments.report.sweep_markdown import render_sweep
-from pytest_mlflow_experiments.report.text import block, code, inline
+from pytest_mlflow_experiments.report.text import block, code, inline_text
 
 # Mentions and references count outside of code only; an escaped backtick starts none.
 _FENCE = re.compile(r"^(`{3,})text\n.*?^\1$", re.MULTILINE | re.DOTALL)
@@ -218,7 +218,7 @@ def test_no_key_ends_the_marker(key: str) -> None:
     ],
 )
 def test_inline(text: str, expected: str) -> None:
-    assert inline(text) == expected
+    assert inline_text(text) == expected
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_margin(
     [(0.0004, "p = 0.0004"), (0.25, "p = 0.25"), (1e-9, "p < 0.0001"), (nan, ""), (None, "")],
 )
 def test_p_value(p: float | None, text: str) -> None:
-    assert numbers.p_value(make_metric(p_value=p)) == text
+    assert numbers.p_value(p) == text
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from test_report_html import Page
 from pytest_mlflow_experiments.regression.comparison import Curve
 from pytest_mlflow_experiments.regression.sweeps.effects import make_axis
 from pytest_mlflow_experiments.regression.sweeps.model import Sweep
+from pytest_mlflow_experiments.report import numbers
 from pytest_mlflow_experiments.report import sweep_text as sweeps_text
-from pytest_mlflow_experiments.report.html.curves import chart, thinned
+from pytest_mlflow_experiments.report.html.curves import chart, downsample
 from pytest_mlflow_experiments.report.html.page import render_html
 from pytest_mlflow_experiments.report.text import clean
 
@@ -226,7 +227,7 @@ def test_very_many_numbers_become_ranges_that_explain_what_they_can() -> None:
 def test_scatter_decides_how_many_digits_a_mean_has(
     mean: float | None, std: float | None, text: str
 ) -> None:
-    assert sweeps_text.plus_minus(mean, std) == text
+    assert numbers.plus_minus(mean, std) == text
 
 
 def drawn(curve: Curve) -> ElementTree.Element:
@@ -268,14 +269,14 @@ def test_any_curve_can_be_drawn(value: float) -> None:
     drawn(replace(make_curve(), current=(((3, value), (4, value)),), baseline=()))
 
 
-def test_a_long_curve_is_thinned_and_keeps_its_spikes() -> None:
+def test_a_long_curve_is_downsample_and_keeps_its_spikes() -> None:
     line = tuple((step, 100.0 if step == 5_003 else step / 1e4) for step in range(10_000))
-    points = thinned(line, 200)
+    points = downsample(line, 200)
     assert len(points) <= 200
     assert {line[0], line[5_003], line[-1]} <= set(points)
     assert points == sorted(points)
     broken = tuple((step, nan if step == 5_003 else 1.0) for step in range(10_000))
-    assert sum(value != value for _, value in thinned(broken, 200)) == 1
+    assert sum(value != value for _, value in downsample(broken, 200)) == 1
 
 
 def test_sixty_charts_at_most_and_the_rest_is_counted() -> None:

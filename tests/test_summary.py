@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_mlflow_experiments.records import CaseRecord, Check, Metric, Operator, Outcome
-from pytest_mlflow_experiments.report.summary import Summary, relative_margin
+from pytest_mlflow_experiments.report.summary import SessionSummary, relative_margin
 
 
 def make_check(
@@ -72,7 +72,7 @@ def test_relative_margin_without_a_meaning_is_nan(value: float, limit: float) ->
 
 
 def test_counts() -> None:
-    summary = Summary()
+    summary = SessionSummary()
     summary.add(make_case("a", make_check(2, 1), make_check(3, 1)))
     summary.add(make_case("b", make_check(2, 1), outcome="failed"))
     summary.add(make_case("c", outcome="failed"))
@@ -81,7 +81,7 @@ def test_counts() -> None:
 
 
 def test_tightest_and_widest_are_sorted_and_share_nothing() -> None:
-    summary = Summary()
+    summary = SessionSummary()
     for number in (5, 2, 8, 1, 7, 3, 6, 4):
         summary.add(make_case(f"case{number}", make_check(10 + number, 10)))
     assert [margin.case for margin in summary.tightest()] == ["case1", "case2", "case3"]
@@ -90,7 +90,7 @@ def test_tightest_and_widest_are_sorted_and_share_nothing() -> None:
 
 @pytest.mark.parametrize(("count", "widest"), [(1, 0), (3, 0), (4, 1), (6, 3), (9, 3)])
 def test_widest_does_not_repeat_the_tightest(count: int, widest: int) -> None:
-    summary = Summary()
+    summary = SessionSummary()
     for number in range(count):
         summary.add(make_case(f"case{number}", make_check(10 + number, 10)))
     assert len(summary.tightest()) == min(count, 3)
@@ -98,7 +98,7 @@ def test_widest_does_not_repeat_the_tightest(count: int, widest: int) -> None:
 
 
 def test_case_takes_part_once_by_the_closest_check_of_a_metric() -> None:
-    summary = Summary()
+    summary = SessionSummary()
     summary.add(
         make_case(
             "loop",
@@ -113,7 +113,7 @@ def test_case_takes_part_once_by_the_closest_check_of_a_metric() -> None:
 
 
 def test_missed_are_the_worst_of_those_that_had_to_hold() -> None:
-    summary = Summary()
+    summary = SessionSummary()
     for number in range(5):
         check = make_check(10 - number, 11, passed=False)
         summary.add(make_case(f"case{number}", check, make_check(10, 11, passed=False)))
@@ -132,11 +132,11 @@ def test_missed_are_the_worst_of_those_that_had_to_hold() -> None:
     ids=["failed", "nan", "infinite", "infinite limit"],
 )
 def test_check_without_a_margin_takes_no_part(check: Check) -> None:
-    summary = Summary()
+    summary = SessionSummary()
     summary.add(make_case("a", check))
     assert (summary.tightest(), summary.widest()) == ([], [])
 
 
 def test_nothing_added() -> None:
-    summary = Summary()
+    summary = SessionSummary()
     assert (summary.cases, summary.tightest(), summary.widest()) == (0, [], [])

@@ -9,15 +9,15 @@ from pytest_mlflow_experiments.records import CaseRecord, Check, Metric, Operato
 from pytest_mlflow_experiments.records.directory import SessionState
 from pytest_mlflow_experiments.regression.comparison import Comparison
 from pytest_mlflow_experiments.regression.sweeps.ranking import within_noise
-from pytest_mlflow_experiments.report.summary import Summary
+from pytest_mlflow_experiments.report.summary import SessionSummary
 from pytest_mlflow_experiments.report.terminal import (
-    Ending,
-    describe,
-    describe_end,
-    one_line,
+    SessionOutcome,
+    describe_check,
+    describe_outcome,
+    quiet_line,
     section,
 )
-from pytest_mlflow_experiments.report.text import Line
+from pytest_mlflow_experiments.report.text import TerminalLine
 
 
 def make_check(
@@ -35,8 +35,8 @@ def make_check(
     )
 
 
-def make_summary(*outcomes: Outcome) -> Summary:
-    summary = Summary()
+def make_summary(*outcomes: Outcome) -> SessionSummary:
+    summary = SessionSummary()
     for number, outcome in enumerate(outcomes):
         check = make_check(1 + number / 4, 1)
         summary.add(
@@ -56,16 +56,16 @@ def make_summary(*outcomes: Outcome) -> Summary:
     return summary
 
 
-def texts(summary: Summary, ending: Ending) -> list[str]:
-    return [line.text for line in section(summary, ending)]
+def texts(summary: SessionSummary, outcome: SessionOutcome) -> list[str]:
+    return [line.text for line in section(summary, outcome)]
 
 
-def without_margins(summary: Summary, ending: Ending) -> list[str]:
-    return [text for text in texts(summary, ending) if not text.startswith("  ")]
+def without_margins(summary: SessionSummary, outcome: SessionOutcome) -> list[str]:
+    return [text for text in texts(summary, outcome) if not text.startswith("  ")]
 
 
 PLACE = ("mlflow ui --backend-store-uri sqlite:///m.db", "http://127.0.0.1:5000/#/experiments/1")
-ENDING = Ending(tests=5, experiment="project", place=PLACE)
+OUTCOME = SessionOutcome(tests=5, experiment="project", place=PLACE)
 
 
 @pytest.mark.parametrize(
@@ -79,23 +79,23 @@ ENDING = Ending(tests=5, experiment="project", place=PLACE)
     ],
 )
 def test_describe(check: Check, text: str) -> None:
-    assert describe(check) == text
+    assert describe_check(check) == text
 
 
 def test_section_of_a_good_session() -> None:
-    assert without_margins(make_summary("passed", "passed"), ENDING) == [
+    assert without_margins(make_summary("passed", "passed"), OUTCOME) == [
         "2 of 5 tests kept, 2 metric values, in experiment 'project'",
         *PLACE,
     ]
 
 
 def test_section_counts_one_in_the_singular() -> None:
-    ending = Ending(tests=1, experiment=None)
-    assert without_margins(make_summary("passed"), ending) == ["1 of 1 test kept, 1 metric value"]
+    outcome = SessionOutcome(tests=1, experiment=None)
+    assert without_margins(make_summary("passed"), outcome) == ["1 of 1 test kept, 1 metric value"]
 
 
 def test_section_names_other_outcomes_than_passed() -> None:
-    first, *_ = texts(make_summary("passed", "failed", "skipped", "failed"), ENDING)
+    first, *_ = texts(make_summary("passed", "failed", "skipped", "failed"), OUTCOME)
     assert first.endswith("(2 failed, 1 skipped)")
 
 
@@ -109,25 +109,25 @@ def test_section_names_other_outcomes_than_passed() -> None:
     ],
 )
 def test_colour_of_the_first_line(outcomes: list[Outcome], colour: str) -> None:
-    line = next(section(make_summary(*outcomes), ENDING))
+    line = next(section(make_summary(*outcomes), OUTCOME))
     assert line.markup == {colour: True}
 
 
 def test_section_without_a_case_tells_how_to_get_one() -> None:
-    first, second = texts(make_summary(), ENDING)
+    first, second = texts(make_summary(), OUTCOME)
     assert first == "0 of 5 tests kept"
     assert "--mlflow-track=all" in second
 
 
 def test_section_without_a_test() -> None:
-    assert texts(make_summary(), Ending(tests=0, experiment="project", place=("here",))) == [
-        "0 of 0 tests kept"
-    ]
+    assert texts(
+        make_summary(), SessionOutcome(tests=0, experiment="project", place=("here",))
+    ) == ["0 of 0 tests kept"]
 
 
 def sweeps_of(comparison: Comparison) -> list[str]:
-    ending = Ending(tests=1, experiment=None)
-    texts = [line.text for line in section(make_summary("passed"), ending, comparison)]
+    outcome = SessionOutcome(tests=1, experiment=None)
+    texts = [line.text for line in section(make_summary("passed"), outcome, comparison)]
     first = next(number for number, text in enumerate(texts) if "sweep" in text)
     last = next(number for number, text in enumerate(texts) if text.startswith("Compared with"))
     return texts[first:last]
@@ -163,29 +163,29 @@ def test_section_passes_over_sweeps_without_a_choice_or_a_mode() -> None:
 
 
 def test_section_shows_notes_before_the_place() -> None:
-    ending = Ending(tests=1, experiment=None, place=("here",), notes=("one", "two"))
-    assert without_margins(make_summary("passed"), ending)[1:] == ["one", "two", "here"]
+    outcome = SessionOutcome(tests=1, experiment=None, place=("here",), notes=("one", "two"))
+    assert without_margins(make_summary("passed"), outcome)[1:] == ["one", "two", "here"]
 
 
 def test_problem_and_remedy_stand_instead_of_the_place() -> None:
-    ending = Ending(
+    outcome = SessionOutcome(
         tests=1, experiment=None, place=("here",), problem="no answer", remedy="sync it"
     )
-    lines = list(section(make_summary("passed"), ending))[-2:]
+    lines = list(section(make_summary("passed"), outcome))[-2:]
     assert [line.text for line in lines] == ["no answer", "sync it"]
     assert all(line.markup["red"] for line in lines)
-    assert "here" not in texts(make_summary("passed"), ending)
+    assert "here" not in texts(make_summary("passed"), outcome)
 
 
 def test_problem_without_a_remedy() -> None:
-    ending = Ending(tests=1, experiment=None, problem="no answer")
-    assert without_margins(make_summary("passed"), ending)[1:] == ["no answer"]
-    assert one_line(make_summary("passed"), ending).text == "mlflow: no answer"
+    outcome = SessionOutcome(tests=1, experiment=None, problem="no answer")
+    assert without_margins(make_summary("passed"), outcome)[1:] == ["no answer"]
+    assert quiet_line(make_summary("passed"), outcome).text == "mlflow: no answer"
 
 
 def test_margins_are_shown_where_there_is_room() -> None:
     outcomes: list[Outcome] = ["passed"] * 5
-    lines = texts(make_summary(*outcomes), ENDING)
+    lines = texts(make_summary(*outcomes), OUTCOME)
     assert lines[1:6] == [
         "  tightest margins accuracy 1 >= 1        +0.0 %  test_0",
         "                   accuracy 1.25 >= 1    +25.0 %  test_1",
@@ -196,7 +196,7 @@ def test_margins_are_shown_where_there_is_room() -> None:
 
 
 def test_one_line() -> None:
-    line = one_line(make_summary("passed", "failed"), ENDING)
+    line = quiet_line(make_summary("passed", "failed"), OUTCOME)
     assert line.text == (
         "mlflow: 2 of 5 tests kept, 2 metric values, in experiment 'project' (1 failed); "
         "mlflow ui --backend-store-uri sqlite:///m.db"
@@ -204,12 +204,12 @@ def test_one_line() -> None:
 
 
 def test_one_line_without_a_case_has_no_place() -> None:
-    assert one_line(make_summary(), ENDING).text == "mlflow: 0 of 5 tests kept"
+    assert quiet_line(make_summary(), OUTCOME).text == "mlflow: 0 of 5 tests kept"
 
 
 def test_one_line_of_a_problem_is_red() -> None:
-    ending = Ending(tests=1, experiment=None, problem="no answer", remedy="sync it")
-    line = one_line(make_summary("passed"), ending)
+    outcome = SessionOutcome(tests=1, experiment=None, problem="no answer", remedy="sync it")
+    line = quiet_line(make_summary("passed"), outcome)
     assert (line.text, line.markup) == ("mlflow: no answer; sync it", {"red": True})
 
 
@@ -234,25 +234,25 @@ def test_the_end_tells_where_the_runs_are(uri: str, place: tuple[str, ...]) -> N
     state = SessionState(
         phase="done", experiment_id="7", experiment_name="found", run_id="abc", notes=("two",)
     )
-    ending = describe_end(
+    outcome = describe_outcome(
         state, tests=3, tracking_uri=uri, experiment="asked", directory="here", notes=["one"]
     )
-    assert ending == Ending(tests=3, experiment="found", place=place, notes=("one", "two"))
+    assert outcome == SessionOutcome(tests=3, experiment="found", place=place, notes=("one", "two"))
 
 
 @pytest.mark.parametrize("state", [None, SessionState(phase="failed", error="no server")])
 def test_the_end_tells_what_to_do_with_a_session_that_was_not_sent(
     state: SessionState | None,
 ) -> None:
-    ending = describe_end(
+    outcome = describe_outcome(
         state, tests=3, tracking_uri="http://host", experiment="asked", directory="here", notes=[]
     )
     remedy = "The session is kept; send it with: pytest-mlflow sync here"
     if state is None:
-        assert (ending.place, ending.problem) == ((remedy,), None)
+        assert (outcome.place, outcome.problem) == ((remedy,), None)
     else:
-        assert ending.problem == "Not everything is in MLflow: no server"
-        assert ending.remedy == remedy
+        assert outcome.problem == "Not everything is in MLflow: no server"
+        assert outcome.remedy == remedy
 
 
 @pytest.mark.parametrize(
@@ -268,4 +268,4 @@ def test_the_end_tells_what_to_do_with_a_session_that_was_not_sent(
     ],
 )
 def test_no_text_controls_the_terminal_or_commands_a_runner(text: str, shown: str) -> None:
-    assert Line(text).text == shown
+    assert TerminalLine(text).text == shown

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from ..analysis.location import Location, UsageError
@@ -15,7 +14,7 @@ from ..records.reader import StoredSession
 from ..regression.comparison import Comparison
 from ..regression.sweeps.lookup import sweeps_of
 from ..regression.sweeps.model import Sweep
-from ..report.formats import SUFFIXES
+from ..session.builtin_hooks import SUFFIXES
 
 
 def add_location_options(parser: argparse.ArgumentParser) -> None:
@@ -136,18 +135,7 @@ def say(text: str) -> None:
     print(text.encode(encoding, "replace").decode(encoding))  # noqa: T201
 
 
-def check_reports(option: str, paths: Sequence[Path]) -> None:
-    """Make sure that the paths of an option say in which format a report is wanted.
-
-    Raises:
-        UsageError: one does not.
-    """
-    for path in paths:
-        if path.suffix not in SUFFIXES:
-            raise UsageError(f"{option} {path}: expected one of {', '.join(SUFFIXES)}")
-
-
-def write_report(path: Path, text: str | None) -> None:
+def write_report(path: Path, text: str) -> None:
     """Write a report, and the directories above it.
 
     Raises:
@@ -155,6 +143,6 @@ def write_report(path: Path, text: str | None) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text or "", encoding="utf-8", errors="replace")
+        path.write_text(text, encoding="utf-8", errors="replace")
     except OSError as error:
         raise UsageError(f"{path} can't be written: {error.strerror or error}") from None

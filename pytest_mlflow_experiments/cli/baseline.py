@@ -12,7 +12,7 @@ from ..analysis.named_sessions import baseline_entries, baseline_request, newest
 from ..baseline import BaselineError, clear_local_pin, export, is_local_store, set_local_pin
 from ..regression.compare import session_info
 from ..regression.values import collect_values
-from ..report.headline import describe
+from ..report.headline import describe_session
 from ..report.numbers import count, moment
 from .arguments import add_location_options, location_of, say
 
@@ -86,7 +86,7 @@ def _show(options: argparse.Namespace) -> int:
     say(f"{baseline.provenance.reason}; from {baseline.provenance.place}")
     for session in baseline.sessions:
         cases = count(session.count, "case")
-        name = describe(session_info(session.header))
+        name = describe_session(session_info(session.header))
         say(f"  {session.header.session_id}  {moment(session.header.start_time)}  {name}, {cases}")
     return 0
 

@@ -9,16 +9,9 @@ from ..analysis.comparison import compare_named, parse_all
 from ..regression import Status
 from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.tolerance import parse_direction, parse_rule
-from ..report.formats import render
 from ..report.metric_lines import verdict_lines
-from .arguments import (
-    add_location_options,
-    add_report_option,
-    check_reports,
-    location_of,
-    say,
-    write_report,
-)
+from .arguments import add_location_options, add_report_option, location_of, say, write_report
+from .project_hooks import CommandHooks
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -66,7 +59,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _compare(options: argparse.Namespace) -> int:
-    check_reports("--report", options.report)
+    hooks = CommandHooks("--report", options.report)
     comparison = compare_named(
         location_of(options),
         options.session,
@@ -76,12 +69,13 @@ def _compare(options: argparse.Namespace) -> int:
             seed_params=options.seed_params,
             tolerances=parse_all("--tolerance", options.tolerance, parse_rule),
             directions=parse_all("--direction", options.direction, parse_direction),
+            rule=hooks.rule,
         ),
     )
     for line in verdict_lines(comparison, [str(path) for path in options.report]):
         say(line.text)
     for path in options.report:
-        write_report(path, render(comparison, path.suffix))
+        write_report(path, hooks.render(comparison, path))
     failed = [
         metric
         for metric in comparison.metrics

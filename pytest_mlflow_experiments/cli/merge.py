@@ -18,22 +18,22 @@ from ..records import Shard
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.secrets import without_credentials
 from ..regression.comparison import Comparison
-from ..report.formats import ALWAYS, render
 from ..report.github import add_to_step_summary
 from ..report.metric_lines import verdict_lines
 from ..report.numbers import count
 from ..report.sweep_text import sweep_lines
+from ..session.builtin_hooks import STANDARD_SUFFIXES
 from ..session.settings import joint_session_id
 from ..tracker.errors import MergeError
 from .arguments import (
     add_location_options,
     add_report_option,
-    check_reports,
     location_of,
     positive,
     say,
     write_report,
 )
+from .project_hooks import CommandHooks
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -88,22 +88,22 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _merge(options: argparse.Namespace) -> int:
-    check_reports("--report", options.report)
+    hooks = CommandHooks("--report", options.report)
     with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:
         merged = _here(merge(_shards(options, Path(name)), wanted=options.shards), options)
         location = location_of(options, merged.header)
         judging = _judging(options, merged.judging)
-        rules = compare_options(merged, judging, location)
+        rules = replace(compare_options(merged, judging, location), rule=hooks.rule)
         directory = keep(merged, location.root)
     comparison = compare_merged(merged, judging, rules, location, directory)
     end = finish(directory, merged.end, comparison)
-    own = [directory.path / f"report{suffix}" for suffix in ALWAYS]
+    own = [directory.path / f"report{suffix}" for suffix in STANDARD_SUFFIXES]
     for path in own:
-        write_report(path, render(comparison, path.suffix))
+        write_report(path, hooks.render(comparison, path))
     _tell(merged, comparison, [*own[:2], *options.report])
     sent = options.offline or _send(directory, location)
     for path in options.report:
-        write_report(path, render(comparison, path.suffix))
+        write_report(path, hooks.render(comparison, path))
     if end.interrupted is not None:
         say(f"This is not the whole session: {end.interrupted}")
     return 0 if sent and not end.rejected and end.interrupted is None else 1

@@ -9,9 +9,9 @@ from ..analysis.location import UsageError, session_directory, sessions_root
 from ..analysis.named_sessions import read_comparison
 from ..records.directory import SessionDirectory
 from ..regression.comparison import Comparison
-from ..report.formats import render
 from ..report.markdown import render_comment, render_markdown
-from .arguments import add_report_option, check_reports, say, write_report
+from .arguments import add_report_option, say, write_report
+from .project_hooks import CommandHooks
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -65,13 +65,13 @@ def last_comparison(session: Path | None) -> Comparison:
 
 
 def _report(options: argparse.Namespace) -> int:
-    check_reports("--output", options.output)
+    hooks = CommandHooks("--output", options.output, judges=False)
     comparison = last_comparison(options.session)
     comment = None
     if options.comment is not None:
         comment = render_comment(comparison, options.comment)
     for path in options.output:
-        text = render(comparison, path.suffix)
+        text = hooks.render(comparison, path)
         if comment is not None and path.suffix == ".md":
             text = comment
         write_report(path, text)

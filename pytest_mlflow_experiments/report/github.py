@@ -17,13 +17,13 @@ SUMMARY_LIMIT = 1024 * 1024
 
 _SHOWN = 9
 
-Level: TypeAlias = Literal["error", "warning"]
+AnnotationLevel: TypeAlias = Literal["error", "warning"]
 
 _UNDECIDED = frozenset({"inconclusive", "not comparable"})
 
 
 def annotation_lines(comparison: Comparison, *, prefix: str = "") -> list[str]:
-    """Return the lines to print: errors, then warnings, 10 at most, for GitHub shows no more.
+    """Return annotations as workflow commands: errors first, 10 at most, for GitHub shows no more.
 
     Without a gate nothing is an error. ``prefix`` is the path from the repository's root to
     pytest's rootdir.
@@ -32,13 +32,13 @@ def annotation_lines(comparison: Comparison, *, prefix: str = "") -> list[str]:
     if len(all_of_them) <= _SHOWN + 1:
         return [line for _, line in all_of_them]
     rest = all_of_them[_SHOWN:]
-    level: Level = "error" if any(level == "error" for level, _ in rest) else "warning"
+    level: AnnotationLevel = "error" if any(level == "error" for level, _ in rest) else "warning"
     last = _line(level, f"… and {len(rest):,} more, in the report", title="pytest-mlflow")
     return [*(line for _, line in all_of_them[:_SHOWN]), last]
 
 
 def add_to_step_summary(comparison: Comparison) -> None:
-    """Append the comparison to the summary of the step of GitHub Actions that this runs in, if any.
+    """Append the comparison to the step summary of GitHub Actions, when run there.
 
     Raises:
         OSError: the summary can't be written.
@@ -70,8 +70,8 @@ def append_step_summary(path: Path, text: str, *, limit: int = SUMMARY_LIMIT) ->
     return fits
 
 
-def _annotations(comparison: Comparison, prefix: str) -> Iterator[tuple[Level, str]]:
-    gated: Level = "error" if comparison.gated else "warning"
+def _annotations(comparison: Comparison, prefix: str) -> Iterator[tuple[AnnotationLevel, str]]:
+    gated: AnnotationLevel = "error" if comparison.gated else "warning"
     if comparison.problem is not None:
         yield gated, _line(gated, comparison.problem, title="The comparison could not be made")
     for metric in comparison.gating():
@@ -81,7 +81,7 @@ def _annotations(comparison: Comparison, prefix: str) -> Iterator[tuple[Level, s
             yield "warning", _of_metric("warning", metric, prefix)
 
 
-def _of_metric(level: Level, metric: MetricComparison, prefix: str) -> str:
+def _of_metric(level: AnnotationLevel, metric: MetricComparison, prefix: str) -> str:
     file, separator, _ = metric.nodeid.partition("::")
     path = "/".join(filter(None, (prefix.strip("/"), file))) if separator else ""
     parts = [f"{numbers.value(metric.baseline)} → {numbers.value(metric.current)}"]
@@ -93,7 +93,7 @@ def _of_metric(level: Level, metric: MetricComparison, prefix: str) -> str:
     return _line(level, message, title=f"{metric.metric} {metric.status}", file=path)
 
 
-def _line(level: Level, message: str, *, title: str, file: str = "") -> str:
+def _line(level: AnnotationLevel, message: str, *, title: str, file: str = "") -> str:
     properties = [("file", clean(file)), ("title", one_line(title, 200))]
     told = ",".join(f"{name}={_property(text)}" for name, text in properties if text)
     return f"::{level} {told}::{_data(one_line(message, 1_000))}"
@@ -108,5 +108,5 @@ def _property(text: str) -> str:
 
 
 def _escaped(text: str, characters: Sequence[str]) -> str:
-    """Return the text with some characters as GitHub's commands want them: ``%0A``."""
+    """Percent-encode some characters of a workflow command: ``%0A``."""
     return re.sub(f"[{''.join(characters)}]", lambda match: f"%{ord(match[0]):02X}", text)

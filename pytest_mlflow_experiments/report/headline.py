@@ -1,4 +1,4 @@
-"""What a comparison comes to, in sentences: the same in every report."""
+"""The sentences that sum up a comparison, the same in every report."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Literal, TypeAlias, final, get_args
 from ..records import FAILED_OUTCOMES
 from ..regression import Status
 from ..regression.comparison import Comparison, MetricComparison, SessionInfo
-from .numbers import count, moment, span
+from .numbers import count, span
 
 Gate: TypeAlias = Literal["passed", "failed", "off"]
-Level: TypeAlias = Literal["good", "warning", "bad"]
+Severity: TypeAlias = Literal["good", "warning", "bad"]
 
 SYMBOLS: dict[Status, str] = {
     "regressed": "✕",
@@ -29,7 +29,7 @@ UNDECIDED: frozenset[Status] = frozenset({"inconclusive", "new", "not comparable
 """The statuses that are no verdict."""
 
 BROKEN_OUTCOMES = FAILED_OUTCOMES | {"interrupted"}
-"""What a session would rather not have; a skipped test is none of it."""
+"""The outcomes of cases that did not pass; skipped ones are not among them."""
 
 
 @final
@@ -38,36 +38,36 @@ class Headline:
     """The first sentence of a report: whether the gate held, and why."""
 
     gate: Gate
-    level: Level
+    level: Severity
     text: str
 
 
 def headline(comparison: Comparison) -> Headline:
-    """Return the verdict on a session."""
+    """Sum up the verdict on a session in one sentence."""
     gating = comparison.gating()
     bad = bool(gating) or comparison.problem is not None
     failed = sum(case.outcome in BROKEN_OUTCOMES for case in comparison.unjudged)
     gate: Gate = "off" if not comparison.gated else "failed" if bad else "passed"
     if comparison.problem is not None:
-        found = "the comparison could not be made"
+        text = "the comparison could not be made"
     elif gating:
-        found = _found(gating)
+        text = _count_gating(gating)
     elif comparison.baseline is None:
-        found = "there is no baseline yet"
+        text = "there is no baseline yet"
     elif not comparison.metrics:
-        found = "there is no metric to compare"
+        text = "there is no metric to compare"
     else:
-        found = _calm(comparison)
+        text = _nothing_gates(comparison)
     if failed:
-        found = f"{found}; {count(failed, 'case')} did not pass and {_are(failed)} not judged"
-    level: Level = "good"
+        text = f"{text}; {count(failed, 'case')} did not pass and {_are(failed)} not judged"
+    level: Severity = "good"
     if gate == "failed":
         level = "bad"
     elif bad or failed or comparison.baseline is None:
         level = "warning"
     if gate == "off":
-        return Headline(gate=gate, level=level, text=found[0].upper() + found[1:])
-    return Headline(gate=gate, level=level, text=f"Gate {gate}: {found}")
+        return Headline(gate=gate, level=level, text=text[0].upper() + text[1:])
+    return Headline(gate=gate, level=level, text=f"Gate {gate}: {text}")
 
 
 def counts(comparison: Comparison) -> str:
@@ -86,7 +86,7 @@ def counts(comparison: Comparison) -> str:
 
 def session_line(comparison: Comparison) -> str:
     """Return ``23 cases in session nightly (main at 1a2b3c4d)``."""
-    return f"{count(comparison.cases, 'case')} in session {describe(comparison.session)}"
+    return f"{count(comparison.cases, 'case')} in session {describe_session(comparison.session)}"
 
 
 def provenance(comparison: Comparison) -> str:
@@ -102,7 +102,7 @@ def provenance_lines(comparison: Comparison) -> list[str]:
     lines = [f"Compared with {baseline.provenance.reason} ({baseline.provenance.spec})"]
     if baseline.sessions:
         newest = baseline.sessions[-1]
-        lines.append(f"the newest is {describe(newest)}, {age(comparison, newest)}")
+        lines.append(f"the newest is {describe_session(newest)}, {age(comparison, newest)}")
     return [*lines, f"from {baseline.provenance.place}"]
 
 
@@ -119,19 +119,14 @@ def short_commit(session: SessionInfo) -> str:
     return (session.commit or "")[:8]
 
 
-def describe(session: SessionInfo) -> str:
-    """Return a session's name, and what it tested where the name does not tell."""
+def describe_session(session: SessionInfo) -> str:
+    """Return a session's name, with branch and commit unless the name contains them."""
     commit = short_commit(session)
     source = " at ".join(filter(None, (session.branch, commit)))
     known = source and all(
         part in session.name for part in filter(None, (session.branch, commit[:7]))
     )
     return session.name if known or not source else f"{session.name} ({source})"
-
-
-def when(comparison: Comparison) -> str:
-    """Return when the session started."""
-    return moment(comparison.session.start_time)
 
 
 def grows_worse(metric: MetricComparison) -> bool | None:
@@ -141,15 +136,15 @@ def grows_worse(metric: MetricComparison) -> bool | None:
     return (metric.change < 0) is (metric.direction == "max")
 
 
-def _found(gating: list[MetricComparison]) -> str:
+def _count_gating(gating: list[MetricComparison]) -> str:
     numbers = Counter(metric.status for metric in gating)
     first, *others = ((status, numbers[status]) for status in get_args(Status) if numbers[status])
     text = f"{count(first[1], 'metric')} {first[0]}"
     return ", ".join([text, *(f"{number:,} {status}" for status, number in others)])
 
 
-def _calm(comparison: Comparison) -> str:
-    """Return what there is to say where nothing gates, and no more than is known."""
+def _nothing_gates(comparison: Comparison) -> str:
+    """Sum up a comparison in which nothing gates; undecided metrics are not called good."""
     numbers = comparison.counts()
     undecided = sum(numbers[status] for status in UNDECIDED)
     if undecided and undecided == sum(numbers.values()):

@@ -1,4 +1,4 @@
-"""The comparison as JUnit XML: one test case for each metric, for servers that show such."""
+"""The comparison as JUnit XML: one test case for each metric, for CI servers."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 from ..regression.comparison import Comparison, MetricComparison, UnjudgedCase
 from . import numbers
-from .headline import SYMBOLS, UNDECIDED, counts, headline, provenance, session_line, when
+from .headline import SYMBOLS, UNDECIDED, counts, headline, provenance, session_line
 from .sweep_markdown import add_sweeps
-from .text import Page, block, clean, code, html_code, inline
+from .text import MarkdownPage, block, clean, code, html_code, inline_text
 
 LIMIT = 60_000
 """Bytes of a report: GitHub takes 65,536 characters in a comment."""
@@ -27,10 +27,10 @@ def render_markdown(comparison: Comparison, *, limit: int = LIMIT) -> str:
     Raises:
         ValueError: ``limit`` leaves no room for a report.
     """
-    page = Page(limit)
+    page = MarkdownPage(limit)
     page.add(f"### {_verdict(comparison)}")
     _introduce(page, comparison)
-    page.add_items(comparison.notes, lambda note: f"- {inline(note)}", share=0.2, mark="- ")
+    page.add_items(comparison.notes, lambda note: f"- {inline_text(note)}", share=0.2, mark="- ")
 
     ranked = comparison.ranked()
     judged = [metric for metric in ranked if not metric.advisory]
@@ -49,7 +49,7 @@ def render_markdown(comparison: Comparison, *, limit: int = LIMIT) -> str:
 
 
 def render_comment(comparison: Comparison, key: str, *, limit: int = LIMIT) -> str:
-    """Return the report below a line that nobody sees, by which the comment is found again."""
+    """Return the report below a hidden marker, by which a script finds the comment to update."""
     first = marker(key)
     return f"{first}\n{render_markdown(comparison, limit=limit - len(first) - 1)}"
 
@@ -63,7 +63,7 @@ def marker(key: str) -> str:
 
 def render_short(comparison: Comparison) -> str:
     """Return a few lines, at most 4,000 bytes: the description of the session's run."""
-    page = Page(SHORT_LIMIT)
+    page = MarkdownPage(SHORT_LIMIT)
     page.add(f"**{_verdict(comparison)}**")
     _introduce(page, comparison)
     page.add_items(comparison.gating()[:_FEW], _line, mark="- ", total=len(comparison.gating()))
@@ -76,22 +76,27 @@ def _verdict(comparison: Comparison) -> str:
     return f"{sign} {verdict.text}"
 
 
-def _introduce(page: Page, comparison: Comparison) -> None:
+def _introduce(page: MarkdownPage, comparison: Comparison) -> None:
+    started = numbers.moment(comparison.session.start_time)
     page.add(
-        f"{counts(comparison)}. {inline(session_line(comparison))}, {when(comparison)}, "
+        f"{counts(comparison)}. {inline_text(session_line(comparison))}, {started}, "
         f"{numbers.duration(comparison.duration)}."
     )
-    page.add(f"{inline(provenance(comparison), 600)}.")
+    page.add(f"{inline_text(provenance(comparison), 600)}.")
     for word, text in (
         ("Problem", comparison.problem),
         ("Only some tests ran", comparison.partial),
     ):
         if text is not None:
-            page.add(f"> **{word}:** {inline(text)}")
+            page.add(f"> **{word}:** {inline_text(text)}")
 
 
 def _add_table(
-    page: Page, rows: Sequence[MetricComparison], *, title: str | None = None, share: float = 1.0
+    page: MarkdownPage,
+    rows: Sequence[MetricComparison],
+    *,
+    title: str | None = None,
+    share: float = 1.0,
 ) -> None:
     if not rows:
         return
@@ -112,7 +117,7 @@ def _add_table(
     )
 
 
-def _add_failures(page: Page, cases: Sequence[UnjudgedCase]) -> None:
+def _add_failures(page: MarkdownPage, cases: Sequence[UnjudgedCase]) -> None:
     if not cases:
         return
     title = numbers.count(len(cases), "case that did not pass", "cases that did not pass")
@@ -151,17 +156,17 @@ def _cells(metric: MetricComparison, *, guarded: bool) -> list[str]:
         numbers.value(metric.baseline),
         numbers.value(metric.current),
         numbers.change(metric),
-        inline(numbers.limit(metric)),
+        inline_text(numbers.limit(metric)),
         str(metric.n),
         *([_margin(metric)] if guarded else []),
-        inline(metric.reason, 160),
+        inline_text(metric.reason, 160),
     ]
 
 
 def _margin(metric: MetricComparison) -> str:
     if metric.margin is None or not metric.margin.shrank:
         return ""
-    return f"{inline(numbers.assertion(metric.margin))}: {numbers.margin(metric)} left"
+    return f"{inline_text(numbers.assertion(metric.margin))}: {numbers.margin(metric)} left"
 
 
 def _line(metric: MetricComparison) -> str:

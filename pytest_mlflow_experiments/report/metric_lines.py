@@ -8,8 +8,8 @@ from typing import Final, get_args
 from ..regression import Status
 from ..regression.comparison import Comparison, MetricComparison
 from . import numbers
-from .headline import Level, counts, headline, provenance_lines
-from .text import Line, one_line
+from .headline import Severity, counts, headline, provenance_lines
+from .text import TerminalLine, one_line
 
 _SHOWN: Final[dict[Status, int]] = {
     "regressed": 20,
@@ -18,7 +18,7 @@ _SHOWN: Final[dict[Status, int]] = {
     "not comparable": 3,
     "improved": 3,
 }
-LEVELS: Final[dict[Level, dict[str, bool]]] = {
+LEVELS: Final[dict[Severity, dict[str, bool]]] = {
     "good": {"green": True},
     "warning": {"yellow": True},
     "bad": {"red": True, "bold": True},
@@ -35,7 +35,7 @@ _MARKUP: Final[dict[Status, dict[str, bool]]] = {
 }
 
 
-def verdict_lines(comparison: Comparison, reports: Sequence[str]) -> Iterator[Line]:
+def verdict_lines(comparison: Comparison, reports: Sequence[str]) -> Iterator[TerminalLine]:
     """Yield the lines that tell of the comparison.
 
     Args:
@@ -46,21 +46,21 @@ def verdict_lines(comparison: Comparison, reports: Sequence[str]) -> Iterator[Li
     if comparison.baseline is None:
         yield from _nothing_to_compare(comparison, head.text)
     else:
-        yield from map(Line, provenance_lines(comparison))
-        yield Line(f"{head.text} ({counts(comparison)})", LEVELS[head.level])
+        yield from map(TerminalLine, provenance_lines(comparison))
+        yield TerminalLine(f"{head.text} ({counts(comparison)})", LEVELS[head.level])
     if comparison.partial is not None:
-        yield Line(
+        yield TerminalLine(
             f"Only what ran was judged, and this is no baseline: {comparison.partial}",
             {"yellow": True},
         )
     yield from _metrics(comparison)
-    yield from (Line(note, {"yellow": True}) for note in comparison.notes)
+    yield from (TerminalLine(note, {"yellow": True}) for note in comparison.notes)
     for number, path in enumerate(reports):
-        yield Line(f"{'report:' if number == 0 else '':<8}{path}")
+        yield TerminalLine(f"{'report:' if number == 0 else '':<8}{path}")
 
 
 def describe_metric(metric: MetricComparison) -> str:
-    """Return one line that says what became of a metric: for a failure of its test."""
+    """Describe a metric's verdict in one line, for the failure of its test."""
     if metric.status == "missing":
         was = numbers.value(metric.baseline)
         return one_line(f"{metric.metric} is missing, was {was}: {metric.reason}")
@@ -68,17 +68,17 @@ def describe_metric(metric: MetricComparison) -> str:
     return one_line("; ".join([text, *_details(metric)]))
 
 
-def _nothing_to_compare(comparison: Comparison, text: str) -> Iterator[Line]:
+def _nothing_to_compare(comparison: Comparison, text: str) -> Iterator[TerminalLine]:
     if comparison.problem is not None:
-        yield Line(f"{text}: {comparison.problem}", {"red": True, "bold": True})
+        yield TerminalLine(f"{text}: {comparison.problem}", {"red": True, "bold": True})
     else:
         hint = "later sessions are compared with this one"
         if comparison.partial is not None:
             hint = "no complete session that passed is known"
-        yield Line(f"{text}: {hint}", {"yellow": True, "bold": comparison.gated})
+        yield TerminalLine(f"{text}: {hint}", {"yellow": True, "bold": comparison.gated})
 
 
-def _metrics(comparison: Comparison) -> Iterator[Line]:
+def _metrics(comparison: Comparison) -> Iterator[TerminalLine]:
     ranked = comparison.ranked()
     for status in get_args(Status):
         shown = _SHOWN.get(status)
@@ -92,41 +92,45 @@ def _metrics(comparison: Comparison) -> Iterator[Line]:
     yield from _advisory([metric for metric in ranked if metric.advisory])
 
 
-def _group(status: Status, metrics: Sequence[MetricComparison], shown: int) -> Iterator[Line]:
+def _group(
+    status: Status, metrics: Sequence[MetricComparison], shown: int
+) -> Iterator[TerminalLine]:
     for number, metric in enumerate(metrics[:shown]):
         head = status if number == 0 else ""
         changed = metric.status in ("regressed", "improved")
         change = f"  {numbers.change(metric)}" if changed else ""
         text = f"{metric.metric} {_values(metric)}{change}  {metric.name}"
-        yield Line(f"  {head:<15}{text}", _MARKUP[status])
+        yield TerminalLine(f"  {head:<15}{text}", _MARKUP[status])
         detail = ", ".join(_details(metric)) if changed else metric.reason
-        yield Line(f"  {'':<15}  {detail}")
+        yield TerminalLine(f"  {'':<15}  {detail}")
     if len(metrics) > shown:
-        yield Line(f"  {'':<15}… and {len(metrics) - shown:,} more, see the report")
+        yield TerminalLine(f"  {'':<15}… and {len(metrics) - shown:,} more, see the report")
 
 
-def _uncertain(metrics: Sequence[MetricComparison]) -> Iterator[Line]:
-    """Yield one line for metrics that nothing can be said of yet, and that is no alarm."""
+def _uncertain(metrics: Sequence[MetricComparison]) -> Iterator[TerminalLine]:
+    """Sum up the inconclusive metrics, none of which gates."""
     if metrics:
         first = f"{metrics[0].metric} of {metrics[0].name}"
         if len(metrics) > 1:
             first = f"{len(metrics):,} metrics, such as {first}"
-        yield Line(f"  {'inconclusive':<15}{first}:", {"yellow": True})
-        yield Line(f"  {'':<15}  {metrics[0].reason}")
+        yield TerminalLine(f"  {'inconclusive':<15}{first}:", {"yellow": True})
+        yield TerminalLine(f"  {'':<15}  {metrics[0].reason}")
 
 
-def _advisory(metrics: Sequence[MetricComparison]) -> Iterator[Line]:
-    """Yield a line for each kind of what is reported and never gates."""
+def _advisory(metrics: Sequence[MetricComparison]) -> Iterator[TerminalLine]:
+    """Sum up the advisory metrics: those without a direction, and the costs."""
     unknown = [
         metric for metric in metrics if metric.direction is None and metric.status == "inconclusive"
     ]
     for metric in unknown[:3]:
-        yield Line(f"  {'changed':<15}{metric.metric} {_values(metric)}  {metric.name}", _UNKNOWN)
-        yield Line(f"  {'':<15}  {metric.reason}")
+        yield TerminalLine(
+            f"  {'changed':<15}{metric.metric} {_values(metric)}  {metric.name}", _UNKNOWN
+        )
+        yield TerminalLine(f"  {'':<15}  {metric.reason}")
     worse = sum(metric.status == "regressed" for metric in metrics)
     better = sum(metric.status == "improved" for metric in metrics)
     if worse or better:
-        yield Line(f"  {'costs':<15}{worse:,} worse, {better:,} better; they don't gate")
+        yield TerminalLine(f"  {'costs':<15}{worse:,} worse, {better:,} better; they don't gate")
 
 
 def _values(metric: MetricComparison) -> str:

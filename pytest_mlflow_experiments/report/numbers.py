@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
-from math import isfinite, isinf, isnan
+from math import floor, isfinite, isinf, isnan, log10
 
 from ..records import Operator
 from ..regression.comparison import Margin, MetricComparison
@@ -53,7 +53,7 @@ def change(metric: MetricComparison) -> str:
 
 
 def limit(metric: MetricComparison) -> str:
-    """Return the side of the regression's limit on which all is well: ``> 0.912``."""
+    """Return the values that are no regression: ``> 0.912``."""
     if metric.limit is None:
         return NOTHING
     sign = {"max": "> ", "min": "< ", None: ""}[metric.direction]
@@ -79,16 +79,27 @@ def margin(metric: MetricComparison) -> str:
     return f"{text} (was {_digits(metric.margin.baseline_margin or 0.0, 3)})"
 
 
-def p_value(metric: MetricComparison) -> str:
-    """Return ``p = 0.0004``, or nothing where there is no test."""
-    return chance(metric.p_value)
-
-
-def chance(p: float | None) -> str:
+def p_value(p: float | None) -> str:
     """Return ``p = 0.0004``; nothing where there is none."""
     if p is None or isnan(p):
         return ""
     return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
+
+
+def plus_minus(mean: float | None, std: float | None) -> str:
+    """Return ``0.9623 ± 0.0041``, the mean rounded to the digits of its standard deviation."""
+    if mean is None or std is None or not isfinite(std):
+        return value(mean)
+    digits = f"{std:.2g}"
+    decimals = 1 - floor(log10(std)) if std > 0 else 6
+    plain = isfinite(mean) and 1e-3 <= abs(mean) < 1e6 and 0 <= decimals <= 6
+    text = f"{mean:.{decimals}f}" if plain and std > 0 else value(mean)
+    return f"{text} ± {digits}"
+
+
+def percent(share: float) -> str:
+    """Return ``71 %``."""
+    return f"{100 * share:.0f} %" if share >= 0.005 or share <= 0 else "< 1 %"
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
@@ -106,7 +117,7 @@ def span(milliseconds: float) -> str:
 
 
 def ago(milliseconds: float) -> str:
-    """Return an age: ``3 days ago``; what has a negative one came later."""
+    """Return an age: ``3 days ago``, or ``3 days later`` where it is negative."""
     if abs(milliseconds) < 1_000:
         return "just now"
     return f"{span(milliseconds)} {'ago' if milliseconds > 0 else 'later'}"
@@ -153,12 +164,12 @@ def _digits(number: float, digits: int) -> str:
 
 
 def sort_keys(numbers: Iterable[float | None]) -> str:
-    """Return the numbers of a row, in the order of the columns that name their places."""
+    """Return the numbers that the page's script sorts a row by, as one attribute."""
     return " ".join(map(_key, numbers))
 
 
 def _key(number: float | None) -> str:
-    """Return a number as the script reads it; what is none comes last in either order."""
+    """Return a number for the script; ``-`` (none, NaN) sorts last in either order."""
     if number is None or number != number:
         return "-"
     if not isfinite(number):

@@ -1,4 +1,4 @@
-"""What a comparison adds to the runs of its session and of its sweeps in MLflow."""
+"""Tags, metrics and descriptions that a comparison adds to MLflow's runs of session and sweeps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .sweep_markdown import render_sweep
 
 
 def with_comparison(end: SessionEnd, comparison: Comparison) -> SessionEnd:
-    """Return a session's end with what the comparison adds to the session's run."""
+    """Add a comparison's tags, metrics and summary to the end of its session."""
     tags = dict(end.tags)
     metrics: dict[str, float] = {}
     if (baseline := comparison.baseline) is not None:
@@ -36,7 +36,7 @@ def with_comparison(end: SessionEnd, comparison: Comparison) -> SessionEnd:
 
 
 def sweep_end(sweep: Sweep) -> SweepEnd:
-    """Return what the run of a sweep gets.
+    """Return the metrics, params, tags and description of a sweep's run.
 
     The best configuration stands there as in MLflow's own examples of parameter search: its params
     and the means of its metrics with ``best_`` before their names, so that sweeps stand beside each

@@ -1,4 +1,4 @@
-"""What the end of a session tells: counts, and how close the assertions came to their limits."""
+"""Counts over a session, and how close its assertions came to their limits."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _KEPT = 3
 
 @final
 @dataclass(frozen=True, slots=True)
-class Margin:
+class CheckMargin:
     """A check and the case it stands in, ordered by the margin relative to the limit."""
 
     relative: float
     check: Check
     case: str
 
-    def __lt__(self, other: Margin) -> bool:
+    def __lt__(self, other: CheckMargin) -> bool:
         return self.relative < other.relative
 
 
@@ -35,17 +35,17 @@ def relative_margin(check: Check) -> float:
     return check.margin / scale
 
 
-def _ascending(margin: Margin) -> float:
+def _ascending(margin: CheckMargin) -> float:
     return margin.relative
 
 
-def _descending(margin: Margin) -> float:
+def _descending(margin: CheckMargin) -> float:
     return -margin.relative
 
 
 @final
 @dataclass(slots=True)
-class Summary:
+class SessionSummary:
     """Counts over the kept cases of a session, and the margins worth a line.
 
     A case takes part once in each list, so that one test doesn't fill it: with the check that came
@@ -56,19 +56,19 @@ class Summary:
     cases: int = 0
     metrics: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
-    _missed: list[Margin] = field(default_factory=list)
-    _tightest: list[Margin] = field(default_factory=list)
-    _widest: list[Margin] = field(default_factory=list)
+    _missed: list[CheckMargin] = field(default_factory=list)
+    _tightest: list[CheckMargin] = field(default_factory=list)
+    _widest: list[CheckMargin] = field(default_factory=list)
 
     def add(self, record: CaseRecord) -> None:
         """Count one more case."""
         self.cases += 1
         self.metrics += len(record.metrics)
         self.outcomes[record.outcome] += 1
-        missed: list[Margin] = []
-        closest: dict[str, Margin] = {}
+        missed: list[CheckMargin] = []
+        closest: dict[str, CheckMargin] = {}
         for check in record.checks:
-            margin = Margin(relative_margin(check), check, record.name)
+            margin = CheckMargin(relative_margin(check), check, record.name)
             if not check.passed:
                 # An alternative that did not hold, as in "a or b", is no failure.
                 if not check.alternative and not isnan(margin.relative):
@@ -83,23 +83,25 @@ class Summary:
             _keep(self._tightest, min(closest.values()))
             _keep(self._widest, max(closest.values()), key=_descending)
 
-    def missed(self) -> list[Margin]:
+    def missed(self) -> list[CheckMargin]:
         """Return the checks that missed their limits most, the worst first."""
         return list(self._missed)
 
-    def tightest(self) -> list[Margin]:
+    def tightest(self) -> list[CheckMargin]:
         """Return the margins nearest to their limits, the nearest first."""
         return list(self._tightest)
 
-    def widest(self) -> list[Margin]:
+    def widest(self) -> list[CheckMargin]:
         """Return the margins farthest from their limits that are not among the tightest."""
         return [margin for margin in self._widest if margin not in self._tightest]
 
 
 def _keep(
-    ranking: list[Margin], margin: Margin, key: Callable[[Margin], float] = _ascending
+    ranking: list[CheckMargin],
+    margin: CheckMargin,
+    key: Callable[[CheckMargin], float] = _ascending,
 ) -> None:
-    """Put a margin into a ranking where it is among the first."""
+    """Insert a margin into a ranking if it is among the first."""
     if len(ranking) < _KEPT or key(margin) < key(ranking[-1]):
         insort(ranking, margin, key=key)
         del ranking[_KEPT:]

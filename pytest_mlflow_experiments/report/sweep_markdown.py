@@ -13,14 +13,12 @@ from .sweep_text import (
     failures,
     known_share,
     mattered,
-    percent,
-    plus_minus,
     score,
     size,
     varying,
     why_no_best,
 )
-from .text import Page, code, inline
+from .text import MarkdownPage, code, inline_text
 
 _SHOWN = 5
 _TOP = 5
@@ -30,7 +28,7 @@ _LIMIT = 6_000
 _HEAD = ("", "params", "n", "distance", "", "failed")
 
 
-def add_sweeps(page: Page, sweeps: Sequence[Sweep]) -> None:
+def add_sweeps(page: MarkdownPage, sweeps: Sequence[Sweep]) -> None:
     """Add a short section for each of the first sweeps that had something to choose between."""
     found = [
         sweep for sweep in sweeps if sweep.objective is not None and len(sweep.configurations) > 1
@@ -44,11 +42,11 @@ def add_sweeps(page: Page, sweeps: Sequence[Sweep]) -> None:
 
 
 def render_sweep(sweep: Sweep) -> str:
-    """Return the description of a sweep's run, at most 6,000 bytes."""
-    page = Page(_LIMIT)
+    """Return the description of a sweep's run in MLflow, at most 6,000 bytes."""
+    page = MarkdownPage(_LIMIT)
     page.add(f"**{size(sweep)}** of {code(sweep.test)}")
     if sweep.objective is None:
-        page.add(inline(" ".join((why_no_best(sweep), *(f"{note}." for note in sweep.notes)))))
+        page.add(inline_text(" ".join((why_no_best(sweep), *(f"{note}." for note in sweep.notes)))))
         return page.text()
     _introduce(page, sweep)
     _rank(page, sweep, _LONG_TOP, share=0.6)
@@ -62,20 +60,20 @@ def render_sweep(sweep: Sweep) -> str:
     return page.text()
 
 
-def _introduce(page: Page, sweep: Sweep) -> None:
+def _introduce(page: MarkdownPage, sweep: Sweep) -> None:
     best, objective = sweep.best, code(sweep.objective or "", 80)
     if best is None:
-        page.add(inline(why_no_best(sweep)))
+        page.add(inline_text(why_no_best(sweep)))
     else:
         of = f" with {code(choice(varying(sweep, best)))}" if best.params else ""
         page.add(f"{objective} ({sweep.mode}) is best{of}: **{score(best)}**")
     facts = [certainty(sweep), mattered(sweep), failures(sweep)]
     facts += (f"{note}." for note in sweep.notes)
     if any(facts):
-        page.add(inline(" ".join(filter(None, facts)), 1_000))
+        page.add(inline_text(" ".join(filter(None, facts)), 1_000))
 
 
-def _rank(page: Page, sweep: Sweep, top: int, *, share: float) -> None:
+def _rank(page: MarkdownPage, sweep: Sweep, top: int, *, share: float) -> None:
     limit = noise_limit(sweep)
     head = [*_HEAD[:2], code(sweep.objective or "", 80), *_HEAD[2:]]
     rule = ["---:", "---", *["---:"] * 3, "---", "---:"]
@@ -97,12 +95,12 @@ def _cells(sweep: Sweep, limit: float, rank: int, found: Configuration) -> list[
         verdict = "best"
     elif found.p_value is not None:
         verdict = f"{'within noise' if is_near(found, limit) else 'worse'}, "
-        verdict += numbers.chance(found.p_value)
+        verdict += numbers.p_value(found.p_value)
     distance = None if found is sweep.best else found.distance
     return [
         str(rank) if sweep.mode is not None else "",
         code(params, 120) if params else "",
-        plus_minus(found.mean, found.std),
+        numbers.plus_minus(found.mean, found.std),
         str(found.n),
         "" if distance is None else numbers.signed(distance).lstrip("+"),
         verdict,
@@ -119,4 +117,4 @@ def _marginal_means(effect: Effect) -> str:
     if len(shown) > _LEVELS:
         shown = [*shown[:_LEVELS], f"… and {len(effect.levels) - _LEVELS:,} more"]
     share = known_share(effect) or 0.0
-    return f"- {code(effect.param, 80)} ({percent(share)}): {', '.join(shown)}"
+    return f"- {code(effect.param, 80)} ({numbers.percent(share)}): {', '.join(shown)}"

@@ -15,7 +15,7 @@ from ..records.codec import Builtins, encode
 from ..regression.sweeps.model import Configuration, Sweep
 from ..regression.sweeps.ranking import within_noise
 from . import numbers
-from .sweep_text import choice, failures, mattered, plus_minus, score, short, why_no_best
+from .sweep_text import choice, failures, mattered, score, short, why_no_best
 
 SCHEMA_VERSION: Final = 1
 
@@ -163,7 +163,7 @@ def _row(
         if configuration.relative is not None and isfinite(configuration.relative):
             distance = f"{distance} ({numbers.relative(configuration.relative).lstrip('+')})"
     near = {True: "yes", False: "no", None: ""}[is_near]
-    mean = plus_minus(configuration.mean, configuration.std)
+    mean = numbers.plus_minus(configuration.mean, configuration.std)
     if configuration.failed:
         near = f"{configuration.failed:,} of {configuration.cases:,} failed"
     shown = f"{rank}." if sweep.mode is not None else ""

@@ -1,15 +1,15 @@
-"""What a sweep comes to, in sentences: the best configuration, how sure, what mattered."""
+"""The sentences that sum up a sweep: the best configuration, how sure that is, what mattered."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import floor, isfinite, log10
+from math import isfinite
 from statistics import quantiles
 
 from ..regression.sweeps.model import Configuration, Effect, Sweep
 from ..regression.sweeps.ranking import is_near, noise_limit, within_noise
 from . import numbers
-from .text import Line, cut, one_line, shorten
+from .text import TerminalLine, cut, one_line, shorten
 
 _VALUE_LENGTH = 60
 _MATTERED = 3
@@ -26,25 +26,20 @@ def choice(params: Mapping[str, str]) -> str:
 
 
 def short(text: str) -> str:
-    """Return a param's value as one line that is not too long."""
+    """Return a param's value on one line of at most 60 characters."""
     return one_line(text, _VALUE_LENGTH) or "''"
-
-
-def plus_minus(mean: float | None, std: float | None) -> str:
-    """Return ``0.9623 ± 0.0041``: no more digits of the mean than its scatter bears."""
-    if mean is None or std is None or not isfinite(std):
-        return numbers.value(mean)
-    digits = f"{std:.2g}"
-    decimals = 1 - floor(log10(std)) if std > 0 else 6
-    plain = isfinite(mean) and 1e-3 <= abs(mean) < 1e6 and 0 <= decimals <= 6
-    text = f"{mean:.{decimals}f}" if plain and std > 0 else numbers.value(mean)
-    return f"{text} ± {digits}"
 
 
 def score(configuration: Configuration) -> str:
     """Return ``0.9623 ± 0.0041 (n = 5)``; a single value has no n."""
-    text = plus_minus(configuration.mean, configuration.std)
+    text = numbers.plus_minus(configuration.mean, configuration.std)
     return f"{text} (n = {configuration.n})" if configuration.n > 1 else text
+
+
+def distance(configuration: Configuration) -> str:
+    """Return how much worse than the best a configuration is, with 3 significant digits."""
+    number = configuration.distance
+    return numbers.value(None if number is None else float(f"{number:.3g}"))
 
 
 def why_no_best(sweep: Sweep) -> str:
@@ -64,7 +59,7 @@ def why_no_best(sweep: Sweep) -> str:
 
 
 def certainty(sweep: Sweep) -> str:
-    """Return how sure it is that the best is the best; empty where there is nothing else."""
+    """Return how many configurations may be as good as the best; empty for a single one."""
     best = sweep.best
     others = [
         found for found in sweep.configurations if found is not best and found.mean is not None
@@ -103,7 +98,7 @@ def mattered(sweep: Sweep) -> str:
     found = [(effect, share) for effect, share in shares if share >= _LEAST_SHARE][:_MATTERED]
     if found:
         named = ", ".join(
-            f"{shorten(effect.param, 60)} {percent(share)}" for effect, share in found
+            f"{shorten(effect.param, 60)} {numbers.percent(share)}" for effect, share in found
         )
         return f"What mattered: {named} of the variance."
     return "No param alone explains the differences." if shares else ""
@@ -119,7 +114,7 @@ def failures(sweep: Sweep) -> str:
 
 
 def far_off(sweep: Sweep) -> str:
-    """Return how many configurations are so far off that they decide all means; mostly none."""
+    """Return how many outliers dominate the means; empty where none does."""
     means = sorted(
         found.mean
         for found in sweep.configurations
@@ -141,15 +136,26 @@ def far_off(sweep: Sweep) -> str:
     return f"{configurations} {are} far off ({numbers.value(worst[0])}) and {weigh} on all means."
 
 
+def facts(sweep: Sweep) -> list[str]:
+    """Return all sentences about a sweep that apply."""
+    found = (certainty(sweep), mattered(sweep), far_off(sweep), failures(sweep))
+    return [text for text in found if text]
+
+
+def full_size(sweep: Sweep) -> str:
+    """Return ``12 configurations, 60 cases, repeated over seed``."""
+    parts = [numbers.count(len(sweep.configurations), "configuration")]
+    if sweep.cases != len(sweep.configurations):
+        parts.append(numbers.count(sweep.cases, "case"))
+    if sweep.repeats:
+        parts.append(f"repeated over {' and '.join(map(short, sweep.repeats))}")
+    return ", ".join(parts)
+
+
 def known_share(effect: Effect) -> float | None:
-    """Return the share of the variance where there is one."""
+    """Return the share of the variance, or None where it is not finite."""
     share = effect.share
     return share if share is not None and isfinite(share) else None
-
-
-def percent(share: float) -> str:
-    """Return ``71 %``."""
-    return f"{100 * share:.0f} %" if share >= 0.005 or share <= 0 else "< 1 %"
 
 
 def _means(effect: Effect) -> tuple[float, float]:
@@ -162,17 +168,17 @@ _LENGTH = 100
 _TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-def sweep_lines(sweeps: Sequence[Sweep]) -> Iterator[Line]:
-    """Yield two lines for each of the first sweeps that had something to choose between."""
+def sweep_lines(sweeps: Sequence[Sweep]) -> Iterator[TerminalLine]:
+    """Yield two lines for each of the first sweeps with a direction and several configurations."""
     found = [sweep for sweep in sweeps if sweep.mode is not None and len(sweep.configurations) > 1]
     for number, sweep in enumerate(found[:_SHOWN]):
         title = "sweeps" if len(found) > 1 else "sweep"
         head = title if number == 0 else ""
-        yield Line(f"  {head:<17}{'; '.join(_facts(sweep))}")
-        yield Line(f"  {'':<17}  {_answer(sweep)}")
+        yield TerminalLine(f"  {head:<17}{'; '.join(_facts(sweep))}")
+        yield TerminalLine(f"  {'':<17}  {_answer(sweep)}")
     if len(found) > _SHOWN:
         more = numbers.count(len(found) - _SHOWN, "more sweep")
-        yield Line(f"  {'':<17}… and {more}: see the report")
+        yield TerminalLine(f"  {'':<17}… and {more}: see the report")
 
 
 def size(sweep: Sweep) -> str:
@@ -206,7 +212,7 @@ def _facts(sweep: Sweep) -> Iterator[str]:
     for effect in sweep.effects:
         share = known_share(effect)
         if share and len(effect.levels) < measured:
-            yield f"{short(effect.param)} mattered most ({percent(share)})"
+            yield f"{short(effect.param)} mattered most ({numbers.percent(share)})"
             return
 
 

@@ -13,9 +13,9 @@ from ..records.directory import SessionState
 from ..regression.comparison import Comparison
 from .headline import headline
 from .metric_lines import LEVELS, verdict_lines
-from .summary import Margin, Summary
+from .summary import CheckMargin, SessionSummary
 from .sweep_text import sweep_lines
-from .text import Line
+from .text import TerminalLine
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @final
 class Progress:
-    """A line that tells what the session still waits for, once it has waited for a second.
+    """A progress line, shown once the session has waited for a second.
 
     Args:
         reporter: pytest's own, which writes the line.
@@ -41,7 +41,7 @@ class Progress:
         self._shown: str | None = None
 
     def __call__(self, state: SessionState) -> None:
-        """Show the state where it is new; where lines can't be overwritten, one line is enough."""
+        """Show a new state; only the first where lines can't be overwritten."""
         if time.monotonic() - self._started < 1.0:
             return
         if not self._reporter.isatty and (self._shown or self._reporter.verbosity < 0):
@@ -70,7 +70,7 @@ def _doing(state: SessionState) -> str:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class SessionOutcome:
     """How a session ended, as far as the terminal tells of it.
 
     ``place`` says where the runs are (a URL, after the command that serves it where nothing does
@@ -86,7 +86,7 @@ class Ending:
     notes: tuple[str, ...] = ()
 
 
-def describe_end(
+def describe_outcome(
     state: SessionState | None,
     *,
     tests: int,
@@ -94,7 +94,7 @@ def describe_end(
     experiment: str | None,
     directory: str,
     notes: Sequence[str],
-) -> Ending:
+) -> SessionOutcome:
     """Return how the session ended.
 
     Args:
@@ -107,9 +107,11 @@ def describe_end(
     """
     remedy = f"The session is kept; send it with: pytest-mlflow sync {quote(directory)}"
     if state is None:
-        return Ending(tests=tests, experiment=experiment, place=(remedy,), notes=tuple(notes))
+        return SessionOutcome(
+            tests=tests, experiment=experiment, place=(remedy,), notes=tuple(notes)
+        )
     if state.is_unsure:
-        return Ending(
+        return SessionOutcome(
             tests=tests,
             experiment=experiment,
             problem=f"Not everything is in MLflow: {(state.error or 'no word why').rstrip('.')}",
@@ -117,7 +119,7 @@ def describe_end(
             notes=(*notes, *state.notes),
         )
     known = state.phase == "done" or state.experiment_id is not None
-    return Ending(
+    return SessionOutcome(
         tests=tests,
         experiment=state.experiment_name or experiment,
         place=(
@@ -129,7 +131,7 @@ def describe_end(
 
 
 def _place(uri: str, state: SessionState) -> tuple[str, ...]:
-    """Return where a person finds the session: a page, after the command that serves it."""
+    """Return the URL of the experiment's page, after the command that serves it if need be."""
     # Without the workflow type MLflow's pages open on its tools for language models.
     page = f"#/experiments/{state.experiment_id}?workflowType=machine_learning"
     if uri.startswith(("http://", "https://")):
@@ -139,40 +141,42 @@ def _place(uri: str, state: SessionState) -> tuple[str, ...]:
     return (f"mlflow ui --backend-store-uri {quote(uri)}", f"http://127.0.0.1:5000/{page}")
 
 
-def one_line(summary: Summary, ending: Ending, comparison: Comparison | None = None) -> Line:
+def quiet_line(
+    summary: SessionSummary, outcome: SessionOutcome, comparison: Comparison | None = None
+) -> TerminalLine:
     """Return the section for ``-q``: a single line."""
     verdict, markup = "", {}
     if comparison is not None:
         head = headline(comparison)
         verdict = f"; {head.text[0].lower()}{head.text[1:]}"
         markup = LEVELS[head.level] if head.level == "bad" else {}
-    if ending.problem:
-        text = "; ".join(filter(None, (ending.problem, ending.remedy)))
-        return Line(f"mlflow: {text}{verdict}", {"red": True})
-    text = f"mlflow: {_kept(summary, ending)}{_outcomes(summary)}{verdict}"
-    if ending.place and summary.cases:
-        text = f"{text}; {ending.place[0]}"
-    return Line(text, markup)
+    if outcome.problem:
+        text = "; ".join(filter(None, (outcome.problem, outcome.remedy)))
+        return TerminalLine(f"mlflow: {text}{verdict}", {"red": True})
+    text = f"mlflow: {_kept(summary, outcome)}{_outcomes(summary)}{verdict}"
+    if outcome.place and summary.cases:
+        text = f"{text}; {outcome.place[0]}"
+    return TerminalLine(text, markup)
 
 
 def section(
-    summary: Summary,
-    ending: Ending,
+    summary: SessionSummary,
+    outcome: SessionOutcome,
     comparison: Comparison | None = None,
     reports: Sequence[str] = (),
-) -> Iterator[Line]:
+) -> Iterator[TerminalLine]:
     """Yield the lines of the section, without its title.
 
     Args:
         summary: what the session counted.
-        ending: how it ended.
+        outcome: how it ended.
         comparison: the comparison with the baseline; None where there was none to make.
         reports: paths of the reports, as a person types them.
     """
-    yield Line(f"{_kept(summary, ending)}{_outcomes(summary)}", _colour(summary))
+    yield TerminalLine(f"{_kept(summary, outcome)}{_outcomes(summary)}", _colour(summary))
     if not summary.cases:
-        if ending.tests:
-            yield Line(
+        if outcome.tests:
+            yield TerminalLine(
                 "No test yielded a metric, carries @pytest.mark.mlflow or uses a fixture of ours; "
                 "--mlflow-track=all keeps every test."
             )
@@ -185,17 +189,17 @@ def section(
     if comparison is not None:
         yield from sweep_lines(comparison.sweeps)
         yield from verdict_lines(comparison, reports)
-    for note in ending.notes:
-        yield Line(note, {"yellow": True})
-    if ending.problem:
-        yield Line(ending.problem, {"red": True, "bold": True})
-        if ending.remedy:
-            yield Line(ending.remedy, {"red": True})
-    elif ending.place and summary.cases:
-        yield from (Line(line, {"bold": True}) for line in ending.place)
+    for note in outcome.notes:
+        yield TerminalLine(note, {"yellow": True})
+    if outcome.problem:
+        yield TerminalLine(outcome.problem, {"red": True, "bold": True})
+        if outcome.remedy:
+            yield TerminalLine(outcome.remedy, {"red": True})
+    elif outcome.place and summary.cases:
+        yield from (TerminalLine(line, {"bold": True}) for line in outcome.place)
 
 
-def describe(check: Check) -> str:
+def describe_check(check: Check) -> str:
     """Return ``accuracy 0.94 >= 0.9``."""
     limit = f"{check.limit:.6g}"
     if check.operator == "==":
@@ -203,13 +207,13 @@ def describe(check: Check) -> str:
     return f"{check.metric} {check.value:.6g} {check.operator} {limit}"
 
 
-def _kept(summary: Summary, ending: Ending) -> str:
-    text = f"{summary.cases} of {_count(ending.tests, 'test')} kept"
+def _kept(summary: SessionSummary, outcome: SessionOutcome) -> str:
+    text = f"{summary.cases} of {_count(outcome.tests, 'test')} kept"
     if not summary.cases:
         return text
     text = f"{text}, {_count(summary.metrics, 'metric value')}"
-    if ending.experiment is not None:
-        text = f"{text}, in experiment {ending.experiment!r}"
+    if outcome.experiment is not None:
+        text = f"{text}, in experiment {outcome.experiment!r}"
     return text
 
 
@@ -217,22 +221,22 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _outcomes(summary: Summary) -> str:
+def _outcomes(summary: SessionSummary) -> str:
     others = [f"{count} {name}" for name, count in summary.outcomes.items() if name != "passed"]
     return f" ({', '.join(others)})" if others else ""
 
 
-def _colour(summary: Summary) -> dict[str, bool]:
+def _colour(summary: SessionSummary) -> dict[str, bool]:
     failed = any(summary.outcomes[outcome] for outcome in FAILED_OUTCOMES)
     return {"red" if failed else "green": True} if summary.cases else {"yellow": True}
 
 
-def _margins(*groups: tuple[str, list[Margin], dict[str, bool]]) -> Iterator[Line]:
-    texts = [describe(margin.check) for _, margins, _ in groups for margin in margins]
+def _margins(*groups: tuple[str, list[CheckMargin], dict[str, bool]]) -> Iterator[TerminalLine]:
+    texts = [describe_check(margin.check) for _, margins, _ in groups for margin in margins]
     width = max(map(len, texts), default=0)
     for title, margins, markup in groups:
         for number, margin in enumerate(margins):
             head = title if number == 0 else ""
             share = f"{100 * margin.relative:+.1f} %"
-            text = f"  {head:<17}{describe(margin.check):<{width}}  {share:>9}  {margin.case}"
-            yield Line(text, markup)
+            text = f"  {head:<17}{describe_check(margin.check):<{width}}  {share:>9}  {margin.case}"
+            yield TerminalLine(text, markup)

@@ -1,4 +1,4 @@
-"""Text of unknown content, made fit for terminals, markdown and pages of a limited length."""
+"""Escape and shorten untrusted text for terminals, markdown and HTML."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def clean(text: str) -> str:
-    """Take colours out of ``text`` and replace the characters that can't be shown."""
+    """Remove colours from ``text``, and replace control characters."""
     if text.isascii() and text.isprintable():
         return text
     text = _ESCAPE_SEQUENCE.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
@@ -32,12 +32,12 @@ def one_line(text: str, limit: int | None = None) -> str:
 
 
 def shorten(text: str, limit: int) -> str:
-    """Cut ``text`` to ``limit`` characters; an ellipsis tells that there was more."""
+    """Cut ``text`` to ``limit`` characters, the last an ellipsis where it was longer."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def cut(text: str, limit: int) -> str:
-    """Take the middle out of ``text``: how a name starts and ends tells most."""
+    """Cut the middle of ``text``: how a name starts and ends tells most."""
     if len(text) <= limit:
         return text
     half = limit // 2
@@ -60,14 +60,14 @@ _COMMAND = re.compile(r"^(\s*)::")
 
 @final
 @dataclass(frozen=True, slots=True)
-class Line:
+class TerminalLine:
     """One line, and the markup that pytest's terminal writer gives it."""
 
     text: str
     markup: dict[str, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Let no text become a second line, control the terminal, or command GitHub's runner."""
+        """Escape line breaks, control characters and GitHub's workflow commands."""
         text = clean(self.text).replace("\n", " ").replace("##[", "# #[")
         object.__setattr__(self, "text", _COMMAND.sub(r"\1: :", text))
 
@@ -78,8 +78,8 @@ _HTML_MARKUP = re.compile(r"[\\`*_\[\]|#~$<>&\"'@!]|:(?=//)")
 _REFERENCE = re.compile(r"@|#\d|\bGH-\d|://|\bwww\.", re.IGNORECASE)
 
 
-def inline(text: str, limit: int = 300) -> str:
-    """Return ``text`` as one line; a word that GitHub would link becomes code, which it doesn't."""
+def inline_text(text: str, limit: int = 300) -> str:
+    """Escape ``text`` as one line of markdown; what GitHub would link becomes code."""
     return " ".join(map(_word, one_line(text, limit).split(" ")))
 
 
@@ -118,7 +118,7 @@ _CUT = "…"
 
 
 @final
-class Page:
+class MarkdownPage:
     """Blocks of markdown with blank lines between them, of at most ``limit`` bytes in UTF-8."""
 
     def __init__(self, limit: int) -> None:
@@ -180,7 +180,7 @@ class Page:
             self.add(f"{_CUT} {total:,} more, for which there is no room")
 
     def text(self) -> str:
-        """Return the whole."""
+        """Return the page."""
         return "\n\n".join(self._blocks) + "\n"
 
 

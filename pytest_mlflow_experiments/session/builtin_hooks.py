@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
+import pluggy
 import pytest
 
 from ..baseline import (
@@ -39,15 +41,74 @@ class DefaultRule:
 
 
 @final
-class DefaultReports:
-    """The formats that the README tells of."""
+class ReportFormat:
+    """A format of reports as a plugin.
+
+    Args:
+        suffix: of the files in this format.
+        render: makes the text; it imports what it needs itself, for few sessions need all formats.
+        standard: whether every session gets a report in this format.
+    """
+
+    def __init__(
+        self, suffix: str, render: Callable[[Comparison], str], *, standard: bool = True
+    ) -> None:
+        self.suffix = suffix
+        self.standard = standard
+        self._render = render
 
     @pytest.hookimpl(trylast=True)
     def pytest_mlflow_render(self, comparison: Comparison, suffix: str) -> str | None:
-        """Render a comparison."""
-        from ..report.formats import render
+        """Render a comparison for a file with this format's suffix."""
+        return self._render(comparison) if suffix == self.suffix else None
 
-        return render(comparison, suffix)
+
+def _html(comparison: Comparison) -> str:
+    from ..report.html.page import render_html
+
+    return render_html(comparison)
+
+
+def _markdown(comparison: Comparison) -> str:
+    from ..report.markdown import render_markdown
+
+    return render_markdown(comparison)
+
+
+def _json(comparison: Comparison) -> str:
+    from ..report.json import render_json
+
+    return render_json(comparison)
+
+
+def _junit(comparison: Comparison) -> str:
+    from ..report.junit import render_junit
+
+    return render_junit(comparison)
+
+
+REPORT_FORMATS: Final = (
+    ReportFormat(".html", _html),
+    ReportFormat(".md", _markdown),
+    ReportFormat(".json", _json),
+    ReportFormat(".xml", _junit, standard=False),
+)
+"""The formats that the README tells of."""
+
+SUFFIXES: Final = tuple(known.suffix for known in REPORT_FORMATS)
+STANDARD_SUFFIXES: Final = tuple(known.suffix for known in REPORT_FORMATS if known.standard)
+
+
+def other_formats(hook: pluggy.HookRelay) -> list[str]:
+    """Return the names of the plugins, a conftest.py's path included, that render other formats.
+
+    Which suffixes they know shows when they are asked to render.
+    """
+    return [
+        implementation.plugin_name
+        for implementation in hook.pytest_mlflow_render.get_hookimpls()
+        if not isinstance(implementation.plugin, ReportFormat)
+    ]
 
 
 @final

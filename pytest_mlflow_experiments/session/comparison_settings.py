@@ -14,7 +14,7 @@ from ..baseline import parse_spec
 from ..records import Shard
 from ..records.accepted import ACCEPTED_FILE, AcceptedError, AcceptedStep, read_accepted
 from ..regression.tolerance import Tolerance, parse_direction, parse_rule
-from ..report.formats import SUFFIXES
+from .builtin_hooks import SUFFIXES, other_formats
 from .options import OPTIONS
 from .settings import given, ini_directory, is_on, read, usage_errors
 
@@ -144,8 +144,7 @@ def _reports(config: pytest.Config) -> tuple[Path, ...]:
     paths = [ini_directory(config) / line for line in config.getini("mlflow_report")]
     paths += [config.invocation_params.dir / text for text in config.option.mlflow_report]
     for path in paths:
-        # Whoever renders may know more formats than these.
-        if path.suffix not in SUFFIXES and not config.hook.pytest_mlflow_render.get_hookimpls():
+        if path.suffix not in SUFFIXES and not other_formats(config.hook):
             raise pytest.UsageError(
                 f"{OPTIONS['mlflow_report'].source}: expected a path that ends in "
                 f"{', '.join(SUFFIXES)}, got {path.name!r}"

@@ -18,9 +18,9 @@ from ..records.directory import SessionDirectory, SessionState, shown_path
 from ..records.journal import JournalWriter
 from ..records.secrets import without_credentials
 from ..regression.comparison import Comparison
-from ..report.summary import Summary
-from ..report.terminal import Ending, Progress, describe_end, one_line, section
-from .builtin_hooks import DefaultBaselines, DefaultReports, DefaultRule
+from ..report.summary import SessionSummary
+from ..report.terminal import Progress, SessionOutcome, describe_outcome, quiet_line, section
+from .builtin_hooks import REPORT_FORMATS, DefaultBaselines, DefaultRule
 from .comparison_settings import ComparisonSettings
 from .gate import fail_session, mark_failed
 from .header import make_directory, make_header, written_files
@@ -81,7 +81,7 @@ class SessionPlugin:
         self._selection = selection
         self._clock = Clock()
         self._pid = Original.getpid()
-        self._summary = Summary()
+        self._summary = SessionSummary()
         self._tests: set[str] = set()
         self._recorded: set[str] = set()
         self._notes: list[str] = []
@@ -90,7 +90,7 @@ class SessionPlugin:
         self._directory: SessionDirectory | None = None
         self._writer: JournalWriter | None = None
         self._tracker: SessionTracker | None = None
-        self._ending: Ending | None = None
+        self._outcome: SessionOutcome | None = None
         self._verdicts: SessionVerdicts | None = None
         self._comparison: Comparison | None = None
         self._resumption: Resumption | None = None
@@ -114,8 +114,8 @@ class SessionPlugin:
         self._append(header)
         if self._comparing.baseline != "none":
             self._verdicts = SessionVerdicts(self._config, self._comparing, directory, header)
-            for defaults in (DefaultBaselines(settings, header, directory), DefaultReports()):
-                self._config.pluginmanager.register(defaults)
+            for plugin in (DefaultBaselines(settings, header, directory), *REPORT_FORMATS):
+                self._config.pluginmanager.register(plugin)
             self._verdicts.ask(self._selection.chosen, online=not settings.offline)
         if not settings.offline:
             self._tracker = SessionTracker(self._config, settings, directory)
@@ -225,7 +225,7 @@ class SessionPlugin:
         ending = self._finish(Progress(terminalreporter, self._settings.timeout))
         verbosity = terminalreporter.verbosity
         if verbosity < 0:
-            line = one_line(self._summary, ending, self._comparison)
+            line = quiet_line(self._summary, ending, self._comparison)
             terminalreporter.write_line(line.text, **line.markup)
             return
         terminalreporter.write_sep("=", "mlflow")
@@ -238,7 +238,7 @@ class SessionPlugin:
 
     def pytest_unconfigure(self) -> None:
         """Wait for the tracker where there was no summary to do it."""
-        if self._directory is not None and self._ending is None and self._is_ours():
+        if self._directory is not None and self._outcome is None and self._is_ours():
             self._finish(no_progress)
 
     def _is_ours(self) -> bool:
@@ -269,15 +269,15 @@ class SessionPlugin:
             if note not in self._notes:
                 self._notes.append(note)
 
-    def _finish(self, on_progress: Callable[[SessionState], None]) -> Ending:
+    def _finish(self, on_progress: Callable[[SessionState], None]) -> SessionOutcome:
         """Wait for the tracker, once; return how the session ended."""
         assert self._directory is not None
-        if self._ending is None:
+        if self._outcome is None:
             state = left = None
             if self._tracker is not None:
                 state = self._tracker.last_state(on_progress, is_empty=not self._is_worth_keeping)
                 left = backlog(self._settings.rootdir, besides=self._directory.session_id)
-            self._ending = describe_end(
+            self._outcome = describe_outcome(
                 state,
                 tests=len(self._tests),
                 tracking_uri=without_credentials(self._settings.tracking_uri),
@@ -290,11 +290,11 @@ class SessionPlugin:
                     *([left] if left else ()),
                 ],
             )
-            if not self._is_worth_keeping and not self._comparison and not self._ending.problem:
+            if not self._is_worth_keeping and not self._comparison and not self._outcome.problem:
                 self._directory.remove()
             pin = local_pin(self._settings.rootdir)
             SessionDirectory.prune(self._settings.rootdir, keep_ids=[pin] if pin else [])
-        return self._ending
+        return self._outcome
 
     @property
     def _is_worth_keeping(self) -> bool:

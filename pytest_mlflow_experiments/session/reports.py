@@ -15,7 +15,7 @@ from ..baseline import BaselineError
 from ..records.directory import SessionDirectory, shown_path
 from ..records.journal import JournalError
 from ..regression.comparison import Comparison
-from ..report.formats import ALWAYS
+from .builtin_hooks import STANDARD_SUFFIXES
 
 
 @final
@@ -39,7 +39,7 @@ class SessionReports:
         self._try(
             "pytest_mlflow_compared", lambda: hook(config=self._config, comparison=comparison)
         )
-        standard = [self._directory.path / f"report{suffix}" for suffix in ALWAYS]
+        standard = [self._directory.path / f"report{suffix}" for suffix in STANDARD_SUFFIXES]
         for path in (*standard, *paths):
             self._try(f"the report {path}", partial(self._write, comparison, path))
 

@@ -83,7 +83,7 @@ from pytest_mlflow_experiments.records import journal
 from pytest_mlflow_experiments.regression.compare import compare
 from pytest_mlflow_experiments.regression.comparer import CompareOptions
 from pytest_mlflow_experiments.regression.values import collect_values
-from pytest_mlflow_experiments.report.formats import render
+from pytest_mlflow_experiments.session.builtin_hooks import REPORT_FORMATS
 
 options = CompareOptions()
 costs, sizes = {}, {}
@@ -104,8 +104,9 @@ def read():
 for one in old[1:]:
     old[0].sessions.extend(one.sessions)
 comparison = timed("judge", lambda: compare(new.sessions[-1], old[0], options))
-for suffix in (".html", ".md", ".json", ".xml"):
-    sizes[suffix] = len(timed(suffix, lambda: render(comparison, suffix)))
+for known in REPORT_FORMATS:
+    text = timed(known.suffix, lambda: known.pytest_mlflow_render(comparison, known.suffix))
+    sizes[known.suffix] = len(text)
 pathlib.Path(sys.argv[1]).write_text(json.dumps([costs, sizes]))
 """
 

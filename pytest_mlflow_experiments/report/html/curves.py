@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from math import ceil, floor, isfinite, log10
-from typing import TYPE_CHECKING, final
+from math import isfinite
+from typing import final
 
 from ...regression.comparison import Comparison, Curve, Line
-from .. import numbers
 from ..numbers import count, value
 from ..text import clean
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
+from .svg import Scale
 
 _WIDTH, _HEIGHT = 320.0, 170.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 312.0, 8.0, 148.0
@@ -23,50 +20,90 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 312.0, 8.0, 148.0
 _LINES = 10
 _POINTS, _LEAST_POINTS, _MOST_POINTS = 1_600, 60, 200
 
+_CHARTS = 60
+_AT_ONCE = 12
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvesView:
+    """The charts to see at once, those that are folded, and how many more there are.
+
+    ``before`` names the session that the grey lines are of; empty where there are none.
+    """
+
+    charts: Sequence[Curve]
+    folded: Sequence[Curve]
+    left_out: int
+    before: str
+
+
+def view_curves(comparison: Comparison) -> CurvesView:
+    """Choose the curves to show: those with two points or more."""
+    drawable = [
+        curve for curve in comparison.curves if any(len(line) > 1 for line in curve.current)
+    ]
+    drawn = drawable[:_CHARTS]
+    sessions = dict.fromkeys(curve.baseline_session for curve in drawn if any(curve.baseline))
+    baseline = comparison.baseline
+    names = {one.session_id: one.name for one in (baseline.sessions if baseline else ())}
+    return CurvesView(
+        charts=drawn[:_AT_ONCE],
+        folded=drawn[_AT_ONCE:],
+        left_out=len(drawable) - len(drawn),
+        before=", ".join(
+            names.get(session or "", session or "the baseline") for session in list(sessions)[:3]
+        ),
+    )
+
+
+def caption(curve: Curve) -> str:
+    """Return the last values now and before, and how many lines there are of several."""
+    text = f"at last {value(mean_of_ends(curve.current))}"
+    if any(curve.baseline):
+        text = f"{text}, before {value(mean_of_ends(curve.baseline))}"
+    lines = sum(map(bool, curve.current))
+    if lines > _LINES:
+        return f"{text} ({_LINES} of {lines:,} repeats)"
+    return f"{text} ({count(lines, 'repeat')})" if lines > 1 else text
+
+
+def describe_curve(curve: Curve) -> str:
+    """Return in words what the chart shows."""
+    steps = max((len(line) for line in curve.current), default=0)
+    text = f"{curve.metric}: {count(steps, 'step')}, at last {value(mean_of_ends(curve.current))}"
+    if curve.baseline:
+        text = f"{text}; baseline {value(mean_of_ends(curve.baseline))}"
+    return text
+
+
+def mean_of_ends(lines: Iterable[Line]) -> float | None:
+    """Return the mean of the last values of some lines."""
+    ends = [line[-1][1] for line in lines if line]
+    return sum(end / len(ends) for end in ends) if ends else None
+
 
 def chart(curve: Curve) -> str:
-    """Return the chart; it has a title for screen readers, and no text that is not escaped."""
-    current, before = shown_lines(curve.current), shown_lines(curve.baseline)
+    """Draw the chart; all text in it is escaped."""
+    # No more lines than can be told apart.
+    current, before = (
+        [line for line in lines if line][:_LINES] for lines in (curve.current, curve.baseline)
+    )
     most = max(_LEAST_POINTS, min(_MOST_POINTS, _POINTS // max(1, len(current) + len(before))))
-    finite = [
-        (float(step), number)
-        for line in (*current, *before)
-        for step, number in line
-        if isfinite(number)
-    ]
-    x = _Scale([step for step, _ in finite], _LEFT, _RIGHT)
-    y = _Scale([number for _, number in finite], _BOTTOM, _TOP)
-    parts = [f"<title>{escape(clean(describe(curve)))}</title>"]
+    finite = [point for line in (*current, *before) for point in line if isfinite(point[1])]
+    x = Scale((step for step, _ in finite), _LEFT, _RIGHT)
+    y = Scale((number for _, number in finite), _BOTTOM, _TOP)
+    parts = [f"<title>{escape(clean(describe_curve(curve)))}</title>"]
     parts.extend(_axes(x, y))
     for name, lines in (("before", before), ("now", current)):
-        parts.extend(_line(name, thinned(line, most), x, y) for line in lines)
+        parts.extend(_line(name, downsample(line, most), x, y) for line in lines)
     return (
         f'<svg class="chart" viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" role="img">'
         f"{''.join(parts)}</svg>"
     )
 
 
-def shown_lines(lines: Sequence[Line]) -> Sequence[Line]:
-    """Return the lines that a chart shows: no more than can be told apart."""
-    return [line for line in lines if line][:_LINES]
-
-
-def describe(curve: Curve) -> str:
-    """Return in words what the chart shows."""
-    steps = max((len(line) for line in curve.current), default=0)
-    text = f"{curve.metric}: {count(steps, 'step')}, at last {value(last(curve.current))}"
-    if curve.baseline:
-        text = f"{text}; baseline {value(last(curve.baseline))}"
-    return text
-
-
-def last(lines: Iterable[Line]) -> float | None:
-    """Return the mean of the last values of some lines."""
-    ends = [line[-1][1] for line in lines if line]
-    return sum(end / len(ends) for end in ends) if ends else None
-
-
-def thinned(line: Line, most: int) -> list[tuple[int, float]]:
+def downsample(line: Line, most: int) -> list[tuple[int, float]]:
     """Return at most about ``most`` points that look the same, NaN where the line is broken.
 
     Of each of ``most / 2`` stretches the smallest and the largest value stay, so that a single
@@ -89,32 +126,7 @@ def thinned(line: Line, most: int) -> list[tuple[int, float]]:
     return points
 
 
-class _Scale:
-    """From a number to a place in the chart."""
-
-    def __init__(self, numbers: Sequence[float], start: float, end: float) -> None:
-        self.low, self.high = min(numbers, default=0.0), max(numbers, default=0.0)
-        self._start, self._end = start, end
-        # Halves, for the difference of the largest floats is infinite.
-        self._half = self.high / 2 - self.low / 2
-
-    def __call__(self, number: float) -> float:
-        share = (number / 2 - self.low / 2) / self._half if self._half else 0.5
-        return self._start + share * (self._end - self._start)
-
-    def ticks(self) -> list[float]:
-        """Return up to 6 round numbers in the range; its ends where there are none."""
-        ends = [self.low, self.high] if self._half else [self.low]
-        room = 2 * self._half / 4
-        if not isfinite(room) or room <= abs(self.high) * 1e-12 or room < 1e-300:
-            return ends
-        power = 10.0 ** floor(log10(room))
-        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= room * 0.999)
-        first, final = ceil(self.low / step - 1e-9), floor(self.high / step + 1e-9)
-        return [float(f"{place * step:.12g}") for place in range(first, final + 1)] or ends
-
-
-def _axes(x: _Scale, y: _Scale) -> list[str]:
+def _axes(x: Scale, y: Scale) -> list[str]:
     parts = [f'<path class="axis" d="M{_LEFT:.0f} {_TOP:.0f}V{_BOTTOM:.0f}H{_RIGHT:.0f}"/>']
     for tick in y.ticks():
         place = y(tick)
@@ -123,7 +135,7 @@ def _axes(x: _Scale, y: _Scale) -> list[str]:
             f'<text class="y" x="{_LEFT - 6:.0f}" y="{place + 3.5:.1f}">{_tick(tick)}</text>'
         )
     for tick in dict.fromkeys(map(round, x.ticks())):
-        if x.low <= tick <= x.high:
+        if x.holds(tick):
             place = x(tick)
             parts.append(f'<path class="grid" d="M{place:.1f} {_BOTTOM:.0f}v4"/>')
             parts.append(
@@ -133,12 +145,12 @@ def _axes(x: _Scale, y: _Scale) -> list[str]:
 
 
 def _tick(number: float) -> str:
-    """Return a number that fits beside an axis."""
+    """Return a number short enough for a tick label."""
     text = value(number)
     return text if len(text) <= 8 else f"{number:.2e}"
 
 
-def _line(name: str, line: Sequence[tuple[int, float]], x: _Scale, y: _Scale) -> str:
+def _line(name: str, line: Sequence[tuple[int, float]], x: Scale, y: Scale) -> str:
     """Return a line as a path with a gap where a value is not finite."""
     path: list[str] = []
     dots: list[str] = []
@@ -153,73 +165,3 @@ def _line(name: str, line: Sequence[tuple[int, float]], x: _Scale, y: _Scale) ->
             dots.append(f"{path.pop()}h0")
         pen, length = "M", 0
     return f'<path class="{name}" d="{"".join(path + dots)}"/>' if path or dots else ""
-
-
-_CHARTS = 60
-_AT_ONCE = 12
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChartView:
-    """One chart; ``ends`` are the last values now and before, in words."""
-
-    curve: Curve
-    drawing: Markup
-    ends: str
-    lines: str
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurvesView:
-    """The charts to see at once, those that are folded, and how many more there are.
-
-    ``before`` names the session that the grey lines are of; empty where there are none.
-    """
-
-    charts: tuple[ChartView, ...]
-    folded: tuple[ChartView, ...]
-    left_out: int
-    before: str
-
-
-def view_curves(comparison: Comparison) -> CurvesView:
-    """Return what the page shows of the curves; one point alone is none."""
-    drawn = [curve for curve in comparison.curves if any(len(line) > 1 for line in curve.current)]
-    views = tuple(map(_view, drawn[:_CHARTS]))
-    sessions = dict.fromkeys(
-        curve.baseline_session for curve in drawn[:_CHARTS] if any(curve.baseline)
-    )
-    baseline = comparison.baseline
-    names = {
-        session.session_id: session.name for session in (baseline.sessions if baseline else ())
-    }
-    return CurvesView(
-        charts=views[:_AT_ONCE],
-        folded=views[_AT_ONCE:],
-        left_out=len(drawn) - len(views),
-        before=", ".join(
-            names.get(session or "", session or "the baseline") for session in list(sessions)[:3]
-        ),
-    )
-
-
-def _view(curve: Curve) -> ChartView:
-    from markupsafe import Markup
-
-    ends = f"at last {numbers.value(last(curve.current))}"
-    if any(curve.baseline):
-        ends = f"{ends}, before {numbers.value(last(curve.baseline))}"
-    lines = [line for line in curve.current if line]
-    shown = len(shown_lines(lines))
-    return ChartView(
-        curve=curve,
-        drawing=Markup(chart(curve)),
-        ends=ends,
-        lines=""
-        if len(lines) < 2
-        else numbers.count(len(lines), "repeat")
-        if shown == len(lines)
-        else f"{shown} of {len(lines):,} repeats",
-    )

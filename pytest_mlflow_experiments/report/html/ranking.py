@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Literal, TypeAlias, final
+from typing import Literal, TypeAlias, final
 
 from ...regression.direction import is_cost
 from ...regression.sweeps.effects import Axis
-from ...regression.sweeps.model import Configuration, Level, Sweep
+from ...regression.sweeps.model import Configuration, Effect, Level, Sweep
 from ...regression.sweeps.ranking import is_near, noise_limit
-from .. import numbers
 from ..numbers import sort_keys
-from ..sweep_text import choice, known_share, percent, plus_minus, short
-from ..text import cut
-from .svg import dot, reach, share_bar
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
+from ..sweep_text import known_share
+from .svg import Scale, level_scale
 
 _LEVELS = 12
 _MARGINALS = 60
@@ -27,81 +22,60 @@ _MARGINALS = 60
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LevelRow:
-    """One value of a param, or a range of values; ``full`` has more of it where it was cut."""
-
-    value: str
-    full: str
-    drawing: Markup
-    mean: str
-    n: int
-    best: bool
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Marginal:
-    """One param; ``share`` is the part of the variance that it explains, with a bar."""
+    """One param: its first levels, how many more there are, and the scale to draw them on.
+
+    ``share`` is the part of the variance that the param explains, ``middle`` the mean of
+    everything.
+    """
 
     param: str
-    share: str
-    bar: Markup | None
-    levels: tuple[LevelRow, ...]
+    share: float | None
+    levels: Sequence[Level]
     left_out: int
+    best: Level | None
+    scale: Scale
+    middle: float | None
 
 
-def marginals(sweep: Sweep, axes: Mapping[str, Axis]) -> tuple[Marginal, ...]:
+def marginals(sweep: Sweep, axes: Mapping[str, Axis]) -> list[Marginal]:
     """Return the params that vary, the one that matters most first, on one common scale."""
-    from markupsafe import Markup
-
-    found = [
+    effects: list[tuple[Effect, Sequence[Level]]] = [
         (effect, _in_order(effect.levels, axes[effect.param]))
         for effect in sweep.effects
         if effect.param in axes and effect.levels
     ][:_MARGINALS]
-    span = reach(level for _, levels in found for level in levels[:_LEVELS])
-    middle = _middle(found[0][1]) if found else None
-    views = []
-    for effect, levels in found:
-        share = known_share(effect)
-        best = _best(sweep, levels)
-        views.append(
-            Marginal(
-                param=cut(effect.param, 80),
-                share="" if share is None else percent(share),
-                bar=None if share is None else Markup(share_bar(share)),
-                levels=tuple(
-                    LevelRow(
-                        value=short(level.value),
-                        full=cut(level.value, 200),
-                        drawing=Markup(dot(level, span, middle)),
-                        mean=plus_minus(level.mean, level.std),
-                        n=level.n,
-                        best=level is best,
-                    )
-                    for level in levels[:_LEVELS]
-                ),
-                left_out=max(0, len(levels) - _LEVELS),
-            )
+    scale = level_scale(level for _, levels in effects for level in levels[:_LEVELS])
+    middle = _middle(effects[0][1]) if effects else None
+    return [
+        Marginal(
+            param=effect.param,
+            share=known_share(effect),
+            levels=levels[:_LEVELS],
+            left_out=max(0, len(levels) - _LEVELS),
+            best=_best(sweep, levels),
+            scale=scale,
+            middle=middle,
         )
-    return tuple(views)
+        for effect, levels in effects
+    ]
 
 
-def _in_order(levels: tuple[Level, ...], axis: Axis) -> tuple[Level, ...]:
-    """Return the levels in the axis's order; ranges, which are no values of it, are in theirs."""
+def _in_order(levels: Sequence[Level], axis: Axis) -> Sequence[Level]:
+    """Sort the levels as the axis's values; ranges of values keep their order."""
     places = {text: place for place, text in enumerate(axis.values)}
     if not all(level.value in places for level in levels):
         return levels
-    return tuple(sorted(levels, key=lambda level: places[level.value]))
+    return sorted(levels, key=lambda level: places[level.value])
 
 
-def _middle(levels: tuple[Level, ...]) -> float | None:
+def _middle(levels: Sequence[Level]) -> float | None:
     known = [level for level in levels if isfinite(level.mean) and level.n > 0]
     n = sum(level.n for level in known)
     return sum(level.mean / n * level.n for level in known) if n else None
 
 
-def _best(sweep: Sweep, levels: tuple[Level, ...]) -> Level | None:
+def _best(sweep: Sweep, levels: Sequence[Level]) -> Level | None:
     known = [level for level in levels if isfinite(level.mean)]
     if sweep.mode is None or len(known) < 2:
         return None
@@ -120,46 +94,36 @@ _COLUMNS = 8
 class Column:
     """A column's head; ``sort`` is "text", or the place of the row's number to sort by."""
 
-    text: str
+    name: str
     sort: str
-    number: bool
+    is_number: bool
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ConfigurationRow:
     """A configuration; ``keys`` are the numbers to sort by, ``others`` the params without a column.
 
-    ``params`` are texts with their full length where they were cut, ``mark`` says how the
-    configuration stands to the best.
+    ``mark`` says how the configuration stands to the best.
     """
 
     rank: int
     mark: Mark
-    params: tuple[tuple[str, str, bool], ...]
-    others: str
-    objective: str
-    n: int
-    distance: str
-    relative: str
-    judgement: str
-    p_value: str
-    metrics: tuple[str, ...]
-    failed: str
-    nodeids: str
+    configuration: Configuration
+    others: Mapping[str, str]
     keys: str
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ranking:
+class RankingTable:
     """The table; ``left_out`` configurations have no row in it."""
 
-    params: tuple[Column, ...]
+    params: Sequence[Column]
     has_others: bool
-    metrics: tuple[Column, ...]
+    metrics: Sequence[Column]
     metrics_left_out: int
-    rows: tuple[Row, ...]
+    rows: Sequence[ConfigurationRow]
     left_out: int
 
 
@@ -167,35 +131,27 @@ class Ranking:
 _FIXED = 5
 
 
-def ranking(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> Ranking:
+def ranking(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> RankingTable:
     """Return the first ``most`` configurations, with columns for the most important params."""
-    columns, others = list(axes)[:_COLUMNS], list(axes)[_COLUMNS:]
     metrics, left_out = _metrics(sweep.configurations)
-    sizes = {
-        name: dict(zip(axes[name].values, axes[name].numbers or (), strict=False))
-        for name in columns
-    }
-    limit, best = noise_limit(sweep), sweep.best
-    places = {name: _FIXED + len(metrics) + place for place, name in enumerate(columns)}
-    return Ranking(
-        params=tuple(
+    columns = dict(list(axes.items())[:_COLUMNS])
+    others = list(axes)[_COLUMNS:]
+    return RankingTable(
+        params=[
             Column(
-                text=cut(name, 60),
-                sort="text" if axes[name].numbers is None else str(places[name]),
-                number=axes[name].numbers is not None,
+                name=name,
+                sort="text" if axis.numbers is None else str(place),
+                is_number=axis.numbers is not None,
             )
-            for name in columns
-        ),
+            for place, (name, axis) in enumerate(columns.items(), _FIXED + len(metrics))
+        ],
         has_others=bool(others),
-        metrics=tuple(
-            Column(text=cut(name, 60), sort=str(_FIXED + place), number=True)
-            for place, name in enumerate(metrics)
-        ),
+        metrics=[
+            Column(name=name, sort=str(place), is_number=True)
+            for place, name in enumerate(metrics, _FIXED)
+        ],
         metrics_left_out=left_out,
-        rows=tuple(
-            _row(rank, best, limit, found, columns, others, metrics, sizes)
-            for rank, found in enumerate(sweep.configurations[:most], 1)
-        ),
+        rows=list(_rows(sweep, most, columns, others, metrics)),
         left_out=max(0, len(sweep.configurations) - most),
     )
 
@@ -207,68 +163,31 @@ def _metrics(configurations: Sequence[Configuration]) -> tuple[list[str], int]:
     return names[:_METRICS], max(0, len(names) - _METRICS)
 
 
-def _row(
-    rank: int,
-    best: Configuration | None,
-    limit: float,
-    found: Configuration,
-    columns: Sequence[str],
+def _rows(
+    sweep: Sweep,
+    most: int,
+    columns: Mapping[str, Axis],
     others: Sequence[str],
     metrics: Sequence[str],
-    sizes: Mapping[str, Mapping[str, float]],
-) -> Row:
-    texts = [found.params.get(name, "") for name in columns]
-    relative = found.relative
-    mark: Mark = ""
-    if found is best:
-        mark = "best"
-    elif found.p_value is not None:
-        mark = "near" if is_near(found, limit) else "worse"
-    return Row(
-        rank=rank,
-        mark=mark,
-        params=tuple(
-            (
-                short(text),
-                "" if short(text) == text else cut(text, 200),
-                bool(sizes[name]),
-            )
-            for name, text in zip(columns, texts, strict=True)
-        ),
-        others=cut(choice({name: found.params.get(name, "") for name in others}), 400),
-        objective=plus_minus(found.mean, found.std),
-        n=found.n,
-        distance="" if mark == "best" else numbers.value(_rounded(found.distance)),
-        relative=(
-            ""
-            if mark == "best" or relative is None or not isfinite(relative)
-            else f"{100 * relative:.3g} %"
-        ),
-        judgement={"best": "best", "near": "within noise", "worse": "worse", "": ""}[mark],
-        p_value="" if mark == "best" else numbers.chance(found.p_value),
-        metrics=tuple(numbers.value(found.metrics.get(name)) for name in metrics),
-        failed=f"{found.failed:,} of {found.cases:,} failed" if found.failed else "",
-        nodeids=_nodeids(found.nodeids),
-        keys=sort_keys(
-            (
-                rank,
-                found.mean,
-                found.n,
-                found.distance,
-                found.p_value,
-                *(found.metrics.get(name) for name in metrics),
-                *(sizes[name].get(text) for name, text in zip(columns, texts, strict=True)),
-            )
-        ),
-    )
-
-
-def _nodeids(nodeids: Sequence[str]) -> str:
-    rest = len(nodeids) - 1
-    return "".join(cut(nodeid, 200) for nodeid in nodeids[:1]) + (
-        f" and {rest:,} more" * (rest > 0)
-    )
-
-
-def _rounded(distance: float | None) -> float | None:
-    return None if distance is None else float(f"{distance:.3g}")
+) -> Iterator[ConfigurationRow]:
+    sizes = {
+        name: dict(zip(axis.values, axis.numbers or (), strict=False))
+        for name, axis in columns.items()
+    }
+    limit, best = noise_limit(sweep), sweep.best
+    for rank, found in enumerate(sweep.configurations[:most], 1):
+        mark: Mark = ""
+        if found is best:
+            mark = "best"
+        elif found.p_value is not None:
+            mark = "near" if is_near(found, limit) else "worse"
+        numbers = [rank, found.mean, found.n, found.distance, found.p_value]
+        numbers += [found.metrics.get(name) for name in metrics]
+        numbers += [sizes[name].get(found.params.get(name, "")) for name in columns]
+        yield ConfigurationRow(
+            rank=rank,
+            mark=mark,
+            configuration=found,
+            others={name: found.params.get(name, "") for name in others},
+            keys=sort_keys(numbers),
+        )

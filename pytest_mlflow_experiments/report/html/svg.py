@@ -1,67 +1,52 @@
-"""Small drawings as SVG: a metric's history, a param's marginal means."""
+"""SVG: the scale of all drawings, a metric's sparkline, a param's marginal mean."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from math import isfinite
+from math import ceil, floor, isfinite, log10
+from typing import final
 
 from ...regression.comparison import MetricComparison
 from ...regression.sweeps.model import Level
 from ..numbers import assertion, count, limit, value
 
-_LEVEL_WIDTH, _LEVEL_HEIGHT, _LEVEL_EDGE = 140.0, 16.0, 5.0
 
+@final
+class Scale:
+    """A linear scale from numbers to coordinates, clamped to ``start`` and ``end``.
 
-def reach(levels: Iterable[Level]) -> tuple[float, float]:
-    """Return the smallest and the largest number that the drawings of ``levels`` have to hold."""
-    ends = [
-        end
-        for level in levels
-        for end in (level.mean - (level.std or 0.0), level.mean + (level.std or 0.0), level.mean)
-        if isfinite(end)
-    ]
-    return min(ends, default=0.0), max(ends, default=0.0)
-
-
-def dot(level: Level, span: tuple[float, float], middle: float | None) -> str:
-    """Return the drawing on a scale that all values of a sweep share.
-
-    ``middle`` is the mean of everything, a line to compare with.
+    Its range is that of the finite ``numbers``.
     """
-    parts = []
-    y = _LEVEL_HEIGHT / 2
-    if middle is not None and isfinite(middle):
-        parts.append(
-            f'<path class="middle" d="M{_place(middle, span):.1f} 0V{_LEVEL_HEIGHT:.0f}"/>'
-        )
-    if isfinite(level.mean):
-        if level.std is not None and isfinite(level.std):
-            low, high = (_place(level.mean + sign * level.std, span) for sign in (-1, 1))
-            parts.append(f'<path class="std" d="M{low:.1f} {y:.0f}H{high:.1f}"/>')
-        parts.append(f'<circle cx="{_place(level.mean, span):.1f}" cy="{y:.0f}" r="3.5"/>')
-    box = f"0 0 {_LEVEL_WIDTH:.0f} {_LEVEL_HEIGHT:.0f}"
-    return f'<svg class="level" viewBox="{box}" aria-hidden="true">{"".join(parts)}</svg>'
 
+    def __init__(self, numbers: Iterable[float], start: float, end: float) -> None:
+        finite = [number for number in numbers if isfinite(number)]
+        self.low, self.high = min(finite, default=0.0), max(finite, default=0.0)
+        self._start, self._end = start, end
+        # Halves, for the difference of the largest floats is infinite.
+        self._half = self.high / 2 - self.low / 2
 
-def share_bar(share: float) -> str:
-    """Return a bar as long as the share of the variance that a param explains."""
-    width = 60 * min(1.0, max(0.0, share))
-    return (
-        '<svg class="share" viewBox="0 0 60 8" aria-hidden="true">'
-        f'<rect class="whole" width="60" height="8" rx="2"/>'
-        f'<rect width="{width:.1f}" height="8" rx="2"/></svg>'
-    )
+    def __call__(self, number: float) -> float:
+        """Return the coordinate of a number; the middle for NaN and in an empty range."""
+        share = 0.5
+        if self._half and number == number:
+            share = min(1.0, max(0.0, (number / 2 - self.low / 2) / self._half))
+        return self._start + share * (self._end - self._start)
 
+    def holds(self, number: float) -> bool:
+        """Tell whether a number is in the range."""
+        return self.low <= number <= self.high
 
-def _place(number: float, span: tuple[float, float]) -> float:
-    low, high = span
-    # Halves, for the difference of the largest floats is infinite.
-    half = high / 2 - low / 2
-    if not half:
-        return _LEVEL_WIDTH / 2
-    share = min(1.0, max(0.0, (number / 2 - low / 2) / half))
-    return _LEVEL_EDGE + share * (_LEVEL_WIDTH - 2 * _LEVEL_EDGE)
+    def ticks(self) -> list[float]:
+        """Return up to 6 round numbers in the range; its ends where there are none."""
+        ends = [self.low, self.high] if self._half else [self.low]
+        room = 2 * self._half / 4
+        if not isfinite(room) or room <= abs(self.high) * 1e-12 or room < 1e-300:
+            return ends
+        power = 10.0 ** floor(log10(room))
+        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= room * 0.999)
+        first, final = ceil(self.low / step - 1e-9), floor(self.high / step + 1e-9)
+        return [float(f"{place * step:.12g}") for place in range(first, final + 1)] or ends
 
 
 _WIDTH, _HEIGHT = 120.0, 30.0
@@ -73,15 +58,14 @@ _REACH = 1.5
 
 
 def sparkline(metric: MetricComparison) -> str:
-    """Return the drawing; it has a title for screen readers, and no text that is not escaped."""
-    scale = _Scale(_ordinates(metric))
-    parts = [f"<title>{escape(describe(metric))}</title>"]
+    """Draw a metric's history and its values now; all text in it is escaped."""
+    scale = _scale(metric)
+    parts = [f"<title>{escape(describe_history(metric))}</title>"]
     if metric.margin is not None and scale.holds(metric.margin.limit):
         parts.append(_level("a", scale(metric.margin.limit)))
     if metric.limit is not None and isfinite(metric.limit):
         parts.append(_level("l", scale(metric.limit)))
-    step = (_RIGHT - _LEFT) / max(1, len(metric.history))
-    parts.extend(_history(metric.history, scale, step))
+    parts.extend(_history(metric.history, scale))
     parts.extend(
         f'<circle cx="{_RIGHT:.0f}" cy="{scale(number):.1f}" r="2.6"/>'
         if isfinite(number)
@@ -92,8 +76,8 @@ def sparkline(metric: MetricComparison) -> str:
     return f'<svg viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" role="img">{"".join(parts)}</svg>'
 
 
-def describe(metric: MetricComparison) -> str:
-    """Return in words what the drawing shows."""
+def describe_history(metric: MetricComparison) -> str:
+    """Return in words what the sparkline shows."""
     parts = []
     known = [number for number in metric.history if isfinite(number)]
     if known:
@@ -108,40 +92,23 @@ def describe(metric: MetricComparison) -> str:
     return "; ".join(parts) or "no values"
 
 
-def _ordinates(metric: MetricComparison) -> list[float]:
-    """Return the numbers that have to be inside the drawing."""
+def _scale(metric: MetricComparison) -> Scale:
+    """Return the vertical scale; it includes the assertion's limit where that is near."""
+    ends = _HEIGHT - _EDGE, _EDGE
     numbers = [*metric.history, *metric.values]
     if metric.limit is not None:
         numbers.append(metric.limit)
-    numbers = [number for number in numbers if isfinite(number)]
-    if metric.margin is not None and numbers and isfinite(metric.margin.limit):
-        low, high, guard = min(numbers), max(numbers), metric.margin.limit
-        if low - _REACH * (high - low) <= guard <= high + _REACH * (high - low):
-            numbers.append(guard)
-    return numbers
+    scale = Scale(numbers, *ends)
+    if metric.margin is None:
+        return scale
+    guard, reach = metric.margin.limit, _REACH * (scale.high - scale.low)
+    near = scale.low - reach <= guard <= scale.high + reach
+    return Scale([*numbers, guard], *ends) if near else scale
 
 
-class _Scale:
-    """From a metric's value to a height in the drawing, where greater is higher."""
-
-    def __init__(self, numbers: Sequence[float]) -> None:
-        self._low = min(numbers, default=0.0)
-        self._high = max(numbers, default=0.0)
-        # Halves, for the difference of the largest floats is infinite.
-        self._half = self._high / 2 - self._low / 2
-
-    def holds(self, number: float) -> bool:
-        return self._low <= number <= self._high
-
-    def __call__(self, number: float) -> float:
-        if number != number or not self._half:
-            return _HEIGHT / 2
-        share = min(1.0, max(0.0, (number / 2 - self._low / 2) / self._half))
-        return _HEIGHT - _EDGE - share * (_HEIGHT - 2 * _EDGE)
-
-
-def _history(history: Sequence[float], scale: _Scale, step: float) -> list[str]:
+def _history(history: Sequence[float], scale: Scale) -> list[str]:
     """Return the history as a line with gaps where a value is not finite."""
+    step = (_RIGHT - _LEFT) / max(1, len(history))
     path: list[str] = []
     marks: list[str] = []
     pen = "M"
@@ -166,3 +133,31 @@ def _level(name: str, y: float) -> str:
 
 def _cross(x: float, y: float) -> str:
     return f'<path class="x" d="M{x - 2.5:.1f} {y - 2.5:.1f}l5 5m0-5l-5 5"/>'
+
+
+_LEVEL_WIDTH, _LEVEL_HEIGHT, _LEVEL_EDGE = 140.0, 16.0, 5.0
+
+
+def level_scale(levels: Iterable[Level]) -> Scale:
+    """Return the scale that the drawings of ``levels`` share."""
+    spans = ((level.mean, level.std or 0.0) for level in levels)
+    ends = (end for mean, std in spans for end in (mean - std, mean + std, mean))
+    return Scale(ends, _LEVEL_EDGE, _LEVEL_WIDTH - _LEVEL_EDGE)
+
+
+def draw_level(level: Level, scale: Scale, middle: float | None) -> str:
+    """Draw a level's mean as a dot, and a standard deviation to either side as a line.
+
+    ``middle`` is the mean of everything, a line to compare with.
+    """
+    parts = []
+    y = _LEVEL_HEIGHT / 2
+    if middle is not None and isfinite(middle):
+        parts.append(f'<path class="middle" d="M{scale(middle):.1f} 0V{_LEVEL_HEIGHT:.0f}"/>')
+    if isfinite(level.mean):
+        if level.std is not None and isfinite(level.std):
+            low, high = scale(level.mean - level.std), scale(level.mean + level.std)
+            parts.append(f'<path class="std" d="M{low:.1f} {y:.0f}H{high:.1f}"/>')
+        parts.append(f'<circle cx="{scale(level.mean):.1f}" cy="{y:.0f}" r="3.5"/>')
+    size = f"{_LEVEL_WIDTH:.0f} {_LEVEL_HEIGHT:.0f}"
+    return f'<svg class="level" viewBox="0 0 {size}" aria-hidden="true">{"".join(parts)}</svg>'

@@ -1,4 +1,4 @@
-"""The sweeps of a session as the page shows them, and the data its script draws plots from."""
+"""The sweeps of the page, and the data that its script draws plots from."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Any, final
+from typing import final
 
 from ...regression.sweeps.effects import Axis, make_axis
 from ...regression.sweeps.model import Configuration, Sweep
-from .. import numbers, sweep_text
-from ..sweep_text import known_share, short
+from .. import numbers
+from ..sweep_text import choice, known_share, short
 from ..text import one_line
-from .ranking import Marginal, Ranking, marginals, ranking
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
+from .ranking import Marginal, RankingTable, marginals, ranking
 
 _PARAMS = 60
 
 
 def plot_data(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> str:
-    """Return the sweep as JSON that may stand inside a script element.
+    """Return the sweep as JSON that is safe inside a script element.
 
     ``axes`` are the params to draw, the most important one first. Of more than ``most``
     configurations that many are taken, evenly from the best to the worst.
@@ -56,11 +53,6 @@ def plot_data(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> str:
             [places[name][found.params.get(name, "")] for name in names] for _, found in shown
         ],
     }
-    return as_script(data)
-
-
-def as_script(data: Any) -> str:
-    """Return JSON in which no text can end or begin an element of HTML."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -76,7 +68,7 @@ def _sample(configurations: Sequence[Configuration], most: int) -> list[tuple[in
 
 
 def _json_number(number: float | None) -> float | str | None:
-    """Return a number of at most 7 digits; what JSON has no number for as its text."""
+    """Round a number to 7 digits; NaN and the infinities become text."""
     if number is None:
         return None
     return float(f"{number:.7g}") if isfinite(number) else numbers.value(number)
@@ -95,24 +87,20 @@ _NAMED = 8
 class SweepView:
     """One sweep of the page; ``data`` is None where there is nothing to plot.
 
-    ``best`` are the params of the best configuration, without the last ``best_more``, ``facts`` the
-    sentences below it, ``compared`` tells that there are tests against it, ``constants`` are the
-    params that are the same everywhere.
+    ``best`` are the params of the best configuration, without the last ``best_more``, ``compared``
+    tells that there are tests against it, ``constants`` are the params that are the same
+    everywhere.
     """
 
     number: int
     sweep: Sweep
-    size: str
-    why_no_best: str
-    best: tuple[tuple[str, str], ...]
+    best: Sequence[tuple[str, str]]
     best_more: int
-    score: str
-    facts: tuple[str, ...]
     compared: bool
     constants: str
-    ranking: Ranking
-    marginals: tuple[Marginal, ...]
-    data: Markup | None
+    ranking: RankingTable
+    marginals: Sequence[Marginal]
+    data: str | None
 
 
 @final
@@ -123,19 +111,14 @@ class SweepsView:
     ``leading`` tells that there is something to choose between, so that they come first.
     """
 
-    shown: tuple[SweepView, ...]
-    folded: tuple[SweepView, ...]
+    shown: Sequence[SweepView]
+    folded: Sequence[SweepView]
     left_out: int
     leading: bool
 
-    @property
-    def plotted(self) -> bool:
-        """Whether the page needs the script that draws."""
-        return any(view.data is not None for view in (*self.shown, *self.folded))
-
 
 def view_sweeps(sweeps: Sequence[Sweep]) -> SweepsView:
-    """Return what the page shows of the sweeps: those with a choice before the others."""
+    """Choose the sweeps to show, those with several configurations first."""
     found = sorted(sweeps, key=lambda sweep: not _has_choice(sweep))
     shown = found[:_SWEEPS]
     sizes = [len(sweep.configurations) for sweep in shown]
@@ -146,8 +129,8 @@ def view_sweeps(sweeps: Sequence[Sweep]) -> SweepsView:
     ]
     at_once = sum(map(_has_choice, shown[:_OPEN])) or min(_OPEN, len(shown))
     return SweepsView(
-        shown=tuple(views[:at_once]),
-        folded=tuple(views[at_once:]),
+        shown=views[:at_once],
+        folded=views[at_once:],
         left_out=len(found) - len(shown),
         leading=any(map(_has_choice, shown)),
     )
@@ -158,7 +141,7 @@ def _has_choice(sweep: Sweep) -> bool:
 
 
 def _shares(sizes: Sequence[int], total: int, least: int) -> list[int]:
-    """Return how many of ``total`` each gets: what small ones don't need is for the large ones."""
+    """Divide ``total`` among sweeps of some sizes; large ones get what small ones don't need."""
     shares = [0] * len(sizes)
     for done, place in enumerate(sorted(range(len(sizes)), key=sizes.__getitem__)):
         shares[place] = min(sizes[place], max(least, total // (len(sizes) - done)))
@@ -167,60 +150,36 @@ def _shares(sizes: Sequence[int], total: int, least: int) -> list[int]:
 
 
 def _view(number: int, sweep: Sweep, *, rows: int, points: int) -> SweepView:
-    from markupsafe import Markup
-
     axes = _axes(sweep)
-    axes = {param: axes[param] for param in _ordered(sweep)}
     varying = {param: axis for param, axis in axes.items() if axis.varies}
     constants = {
         param: axis.values[0] for param, axis in axes.items() if not axis.varies and axis.values
     }
-    best = sweep.best
+    named = list(varying or axes)
+    best = sweep.best.params if sweep.best is not None else None
     return SweepView(
         number=number,
         sweep=sweep,
-        size=_size(sweep),
-        why_no_best=sweep_text.why_no_best(sweep),
-        best=tuple(
-            (param, sweep_text.short(best.params.get(param, "")))
-            for param in list(varying or axes)[: _NAMED if best else 0]
-            if best is not None
-        ),
-        best_more=max(0, len(varying or axes) - _NAMED),
-        score="" if best is None else sweep_text.score(best),
-        facts=tuple(
-            filter(
-                None,
-                (
-                    sweep_text.certainty(sweep),
-                    sweep_text.mattered(sweep),
-                    sweep_text.far_off(sweep),
-                    sweep_text.failures(sweep),
-                ),
-            )
-        ),
+        best=[] if best is None else [(name, best.get(name, "")) for name in named[:_NAMED]],
+        best_more=max(0, len(named) - _NAMED),
         compared=any(found.p_value is not None for found in sweep.configurations),
         constants=_constants(constants) if varying else "",
         ranking=ranking(sweep, varying or axes, most=rows),
         marginals=marginals(sweep, varying),
-        data=Markup(_data(sweep, varying, points)) if _can_be_plotted(sweep, varying) else None,
+        data=plot_data(sweep, varying, most=points) if _can_be_plotted(sweep, varying) else None,
     )
 
 
-def _ordered(sweep: Sweep) -> list[str]:
-    """Return the params, those that matter most first, then in the test's own order."""
-    mattering = [effect.param for effect in sweep.effects if effect.param in sweep.params]
-    return list(dict.fromkeys((*mattering, *sweep.params)))
-
-
 def _axes(sweep: Sweep) -> dict[str, Axis]:
+    """Return the params, those that matter most first, then in the test's own order."""
     orders = {effect.param: [level.value for level in effect.levels] for effect in sweep.effects}
+    mattering = [param for param in orders if param in sweep.params]
     return {
         param: make_axis(
             (found.params.get(param, "") for found in sweep.configurations),
             orders.get(param, ()),
         )
-        for param in sweep.params
+        for param in dict.fromkeys((*mattering, *sweep.params))
     }
 
 
@@ -229,23 +188,8 @@ def _can_be_plotted(sweep: Sweep, varying: dict[str, Axis]) -> bool:
     return bool(varying) and sum(mean is not None and isfinite(mean) for mean in measured) > 1
 
 
-def _data(sweep: Sweep, varying: dict[str, Axis], points: int) -> str:
-
-    return plot_data(sweep, varying, most=points)
-
-
 def _constants(params: dict[str, str]) -> str:
     """Return the params that are the same everywhere; of very many, the first ones."""
-    text = sweep_text.choice(dict(list(params.items())[:_CONSTANTS]))
+    text = choice(dict(list(params.items())[:_CONSTANTS]))
     rest = len(params) - _CONSTANTS
     return f"{text} and {numbers.count(rest, 'more param')}" if rest > 0 else text
-
-
-def _size(sweep: Sweep) -> str:
-    """Return ``12 configurations, 60 cases, repeated over seed``."""
-    parts = [numbers.count(len(sweep.configurations), "configuration")]
-    if sweep.cases != len(sweep.configurations):
-        parts.append(numbers.count(sweep.cases, "case"))
-    if sweep.repeats:
-        parts.append(f"repeated over {' and '.join(map(sweep_text.short, sweep.repeats))}")
-    return ", ".join(parts)
