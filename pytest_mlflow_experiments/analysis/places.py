@@ -28,6 +28,7 @@ from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.git import default_branch, git_tags
 from ..records.journal import Entry
 from ..records.secrets import without_credentials
+from ..records.tags import BRANCH
 
 if TYPE_CHECKING:
     from ..tracker.catalog import MlflowCatalog
@@ -175,7 +176,7 @@ class Place:
                 session_id=judged.session_id,
                 start_time=judged.start_time,
             )
-        branch = git_tags(self.root).get("mlflow.source.git.branch")
+        branch = git_tags(self.root).get(BRANCH)
         return BaselineRequest(
             spec=spec,
             history=history,

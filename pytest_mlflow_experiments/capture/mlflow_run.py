@@ -18,6 +18,7 @@ import pytest
 from ..records import Metric, thinned
 from ..records.directory import SessionDirectory, SessionState, make_directories, restrict
 from ..records.processes import is_running
+from ..records.tags import KIND, PARENT, RECORD_ID, SESSION_ID, SHARD
 from .case import CaseLog, LoggedMetric
 from .marker import CaseOptions
 from .measuring import Clock
@@ -327,13 +328,13 @@ def _create_run(place: _Place, item: pytest.Item, log: CaseLog | None) -> str:
     name = item.name if log is None else shown_text(item, item.name, log.secrets.rules.names)
     if place.parent_run_id is not None and place.session_id is not None and log is not None:
         tags = {
-            "mlflow.parentRunId": place.parent_run_id,
-            "pytest.kind": "case",
-            "pytest.session_id": place.session_id,
-            "pytest.record_id": log.id,
+            PARENT: place.parent_run_id,
+            KIND: "case",
+            SESSION_ID: place.session_id,
+            RECORD_ID: log.id,
         }
         if place.shard_id is not None:
-            tags["pytest.shard"] = place.shard_id
+            tags[SHARD] = place.shard_id
     client = MlflowClient()
     tags = registry.resolve_tags(tags)
     for attempt in range(_ATTEMPTS):
@@ -345,7 +346,7 @@ def _create_run(place: _Place, item: pytest.Item, log: CaseLog | None) -> str:
         except Exception:
             if attempt == _ATTEMPTS - 1 or not place.is_kept or log is None:
                 raise
-        query = f"tags.`pytest.record_id` = '{log.id}'"
+        query = f"tags.`{RECORD_ID}` = '{log.id}'"
         if found := client.search_runs([place.experiment_id], query, max_results=1):
             return str(found[0].info.run_id)
     raise AssertionError("unreachable")

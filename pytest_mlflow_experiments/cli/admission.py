@@ -16,6 +16,20 @@ from ..baseline import Candidate as BaselineSession
 from ..baseline.choice import why_incomplete
 from ..records import PASSED_OUTCOMES, function_of
 from ..records.accepted import ACCEPTED_FILE, AcceptedError, read_accepted
+from ..records.tags import (
+    BRANCH,
+    CASE,
+    COMMIT,
+    DATASETS,
+    GATE,
+    NODEID,
+    OBJECTIVE,
+    OBJECTIVE_VALUE,
+    PARAMS,
+    RECORD_ID,
+    SESSION_ID,
+    VERDICTS,
+)
 from ..regression.compare import compare
 from ..regression.comparer import CompareOptions
 from ..regression.comparison import Comparison
@@ -30,11 +44,6 @@ from .candidate import Candidate
 if TYPE_CHECKING:
     from ..tracker.registry import Version
 
-OBJECTIVE: Final = "pytest.objective"
-OBJECTIVE_VALUE: Final = "pytest.objective.value"
-GATE: Final = "pytest.gate"
-NODEID: Final = "pytest.nodeid"
-DATASETS: Final = "pytest.datasets"
 LASTING: Final = frozenset({OBJECTIVE, OBJECTIVE_VALUE, GATE, DATASETS})
 """The tags of a champion that another promotion of the same model does not write anew."""
 
@@ -200,21 +209,18 @@ def tags_of(
 ) -> Mapping[str, str]:
     """Return the tags of a version that lead back to where it comes from."""
     record, header = candidate.record, session.header
-    source = {
-        "mlflow.source.git.commit": header.commit,
-        "mlflow.source.git.branch": header.branch,
-    }
+    source = {COMMIT: header.commit, BRANCH: header.branch}
     return {
-        "pytest.session_id": header.joint_id,
+        SESSION_ID: header.joint_id,
         NODEID: record.nodeid,
-        "pytest.case": record.case,
-        "pytest.record_id": record.id,
+        CASE: record.case,
+        RECORD_ID: record.id,
         OBJECTIVE: candidate.objective,
         OBJECTIVE_VALUE: repr(candidate.mean),
-        "pytest.params": as_json(record.params),
+        PARAMS: as_json(record.params),
         **({DATASETS: as_json(candidate.datasets)} if candidate.datasets else {}),
         GATE: "refused" if refusals else "passed",
-        "pytest.verdicts": verdicts,
+        VERDICTS: verdicts,
         **{key: text for key, text in source.items() if text is not None},
     }
 

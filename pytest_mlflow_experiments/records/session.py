@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 from .case import Builtins, encode_float
+from .tags import BRANCH, COMMIT
 
 SCHEMA_VERSION = 1
 
@@ -103,12 +104,12 @@ class SessionHeader:
     @property
     def branch(self) -> str | None:
         """The branch that was tested, or None outside of git."""
-        return self.tags.get("mlflow.source.git.branch")
+        return self.tags.get(BRANCH)
 
     @property
     def commit(self) -> str | None:
         """The commit that was tested, or None outside of git."""
-        return self.tags.get("mlflow.source.git.commit")
+        return self.tags.get(COMMIT)
 
     def to_builtins(self) -> Builtins:
         """Return the header as JSON builtins, with the version of the schema."""

@@ -13,28 +13,27 @@ from mlflow.entities import Experiment, Run
 
 from ..baseline import BaselineError, Candidate, Query
 from ..baseline.choice import only_one
-from .errors import reason_of
-from .retries import cause_of, retried
-from .runs.case import (
+from ..records.session_tags import shard_states
+from ..records.tags import (
     BRANCH,
     COMPLETE,
     EXIT_STATUS,
     KIND,
     PARENT,
     PARTIAL,
-    RESULTS_FILE,
+    PINNED,
     SELECTION,
     SESSION_ID,
 )
-from .runs.shards import states
+from .errors import reason_of
+from .retries import cause_of, retried
+from .runs.case import RESULTS_FILE
 from .state import Redactor
 from .store import Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PIN: Final = "pytest.baseline"
-"""The tag of an experiment that holds the id of the session that is its baseline."""
 
 _PAGE: Final = 50
 _FAMILY: Final = 10
@@ -113,7 +112,7 @@ class MlflowCatalog:
 
     def pinned(self) -> str | None:
         """Return the id of the session that is pinned as the baseline, or None."""
-        return (self._experiment and self._experiment.tags.get(PIN)) or None
+        return (self._experiment and self._experiment.tags.get(PINNED)) or None
 
     def pin(self, session_id: str) -> None:
         """Make a session the baseline of everybody who uses the experiment.
@@ -171,7 +170,7 @@ class MlflowCatalog:
             raise BaselineError(f"there is no {self.place} yet")
         number = self._experiment.experiment_id
         what = f"the pin of {self._experiment.name!r}"
-        self._ask(what, self._client.set_experiment_tag, number, PIN, value)
+        self._ask(what, self._client.set_experiment_tag, number, PINNED, value)
         self._experiment = self._ask(what, self._client.get_experiment, number)
 
     def _ask(self, what: str, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -250,7 +249,7 @@ def _why_incomplete(run: Run) -> str | None:
         return None
     if partial := run.data.tags.get(PARTIAL):
         return f"only some of its tests ran ({partial})"
-    if states(run.data.tags):
+    if shard_states(run.data.tags):
         return "its shards were not merged yet"
     return "nothing tells that all of its tests ran"
 

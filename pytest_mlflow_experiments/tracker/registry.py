@@ -15,11 +15,11 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from ..records import CaseRecord, SessionHeader
+from ..records.tags import KIND, MODEL_VERSIONS, RECORD_ID, SESSION_ID
 from .connect import open_store
 from .errors import NoDatabaseError, TrackerError
 from .limits import VERSION_TAG_LENGTH, shorten
 from .retries import Asker, cause_of, retried, runs_with
-from .runs.case import KIND, RECORD_ID, SESSION_ID
 from .state import Redactor
 
 _MODEL_FILE: Final = "MLmodel"
@@ -71,7 +71,6 @@ def _among_artifacts(run: Run, asker: Asker) -> Iterator[Model]:
                 yield Model(name=info.path, source=source, run_id=run_id)
 
 
-_VERSIONS: Final = "mlflow.modelVersions"
 _ATTEMPTS: Final = 4
 _THERE: Final = frozenset({"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"})
 
@@ -259,10 +258,10 @@ class Registry:
         """Tell a logged model of its version, as MLflow's own function for this does."""
         client, what = self._asker.client, f"the logged model {model_id}"
         tags = self._asker.ask(what, client.get_logged_model, model_id).tags
-        known = json.loads(tags.get(_VERSIONS) or "[]")
+        known = json.loads(tags.get(MODEL_VERSIONS) or "[]")
         if not any((one.get("name"), str(one.get("version"))) == (name, number) for one in known):
             text = json.dumps([*known, {"name": name, "version": int(number)}])
-            self._asker.ask(what, client.set_logged_model_tags, model_id, {_VERSIONS: text})
+            self._asker.ask(what, client.set_logged_model_tags, model_id, {MODEL_VERSIONS: text})
 
     def _run_of(self, record: CaseRecord) -> Run | None:
         run_id = record.resumed_run or record.run_id

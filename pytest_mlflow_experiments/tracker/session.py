@@ -16,15 +16,17 @@ from mlflow.entities import Experiment, Run
 from ..records import CaseRecord, SessionEnd, SessionHeader
 from ..records.directory import SessionDirectory
 from ..records.journal import Entry, JournalTail
+from ..records.session_tags import shard_states
+from ..records.tags import NOTE, PARENT
 from .catalog import MlflowCatalog
 from .connect import answer
 from .errors import TrackerError, reason_of
 from .limits import batches
 from .retries import cause_of, retried
-from .runs.case import NOTE, PARENT, RESULTS_FILE, Parent
+from .runs.case import RESULTS_FILE, Parent
 from .runs.existing import KnownRun, case_runs, known_run, sweep_runs
-from .runs.session import Summary, end_tags, session_status
-from .runs.shards import SHARDS, adopt, announce_shard, close_shard, merged_tags, states, supersede
+from .runs.session import Summary, closing_tags, session_status
+from .runs.shards import SHARDS, adopt, announce_shard, close_shard, supersede
 from .runs.sweeps import SweepRuns
 from .state import Reporter
 from .store import SessionRun, Store
@@ -239,8 +241,7 @@ class SessionProjector:
             return
         client, run_id = self.store.client, target.run.run_id
         tags = {
-            **end_tags(self.end),
-            **merged_tags(header),
+            **closing_tags(header, self.end),
             NOTE: self.summary.description(header, self.end),
         }
         for batch in batches(self.summary.metrics(header, self.end), {}, tags):
@@ -286,7 +287,7 @@ class SessionProjector:
         if run_id != target.run.run_id:
             adopt(client, target.experiment.experiment_id, target.run.run_id, run_id)
             self.reporter.change(run_id=run_id)
-        if states(run.data.tags).get(header.session_id) == "merged":
+        if shard_states(run.data.tags).get(header.session_id) == "merged":
             return
         self._close_sweeps(header, target, run_id)
         with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:

@@ -19,11 +19,20 @@ from mlflow.store.db.utils import create_sqlalchemy_engine
 from sqlalchemy import Engine, inspect, make_url
 
 from ..records import SessionHeader
+from ..records.session_tags import run_tags
+from ..records.tags import (
+    EXPERIMENT_KIND,
+    KIND,
+    PARENT,
+    SESSION_ID,
+    SHARD,
+    USER,
+)
 from .databases import make_database, turn
 from .errors import TrackerError, reason_of
 from .limits import NAME_LENGTH, clean_text, shorten
 from .retries import cause_of, retried, retried_briefly, runs_with
-from .runs.case import KIND, PARENT, RUN_NAME, SESSION_ID, SHARD, USER, project_tags
+from .runs.case import project_tags
 from .runs.shards import unite
 from .state import Redactor
 
@@ -92,7 +101,7 @@ def _parent(client: MlflowClient, run: Run) -> Run | None:
 
 
 # The kind decides which tab the experiment's page opens on: this one opens on the table of runs.
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+_EXPERIMENT_TAGS = {EXPERIMENT_KIND: "custom_model_development"}
 _PAGE = 200
 _SETTLING = 1.0
 
@@ -226,14 +235,7 @@ class Store:
 
     def _create_session_run(self, header: SessionHeader, experiment: Experiment, user: str) -> Run:
         name = shorten(clean_text(header.name), NAME_LENGTH)
-        reserved = {
-            RUN_NAME: name,
-            USER: user,
-            "mlflow.source.type": "LOCAL",
-            "mlflow.source.name": "pytest",
-            SESSION_ID: header.joint_id,
-            KIND: "session",
-        }
+        reserved = run_tags(header, name=name, user=user)
         notes: list[str] = []
         given = {key: value for key, value in header.tags.items() if key not in reserved}
         tags = project_tags(given, reserved, notes)

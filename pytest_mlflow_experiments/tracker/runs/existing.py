@@ -9,8 +9,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from ...records import SessionHeader
+from ...records.tags import KIND, PARENT, RECORD_ID, SESSION_ID, SHARD
 from ..retries import retried, runs_with
-from .case import KIND, PARENT, RECORD_ID, SESSION_ID, SHARD
 from .shards import unite
 
 

@@ -6,47 +6,25 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, final
+from typing import Final, final
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from ...records import SessionHeader
+from ...records.session_tags import ShardState, end_tags, shard_states, shard_tags
+from ...records.tags import KIND, NOTE, PARENT, SESSION_ID
 from ..connect import open_store
 from ..errors import MergeError, TrackerError, reason_of
 from ..retries import cause_of, retried, runs_with
 from ..state import Redactor
-from .case import COMPLETE, KIND, NOTE, PARENT, SESSION_ID, SHARD, Status
+from .case import Status
 
 SHARDS: Final = "shards"
 """The directory of the shards' journals among the artifacts of the session's run."""
 
-ShardState: TypeAlias = Literal["running", "finished", "broken off", "merged"]
-
 _WORSE: Final[tuple[Status, ...]] = ("FINISHED", "FAILED", "KILLED")
-
-
-def state_tag(shard_id: str) -> str:
-    """Return the tag of the session's run that holds a shard's :data:`ShardState`."""
-    return f"{SHARD}.{shard_id}"
-
-
-def states(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return how far the shards are, by their ids, from the tags of the session's run."""
-    prefix = state_tag("")
-    return {key.removeprefix(prefix): tags[key] for key in tags if key.startswith(prefix)}
-
-
-def merged_tags(header: SessionHeader) -> dict[str, str]:
-    """Return what the session's run says of its shards once they are put together."""
-    if not header.shards:
-        return {}
-    merged: ShardState = "merged"
-    return {
-        "pytest.shards": str(len(header.shards)),
-        **{state_tag(shard): merged for shard in header.shards},
-    }
 
 
 def unite(client: MlflowClient, experiment_id: str, runs: Sequence[Run]) -> Run:
@@ -56,14 +34,19 @@ def unite(client: MlflowClient, experiment_id: str, runs: Sequence[Run]) -> Run:
     for other in others:
         if not active:
             break
-        for key, state in other.data.tags.items():
-            if key.startswith(state_tag("")) and key not in chosen.data.tags:
-                retried(client.set_tag, chosen.info.run_id, key, state)
+        known, told = (shard_states(run.data.tags) for run in (chosen, other))
+        missing = {shard: told[shard] for shard in told.keys() - known.keys()}
+        _set_tags(client, chosen.info.run_id, shard_tags(missing))
         adopt(client, experiment_id, other.info.run_id, chosen.info.run_id)
         with _done_by_others():
             supersede(client, [other.info.run_id])
             retried(client.delete_run, other.info.run_id)
     return chosen
+
+
+def _set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+    for key, value in tags.items():
+        retried(client.set_tag, run_id, key, value)
 
 
 def supersede(client: MlflowClient, run_ids: Iterable[str]) -> None:
@@ -94,8 +77,8 @@ def worse(status: Status, held: str) -> Status:
 
 def announce_shard(client: MlflowClient, run_id: str, header: SessionHeader) -> None:
     """Tell in the session's run that there is a shard, unless it has told of it before."""
-    if header.session_id not in states(retried(client.get_run, run_id).data.tags):
-        retried(client.set_tag, run_id, state_tag(header.session_id), "running")
+    if header.session_id not in shard_states(retried(client.get_run, run_id).data.tags):
+        _set_tags(client, run_id, shard_tags({header.session_id: "running"}))
 
 
 def close_shard(
@@ -103,13 +86,8 @@ def close_shard(
 ) -> None:
     """Tell in the session's run that a shard has ended, and end the run as far as is known."""
     state: ShardState = "broken off" if status == "KILLED" else "finished"
-    tags = {
-        state_tag(header.session_id): state,
-        COMPLETE: "false",
-        NOTE: unmerged(header.joint_id),
-    }
-    for key, value in tags.items():
-        retried(client.set_tag, run_id, key, value)
+    tags = {**shard_tags({header.session_id: state}), **end_tags(None)}
+    _set_tags(client, run_id, {**tags, NOTE: unmerged(header.joint_id)})
     # Read last, as other shards may have ended it meanwhile.
     info = retried(client.get_run, run_id).info
     retried(
@@ -171,7 +149,9 @@ def fetch_shards(
             filter_string=f"tags.`{SESSION_ID}` = '{session_id}' and tags.`{KIND}` = 'session'",
         )
         found = {
-            shard: (run, state) for run in runs for shard, state in states(run.data.tags).items()
+            shard: (run, state)
+            for run in runs
+            for shard, state in shard_states(run.data.tags).items()
         }
         if not found:
             raise MergeError(

@@ -12,25 +12,23 @@ from typing import final
 from mlflow.entities import Run
 
 from ...records import FAILED_OUTCOMES, CaseRecord, Metric, Outcome, SessionEnd, SweepEnd
-from ..limits import NAME_LENGTH, TAG_LENGTH, clean_integer, clean_text, legal_keys, shorten
-from ..writers import Problem, RunWriter
-from .case import (
+from ...records.tags import (
+    FILE,
     KIND,
+    NODEID,
     NOTE,
     PARENT,
     RECORD_ID,
     RUN_NAME,
     SESSION_ID,
     SHARD,
+    SOURCE_NAME,
+    SOURCE_TYPE,
     USER,
-    Parent,
-    RunData,
-    Status,
-    project_case,
-    project_params,
-    project_tags,
-    stored_value,
 )
+from ..limits import NAME_LENGTH, TAG_LENGTH, clean_integer, clean_text, legal_keys, shorten
+from ..writers import Problem, RunWriter
+from .case import Parent, RunData, Status, project_case, project_params, project_tags, stored_value
 from .description import first_items, inline
 from .shards import unmerged, worse
 
@@ -38,7 +36,7 @@ _NOTES = 20
 # What the run has had since it was opened.
 _OF_THE_RUN = frozenset({
     *(KIND, PARENT, RECORD_ID, RUN_NAME, SESSION_ID, SHARD, USER),
-    *("pytest.nodeid", "pytest.file"),
+    *(NODEID, FILE),
 })  # fmt: skip
 
 
@@ -84,13 +82,13 @@ def project_opening(tally: SweepTally, parent: Parent) -> RunData:
         PARENT: parent.run_id,
         RUN_NAME: name,
         USER: parent.user,
-        "mlflow.source.type": "LOCAL",
-        "mlflow.source.name": file,
+        SOURCE_TYPE: "LOCAL",
+        SOURCE_NAME: file,
         KIND: "sweep",
         SESSION_ID: parent.session_id,
         RECORD_ID: record_id,
-        "pytest.nodeid": tally.test,
-        "pytest.file": file,
+        NODEID: tally.test,
+        FILE: file,
     }
     return RunData(
         id=record_id,

@@ -9,6 +9,7 @@ from typing import Any, Protocol, final
 
 from mlflow import MlflowClient
 
+from ...records.tags import NODEID
 from ..errors import reason_of
 from ..retries import cause_of, retried_briefly
 from ..runs.case import RunData
@@ -104,7 +105,7 @@ def bring_artifacts(repository: Repository, run: RunData, *, resumed: bool) -> P
             retried_briefly(upload_artifacts, repository, run)
     except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
         return Problem(
-            run.tags["pytest.nodeid"],
+            run.tags[NODEID],
             "artifacts",
             reason_of(error),
             passing=cause_of(error) == "passing",

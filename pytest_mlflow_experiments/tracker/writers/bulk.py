@@ -35,12 +35,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from ...records.tags import DATA_CONTEXT, NODEID, USER
 from ..errors import reason_of
 from ..retries import cause_of, retried
-from ..runs.case import USER, RunData, stored_value
+from ..runs.case import RunData, stored_value
 from . import Problem
 from .artifacts import bring_artifacts, has_artifacts
-from .client import CONTEXT, ClientWriter
+from .client import ClientWriter
 
 Row: TypeAlias = dict[str, Any]
 
@@ -128,7 +129,7 @@ def insert_inputs(connection: Connection, experiment_id: int, runs: Sequence[Run
                 "destination_id": run.id,
             })  # fmt: skip
             if data.context:
-                tags.append({"input_uuid": input_id, "name": CONTEXT, "value": data.context})
+                tags.append({"input_uuid": input_id, "name": DATA_CONTEXT, "value": data.context})
     for table, rows in zip(INPUT_TABLES, (datasets, inputs, tags), strict=True):
         if rows:
             connection.execute(insert(table), rows)
@@ -240,7 +241,7 @@ class BulkWriter:
             # One run that the database refuses must not keep the others out.
             if len(runs) > 1:
                 return [problem for run in runs for problem in self._insert_or_split([run])]
-            return [Problem(runs[0].tags["pytest.nodeid"], "run", reason_of(error))]
+            return [Problem(runs[0].tags[NODEID], "run", reason_of(error))]
         problems = []
         for run in filter(has_artifacts, runs):
             repository = get_artifact_repository(self.artifact_uri(run.id))

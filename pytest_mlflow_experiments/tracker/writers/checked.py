@@ -12,14 +12,15 @@ from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, Experiment, Run
 from sqlalchemy import Engine, Table, select
 
+from ...records.tags import DATA_CONTEXT, RUN_NAME
 from ..errors import reason_of
 from ..retries import cause_of
-from ..runs.case import RUN_NAME, RunData
+from ..runs.case import RunData
 from ..runs.existing import KnownRun
 from ..store import SessionRun, Store
 from . import Problem, RunWriter
 from .bulk import TABLES, BulkWriter, Row, latest, metric_rows
-from .client import CONTEXT, ClientWriter
+from .client import ClientWriter
 
 _HISTORIES = 10
 
@@ -168,7 +169,7 @@ def _first_difference(pairs: Iterable[tuple[str, Any, Any]]) -> str | None:
 
 
 def _shown_input(data: DatasetInput) -> tuple[str, str, str]:
-    context = next((tag.value for tag in data.tags if tag.key == CONTEXT), "")
+    context = next((tag.value for tag in data.tags if tag.key == DATA_CONTEXT), "")
     return data.dataset.name, data.dataset.digest, context
 
 

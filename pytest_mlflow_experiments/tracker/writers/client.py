@@ -14,17 +14,15 @@ from mlflow.entities import DatasetInput as MlflowInput
 from mlflow.exceptions import MlflowException
 
 from ...records import DatasetInput, Metric
+from ...records.tags import DATA_CONTEXT, KIND, NODEID, NOTE, PARENT, RECORD_ID, RUN_NAME
 from ..errors import reason_of
 from ..limits import TAG_LENGTH, batches, shorten
 from ..retries import cause_of, retried
-from ..runs.case import KIND, NOTE, PARENT, RECORD_ID, RUN_NAME, RunData
+from ..runs.case import RunData
 from ..runs.description import inline
 from ..runs.existing import KnownRun, known_run
 from . import Problem
 from .artifacts import ClientRepository, bring_artifacts
-
-CONTEXT: Final = "mlflow.data.context"
-"""The tag of a run's input that holds what the data were used for."""
 
 _RACES: Final = 5
 
@@ -69,7 +67,7 @@ def mlflow_input(data: DatasetInput) -> MlflowInput:
             schema=data.schema,
             profile=data.profile,
         ),
-        [InputTag(CONTEXT, data.context)] if data.context else [],
+        [InputTag(DATA_CONTEXT, data.context)] if data.context else [],
     )
 
 
@@ -153,7 +151,7 @@ class ClientWriter:
         except Exception as error:
             if cause_of(error) != "data":
                 raise
-            return Problem(run.tags["pytest.nodeid"], "run", reason_of(error))
+            return Problem(run.tags[NODEID], "run", reason_of(error))
 
     def _open_one(self, run: RunData) -> tuple[str, str] | None:
         known = self._known.get(run.id)
