@@ -32,7 +32,7 @@ from .state import Reporter
 from .store import SessionRun, Store
 from .writers import Problem, RunWriter
 from .writers.artifacts import ClientRepository
-from .writers.checked import choose_writer
+from .writers.proof import choose_writer
 
 
 def judge_problems(problems: Sequence[Problem], cases: int, directory: Path) -> None:
@@ -182,7 +182,6 @@ class SessionProjector:
         writer = choose_writer(
             self.store,
             experiment,
-            run,
             known,
             shared=header.shard is not None,
             on_note=self.reporter.note,

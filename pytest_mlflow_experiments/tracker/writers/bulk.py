@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, final
 from uuid import uuid4
 
-from mlflow.entities import Run
+from mlflow.entities import Experiment, Run
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.tracking.dbmodels.models import (
     SqlDataset,
@@ -24,7 +24,6 @@ from mlflow.utils.uri import append_to_uri_path
 from sqlalchemy import (
     Column,
     Connection,
-    Engine,
     Table,
     case,
     delete,
@@ -135,21 +134,12 @@ def insert_inputs(connection: Connection, experiment_id: int, runs: Sequence[Run
             connection.execute(insert(table), rows)
 
 
-def delete_inputs(connection: Connection, run_id: str) -> None:
-    """Delete the inputs of a run; the datasets stay, for others may have them too."""
-    of_the_run = (_INPUTS.c.destination_type == "RUN") & (_INPUTS.c.destination_id == run_id)
-    ids = select(_INPUTS.c.input_uuid).where(of_the_run)
-    connection.execute(delete(_TAGS).where(_TAGS.c.input_uuid.in_(ids)))
-    connection.execute(delete(_INPUTS).where(of_the_run))
-
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
 RUN_TABLES: Final[tuple[Table, ...]] = tuple(
     model.__table__ for model in (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric)
 )
-TABLES: Final = (*RUN_TABLES, *INPUT_TABLES)
 _RUNS, _TAGS, _PARAMS, _METRICS, _LATEST = RUN_TABLES
 # In one transaction; a statement that ends runs has four values for each.
 _ENDED_AT_ONCE = 100
@@ -162,7 +152,7 @@ class BulkWriter:
 
     The record's id becomes the run's, so a run that is there already is recognised in the same
     transaction. Runs that the test opened itself, and those that an earlier tracker made through
-    the client, go to ``client``.
+    the client, go to ``client``. ``begin`` opens a transaction.
     """
 
     name: Final = "bulk"
@@ -170,17 +160,16 @@ class BulkWriter:
 
     def __init__(
         self,
-        engine: Engine,
+        begin: Callable[[], AbstractContextManager[Connection]],
         client: ClientWriter,
+        experiment: Experiment,
         *,
-        experiment_id: str,
-        artifact_location: str,
         on_closed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._engine = engine
+        self._begin = begin
         self._client = client
-        self._experiment_id = int(experiment_id)
-        self._artifact_location = artifact_location
+        self._experiment_id = int(experiment.experiment_id)
+        self._artifact_location = experiment.artifact_location
         self._on_closed = on_closed
 
     def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
@@ -214,19 +203,6 @@ class BulkWriter:
         append: Callable[..., str] = append_to_uri_path
         return append(self._artifact_location, run_id, "artifacts")
 
-    def missing(self, runs: Iterable[RunData]) -> set[str]:
-        """Return the ids of the runs that this writer would insert."""
-        ids = {run.id for run in runs if self._is_own(run)}
-        with self._engine.connect() as connection:
-            return ids - _present(connection, ids)
-
-    def remove(self, run: RunData) -> None:
-        """Take the rows of a run back."""
-        with self._engine.begin() as connection:
-            delete_inputs(connection, run.id)
-            for table in reversed(RUN_TABLES):
-                connection.execute(delete(table).where(table.c.run_uuid == run.id))
-
     def _is_own(self, run: RunData) -> bool:
         return run.run_id is None and not self._client.knows(run)
 
@@ -251,8 +227,8 @@ class BulkWriter:
 
     def _insert(self, runs: Sequence[RunData]) -> set[str]:
         """Insert the runs that are not there yet, and return their ids."""
-        with self._engine.begin() as connection:
-            _prepare(connection)
+        with self._begin() as connection:
+            prepare(connection)
             ids = {run.id for run in runs}
             fresh = ids - _present(connection, ids)
             new = {run.id: run for run in runs if run.id in fresh}.values()
@@ -277,7 +253,7 @@ class BulkWriter:
         columns = _RUNS.c
         wanted = columns.run_uuid.in_({run.id for run in runs})
         query = select(columns.run_uuid).where(wanted, columns.lifecycle_stage == "active")
-        with self._engine.connect() as connection:
+        with self._begin() as connection:
             return list(connection.scalars(query))
 
     def _close_or_split(self, runs: Sequence[RunData]) -> list[Problem]:
@@ -294,8 +270,8 @@ class BulkWriter:
         return []
 
     def _close(self, runs: Sequence[RunData]) -> None:
-        with self._engine.begin() as connection:
-            _prepare(connection)
+        with self._begin() as connection:
+            prepare(connection)
             metrics = [metric_rows(run) for run in runs]
             replace_rows(connection, _TAGS, _pairs((run.id, run.tags) for run in runs))
             replace_rows(connection, _PARAMS, _pairs((run.id, run.params) for run in runs))
@@ -374,7 +350,8 @@ def _insert_rows(connection: Connection, table: Table, rows: Iterable[Row]) -> N
         connection.execute(insert(table), listed)
 
 
-def _prepare(connection: Connection) -> None:
+def prepare(connection: Connection) -> None:
+    """Set what MLflow sets, before anything is written."""
     # As MLflow does for each of its own sessions: tests may write to the same file meanwhile.
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA foreign_keys = ON")
