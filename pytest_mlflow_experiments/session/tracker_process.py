@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import final
 
 from ..records.directory import SessionDirectory, SessionState
-from ..records.processes import is_running
+from ..records.processes import Clock, is_running, wait_until
 
 # The directory that holds the package comes last, so that the tracker finds the package also where
 # only the test process was told of it, and nothing of the rootdir stands before MLflow.
@@ -129,9 +129,8 @@ class Tracker:
         timeout: float,
         on_progress: Callable[[SessionState], None],
         enough: Callable[[SessionState], bool] = lambda state: False,
-        # Defaults, for tests replace these functions, and some never put them back.
-        _now: Callable[[], float] = time.perf_counter,
-        _sleep: Callable[[float], None] = time.sleep,
+        # A default, for tests replace this function, and some never put it back.
+        _now: Clock = time.perf_counter,
     ) -> SessionState:
         """Wait until the tracker has finished, or has said enough; return its last state.
 
@@ -143,19 +142,18 @@ class Tracker:
             on_progress: called with the state, again and again while waiting.
             enough: tells whether a state is worth no more waiting.
         """
-        last = _now()
-        while True:
+        last, state = _now(), self._state
+
+        def over() -> bool:
+            nonlocal last, state
             state = self.look()
             if state.phase in _FINAL or enough(state):
-                return state
+                return True
             now = _now()
-            self._waited, self._idle, last = (
-                self._waited + now - last,
-                self._idle + now - last,
-                now,
-            )
-            if state.progress > self._progress:
-                self._progress, self._idle = state.progress, 0.0
+            passed, last = now - last, now
+            self._waited += passed
+            self._idle = 0.0 if state.progress > self._progress else self._idle + passed
+            self._progress = max(self._progress, state.progress)
             if self._idle > timeout or self._waited > WHOLE_WAIT * timeout:
                 self.kill()
                 self._given_up = state.error or (
@@ -163,9 +161,13 @@ class Tracker:
                     if self._idle > timeout
                     else f"MLflow has not got it all after {WHOLE_WAIT * timeout:g} seconds"
                 )
-                return self.look()
+                state = self.look()
+                return True
             on_progress(state)
-            _sleep(_POLL)
+            return False
+
+        wait_until(over, poll=_POLL)
+        return state
 
     def is_alive(self) -> bool:
         """Tell whether the tracker still runs."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar, final
+from typing import Final, final
 
 from mlflow.entities import Experiment, Run
 
@@ -26,14 +27,10 @@ from ..records.tags import (
     SESSION_ID,
 )
 from .errors import reason_of
-from .retries import cause_of, retried
+from .retries import Caller, cause_of, patiently, search_runs
 from .runs.case import RESULTS_FILE
 from .state import Redactor
 from .store import Store
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
 
 _PAGE: Final = 50
 _FAMILY: Final = 10
@@ -51,7 +48,7 @@ class MlflowCatalog:
         self, store: Store, experiment: Experiment | None, shown_name: str, redact: Redactor
     ) -> None:
         self._store = store
-        self._redact = redact
+        self._call = Caller(store.shown_uri, redact, BaselineError)
         self._client = store.client
         self._experiment = experiment
         self._shown_name = shown_name
@@ -98,7 +95,7 @@ class MlflowCatalog:
     def model(self, name: str, alias: str) -> Candidate:
         """Return the session that the model behind an alias comes from."""
         shown = f"model {name}@{alias}"
-        version = self._ask(f"the {shown}", self._client.get_model_version_by_alias, name, alias)
+        version = self._call(f"the {shown}", self._client.get_model_version_by_alias, name, alias)
         if not version.run_id:
             raise BaselineError(f"the {shown}, version {version.version}, comes from no run")
         try:
@@ -155,34 +152,23 @@ class MlflowCatalog:
         target = Path(tempfile.mkdtemp(dir=directory))
         try:
             # Asked first, for what is missing looks like a passing trouble to some stores.
-            names = {info.path for info in retried(self._client.list_artifacts, run_id)}
+            names = {info.path for info in patiently(self._client.list_artifacts, run_id)}
             if RESULTS_FILE not in names:
                 return f"its run has no artifact {RESULTS_FILE}"
             download = self._client.download_artifacts
-            return Path(retried(download, run_id, RESULTS_FILE, str(target)))
+            return Path(patiently(download, run_id, RESULTS_FILE, str(target)))
         except Exception as error:
             if cause_of(error) == "passing":
-                raise self._problem("the baseline's sessions", error) from error
-            return self._redact(reason_of(error))
+                raise self._call.problem("the baseline's sessions", error) from error
+            return self._call.redact(reason_of(error))
 
     def _set_pin(self, value: str) -> None:
         if self._experiment is None:
             raise BaselineError(f"there is no {self.place} yet")
         number = self._experiment.experiment_id
         what = f"the pin of {self._experiment.name!r}"
-        self._ask(what, self._client.set_experiment_tag, number, PINNED, value)
-        self._experiment = self._ask(what, self._client.get_experiment, number)
-
-    def _ask(self, what: str, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call MLflow's client for ``what``."""
-        try:
-            return retried(action, *args, **kwargs)
-        except Exception as error:
-            raise self._problem(what, error) from error
-
-    def _problem(self, what: str, error: Exception) -> BaselineError:
-        reason = self._redact(reason_of(error))
-        return BaselineError(f"no answer from {self._store.shown_uri} for {what}: {reason}")
+        self._call(what, self._client.set_experiment_tag, number, PINNED, value)
+        self._experiment = self._call(what, self._client.get_experiment, number)
 
     def _session(self, experiment_id: str, session_id: str) -> Candidate:
         key = f"tags.`{SESSION_ID}`"
@@ -201,24 +187,14 @@ class MlflowCatalog:
         return found[only_one(session_id, found, self.place)]
 
     def _search(self, experiment_id: str, filter_string: str) -> Iterator[Run]:
-        token: str | None = None
-        while True:
-            page = self._ask(
-                "its sessions",
-                self._client.search_runs,
-                [experiment_id],
-                filter_string=filter_string,
-                max_results=_PAGE,
-                order_by=["attributes.start_time DESC"],
-                page_token=token,
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
+        call = partial(self._call, "its sessions")
+        order = ["attributes.start_time DESC"]
+        yield from search_runs(
+            self._client, experiment_id, filter_string, call=call, page=_PAGE, order_by=order
+        )
 
     def _run(self, run_id: str) -> Run:
-        run: Run = self._ask(f"the run {run_id}", self._client.get_run, run_id)
+        run: Run = self._call(f"the run {run_id}", self._client.get_run, run_id)
         if run.info.lifecycle_stage != "active":
             raise BaselineError(f"the run {run_id} is deleted")
         return run

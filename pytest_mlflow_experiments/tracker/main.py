@@ -19,7 +19,7 @@ from typing import NoReturn, final
 from ..records import SessionEnd, SessionHeader
 from ..records.directory import SessionDirectory, SessionState
 from ..records.journal import JournalError, JournalTail, ends, is_being_written
-from ..records.processes import is_running, started_at
+from ..records.processes import is_running, started_at, wait_until
 from .connect import open_store
 from .errors import SessionBusyError, TrackerError, reason_of
 from .state import RedactedStream, Redactor, Reporter, persist
@@ -81,17 +81,16 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def _wait_for(fd: int, path: Path) -> None:
-    # A process that was killed keeps its locks for the moment that its threads take to end.
-    deadline = time.monotonic() + _PATIENCE
-    while True:
+    def locked() -> bool:
         try:
-            return _lock(fd)
-        except OSError as error:
-            if time.monotonic() >= deadline:
-                raise SessionBusyError(
-                    f"Another process is sending {path.parent.name} already."
-                ) from error
-        time.sleep(0.02)
+            _lock(fd)
+        except OSError:
+            return False
+        return True
+
+    # A process that was killed keeps its locks for the moment that its threads take to end.
+    if not wait_until(locked, timeout=_PATIENCE, poll=0.02):
+        raise SessionBusyError(f"Another process is sending {path.parent.name} already.")
 
 
 if sys.platform == "win32":

@@ -22,7 +22,7 @@ from .catalog import MlflowCatalog
 from .connect import answer
 from .errors import TrackerError, reason_of
 from .limits import batches
-from .retries import cause_of, retried
+from .retries import cause_of, patiently
 from .runs.case import RESULTS_FILE, Parent
 from .runs.existing import KnownRun, case_runs, known_run, sweep_runs
 from .runs.session import Summary, closing_tags, session_status
@@ -219,7 +219,7 @@ class SessionProjector:
             known = target.known.get(run.id)
             if known and not known.deleted and known.parent != run.tags[PARENT]:
                 # It was sent before its sweep had a run, or below one that was one too many.
-                retried(self.store.client.set_tag, known.run_id, PARENT, run.tags[PARENT])
+                patiently(self.store.client.set_tag, known.run_id, PARENT, run.tags[PARENT])
         lost = sum(problem.part == "run" for problem in problems)
         self.reporter.change(sent=sent + len(records) - lost, writer=target.writer.name)
         self.reporter.flush()
@@ -244,9 +244,9 @@ class SessionProjector:
             NOTE: self.summary.description(header, self.end),
         }
         for batch in batches(self.summary.metrics(header, self.end), {}, tags):
-            retried(client.log_batch, run_id, *batch)
+            patiently(client.log_batch, run_id, *batch)
         try:
-            retried(self._upload, ClientRepository(client, run_id))
+            patiently(self._upload, ClientRepository(client, run_id))
         except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
             passing = cause_of(error) == "passing"
             self.problems.append(
@@ -264,7 +264,7 @@ class SessionProjector:
         # The shards of a whole end their own.
         if not header.shards and (self.end is None or not self.end.complete):
             self.store.kill_open_runs(header, target.experiment, end_time)
-        retried(client.set_terminated, run_id, status, end_time)
+        patiently(client.set_terminated, run_id, status, end_time)
 
     def _close_sweeps(self, header: SessionHeader, target: Target, parent_id: str) -> None:
         client, experiment_id = self.store.client, target.experiment.experiment_id
@@ -292,7 +292,7 @@ class SessionProjector:
         with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:
             journal = Path(name, f"{header.session_id}.jsonl")
             shutil.copyfile(self.directory.journal, journal)
-            retried(client.log_artifact, run_id, str(journal), SHARDS)
+            patiently(client.log_artifact, run_id, str(journal), SHARDS)
         close_shard(client, run_id, header, status, end_time)
 
     def _upload(self, repository: ClientRepository) -> None:

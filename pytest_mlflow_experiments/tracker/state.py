@@ -14,6 +14,7 @@ from typing import TextIO, final
 
 from ..records.directory import SessionState
 from ..records.journal import ends
+from ..records.processes import wait_until
 from ..records.secrets import MASK, SECRET_IN_QUERY, SHORTEST, environment_secrets, secrets_of
 from .errors import TrackerError
 
@@ -172,12 +173,6 @@ def persist(
                 raise
             furthest = max(reached, furthest)
             reporter.wait(str(error))
-        _pause(goes_on)
+        wait_until(lambda: not goes_on(), timeout=_PAUSE, poll=_POLL)
         # What MLflow has got already counts again: it is passed over, one by one.
         reporter.change(sent=0)
-
-
-def _pause(goes_on: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _PAUSE
-    while time.monotonic() < deadline and goes_on():
-        time.sleep(_POLL)

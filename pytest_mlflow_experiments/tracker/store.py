@@ -31,7 +31,7 @@ from ..records.tags import (
 from .databases import make_database, turn
 from .errors import TrackerError, reason_of
 from .limits import NAME_LENGTH, clean_text, shorten
-from .retries import cause_of, retried, retried_briefly, runs_with
+from .retries import briefly, cause_of, patiently, runs_with
 from .runs.case import project_tags
 from .runs.shards import unite
 from .state import Redactor
@@ -56,7 +56,7 @@ _MOST = 1_000
 def open_runs(client: MlflowClient, experiment_id: str, header: SessionHeader) -> list[Run]:
     """Return the unfinished runs of a session's cases, and those that tests nested below them."""
     since = max(0, header.start_time)
-    found = retried(
+    found = patiently(
         client.search_runs,
         [experiment_id],
         filter_string=f"attributes.status = 'RUNNING' and attributes.start_time >= {since}",
@@ -93,7 +93,7 @@ def _parent(client: MlflowClient, run: Run) -> Run | None:
     if not parent_id:
         return None
     try:
-        return retried(client.get_run, parent_id)
+        return patiently(client.get_run, parent_id)
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
@@ -138,7 +138,7 @@ class Store:
             with turn(tracking_uri):
                 client = MlflowClient(tracking_uri=tracking_uri)
                 # Any answer will do; the client alone does not ask anything of a server.
-                retried_briefly(client.search_experiments, max_results=1)
+                briefly(client.search_experiments, max_results=1)
         except Exception as error:
             raise TrackerError(
                 f"Cannot use the tracking URI {shown_uri}: {reason_of(error)}",
@@ -166,9 +166,9 @@ class Store:
         experiment: Experiment | None
         try:
             if number is not None:
-                experiment = retried(self.client.get_experiment, number)
+                experiment = patiently(self.client.get_experiment, number)
             else:
-                experiment = retried(self.client.get_experiment_by_name, name or "")
+                experiment = patiently(self.client.get_experiment_by_name, name or "")
         except Exception as error:
             shown = f"{name!r}" if number is None else f"with the id {number}"
             raise TrackerError(
@@ -194,7 +194,7 @@ class Store:
             return experiment
         try:
             place = artifact_location(self.engine)
-            retried(self.client.create_experiment, name, place, dict(_EXPERIMENT_TAGS))
+            patiently(self.client.create_experiment, name, place, dict(_EXPERIMENT_TAGS))
         except MlflowException as error:
             # Another session may have been faster.
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
@@ -254,7 +254,7 @@ class Store:
                 run_name=name,
             )
 
-        return retried(create)
+        return patiently(create)
 
     def _session_runs(self, header: SessionHeader, experiment: Experiment) -> list[Run]:
         terms = {SESSION_ID: header.joint_id, KIND: "session"}
@@ -263,7 +263,7 @@ class Store:
     def kill_open_runs(self, header: SessionHeader, experiment: Experiment, end_time: int) -> None:
         """End the runs that tests of a session opened themselves, and did not live to end."""
         for run in open_runs(self.client, experiment.experiment_id, header):
-            retried(self.client.set_terminated, run.info.run_id, "KILLED", end_time)
+            patiently(self.client.set_terminated, run.info.run_id, "KILLED", end_time)
 
 
 def database_file(tracking_uri: str) -> Path | None:
@@ -291,7 +291,7 @@ def _try_database(tracking_uri: str) -> None:
             "postgresql+psycopg2://"
         ) from error
     try:
-        retried_briefly(inspect(engine).get_table_names)
+        briefly(inspect(engine).get_table_names)
     finally:
         engine.dispose()
 

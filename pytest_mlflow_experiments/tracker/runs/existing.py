@@ -10,7 +10,7 @@ from mlflow.entities import Run
 
 from ...records import SessionHeader
 from ...records.tags import KIND, PARENT, RECORD_ID, SESSION_ID, SHARD
-from ..retries import retried, runs_with
+from ..retries import patiently, runs_with
 from .shards import unite
 
 
@@ -69,5 +69,5 @@ def sweep_runs(
     for run in sweeps.values():
         if run.info.lifecycle_stage == "active" and run.data.tags.get(PARENT) != parent_id:
             # It was made below a run of the session that was one too many.
-            retried(client.set_tag, run.info.run_id, PARENT, parent_id)
+            patiently(client.set_tag, run.info.run_id, PARENT, parent_id)
     return sweeps

@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, final
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from ...records import SessionHeader
 from ...records.session_tags import ShardState, end_tags, shard_states, shard_tags
 from ...records.tags import KIND, NOTE, PARENT, SESSION_ID
 from ..connect import open_store
-from ..errors import MergeError, TrackerError, reason_of
-from ..retries import cause_of, retried, runs_with
+from ..errors import MergeError, TrackerError
+from ..retries import Caller, cause_of, patiently, runs_with
 from ..state import Redactor
 from .case import Status
 
@@ -40,26 +41,26 @@ def unite(client: MlflowClient, experiment_id: str, runs: Sequence[Run]) -> Run:
         adopt(client, experiment_id, other.info.run_id, chosen.info.run_id)
         with _done_by_others():
             supersede(client, [other.info.run_id])
-            retried(client.delete_run, other.info.run_id)
+            patiently(client.delete_run, other.info.run_id)
     return chosen
 
 
 def _set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
     for key, value in tags.items():
-        retried(client.set_tag, run_id, key, value)
+        patiently(client.set_tag, run_id, key, value)
 
 
 def supersede(client: MlflowClient, run_ids: Iterable[str]) -> None:
     """Tell of runs that others count in their place."""
     for run_id in run_ids:
-        retried(client.set_tag, run_id, KIND, "superseded")
+        patiently(client.set_tag, run_id, KIND, "superseded")
 
 
 def adopt(client: MlflowClient, experiment_id: str, old_id: str, new_id: str) -> None:
     """Make the children of one run those of another."""
     for run in list(runs_with(client, experiment_id, {PARENT: old_id})):
         with _done_by_others():
-            retried(client.set_tag, run.info.run_id, PARENT, new_id)
+            patiently(client.set_tag, run.info.run_id, PARENT, new_id)
 
 
 def unmerged(session_id: str) -> str:
@@ -77,7 +78,7 @@ def worse(status: Status, held: str) -> Status:
 
 def announce_shard(client: MlflowClient, run_id: str, header: SessionHeader) -> None:
     """Tell in the session's run that there is a shard, unless it has told of it before."""
-    if header.session_id not in shard_states(retried(client.get_run, run_id).data.tags):
+    if header.session_id not in shard_states(patiently(client.get_run, run_id).data.tags):
         _set_tags(client, run_id, shard_tags({header.session_id: "running"}))
 
 
@@ -89,8 +90,8 @@ def close_shard(
     tags = {**shard_tags({header.session_id: state}), **end_tags(None)}
     _set_tags(client, run_id, {**tags, NOTE: unmerged(header.joint_id)})
     # Read last, as other shards may have ended it meanwhile.
-    info = retried(client.get_run, run_id).info
-    retried(
+    info = patiently(client.get_run, run_id).info
+    patiently(
         client.set_terminated, run_id, worse(status, info.status), max(end_time, info.end_time or 0)
     )
 
@@ -142,37 +143,32 @@ def fetch_shards(
     if experiment is None:
         raise MergeError(f"there is no {place} yet; {_WHERE}")
     client = store.client
-    try:
-        runs = retried(
-            client.search_runs,
-            [experiment.experiment_id],
-            filter_string=f"tags.`{SESSION_ID}` = '{session_id}' and tags.`{KIND}` = 'session'",
+    call, what = Caller(store.shown_uri, redact, MergeError), f"the shards of {session_id!r}"
+    terms = {SESSION_ID: session_id, KIND: "session"}
+    found = {
+        shard: (run, state)
+        for run in runs_with(
+            client,
+            experiment.experiment_id,
+            terms,
+            view=ViewType.ACTIVE_ONLY,
+            call=partial(call, what),
         )
-        found = {
-            shard: (run, state)
-            for run in runs
-            for shard, state in shard_states(run.data.tags).items()
-        }
-        if not found:
-            raise MergeError(
-                f"there is no shard of session {session_id!r} in {place}; say where they are "
-                "with --tracking-uri and --experiment"
-            )
-        ended = {shard: run for shard, (run, state) in found.items() if state in _ENDED}
-        if not ended:
-            raise MergeError(f"no shard of session {session_id!r} has ended yet")
-        download = client.download_artifacts
-        return Fetched(
-            journals=tuple(
-                Path(retried(download, run.info.run_id, f"{SHARDS}/{shard}.jsonl", str(directory)))
-                for shard, run in ended.items()
-            ),
-            running=tuple(found.keys() - ended.keys()),
-        )
-    except MergeError:
-        raise
-    except Exception as error:
+        for shard, state in shard_states(run.data.tags).items()
+    }
+    if not found:
         raise MergeError(
-            f"no answer from {store.shown_uri} for the shards of {session_id!r}: "
-            f"{redact(reason_of(error))}"
-        ) from error
+            f"there is no shard of session {session_id!r} in {place}; say where they are "
+            "with --tracking-uri and --experiment"
+        )
+    ended = {shard: run for shard, (run, state) in found.items() if state in _ENDED}
+    if not ended:
+        raise MergeError(f"no shard of session {session_id!r} has ended yet")
+    download = client.download_artifacts
+    return Fetched(
+        journals=tuple(
+            Path(call(what, download, run.info.run_id, f"{SHARDS}/{shard}.jsonl", str(directory)))
+            for shard, run in ended.items()
+        ),
+        running=tuple(found.keys() - ended.keys()),
+    )

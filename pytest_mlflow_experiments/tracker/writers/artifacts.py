@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from ...records.tags import NODEID
 from ..errors import reason_of
-from ..retries import cause_of, retried_briefly
+from ..retries import briefly, cause_of
 from ..runs.case import RunData
 from . import Problem
 
@@ -101,8 +101,8 @@ def bring_artifacts(repository: Repository, run: RunData, *, resumed: bool) -> P
     if not has_artifacts(run):
         return None
     try:
-        if not resumed or retried_briefly(artifacts_missing, repository, run):
-            retried_briefly(upload_artifacts, repository, run)
+        if not resumed or briefly(artifacts_missing, repository, run):
+            briefly(upload_artifacts, repository, run)
     except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
         return Problem(
             run.tags[NODEID],

@@ -36,7 +36,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from ...records.tags import DATA_CONTEXT, NODEID, USER
 from ..errors import reason_of
-from ..retries import cause_of, retried
+from ..retries import cause_of, patiently
 from ..runs.case import RunData, stored_value
 from . import Problem
 from .artifacts import bring_artifacts, has_artifacts
@@ -188,7 +188,7 @@ class BulkWriter:
         opened = dict(self._client.open(others)) if others else {}
         if own:
             self._insert_or_split(own)
-            opened |= {run_id: run_id for run_id in retried(self._active, own)}
+            opened |= {run_id: run_id for run_id in patiently(self._active, own)}
         return opened
 
     def close(self, runs: Sequence[RunData], held: Mapping[str, Run]) -> Sequence[Problem]:
@@ -210,7 +210,7 @@ class BulkWriter:
         if not runs:
             return []
         try:
-            fresh = retried(self._despite_races, self._insert, runs)
+            fresh = patiently(self._despite_races, self._insert, runs)
         except SQLAlchemyError as error:
             if cause_of(error) != "data":
                 raise
@@ -258,7 +258,7 @@ class BulkWriter:
 
     def _close_or_split(self, runs: Sequence[RunData]) -> list[Problem]:
         try:
-            retried(self._close, [replace(run, id=run.run_id or run.id) for run in runs])
+            patiently(self._close, [replace(run, id=run.run_id or run.id) for run in runs])
         except SQLAlchemyError as error:
             if cause_of(error) != "data":
                 raise

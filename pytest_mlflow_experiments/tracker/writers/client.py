@@ -17,7 +17,7 @@ from ...records import DatasetInput, Metric
 from ...records.tags import DATA_CONTEXT, KIND, NODEID, NOTE, PARENT, RECORD_ID, RUN_NAME
 from ..errors import reason_of
 from ..limits import TAG_LENGTH, batches, shorten
-from ..retries import cause_of, retried
+from ..retries import cause_of, patiently
 from ..runs.case import RunData
 from ..runs.description import inline
 from ..runs.existing import KnownRun, known_run
@@ -47,7 +47,7 @@ class InputLog:
         with nullcontext() if names <= self._made else self._one_at_a_time:
             for race in range(_RACES):
                 try:
-                    retried(self._client.log_inputs, run_id, entities)
+                    patiently(self._client.log_inputs, run_id, entities)
                     break
                 except Exception as error:
                     # Another session may have made it at the same moment; then it is found now.
@@ -157,7 +157,7 @@ class ClientWriter:
         known = self._known.get(run.id)
         try:
             if known is None and self._shared:
-                known = retried(self._find, run.id)
+                known = patiently(self._find, run.id)
             if known is not None:
                 return None if known.deleted else (run.id, known.run_id)
             return run.id, self._create(run)
@@ -188,7 +188,7 @@ class ClientWriter:
             self._inputs.log(run_id, run.inputs)
             return self._finish(run_id, run, resumed=False)
         if known.open:
-            existing = retried(self._client.get_run, known.run_id)
+            existing = patiently(self._client.get_run, known.run_id)
             return self._complete(existing, run)
         return bring_artifacts(ClientRepository(self._client, known.run_id), run, resumed=True)
 
@@ -209,7 +209,7 @@ class ClientWriter:
             )
             return str(made.info.run_id)
 
-        return retried(create)
+        return patiently(create)
 
     def _find(self, record_id: str) -> KnownRun | None:
         found = self._client.search_runs(
@@ -226,7 +226,7 @@ class ClientWriter:
     def _find_own(self, run_id: str) -> Run | None:
         """Return the run that the test itself opened, or None where this store has no such run."""
         try:
-            run: Run = retried(self._client.get_run, run_id)
+            run: Run = patiently(self._client.get_run, run_id)
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
@@ -262,7 +262,7 @@ class ClientWriter:
 
     def _finish(self, run_id: str, run: RunData, *, resumed: bool) -> Problem | None:
         problem = bring_artifacts(ClientRepository(self._client, run_id), run, resumed=resumed)
-        retried(self._client.set_terminated, run_id, run.status, run.end_time)
+        patiently(self._client.set_terminated, run_id, run.status, run.end_time)
         return problem
 
     def _log(
@@ -273,7 +273,7 @@ class ClientWriter:
         tags: Mapping[str, str],
     ) -> None:
         for batch in batches(metrics, params, tags):
-            retried(self._client.log_batch, run_id, *batch)
+            patiently(self._client.log_batch, run_id, *batch)
 
 
 def _collect(results: Iterable[T | None], on_done: Callable[[], None]) -> list[T]:

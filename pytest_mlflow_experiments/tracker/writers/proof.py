@@ -19,7 +19,7 @@ from ...records import DatasetInput, Metric
 from ...records.tags import KIND, NODEID, RECORD_ID, RUN_NAME, SESSION_ID, USER
 from ..errors import reason_of
 from ..limits import KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH
-from ..retries import cause_of, retried
+from ..retries import cause_of, patiently
 from ..runs.case import RunData
 from ..runs.existing import KnownRun
 from ..store import Store
@@ -58,7 +58,7 @@ def choose_writer(
     )
     if store.engine is None:
         return client
-    if reason := retried(why_not_in_bulk, store, experiment):
+    if reason := patiently(why_not_in_bulk, store, experiment):
         on_note(f"Runs are written one by one: {reason}.")
         return client
     return BulkWriter(store.engine.begin, client, experiment, on_closed=on_closed)
