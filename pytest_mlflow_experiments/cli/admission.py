@@ -42,7 +42,7 @@ from ..tracker.limits import VERSION_TAG_LENGTH, shorten
 from .candidate import Candidate
 
 if TYPE_CHECKING:
-    from ..tracker.registry import Version
+    from ..tracker.registry import RegisteredVersion
 
 LASTING: Final = frozenset({OBJECTIVE, OBJECTIVE_VALUE, GATE, DATASETS})
 """The tags of a champion that another promotion of the same model does not write anew."""
@@ -61,12 +61,12 @@ class Champion:
     from.
     """
 
-    version: Version
+    version: RegisteredVersion
     value: float | None
     origin: str
 
     @classmethod
-    def of(cls, version: Version, objective: str) -> Champion:
+    def of(cls, version: RegisteredVersion, objective: str) -> Champion:
         """Return what a version tells of the objective: its tag, else the metric of its run."""
         tags = version.tags
         if tags.get(OBJECTIVE) == objective and OBJECTIVE_VALUE in tags:
@@ -171,7 +171,7 @@ def against_champion(
         )
 
 
-def other_measurement(candidate: Candidate, champion: Version) -> Iterator[str]:
+def other_measurement(candidate: Candidate, champion: RegisteredVersion) -> Iterator[str]:
     """Yield why the candidate's values were not measured as the champion's were."""
     nodeid, text = champion.tags.get(NODEID), champion.tags.get(DATASETS)
     if nodeid is not None and function_of(nodeid) != candidate.test:

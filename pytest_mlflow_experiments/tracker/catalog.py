@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final, final
@@ -187,7 +186,7 @@ class MlflowCatalog:
         return found[only_one(session_id, found, self.place)]
 
     def _search(self, experiment_id: str, filter_string: str) -> Iterator[Run]:
-        call = partial(self._call, "its sessions")
+        call = self._call.of("its sessions")
         order = ["attributes.start_time DESC"]
         yield from search_runs(
             self._client, experiment_id, filter_string, call=call, page=_PAGE, order_by=order

@@ -84,7 +84,7 @@ _PATIENCE: Final = "120s"
 
 
 @contextlib.contextmanager
-def turn(tracking_uri: str) -> Iterator[None]:
+def migration_lock(tracking_uri: str) -> Iterator[None]:
     """Wait until nobody else is in this block for the same PostgreSQL database.
 
     Sessions that begin together in an empty database would all make its tables, and all but one

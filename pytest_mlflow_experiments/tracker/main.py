@@ -22,7 +22,7 @@ from ..records.journal import JournalError, JournalTail, ends, is_being_written
 from ..records.processes import is_running, started_at, wait_until
 from .connect import open_store
 from .errors import SessionBusyError, TrackerError, reason_of
-from .state import RedactedStream, Redactor, Reporter, persist
+from .state import RedactedStream, Redactor, Reporter, send_repeatedly
 
 _INTERVAL = 5.0
 _INTERVAL_AT_END = 0.2
@@ -162,7 +162,7 @@ def _project(
                 raise TrackerError(text, passing=_passes(error)) from error
 
         try:
-            persist(send, directory.journal, follow, reporter)
+            send_repeatedly(send, directory.journal, follow, reporter)
         except TrackerError as error:
             reporter.fail(str(error))
         else:

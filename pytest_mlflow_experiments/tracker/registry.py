@@ -7,12 +7,11 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Final, final
 
 from mlflow import MlflowClient
-from mlflow.entities import Run, ViewType
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
@@ -29,7 +28,7 @@ _MODEL_FILE: Final = "MLmodel"
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class LoggedModel:
     """A model that a run logged; ``source`` is what a version of it is made from."""
 
     name: str
@@ -38,12 +37,12 @@ class Model:
     model_id: str | None = None
 
 
-def models_of(run: Run, client: MlflowClient, call: Caller) -> list[Model]:
+def models_of(run: Run, client: MlflowClient, call: Caller) -> list[LoggedModel]:
     """Return the models that a run logged, in the order of their steps."""
     return _logged(run, client, call) or list(_among_artifacts(run, client, call))
 
 
-def _logged(run: Run, client: MlflowClient, call: Caller) -> list[Model]:
+def _logged(run: Run, client: MlflowClient, call: Caller) -> list[LoggedModel]:
     found = []
     for output in run.outputs.model_outputs if run.outputs is not None else []:
         what = f"the logged model {output.model_id}"
@@ -51,7 +50,7 @@ def _logged(run: Run, client: MlflowClient, call: Caller) -> list[Model]:
         if model is not None:
             found.append((output.step, model.creation_timestamp, model))
     return [
-        Model(
+        LoggedModel(
             name=model.name,
             source=f"models:/{model.model_id}",
             run_id=run.info.run_id,
@@ -61,7 +60,7 @@ def _logged(run: Run, client: MlflowClient, call: Caller) -> list[Model]:
     ]
 
 
-def _among_artifacts(run: Run, client: MlflowClient, call: Caller) -> Iterator[Model]:
+def _among_artifacts(run: Run, client: MlflowClient, call: Caller) -> Iterator[LoggedModel]:
     """Yield the models among the run's artifacts, where other clients log them."""
     run_id = run.info.run_id
     what = f"the artifacts of run {run_id}"
@@ -70,7 +69,7 @@ def _among_artifacts(run: Run, client: MlflowClient, call: Caller) -> Iterator[M
             inner = call(what, client.list_artifacts, run_id, info.path)
             if any(Path(one.path).name == _MODEL_FILE for one in inner):
                 source = f"{run.info.artifact_uri.rstrip('/')}/{info.path}"
-                yield Model(name=info.path, source=source, run_id=run_id)
+                yield LoggedModel(name=info.path, source=source, run_id=run_id)
 
 
 _ATTEMPTS: Final = 4
@@ -79,7 +78,7 @@ _THERE: Final = frozenset({"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"})
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
+class RegisteredVersion:
     """A version of a registered model.
 
     ``session_id`` is the session that it comes from, None where that was none of pytest's;
@@ -149,14 +148,14 @@ class Registry:
         found = self._search({SESSION_ID: header.joint_id, KIND: "case"})
         return {run.data.tags.get(RECORD_ID, ""): run.info.run_id for run in found}
 
-    def models(self, record: CaseRecord) -> list[Model]:
+    def models(self, record: CaseRecord) -> list[LoggedModel]:
         """Return the models that a case logged, in the order in which it did."""
         run = self._run_of(record)
         if run is None:
             return []
         return models_of(run, self._client, self._call)
 
-    def version_of(self, name: str, alias: str) -> Version | None:
+    def version_of(self, name: str, alias: str) -> RegisteredVersion | None:
         """Return the version behind an alias, or None where there is no such alias yet."""
         model = self._call.or_none(f"the model {name}", self._client.get_registered_model, name)
         number = None if model is None else dict(model.aliases).get(alias)
@@ -167,7 +166,7 @@ class Registry:
         run = self._run(found.run_id) if found.run_id else None
         tags, metrics = (run.data.tags, run.data.metrics) if run else ({}, {})
         session_id = found.tags.get(SESSION_ID) or tags.get(SESSION_ID)
-        return Version(
+        return RegisteredVersion(
             number=found.number,
             run_id=found.run_id,
             source=found.source,
@@ -179,12 +178,12 @@ class Registry:
     def register(
         self,
         name: str,
-        model: Model,
+        model: LoggedModel,
         tags: Mapping[str, str],
         description: str,
         *,
         lasting: Collection[str] = (),
-    ) -> tuple[Version, bool]:
+    ) -> tuple[RegisteredVersion, bool]:
         """Make a model a version, unless it is one already; tell whether it was made.
 
         In both cases it has the tags and the description afterwards. But a version that an alias
@@ -224,8 +223,8 @@ class Registry:
         self._call(what, self._client.set_registered_model_alias, name, alias, number)
 
     def _create(
-        self, name: str, model: Model, tags: Mapping[str, str], description: str
-    ) -> Version:
+        self, name: str, model: LoggedModel, tags: Mapping[str, str], description: str
+    ) -> RegisteredVersion:
         try:
             patiently(self._client.create_registered_model, name)
         except Exception as error:
@@ -250,7 +249,7 @@ class Registry:
                 return found
         raise AssertionError("unreachable")
 
-    def _registered(self, name: str, model: Model) -> Version | None:
+    def _registered(self, name: str, model: LoggedModel) -> RegisteredVersion | None:
         found = self._call(
             f"the versions of the model {name}",
             self._client.search_model_versions,
@@ -281,12 +280,12 @@ class Registry:
     def _search(self, tags: Mapping[str, str]) -> list[Run]:
         if self._experiment_id is None:
             return []
-        call, view = partial(self._call, "its runs"), ViewType.ACTIVE_ONLY
-        return list(runs_with(self._client, self._experiment_id, tags, view=view, call=call))
+        call = self._call.of("its runs")
+        return list(runs_with(self._client, self._experiment_id, tags, deleted=False, call=call))
 
 
-def _version(version: ModelVersion) -> Version:
-    return Version(
+def _version(version: ModelVersion) -> RegisteredVersion:
+    return RegisteredVersion(
         number=str(version.version),
         run_id=version.run_id or None,
         source=version.source or "",

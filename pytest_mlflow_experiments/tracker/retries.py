@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, final
 
 from mlflow import MlflowClient
@@ -84,17 +85,17 @@ def cause_of(error: Exception) -> Cause:
 class Retry:
     """Calls an action, and calls it again while its error may pass by itself.
 
-    It gives up after one call more than it has pauses, or once ``patience`` seconds have gone by,
-    as they do where nothing answers at all: then somebody else decides whether it is worth waiting.
+    It gives up after so many ``calls``, or once ``patience`` seconds have gone by, as they do
+    where nothing answers at all: then somebody else decides whether it is worth waiting.
     """
 
-    pauses: Sequence[float]
+    calls: int
     patience: float
 
     def __call__(self, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what ``action`` returns, in the end."""
         started = time.monotonic()
-        for calls, pause in enumerate(self.pauses, 1):
+        for calls, pause in enumerate(_PAUSES[: self.calls - 1], 1):
             try:
                 return action(*args, **kwargs)
             except Exception as error:
@@ -118,9 +119,9 @@ def _collides(error: Exception) -> bool:
 # request in five fails ten in a row once in ten million times.
 _PAUSES: Final = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 3.0, 3.0)
 
-patiently: Final = Retry(_PAUSES, patience=15.0)
+patiently: Final = Retry(calls=10, patience=15.0)
 """For what a session needs."""
-briefly: Final = Retry(_PAUSES[:6], patience=5.0)
+briefly: Final = Retry(calls=7, patience=5.0)
 """For what is not worth more."""
 
 _MISSING: Final = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
@@ -146,6 +147,10 @@ class Caller:
             return patiently(action, *args, **kwargs)
         except Exception as error:
             raise self.problem(what, error) from error
+
+    def of(self, what: str) -> partial[Any]:
+        """Return what calls the client for ``what``."""
+        return partial(self, what)
 
     def or_none(
         self, what: str, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
@@ -195,9 +200,10 @@ def runs_with(
     experiment_id: str,
     tags: Mapping[str, str],
     *,
-    view: int = ViewType.ALL,
+    deleted: bool = True,
     call: Callable[..., PagedList[Run]] = patiently,
 ) -> Iterator[Run]:
-    """Yield the runs that have these tags; those that somebody has deleted too, by default."""
+    """Yield the runs that have these tags, or those of them that nobody has ``deleted``."""
+    view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
     terms = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
     return search_runs(client, experiment_id, terms, call=call, run_view_type=view)

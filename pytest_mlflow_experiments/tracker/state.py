@@ -136,7 +136,7 @@ _PAUSE = 3.0
 _POLL = 0.1
 
 
-def persist(
+def send_repeatedly(
     send: Callable[[Callable[[], bool]], None],
     journal: Path,
     follow: Callable[[], bool],

@@ -28,12 +28,12 @@ from ..records.tags import (
     SHARD,
     USER,
 )
-from .databases import make_database, turn
+from .databases import make_database, migration_lock
 from .errors import TrackerError, reason_of
 from .limits import NAME_LENGTH, clean_text, shorten
 from .retries import briefly, cause_of, patiently, runs_with
 from .runs.case import project_tags
-from .runs.shards import unite
+from .runs.existing import merge_duplicates
 from .state import Redactor
 
 
@@ -135,7 +135,7 @@ class Store:
         shown_uri = redact(tracking_uri)
         try:
             _try_database(tracking_uri)
-            with turn(tracking_uri):
+            with migration_lock(tracking_uri):
                 client = MlflowClient(tracking_uri=tracking_uri)
                 # Any answer will do; the client alone does not ask anything of a server.
                 briefly(client.search_experiments, max_results=1)
@@ -220,7 +220,7 @@ class Store:
             # Other shards may have looked for it at the same moment.
             time.sleep(_SETTLING)
             found = self._session_runs(header, experiment)
-        run = unite(self.client, experiment.experiment_id, found)
+        run = merge_duplicates(self.client, experiment.experiment_id, found)
         return SessionRun(
             run_id=run.info.run_id,
             user=run.data.tags.get(USER, user),
@@ -231,7 +231,7 @@ class Store:
     def find_session_run(self, header: SessionHeader, experiment: Experiment) -> Run | None:
         """Return the session's run, or None where there is none yet."""
         found = self._session_runs(header, experiment)
-        return unite(self.client, experiment.experiment_id, found) if found else None
+        return merge_duplicates(self.client, experiment.experiment_id, found) if found else None
 
     def _create_session_run(self, header: SessionHeader, experiment: Experiment, user: str) -> Run:
         name = shorten(clean_text(header.name), NAME_LENGTH)

@@ -62,16 +62,16 @@ def fit_inputs(inputs: Iterable[DatasetInput], notes: list[str]) -> tuple[Datase
             name=shorten(clean_text(data.name), _NAME),
             digest=clean_text(data.digest)[:_DIGEST],
             source_type=shorten(clean_text(data.source_type), _SOURCE_TYPE),
-            source=_whole("source", data, data.source, _SOURCE, notes) or "{}",
-            schema=_whole("schema", data, data.schema, _DESCRIPTION, notes),
-            profile=_whole("profile", data, data.profile, _DESCRIPTION, notes),
+            source=_fit_json("source", data, data.source, _SOURCE, notes) or "{}",
+            schema=_fit_json("schema", data, data.schema, _DESCRIPTION, notes),
+            profile=_fit_json("profile", data, data.profile, _DESCRIPTION, notes),
             context=shorten(clean_text(data.context), _CONTEXT) if data.context else None,
         )
         fitted.setdefault((one.name, one.digest), one)
     return tuple(fitted.values())
 
 
-def _whole(
+def _fit_json(
     what: str, data: DatasetInput, text: str | None, limit: int, notes: list[str]
 ) -> str | None:
     """Return a JSON text, or None where it is too long: half of one can't be read."""

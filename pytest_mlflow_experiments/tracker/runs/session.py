@@ -18,7 +18,7 @@ _FAILED_CASES = 30
 
 @final
 @dataclass(slots=True)
-class Summary:
+class SessionTally:
     """A running count of a session's cases; it keeps no records."""
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)

@@ -30,7 +30,7 @@ from ..limits import NAME_LENGTH, TAG_LENGTH, clean_integer, clean_text, legal_k
 from ..writers import Problem, RunWriter
 from .case import Parent, RunData, Status, project_case, project_params, project_tags, stored_value
 from .description import first_items, inline
-from .shards import unmerged, worse
+from .existing import unmerged_note, worse_status
 
 _NOTES = 20
 # What the run has had since it was opened.
@@ -73,7 +73,7 @@ def sweep_id(session_id: str, test: str) -> str:
     return sha256(f"{session_id}\n{test}".encode(errors="replace")).hexdigest()[:32]
 
 
-def project_opening(tally: SweepTally, parent: Parent) -> RunData:
+def project_open_sweep(tally: SweepTally, parent: Parent) -> RunData:
     """Return the run of a sweep with its first case."""
     file = tally.test.partition("::")[0]
     name = shorten(clean_text(tally.name), NAME_LENGTH)
@@ -102,7 +102,7 @@ def project_opening(tally: SweepTally, parent: Parent) -> RunData:
     )
 
 
-def project_closing(
+def project_ended_sweep(
     tally: SweepTally,
     opening: RunData,
     told: SweepEnd | None,
@@ -181,7 +181,7 @@ class SweepRuns:
         self._openings: dict[str, RunData] = {}
         self._parents: dict[str, Parent] = {}
 
-    def place(self, records: Sequence[CaseRecord]) -> list[RunData]:
+    def project(self, records: Sequence[CaseRecord]) -> list[RunData]:
         """Return the runs of cases, each below that of its sweep, if it is one of a sweep."""
         for record in records:
             if (test := record.sweep) is not None:
@@ -196,7 +196,7 @@ class SweepRuns:
     def _open(self, tallies: Sequence[SweepTally]) -> None:
         if not tallies:
             return
-        openings = {tally.test: project_opening(tally, self._parent) for tally in tallies}
+        openings = {tally.test: project_open_sweep(tally, self._parent) for tally in tallies}
         run_ids = self._writer.open(list(openings.values()))
         self._openings |= openings
         for test, run in openings.items():
@@ -208,7 +208,7 @@ class SweepRuns:
         self,
         end: SessionEnd | None,
         held: Mapping[str, Run],
-        adopt: Callable[[str, str], None],
+        move: Callable[[str, str], None],
     ) -> Sequence[Problem]:
         """End the runs, and return what could not be brought there.
 
@@ -216,19 +216,19 @@ class SweepRuns:
             end: the end of the session, which broke off where it has none.
             held: the session's sweeps as MLflow has them, by record id, as far as others than this
                 tracker may have had a hand in them.
-            adopt: makes the children of one run those of another.
+            move: makes the children of one run those of another.
         """
-        runs = list(self._endings(end, held, adopt))
+        runs = list(self._ended(end, held, move))
         by_run = {str(run.info.run_id): run for run in held.values()}
         return self._writer.close(
             [run for run in runs if not _has_all(by_run.get(run.run_id or ""), run)], by_run
         )
 
-    def _endings(
+    def _ended(
         self,
         end: SessionEnd | None,
         held: Mapping[str, Run],
-        adopt: Callable[[str, str], None],
+        move: Callable[[str, str], None],
     ) -> Iterator[RunData]:
         told = {sweep.test: sweep for sweep in end.sweeps} if end is not None else {}
         for test, tally in self._tallies.items():
@@ -238,11 +238,11 @@ class SweepRuns:
                 continue
             if existing is not None and run_id != existing.info.run_id:
                 # Two shards have opened it at once, and the other's run is the one that stays.
-                adopt(run_id, existing.info.run_id)
+                move(run_id, existing.info.run_id)
                 run_id = existing.info.run_id
             if run_id == self._parent.run_id:
                 continue
-            ending = project_closing(tally, opening, told.get(test), end)
+            ending = project_ended_sweep(tally, opening, told.get(test), end)
             if self._parent.shard_id is not None:
                 ending = _of_shard(ending, existing, self._parent.session_id)
             yield replace(ending, run_id=run_id)
@@ -252,7 +252,7 @@ def _of_shard(run: RunData, existing: Run | None, session_id: str) -> RunData:
     """Return what one shard knows of the end of a sweep: the rest is told by the whole."""
     status, end_time = run.status, run.end_time
     if existing is not None and status != "RUNNING":
-        status = worse(status, existing.info.status)
+        status = worse_status(status, existing.info.status)
         end_time = max(end_time or 0, existing.info.end_time or 0)
     return replace(
         run,
@@ -260,7 +260,7 @@ def _of_shard(run: RunData, existing: Run | None, session_id: str) -> RunData:
         end_time=end_time,
         metrics=(),
         params={},
-        tags={NOTE: unmerged(session_id)},
+        tags={NOTE: unmerged_note(session_id)},
     )
 
 

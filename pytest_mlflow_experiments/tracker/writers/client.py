@@ -218,7 +218,7 @@ class ClientWriter:
             run_view_type=ViewType.ALL,
             max_results=_MAX_DUPLICATES,
         )
-        # Of several that others have opened at once, one stays: see ``joint.unite``.
+        # Of several that others have opened at once, one stays: see ``existing.merge_duplicates``.
         left = [run for run in found if run.data.tags.get(KIND) != "superseded"]
         left.sort(key=lambda run: (run.info.lifecycle_stage != "active", run.info.run_id))
         return known_run(left[0]) if left else None

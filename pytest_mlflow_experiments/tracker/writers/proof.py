@@ -179,7 +179,7 @@ class _Trial:
             run.data.tags[KIND]: {
                 **_columns(connection, run),
                 **_entity(run),
-                **_rows(connection, run, self.session_id),
+                **_rows(connection, run),
             }
             for run in client.search_runs([experiment_id], query)
         }
@@ -248,14 +248,15 @@ def _entity(run: Run) -> dict[str, Any]:
     }
 
 
-def _rows(connection: Connection, run: Run, dataset: str) -> dict[str, Any]:
+def _rows(connection: Connection, run: Run) -> dict[str, Any]:
     """Return the rows of a run in each other table, columns that nobody knows yet included."""
     datasets, inputs, input_tags = INPUT_TABLES
     of_the_run = inputs.c.destination_id == run.info.run_id
+    dataset_ids = select(inputs.c.source_id).where(of_the_run)
     input_ids = select(inputs.c.input_uuid).where(of_the_run)
     where = {
         **{table: table.c.run_uuid == run.info.run_id for table in RUN_TABLES[1:]},
-        datasets: datasets.c.name == dataset,
+        datasets: datasets.c.dataset_uuid.in_(dataset_ids),
         inputs: of_the_run,
         input_tags: input_tags.c.input_uuid.in_(input_ids),
     }
