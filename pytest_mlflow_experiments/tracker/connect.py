@@ -38,7 +38,7 @@ class Unreachable:
 
 
 def unreachable(tracking_uri: str) -> Unreachable | None:
-    """Return why nothing can be reached at the URI, or None where it can or can't be told.
+    """Return why the URI can't be reached; None where it can be, or where that is unknown.
 
     One connection is tried, for at most five seconds; nothing is sent.
     """
@@ -85,7 +85,7 @@ _FIRST_TIMEOUT = "8"
 
 
 def open_store(tracking_uri: str, redact: Redactor, *, create: bool = True) -> Store:
-    """Load MLflow, as patient as it should be here, and open the store.
+    """Set MLflow's timeouts, load it, and open the store.
 
     Args:
         tracking_uri: where it is; MLflow's environment of this process says the same from then on.
@@ -121,7 +121,7 @@ def open_store(tracking_uri: str, redact: Redactor, *, create: bool = True) -> S
 
 @contextlib.contextmanager
 def _first_timeout() -> Iterator[None]:
-    """Wait for a shorter time than later, unless the user has set how long to wait."""
+    """Use a shorter timeout than later, unless the user has set one."""
     usual = os.environ[_TIMEOUT]
     if usual == _MLFLOW_DEFAULTS[_TIMEOUT]:
         os.environ[_TIMEOUT] = _FIRST_TIMEOUT
@@ -133,7 +133,7 @@ def _first_timeout() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _termination_deferred() -> Iterator[None]:
-    """Let SIGTERM wait: a database that is left in the middle of its migration can't be used."""
+    """Block SIGTERM: a database that is left in the middle of its migration can't be used."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -231,7 +231,7 @@ def fetch_shards(
 
 
 def answer_request(directory: SessionDirectory, catalog: MlflowCatalog, reporter: Reporter) -> None:
-    """Make the baseline that a session asks for, if it does; whatever goes wrong is its state."""
+    """Fetch the baseline that a session asks for, if any; failures go into its state."""
 
     def on_progress(number: int) -> None:
         # Who waits for the session gives up only where nothing changes.

@@ -27,7 +27,7 @@ _POLL: Final = 0.1
 
 
 def make_database(tracking_uri: str, file: Path) -> None:
-    """Put a whole database at ``file`` where there is none; wait for whoever makes it already.
+    """Create a database file with all tables, or wait while another process does.
 
     Where it can't be made in this way, all is left to MLflow.
     """
@@ -85,7 +85,7 @@ _PATIENCE: Final = "120s"
 
 @contextlib.contextmanager
 def migration_lock(tracking_uri: str) -> Iterator[None]:
-    """Wait until nobody else is in this block for the same PostgreSQL database.
+    """Hold a lock, so that one process at a time makes the tables of a PostgreSQL database.
 
     Sessions that begin together in an empty database would all make its tables, and all but one
     fail. The lock is advisory, lasts as long as a transaction, and ends with its holder. Where it

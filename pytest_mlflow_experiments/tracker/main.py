@@ -134,7 +134,7 @@ def project(
 
 
 def _first_state(directory: SessionDirectory) -> SessionState:
-    """Return the state to begin with; what was said of the baseline before stays true."""
+    """Return the state to begin with; a baseline that was fetched before stays so."""
     state = SessionState(phase="starting", pid=os.getpid())
     if (last := SessionState.read(directory.state)) is not None:
         state = state.update(baseline=last.baseline, baseline_error=last.baseline_error)
@@ -197,7 +197,7 @@ def _send(
 def _is_empty(journal: Path) -> bool:
     """Tell whether a session is over that had no case: it is not worth loading MLflow for.
 
-    A shard is never empty: whoever puts the whole together has to know that it ran.
+    A shard is never empty: the merge has to know that it ran.
     """
     try:
         entries = JournalTail(journal).read_new(2)
@@ -234,7 +234,7 @@ def main() -> NoReturn:
 
 
 def _detach() -> None:
-    """Go on in a grandchild of the test process, which then has no child to wait for."""
+    """Fork into a grandchild, so that the test process has no child to wait for."""
     if os.fork():
         os._exit(0)
     os.setsid()

@@ -134,7 +134,7 @@ class Registry:
         return next((run.info.run_id for run in found if run.info.status != "RUNNING"), None)
 
     def report(self, run_id: str) -> str | None:
-        """Return the comparison that a session ended with, or None where MLflow has not got it."""
+        """Return the text of the session's ``report.json``, or None where its run has none."""
         name = "report.json"
         paths = {info.path for info in self._call("a report", self._client.list_artifacts, run_id)}
         if name not in paths:
@@ -184,7 +184,7 @@ class Registry:
         *,
         lasting: Collection[str] = (),
     ) -> tuple[RegisteredVersion, bool]:
-        """Make a model a version, unless it is one already; tell whether it was made.
+        """Register a model as a version, unless it is one already; tell whether it is new.
 
         In both cases it has the tags and the description afterwards. But a version that an alias
         stands for keeps its description, and of its tags those that are ``lasting``: others are
@@ -218,7 +218,7 @@ class Registry:
         return version, is_new
 
     def set_alias(self, name: str, alias: str, number: str) -> None:
-        """Let an alias stand for a version."""
+        """Point an alias at a version."""
         what = f"the alias {alias} of the model {name}"
         self._call(what, self._client.set_registered_model_alias, name, alias, number)
 
@@ -259,7 +259,7 @@ class Registry:
         return _version(max(mine, key=lambda one: int(one.version))) if mine else None
 
     def _link(self, model_id: str, name: str, number: str) -> None:
-        """Tell a logged model of its version, as MLflow's own function for this does."""
+        """Add a version to the logged model's tags, as ``mlflow.register_model`` does."""
         what = f"the logged model {model_id}"
         tags = self._call(what, self._client.get_logged_model, model_id).tags
         known = json.loads(tags.get(MODEL_VERSIONS) or "[]")

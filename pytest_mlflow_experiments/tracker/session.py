@@ -43,8 +43,8 @@ from .writers.artifacts import ClientRepository
 from .writers.proof import choose_writer
 
 
-def raise_first_problem(problems: Sequence[Problem], cases: int, directory: Path) -> None:
-    """Pass where there are none.
+def raise_worst_problem(problems: Sequence[Problem], cases: int, directory: Path) -> None:
+    """Raise the worst of the problems, if there are any.
 
     Raises:
         TrackerError: MLflow did not take everything; the text is for the user.
@@ -127,7 +127,7 @@ class SessionProjector:
             self.reporter.note(f"The journal is damaged in {len(damaged)} lines altogether")
         if self.target is not None and not self.target.run.deleted:
             self._finish(self.target)
-        raise_first_problem(self.problems, self.tally.cases, self.directory.path)
+        raise_worst_problem(self.problems, self.tally.cases, self.directory.path)
 
     def _read(self) -> list[Entry]:
         limit = self.target.writer.batch_size if self.target else 100
@@ -269,7 +269,7 @@ class SessionProjector:
             ]
             mark_superseded(client, replaced)
         status, end_time = session_status(self.end), self.tally.end_time(header, self.end)
-        # The shards of a whole end their own.
+        # Shards that were merged have ended their own.
         if not header.shards and (self.end is None or not self.end.complete):
             self.store.kill_open_runs(header, target.experiment, end_time)
         patiently(client.set_terminated, run_id, status, end_time)
@@ -283,7 +283,7 @@ class SessionProjector:
         self.problems += target.sweeps.close(self.end, held, take_over)
 
     def _finish_shard(self, header: SessionHeader, target: Target) -> None:
-        """End what is this shard's; the run of the whole session is ended as far as is known."""
+        """End this shard; the run that shards share is ended as far as is known."""
         client, status = self.store.client, session_status(self.end)
         end_time = self.tally.end_time(header, self.end)
         if self.end is None or not self.end.complete:

@@ -1,4 +1,4 @@
-"""Tell how far the session is, without credentials, and try again while that helps."""
+"""Report how far a session is, without credentials, and send it again after passing failures."""
 
 from __future__ import annotations
 
@@ -107,12 +107,12 @@ class Reporter:
         self.change(notes=tuple(dict.fromkeys((*self.state.notes, *map(self.redact, notes)))))
 
     def wait(self, reason: str) -> None:
-        """Say that MLflow can't be written to for the time being."""
+        """Report that MLflow can't be written to for now."""
         self.change(phase="waiting", error=self.redact(reason))
         self.flush(now=True)
 
     def fail(self, reason: str) -> None:
-        """End with an error."""
+        """Report an error that ends the sending."""
         self.change(phase="failed", error=self.redact(reason))
         self.flush(now=True)
 

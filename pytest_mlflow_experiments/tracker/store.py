@@ -109,7 +109,7 @@ _SETTLING = 1.0
 @final
 @dataclass(frozen=True, slots=True)
 class SessionRun:
-    """The run of a whole session; ``resumed`` where an earlier tracker made it."""
+    """The run of a session; ``resumed`` where an earlier tracker made it."""
 
     run_id: str
     user: str
@@ -154,7 +154,7 @@ class Store:
 
     @property
     def in_flight(self) -> int:
-        """How many requests at a time are worth their while."""
+        """How many requests to send at a time."""
         return 8 if self.shown_uri.startswith(("http:", "https:", "databricks")) else 1
 
     def find_experiment(self, name: str | None, number: str | None) -> Experiment | None:
@@ -261,13 +261,13 @@ class Store:
         return list(runs_with(self.client, experiment.experiment_id, terms))
 
     def kill_open_runs(self, header: SessionHeader, experiment: Experiment, end_time: int) -> None:
-        """End the runs that tests of a session opened themselves, and did not live to end."""
+        """End the runs that tests opened themselves and left RUNNING."""
         for run in open_runs(self.client, experiment.experiment_id, header):
             patiently(self.client.set_terminated, run.info.run_id, "KILLED", end_time)
 
 
 def database_file(tracking_uri: str) -> Path | None:
-    """Return the file of a database that is one, else None."""
+    """Return the file of an SQLite database; None for anything else."""
     if tracking_uri.partition(":")[0].partition("+")[0] != "sqlite":
         return None
     file = make_url(tracking_uri).database

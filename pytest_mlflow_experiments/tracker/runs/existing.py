@@ -34,7 +34,7 @@ class KnownRun:
 
 
 def known_run(run: Run) -> KnownRun:
-    """Return what is to be known of a run that MLflow has."""
+    """Return what the tracker keeps of a run that MLflow has."""
     active = run.info.lifecycle_stage == "active"
     return KnownRun(
         run.info.run_id,
@@ -81,7 +81,7 @@ _WORSE: Final[tuple[Status, ...]] = ("FINISHED", "FAILED", "KILLED")
 
 
 def merge_duplicates(client: MlflowClient, experiment_id: str, runs: Sequence[Run]) -> Run:
-    """Return the one of several runs of a session that counts, once it has all that others have."""
+    """Merge runs that were created twice into one of them, and return that."""
     active = [run for run in runs if run.info.lifecycle_stage == "active"]
     chosen, *others = sorted(active or runs, key=lambda run: str(run.info.run_id))
     for other in others:
@@ -103,20 +103,20 @@ def _set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> Non
 
 
 def mark_superseded(client: MlflowClient, run_ids: Iterable[str]) -> None:
-    """Tell of runs that others count in their place."""
+    """Tag runs that others replace."""
     for run_id in run_ids:
         patiently(client.set_tag, run_id, KIND, "superseded")
 
 
 def move_children(client: MlflowClient, experiment_id: str, old_id: str, new_id: str) -> None:
-    """Make the children of one run those of another."""
+    """Move the children of one run below another."""
     for run in list(runs_with(client, experiment_id, {PARENT: old_id})):
         with _done_by_others():
             patiently(client.set_tag, run.info.run_id, PARENT, new_id)
 
 
 def unmerged_note(session_id: str) -> str:
-    """Return the description of what shards share as long as they are not put together."""
+    """Return the description of a run whose shards are not merged yet."""
     return (
         "Shards of one session. What they are as a whole is not known yet:\n\n"
         f"    pytest-mlflow merge --session {session_id}"
@@ -124,12 +124,12 @@ def unmerged_note(session_id: str) -> str:
 
 
 def worse_status(status: Status, held: str) -> Status:
-    """Return the worse of two statuses, where the one that a run has is that of an end at all."""
+    """Return the worse of two statuses; ``held`` counts only if it is final."""
     return max(status, held, key=_WORSE.index) if held in _WORSE else status
 
 
 def tag_new_shard(client: MlflowClient, run_id: str, header: SessionHeader) -> None:
-    """Tell in the session's run that there is a shard, unless it has told of it before."""
+    """Tag the session's run with a running shard, unless it has a tag of it already."""
     if header.session_id not in shard_states(patiently(client.get_run, run_id).data.tags):
         _set_tags(client, run_id, shard_tags({header.session_id: "running"}))
 
@@ -137,7 +137,7 @@ def tag_new_shard(client: MlflowClient, run_id: str, header: SessionHeader) -> N
 def end_shard(
     client: MlflowClient, run_id: str, header: SessionHeader, status: Status, end_time: int
 ) -> None:
-    """Tell in the session's run that a shard has ended, and end the run as far as is known."""
+    """Tag the session's run with the end of a shard, and end the run as far as is known."""
     state: ShardState = "broken off" if status == "KILLED" else "finished"
     tags = {**shard_tags({header.session_id: state}), **end_tags(None)}
     _set_tags(client, run_id, {**tags, NOTE: unmerged_note(header.joint_id)})
@@ -153,7 +153,7 @@ def end_shard(
 
 @contextlib.contextmanager
 def _done_by_others() -> Iterator[None]:
-    """Let pass what MLflow refuses since another shard has done it already."""
+    """Ignore what MLflow refuses because another shard has done it already."""
     try:
         yield
     except MlflowException as error:

@@ -1,4 +1,4 @@
-"""What the run of a whole session says: counts by outcome, and the cases that failed."""
+"""What the run of a session says: counts by outcome, and the cases that failed."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def sweep_id(session_id: str, test: str) -> str:
 
 
 def project_open_sweep(tally: SweepTally, parent: Parent) -> RunData:
-    """Return the run of a sweep with its first case."""
+    """Return the run of a sweep as it is created, with its first case."""
     file = tally.test.partition("::")[0]
     name = shorten(clean_text(tally.name), NAME_LENGTH)
     record_id = sweep_id(parent.session_id, tally.test)
@@ -104,7 +104,7 @@ def project_open_sweep(tally: SweepTally, parent: Parent) -> RunData:
 
 def project_ended_sweep(
     tally: SweepTally,
-    opening: RunData,
+    created: RunData,
     told: SweepEnd | None,
     end: SessionEnd | None,
 ) -> RunData:
@@ -112,7 +112,7 @@ def project_ended_sweep(
 
     Args:
         tally: its cases.
-        opening: the run as it was opened, or would have been.
+        created: the run as it was opened, or would have been.
         told: what is known of its best configuration and so on, if anything.
         end: the end of the session, which broke off where it has none.
     """
@@ -126,10 +126,10 @@ def project_ended_sweep(
     tags = project_tags(given, {}, notes)
     tags[NOTE] = _description(tally, told.summary, notes, broke_off=broke_off)
     return RunData(
-        id=opening.id,
-        name=opening.name,
+        id=created.id,
+        name=created.name,
         status="KILLED" if broke_off else tally.status,
-        start_time=opening.start_time,
+        start_time=created.start_time,
         end_time=end_time,
         params=params,
         metrics=metrics,
@@ -172,13 +172,13 @@ def _description(tally: SweepTally, summary: str, notes: Iterable[str], *, broke
 
 @final
 class SweepRuns:
-    """Knows below which run each case belongs, and makes that run where there is none yet."""
+    """Puts cases below the runs of their sweeps, and creates those runs."""
 
     def __init__(self, parent: Parent, writer: RunWriter) -> None:
         self._parent = parent
         self._writer = writer
         self._tallies: dict[str, SweepTally] = {}
-        self._openings: dict[str, RunData] = {}
+        self._created: dict[str, RunData] = {}
         self._parents: dict[str, Parent] = {}
 
     def project(self, records: Sequence[CaseRecord]) -> list[RunData]:
@@ -196,10 +196,10 @@ class SweepRuns:
     def _open(self, tallies: Sequence[SweepTally]) -> None:
         if not tallies:
             return
-        openings = {tally.test: project_open_sweep(tally, self._parent) for tally in tallies}
-        run_ids = self._writer.open(list(openings.values()))
-        self._openings |= openings
-        for test, run in openings.items():
+        created = {tally.test: project_open_sweep(tally, self._parent) for tally in tallies}
+        run_ids = self._writer.open(list(created.values()))
+        self._created |= created
+        for test, run in created.items():
             # Of a sweep whose run was deleted, the cases that come stand where they can be seen.
             run_id = run_ids.get(run.id, self._parent.run_id)
             self._parents[test] = replace(self._parent, run_id=run_id)
@@ -210,13 +210,13 @@ class SweepRuns:
         held: Mapping[str, Run],
         move: Callable[[str, str], None],
     ) -> Sequence[Problem]:
-        """End the runs, and return what could not be brought there.
+        """End the runs, and return what MLflow did not store.
 
         Args:
             end: the end of the session, which broke off where it has none.
             held: the session's sweeps as MLflow has them, by record id, as far as others than this
                 tracker may have had a hand in them.
-            move: makes the children of one run those of another.
+            move: moves the children of one run below another.
         """
         runs = list(self._ended(end, held, move))
         by_run = {str(run.info.run_id): run for run in held.values()}
@@ -232,8 +232,8 @@ class SweepRuns:
     ) -> Iterator[RunData]:
         told = {sweep.test: sweep for sweep in end.sweeps} if end is not None else {}
         for test, tally in self._tallies.items():
-            opening, run_id = self._openings[test], self._parents[test].run_id
-            existing = held.get(opening.id)
+            created, run_id = self._created[test], self._parents[test].run_id
+            existing = held.get(created.id)
             if existing is not None and existing.info.lifecycle_stage != "active":
                 continue
             if existing is not None and run_id != existing.info.run_id:
@@ -242,14 +242,14 @@ class SweepRuns:
                 run_id = existing.info.run_id
             if run_id == self._parent.run_id:
                 continue
-            ending = project_ended_sweep(tally, opening, told.get(test), end)
+            ended = project_ended_sweep(tally, created, told.get(test), end)
             if self._parent.shard_id is not None:
-                ending = _of_shard(ending, existing, self._parent.session_id)
-            yield replace(ending, run_id=run_id)
+                ended = _of_shard(ended, existing, self._parent.session_id)
+            yield replace(ended, run_id=run_id)
 
 
 def _of_shard(run: RunData, existing: Run | None, session_id: str) -> RunData:
-    """Return what one shard knows of the end of a sweep: the rest is told by the whole."""
+    """Return what one shard knows of the end of a sweep; the merged session adds the rest."""
     status, end_time = run.status, run.end_time
     if existing is not None and status != "RUNNING":
         status = worse_status(status, existing.info.status)

@@ -39,14 +39,14 @@ from ..errors import reason_of
 from ..retries import cause_of, patiently
 from ..runs.case import RunData, stored_value
 from . import Problem
-from .artifacts import bring_artifacts, has_artifacts
+from .artifacts import has_artifacts, upload_if_missing
 from .client import ClientWriter
 
 Row: TypeAlias = dict[str, Any]
 
 
 def replace_rows(connection: Connection, table: Table, rows: Iterable[Row]) -> None:
-    """Put rows in the place of those with the same run and key."""
+    """Insert rows in place of those with the same run and key."""
     new = list(rows)
     if not new:
         return
@@ -173,7 +173,7 @@ class BulkWriter:
         self._on_closed = on_closed
 
     def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
-        """Bring the runs into MLflow, and return what could not be brought there."""
+        """Write finished runs, and return what MLflow did not store."""
         own = [run for run in runs if self._is_own(run)]
         others = [run for run in runs if not self._is_own(run)]
         problems = [*self._insert_or_split(own)]
@@ -182,7 +182,7 @@ class BulkWriter:
         return problems
 
     def open(self, runs: Sequence[RunData]) -> Mapping[str, str]:
-        """Make runs that go on, where MLflow has not got them, and return their ids."""
+        """Create RUNNING runs that do not exist yet, and return their ids."""
         own = [run for run in runs if self._is_own(run)]
         others = [run for run in runs if not self._is_own(run)]
         opened = dict(self._client.open(others)) if others else {}
@@ -192,7 +192,7 @@ class BulkWriter:
         return opened
 
     def close(self, runs: Sequence[RunData], held: Mapping[str, Run]) -> Sequence[Problem]:
-        """Add to opened runs and end them; what they have under the same keys is replaced."""
+        """Complete opened runs and end them; what they have under the same keys is replaced."""
         problems: list[Problem] = []
         for start in range(0, len(runs), _ENDED_AT_ONCE):
             problems += self._close_or_split(runs[start : start + _ENDED_AT_ONCE])
@@ -221,7 +221,7 @@ class BulkWriter:
         problems = []
         for run in filter(has_artifacts, runs):
             repository = get_artifact_repository(self.artifact_uri(run.id))
-            if problem := bring_artifacts(repository, run, resumed=run.id not in fresh):
+            if problem := upload_if_missing(repository, run, resumed=run.id not in fresh):
                 problems.append(problem)
         return problems
 
@@ -243,7 +243,7 @@ class BulkWriter:
         return fresh
 
     def _despite_races(self, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call ``action`` again where somebody else has made the same at the same moment."""
+        """Call ``action`` again where another process has inserted the same rows meanwhile."""
         for _ in range(_RACES):
             with suppress(IntegrityError):
                 return action(*args, **kwargs)
@@ -351,7 +351,7 @@ def _insert_rows(connection: Connection, table: Table, rows: Iterable[Row]) -> N
 
 
 def prepare(connection: Connection) -> None:
-    """Set what MLflow sets, before anything is written."""
+    """Set SQLite's pragmas, as MLflow does for each of its sessions."""
     # As MLflow does for each of its own sessions: tests may write to the same file meanwhile.
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA foreign_keys = ON")
