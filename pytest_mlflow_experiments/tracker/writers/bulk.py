@@ -42,7 +42,20 @@ from . import Problem
 from .artifacts import has_artifacts, upload_if_missing
 from .client import ClientWriter
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Row: TypeAlias = dict[str, Any]
+
+RUN_TABLES: Final[tuple[Table, ...]] = tuple(
+    model.__table__ for model in (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric)
+)
+INPUT_TABLES: Final[tuple[Table, ...]] = tuple(
+    model.__table__ for model in (SqlDataset, SqlInput, SqlInputTag)
+)
+_RUNS, _TAGS, _PARAMS, _METRICS, _LATEST = RUN_TABLES
+# In one transaction; a statement that ends runs has four values for each.
+_ENDED_AT_ONCE = 100
+_RACES = 5
 
 
 def replace_rows(connection: Connection, table: Table, rows: Iterable[Row]) -> None:
@@ -82,18 +95,12 @@ def _by_run(run_id: Column[Any], column: Column[Any], runs: Sequence[RunData], n
     return case(values, value=run_id)
 
 
-INPUT_TABLES: Final[tuple[Table, ...]] = tuple(
-    model.__table__ for model in (SqlDataset, SqlInput, SqlInputTag)
-)
-_DATASETS, _INPUTS, _TAGS = INPUT_TABLES
-
-
 def insert_inputs(connection: Connection, experiment_id: int, runs: Sequence[RunData]) -> None:
     """Insert the inputs of runs that have none yet; a dataset is there once in an experiment."""
     wanted = {(data.name, data.digest): data for run in runs for data in reversed(run.inputs)}
     if not wanted:
         return
-    columns = _DATASETS.c
+    columns = INPUT_TABLES[0].c
     held = connection.execute(
         select(columns.name, columns.digest, columns.dataset_uuid)
         .where(columns.experiment_id == experiment_id)
@@ -134,18 +141,6 @@ def insert_inputs(connection: Connection, experiment_id: int, runs: Sequence[Run
             connection.execute(insert(table), rows)
 
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-RUN_TABLES: Final[tuple[Table, ...]] = tuple(
-    model.__table__ for model in (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric)
-)
-_RUNS, _TAGS, _PARAMS, _METRICS, _LATEST = RUN_TABLES
-# In one transaction; a statement that ends runs has four values for each.
-_ENDED_AT_ONCE = 100
-_RACES = 5
-
-
 @final
 class BulkWriter:
     """Inserts runs by the hundred.
@@ -174,17 +169,13 @@ class BulkWriter:
 
     def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
         """Write finished runs, and return what MLflow did not store."""
-        own = [run for run in runs if self._is_own(run)]
-        others = [run for run in runs if not self._is_own(run)]
-        problems = [*self._insert_or_split(own)]
-        if others:
-            problems += self._client.write(others)
-        return problems
+        own, others = self._own_and_others(runs)
+        problems = self._insert_or_split(own)
+        return [*problems, *self._client.write(others)] if others else problems
 
     def open(self, runs: Sequence[RunData]) -> Mapping[str, str]:
         """Create RUNNING runs that do not exist yet, and return their ids."""
-        own = [run for run in runs if self._is_own(run)]
-        others = [run for run in runs if not self._is_own(run)]
+        own, others = self._own_and_others(runs)
         opened = dict(self._client.open(others)) if others else {}
         if own:
             self._insert_or_split(own)
@@ -203,8 +194,10 @@ class BulkWriter:
         append: Callable[..., str] = append_to_uri_path
         return append(self._artifact_location, run_id, "artifacts")
 
-    def _is_own(self, run: RunData) -> bool:
-        return run.run_id is None and not self._client.knows(run)
+    def _own_and_others(self, runs: Sequence[RunData]) -> tuple[list[RunData], list[RunData]]:
+        own = [run for run in runs if run.run_id is None and not self._client.knows(run)]
+        ids = {run.id for run in own}
+        return own, [run for run in runs if run.id not in ids]
 
     def _insert_or_split(self, runs: Sequence[RunData]) -> list[Problem]:
         if not runs:
