@@ -9,8 +9,10 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from mlflow_server import Server, serve
 from pair import Pair
 from project import Project, quiet_mlflow
+from shared import made_once
 
 pytest_plugins = ["pytester", "postgres", "tracker_database"]
 
@@ -23,16 +25,36 @@ INI = """
 
 
 @pytest.fixture(scope="session")
-def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a SQLite file with MLflow's tables: making one takes seconds, so it is copied."""
-    path = tmp_path_factory.mktemp("database") / "mlflow.db"
-    with quiet_mlflow():
-        from mlflow import MlflowClient
+def shared_path(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """Return a directory that all processes of the test run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if hasattr(request.config, "workerinput") else base
 
-        client = MlflowClient(f"sqlite:///{path.as_posix()}")
-        client.search_experiments()
-        client._tracking_client.store.engine.dispose()
-    return path
+
+@pytest.fixture(scope="session")
+def migrated_database(shared_path: Path) -> Path:
+    """Return a SQLite file with MLflow's tables: making one takes seconds, so it is copied."""
+
+    def make(path: Path) -> None:
+        with quiet_mlflow():
+            from mlflow import MlflowClient
+
+            client = MlflowClient(f"sqlite:///{path.as_posix()}")
+            client.search_experiments()
+            client._tracking_client.store.engine.dispose()
+
+    return made_once(shared_path / "mlflow.db", make)
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(
+    tmp_path_factory: pytest.TempPathFactory, migrated_database: Path
+) -> Iterator[Server]:
+    """Return a server for all tests that name experiments of their own: it starts slowly."""
+    path = tmp_path_factory.mktemp("server")
+    shutil.copyfile(migrated_database, path / "mlflow.db")
+    with serve(path, f"sqlite:///{(path / 'mlflow.db').as_posix()}") as server:
+        yield server
 
 
 @pytest.fixture

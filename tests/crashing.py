@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from project import Project, clean_environment
+from project import Project, clean_environment, plugins_for
 
 from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState
 
@@ -84,7 +84,7 @@ def background(project: Project, *arguments: str) -> Iterator[Background]:
         process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *arguments],
             cwd=project.path,
-            env=clean_environment(),
+            env={**clean_environment(), **plugins_for(arguments)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

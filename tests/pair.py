@@ -17,10 +17,6 @@ from project import Project, Session
 OFFLINE: Final = ("--mlflow", "--mlflow-offline")
 _JUNIT: Final = "junit.xml"
 
-# Without the other plugins that happen to be installed: pytest starts in half the time.
-_PLUGIN: Final = ("-p", "pytest_mlflow_experiments.plugin")
-_ENVIRONMENT: Final = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONHASHSEED": "0"}
-
 # What differs between any two runs: times, addresses, and which worker was faster.
 _TIME: Final = re.compile(r"\b\d+\.\d+( ?s\b| seconds\b)( \([\d:]+\))?")
 _MOMENT: Final = re.compile(r"\b\d{4}[-/]\d\d[-/]\d\d[ T]\d\d:\d\d:\d\d\b")
@@ -107,13 +103,8 @@ def _look(
     project: Project, options: tuple[str, ...], env: Mapping[str, str] | None, ordered: bool
 ) -> Seen:
     junit = project.path / _JUNIT
-    result = project.pytest(
-        *_PLUGIN,
-        f"--junitxml={junit}",
-        *options,
-        env={**_ENVIRONMENT, **(env or {})},
-        status=None,
-    )
+    env = {"PYTHONHASHSEED": "0", **(env or {})}
+    result = project.pytest(f"--junitxml={junit}", *options, env=env, status=None)
     stdout = _normal(result.without_section(), project)
     if not ordered:
         stdout = "\n".join(sorted(_PROGRESS.sub("", stdout).splitlines()))

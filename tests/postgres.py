@@ -19,6 +19,7 @@ from urllib.parse import quote
 import pytest
 from mlflow_server import free_port
 from project import quiet_mlflow
+from shared import made_once
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -168,29 +169,21 @@ def run_cluster(template: Path, programs: Path) -> Iterator[Cluster]:
             cluster.stop(safely=False)
 
 
-def make_template(place: Path, programs: Path) -> Path:
-    """Return a stopped cluster with a migrated database, made by whoever comes first.
+def make_template(path: Path, programs: Path) -> None:
+    """Make a stopped cluster that has a migrated database.
 
     Args:
-        place: a directory that all processes of the test run share.
+        path: where to.
         programs: where PostgreSQL's programs are.
     """
-    import fcntl
-
-    template = place / "postgres"
-    with place.joinpath("postgres.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not template.exists():
-            with tempfile.TemporaryDirectory(prefix="pytest-postgres-") as name:
-                cluster = Cluster.make(Path(name, "data"), programs)
-                try:
-                    cluster.start()
-                    _migrate(cluster)
-                finally:
-                    cluster.stop()
-                shutil.copytree(Path(name, "data"), place / "postgres.new")
-            place.joinpath("postgres.new").rename(template)
-    return template
+    with tempfile.TemporaryDirectory(prefix="pytest-postgres-") as name:
+        cluster = Cluster.make(Path(name, "data"), programs)
+        try:
+            cluster.start()
+            _migrate(cluster)
+        finally:
+            cluster.stop()
+        shutil.copytree(Path(name, "data"), path)
 
 
 def _migrate(cluster: Cluster) -> None:
@@ -218,19 +211,15 @@ def _own(path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[Cluster]:
+def postgres(shared_path: Path) -> Iterator[Cluster]:
     """Return the test run's PostgreSQL server; with pytest-xdist each worker has its own."""
     programs = binaries()
     if programs is None:
         if os.environ.get("CI"):
             pytest.fail("PostgreSQL is not installed, and in CI nothing is skipped", pytrace=False)
         pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
-    place = tmp_path_factory.getbasetemp()
-    if hasattr(request.config, "workerinput"):
-        place = place.parent
-    with run_cluster(make_template(place, programs), programs) as cluster:
+    template = made_once(shared_path / "postgres", lambda path: make_template(path, programs))
+    with run_cluster(template, programs) as cluster:
         yield cluster
 
 

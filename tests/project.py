@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -9,19 +10,30 @@ import subprocess
 import sys
 import textwrap
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
+from pytest_mlflow_experiments.cli import main
 from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHeader, journal
 from pytest_mlflow_experiments.records.directory import DIRECTORY_NAME, SessionDirectory
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
-TIMEOUT = 180
+TIMEOUT = 300
+
+PLUGIN = "pytest_mlflow_experiments.plugin"
+SCRIPT = str(Path(sys.executable).parent / "pytest-mlflow")
+
+# Modules of other plugins, and how options begin that ask for them.
+OTHER_PLUGINS = {
+    "pytest_rerunfailures": ("--reruns",),
+    "xdist.plugin": ("-n", "--dist", "--maxprocesses", "--tx"),
+}
 
 
 @contextmanager
@@ -32,6 +44,19 @@ def quiet_mlflow() -> Iterator[None]:
         yield
 
 
+class _Stream(io.TextIOWrapper):
+    """What a command prints to; there are bytes below, as in a pipe."""
+
+    def __init__(self) -> None:
+        self._bytes = io.BytesIO()
+        super().__init__(self._bytes, encoding="utf-8", write_through=True)
+
+    @property
+    def text(self) -> str:
+        """All that was printed."""
+        return self._bytes.getvalue().decode("utf-8")
+
+
 @dataclass(frozen=True)
 class Result:
     """What a command printed, and its exit status."""
@@ -39,6 +64,11 @@ class Result:
     stdout: str
     stderr: str
     status: int
+
+    def checked(self, status: int | None) -> Result:
+        """Return the result, whose status must be the one given unless that is None."""
+        assert status in (None, self.status), f"{self.status}\n{self.stdout}\n{self.stderr}"
+        return self
 
     def section(self) -> list[str]:
         """Return the lines of our section in pytest's output."""
@@ -86,10 +116,35 @@ class Project:
         return path
 
     def pytest(
+        self,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        status: int | None = 0,
+        autoload: bool = False,
+    ) -> Result:
+        """Run pytest; its exit status must be ``status`` unless that is None.
+
+        Args:
+            arguments: pytest's; ``-n`` and ``--reruns`` load the plugins that they belong to, and
+                ``-p`` any other.
+            env: variables to add to the environment.
+            status: the exit status.
+            autoload: load every plugin that is installed: as pytest does, but half as fast.
+        """
+        chosen = {} if autoload else plugins_for(arguments)
+        command = (sys.executable, "-m", "pytest", *arguments)
+        return self.run(*command, env={**chosen, **(env or {})}, status=status)
+
+    def track(
         self, *arguments: str, env: Mapping[str, str] | None = None, status: int | None = 0
     ) -> Result:
-        """Run pytest; its exit status must be ``status`` unless that is None."""
-        return self.run(sys.executable, "-m", "pytest", *arguments, env=env, status=status)
+        """Run pytest offline and send the session from here: no new process has to load MLflow.
+
+        MLflow has the same then as after ``pytest --mlflow``.
+        """
+        result = self.pytest("--mlflow", "--mlflow-offline", *arguments, env=env, status=status)
+        self.cli("sync", env=env)
+        return result
 
     def run(
         self, *command: str, env: Mapping[str, str] | None = None, status: int | None = 0
@@ -105,17 +160,43 @@ class Project:
             timeout=TIMEOUT,
             check=False,
         )
-        result = Result(done.stdout, done.stderr, done.returncode)
-        if status is not None:
-            assert result.status == status, f"{result.stdout}\n{result.stderr}"
-        return result
+        return Result(done.stdout, done.stderr, done.returncode).checked(status)
 
     def cli(
         self, *arguments: str, env: Mapping[str, str] | None = None, status: int | None = 0
     ) -> Result:
-        """Run ``pytest-mlflow``."""
-        command = Path(sys.executable).parent / "pytest-mlflow"
-        return self.run(str(command), *arguments, env=env, status=status)
+        """Run ``pytest-mlflow`` in this process, which has loaded MLflow already."""
+        stdout, stderr = _Stream(), _Stream()
+        with (
+            self.inside(env),
+            redirect_stdout(stdout),
+            redirect_stderr(stderr),
+            patch.object(sys, "argv", ["pytest-mlflow", *arguments]),
+        ):
+            try:
+                code = main(arguments)
+            except SystemExit as end:  # argparse's
+                code = int(end.code or 0)
+        return Result(stdout.text, stderr.text, code).checked(status)
+
+    def script(
+        self, *arguments: str, env: Mapping[str, str] | None = None, status: int | None = 0
+    ) -> Result:
+        """Run the installed ``pytest-mlflow``, as users do."""
+        return self.run(SCRIPT, *arguments, env=env, status=status)
+
+    @contextmanager
+    def inside(self, env: Mapping[str, str] | None = None) -> Iterator[None]:
+        """Have the directory and the environment that a new process of the project would have."""
+        before = Path.cwd()
+        os.chdir(self.path)
+        environment = {**clean_environment(), **(env or {})}
+        try:
+            with patch.dict(os.environ, environment, clear=True), quiet_mlflow():
+                yield
+        finally:
+            os.chdir(before)
+            close_databases()
 
     def sync(self, *arguments: str, status: int = 0) -> Result:
         """Run ``pytest-mlflow sync``."""
@@ -188,6 +269,29 @@ def search_runs(uri: str) -> list[Run]:
         ids = [experiment.experiment_id for experiment in client.search_experiments()]
         runs = list(client.search_runs(ids, max_results=10_000))
     return sorted(runs, key=lambda run: run.info.start_time)
+
+
+def close_databases() -> None:
+    """Close MLflow's connections: it keeps them by URI, and a test may replace the file."""
+    for kind in ("tracking", "model_registry"):
+        module = sys.modules.get(f"mlflow.store.{kind}.sqlalchemy_store")
+        # The second name is MLflow 3.0's.
+        for name in ("_engine_map", "_db_uri_sql_alchemy_engine_map"):
+            for engine in getattr(getattr(module, "SqlAlchemyStore", None), name, {}).values():
+                engine.dispose()
+
+
+def plugins_for(arguments: Iterable[str] = ()) -> dict[str, str]:
+    """Return the variables by which pytest loads us, and of the others what its arguments need."""
+    others = [
+        module
+        for module, options in OTHER_PLUGINS.items()
+        if any(argument.startswith(options) for argument in arguments)
+    ]
+    return {
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTEST_PLUGINS": ",".join([PLUGIN, *others]),
+    }
 
 
 def clean_environment() -> dict[str, str]:

@@ -69,11 +69,13 @@ def draw(project: Project, *arguments: str, status: int = 0) -> str:
     return result.stdout if status == 0 else result.stderr
 
 
+@pytest.mark.real
 def test_picture_of_a_history(repository: Project) -> None:
     assert draw(repository, "accuracy") == "history.png: 5 sessions, 6 cases\n"
     assert repository.path.joinpath("history.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.real
 def test_picture_names_the_commits_and_the_tests(repository: Project) -> None:
     repository.write("svg.fonttype: none\n", "matplotlibrc")
     told = draw(repository, "accuracy", "--case=*forest*", "--branch=main", "-o", "main.svg")
@@ -86,6 +88,7 @@ def test_picture_names_the_commits_and_the_tests(repository: Project) -> None:
     assert "shallow" not in text
 
 
+@pytest.mark.real
 def test_nothing_to_draw(repository: Project) -> None:
     told = draw(repository, "rmse", status=1)
     assert told == "no case '*' of these sessions has the metric 'rmse'\n"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from layers import real
 
 ROOT = Path(__file__).parent.parent
 
@@ -553,7 +554,9 @@ def test_a_moved_directory(project: Path) -> None:
     assert str(project / "test_it.py") not in run.output
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "foreign", "directory"])
+@pytest.mark.parametrize(
+    "damage", [real("empty"), "cut", real("flipped"), real("foreign"), real("directory")]
+)
 def test_a_damaged_cache(project: Path, damage: str) -> None:
     write(project, "test_it.py", SIMPLE)
     Run(project, write_bytecode=True)
@@ -750,7 +753,7 @@ def test_an_import_hook_that_works_otherwise(
     assert reason == "this version of pytest loads test modules in a way that is not known yet"
 
 
-@pytest.mark.parametrize("branch", [(), ("--branch",)], ids=["lines", "branches"])
+@pytest.mark.parametrize("branch", [real(()), ("--branch",)], ids=["lines", "branches"])
 def test_coverage(project: Path, branch: tuple[str, ...]) -> None:
     pytest.importorskip("coverage")
     write(project, "test_rich.py", RICH.replace("money(0.25).amount", "0.25"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from layers import real
 from mlflow_server import free_port
 from project import Project, quiet_mlflow
 
@@ -39,7 +40,7 @@ WEIRD = """
 
 def test_what_does_not_fit_is_shortened_visibly(project: Project) -> None:
     project.write(WEIRD)
-    project.pytest("--mlflow")
+    project.track()
     runs = project.case_runs()
 
     names = runs["test_names"]
@@ -74,11 +75,11 @@ def test_what_does_not_fit_is_shortened_visibly(project: Project) -> None:
     ("uri", "words"),
     [
         ("http://127.0.0.1:{port}", "http://127.0.0.1:{port}"),
-        ("http://me:secret@127.0.0.1:{port}", "127.0.0.1:{port}"),
-        ("nonsense://here", "nonsense"),
-        ("sqlite:////dev/null/mlflow.db", "/dev/null/mlflow.db"),
-        ("file:./mlruns", "MLFLOW_ALLOW_FILE_STORE"),
-        ("./mlruns", "MLFLOW_ALLOW_FILE_STORE"),
+        real("http://me:secret@127.0.0.1:{port}", "127.0.0.1:{port}"),
+        real("nonsense://here", "nonsense"),
+        real("sqlite:////dev/null/mlflow.db", "/dev/null/mlflow.db"),
+        real("file:./mlruns", "MLFLOW_ALLOW_FILE_STORE"),
+        real("./mlruns", "MLFLOW_ALLOW_FILE_STORE"),
     ],
 )
 def test_a_store_that_cannot_be_used(project: Project, uri: str, words: str) -> None:
@@ -110,6 +111,7 @@ def _texts(project: Project) -> list[str]:
     return [path.read_text(encoding="utf-8") for path in directory.glob("*.*")]
 
 
+@pytest.mark.real
 def test_a_deleted_experiment(project: Project) -> None:
     with quiet_mlflow():
         from mlflow import MlflowClient
@@ -125,6 +127,7 @@ def test_a_deleted_experiment(project: Project) -> None:
     assert json.loads(project.session().directory.state.read_text())["phase"] == "failed"
 
 
+@pytest.mark.real
 def test_an_experiment_by_id_from_the_environment(project: Project) -> None:
     with quiet_mlflow():
         from mlflow import MlflowClient

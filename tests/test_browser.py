@@ -32,7 +32,7 @@ SUITE = """
         assert rmse <= 60.0
 """
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.real, needs_chromium]
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from pytest_mlflow_experiments.capture.assertions.sites import Site
 from pytest_mlflow_experiments.capture.case import MAX_FAILURE_LENGTH, CaseLog, LoggedMetric, merge
 from pytest_mlflow_experiments.capture.measuring import Clock
 from pytest_mlflow_experiments.records import CaseRecord
+from pytest_mlflow_experiments.records.codec import decode, encode
 
 CLOCK = Clock()
 
@@ -363,4 +364,4 @@ def test_record_of_a_full_log_survives_json() -> None:
     log.logged.append(logged(math.inf, 2))
     observe(log, 0.9)
     record = freeze(log, CaseLog(CLOCK))
-    assert CaseRecord.from_builtins(record.to_builtins()) == record
+    assert decode(CaseRecord, encode(record)) == record

@@ -48,6 +48,21 @@ def test_compare(history: Project, options: tuple[str, ...], status: int) -> Non
     assert found in result.stdout
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("baseline", "show"),
+        ("compare", "latest", "latest"),
+        ("compare", "nothing", "latest"),
+        ("report", "-o", "x.doc"),
+        ("accept", "nothing*", "--reason=x"),
+    ],
+    ids=" ".join,
+)
+def test_the_installed_program_does_the_same(history: Project, arguments: tuple[str, ...]) -> None:
+    assert history.script(*arguments, status=None) == history.cli(*arguments, status=None)
+
+
 def test_compare_files_and_directories(history: Project) -> None:
     first, second = (session.directory for session in history.sessions()[:2])
     second.journal.rename(history.path / "results.jsonl")
@@ -175,6 +190,7 @@ def test_nothing_to_report(project: Project) -> None:
     assert "was not compared" in project.cli("report", status=2).stderr
 
 
+@pytest.mark.real
 def test_on_a_server(project: Project, tmp_path: Path) -> None:
     with serve(tmp_path, project.uri) as server:
         uri = server.uri

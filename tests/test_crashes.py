@@ -19,6 +19,7 @@ from crashing import (
     statuses,
     sweep_statuses,
 )
+from layers import real
 from project import Project
 from tracker_kit import make_record
 
@@ -139,6 +140,7 @@ def test_what_is_known_of_a_crashed_case(project: Project) -> None:
     assert record.name == "stable[0.1]"
 
 
+@pytest.mark.real
 def test_crashed_case_is_not_missing(project: Project) -> None:
     project.write(CRASHES.format(crash=""))
     project.pytest(*XDIST, *OFFLINE)
@@ -159,6 +161,7 @@ def test_crashed_case_is_not_missing(project: Project) -> None:
     assert session.header.session_id not in baseline
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("crashes", [1, 9], ids=["once", "always"])
 def test_crashes_that_are_run_again(project: Project, crashes: int) -> None:
     project.write(
@@ -176,7 +179,8 @@ def test_crashes_that_are_run_again(project: Project, crashes: int) -> None:
                 os.kill(os.getpid(), 9)
         """
     )
-    result = project.pytest(*XDIST, *OFFLINE, status=0 if crashes == 1 else 1)
+    status = 0 if crashes == 1 else 1
+    result = project.pytest("-p", "rerunfailures", *XDIST, *OFFLINE, status=status)
     assert ("1 rerun" if crashes == 1 else "1 failed, 2 rerun") in outcomes(result.stdout)
     (record,) = project.session().cases
     assert record.outcome == ("passed" if crashes == 1 else "failed")
@@ -200,6 +204,7 @@ LIVE = """
 """
 
 
+@pytest.mark.real
 def test_run_of_a_test_that_crashed_its_worker(project: Project) -> None:
     project.write(LIVE.format(then="os.kill(os.getpid(), 9)"))
     project.pytest("-n", "1", "--mlflow", status=1)
@@ -212,6 +217,7 @@ def test_run_of_a_test_that_crashed_its_worker(project: Project) -> None:
     assert project.case_runs()["test_live"].data.metrics["loss"] == 0.3
 
 
+@pytest.mark.real
 def test_run_of_a_test_whose_pytest_was_killed(project: Project) -> None:
     project.write(LIVE.format(then="time.sleep(60)"))
     with background(project, "--mlflow") as session:
@@ -256,11 +262,12 @@ def waiting_project(project: Project, place: str) -> None:
 @pytest.mark.parametrize(
     ("place", "number", "options"),
     [
-        ("collection", signal.SIGKILL, ()),
-        ("test", signal.SIGTERM, ()),
-        ("test", signal.SIGKILL, ("-n", "2")),
-        ("between tests", signal.SIGHUP, ()),
-        ("end", signal.SIGKILL, ()),
+        ("test", signal.SIGKILL, ()),
+        real("collection", signal.SIGKILL, ()),
+        real("test", signal.SIGTERM, ()),
+        real("test", signal.SIGKILL, ("-n", "2")),
+        real("between tests", signal.SIGHUP, ()),
+        real("end", signal.SIGKILL, ()),
     ],
 )
 def test_pytest_is_killed(
@@ -288,12 +295,16 @@ def test_pytest_is_killed(
     assert set(found.values()) <= {"FINISHED"}
 
 
-def test_killed_session_is_no_baseline(project: Project) -> None:
+def test_killed_session_is_sent_and_no_baseline(project: Project) -> None:
     waiting_project(project, "end")
     with background(project, *OFFLINE) as session:
         session.reached("here")
         session.send(signal.SIGKILL)
         session.ends()
+    project.sync()
+    found = statuses(project.path / "mlflow.db")
+    assert found.pop("session") == "KILLED"
+    assert list(found.values()) == ["FINISHED"] * 5
     project.path.joinpath("conftest.py").unlink()
     result = project.pytest(*OFFLINE)
     assert "here is no baseline yet" in result.stdout
@@ -311,7 +322,7 @@ def interrupted(project: Project, *arguments: str, times: int) -> tuple[int, str
         return status, session.output
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize("options", [(), real(("-n", "2"))], ids=["alone", "xdist"])
 def test_ctrl_c_in_a_test(project: Project, options: tuple[str, ...]) -> None:
     waiting_project(project, "test")
     plain, _ = interrupted(project, *options, times=1)
@@ -332,6 +343,7 @@ def test_ctrl_c_in_a_test(project: Project, options: tuple[str, ...]) -> None:
     assert "RUNNING" not in found.values()
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])
 def test_ctrl_c_twice(project: Project, options: tuple[str, ...]) -> None:
     waiting_project(project, "test")
@@ -345,6 +357,7 @@ def test_ctrl_c_twice(project: Project, options: tuple[str, ...]) -> None:
     assert sweep_statuses(project.path / "mlflow.db") == ["KILLED"]
 
 
+@pytest.mark.real
 def test_ctrl_c_while_waiting_for_the_tracker(project: Project) -> None:
     project.write(CRASHES.format(crash=""))
     with background(project, "--mlflow", "--mlflow-baseline=none") as session:
@@ -378,6 +391,7 @@ def tracker_of(session: Background) -> int:
     return found
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("moment", ["starting", "sending"])
 def test_tracker_is_killed(project: Project, moment: str) -> None:
     project.write(
@@ -418,6 +432,7 @@ def state_zero() -> SessionState:
     return SessionState(phase="starting")
 
 
+@pytest.mark.real
 def test_tracker_whose_controller_died_before_it_looked(project: Project) -> None:
     """Then its parent is somebody who lives on."""
     project.write(CRASHES.format(crash=""))
@@ -439,6 +454,7 @@ def test_tracker_whose_controller_died_before_it_looked(project: Project) -> Non
     assert state.phase == "done"
 
 
+@pytest.mark.real
 def test_out_of_memory(project: Project) -> None:
     project.write(
         """

@@ -21,7 +21,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Project:
     path.joinpath("pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     project = Project(path)
     assert {file.name for file in EXAMPLES.glob("test_*.py")} == set(FILES)
-    result = project.pytest("--mlflow", *(f"examples/{name}" for name in FILES))
+    files = [f"examples/{name}" for name in FILES]
+    result = project.pytest("--mlflow", *files, autoload=True)
     assert not any("Not everything" in line for line in result.section()), result.stdout
     return project
 

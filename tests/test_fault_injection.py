@@ -21,11 +21,12 @@ from typing import Literal, TypeAlias
 
 import pytest
 from crashing import group_members, query, send_here, trackers, until
-from project import TIMEOUT, Project, clean_environment, read_session
+from project import TIMEOUT, Project, clean_environment, plugins_for, read_session
 
 from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState
 
 pytestmark = [
+    pytest.mark.real,
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc"),
     pytest.mark.filterwarnings("ignore"),
 ]
@@ -133,10 +134,11 @@ class Round:
         self._before = set(SessionDirectory.find_all(project.path))
         self._path = project.path / f"round-{fault.number}"
         self._path.mkdir()
+        workers = ["-n", "2"] if fault.workers else []
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "--mlflow", *(["-n", "2"] if fault.workers else [])],
+            [sys.executable, "-m", "pytest", "--mlflow", *workers],
             cwd=project.path,
-            env={**clean_environment(), "ROUND": str(self._path)},
+            env={**clean_environment(), **plugins_for(workers), "ROUND": str(self._path)},
             stdin=subprocess.DEVNULL,
             stdout=(self._path / "output").open("wb"),
             stderr=subprocess.STDOUT,

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from layers import real
 from pair import Pair
 
 CONFTEST = """
@@ -380,21 +381,21 @@ def rich(pair: Pair) -> Pair:
     "options",
     [
         ("-vv", "-rA"),
-        ("--tb=short", "-x"),
-        ("--tb=native",),
-        ("--tb=line", "--maxfail=3"),
-        ("--tb=no", "-p", "no:cacheprovider"),
-        ("--showlocals",),
-        ("--capture=no", "-v"),
         ("-W", "error"),
-        ("--import-mode=importlib", "--strict-markers", "--strict-config"),
-        ("-o", "enable_assertion_pass_hook=true", "-rP"),
         ("--assert=plain",),
-        ("--setup-show", "--tb=line"),
         ("-p", "no:terminal"),
-        ("-p", "no:logging", "-p", "no:warnings"),
-        ("-q",),
-        ("-qq", "--no-header", "--no-summary"),
+        real(("--tb=short", "-x")),
+        real(("--tb=native",)),
+        real(("--tb=line", "--maxfail=3")),
+        real(("--tb=no", "-p", "no:cacheprovider")),
+        real(("--showlocals",)),
+        real(("--capture=no", "-v")),
+        real(("--import-mode=importlib", "--strict-markers", "--strict-config")),
+        real(("-o", "enable_assertion_pass_hook=true", "-rP")),
+        real(("--setup-show", "--tb=line")),
+        real(("-p", "no:logging", "-p", "no:warnings")),
+        real(("-q",)),
+        real(("-qq", "--no-header", "--no-summary")),
     ],
     ids=" ".join,
 )
@@ -404,13 +405,14 @@ def test_options(rich: Pair, options: tuple[str, ...]) -> None:
 
 def test_workers(rich: Pair) -> None:
     pytest.importorskip("xdist")
-    rich.check("-p", "xdist", "-n", "2", "-v", status=1, ordered=False)
+    rich.check("-n", "2", "-v", status=1, ordered=False)
 
 
 def test_colours(rich: Pair) -> None:
     rich.check("--color=yes", "--code-highlight=no", "-qq", "-k", "fails", status=1)
 
 
+@pytest.mark.real
 def test_last_failed_and_stepwise(rich: Pair) -> None:
     rich.check("--stepwise", "-v", status=2)
     rich.check("--stepwise", "-v", status=2)
@@ -593,6 +595,7 @@ def test_modules_that_cannot_be_collected(pair: Pair) -> None:
     pair.check("-W", "error", status=2)
 
 
+@pytest.mark.real
 def test_suites_of_others(pair: Pair) -> None:
     """Suites in site-packages, and copies of them in the project, whose assertions are watched."""
     pair.write(

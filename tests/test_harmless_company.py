@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from layers import real
 from pair import OFFLINE, Pair
 from project import Project
 
@@ -88,8 +89,8 @@ def test_mlflow_itself(pair: Pair, migrated_database: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("inner", [(), OFFLINE], ids=["without", "with"])
-@pytest.mark.parametrize("how", ["inprocess", "subprocess"])
+@pytest.mark.parametrize("inner", [real(()), OFFLINE], ids=["without", "with"])
+@pytest.mark.parametrize("how", ["inprocess", real("subprocess")])
 def test_pytest_in_pytest(pair: Pair, inner: tuple[str, ...], how: str) -> None:
     pair.write('pytest_plugins = ["pytester"]', "conftest.py")
     pair.write(

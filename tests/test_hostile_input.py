@@ -13,8 +13,9 @@ from project import Project
 from tracker_kit import Journal, make_check, make_record
 
 import pytest_mlflow_experiments
-from pytest_mlflow_experiments.records import SessionEnd, SessionHeader, journal
+from pytest_mlflow_experiments.records import SCHEMA_VERSION, SessionEnd, SessionHeader, journal
 from pytest_mlflow_experiments.records.accepted import AcceptedError, read_accepted
+from pytest_mlflow_experiments.records.codec import encode
 from pytest_mlflow_experiments.records.journal import JournalError
 
 PACKAGE = Path(pytest_mlflow_experiments.__file__).parent
@@ -62,7 +63,7 @@ def test_nothing_that_is_read_is_run() -> None:
 
 def line(**changes: Any) -> str:
     record = make_record(1, checks=(make_check(),))
-    return json.dumps({"kind": "case", **record.to_builtins(), **changes})
+    return json.dumps({"kind": "case", **encode(record), **changes})
 
 
 METRIC = {"key": "m", "value": 1.0, "step": 0, "timestamp": 1}
@@ -92,7 +93,7 @@ HOSTILE_LINES = {
     "metric value": line(metrics=[{**METRIC, "value": [1]}]),
     "huge value": line(metrics=[{**METRIC, "value": 10**400}]),
     "metric step": line(metrics=[{**METRIC, "step": 1.5}]),
-    "check": line(checks=[{**make_check().to_builtins(), "operator": "import"}]),
+    "check": line(checks=[{**encode(make_check()), "operator": "import"}]),
     "artifacts": line(artifacts=[1]),
     "attempts": line(attempts=[{"outcome": "no"}]),
     "run_metrics": line(run_metrics={"a": []}),
@@ -114,21 +115,23 @@ HEADER = SessionHeader(
     experiment_id=None,
 )
 END = SessionEnd(end_time=2, exit_status=0, tests=1)
+BEGIN = {"kind": "session", "schema": SCHEMA_VERSION, **encode(HEADER)}
+FINISH = {"kind": "finish", **encode(END)}
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        json.dumps({"kind": "session", **HEADER.to_builtins(), "name": 1}),
-        json.dumps({"kind": "session", **HEADER.to_builtins(), "tags": {"mlflow.user": []}}),
-        json.dumps({"kind": "session", **HEADER.to_builtins(), "start_time": 1e300}),
-        json.dumps({"kind": "finish", **END.to_builtins(), "selection": [1]}),
-        json.dumps({"kind": "finish", **END.to_builtins(), "metrics": {"a": "b"}}),
+        json.dumps({**BEGIN, "name": 1}),
+        json.dumps({**BEGIN, "tags": {"mlflow.user": []}}),
+        json.dumps({**BEGIN, "start_time": 1e300}),
+        json.dumps({**FINISH, "selection": [1]}),
+        json.dumps({**FINISH, "metrics": {"a": "b"}}),
         json.dumps({"kind": "baseline", "spec": "a", "place": "b", "reason": None}),
     ],
 )
 def test_so_is_one_that_is_no_case(text: str) -> None:
-    with pytest.raises(JournalError, match="expected"):
+    with pytest.raises(JournalError, match=" must be "):
         journal.decode(text)
 
 

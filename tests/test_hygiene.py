@@ -15,7 +15,7 @@ from urllib.request import urlopen
 
 import pytest
 from mlflow_server import free_port
-from project import Project, Result, clean_environment, quiet_mlflow
+from project import Project, Result, clean_environment, plugins_for, quiet_mlflow
 from tracker_kit import Journal, make_record
 
 from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHeader, journal
@@ -55,8 +55,8 @@ SLOW = """
 
 OPEN_STORE = """
 import sys
-from pytest_mlflow_experiments.tracker.connection import open_store
-from pytest_mlflow_experiments.tracker.redaction import Redactor
+from pytest_mlflow_experiments.tracker.connect import open_store
+from pytest_mlflow_experiments.tracker.state import Redactor
 open_store(sys.argv[1], Redactor.of(sys.argv[1]))
 """
 
@@ -76,7 +76,8 @@ def start(project: Project, *command: str, **env: str) -> subprocess.Popen[str]:
 
 def start_pytest(project: Project, *arguments: str, **env: str) -> subprocess.Popen[str]:
     """Start pytest in a project."""
-    return start(project, sys.executable, "-m", "pytest", *arguments, **env)
+    command = (sys.executable, "-m", "pytest", *arguments)
+    return start(project, *command, **plugins_for(arguments), **env)
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -87,6 +88,7 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.real
 def test_sessions_at_once_on_a_new_database(project: Project) -> None:
     (project.path / "mlflow.db").unlink()
     project.write(SUITE)
@@ -125,6 +127,7 @@ def test_sessions_at_once_on_a_new_database(project: Project) -> None:
     assert re.search("Compared with the last (2|3) .*sessions", result.stdout)
 
 
+@pytest.mark.real
 @pytest.mark.skipif(os.name != "posix", reason="processes are killed as on POSIX")
 def test_a_tracker_that_is_killed_leaves_no_half_made_database(project: Project) -> None:
     database = project.path / "mlflow.db"
@@ -182,6 +185,7 @@ PLACES = ["a b", 'it\'s 100% #1 "ü 中文" & $(touch x)', "/".join(["long" * 20
 ASCII = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("name", PLACES, ids=["space", "odd", "long"])
 def test_a_rootdir_with_an_odd_name(name: str, tmp_path: Path, migrated_database: Path) -> None:
     path = tmp_path / "around" / name
@@ -227,6 +231,7 @@ def test_the_command_that_sends_a_session_later(tmp_path: Path, migrated_databas
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.real
 def test_artifacts_stay_in_a_rootdir_with_an_encoded_name(
     tmp_path: Path, migrated_database: Path
 ) -> None:
@@ -244,6 +249,7 @@ def test_artifacts_stay_in_a_rootdir_with_an_encoded_name(
     assert [one.name for one in (tmp_path / "around").iterdir()] == ["feature%2Fnew"]
 
 
+@pytest.mark.real
 @pytest.mark.skipif(os.name != "posix", reason="a shell is needed")
 def test_the_command_that_is_shown_serves_the_database(
     tmp_path: Path, migrated_database: Path

@@ -20,6 +20,7 @@ from pytest_mlflow_experiments.capture.dataset_input import MAX_TEXT, dataset_in
 from pytest_mlflow_experiments.capture.measuring import Clock
 from pytest_mlflow_experiments.capture.mlflow_case import MlflowCase
 from pytest_mlflow_experiments.records import CaseRecord, DatasetInput
+from pytest_mlflow_experiments.records.codec import decode, encode
 
 WHEN = datetime(2026, 1, 2, tzinfo=timezone.utc)
 COLUMNS: dict[str, Any] = {
@@ -181,7 +182,7 @@ def test_dataset_of_mlflow_says_itself_what_it_is() -> None:
     frame = pd.DataFrame({"a": [1.0]})
     dataset = from_pandas(frame, source="s3://bucket/iris.csv", name="iris")
     found, notes = dataset_input(dataset, dataset.digest, context="train")
-    assert {**found.to_builtins()} == {**dataset.to_dict(), "context": "train"}
+    assert encode(found) == {**dataset.to_dict(), "context": "train"}
     assert notes == []
 
 
@@ -197,7 +198,7 @@ def test_what_is_too_long_for_mlflow_is_shortened_and_told() -> None:
     from mlflow.utils import validation
 
     assert validation.MAX_DATASET_SOURCE_SIZE >= MAX_TEXT
-    fields = {name: text for name, text in found.to_builtins().items() if name != "context"}
+    fields = {name: text for name, text in encode(found).items() if name != "context"}
     validation._validate_dataset(Dataset(**fields))
 
 
@@ -236,7 +237,7 @@ def test_the_record_has_each_dataset_once(tmp_path: Path) -> None:
     assert json.loads(source) == {
         "tags": {"mlflow.source.name": "a/test_a.py::test_it", "mlflow.source.type": "LOCAL"}
     }
-    assert CaseRecord.from_builtins(json.loads(json.dumps(record.to_builtins()))) == record
+    assert decode(CaseRecord, json.loads(json.dumps(encode(record)))) == record
 
 
 def test_a_run_that_is_not_kept_describes_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from layers import real
 from mlflow_server import free_port
 from project import Project
 
@@ -48,7 +49,7 @@ SUITE = """
 """
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "workers"])
+@pytest.mark.parametrize("options", [(), real(("-n", "2"))], ids=["alone", "workers"])
 def test_what_mlflow_logs_is_in_the_run_of_the_case(
     project: Project, options: tuple[str, ...]
 ) -> None:
@@ -128,6 +129,7 @@ def _at(project: Project, database: str) -> Project:
     return other
 
 
+@pytest.mark.real
 def test_autolog_lands_in_the_run_and_ends_with_it(project: Project) -> None:
     project.write(
         """
@@ -178,8 +180,8 @@ MONITORED = """
     ("options", "monitored"),
     [
         ((), {"test_marked"}),
-        (("--mlflow-system-metrics",), {"test_marked", "test_plain"}),
-        (("--override-ini=mlflow_system_metrics=true", "-n1"), {"test_marked", "test_plain"}),
+        real(("--mlflow-system-metrics",), {"test_marked", "test_plain"}),
+        real(("--override-ini=mlflow_system_metrics=true", "-n1"), {"test_marked", "test_plain"}),
     ],
     ids=["marker", "option", "ini, worker"],
 )
@@ -204,7 +206,7 @@ def test_the_load_of_the_machine_is_in_the_run_and_no_result(
     ("broken", "note"),
     [
         ("psutil", "the machine's load is not recorded: --mlflow-system-metrics needs psutil"),
-        (
+        real(
             "mlflow.system_metrics.system_metrics_monitor",
             "the machine's load is not recorded: MLflow's monitor did not start",
         ),
@@ -243,7 +245,7 @@ STEPS = """
 
 def test_steps_of_metrics_are_kept_within_bounds(project: Project) -> None:
     project.write(STEPS)
-    project.pytest("--mlflow")
+    project.track()
     record = project.session().case("test_it")
     assert record.run_metrics == {"loss": 1 / 3, "twice": 2.0, "late": 1.0, "long": 1_499.0}
     history = [(m.key, m.step, m.value) for m in record.run_history]
@@ -264,7 +266,7 @@ def test_steps_of_metrics_are_kept_within_bounds(project: Project) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [("--mlflow-offline",), ("--mlflow-tracking-uri", f"http://127.0.0.1:{free_port()}")],
+    [("--mlflow-offline",), real(("--mlflow-tracking-uri", f"http://127.0.0.1:{free_port()}"))],
     ids=["offline", "no server"],
 )
 def test_without_a_store_the_record_keeps_what_mlflow_got(

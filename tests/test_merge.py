@@ -13,7 +13,7 @@ from unittest.mock import patch
 import pytest
 from mlflow_server import serve
 from postgres import Cluster
-from project import Project, clean_environment, quiet_mlflow, search_runs
+from project import Project, clean_environment, plugins_for, quiet_mlflow, search_runs
 
 from pytest_mlflow_experiments.records import CaseRecord
 from pytest_mlflow_experiments.records.directory import DIRECTORY_NAME
@@ -234,6 +234,7 @@ MANY = """
 """
 
 
+@pytest.mark.real
 def test_four_machines_one_server(
     make_project: Callable[[str], Project], postgres: Cluster, tmp_path: Path
 ) -> None:
@@ -250,7 +251,7 @@ def test_four_machines_one_server(
                 # On two processors one of them may be left without an answer for half a minute.
                 "--mlflow-timeout=150",
             ]
-            env = {**clean_environment(), "SHARD": f"{index}/4"}
+            env = {**clean_environment(), **plugins_for(), "SHARD": f"{index}/4"}
             processes.append(subprocess.Popen(command, cwd=machine.path, env=env))
         assert [process.wait(400) for process in processes] == [0] * 4
         project = make_project("project")

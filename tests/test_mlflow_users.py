@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from layers import real
 from pair import OFFLINE, Pair
 from project import Project, quiet_mlflow
 
@@ -129,7 +130,11 @@ def contents(project: Project, database: str = "theirs.db") -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("flags", [OFFLINE, ("--mlflow",)], ids=["offline", "beside a tracker"])
+@pytest.mark.parametrize(
+    "flags",
+    [OFFLINE, real(("--mlflow",))],
+    ids=["offline", "beside a tracker"],
+)
 def test_their_store_is_as_without_us(
     pair: Pair, migrated_database: Path, flags: tuple[str, ...]
 ) -> None:
@@ -154,6 +159,7 @@ def test_their_store_is_as_without_us(
         }
 
 
+@pytest.mark.real
 def test_a_run_from_outside_is_resumed_by_their_code_alone(
     pair: Pair, migrated_database: Path
 ) -> None:
@@ -301,6 +307,7 @@ def test_throwaway_store_has_no_active_model(project: Project) -> None:
     project.pytest(env={"MLFLOW_ACTIVE_MODEL_ID": "m-elsewhere"})
 
 
+@pytest.mark.real
 @pytest.mark.skipif(
     importlib.util.find_spec("mlflow.pytest") is None,
     reason="this release of MLflow has no plugin for pytest",

@@ -20,7 +20,7 @@ import pytest
 from faulty_server import Fault, FaultyServer, running
 from flaky_proxy import FAILURES, SHARE, flaky
 from mlflow_server import Server, free_port, serve
-from project import Project, Result, clean_environment, quiet_mlflow, search_runs
+from project import Project, Result, clean_environment, plugins_for, quiet_mlflow, search_runs
 from tracker_kit import Journal, contents, rich_records
 
 from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState
@@ -139,6 +139,7 @@ FAULTS: list[tuple[Fault | None, str]] = [
 ]
 
 
+@pytest.mark.real
 def test_servers_out_of_order(project: Project, plain: str) -> None:
     """Whatever a server does, its session is told in one line, kept, and sent later just once."""
     project.write(SUITE)
@@ -225,7 +226,7 @@ def in_parts(project: Project, *options: str) -> Iterator[subprocess.Popen[str]]
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", "--mlflow", *options],
         cwd=project.path,
-        env=clean_environment(),
+        env={**clean_environment(), **plugins_for()},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         encoding="utf-8",
@@ -237,6 +238,7 @@ def in_parts(project: Project, *options: str) -> Iterator[subprocess.Popen[str]]
         process.communicate()
 
 
+@pytest.mark.real
 def test_a_server_that_dies_and_comes_back(
     project: Project, tmp_path: Path, migrated_database: Path
 ) -> None:
@@ -270,6 +272,7 @@ def test_a_server_that_dies_and_comes_back(
     assert {run.info.status for run in runs} == {"FINISHED", "FAILED"}
 
 
+@pytest.mark.real
 def test_a_server_that_comes_back_after_the_end(real: Server, project: Project) -> None:
     with ExitStack() as stack:
         proxy = stack.enter_context(flaky(real.uri, seed=0, share=0))
@@ -295,6 +298,7 @@ def test_a_server_that_comes_back_after_the_end(real: Server, project: Project) 
     assert {run.info.status for run in runs} == {"FINISHED", "FAILED"}
 
 
+@pytest.mark.real
 def test_a_server_that_fails_one_request_in_five(real: Server, tmp_path: Path) -> None:
     """Also where the answer gets lost of a request that took effect, MLflow has all just once."""
     from mlflow import MlflowClient
@@ -327,6 +331,7 @@ def locked(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+@pytest.mark.real
 def test_a_database_that_is_locked_for_a_while(project: Project) -> None:
     with ExitStack() as stack:
         lock = stack.enter_context(locked(project.path / "mlflow.db"))
@@ -345,6 +350,7 @@ def test_a_database_that_is_locked_for_a_while(project: Project) -> None:
     assert set(project.case_runs()) == {"test_good", "test_meanwhile", "test_bad"}
 
 
+@pytest.mark.real
 def test_a_database_that_stays_locked(project: Project, plain: str) -> None:
     project.write(SUITE)
     with locked(project.path / "mlflow.db"):
@@ -357,6 +363,7 @@ def test_a_database_that_stays_locked(project: Project, plain: str) -> None:
     check_kept_once(project)
 
 
+@pytest.mark.real
 @posix
 def test_a_database_that_is_read_only(project: Project, plain: str) -> None:
     project.write(SUITE)
@@ -368,7 +375,7 @@ def test_a_database_that_is_read_only(project: Project, plain: str) -> None:
         if shutil.which("setpriv") is None:
             pytest.skip("the superuser may write to read-only files")
         command = ["setpriv", "--bounding-set=-dac_override", *command]
-    result = project.run(*command, status=1)
+    result = project.run(*command, env=plugins_for(), status=1)
     assert printed(project, result) == plain
     line, command_told = outage(result)
     assert line.endswith("attempt to write a readonly database")
@@ -377,6 +384,7 @@ def test_a_database_that_is_read_only(project: Project, plain: str) -> None:
     check_kept_once(project)
 
 
+@pytest.mark.real
 @posix
 def test_a_disk_too_full_for_the_database(project: Project) -> None:
     project.write(
@@ -408,6 +416,7 @@ def limit_files(size: int) -> str:
     """
 
 
+@pytest.mark.real
 @posix
 def test_a_disk_too_full_for_anything(project: Project) -> None:
     """The tests notice nothing; what was written before is kept."""
@@ -440,6 +449,7 @@ def test_a_disk_too_full_for_anything(project: Project) -> None:
     assert set(project.case_runs()) == {"test_before"}
 
 
+@pytest.mark.real
 @posix
 def test_a_disk_that_is_full_from_the_start(project: Project) -> None:
     project.write("def test_it():\n    accuracy = 0.75\n    assert accuracy > 0.5\n")
@@ -449,6 +459,7 @@ def test_a_disk_that_is_full_from_the_start(project: Project) -> None:
     assert any("The journal can't be written" in line for line in result.section())
 
 
+@pytest.mark.real
 @posix
 def test_a_terminal_gets_its_prompt_back(project: Project) -> None:
     """At a desk nobody waits for MLflow, which gets all in the background; in CI it is waited."""
@@ -485,7 +496,7 @@ def run_at_terminal(
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", "--mlflow", "--mlflow-baseline=none", *options],
         cwd=project.path,
-        env={**clean_environment(), "TERM": "dumb", **env},
+        env={**clean_environment(), **plugins_for(options), "TERM": "dumb", **env},
         stdin=subprocess.DEVNULL,
         stdout=theirs,
     )
@@ -511,6 +522,7 @@ def test_what_earlier_sessions_left_is_told(project: Project) -> None:
     assert "not in MLflow yet" not in project.pytest("--mlflow").stdout
 
 
+@pytest.mark.real
 @posix
 def test_the_whole_wait_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a little arrives again and again."""

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pytest
 from mlflow_server import serve
 from postgres import PASSWORD, Cluster
-from project import Project, clean_environment, search_runs
+from project import Project, clean_environment, plugins_for, search_runs
 from tracker_kit import Journal, contents, make_metric, make_record, rich_records
 
 from pytest_mlflow_experiments.records import CaseRecord
@@ -56,6 +56,7 @@ def read_back(uri: str, state: SessionState) -> dict[str, dict[str, object]]:
     return found
 
 
+@pytest.mark.real
 def test_same_contents_as_in_sqlite_and_behind_a_server(
     postgres: Cluster, tmp_path: Path, migrated_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,7 +110,7 @@ def test_two_sessions_at_once_in_an_empty_database(postgres: Cluster, project: P
         subprocess.Popen(
             [*command, file],
             cwd=project.path,
-            env={**clean_environment(), "MLFLOW_TRACKING_URI": uri},
+            env={**clean_environment(), **plugins_for(), "MLFLOW_TRACKING_URI": uri},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -156,6 +157,7 @@ def in_background(action: threading.Thread) -> Iterator[None]:
         action.join()
 
 
+@pytest.mark.real
 def test_connections_cut_in_the_middle(
     postgres: Cluster, postgres_uri: str, tmp_path: Path
 ) -> None:
@@ -186,6 +188,7 @@ def test_connections_cut_in_the_middle(
         assert found[record.id] == metrics
 
 
+@pytest.mark.real
 def test_database_that_is_stopped_and_started_again(
     postgres: Cluster, postgres_uri: str, project: Project
 ) -> None:
@@ -202,9 +205,9 @@ def test_database_that_is_stopped_and_started_again(
         + CASES.format(name="later", count=30)
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "--mlflow", "-p", "no:randomly"],
+        [sys.executable, "-m", "pytest", "--mlflow"],
         cwd=project.path,
-        env={**clean_environment(), "MLFLOW_TRACKING_URI": postgres_uri},
+        env={**clean_environment(), **plugins_for(), "MLFLOW_TRACKING_URI": postgres_uri},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

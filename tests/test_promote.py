@@ -220,6 +220,7 @@ def test_params_in_a_tag_stay_json() -> None:
     assert json.loads(many)["0"] == "é" * 50
 
 
+@pytest.mark.real
 def test_circle(tmp_path: Path, migrated_database: Path) -> None:
     project = make(tmp_path, migrated_database, TESTS)
     first = run(project, 0.80)
@@ -446,6 +447,7 @@ def test_session_that_was_not_sent(
     assert versions(project.uri, "unsent") == {}
 
 
+@pytest.mark.real
 def test_model_of_a_case_that_was_taken_over(
     promote: Callable[..., str],
     tmp_path: Path,
@@ -487,6 +489,7 @@ def served(
         yield project, server.uri
 
 
+@pytest.mark.real
 def test_on_a_server(served: tuple[Project, str]) -> None:
     project, uri = served
     session = run(project, 0.8, "--mlflow", f"--mlflow-tracking-uri={uri}")

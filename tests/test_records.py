@@ -17,7 +17,10 @@ from pytest_mlflow_experiments.records import (
     Provenance,
     SessionEnd,
     SessionHeader,
+    journal,
 )
+from pytest_mlflow_experiments.records.codec import decode, encode
+from pytest_mlflow_experiments.records.journal import JournalError
 
 METRIC = Metric(key="accuracy", value=0.1 + 0.2, step=3, timestamp=1_700_000_000_123)
 
@@ -121,8 +124,8 @@ PROVENANCE = Provenance(spec="auto", place="experiment 'x'", reason="the last 5 
     ids=lambda record: type(record).__name__,
 )
 def test_record_survives_json(record: Any) -> None:
-    text = json.dumps(record.to_builtins(), allow_nan=False)
-    assert type(record).from_builtins(json.loads(text)) == record
+    text = json.dumps(encode(record), allow_nan=False)
+    assert decode(type(record), json.loads(text)) == record
 
 
 @pytest.mark.parametrize(
@@ -132,11 +135,11 @@ def test_record_survives_json(record: Any) -> None:
 def test_every_bit_of_a_value_survives(value: float) -> None:
     metric = Metric(key="m", value=value, step=0, timestamp=0)
     check = make_check(value=value, limit=value)
-    data = json.loads(json.dumps([metric.to_builtins(), check.to_builtins()], allow_nan=False))
+    data = json.loads(json.dumps([encode(metric), encode(check)], allow_nan=False))
     for number in (
-        Metric.from_builtins(data[0]).value,
-        Check.from_builtins(data[1]).value,
-        Check.from_builtins(data[1]).limit,
+        decode(Metric, data[0]).value,
+        decode(Check, data[1]).value,
+        decode(Check, data[1]).limit,
     ):
         assert isinstance(number, float)
         assert struct.pack("d", number) == struct.pack("d", value)
@@ -145,11 +148,11 @@ def test_every_bit_of_a_value_survives(value: float) -> None:
 def test_nan_survives() -> None:
     metric = Metric(key="m", value=math.nan, step=0, timestamp=0)
     check = make_check("==", value=math.nan, limit=math.nan, tolerance=math.nan)
-    data = json.loads(json.dumps([metric.to_builtins(), check.to_builtins()], allow_nan=False))
+    data = json.loads(json.dumps([encode(metric), encode(check)], allow_nan=False))
     assert data[0]["value"] == "NaN"
-    back = Check.from_builtins(data[1])
+    back = decode(Check, data[1])
     assert back.tolerance is not None
-    for number in (Metric.from_builtins(data[0]).value, back.value, back.limit, back.tolerance):
+    for number in (decode(Metric, data[0]).value, back.value, back.limit, back.tolerance):
         assert math.isnan(number)
 
 
@@ -174,8 +177,8 @@ def test_margin_is_positive_on_the_good_side(
 
 
 def test_margin_of_nan_is_nan_and_encodable() -> None:
-    assert make_check(value=math.nan).to_builtins()["margin"] == "NaN"
-    assert make_check(value=math.inf, limit=math.inf).to_builtins()["margin"] == "NaN"
+    assert encode(make_check(value=math.nan))["margin"] == "NaN"
+    assert encode(make_check(value=math.inf, limit=math.inf))["margin"] == "NaN"
 
 
 @pytest.mark.parametrize(
@@ -187,28 +190,26 @@ def test_margin_of_nan_is_nan_and_encodable() -> None:
     ],
 )
 def test_duration_is_that_of_the_call(durations: dict[str, float], duration: float) -> None:
-    record = CaseRecord.from_builtins({**BARE_CASE.to_builtins(), "durations": durations})
+    record = decode(CaseRecord, {**encode(BARE_CASE), "durations": durations})
     assert record.duration == duration
 
 
 @pytest.mark.parametrize("schema", [None, 0, SCHEMA_VERSION + 1, str(SCHEMA_VERSION)])
 def test_header_of_another_schema_is_refused(schema: object) -> None:
-    with pytest.raises(ValueError, match=f"reads version {SCHEMA_VERSION}"):
-        SessionHeader.from_builtins({**HEADER.to_builtins(), "schema": schema})
+    with pytest.raises(JournalError, match=f"reads version {SCHEMA_VERSION}"):
+        journal.decode(json.dumps({"kind": "session", **encode(HEADER), "schema": schema}))
 
 
 def test_header_without_a_schema_is_refused() -> None:
-    data = HEADER.to_builtins()
-    del data["schema"]
-    with pytest.raises(ValueError, match="schema version None is not known"):
-        SessionHeader.from_builtins(data)
+    with pytest.raises(JournalError, match="schema version None is not known"):
+        journal.decode(json.dumps({"kind": "session", **encode(HEADER)}))
 
 
 RARE = {"arguments", "datasets", "tolerances", "directions", "repeats"}
 
 
 def test_what_most_cases_have_none_of_is_left_out() -> None:
-    assert CASE.to_builtins().keys() - BARE_CASE.to_builtins().keys() == RARE
+    assert encode(CASE).keys() - encode(BARE_CASE).keys() == RARE
 
 
 @pytest.mark.parametrize(
@@ -221,11 +222,11 @@ def test_what_most_cases_have_none_of_is_left_out() -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_lines_of_the_older_form_are_read(record: Any, later: set[str]) -> None:
-    data = record.to_builtins()
+    data = encode(record)
     older = {key: value for key, value in data.items() if key not in later}
-    back = type(record).from_builtins(older)
+    back = decode(type(record), older)
     assert not any(getattr(back, name) for name in later)
-    assert {key: value for key, value in back.to_builtins().items() if key in older} == older
+    assert {key: value for key, value in encode(back).items() if key in older} == older
 
 
 @pytest.mark.parametrize(
@@ -253,12 +254,12 @@ def test_session_is_complete_where_all_tests_ran(
 def test_header_knows_what_was_tested(
     tags: dict[str, str], branch: str | None, commit: str | None
 ) -> None:
-    header = SessionHeader.from_builtins({**HEADER.to_builtins(), "tags": tags})
+    header = decode(SessionHeader, {**encode(HEADER), "tags": tags})
     assert (header.branch, header.commit) == (branch, commit)
 
 
 def test_builtins_are_copies() -> None:
-    data = CASE.to_builtins()
+    data = encode(CASE)
     data["datasets"].clear()
     data["tolerances"].clear()
     data["directions"].clear()

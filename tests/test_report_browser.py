@@ -127,6 +127,7 @@ def test_chips_show_and_hide_their_rows(browser: Chrome, open_report: Open) -> N
     assert find(browser, "#shown").text == "9 of 12 shown"
 
 
+@pytest.mark.real
 def test_search_looks_at_case_and_metric(browser: Chrome, open_report: Open) -> None:
     open_report(one_of_everything())
     search(browser, "FOREST")
@@ -139,6 +140,7 @@ def test_search_looks_at_case_and_metric(browser: Chrome, open_report: Open) -> 
     assert len(column(browser, 1)) == 12
 
 
+@pytest.mark.real
 def test_columns_sort_in_both_orders_and_nothing_comes_last(
     browser: Chrome, open_report: Open
 ) -> None:
@@ -158,6 +160,7 @@ def test_columns_sort_in_both_orders_and_nothing_comes_last(
     assert column(browser, 1) == ranked
 
 
+@pytest.mark.real
 def test_names_sort_by_the_numbers_in_them(browser: Chrome, open_report: Open) -> None:
     metrics = (make_metric("new", case=f"t.py::test[{n}]") for n in (10, 9, 100))
     open_report(make_comparison(*metrics))
@@ -165,6 +168,7 @@ def test_names_sort_by_the_numbers_in_them(browser: Chrome, open_report: Open) -
     assert column(browser, 1) == ["test[9]", "test[10]", "test[100]"]
 
 
+@pytest.mark.real
 def test_keyboard_reaches_everything(browser: Chrome, open_report: Open) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
@@ -185,6 +189,7 @@ def test_keyboard_reaches_everything(browser: Chrome, open_report: Open) -> None
     assert "greater values" in find(browser, "td details[open]").text
 
 
+@pytest.mark.real
 def test_details_show_the_history_and_failures_their_text(
     browser: Chrome, open_report: Open
 ) -> None:
@@ -210,6 +215,7 @@ def test_nothing_of_the_data_runs(browser: Chrome, open_report: Open) -> None:
     assert "{{ 7 * 191 }}" in find(browser, "body").text
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("make", [one_of_everything, hostile])
 def test_no_request_leaves_the_page(
     browser: Chrome, open_report: Open, make: Callable[[], Comparison]
@@ -229,6 +235,7 @@ def test_no_request_leaves_the_page(
     assert any(url.endswith("report.html") for url in urls)
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_every_text_has_the_contrast_of_wcag_aa(
     browser: Chrome, open_report: Open, dark: bool
@@ -245,6 +252,7 @@ def test_every_text_has_the_contrast_of_wcag_aa(
     assert browser.execute_script(CONTRAST) == []
 
 
+@pytest.mark.real
 def test_a_phone_scrolls_the_table_and_not_the_page(browser: Chrome, open_report: Open) -> None:
     open_report(replace(one_of_everything(), problem="x" * 500), width=360)
     keep_screenshot(browser, "report-phone")
@@ -254,6 +262,7 @@ def test_a_phone_scrolls_the_table_and_not_the_page(browser: Chrome, open_report
     assert browser.execute_script(table) is True
 
 
+@pytest.mark.real
 def test_without_its_script_everything_is_visible(browser: Chrome, open_report: Open) -> None:
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
@@ -267,6 +276,7 @@ def test_without_its_script_everything_is_visible(browser: Chrome, open_report: 
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
+@pytest.mark.real
 def test_a_thousand_cases_can_be_worked_with(browser: Chrome, open_report: Open) -> None:
     open_report(large())
     keep_screenshot(browser, "report-large")

@@ -145,7 +145,7 @@ def test_a_change_is_better_or_worse_by_the_direction() -> None:
 
 
 def test_no_renderer_loads_anything_heavy_before_it_is_used() -> None:
-    modules = ("html.page", "markdown", "json", "json_reader", "junit", "github")
+    modules = ("html.page", "markdown", "json", "junit", "github")
     names = ", ".join(f"pytest_mlflow_experiments.report.{name}" for name in modules)
     heavy = "{'jinja2', 'markupsafe', 'mlflow', 'numpy', 'pandas', 'scipy', 'pytest'}"
     source = f"import sys, {names}; print(sorted({heavy} & set(sys.modules)))"

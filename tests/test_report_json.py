@@ -12,8 +12,7 @@ from swept import hostile_sweeps, ordinary
 
 from pytest_mlflow_experiments import report
 from pytest_mlflow_experiments.regression.comparison import Comparison
-from pytest_mlflow_experiments.report.json import render_json
-from pytest_mlflow_experiments.report.json_reader import read_json
+from pytest_mlflow_experiments.report.json import read_json, render_json
 
 SCHEMA = Path(str(report.__file__)).with_name("comparison.schema.json")
 
@@ -87,13 +86,13 @@ def test_other_texts_are_refused(text: str, message: str) -> None:
     [
         ({"session": None}, "session must be an object, not None"),
         ({"session": {}}, r"session\.session_id is missing"),
-        ({"cases": True}, "cases must be an integer, not True"),
+        ({"cases": True}, "cases must be an integer of 64 bits, not True"),
         ({"duration": "1"}, "duration must be a number, not '1'"),
-        ({"notes": "ab"}, "notes must be a list of strings, not 'ab'"),
-        ({"metrics": [1]}, "metrics must be a list of objects"),
-        ({"metrics": [{"direction": "up"}]}, r"\[0\]\.direction must be one of max, min, not 'up'"),
+        ({"notes": "ab"}, "notes must be a list, not 'ab'"),
+        ({"notes": ["a", 1]}, r"notes\[1\] must be a string, not 1"),
+        ({"metrics": [1]}, r"metrics\[0\] must be an object, not 1"),
         ({"problem": 1}, "problem must be a string, not 1"),
-        ({"sweeps": [{}]}, r"sweeps\[0\]\.mode is missing"),
+        ({"sweeps": [{}]}, r"sweeps\[0\]\.test is missing"),
         ({"curves": [{"current": [[[1.5, 0]]]}]}, r"curves\[0\]\.case is missing"),
     ],
 )
@@ -107,16 +106,17 @@ def test_wrong_members_of_sweeps_and_curves_are_named() -> None:
     text = render_json(ordinary())
     for old, new, message in (
         (
-            '"params": {"C": "0.',
-            '"params": {"C": 1, "c": "',
-            r"configurations\[\d+\]\.params must be",
+            '{"C": "0.',
+            '{"C": 1, "c": "',
+            r"configurations\[\d+\]\.params\.C must be a string, not 1",
         ),
-        ('"metrics": {', '"metrics": {"x": null, ', r"metrics must be an object of numbers, not"),
+        ('"metrics": {', '"metrics": {"x": null, ', r"\.metrics\.x must be a number, not None"),
         (
             '"current": [[[0, ',
             '"current": [[["0", ',
-            r"curves\[0\]\.current must be a list of lists",
+            r"curves\[0\]\.current\[0\]\[0\]\[0\] must be an integer, not '0'",
         ),
+        ('"mode": "max"', '"mode": "up"', r"sweeps\[0\]\.mode must be one of m.., m.., not 'up'"),
     ):
         assert old in text
         with pytest.raises(ValueError, match=message):
@@ -127,6 +127,12 @@ def test_files_from_before_sweeps_are_read() -> None:
     data = json.loads(render_json(ordinary()))
     del data["sweeps"], data["curves"]
     assert read_json(json.dumps(data)) == replace(ordinary(), sweeps=(), curves=())
+
+
+def test_unknown_direction_is_refused() -> None:
+    text = render_json(make_comparison(make_metric()))
+    with pytest.raises(ValueError, match=r"\[0\]\.direction must be one of m.., m.., not 'up'"):
+        read_json(text.replace('"direction": "max"', '"direction": "up"'))
 
 
 def test_unknown_status_is_refused() -> None:

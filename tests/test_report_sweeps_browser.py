@@ -19,7 +19,7 @@ from pytest_mlflow_experiments.report.html.page import render_html
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.real, needs_chromium]
 
 Open = Callable[..., None]
 ROWS = "Array.from(document.querySelectorAll('.ranking tbody tr')).filter(row => !row.hidden)"

@@ -93,6 +93,7 @@ def test_interrupted_fresh_run_keeps_the_case(history: Project) -> None:
     assert history.sessions()[-1].case("test_model").metrics[0].value == 0.8
 
 
+@pytest.mark.real
 def test_fresh_runs_leave_no_runs_in_mlflow(project: Project) -> None:
     source = """
         import mlflow

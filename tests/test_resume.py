@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import numpy
 import pytest
+from layers import real
 from project import Project, Session
 from sessions import baseline, judged, make_case, make_session, only
 
@@ -109,7 +110,7 @@ def sweep(project: Project) -> Project:
     return project
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize("workers", [(), real(("-n", "2"))], ids=["alone", "xdist"])
 def test_killed_sweep_goes_on(sweep: Project, workers: tuple[str, ...]) -> None:
     sweep.pytest(*OFFLINE)
     whole = sweep.session()
@@ -714,6 +715,7 @@ def test_files_that_are_no_code(project: Project, name: str, is_code: bool) -> N
     assert (changes_digest(project.path, dirty=False) != before) is is_code
 
 
+@pytest.mark.real
 def test_case_with_a_run_of_its_own(project: Project) -> None:
     write_repository(
         project,
@@ -738,7 +740,7 @@ def test_case_with_a_run_of_its_own(project: Project) -> None:
     assert new.run_metrics == old.run_metrics
 
 
-@pytest.mark.parametrize("dist", ["loadgroup", "each", "worksteal"])
+@pytest.mark.parametrize("dist", ["loadgroup", real("each"), real("worksteal")])
 def test_ways_to_distribute(project: Project, dist: str) -> None:
     write_repository(
         project,

@@ -403,3 +403,8 @@ def test_scipy_is_loaded_when_it_is_needed() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split("\n")[:2] == ["[]", "False"]
+
+
+def test_an_infinity_outweighs_what_overflows() -> None:
+    assert average([1e308, 1e308, -inf]) == -inf
+    assert math.isnan(average([inf, 1.0, -inf]))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from layers import real
 from mlflow_server import free_port
 from project import Project
 from tracker_kit import Journal, make_record
@@ -83,7 +84,7 @@ def leaks(project: Project, *secrets: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["here", "workers"])
+@pytest.mark.parametrize("options", [(), real(("-n", "2"))], ids=["here", "workers"])
 def test_secrets_are_kept_nowhere(project: Project, options: tuple[str, ...]) -> None:
     project.write(INI, "pytest.ini")
     project.write(SOURCE)
@@ -183,10 +184,10 @@ WITHIN_SECRETS = (
 )
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["here", "workers"])
+@pytest.mark.parametrize("options", [(), real(("-n", "2"))], ids=["here", "workers"])
 def test_secrets_within_params_are_kept_nowhere(project: Project, options: tuple[str, ...]) -> None:
     project.write(WITHIN)
-    project.pytest("--mlflow", *options, status=1)
+    project.track(*options, status=1)
     session = project.session()
     assert leaks(project, *WITHIN_SECRETS) == []
     kept = (
@@ -219,7 +220,7 @@ def test_secrets_of_a_command_line_are_kept_nowhere(project: Project) -> None:
         def test_id(password, mlflow_case):
             pass
     """)
-    result = project.pytest("--mlflow", "test_it.py::test_id[longsecret-99]")
+    result = project.track("test_it.py::test_id[longsecret-99]")
     assert "1 passed" in result.stdout
     assert [case.name for case in project.session().cases] == ["test_id[***0]"]
     assert leaks(project, "longsecret-99") == []
@@ -239,7 +240,7 @@ GATED = """
 OFFLINE = ("--mlflow", "--mlflow-offline")
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["here", "workers"])
+@pytest.mark.parametrize("options", [(), real(("-n", "2"))], ids=["here", "workers"])
 def test_a_gate_knows_the_tests_by_the_ids_that_are_kept(
     project: Project, options: tuple[str, ...]
 ) -> None:

@@ -84,6 +84,7 @@ def s3_store(path: Path) -> Iterator[str]:
         yield uri
 
 
+@pytest.mark.real
 def test_plain_commands_run(
     postgres: Cluster, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import pytest
 from project import Project, Result
 
+from pytest_mlflow_experiments.records.codec import encode
+
 RICH = """
     import pytest
 
@@ -122,7 +124,7 @@ def test_workers_change_nothing(make_project: Callable[[str], Project]) -> None:
         project = make_project(name)
         project.write(RICH)
         project.pytest("--mlflow", "--mlflow-offline", *options, status=1)
-        cases = [record.to_builtins() for record in project.session().cases]
+        cases = [encode(record) for record in project.session().cases]
         for case in cases:
             for moment in ("id", "start_time", "end_time", "durations", "failure", "usage"):
                 case.pop(moment, None)

@@ -15,12 +15,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import pytest
 from flaky_proxy import FAILURES, flaky
 from mlflow_server import serve
 from postgres import Cluster
-from project import Project, Result, clean_environment
+from project import Project, Result, clean_environment, plugins_for
 
 from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState
+
+pytestmark = pytest.mark.real
 
 CASES = int(os.environ.get("PYTEST_MLFLOW_SOAK_CASES", "200"))
 SEED = int(os.environ.get("PYTEST_MLFLOW_SOAK_SEED", "20261123"))
@@ -115,7 +118,7 @@ def run(project: Project, *command: str, env: dict[str, str]) -> Result:
     done = subprocess.run(
         command,
         cwd=project.path,
-        env={**clean_environment(), **env},
+        env={**clean_environment(), **plugins_for(command), **env},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from project import Project, Result
 
+pytestmark = pytest.mark.real
+
 CHECK = """
     import os
 

@@ -11,7 +11,7 @@ from project import Project
 from pytest_mlflow_experiments.records.directory import SessionDirectory
 from pytest_mlflow_experiments.regression.sweeps.model import Sweep
 from pytest_mlflow_experiments.regression.sweeps.ranking import within_noise
-from pytest_mlflow_experiments.report.json_reader import read_json
+from pytest_mlflow_experiments.report.json import read_json
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "sweep" / "test_digits.py"
@@ -36,6 +36,7 @@ def sweep(swept: Project) -> Sweep:
     return found
 
 
+@pytest.mark.real
 def test_it_says_which_configuration_and_how_sure(sweep: Sweep) -> None:
     assert (sweep.objective, sweep.mode, sweep.cases, sweep.failed) == ("accuracy", "max", 80, 0)
     assert len(sweep.configurations) == 16
@@ -47,12 +48,14 @@ def test_it_says_which_configuration_and_how_sure(sweep: Sweep) -> None:
     assert 0 < len(within_noise(sweep)) < 15
 
 
+@pytest.mark.real
 def test_it_says_what_mattered(sweep: Sweep) -> None:
     assert {effect.param for effect in sweep.effects} == set(sweep.params)
     assert sweep.effects[0].param == "learning_rate"
     assert [level.value for level in sweep.effects[0].levels] == ["0.001", "0.003", "0.01", "0.03"]
 
 
+@pytest.mark.real
 def test_the_training_curves_are_there(swept: Project) -> None:
     (directory,) = SessionDirectory.find_all(swept.path)
     curves = read_json(directory.report.read_text(encoding="utf-8")).curves

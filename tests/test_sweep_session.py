@@ -10,7 +10,7 @@ from project import Project
 
 from pytest_mlflow_experiments.records import SweepEnd
 from pytest_mlflow_experiments.regression.comparison import Comparison
-from pytest_mlflow_experiments.report.json_reader import read_json
+from pytest_mlflow_experiments.report.json import read_json
 
 SOURCE = """
     import pytest

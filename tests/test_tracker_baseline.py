@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
+from layers import real
 from mlflow_server import Server, free_port, serve
 from tracker_kit import START, Journal, make_metric, make_record, start_tracker
 
@@ -161,7 +162,7 @@ def run_of(client: MlflowClient, session_id: str, kind: str = "session") -> str:
     return str(client.search_runs([experiment.experiment_id], tags)[0].info.run_id)
 
 
-@pytest.mark.parametrize("kind", ["sql", "server"])
+@pytest.mark.parametrize("kind", ["sql", real("server")])
 def test_baseline_is_fetched(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     place = request.getfixturevalue(kind)
     uri = place if isinstance(place, str) else place.uri
@@ -190,7 +191,7 @@ def test_baseline_is_fetched(kind: str, tmp_path: Path, request: pytest.FixtureR
     assert state.run_id is None  # the session had no case, and asking makes no run
 
 
-@pytest.mark.parametrize("kind", ["sql", "server"])
+@pytest.mark.parametrize("kind", ["sql", real("server")])
 @pytest.mark.parametrize(
     ("spec", "request_", "found"),
     [
@@ -299,6 +300,7 @@ def test_run_and_model(copy: str) -> None:
         reason(f"run:{session}")
 
 
+@pytest.mark.real
 def test_model_on_a_server(server: Server) -> None:
     from mlflow import MlflowClient
 
@@ -329,6 +331,7 @@ def test_pins(copy: str, tmp_path: Path) -> None:
         open_catalog(copy, experiment_name="unknown").pin("session-1")
 
 
+@pytest.mark.real
 def test_pin_on_a_server(server: Server) -> None:
     catalog = open_catalog(server.uri, experiment_name=NAME)
     catalog.pin("session-6")

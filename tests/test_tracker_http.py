@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mlflow_server import Server, serve
+from mlflow_server import Server
 from tracker_kit import Journal, contents, make_record, rich_records
 
 from pytest_mlflow_experiments.tracker.main import project
@@ -16,24 +15,19 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) -> Iterator[Server]:
-    path = tmp_path_factory.mktemp("server")
-    shutil.copyfile(migrated_database, path / "mlflow.db")
-    with serve(path, f"sqlite:///{(path / 'mlflow.db').as_posix()}") as running:
-        yield running
-
-
 def test_server_gets_the_same_as_a_database(
-    server: Server, tmp_path: Path, migrated_database: Path, monkeypatch: pytest.MonkeyPatch
+    mlflow_server: Server, tmp_path: Path, migrated_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow import MlflowClient
 
     monkeypatch.chdir(tmp_path)
     shutil.copyfile(migrated_database, tmp_path / "mlflow.db")
     found = []
-    for name, uri in (("http", server.uri), ("sql", f"sqlite:///{tmp_path.as_posix()}/mlflow.db")):
-        journal = Journal(tmp_path, session_id=name)
+    for name, uri in (
+        ("http", mlflow_server.uri),
+        ("sql", f"sqlite:///{tmp_path.as_posix()}/mlflow.db"),
+    ):
+        journal = Journal(tmp_path, session_id=name, experiment_name="same")
         journal.cases(rich_records(journal.directory)).finish()
         states = [project(journal.directory, tracking_uri=uri) for _ in range(2)]
         assert [(state.phase, state.sent, state.notes) for state in states] == [
@@ -49,7 +43,7 @@ def test_server_gets_the_same_as_a_database(
 
 
 def test_lost_answer_makes_no_second_run(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mlflow_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow import MlflowClient
 
@@ -65,14 +59,14 @@ def test_lost_answer_makes_no_second_run(
 
     monkeypatch.setattr(MlflowClient, "create_run", create_run)
     journal = Journal(tmp_path, experiment_name="lost").cases(map(make_record, range(5)))
-    state = project(journal.finish().directory, tracking_uri=server.uri)
+    state = project(journal.finish().directory, tracking_uri=mlflow_server.uri)
     assert (state.phase, state.error, state.sent) == ("done", None, 5)
-    client = MlflowClient(server.uri)
+    client = MlflowClient(mlflow_server.uri)
     assert len(client.search_runs([str(state.experiment_id)], "tags.`pytest.kind` = 'case'")) == 5
 
 
 def test_server_that_goes_away_ends_in_a_clear_error(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mlflow_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow import MlflowClient
 
@@ -82,17 +76,16 @@ def test_server_that_goes_away_ends_in_a_clear_error(
         raise ConnectionResetError("http://somebody:geheim@127.0.0.1 went away")
 
     journal = Journal(tmp_path, experiment_name="gone").cases([make_record(1)])
-    project(journal.directory, tracking_uri=server.uri)
+    project(journal.directory, tracking_uri=mlflow_server.uri)
     monkeypatch.setattr(MlflowClient, "create_run", create_run)
     monkeypatch.setattr(retries, "_PAUSES", (0.0, 0.0))
     journal.cases([make_record(2)]).finish()
-    uri = server.uri.replace("//", "//somebody:geheim@")
+    uri = mlflow_server.uri.replace("//", "//somebody:geheim@")
     state = project(journal.directory, tracking_uri=uri)
     # The first case was there before.
     assert (state.phase, state.sent) == ("failed", 1)
-    assert state.error == (
-        f"Writing to {server.uri.replace('//', '//***@')} failed: http://***@127.0.0.1 went away"
-    )
+    told = uri.replace("somebody:geheim", "***")
+    assert state.error == f"Writing to {told} failed: http://***@127.0.0.1 went away"
     assert "geheim" not in journal.directory.state.read_text(encoding="utf-8")
     monkeypatch.undo()
-    assert project(journal.directory, tracking_uri=server.uri).sent == 2
+    assert project(journal.directory, tracking_uri=mlflow_server.uri).sent == 2

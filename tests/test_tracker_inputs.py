@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mlflow_server import Server, serve
+from mlflow_server import Server
 from tracker_database import Database
 from tracker_kit import Journal, make_metric, make_record
 
@@ -185,20 +184,13 @@ def test_case_that_was_taken_over_has_all_that_its_run_had(database: Database) -
         assert tags["mlflow.note.content"].startswith(first)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) -> Iterator[Server]:
-    path = tmp_path_factory.mktemp("server")
-    shutil.copyfile(migrated_database, path / "mlflow.db")
-    with serve(path, f"sqlite:///{(path / 'mlflow.db').as_posix()}") as running:
-        yield running
-
-
-def test_server_gets_a_dataset_that_many_cases_share(server: Server, tmp_path: Path) -> None:
+@pytest.mark.real
+def test_server_gets_a_dataset_that_many_cases_share(mlflow_server: Server, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
     records = [make_record(number, inputs=(IRIS,)) for number in range(24)]
-    journal = Journal(tmp_path).cases(records).finish()
-    state = project(journal.directory, tracking_uri=server.uri)
+    journal = Journal(tmp_path, experiment_name="inputs").cases(records).finish()
+    state = project(journal.directory, tracking_uri=mlflow_server.uri)
     assert (state.error, state.sent) == (None, 24)
     query = "dataset.name = 'iris' and dataset.context = 'training'"
-    assert len(MlflowClient(server.uri).search_runs([str(state.experiment_id)], query)) == 24
+    assert len(MlflowClient(mlflow_server.uri).search_runs([str(state.experiment_id)], query)) == 24

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
-from mlflow_server import Server, serve
+from mlflow_server import Server
 from tracker_database import Database
 from tracker_kit import START, Journal, make_record
 
@@ -325,20 +324,13 @@ def test_sweeps_that_two_shards_opened_at_once_are_united(
     assert len(database.runs()) == 4
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) -> Iterator[Server]:
-    path = tmp_path_factory.mktemp("server")
-    shutil.copyfile(migrated_database, path / "mlflow.db")
-    with serve(path, f"sqlite:///{(path / 'mlflow.db').as_posix()}") as running:
-        yield running
-
-
 def on(client: MlflowClient, experiment_id: str | None, kind: str) -> list[Run]:
     return list(client.search_runs([str(experiment_id)], f"tags.`pytest.kind` = '{kind}'"))
 
 
+@pytest.mark.real
 def test_server_gets_each_sweep_once_though_answers_get_lost(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mlflow_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow import MlflowClient
 
@@ -353,10 +345,11 @@ def test_server_gets_each_sweep_once_though_answers_get_lost(
         return run
 
     monkeypatch.setattr(MlflowClient, "create_run", create_run)
-    journal = Journal(tmp_path).cases(case(n, f"test_{n % 3}") for n in range(9))
-    state = project(journal.finish().directory, tracking_uri=server.uri)
+    journal = Journal(tmp_path, experiment_name="sweeps")
+    journal.cases(case(n, f"test_{n % 3}") for n in range(9))
+    state = project(journal.finish().directory, tracking_uri=mlflow_server.uri)
     assert (state.error, state.sent, state.sweeps) == (None, 9, 3)
-    client = MlflowClient(server.uri)
+    client = MlflowClient(mlflow_server.uri)
     sweeps = on(client, state.experiment_id, "sweep")
     assert {run.info.run_name for run in sweeps} == {"test_0", "test_1", "test_2"} <= lost
     assert {run.info.status for run in sweeps} == {"FINISHED"}

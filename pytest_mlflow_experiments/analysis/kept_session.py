@@ -13,7 +13,7 @@ from ..records import CaseRecord, SessionEnd, SessionHeader, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.journal import Entry
 from ..regression.comparison import Comparison
-from ..report.json_reader import read_json
+from ..report.json import read_json
 from .places import Place, UsageError, session_directory, sessions_root
 
 

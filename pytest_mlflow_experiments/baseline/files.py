@@ -15,7 +15,6 @@ from typing import Any, final
 
 from ..records import (
     PASSED_OUTCOMES,
-    Builtins,
     CaseRecord,
     Provenance,
     SessionEnd,
@@ -23,6 +22,7 @@ from ..records import (
     journal,
     thinned,
 )
+from ..records.codec import Builtins, decode, encode
 from ..records.journal import Entry, JournalError
 from ..records.tags import BRANCH, CI_JOB, COMMIT, DIRTY
 from .choice import Catalog, choose, why_incomplete
@@ -49,7 +49,7 @@ def slim(record: CaseRecord) -> CaseRecord:
 
     Metrics with several steps keep enough of them to draw the curve.
     """
-    return CaseRecord.from_builtins(_slim_case(record.to_builtins(), steps=True))
+    return decode(CaseRecord, _slim_case(encode(record), steps=True))
 
 
 def slim_entry(entry: Entry) -> Entry:

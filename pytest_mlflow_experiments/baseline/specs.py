@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, final
+
+from ..records.codec import decode, encode
 
 Kind: TypeAlias = Literal[
     "auto", "latest", "branch", "session", "run", "tag", "model", "file", "none"
@@ -119,7 +121,7 @@ class BaselineRequest:
 
     def to_json(self) -> str:
         """Return the request as JSON."""
-        return json.dumps(asdict(self))
+        return json.dumps(encode(self))
 
     @classmethod
     def from_json(cls, text: str) -> BaselineRequest:
@@ -129,11 +131,9 @@ class BaselineRequest:
             BaselineError: the text is no request.
         """
         try:
-            data = json.loads(text)
-            if data.get("selection") is not None:
-                data["selection"] = tuple(data["selection"])
-            return cls(**data)
-        except (ValueError, TypeError, AttributeError) as error:
+            # The constructor refuses unknown members, the codec what is of a wrong type.
+            return decode(cls, encode(cls(**json.loads(text))))
+        except (ValueError, TypeError) as error:
             raise BaselineError(f"not a request for a baseline: {error}") from error
 
     def write(self, path: Path) -> None:

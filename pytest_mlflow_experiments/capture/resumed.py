@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 import pytest
 
 from ..records import CaseRecord
+from ..records.codec import decode, encode
 from ..records.directory import make_directories
 from ..records.secrets import MASK
 from .params import case_arguments, case_params, has_whole_text
@@ -53,7 +54,7 @@ def write_cases(path: Path, cases: Iterable[EarlierCase]) -> None:
     path.touch(mode=0o600)
     with path.open("w", encoding="ascii") as file:
         for case in cases:
-            line = {"artifacts": str(case.artifacts), "case": case.record.to_builtins()}
+            line = {"artifacts": str(case.artifacts), "case": encode(case.record)}
             file.write(f"{json.dumps(line)}\n")
 
 
@@ -62,7 +63,7 @@ def read_cases(path: Path) -> dict[str, EarlierCase]:
     cases: dict[str, EarlierCase] = {}
     with suppress(FileNotFoundError), path.open(encoding="ascii") as file:
         for data in map(json.loads, file):
-            record = CaseRecord.from_builtins(data["case"])
+            record = decode(CaseRecord, data["case"])
             cases[record.nodeid] = EarlierCase(record=record, artifacts=Path(data["artifacts"]))
     return cases
 

@@ -10,14 +10,19 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Final, final
 
-from ..records import Builtins, CaseRecord
-from ..records.case import encode_float
+from ..records import CaseRecord
+from ..records.codec import Builtins, encode
 from ..regression.sweeps.model import Configuration, Sweep
 from ..regression.sweeps.ranking import within_noise
 from ..report import numbers
 from ..report.sweep_text import choice, failures, mattered, plus_minus, score, short, why_no_best
 
 SCHEMA_VERSION: Final = 1
+
+_MEMBERS: Final = (
+    *("rank", "params", "objective", "mean", "std", "n", "distance", "relative", "p_value"),
+    *("within_noise", "values", "seeds", "metrics", "cases", "failed", "nodeids", "run_ids"),
+)
 
 
 @final
@@ -176,29 +181,14 @@ def _builtins(
     rank: int, configuration: Configuration, ranking: Ranking, is_near: bool | None
 ) -> Builtins:
     nodeids = configuration.nodeids
-    return {
+    data = encode(configuration) | {
         "rank": rank,
-        "params": dict(configuration.params),
         "objective": ranking.sweep.objective,
-        "mean": _number(configuration.mean),
-        "std": _number(configuration.std),
         "n": configuration.n,
-        "distance": _number(configuration.distance),
-        "relative": _number(configuration.relative),
-        "p_value": _number(configuration.p_value),
         "within_noise": is_near,
-        "values": list(map(encode_float, configuration.values)),
-        "seeds": list(configuration.seeds),
-        "metrics": {name: encode_float(mean) for name, mean in configuration.metrics.items()},
-        "cases": configuration.cases,
-        "failed": configuration.failed,
-        "nodeids": list(nodeids),
         "run_ids": [ranking.run_ids[one] for one in nodeids if one in ranking.run_ids],
     }
-
-
-def _number(number: float | None) -> float | str | None:
-    return None if number is None else encode_float(number)
+    return {name: data[name] for name in _MEMBERS}
 
 
 def _cell(value: object) -> object:

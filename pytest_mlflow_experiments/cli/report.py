@@ -9,7 +9,7 @@ from ..analysis.places import UsageError, session_directory, sessions_root
 from ..records.directory import SessionDirectory
 from ..regression.comparison import Comparison
 from ..report.formats import render
-from ..report.json_reader import read_json
+from ..report.json import read_json
 from ..report.markdown import render_comment, render_markdown
 from .arguments import add_report_option, check_reports, say, write_report
 

@@ -1,14 +1,9 @@
-"""What one session measured, as frozen values that turn into JSON builtins and back.
-
-Numbers stay exact: a finite float keeps every bit through JSON, and NaN and the infinities, which
-JSON does not know, travel as the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``.
-"""
+"""What one session measured, as frozen values that turn into JSON builtins and back."""
 
 from .case import (
     FAILED_OUTCOMES,
     PASSED_OUTCOMES,
     Attempt,
-    Builtins,
     CaseRecord,
     Check,
     DatasetInput,
@@ -36,7 +31,6 @@ __all__ = [
     "PASSED_OUTCOMES",
     "SCHEMA_VERSION",
     "Attempt",
-    "Builtins",
     "CaseRecord",
     "Check",
     "DatasetInput",

@@ -10,22 +10,40 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, final
+from typing import Annotated, Final, TypeAlias, final
+
+from .codec import RARE, Constraint, decode, encode
 
 ACCEPTED_FILE: Final = "mlflow-accepted.jsonl"
 """The file's name, in the rootdir: one JSON object a line."""
 
-_ID: Final = re.compile(r"[0-9a-f]{12}")
 _CONFLICT_MARKERS: Final = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")
-_FIELDS: Final = ("id", "case", "metric", "reason", "time")
 
 
 class AcceptedError(Exception):
     """The file of accepted steps, or a line of it, can't be read."""
+
+
+def _is_time(text: str) -> bool:
+    try:
+        # Python 3.10 does not know the Z.
+        time = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
+    except ValueError:
+        return False
+    return time.tzinfo is not None
+
+
+_Id: TypeAlias = Annotated[
+    str, Constraint(re.compile("[0-9a-f]{12}").fullmatch, "12 hexadecimal digits")
+]
+_Text: TypeAlias = Annotated[str, Constraint(str.strip, "a string that isn't blank")]
+_Time: TypeAlias = Annotated[
+    str, Constraint(_is_time, "as 2025-01-31T12:00:00Z, ISO 8601 with a time zone")
+]
 
 
 @final
@@ -38,12 +56,12 @@ class AcceptedStep:
     them. ``time`` is ISO 8601 with a time zone.
     """
 
-    id: str
-    case: str
-    metric: str
-    reason: str
-    time: str
-    author: str | None = None
+    id: _Id
+    case: _Text
+    metric: _Text
+    reason: _Text
+    time: _Time
+    author: str | None = field(default=None, metadata=RARE)
 
     def matches(self, case: str, metric: str) -> bool:
         """Tell whether the step is about this metric of this case."""
@@ -109,10 +127,7 @@ def append_accepted(path: Path, step: AcceptedStep) -> None:
     Raises:
         OSError: the disk is full, or the file can't be written.
     """
-    fields: dict[str, str | None] = {name: getattr(step, name) for name in _FIELDS}
-    if step.author is not None:
-        fields["author"] = step.author
-    line = json.dumps(fields, ensure_ascii=False)
+    line = json.dumps(encode(step), ensure_ascii=False)
     with path.open("a+b", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         # Half a surrogate, as undecodable bytes of a command line become, is legal in JSON as \u.
@@ -156,32 +171,7 @@ def _parse(line: str) -> AcceptedStep:
         data = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise ValueError(f"expected an object with {', '.join(_FIELDS)}, got {line!r}")
-    for name in _FIELDS:
-        if name not in data:
-            raise ValueError(f"{name!r} is missing")
-        if not isinstance(data[name], str) or not data[name].strip():
-            raise ValueError(f"{name!r} must be a text that isn't blank, got {data[name]!r}")
-    if not _ID.fullmatch(data["id"]):
-        raise ValueError(f"'id' must be 12 hexadecimal digits, got {data['id']!r}")
-    _check_time(data["time"])
-    author = data.get("author")
-    if author is not None and not isinstance(author, str):
-        raise ValueError(f"'author' must be a text, got {author!r}")
-    return AcceptedStep(**{name: data[name] for name in _FIELDS}, author=author)
-
-
-def _check_time(text: str) -> None:
-    try:
-        # Python 3.10 does not know the Z.
-        time = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
-        raise ValueError(
-            f"'time' must be as 2025-01-31T12:00:00Z, ISO 8601 with a time zone, got {text!r}"
-        )
+    return decode(AcceptedStep, data)
 
 
 def _matches(pattern: str, text: str) -> bool:

@@ -3,59 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import isfinite, isnan
-from typing import Any, Literal, TypeAlias, final
+from typing import Annotated, Literal, TypeAlias, final
 
+from .codec import ADDED, RARE, AnySize, Constraint, written_after
 from .secrets import MASK
 
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatasetInput:
-    """One dataset, by the fields of MLflow's ``mlflow.entities.Dataset``.
-
-    ``source``, ``schema`` and ``profile`` are JSON texts: where the data come from, the types of
-    their columns or their dtype and shape, and how much of them there is. ``context`` is what they
-    were used for ("training", "evaluation"), where the test says so.
-    """
-
-    name: str
-    digest: str
-    source_type: str
-    source: str
-    schema: str | None = None
-    profile: str | None = None
-    context: str | None = None
-
-    def to_builtins(self) -> dict[str, Any]:
-        """Return the dataset as JSON builtins."""
-        return {
-            "name": self.name,
-            "digest": self.digest,
-            "source_type": self.source_type,
-            "source": self.source,
-            "schema": self.schema,
-            "profile": self.profile,
-            "context": self.context,
-        }
-
-    @classmethod
-    def from_builtins(cls, data: dict[str, Any]) -> DatasetInput:
-        """Rebuild a dataset from :meth:`to_builtins`."""
-        return cls(
-            name=data["name"],
-            digest=data["digest"],
-            source_type=data["source_type"],
-            source=data["source"],
-            schema=data.get("schema"),
-            profile=data.get("profile"),
-            context=data.get("context"),
-        )
-
-
-Builtins: TypeAlias = dict[str, Any]
 Operator: TypeAlias = Literal["<", "<=", ">", ">=", "=="]
 Outcome: TypeAlias = Literal[
     "passed", "failed", "error", "skipped", "xfailed", "xpassed", "interrupted"
@@ -64,46 +18,24 @@ Outcome: TypeAlias = Literal[
 FAILED_OUTCOMES: frozenset[str] = frozenset({"failed", "error"})
 PASSED_OUTCOMES: frozenset[str] = frozenset({"passed", "xpassed"})
 
+CASE_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+"""What the id of a case's record may be: it is the name of a directory."""
+
 _HIDDEN = re.compile(rf"{re.escape(MASK)}\d+")
-
-
-def encode_float(value: float) -> float | str:
-    """Return a float as JSON has it: NaN and the infinities, which it does not know, are texts."""
-    if isfinite(value):
-        return value
-    if isnan(value):
-        return "NaN"
-    return "Infinity" if value > 0 else "-Infinity"
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One value of one metric; ``timestamp`` is in milliseconds since the epoch."""
+    """One value of one metric; ``timestamp`` is in milliseconds since the epoch.
+
+    A test may log any ``step``; the tracker brings it into MLflow's range.
+    """
 
     key: str
     value: float
-    step: int
+    step: AnySize
     timestamp: int
-
-    def to_builtins(self) -> Builtins:
-        """Return the metric as JSON builtins."""
-        return {
-            "key": self.key,
-            "value": encode_float(self.value),
-            "step": self.step,
-            "timestamp": self.timestamp,
-        }
-
-    @classmethod
-    def from_builtins(cls, data: Builtins) -> Metric:
-        """Rebuild a metric from :meth:`to_builtins`."""
-        return cls(
-            key=data["key"],
-            value=float(data["value"]),
-            step=data["step"],
-            timestamp=data["timestamp"],
-        )
 
 
 def last_values(metrics: Iterable[Metric]) -> dict[str, float]:
@@ -123,7 +55,7 @@ class Check:
     """
 
     metric: str
-    step: int
+    step: AnySize
     operator: Operator
     value: float
     limit: float
@@ -133,6 +65,7 @@ class Check:
     alternative: bool = False
 
     @property
+    @written_after("tolerance")
     def margin(self) -> float:
         """How far ``value`` is on the good side of ``limit``, in the metric's unit."""
         if self.operator in (">", ">="):
@@ -140,37 +73,6 @@ class Check:
         if self.operator in ("<", "<="):
             return self.limit - self.value
         return (self.tolerance or 0.0) - abs(self.value - self.limit)
-
-    def to_builtins(self) -> Builtins:
-        """Return the check as JSON builtins; ``margin`` is included for readers."""
-        return {
-            "metric": self.metric,
-            "step": self.step,
-            "operator": self.operator,
-            "value": encode_float(self.value),
-            "limit": encode_float(self.limit),
-            "tolerance": None if self.tolerance is None else encode_float(self.tolerance),
-            "margin": encode_float(self.margin),
-            "passed": self.passed,
-            "line": self.line,
-            "alternative": self.alternative,
-        }
-
-    @classmethod
-    def from_builtins(cls, data: Builtins) -> Check:
-        """Rebuild a check from :meth:`to_builtins`."""
-        tolerance = data["tolerance"]
-        return cls(
-            metric=data["metric"],
-            step=data["step"],
-            operator=data["operator"],
-            value=float(data["value"]),
-            limit=float(data["limit"]),
-            tolerance=None if tolerance is None else float(tolerance),
-            passed=data["passed"],
-            line=data["line"],
-            alternative=data["alternative"],
-        )
 
 
 @final
@@ -186,31 +88,26 @@ class Attempt:
     metrics: tuple[Metric, ...] = ()
     checks: tuple[Check, ...] = ()
     failure: str | None = None
-    usage: Mapping[str, float] = field(default_factory=dict)
+    usage: Mapping[str, float] = field(default_factory=dict, metadata=RARE)
 
-    def to_builtins(self) -> Builtins:
-        """Return the attempt as JSON builtins."""
-        usage = _encode_floats(self.usage)
-        return {
-            "outcome": self.outcome,
-            "duration": self.duration,
-            "metrics": [metric.to_builtins() for metric in self.metrics],
-            "checks": [check.to_builtins() for check in self.checks],
-            "failure": self.failure,
-            **({"usage": usage} if usage else {}),
-        }
 
-    @classmethod
-    def from_builtins(cls, data: Builtins) -> Attempt:
-        """Rebuild an attempt from :meth:`to_builtins`."""
-        return cls(
-            outcome=data["outcome"],
-            duration=data["duration"],
-            metrics=tuple(map(Metric.from_builtins, data["metrics"])),
-            checks=tuple(map(Check.from_builtins, data["checks"])),
-            failure=data["failure"],
-            usage={name: float(value) for name, value in data.get("usage", {}).items()},
-        )
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetInput:
+    """Data that a case was run on, by the fields of MLflow's ``mlflow.entities.Dataset``.
+
+    ``source``, ``schema`` and ``profile`` are JSON texts: where the data come from, the types of
+    their columns or their dtype and shape, and how much of them there is. ``context`` is what they
+    were used for ("training", "evaluation"), where the test says so.
+    """
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str | None = field(default=None, metadata=ADDED)
+    profile: str | None = field(default=None, metadata=ADDED)
+    context: str | None = field(default=None, metadata=ADDED)
 
 
 @final
@@ -238,7 +135,7 @@ class CaseRecord:
     of the session that it ran in, and ``resumed_run`` the run that the test itself held there.
     """
 
-    id: str
+    id: Annotated[str, Constraint(CASE_ID.fullmatch, "letters and digits")]
     nodeid: str
     case: str
     name: str
@@ -255,18 +152,18 @@ class CaseRecord:
     run_id: str | None = None
     attempts: tuple[Attempt, ...] = ()
     notes: tuple[str, ...] = ()
-    arguments: tuple[str, ...] = ()
-    datasets: Mapping[str, str] = field(default_factory=dict)
-    tolerances: Mapping[str, str] = field(default_factory=dict)
-    directions: Mapping[str, str] = field(default_factory=dict)
-    repeats: tuple[Attempt, ...] = ()
-    run_metrics: Mapping[str, float] = field(default_factory=dict)
-    run_history: tuple[Metric, ...] = ()
-    objective: str | None = None
-    inputs: tuple[DatasetInput, ...] = ()
-    usage: Mapping[str, float] = field(default_factory=dict)
-    resumed_from: str | None = None
-    resumed_run: str | None = None
+    arguments: tuple[str, ...] = field(default=(), metadata=RARE)
+    datasets: Mapping[str, str] = field(default_factory=dict, metadata=RARE)
+    tolerances: Mapping[str, str] = field(default_factory=dict, metadata=RARE)
+    directions: Mapping[str, str] = field(default_factory=dict, metadata=RARE)
+    repeats: tuple[Attempt, ...] = field(default=(), metadata=RARE)
+    run_metrics: Mapping[str, float] = field(default_factory=dict, metadata=RARE)
+    run_history: tuple[Metric, ...] = field(default=(), metadata=RARE)
+    objective: str | None = field(default=None, metadata=RARE)
+    inputs: tuple[DatasetInput, ...] = field(default=(), metadata=RARE)
+    usage: Mapping[str, float] = field(default_factory=dict, metadata=RARE)
+    resumed_from: str | None = field(default=None, metadata=RARE)
+    resumed_run: str | None = field(default=None, metadata=RARE)
 
     @property
     def sweep(self) -> str | None:
@@ -298,97 +195,6 @@ class CaseRecord:
             failure=self.failure,
             usage=self.usage,
         )
-
-    def to_builtins(self) -> Builtins:
-        """Return the record as JSON builtins."""
-        return {
-            "id": self.id,
-            "nodeid": self.nodeid,
-            "case": self.case,
-            "name": self.name,
-            "outcome": self.outcome,
-            "start_time": self.start_time,
-            "end_time": self.end_time,
-            "durations": dict(self.durations),
-            "params": dict(self.params),
-            "metrics": [metric.to_builtins() for metric in self.metrics],
-            "checks": [check.to_builtins() for check in self.checks],
-            "tags": dict(self.tags),
-            "artifacts": list(self.artifacts),
-            "failure": self.failure,
-            "run_id": self.run_id,
-            "attempts": [attempt.to_builtins() for attempt in self.attempts],
-            "notes": list(self.notes),
-            **self._rare_builtins(),
-        }
-
-    def _rare_builtins(self) -> Builtins:
-        """Return what most cases have none of: it is left out of their lines."""
-        return {
-            name: to_builtins(value)
-            for name, to_builtins in _RARE.items()
-            if (value := getattr(self, name))
-        }
-
-    @classmethod
-    def from_builtins(cls, data: Builtins) -> CaseRecord:
-        """Rebuild a record from :meth:`to_builtins`."""
-        return cls(
-            id=data["id"],
-            nodeid=data["nodeid"],
-            case=data["case"],
-            name=data["name"],
-            outcome=data["outcome"],
-            start_time=data["start_time"],
-            end_time=data["end_time"],
-            durations=data["durations"],
-            params=data["params"],
-            metrics=tuple(map(Metric.from_builtins, data["metrics"])),
-            checks=tuple(map(Check.from_builtins, data["checks"])),
-            tags=data["tags"],
-            artifacts=tuple(data["artifacts"]),
-            failure=data["failure"],
-            run_id=data["run_id"],
-            attempts=tuple(map(Attempt.from_builtins, data["attempts"])),
-            notes=tuple(data["notes"]),
-            arguments=tuple(data.get("arguments", ())),
-            datasets=data.get("datasets", {}),
-            tolerances=data.get("tolerances", {}),
-            directions=data.get("directions", {}),
-            repeats=tuple(map(Attempt.from_builtins, data.get("repeats", ()))),
-            run_metrics={name: float(value) for name, value in data.get("run_metrics", {}).items()},
-            run_history=tuple(map(Metric.from_builtins, data.get("run_history", ()))),
-            objective=data.get("objective"),
-            inputs=tuple(map(DatasetInput.from_builtins, data.get("inputs", ()))),
-            usage={name: float(value) for name, value in data.get("usage", {}).items()},
-            resumed_from=data.get("resumed_from"),
-            resumed_run=data.get("resumed_run"),
-        )
-
-
-def _each_to_builtins(values: Iterable[Attempt | DatasetInput | Metric]) -> list[Builtins]:
-    return [value.to_builtins() for value in values]
-
-
-def _encode_floats(values: Mapping[str, float]) -> dict[str, float | str]:
-    return {name: encode_float(value) for name, value in values.items()}
-
-
-_RARE: dict[str, Callable[[Any], object]] = {
-    "arguments": list,
-    "datasets": dict,
-    "tolerances": dict,
-    "directions": dict,
-    "repeats": _each_to_builtins,
-    "run_metrics": _encode_floats,
-    "run_history": _each_to_builtins,
-    "objective": str,
-    "inputs": _each_to_builtins,
-    "usage": _encode_floats,
-    "resumed_from": str,
-    "resumed_run": str,
-}
-"""How the fields that most cases leave empty become JSON builtins."""
 
 
 def function_of(nodeid: str) -> str:

@@ -10,9 +10,11 @@ import shutil
 import tempfile
 import time
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, final
+
+from .codec import decode, encode
 
 _FILE = 0o600
 _DIRECTORY = 0o700
@@ -242,7 +244,8 @@ class SessionState:
         """Return the state that ``path`` holds, or None where there is none that can be read."""
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{**data, "notes": tuple(data["notes"])})
+            # The constructor refuses members of a later version, the codec what is of a wrong type.
+            return decode(cls, encode(cls(**{**data, "notes": tuple(data["notes"])})))
         except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
@@ -251,7 +254,7 @@ class SessionState:
         fd, name = tempfile.mkstemp(dir=path.parent, prefix=".session-")
         try:
             with os.fdopen(fd, "w", encoding="utf-8") as file:
-                json.dump(asdict(self), file)
+                json.dump(encode(self), file)
             Path(name).replace(path)
         except OSError:
             with contextlib.suppress(OSError):

@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias, TypeVar, final
 
-from . import CaseRecord, Provenance, SessionEnd, SessionHeader, SlimCase
-from .checking import check
+from . import codec
+from .case import CaseRecord
+from .session import SCHEMA_VERSION, Provenance, SessionEnd, SessionHeader
+from .slim import SlimCase
 
 Entry: TypeAlias = SessionHeader | CaseRecord | SessionEnd | Provenance
 _T = TypeVar("_T")
@@ -51,7 +53,10 @@ class JournalError(Exception):
 
 def encode(entry: Entry) -> str:
     """Return the entry as one line of ASCII JSON, without the line's end."""
-    return _to_json({"kind": _KIND_OF[type(entry)], **entry.to_builtins()})
+    head: dict[str, object] = {"kind": _KIND_OF[type(entry)]}
+    if type(entry) is SessionHeader:
+        head["schema"] = SCHEMA_VERSION
+    return _to_json(head | codec.encode(entry))
 
 
 def decode(line: str | bytes) -> Entry:
@@ -65,9 +70,12 @@ def decode(line: str | bytes) -> Entry:
         kind = _KINDS.get(data["kind"])
         if kind is None:
             raise ValueError(f"kind {data['kind']!r} is not known to this version")
-        entry = kind.from_builtins(data)
-        check(entry)
-        return entry
+        if kind is SessionHeader and data.get("schema") != SCHEMA_VERSION:
+            raise ValueError(
+                f"schema version {data.get('schema')!r} is not known; this version of "
+                f"pytest-mlflow-experiments reads version {SCHEMA_VERSION}"
+            )
+        return codec.decode(kind, data)
     except ValueError as error:
         raise JournalError(f"not a line of a session's journal: {error}") from error
     except _UNREADABLE as error:
@@ -77,7 +85,7 @@ def decode(line: str | bytes) -> Entry:
 def _decode_slim(line: bytes) -> Entry | SlimCase:
     try:
         data = json.loads(line)
-        slim = SlimCase.from_builtins(data) if data["kind"] == "case" else None
+        slim = SlimCase.from_line(data) if data["kind"] == "case" else None
     except (ValueError, *_UNREADABLE):
         slim = None
     return decode(line) if slim is None else slim

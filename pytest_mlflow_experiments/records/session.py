@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import final
+from typing import Annotated, final
 
-from .case import Builtins, encode_float
+from .codec import ADDED, RARE, Constraint
 from .tags import BRANCH, COMMIT
 
 SCHEMA_VERSION = 1
@@ -28,7 +28,7 @@ class Shard:
     wrote it: the options ``--mlflow-baseline``, ``--mlflow-history`` and so on of the shard.
     """
 
-    session_id: str
+    session_id: Annotated[str, Constraint(LEGAL_ID.fullmatch, "the id of a session")]
     baseline: str = "auto"
     history: int = 20
     ini_tolerances: tuple[str, ...] = ()
@@ -37,35 +37,6 @@ class Shard:
     seed_params: tuple[str, ...] = ()
     gate: bool = False
     require_baseline: bool = False
-
-    def to_builtins(self) -> Builtins:
-        """Return the shard as JSON builtins."""
-        return {
-            "session_id": self.session_id,
-            "baseline": self.baseline,
-            "history": self.history,
-            "ini_tolerances": list(self.ini_tolerances),
-            "tolerances": list(self.tolerances),
-            "directions": list(self.directions),
-            "seed_params": list(self.seed_params),
-            "gate": self.gate,
-            "require_baseline": self.require_baseline,
-        }
-
-    @classmethod
-    def from_builtins(cls, data: Builtins) -> Shard:
-        """Rebuild a shard from :meth:`to_builtins`."""
-        return cls(
-            session_id=data["session_id"],
-            baseline=data["baseline"],
-            history=data["history"],
-            ini_tolerances=tuple(data["ini_tolerances"]),
-            tolerances=tuple(data["tolerances"]),
-            directions=tuple(data["directions"]),
-            seed_params=tuple(data["seed_params"]),
-            gate=data["gate"],
-            require_baseline=data["require_baseline"],
-        )
 
 
 @final
@@ -87,9 +58,9 @@ class SessionHeader:
     experiment_name: str | None
     experiment_id: str | None
     tags: Mapping[str, str] = field(default_factory=dict)
-    accepted: tuple[str, ...] = ()
-    shard: Shard | None = None
-    shards: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = field(default=(), metadata=ADDED)
+    shard: Shard | None = field(default=None, metadata=RARE)
+    shards: tuple[str, ...] = field(default=(), metadata=RARE)
 
     @property
     def joint_id(self) -> str:
@@ -111,47 +82,6 @@ class SessionHeader:
         """The commit that was tested, or None outside of git."""
         return self.tags.get(COMMIT)
 
-    def to_builtins(self) -> Builtins:
-        """Return the header as JSON builtins, with the version of the schema."""
-        return {
-            "schema": SCHEMA_VERSION,
-            "session_id": self.session_id,
-            "name": self.name,
-            "start_time": self.start_time,
-            "tracking_uri": self.tracking_uri,
-            "experiment_name": self.experiment_name,
-            "experiment_id": self.experiment_id,
-            "tags": dict(self.tags),
-            "accepted": list(self.accepted),
-            **({"shard": self.shard.to_builtins()} if self.shard else {}),
-            **({"shards": list(self.shards)} if self.shards else {}),
-        }
-
-    @classmethod
-    def from_builtins(cls, data: Builtins) -> SessionHeader:
-        """Rebuild a header from :meth:`to_builtins`.
-
-        Raises:
-            ValueError: the data follow a schema that this version does not know.
-        """
-        if data.get("schema") != SCHEMA_VERSION:
-            raise ValueError(
-                f"schema version {data.get('schema')!r} is not known; this version of "
-                f"pytest-mlflow-experiments reads version {SCHEMA_VERSION}"
-            )
-        return cls(
-            session_id=data["session_id"],
-            name=data["name"],
-            start_time=data["start_time"],
-            tracking_uri=data["tracking_uri"],
-            experiment_name=data["experiment_name"],
-            experiment_id=data["experiment_id"],
-            tags=data["tags"],
-            accepted=tuple(data.get("accepted", ())),
-            shard=Shard.from_builtins(data["shard"]) if data.get("shard") else None,
-            shards=tuple(data.get("shards", ())),
-        )
-
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,27 +97,6 @@ class SweepEnd:
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     summary: str = ""
-
-    def to_builtins(self) -> Builtins:
-        """Return the end as JSON builtins."""
-        return {
-            "test": self.test,
-            "metrics": {name: encode_float(value) for name, value in self.metrics.items()},
-            "params": dict(self.params),
-            "tags": dict(self.tags),
-            "summary": self.summary,
-        }
-
-    @classmethod
-    def from_builtins(cls, data: Builtins) -> SweepEnd:
-        """Rebuild an end from :meth:`to_builtins`."""
-        return cls(
-            test=data["test"],
-            metrics={name: float(value) for name, value in data["metrics"].items()},
-            params=data["params"],
-            tags=data["tags"],
-            summary=data["summary"],
-        )
 
 
 @final
@@ -210,54 +119,19 @@ class SessionEnd:
     exit_status: int
     tests: int
     interrupted: str | None = None
-    partial: str | None = None
-    rejected: bool = False
-    selection: tuple[str, ...] = ()
-    tags: Mapping[str, str] = field(default_factory=dict)
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    summary: str = ""
-    unrecorded: Mapping[str, str] = field(default_factory=dict)
-    sweeps: tuple[SweepEnd, ...] = ()
+    partial: str | None = field(default=None, metadata=ADDED)
+    rejected: bool = field(default=False, metadata=ADDED)
+    selection: tuple[str, ...] = field(default=(), metadata=ADDED)
+    tags: Mapping[str, str] = field(default_factory=dict, metadata=ADDED)
+    metrics: Mapping[str, float] = field(default_factory=dict, metadata=ADDED)
+    summary: str = field(default="", metadata=ADDED)
+    unrecorded: Mapping[str, str] = field(default_factory=dict, metadata=RARE)
+    sweeps: tuple[SweepEnd, ...] = field(default=(), metadata=RARE)
 
     @property
     def complete(self) -> bool:
         """Whether all tests ran that should, and no gate failed: only that can be a baseline."""
         return self.interrupted is None and self.partial is None and not self.rejected
-
-    def to_builtins(self) -> Builtins:
-        """Return the end as JSON builtins."""
-        return {
-            "end_time": self.end_time,
-            "exit_status": self.exit_status,
-            "tests": self.tests,
-            "interrupted": self.interrupted,
-            "partial": self.partial,
-            "rejected": self.rejected,
-            "selection": list(self.selection),
-            "tags": dict(self.tags),
-            "metrics": dict(self.metrics),
-            "summary": self.summary,
-            **({"unrecorded": dict(self.unrecorded)} if self.unrecorded else {}),
-            **({"sweeps": [sweep.to_builtins() for sweep in self.sweeps]} if self.sweeps else {}),
-        }
-
-    @classmethod
-    def from_builtins(cls, data: Builtins) -> SessionEnd:
-        """Rebuild an end from :meth:`to_builtins`."""
-        return cls(
-            end_time=data["end_time"],
-            exit_status=data["exit_status"],
-            tests=data["tests"],
-            interrupted=data["interrupted"],
-            partial=data.get("partial"),
-            rejected=data.get("rejected", False),
-            selection=tuple(data.get("selection", ())),
-            tags=data.get("tags", {}),
-            metrics=data.get("metrics", {}),
-            summary=data.get("summary", ""),
-            unrecorded=data.get("unrecorded", {}),
-            sweeps=tuple(map(SweepEnd.from_builtins, data.get("sweeps", ()))),
-        )
 
 
 @final
@@ -273,12 +147,3 @@ class Provenance:
     spec: str
     place: str
     reason: str
-
-    def to_builtins(self) -> Builtins:
-        """Return the provenance as JSON builtins."""
-        return {"spec": self.spec, "place": self.place, "reason": self.reason}
-
-    @classmethod
-    def from_builtins(cls, data: Builtins) -> Provenance:
-        """Rebuild a provenance from :meth:`to_builtins`."""
-        return cls(spec=data["spec"], place=data["place"], reason=data["reason"])

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import TypeVar, final
 
-from .case import PASSED_OUTCOMES, Builtins
+from .case import CASE_ID, PASSED_OUTCOMES
+from .codec import LARGEST, Builtins
 from .secrets import MASK
-
-CASE_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
-"""What the id of a case's record may be: it is the name of a directory."""
-
-LARGEST = 2**63
-"""Integers are smaller than this: they have 64 bits."""
 
 _EMPTY: Builtins = {
     "kind": "case",
@@ -65,7 +59,7 @@ class SlimCase:
         return {name: self.params.get(name, "") for name in self.arguments}
 
     @classmethod
-    def from_builtins(cls, data: Builtins) -> SlimCase | None:
+    def from_line(cls, data: Builtins) -> SlimCase | None:
         """Return the case of a line, or None where the line has to be read as a whole record.
 
         It has to where anything is not as expected, so that what is wrong is told in one place.
@@ -84,6 +78,7 @@ class SlimCase:
                 outcome not in PASSED_OUTCOMES
                 or len(metrics) < len(rows)
                 or type(arguments) is not list
+                or type(rows) is not list
                 or not _TEXT.issuperset(map(type, (*texts, *metrics)))
                 or not _FLOAT.issuperset(map(type, (*numbers, *metrics.values())))
                 or not _INTEGER.issuperset(map(type, [*moments, *[row["step"] for row in rows]]))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias, final, get_args
 
 from ..records import Operator, Outcome, Provenance
+from ..records.codec import ADDED, AnySize
 from .findings import Direction, Status
 from .sweeps.model import Sweep
 
@@ -102,7 +103,7 @@ class Baseline:
     sessions: tuple[SessionInfo, ...]
 
 
-Line: TypeAlias = tuple[tuple[int, float], ...]
+Line: TypeAlias = tuple[tuple[AnySize, float], ...]
 """The values of a metric by step, the steps growing."""
 
 
@@ -145,8 +146,8 @@ class Comparison:
     partial: str | None = None
     gated: bool = False
     notes: tuple[str, ...] = ()
-    sweeps: tuple[Sweep, ...] = ()
-    curves: tuple[Curve, ...] = ()
+    sweeps: tuple[Sweep, ...] = field(default=(), metadata=ADDED)
+    curves: tuple[Curve, ...] = field(default=(), metadata=ADDED)
 
     def counts(self) -> dict[Status, int]:
         """Return how many metrics have which status; the advisory ones are left out."""

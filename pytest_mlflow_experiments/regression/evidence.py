@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import fsum, ldexp, sqrt
 from typing import final
 
-from .statistics import exponent_of, finite_mean
+from .statistics import ROUNDING, exponent_of, finite_mean, student_p, student_t
 
 RECENT = 3
 """How many of the newest history values a change must go beyond, each by itself."""
@@ -17,9 +17,6 @@ ENOUGH = 5
 
 _ZERO = 1e-9
 """A history that touches zero has no percentages; changes smaller than this are float noise."""
-
-_ULPS = 8 * 2.0**-52
-"""How much of the largest value the rounding of means and differences may amount to."""
 
 _FROZEN = 1 / 20
 """Fresh values with less than this share of the history's scatter are one value, repeated."""
@@ -87,17 +84,14 @@ class Evidence:
         """Return the one-sided p of the pooled two-sample t-test, None without any scatter.
 
         It is that of ``scipy.stats.ttest_ind(now, history, equal_var=True)``, except that the
-        scatter is never taken below ``floor``. The distribution comes from ``scipy.special``, for
-        importing ``scipy.stats`` takes half a second longer.
+        scatter is never taken below ``floor``.
         """
         freedom = self.n + self.k - 2
         if freedom < 1:
             return None
-        from scipy.special import stdtr
-
         scatter = max(sqrt((self.squares + self.squares_now) / freedom), self.floor)
         t = self.change / (scatter * sqrt(1 / self.n + 1 / self.k))
-        return float(stdtr(freedom, -t))
+        return student_p(t, freedom)
 
     def is_worse(self, p: float | None, alpha: float) -> bool:
         """Whether the change is beyond the mean, the recent values, and chance."""
@@ -155,11 +149,8 @@ class Evidence:
         return self.plain(min(bounds)) if bounds else None
 
     def _prediction_limit(self, alpha: float) -> float:
-        from scipy.special import stdtrit
-
         scatter = max(sqrt(self.squares / (self.n - 1)), self.floor)
-        t = -float(stdtrit(self.n - 1, alpha))
-        return self.mean + t * scatter * sqrt(1 + 1 / self.n)
+        return self.mean + student_t(alpha, self.n - 1) * scatter * sqrt(1 + 1 / self.n)
 
 
 def measure(
@@ -180,7 +171,7 @@ def measure(
     largest = max(abs(mean), *map(abs, before))
     zero = ldexp(_ZERO, -exponent) if touches_zero else 0.0
     effect = max(min_effect * abs(mean), zero)
-    slack = _ULPS * max(largest, abs(now))
+    slack = ROUNDING * max(largest, abs(now))
     floor = max(effect / 4, slack)
     n, k = len(before), len(after)
     # A frozen seed gives each run of a session the same value: repeating it tells nothing about

@@ -1,19 +1,12 @@
-"""The comparison as JSON with a versioned schema: ``comparison.schema.json`` describes it.
-
-NaN and the infinities, which JSON does not know, are the strings ``"NaN"``, ``"Infinity"`` and
-``"-Infinity"``.
-"""
+"""The comparison as JSON with a versioned schema: ``comparison.schema.json`` describes it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields, is_dataclass
-from math import isfinite, isnan
-from typing import Any
+from collections.abc import Iterable
 
-from ..records import Builtins
-from ..regression.comparison import Comparison, Margin, MetricComparison
+from ..records.codec import decode, encode, encode_float
+from ..regression.comparison import Comparison
 from .headline import headline
 
 SCHEMA_VERSION = 1
@@ -34,85 +27,49 @@ def render_json(comparison: Comparison) -> str:
         f'"gate": {_dump(verdict.gate)}',
         f'"headline": {_dump(verdict.text)}',
         f'"counts": {_dump(comparison.counts())}',
-        f'"session": {_dump(asdict(comparison.session))}',
-        f'"baseline": {"null" if baseline is None else _dump(asdict(baseline))}',
+        f'"session": {_dump(encode(comparison.session))}',
+        f'"baseline": {"null" if baseline is None else _dump(encode(baseline))}',
         f'"cases": {comparison.cases}',
-        f'"duration": {_dump(_number(comparison.duration))}',
+        f'"duration": {_dump(encode_float(comparison.duration))}',
         f'"problem": {_dump(comparison.problem)}',
         f'"partial": {_dump(comparison.partial)}',
         f'"gated": {_dump(comparison.gated)}',
         f'"notes": {_dump(comparison.notes)}',
-        f'"metrics": {_dump_lines(map(_metric, comparison.metrics))}',
-        f'"unjudged": {_dump_lines(map(asdict, comparison.unjudged))}',
-        f'"sweeps": {_dump_lines(map(_encode, comparison.sweeps))}',
-        f'"curves": {_dump_lines(map(_encode, comparison.curves))}',
+        f'"metrics": {_dump_lines(comparison.metrics)}',
+        f'"unjudged": {_dump_lines(comparison.unjudged)}',
+        f'"sweeps": {_dump_lines(comparison.sweeps)}',
+        f'"curves": {_dump_lines(comparison.curves)}',
     ]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def _metric(metric: MetricComparison) -> Builtins:
-    return {
-        "case": metric.case,
-        "name": metric.name,
-        "nodeid": metric.nodeid,
-        "metric": metric.metric,
-        "status": metric.status,
-        "gates": metric.gates,
-        "advisory": metric.advisory,
-        "cost": metric.cost,
-        "direction": metric.direction,
-        "values": list(map(_number, metric.values)),
-        "history": list(map(_number, metric.history)),
-        "current": _number(metric.current),
-        "baseline": _number(metric.baseline),
-        "change": _number(metric.change),
-        "relative": _number(metric.relative),
-        "limit": _number(metric.limit),
-        "p_value": _number(metric.p_value),
-        "n": metric.n,
-        "tolerance": metric.tolerance,
-        "margin": None if metric.margin is None else _margin(metric.margin),
-        "fresh": metric.fresh,
-        "reason": metric.reason,
-    }
+def read_json(text: str | bytes) -> Comparison:
+    """Rebuild a comparison from :func:`render_json`.
 
-
-def _margin(margin: Margin) -> Builtins:
-    return {
-        "operator": margin.operator,
-        "limit": _number(margin.limit),
-        "tolerance": _number(margin.tolerance),
-        "margin": _number(margin.margin),
-        "baseline_margin": _number(margin.baseline_margin),
-    }
-
-
-def _number(number: float | None) -> float | str | None:
-    if number is None or isfinite(number):
-        return number
-    if isnan(number):
-        return "NaN"
-    return "Infinity" if number > 0 else "-Infinity"
-
-
-def _encode(value: Any) -> Any:
-    """Return what is nested, dataclasses too, as builtins that JSON knows."""
-    if isinstance(value, float):
-        return _number(value)
-    if is_dataclass(value):
-        # asdict would copy every text first.
-        return {one.name: _encode(getattr(value, one.name)) for one in fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _encode(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_encode(item) for item in value]
-    return value
+    Raises:
+        ValueError: the text is no comparison, or follows a schema that this version does not know.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not a comparison: not JSON ({error})") from error
+    if not isinstance(data, dict) or data.get("kind") != KIND:
+        raise ValueError(f'not a comparison: a JSON object with "kind": "{KIND}" is expected')
+    if data.get("schema") != SCHEMA_VERSION:
+        raise ValueError(
+            f"schema version {data.get('schema')!r} of a comparison is not known; this version of "
+            f"pytest-mlflow-experiments reads version {SCHEMA_VERSION}"
+        )
+    try:
+        return decode(Comparison, data)
+    except ValueError as error:
+        raise ValueError(f"not a comparison: {error}") from error
 
 
 def _dump(value: object) -> str:
     return json.dumps(value, allow_nan=False)
 
 
-def _dump_lines(items: Iterable[Builtins]) -> str:
-    lines = ",\n  ".join(map(_dump, items))
+def _dump_lines(items: Iterable[object]) -> str:
+    lines = ",\n  ".join(_dump(encode(item)) for item in items)
     return f"[\n  {lines}\n]" if lines else "[]"

@@ -79,7 +79,7 @@ import pathlib
 import sys
 import time
 
-from pytest_mlflow_experiments import journal
+from pytest_mlflow_experiments.records import journal
 from pytest_mlflow_experiments.regression.compare import compare
 from pytest_mlflow_experiments.regression.comparer import CompareOptions
 from pytest_mlflow_experiments.regression.values import read_sessions

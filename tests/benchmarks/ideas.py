@@ -27,7 +27,7 @@ import pathlib
 import sys
 import time
 
-from pytest_mlflow_experiments import journal
+from pytest_mlflow_experiments.records import journal
 
 path = next(pathlib.Path.cwd().glob(".pytest_mlflow/*/journal.jsonl"))
 cases = [one for one in path.read_bytes().splitlines() if b'"kind":"case"' in one]

@@ -111,8 +111,8 @@ def postgresql(directory: Path) -> Iterator[Store | None]:
     if programs is None:
         yield None
         return
-    directory.mkdir()
-    with run_cluster(make_template(directory, programs), programs) as cluster:
+    make_template(directory, programs)
+    with run_cluster(directory, programs) as cluster:
 
         def place(_: Path) -> Place:
             uri = cluster.database()

@@ -10,7 +10,7 @@ from itertools import pairwise
 from math import fsum, isfinite, log
 from typing import final
 
-from ..statistics import ROUNDING, Scaled, center, deviation, mean, scaled, squares
+from ..statistics import ROUNDING, Scaled, deviation, finite_mean, mean, scaled, squares
 from .model import Configuration, Effect, Level
 
 _DIGITS = re.compile(r"(\d+)")
@@ -160,8 +160,8 @@ def _range(low: float, high: float) -> str:
 
 def _effect(param: str, groups: dict[str, list[float]], units: Scaled, total: float) -> Effect:
     every = [value for values in groups.values() for value in values]
-    middle = center(every)
-    means = {text: center(values) for text, values in groups.items()}
+    middle = finite_mean(every)
+    means = {text: finite_mean(values) for text, values in groups.items()}
     between = fsum(len(values) * (means[text] - middle) ** 2 for text, values in groups.items())
     levels = []
     for text, group in groups.items():

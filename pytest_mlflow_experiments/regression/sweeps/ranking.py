@@ -5,10 +5,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import fsum, inf, isfinite, sqrt
+from math import inf, isfinite
 from typing import TypeAlias, final
 
-from ..statistics import ROUNDING, center, deviation, mean, scaled, squares
+from ..statistics import deviation, mean, paired_p, scaled, welch_p
 from .effects import number as as_number
 from .model import Configuration, Mode, Sweep, usual_n
 
@@ -31,8 +31,14 @@ def p_value(best: Configuration, other: Configuration) -> float | None:
         return None
     units = scaled([value for _, value in (*mine, *theirs)])
     a, b = units.values[: len(mine)], units.values[len(mine) :]
-    paired = _paired([seed for seed, _ in mine], a, [seed for seed, _ in theirs], b)
-    return _welch(a, b) if paired is None else paired
+    second = {seed: value for (seed, _), value in zip(theirs, b, strict=True)}
+    differences = [
+        value - second[seed]
+        for (seed, _), value in zip(mine, a, strict=True)
+        if seed and seed in second
+    ]
+    paired = paired_p(differences)
+    return welch_p(a, b) if paired is None else paired
 
 
 def noise_limit(sweep: Sweep) -> float:
@@ -71,44 +77,6 @@ def within_noise(sweep: Sweep) -> tuple[Configuration, ...]:
 def _finite(configuration: Configuration) -> list[tuple[str, float]]:
     pairs = zip(configuration.seeds, configuration.values, strict=True)
     return [(seed, value) for seed, value in pairs if isfinite(value)]
-
-
-def _paired(
-    mine: Sequence[str], a: Sequence[float], theirs: Sequence[str], b: Sequence[float]
-) -> float | None:
-    """Return the p of the paired test, None where it says nothing."""
-    second = dict(zip(theirs, b, strict=True))
-    found = [
-        value - second[seed] for seed, value in zip(mine, a, strict=True) if seed and seed in second
-    ]
-    if len(found) < 2:
-        return None
-    freedom = len(found) - 1
-    scatter = sqrt(squares(found) / freedom)
-    if scatter <= ROUNDING:
-        return None
-    return _two_sided(freedom, center(found) / (scatter / sqrt(len(found))))
-
-
-def _welch(a: Sequence[float], b: Sequence[float]) -> float | None:
-    """Return the p of Welch's test, None without any scatter."""
-    change = center(a) - center(b)
-    shares = [squares(values) / (len(values) - 1) / len(values) for values in (a, b)]
-    variance = fsum(shares)
-    if sqrt(variance) <= ROUNDING:
-        return 1.0 if abs(change) <= ROUNDING else None
-    # The degrees of freedom by Welch and Satterthwaite.
-    freedom = variance**2 / fsum(
-        share**2 / (len(values) - 1) for share, values in zip(shares, (a, b), strict=True)
-    )
-    return _two_sided(freedom, change / sqrt(variance))
-
-
-def _two_sided(freedom: float, t: float) -> float:
-    # Only here: importing scipy takes time. scipy.stats would take half a second more.
-    from scipy.special import stdtr
-
-    return min(1.0, 2 * float(stdtr(freedom, -abs(t))))
 
 
 @final

@@ -10,7 +10,7 @@ from ...regression.comparison import MetricComparison
 from ...regression.sweeps.model import Level
 from ..numbers import assertion, count, limit, value
 
-_WIDTH, _HEIGHT, _EDGE = 140.0, 16.0, 5.0
+_LEVEL_WIDTH, _LEVEL_HEIGHT, _LEVEL_EDGE = 140.0, 16.0, 5.0
 
 
 def reach(levels: Iterable[Level]) -> tuple[float, float]:
@@ -30,18 +30,18 @@ def dot(level: Level, span: tuple[float, float], middle: float | None) -> str:
     ``middle`` is the mean of everything, a line to compare with.
     """
     parts = []
-    y = _HEIGHT / 2
+    y = _LEVEL_HEIGHT / 2
     if middle is not None and isfinite(middle):
-        parts.append(f'<path class="middle" d="M{_place(middle, span):.1f} 0V{_HEIGHT:.0f}"/>')
+        parts.append(
+            f'<path class="middle" d="M{_place(middle, span):.1f} 0V{_LEVEL_HEIGHT:.0f}"/>'
+        )
     if isfinite(level.mean):
         if level.std is not None and isfinite(level.std):
             low, high = (_place(level.mean + sign * level.std, span) for sign in (-1, 1))
             parts.append(f'<path class="std" d="M{low:.1f} {y:.0f}H{high:.1f}"/>')
         parts.append(f'<circle cx="{_place(level.mean, span):.1f}" cy="{y:.0f}" r="3.5"/>')
-    return (
-        f'<svg class="level" viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" aria-hidden="true">'
-        f"{''.join(parts)}</svg>"
-    )
+    box = f"0 0 {_LEVEL_WIDTH:.0f} {_LEVEL_HEIGHT:.0f}"
+    return f'<svg class="level" viewBox="{box}" aria-hidden="true">{"".join(parts)}</svg>'
 
 
 def share_bar(share: float) -> str:
@@ -59,9 +59,9 @@ def _place(number: float, span: tuple[float, float]) -> float:
     # Halves, for the difference of the largest floats is infinite.
     half = high / 2 - low / 2
     if not half:
-        return _WIDTH / 2
+        return _LEVEL_WIDTH / 2
     share = min(1.0, max(0.0, (number / 2 - low / 2) / half))
-    return _EDGE + share * (_WIDTH - 2 * _EDGE)
+    return _LEVEL_EDGE + share * (_LEVEL_WIDTH - 2 * _LEVEL_EDGE)
 
 
 _WIDTH, _HEIGHT = 120.0, 30.0
