@@ -8,11 +8,8 @@ from pathlib import Path
 import pytest
 
 from pytest_mlflow_experiments.records.git import default_branch
-from pytest_mlflow_experiments.session.header import (
-    environment_tags,
-    packages_digest,
-    session_name,
-)
+from pytest_mlflow_experiments.records.session_tags import environment_tags, packages_digest
+from pytest_mlflow_experiments.session.header import session_name
 
 COMMIT = "mlflow.source.git.commit"
 BRANCH = "mlflow.source.git.branch"

@@ -163,9 +163,9 @@ def make_candidate(
 )
 def test_champion_measured_otherwise(tags: dict[str, str], reason: str | None) -> None:
     with quiet_mlflow():
-        from pytest_mlflow_experiments.tracker.registry import Version
+        from pytest_mlflow_experiments.tracker.registry import RegisteredVersion
 
-    version = Version(number="1", run_id=None, source="", tags=tags)
+    version = RegisteredVersion(number="1", run_id=None, source="", tags=tags)
     champion = Champion(version=version, value=0.8, origin="")
     found = list(against_champion(make_candidate(datasets={"train": "a"}), champion, ()))
     assert len(found) == (reason is not None)

@@ -28,7 +28,7 @@ from pytest_mlflow_experiments.baseline import (
 from pytest_mlflow_experiments.records import CaseRecord, Provenance, SessionHeader, journal
 from pytest_mlflow_experiments.records.directory import SessionState
 from pytest_mlflow_experiments.tracker import retries
-from pytest_mlflow_experiments.tracker.connect import answer, open_catalog
+from pytest_mlflow_experiments.tracker.connect import answer_request, open_catalog
 from pytest_mlflow_experiments.tracker.main import project
 from pytest_mlflow_experiments.tracker.state import Redactor, Reporter
 
@@ -485,7 +485,7 @@ def test_server_that_dies_while_it_is_asked(
     BaselineRequest(spec="latest").write(asking.directory.baseline_request)
     path = asking.directory.baseline
     reporter = Reporter(asking.directory.state, SessionState(phase="ready"), Redactor.of(line.uri))
-    answer(asking.directory, catalog, reporter)
+    answer_request(asking.directory, catalog, reporter)
     assert reporter.state.baseline == "found"
     assert "geheim" not in path.read_text()
     path.unlink()
@@ -495,7 +495,7 @@ def test_server_that_dies_while_it_is_asked(
     line.cut()
     with pytest.raises(BaselineError, match=r"no answer from http.*Connection refused"):
         list(catalog.journals(choice.sessions, tmp_path / "fetched"))
-    answer(asking.directory, catalog, reporter)
+    answer_request(asking.directory, catalog, reporter)
     state = asking.state()
     assert (state.phase, state.baseline, path.exists()) == ("ready", "failed", False)
     assert state.baseline_error is not None

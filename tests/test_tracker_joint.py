@@ -158,7 +158,7 @@ def test_runs_that_others_replaced_are_no_cases_of_the_whole(tmp_path: Path, uri
 
 
 def test_fetched_shards_are_those_that_were_sent(tmp_path: Path, uri: str) -> None:
-    from pytest_mlflow_experiments.tracker.runs.shards import Fetched, fetch_shards
+    from pytest_mlflow_experiments.tracker.connect import Fetched, fetch_shards
 
     def fetch(session_id: str = "whole", name: str = "an experiment") -> Fetched:
         target = tmp_path / "fetched"

@@ -399,24 +399,55 @@ def test_run_that_was_there_before_is_never_removed(database: Database) -> None:
     assert [run.info.run_name for run in database.runs("another")] == ["test_it[2]"]
 
 
-def test_known_tables() -> None:
-    from pytest_mlflow_experiments.tracker.writers.checked import unknown_structure
+@pytest.mark.parametrize("written", [False, True], ids=["by nobody", "by MLflow alone"])
+def test_new_columns(database: Database, *, written: bool) -> None:
+    import sqlite3
 
-    assert unknown_structure() is None
+    with sqlite3.connect(database.path / "mlflow.db") as connection:
+        connection.execute("ALTER TABLE runs ADD COLUMN brand_new VARCHAR(10)")
+        if written:
+            # MLflow's client makes a run and ends it later; a case is written with its end.
+            connection.execute(
+                "CREATE TRIGGER ends AFTER UPDATE OF status ON runs BEGIN "
+                "UPDATE runs SET brand_new = 'ended' WHERE run_uuid = new.run_uuid; END"
+            )
+    connection.close()
+    state = database.send(Journal(database.path).cases([make_record(1), make_record(2)]).finish())
+    assert (state.phase, state.sent) == ("done", 2)
+    if written:
+        why = "column 'brand_new' is None, MLflow writes 'ended'"
+        assert state.notes == (f"Runs are written one by one: {why}.",)
+    assert state.writer == ("client" if written else "bulk")
 
 
-@pytest.mark.parametrize(("nullable", "strange"), [(True, False), (False, True)])
-def test_new_columns(monkeypatch: pytest.MonkeyPatch, *, nullable: bool, strange: bool) -> None:
-    from sqlalchemy import Column, MetaData, String
+def test_nothing_of_the_proof_stays(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlite3
 
-    from pytest_mlflow_experiments.tracker.writers import bulk as bulk_writer
-    from pytest_mlflow_experiments.tracker.writers import checked as bulk_check
+    from pytest_mlflow_experiments.tracker.state import Redactor
+    from pytest_mlflow_experiments.tracker.store import Store
+    from pytest_mlflow_experiments.tracker.writers import proof
 
-    table = bulk_writer.TABLES[0].to_metadata(MetaData())
-    table.append_column(Column("brand_new", String(10), nullable=nullable))
-    monkeypatch.setattr(bulk_check, "TABLES", (table, *bulk_writer.TABLES[1:]))
-    reason = bulk_check.unknown_structure()
-    assert (reason == "table 'runs' demands a column 'brand_new'") is strange
+    def dump() -> list[str]:
+        with sqlite3.connect(database.path / "mlflow.db") as connection:
+            lines = list(connection.iterdump())
+        connection.close()
+        return lines
+
+    store = Store.open(database.uri, Redactor())
+    experiment = store.client.get_experiment(store.client.create_experiment("an experiment"))
+    before = dump()
+    # What others see of the runs while they are there: so much stays where the process is killed.
+    meanwhile: list[list[str]] = []
+    real = proof._entity
+
+    def look(*arguments: Any) -> dict[str, Any]:
+        meanwhile.append(dump())
+        return real(*arguments)
+
+    monkeypatch.setattr(proof, "_entity", look)
+    assert proof.why_not_in_bulk(store, experiment) is None
+    assert meanwhile == [before] * 4
+    assert dump() == before
 
 
 def test_latest_value_follows_mlflows_rule() -> None:

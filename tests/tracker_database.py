@@ -74,8 +74,8 @@ def without_bulk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Return a function that makes the tracker use MLflow's client."""
 
     def switch_off() -> None:
-        from pytest_mlflow_experiments.tracker.writers import checked as bulk_check
+        from pytest_mlflow_experiments.tracker.writers import proof
 
-        monkeypatch.setattr(bulk_check, "unknown_structure", lambda: "a test says so")
+        monkeypatch.setattr(proof, "why_not_in_bulk", lambda *_: "a test says so")
 
     return switch_off

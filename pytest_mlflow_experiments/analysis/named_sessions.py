@@ -25,6 +25,7 @@ from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.git import default_branch, git_tags
 from ..records.journal import Entry
 from ..records.reader import StoredSession, stored_sessions
+from ..records.tags import BRANCH
 from ..regression.comparison import Comparison
 from ..report.json import read_json
 from .location import Location, UsageError, session_directory, sessions_root
@@ -53,7 +54,7 @@ def baseline_request(
     return BaselineRequest(
         spec=spec,
         history=history,
-        branch=git_tags(location.root).get("mlflow.source.git.branch"),
+        branch=git_tags(location.root).get(BRANCH),
         base_branch=base_branch(os.environ) or default_branch(location.root),
     )
 

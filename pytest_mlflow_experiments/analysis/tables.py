@@ -20,6 +20,7 @@ from ..records import (
     last_values,
 )
 from ..records.reader import StoredSession
+from ..records.tags import BASELINE, BASELINE_NEWEST, BRANCH, COMMIT, DIRTY
 from ..regression.values import DURATION
 from .frame import Columns, Row, documented, make_frame, prefixed
 from .loading import ARGUMENTS, RAISES, Source, load_stored
@@ -27,12 +28,7 @@ from .loading import ARGUMENTS, RAISES, Source, load_stored
 if TYPE_CHECKING:
     import pandas as pd
 
-_BRANCH: Final = "mlflow.source.git.branch"
-_COMMIT: Final = "mlflow.source.git.commit"
-_DIRTY: Final = "git.dirty"
-_BASELINE: Final = "pytest.baseline"
-_NEWEST: Final = "pytest.baseline.newest"
-_NAMED: Final = frozenset({_BRANCH, _COMMIT, _DIRTY, _BASELINE, _NEWEST})
+_NAMED: Final = frozenset({BRANCH, COMMIT, DIRTY, BASELINE, BASELINE_NEWEST})
 _OUTCOMES: Final = get_args(Outcome)
 _STATUSES: Final = ("regressed", "missing", "improved")
 
@@ -79,7 +75,7 @@ def load_sessions(
 def _session_row(session: StoredSession) -> Row:
     header, end = session.header, session.end
     tags = {**header.tags, **(end.tags if end else {})}
-    dirty = tags.get(_DIRTY)
+    dirty = tags.get(DIRTY)
     outcomes = Counter(case.outcome for case in session.cases)
     return {
         "session_id": header.session_id,
@@ -92,8 +88,8 @@ def _session_row(session: StoredSession) -> Row:
         **_outcome(header, end),
         "cases": len(session.cases),
         **{outcome: outcomes[outcome] for outcome in _OUTCOMES},
-        "baseline": tags.get(_BASELINE),
-        "baseline_newest": tags.get(_NEWEST),
+        "baseline": tags.get(BASELINE),
+        "baseline_newest": tags.get(BASELINE_NEWEST),
         # Baselines do not tell where their sessions were sent.
         "tracking_uri": header.tracking_uri or None,
         "experiment": header.experiment_name or header.experiment_id,

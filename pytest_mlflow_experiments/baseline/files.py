@@ -25,10 +25,11 @@ from ..records import (
 from ..records.codec import Builtins, decode, encode
 from ..records.journal import Entry, JournalError
 from ..records.reader import StoredSession
+from ..records.tags import BRANCH, CI_JOB, COMMIT, DIRTY
 from .choice import Catalog, choose, why_incomplete
 from .specs import BaselineError, BaselineRequest, parse_spec
 
-_TAGS = ("mlflow.source.git.branch", "mlflow.source.git.commit", "git.dirty", "ci.job")
+_TAGS = (BRANCH, COMMIT, DIRTY, CI_JOB)
 _KEPT = (
     "id",
     "nodeid",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from ..records import DatasetInput
+from ..records.tags import SOURCE_NAME, SOURCE_TYPE
 from .dataset_content import as_array
 from .dataset_digest import dataset_name, has_own_digest, is_of
 from .secrets import masked_input
@@ -241,7 +242,7 @@ def finished_input(
     """Return a dataset whose source, where it has none of its own, is the test; without secrets."""
     source = data.source
     if source in ("", _WITH_FILES):
-        test = {"mlflow.source.name": nodeid.partition("[")[0], "mlflow.source.type": "LOCAL"}
+        test = {SOURCE_NAME: nodeid.partition("[")[0], SOURCE_TYPE: "LOCAL"}
         source = json.dumps({"tags": test, **json.loads(source or "{}")})
     return masked_input(replace(data, source=source), without_secrets)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, final
 import pytest
 
 from ..records.directory import make_directories, restrict
+from ..records.tags import TABLES
 from .case import CaseLog, LoggedMetric
 from .dataset_digest import dataset_digest, dataset_name
 from .dataset_input import dataset_input
@@ -300,10 +301,10 @@ def _is_encodable(path: PurePosixPath) -> bool:
 
 def _announce_table(log: CaseLog, artifact_file: str) -> None:
     """Add the table to the tag by which MLflow knows which artifacts are tables."""
-    tables = json.loads(log.tags.get("mlflow.loggedArtifacts", "[]"))
+    tables = json.loads(log.tags.get(TABLES, "[]"))
     entry = {"path": artifact_file, "type": "table"}
     if entry not in tables:
-        log.tags["mlflow.loggedArtifacts"] = json.dumps([*tables, entry])
+        log.tags[TABLES] = json.dumps([*tables, entry])
 
 
 def _key(key: object) -> str:

@@ -15,6 +15,7 @@ import pytest
 
 from ..records.directory import SessionDirectory, SessionState
 from ..records.processes import is_running
+from ..records.tags import KIND, PARENT, RECORD_ID, SESSION_ID, SHARD
 from .case import CaseLog
 from .marker import CaseOptions
 from .measuring import Original
@@ -248,13 +249,13 @@ def _create_run(target: _Target, item: pytest.Item, log: CaseLog | None) -> str:
     name = item.name if log is None else shown_text(item, item.name, log.secrets.rules.names)
     if target.parent_run_id is not None and target.session_id is not None and log is not None:
         tags = {
-            "mlflow.parentRunId": target.parent_run_id,
-            "pytest.kind": "case",
-            "pytest.session_id": target.session_id,
-            "pytest.record_id": log.id,
+            PARENT: target.parent_run_id,
+            KIND: "case",
+            SESSION_ID: target.session_id,
+            RECORD_ID: log.id,
         }
         if target.shard_id is not None:
-            tags["pytest.shard"] = target.shard_id
+            tags[SHARD] = target.shard_id
     client = MlflowClient()
     tags = registry.resolve_tags(tags)
     for attempt in range(_ATTEMPTS):
@@ -266,7 +267,7 @@ def _create_run(target: _Target, item: pytest.Item, log: CaseLog | None) -> str:
         except Exception:
             if attempt == _ATTEMPTS - 1 or not target.is_kept or log is None:
                 raise
-        query = f"tags.`pytest.record_id` = '{log.id}'"
+        query = f"tags.`{RECORD_ID}` = '{log.id}'"
         if runs := client.search_runs([target.experiment_id], query, max_results=1):
             return str(runs[0].info.run_id)
     raise AssertionError("unreachable")

@@ -11,6 +11,7 @@ import pytest
 
 from ..records import CaseRecord, Outcome
 from ..records.secrets import SHOWN_NODEID, SecretNames, environment_secrets
+from ..records.tags import MARKERS
 from .assertions import install, recorder
 from .case import CaseLog, Deliver, record_ids
 from .marker import CaseOptions
@@ -285,7 +286,7 @@ class CapturePlugin:
         markers = {marker.name for marker in item.iter_markers()}
         nodeid = self._nodeid(item)
         told = sorted(markers - _UNTOLD_MARKERS)
-        tags = {"pytest.markers": ",".join(told)} if told else {}
+        tags = {MARKERS: ",".join(told)} if told else {}
         for key, value in options.tags.items():
             tags[str(key)] = log.secrets.text(str(key), value, str)
         case = self._case_name(item, options)

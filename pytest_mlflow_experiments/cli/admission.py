@@ -14,6 +14,20 @@ from ..baseline import BaselineError, BaselineRequest
 from ..baseline.choice import why_incomplete
 from ..records import PASSED_OUTCOMES, function_of
 from ..records.reader import StoredSession
+from ..records.tags import (
+    BRANCH,
+    CASE,
+    COMMIT,
+    DATASETS,
+    GATE,
+    NODEID,
+    OBJECTIVE,
+    OBJECTIVE_VALUE,
+    PARAMS,
+    RECORD_ID,
+    SESSION_ID,
+    VERDICTS,
+)
 from ..regression.comparison import Comparison
 from ..regression.sessions import compare_sessions, reported_options
 from ..regression.tolerance import Tolerance, find
@@ -25,13 +39,8 @@ from ..tracker.limits import VERSION_TAG_LENGTH, shorten
 from .candidate import Candidate
 
 if TYPE_CHECKING:
-    from ..tracker.registry import Version
+    from ..tracker.registry import RegisteredVersion
 
-OBJECTIVE: Final = "pytest.objective"
-OBJECTIVE_VALUE: Final = "pytest.objective.value"
-GATE: Final = "pytest.gate"
-NODEID: Final = "pytest.nodeid"
-DATASETS: Final = "pytest.datasets"
 LASTING: Final = frozenset({OBJECTIVE, OBJECTIVE_VALUE, GATE, DATASETS})
 """The tags of a champion that another promotion of the same model does not write anew."""
 
@@ -49,12 +58,12 @@ class Champion:
     from.
     """
 
-    version: Version
+    version: RegisteredVersion
     value: float | None
     origin: str
 
     @classmethod
-    def of(cls, version: Version, objective: str) -> Champion:
+    def of(cls, version: RegisteredVersion, objective: str) -> Champion:
         """Return what a version tells of the objective: its tag, else the metric of its run."""
         tags = version.tags
         if tags.get(OBJECTIVE) == objective and OBJECTIVE_VALUE in tags:
@@ -159,7 +168,7 @@ def against_champion(
         )
 
 
-def other_measurement(candidate: Candidate, champion: Version) -> Iterator[str]:
+def other_measurement(candidate: Candidate, champion: RegisteredVersion) -> Iterator[str]:
     """Yield why the candidate's values were not measured as the champion's were."""
     nodeid, text = champion.tags.get(NODEID), champion.tags.get(DATASETS)
     if nodeid is not None and function_of(nodeid) != candidate.test:
@@ -197,21 +206,18 @@ def tags_of(
 ) -> Mapping[str, str]:
     """Return the tags of a version that lead back to where it comes from."""
     record, header = candidate.record, session.header
-    source = {
-        "mlflow.source.git.commit": header.commit,
-        "mlflow.source.git.branch": header.branch,
-    }
+    source = {COMMIT: header.commit, BRANCH: header.branch}
     return {
-        "pytest.session_id": header.joint_id,
+        SESSION_ID: header.joint_id,
         NODEID: record.nodeid,
-        "pytest.case": record.case,
-        "pytest.record_id": record.id,
+        CASE: record.case,
+        RECORD_ID: record.id,
         OBJECTIVE: candidate.objective,
         OBJECTIVE_VALUE: repr(candidate.mean),
-        "pytest.params": as_json(record.params),
+        PARAMS: as_json(record.params),
         **({DATASETS: as_json(candidate.datasets)} if candidate.datasets else {}),
         GATE: "refused" if refusals else "passed",
-        "pytest.verdicts": verdicts,
+        VERDICTS: verdicts,
         **{key: text for key, text in source.items() if text is not None},
     }
 

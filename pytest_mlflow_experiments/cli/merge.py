@@ -154,7 +154,7 @@ def _fetched(options: argparse.Namespace, session_id: str, temporary: Path) -> l
     if options.offline or is_local_store(location.tracking_uri):
         return []
     # Only here, for it loads mlflow, which takes seconds.
-    from ..tracker.runs.shards import fetch_shards
+    from ..tracker.connect import fetch_shards
 
     fetched = fetch_shards(
         location.tracking_uri,

@@ -38,7 +38,7 @@ from .arguments import (
 from .candidate import Candidate, choose_candidate
 
 if TYPE_CHECKING:
-    from ..tracker.registry import Model, Registry
+    from ..tracker.registry import LoggedModel, Registry
 
 _NAME = re.compile(r"[^/:]*[^/:\s][^/:]*")
 _ALIAS = re.compile(r"(?!latest$|v\d+$)[\w-]+", re.ASCII | re.IGNORECASE)
@@ -110,7 +110,7 @@ def _decide(
     session: ChosenSession,
     comparison: Comparison | None,
     candidate: Candidate,
-    model: Model,
+    model: LoggedModel,
     registry: Registry,
     rules: Sequence[tuple[str, Tolerance]],
     options: argparse.Namespace,
@@ -199,7 +199,7 @@ def _session_run(session: StoredSession, registry: Registry) -> str:
     return run
 
 
-def _model(registry: Registry, candidate: Candidate, name: str | None) -> Model:
+def _model(registry: Registry, candidate: Candidate, name: str | None) -> LoggedModel:
     """Return the model that the case logged; the one of the last step where it did several times.
 
     Raises:

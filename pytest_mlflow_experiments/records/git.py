@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from .secrets import without_credentials
+from .tags import BRANCH, COMMIT, DIRTY, REPOSITORY
 
 _TIMEOUT: Final = 5.0
 
@@ -56,17 +57,17 @@ def git_tags(rootdir: Path, environ: Mapping[str, str] = os.environ) -> dict[str
     tags: dict[str, str] = {}
     for line in status.splitlines():
         if line.startswith("# branch.oid ") and "(initial)" not in line:
-            tags["mlflow.source.git.commit"] = line.split()[-1]
+            tags[COMMIT] = line.split()[-1]
         elif line.startswith("# branch.head ") and "(detached)" not in line:
-            tags["mlflow.source.git.branch"] = line.split()[-1]
-    if "mlflow.source.git.commit" not in tags:
+            tags[BRANCH] = line.split()[-1]
+    if COMMIT not in tags:
         return {}
     if branch := next((environ[name] for name in _CI_BRANCHES if environ.get(name)), None):
-        tags.setdefault("mlflow.source.git.branch", branch)
+        tags.setdefault(BRANCH, branch)
     dirty = any(not line.startswith("#") for line in status.splitlines())
-    tags["git.dirty"] = "true" if dirty else "false"
+    tags[DIRTY] = "true" if dirty else "false"
     if url := git(rootdir, "config", "--get", "remote.origin.url"):
-        tags["mlflow.source.git.repoURL"] = without_credentials(url.strip())
+        tags[REPOSITORY] = without_credentials(url.strip())
     return tags
 
 

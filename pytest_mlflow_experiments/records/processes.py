@@ -1,10 +1,37 @@
-"""Whether another process still runs."""
+"""Other processes: whether they still run, and waiting for what they do."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+Clock = Callable[[], float]
+Sleep = Callable[[float], None]
+
+
+def wait_until(
+    condition: Callable[[], bool],
+    *,
+    timeout: float | None = None,
+    poll: float,
+    # Defaults, for tests replace these functions, and some never put them back.
+    clock: Clock = time.monotonic,
+    sleep: Sleep = time.sleep,
+) -> bool:
+    """Ask every ``poll`` seconds until a condition holds; False where it never did in time.
+
+    The condition is asked once at least, and once more after the last pause. Without ``timeout``,
+    it alone ends the waiting.
+    """
+    deadline = None if timeout is None else clock() + timeout
+    while not condition():
+        if deadline is not None and clock() >= deadline:
+            return False
+        sleep(poll)
+    return True
 
 
 def started_at(pid: int) -> str | None:

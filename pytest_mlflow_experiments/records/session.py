@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, final
 
 from .codec import ADDED, RARE, Constraint
+from .tags import BRANCH, COMMIT
 
 SCHEMA_VERSION = 1
 
@@ -74,12 +75,12 @@ class SessionHeader:
     @property
     def branch(self) -> str | None:
         """The branch that was tested, or None outside of git."""
-        return self.tags.get("mlflow.source.git.branch")
+        return self.tags.get(BRANCH)
 
     @property
     def commit(self) -> str | None:
         """The commit that was tested, or None outside of git."""
-        return self.tags.get("mlflow.source.git.commit")
+        return self.tags.get(COMMIT)
 
 
 @final

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..records import SessionEnd, SweepEnd
+from ..records.session_tags import baseline_tags
+from ..records.tags import MODE, OBJECTIVE
 from ..regression.comparison import Comparison
 from ..regression.sweeps.model import Sweep
 from .markdown import render_short
@@ -16,16 +18,13 @@ def with_comparison(end: SessionEnd, comparison: Comparison) -> SessionEnd:
     tags = dict(end.tags)
     metrics: dict[str, float] = {}
     if (baseline := comparison.baseline) is not None:
-        tags |= {
-            "pytest.baseline": baseline.provenance.reason,
-            "pytest.baseline.sessions": str(len(baseline.sessions)),
-            "pytest.baseline.newest": baseline.sessions[-1].session_id,
-        }
+        ids = [session.session_id for session in baseline.sessions]
+        tags |= baseline_tags(baseline.provenance.reason, ids)
         metrics = {
             status.replace(" ", "_"): float(count) for status, count in comparison.counts().items()
         }
     elif comparison.problem is not None:
-        tags["pytest.baseline"] = comparison.problem
+        tags |= baseline_tags(comparison.problem)
     return replace(
         end,
         tags=tags,
@@ -48,9 +47,9 @@ def sweep_end(sweep: Sweep) -> SweepEnd:
     }
     tags = {}
     if sweep.objective is not None:
-        tags["pytest.objective"] = sweep.objective
+        tags[OBJECTIVE] = sweep.objective
     if sweep.mode is not None:
-        tags["pytest.mode"] = sweep.mode
+        tags[MODE] = sweep.mode
     best = sweep.best
     if best is not None and best.mean is not None:
         metrics |= {f"best_{name}": value for name, value in best.metrics.items()}

@@ -15,7 +15,7 @@ import pytest
 
 from ..capture.measuring import Original
 from ..records.directory import SessionDirectory, SessionState
-from ..records.processes import is_running
+from ..records.processes import is_running, wait_until
 from ..report.terminal import Progress
 from .settings import Settings
 
@@ -147,19 +147,18 @@ class Tracker:
             on_progress: called with the state, again and again while waiting.
             enough: tells whether a state is worth no more waiting.
         """
-        last = Original.perf_counter()
-        while True:
+        last, state = Original.perf_counter(), self._state
+
+        def over() -> bool:
+            nonlocal last, state
             state = self.look()
             if state.phase in _FINAL or enough(state):
-                return state
+                return True
             now = Original.perf_counter()
-            self._waited, self._idle, last = (
-                self._waited + now - last,
-                self._idle + now - last,
-                now,
-            )
-            if state.progress > self._progress:
-                self._progress, self._idle = state.progress, 0.0
+            passed, last = now - last, now
+            self._waited += passed
+            self._idle = 0.0 if state.progress > self._progress else self._idle + passed
+            self._progress = max(self._progress, state.progress)
             if self._idle > timeout or self._waited > WHOLE_WAIT * timeout:
                 self.kill()
                 self._given_up = state.error or (
@@ -167,9 +166,13 @@ class Tracker:
                     if self._idle > timeout
                     else f"MLflow has not got it all after {WHOLE_WAIT * timeout:g} seconds"
                 )
-                return self.look()
+                state = self.look()
+                return True
             on_progress(state)
-            Original.sleep(_POLL)
+            return False
+
+        wait_until(over, poll=_POLL)
+        return state
 
     def is_alive(self) -> bool:
         """Tell whether the tracker still runs."""

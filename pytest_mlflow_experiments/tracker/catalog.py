@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar, final
+from typing import Final, final
 
 from mlflow.entities import Experiment, Run
 
 from ..baseline import BaselineError, Candidate, Query
 from ..baseline.choice import only_one
-from .errors import reason_of
-from .retries import cause_of, retried
-from .runs.case import (
+from ..records.session_tags import shard_states
+from ..records.tags import (
     BRANCH,
     COMPLETE,
     EXIT_STATUS,
     KIND,
     PARENT,
     PARTIAL,
-    RESULTS_FILE,
+    PINNED,
     SELECTION,
     SESSION_ID,
 )
-from .runs.shards import states
+from .errors import reason_of
+from .retries import Caller, cause_of, patiently, search_runs
+from .runs.case import RESULTS_FILE
 from .state import Redactor
 from .store import Store
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-PIN: Final = "pytest.baseline"
-"""The tag of an experiment that holds the id of the session that is its baseline."""
 
 _PAGE: Final = 50
 _FAMILY: Final = 10
@@ -52,7 +47,7 @@ class MlflowCatalog:
         self, store: Store, experiment: Experiment | None, shown_name: str, redact: Redactor
     ) -> None:
         self._store = store
-        self._redact = redact
+        self._call = Caller(store.shown_uri, redact, BaselineError)
         self._client = store.client
         self._experiment = experiment
         self._shown_name = shown_name
@@ -99,7 +94,7 @@ class MlflowCatalog:
     def model(self, name: str, alias: str) -> Candidate:
         """Return the session that the model behind an alias comes from."""
         shown = f"model {name}@{alias}"
-        version = self._ask(f"the {shown}", self._client.get_model_version_by_alias, name, alias)
+        version = self._call(f"the {shown}", self._client.get_model_version_by_alias, name, alias)
         if not version.run_id:
             raise BaselineError(f"the {shown}, version {version.version}, comes from no run")
         try:
@@ -113,7 +108,7 @@ class MlflowCatalog:
 
     def pinned(self) -> str | None:
         """Return the id of the session that is pinned as the baseline, or None."""
-        return (self._experiment and self._experiment.tags.get(PIN)) or None
+        return (self._experiment and self._experiment.tags.get(PINNED)) or None
 
     def pin(self, session_id: str) -> None:
         """Make a session the baseline of everybody who uses the experiment.
@@ -156,34 +151,23 @@ class MlflowCatalog:
         target = Path(tempfile.mkdtemp(dir=directory))
         try:
             # Asked first, for what is missing looks like a passing trouble to some stores.
-            names = {info.path for info in retried(self._client.list_artifacts, run_id)}
+            names = {info.path for info in patiently(self._client.list_artifacts, run_id)}
             if RESULTS_FILE not in names:
                 return f"its run has no artifact {RESULTS_FILE}"
             download = self._client.download_artifacts
-            return Path(retried(download, run_id, RESULTS_FILE, str(target)))
+            return Path(patiently(download, run_id, RESULTS_FILE, str(target)))
         except Exception as error:
             if cause_of(error) == "passing":
-                raise self._problem("the baseline's sessions", error) from error
-            return self._redact(reason_of(error))
+                raise self._call.problem("the baseline's sessions", error) from error
+            return self._call.redact(reason_of(error))
 
     def _set_pin(self, value: str) -> None:
         if self._experiment is None:
             raise BaselineError(f"there is no {self.place} yet")
         number = self._experiment.experiment_id
         what = f"the pin of {self._experiment.name!r}"
-        self._ask(what, self._client.set_experiment_tag, number, PIN, value)
-        self._experiment = self._ask(what, self._client.get_experiment, number)
-
-    def _ask(self, what: str, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call MLflow's client for ``what``."""
-        try:
-            return retried(action, *args, **kwargs)
-        except Exception as error:
-            raise self._problem(what, error) from error
-
-    def _problem(self, what: str, error: Exception) -> BaselineError:
-        reason = self._redact(reason_of(error))
-        return BaselineError(f"no answer from {self._store.shown_uri} for {what}: {reason}")
+        self._call(what, self._client.set_experiment_tag, number, PINNED, value)
+        self._experiment = self._call(what, self._client.get_experiment, number)
 
     def _session(self, experiment_id: str, session_id: str) -> Candidate:
         key = f"tags.`{SESSION_ID}`"
@@ -202,24 +186,14 @@ class MlflowCatalog:
         return found[only_one(session_id, found, self.place)]
 
     def _search(self, experiment_id: str, filter_string: str) -> Iterator[Run]:
-        token: str | None = None
-        while True:
-            page = self._ask(
-                "its sessions",
-                self._client.search_runs,
-                [experiment_id],
-                filter_string=filter_string,
-                max_results=_PAGE,
-                order_by=["attributes.start_time DESC"],
-                page_token=token,
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
+        call = self._call.of("its sessions")
+        order = ["attributes.start_time DESC"]
+        yield from search_runs(
+            self._client, experiment_id, filter_string, call=call, page=_PAGE, order_by=order
+        )
 
     def _run(self, run_id: str) -> Run:
-        run: Run = self._ask(f"the run {run_id}", self._client.get_run, run_id)
+        run: Run = self._call(f"the run {run_id}", self._client.get_run, run_id)
         if run.info.lifecycle_stage != "active":
             raise BaselineError(f"the run {run_id} is deleted")
         return run
@@ -250,7 +224,7 @@ def _why_incomplete(run: Run) -> str | None:
         return None
     if partial := run.data.tags.get(PARTIAL):
         return f"only some of its tests ran ({partial})"
-    if states(run.data.tags):
+    if shard_states(run.data.tags):
         return "its shards were not merged yet"
     return "nothing tells that all of its tests ran"
 

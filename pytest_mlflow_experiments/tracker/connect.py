@@ -8,13 +8,16 @@ import signal
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, final
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ..baseline import BaselineError, BaselineRequest, NothingYetError, make_baseline
 from ..records.directory import SessionDirectory
-from .errors import NoDatabaseError, TrackerError, reason_of
+from ..records.session_tags import shard_states
+from ..records.tags import KIND, SESSION_ID
+from .errors import MergeError, NoDatabaseError, TrackerError, reason_of
 from .state import Redactor, Reporter
 
 if TYPE_CHECKING:
@@ -35,7 +38,7 @@ class Unreachable:
 
 
 def unreachable(tracking_uri: str) -> Unreachable | None:
-    """Return why nothing can be reached at the URI, or None where it can or can't be told.
+    """Return why the URI can't be reached; None where it can be, or where that is unknown.
 
     One connection is tried, for at most five seconds; nothing is sent.
     """
@@ -82,7 +85,7 @@ _FIRST_TIMEOUT = "8"
 
 
 def open_store(tracking_uri: str, redact: Redactor, *, create: bool = True) -> Store:
-    """Load MLflow, as patient as it should be here, and open the store.
+    """Set MLflow's timeouts, load it, and open the store.
 
     Args:
         tracking_uri: where it is; MLflow's environment of this process says the same from then on.
@@ -118,7 +121,7 @@ def open_store(tracking_uri: str, redact: Redactor, *, create: bool = True) -> S
 
 @contextlib.contextmanager
 def _first_timeout() -> Iterator[None]:
-    """Wait for a shorter time than later, unless the user has set how long to wait."""
+    """Use a shorter timeout than later, unless the user has set one."""
     usual = os.environ[_TIMEOUT]
     if usual == _MLFLOW_DEFAULTS[_TIMEOUT]:
         os.environ[_TIMEOUT] = _FIRST_TIMEOUT
@@ -130,7 +133,7 @@ def _first_timeout() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _termination_deferred() -> Iterator[None]:
-    """Let SIGTERM wait: a database that is left in the middle of its migration can't be used."""
+    """Block SIGTERM: a database that is left in the middle of its migration can't be used."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -162,8 +165,73 @@ def open_catalog(
     return MlflowCatalog(store, experiment, experiment_name or f"{experiment_id}", redact)
 
 
-def answer(directory: SessionDirectory, catalog: MlflowCatalog, reporter: Reporter) -> None:
-    """Make the baseline that a session asks for, if it does; whatever goes wrong is its state."""
+SHARDS: Final = "shards"
+"""The directory of the shards' journals among the artifacts of the session's run."""
+
+_WHERE: Final = "--tracking-uri and --experiment say where else to look"
+_ENDED: Final = frozenset({"finished", "broken off", "merged"})
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The journals of shards that have ended, and the ids of those that have not."""
+
+    journals: tuple[Path, ...]
+    running: tuple[str, ...]
+
+
+def fetch_shards(
+    tracking_uri: str,
+    session_id: str,
+    directory: Path,
+    *,
+    experiment_name: str | None,
+    experiment_id: str | None,
+) -> Fetched:
+    """Download the journals of a session's shards into ``directory``.
+
+    Raises:
+        MergeError: MLflow can't be reached, has no such session, or none of its shards has ended.
+    """
+    redact = Redactor.of(tracking_uri)
+    try:
+        store = open_store(tracking_uri, redact, create=False)
+        experiment = store.find_experiment(experiment_name, experiment_id)
+    except TrackerError as error:
+        raise MergeError(redact(str(error)).removesuffix(".")) from error
+    name = experiment.name if experiment else experiment_name or experiment_id
+    place = f"experiment {name!r} at {store.shown_uri}"
+    if experiment is None:
+        raise MergeError(f"there is no {place} yet; {_WHERE}")
+    from .retries import Caller, runs_with
+
+    client, terms = store.client, {SESSION_ID: session_id, KIND: "session"}
+    call = Caller(store.shown_uri, redact, MergeError).of(f"the shards of {session_id!r}")
+    runs = runs_with(client, experiment.experiment_id, terms, deleted=False, call=call)
+    found = {
+        shard: (run, state) for run in runs for shard, state in shard_states(run.data.tags).items()
+    }
+    if not found:
+        raise MergeError(
+            f"there is no shard of session {session_id!r} in {place}; say where they are "
+            "with --tracking-uri and --experiment"
+        )
+    ended = {shard: run for shard, (run, state) in found.items() if state in _ENDED}
+    if not ended:
+        raise MergeError(f"no shard of session {session_id!r} has ended yet")
+    download = client.download_artifacts
+    return Fetched(
+        journals=tuple(
+            Path(call(download, run.info.run_id, f"{SHARDS}/{shard}.jsonl", str(directory)))
+            for shard, run in ended.items()
+        ),
+        running=tuple(found.keys() - ended.keys()),
+    )
+
+
+def answer_request(directory: SessionDirectory, catalog: MlflowCatalog, reporter: Reporter) -> None:
+    """Fetch the baseline that a session asks for, if any; failures go into its state."""
 
     def on_progress(number: int) -> None:
         # Who waits for the session gives up only where nothing changes.

@@ -19,13 +19,15 @@ from mlflow.tracking._tracking_service.utils import _get_sqlalchemy_store
 from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from ..records.processes import wait_until
+
 _QUIET: Final = 10.0
 """Seconds without a change after which nobody is at work on a database; no step takes as long."""
 _POLL: Final = 0.1
 
 
 def make_database(tracking_uri: str, file: Path) -> None:
-    """Put a whole database at ``file`` where there is none; wait for whoever makes it already.
+    """Create a database file with all tables, or wait while another process does.
 
     Where it can't be made in this way, all is left to MLflow.
     """
@@ -52,17 +54,21 @@ def _wait_for_the_maker(tracking_uri: str, file: Path) -> None:
         return
     create_engine: Callable[[str], Engine] = create_sqlalchemy_engine
     engine = create_engine(tracking_uri)
+    seen, quiet_since = -1, time.monotonic()
+
+    def is_made() -> bool:
+        nonlocal seen, quiet_since
+        if (changed := file.stat().st_mtime_ns) != seen:
+            seen, quiet_since = changed, time.monotonic()
+        return _is_complete(engine) or time.monotonic() - quiet_since >= _QUIET
+
     try:
-        seen, quiet_since = -1, time.monotonic()
-        while not _is_whole(engine) and time.monotonic() - quiet_since < _QUIET:
-            if (changed := file.stat().st_mtime_ns) != seen:
-                seen, quiet_since = changed, time.monotonic()
-            time.sleep(_POLL)
+        wait_until(is_made, poll=_POLL)
     finally:
         engine.dispose()
 
 
-def _is_whole(engine: Engine) -> bool:
+def _is_complete(engine: Engine) -> bool:
     """Tell whether a database has all tables, and the experiment that MLflow makes last."""
     verify: Callable[[Engine], None] = _verify_schema
     try:
@@ -78,8 +84,8 @@ _PATIENCE: Final = "120s"
 
 
 @contextlib.contextmanager
-def turn(tracking_uri: str) -> Iterator[None]:
-    """Wait until nobody else is in this block for the same PostgreSQL database.
+def migration_lock(tracking_uri: str) -> Iterator[None]:
+    """Hold a lock, so that one process at a time makes the tables of a PostgreSQL database.
 
     Sessions that begin together in an empty database would all make its tables, and all but one
     fail. The lock is advisory, lasts as long as a transaction, and ends with its holder. Where it

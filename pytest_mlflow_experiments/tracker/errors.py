@@ -1,4 +1,4 @@
-"""What the tracker says when it can't go on."""
+"""The tracker's errors, and their texts for the user."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SessionBusyError(TrackerError):
 
 
 class MergeError(Exception):
-    """Sessions don't make up a whole; the text is for the user."""
+    """Shards can't be merged into one session; the text is for the user."""
 
 
 def reason_of(error: BaseException) -> str:

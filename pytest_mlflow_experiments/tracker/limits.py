@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
-from typing import Any, TypeAlias, TypeVar, final
-
-from mlflow.entities import Metric as MlflowMetric
-from mlflow.entities import Param, RunTag
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final
 
 from ..records import Metric
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric as MlflowMetric
+    from mlflow.entities import Param, RunTag
 
 KEY_LENGTH = 250
 NAME_LENGTH = 250
@@ -103,7 +104,7 @@ def legal_keys(kind: str, keys: Iterable[str], *, taken: Iterable[str] = ()) -> 
 
 
 T = TypeVar("T")
-Batch: TypeAlias = tuple[Sequence[MlflowMetric], Sequence[Param], Sequence[RunTag]]
+Batch: TypeAlias = "tuple[Sequence[MlflowMetric], Sequence[Param], Sequence[RunTag]]"
 
 # A server refuses a request of a million bytes. Each of the three parts of one stays well below
 # a third of it.
@@ -116,6 +117,9 @@ def batches(
     metrics: Sequence[Metric], params: Mapping[str, str], tags: Mapping[str, str]
 ) -> Iterator[Batch]:
     """Yield the arguments of the ``log_batch`` calls that log everything, in order."""
+    from mlflow.entities import Metric as MlflowMetric
+    from mlflow.entities import Param, RunTag
+
     none: list[Any] = []
     yield from zip_longest(
         _chunks(

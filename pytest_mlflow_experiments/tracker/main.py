@@ -19,10 +19,10 @@ from typing import NoReturn, final
 from ..records import SessionEnd, SessionHeader
 from ..records.directory import SessionDirectory, SessionState
 from ..records.journal import JournalError, JournalTail, ends, is_being_written
-from ..records.processes import is_running, started_at
+from ..records.processes import is_running, started_at, wait_until
 from .connect import open_store
 from .errors import SessionBusyError, TrackerError, reason_of
-from .state import RedactedStream, Redactor, Reporter, persist
+from .state import RedactedStream, Redactor, Reporter, send_repeatedly
 
 _INTERVAL = 5.0
 _INTERVAL_AT_END = 0.2
@@ -81,17 +81,16 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def _wait_for(fd: int, path: Path) -> None:
-    # A process that was killed keeps its locks for the moment that its threads take to end.
-    deadline = time.monotonic() + _PATIENCE
-    while True:
+    def locked() -> bool:
         try:
-            return _lock(fd)
-        except OSError as error:
-            if time.monotonic() >= deadline:
-                raise SessionBusyError(
-                    f"Another process is sending {path.parent.name} already."
-                ) from error
-        time.sleep(0.02)
+            _lock(fd)
+        except OSError:
+            return False
+        return True
+
+    # A process that was killed keeps its locks for the moment that its threads take to end.
+    if not wait_until(locked, timeout=_PATIENCE, poll=0.02):
+        raise SessionBusyError(f"Another process is sending {path.parent.name} already.")
 
 
 if sys.platform == "win32":
@@ -135,7 +134,7 @@ def project(
 
 
 def _first_state(directory: SessionDirectory) -> SessionState:
-    """Return the state to begin with; what was said of the baseline before stays true."""
+    """Return the state to begin with; a baseline that was fetched before stays so."""
     state = SessionState(phase="starting", pid=os.getpid())
     if (last := SessionState.read(directory.state)) is not None:
         state = state.update(baseline=last.baseline, baseline_error=last.baseline_error)
@@ -163,7 +162,7 @@ def _project(
                 raise TrackerError(text, passing=_passes(error)) from error
 
         try:
-            persist(send, directory.journal, follow, reporter)
+            send_repeatedly(send, directory.journal, follow, reporter)
         except TrackerError as error:
             reporter.fail(str(error))
         else:
@@ -198,7 +197,7 @@ def _send(
 def _is_empty(journal: Path) -> bool:
     """Tell whether a session is over that had no case: it is not worth loading MLflow for.
 
-    A shard is never empty: whoever puts the whole together has to know that it ran.
+    A shard is never empty: the merge has to know that it ran.
     """
     try:
         entries = JournalTail(journal).read_new(2)
@@ -235,7 +234,7 @@ def main() -> NoReturn:
 
 
 def _detach() -> None:
-    """Go on in a grandchild of the test process, which then has no child to wait for."""
+    """Fork into a grandchild, so that the test process has no child to wait for."""
     if os.fork():
         os._exit(0)
     os.setsid()

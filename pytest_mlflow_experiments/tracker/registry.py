@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, final
 
-from mlflow.entities import Run, ViewType
+from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from ..records import CaseRecord, SessionHeader
+from ..records.tags import KIND, MODEL_VERSIONS, RECORD_ID, SESSION_ID
 from .connect import open_store
 from .errors import NoDatabaseError, TrackerError
 from .limits import VERSION_TAG_LENGTH, shorten
-from .retries import Asker, cause_of, retried, runs_with
-from .runs.case import KIND, RECORD_ID, SESSION_ID
+from .retries import Caller, cause_of, patiently, runs_with
 from .state import Redactor
 
 _MODEL_FILE: Final = "MLmodel"
@@ -27,7 +28,7 @@ _MODEL_FILE: Final = "MLmodel"
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class LoggedModel:
     """A model that a run logged; ``source`` is what a version of it is made from."""
 
     name: str
@@ -36,20 +37,20 @@ class Model:
     model_id: str | None = None
 
 
-def models_of(run: Run, asker: Asker) -> list[Model]:
+def models_of(run: Run, client: MlflowClient, call: Caller) -> list[LoggedModel]:
     """Return the models that a run logged, in the order of their steps."""
-    return _logged(run, asker) or list(_among_artifacts(run, asker))
+    return _logged(run, client, call) or list(_among_artifacts(run, client, call))
 
 
-def _logged(run: Run, asker: Asker) -> list[Model]:
+def _logged(run: Run, client: MlflowClient, call: Caller) -> list[LoggedModel]:
     found = []
     for output in run.outputs.model_outputs if run.outputs is not None else []:
         what = f"the logged model {output.model_id}"
-        model = asker.ask_for(what, asker.client.get_logged_model, output.model_id)
+        model = call.or_none(what, client.get_logged_model, output.model_id)
         if model is not None:
             found.append((output.step, model.creation_timestamp, model))
     return [
-        Model(
+        LoggedModel(
             name=model.name,
             source=f"models:/{model.model_id}",
             run_id=run.info.run_id,
@@ -59,26 +60,25 @@ def _logged(run: Run, asker: Asker) -> list[Model]:
     ]
 
 
-def _among_artifacts(run: Run, asker: Asker) -> Iterator[Model]:
+def _among_artifacts(run: Run, client: MlflowClient, call: Caller) -> Iterator[LoggedModel]:
     """Yield the models among the run's artifacts, where other clients log them."""
-    client, run_id = asker.client, run.info.run_id
+    run_id = run.info.run_id
     what = f"the artifacts of run {run_id}"
-    for info in asker.ask(what, client.list_artifacts, run_id):
+    for info in call(what, client.list_artifacts, run_id):
         if info.is_dir:
-            inner = asker.ask(what, client.list_artifacts, run_id, info.path)
+            inner = call(what, client.list_artifacts, run_id, info.path)
             if any(Path(one.path).name == _MODEL_FILE for one in inner):
                 source = f"{run.info.artifact_uri.rstrip('/')}/{info.path}"
-                yield Model(name=info.path, source=source, run_id=run_id)
+                yield LoggedModel(name=info.path, source=source, run_id=run_id)
 
 
-_VERSIONS: Final = "mlflow.modelVersions"
 _ATTEMPTS: Final = 4
 _THERE: Final = frozenset({"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"})
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
+class RegisteredVersion:
     """A version of a registered model.
 
     ``session_id`` is the session that it comes from, None where that was none of pytest's;
@@ -109,7 +109,8 @@ def open_registry(
         store = open_store(tracking_uri, redact, create=False)
         experiment = store.find_experiment(experiment_name, experiment_id)
         yield Registry(
-            Asker(store.client, store.shown_uri),
+            store.client,
+            Caller(store.shown_uri, redact),
             None if experiment is None else experiment.experiment_id,
         )
     except NoDatabaseError:
@@ -123,7 +124,8 @@ def open_registry(
 class Registry:
     """The runs of one experiment, and the models of the registry beside them."""
 
-    _asker: Asker
+    _client: MlflowClient
+    _call: Caller
     _experiment_id: str | None
 
     def session_run(self, header: SessionHeader) -> str | None:
@@ -132,13 +134,13 @@ class Registry:
         return next((run.info.run_id for run in found if run.info.status != "RUNNING"), None)
 
     def report(self, run_id: str) -> str | None:
-        """Return the comparison that a session ended with, or None where MLflow has not got it."""
-        client, name = self._asker.client, "report.json"
-        paths = {info.path for info in self._asker.ask("a report", client.list_artifacts, run_id)}
+        """Return the text of the session's ``report.json``, or None where its run has none."""
+        name = "report.json"
+        paths = {info.path for info in self._call("a report", self._client.list_artifacts, run_id)}
         if name not in paths:
             return None
         with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as directory:
-            path = self._asker.ask("a report", client.download_artifacts, run_id, name, directory)
+            path = self._call("a report", self._client.download_artifacts, run_id, name, directory)
             return Path(path).read_text(encoding="utf-8")
 
     def case_runs(self, header: SessionHeader) -> dict[str, str]:
@@ -146,26 +148,25 @@ class Registry:
         found = self._search({SESSION_ID: header.joint_id, KIND: "case"})
         return {run.data.tags.get(RECORD_ID, ""): run.info.run_id for run in found}
 
-    def models(self, record: CaseRecord) -> list[Model]:
+    def models(self, record: CaseRecord) -> list[LoggedModel]:
         """Return the models that a case logged, in the order in which it did."""
         run = self._run_of(record)
         if run is None:
             return []
-        return models_of(run, self._asker)
+        return models_of(run, self._client, self._call)
 
-    def version_of(self, name: str, alias: str) -> Version | None:
+    def version_of(self, name: str, alias: str) -> RegisteredVersion | None:
         """Return the version behind an alias, or None where there is no such alias yet."""
-        client = self._asker.client
-        model = self._asker.ask_for(f"the model {name}", client.get_registered_model, name)
+        model = self._call.or_none(f"the model {name}", self._client.get_registered_model, name)
         number = None if model is None else dict(model.aliases).get(alias)
         if number is None:
             return None
         what = f"version {number} of the model {name}"
-        found = _version(self._asker.ask(what, client.get_model_version, name, str(number)))
+        found = _version(self._call(what, self._client.get_model_version, name, str(number)))
         run = self._run(found.run_id) if found.run_id else None
         tags, metrics = (run.data.tags, run.data.metrics) if run else ({}, {})
         session_id = found.tags.get(SESSION_ID) or tags.get(SESSION_ID)
-        return Version(
+        return RegisteredVersion(
             number=found.number,
             run_id=found.run_id,
             source=found.source,
@@ -177,13 +178,13 @@ class Registry:
     def register(
         self,
         name: str,
-        model: Model,
+        model: LoggedModel,
         tags: Mapping[str, str],
         description: str,
         *,
         lasting: Collection[str] = (),
-    ) -> tuple[Version, bool]:
-        """Make a model a version, unless it is one already; tell whether it was made.
+    ) -> tuple[RegisteredVersion, bool]:
+        """Register a model as a version, unless it is one already; tell whether it is new.
 
         In both cases it has the tags and the description afterwards. But a version that an alias
         stands for keeps its description, and of its tags those that are ``lasting``: others are
@@ -194,43 +195,45 @@ class Registry:
         is_new = version is None
         if version is None:
             version = self._create(name, model, tags, description)
-        client, what = self._asker.client, f"version {version.number} of the model {name}"
+        what = f"version {version.number} of the model {name}"
         if not is_new:
-            registered = self._asker.ask(what, client.get_registered_model, name)
+            registered = self._call(what, self._client.get_registered_model, name)
             is_live = version.number in map(str, dict(registered.aliases).values())
             kept = version.tags.keys() & set(lasting) if is_live else set()
             for key, text in tags.items():
                 if key not in kept and version.tags.get(key) != text:
-                    self._asker.ask(
-                        what, client.set_model_version_tag, name, version.number, key, text
+                    self._call(
+                        what, self._client.set_model_version_tag, name, version.number, key, text
                     )
             if not is_live:
-                self._asker.ask(
-                    what, client.update_model_version, name, version.number, description=description
+                self._call(
+                    what,
+                    self._client.update_model_version,
+                    name,
+                    version.number,
+                    description=description,
                 )
         if model.model_id is not None:
             self._link(model.model_id, name, version.number)
         return version, is_new
 
     def set_alias(self, name: str, alias: str, number: str) -> None:
-        """Let an alias stand for a version."""
-        client = self._asker.client
+        """Point an alias at a version."""
         what = f"the alias {alias} of the model {name}"
-        self._asker.ask(what, client.set_registered_model_alias, name, alias, number)
+        self._call(what, self._client.set_registered_model_alias, name, alias, number)
 
     def _create(
-        self, name: str, model: Model, tags: Mapping[str, str], description: str
-    ) -> Version:
-        client = self._asker.client
+        self, name: str, model: LoggedModel, tags: Mapping[str, str], description: str
+    ) -> RegisteredVersion:
         try:
-            retried(client.create_registered_model, name)
+            patiently(self._client.create_registered_model, name)
         except Exception as error:
             if not isinstance(error, MlflowException) or error.error_code not in _THERE:
-                raise self._asker.problem(f"the model {name}", error) from error
+                raise self._call.problem(f"the model {name}", error) from error
         for attempt in range(_ATTEMPTS):
             try:
                 # Not repeated blindly: where only the answer got lost, there is one already.
-                made = client.create_model_version(
+                made = self._client.create_model_version(
                     name,
                     model.source,
                     model.run_id,
@@ -241,28 +244,28 @@ class Registry:
                 return _version(made)
             except Exception as error:
                 if attempt == _ATTEMPTS - 1 or cause_of(error) != "passing":
-                    raise self._asker.problem(f"the model {name}", error) from error
+                    raise self._call.problem(f"the model {name}", error) from error
             if (found := self._registered(name, model)) is not None:
                 return found
         raise AssertionError("unreachable")
 
-    def _registered(self, name: str, model: Model) -> Version | None:
-        found = self._asker.ask(
+    def _registered(self, name: str, model: LoggedModel) -> RegisteredVersion | None:
+        found = self._call(
             f"the versions of the model {name}",
-            self._asker.client.search_model_versions,
+            self._client.search_model_versions,
             f"run_id = '{model.run_id}'",
         )
         mine = [one for one in found if (one.name, one.source) == (name, model.source)]
         return _version(max(mine, key=lambda one: int(one.version))) if mine else None
 
     def _link(self, model_id: str, name: str, number: str) -> None:
-        """Tell a logged model of its version, as MLflow's own function for this does."""
-        client, what = self._asker.client, f"the logged model {model_id}"
-        tags = self._asker.ask(what, client.get_logged_model, model_id).tags
-        known = json.loads(tags.get(_VERSIONS) or "[]")
+        """Add a version to the logged model's tags, as ``mlflow.register_model`` does."""
+        what = f"the logged model {model_id}"
+        tags = self._call(what, self._client.get_logged_model, model_id).tags
+        known = json.loads(tags.get(MODEL_VERSIONS) or "[]")
         if not any((one.get("name"), str(one.get("version"))) == (name, number) for one in known):
             text = json.dumps([*known, {"name": name, "version": int(number)}])
-            self._asker.ask(what, client.set_logged_model_tags, model_id, {_VERSIONS: text})
+            self._call(what, self._client.set_logged_model_tags, model_id, {MODEL_VERSIONS: text})
 
     def _run_of(self, record: CaseRecord) -> Run | None:
         run_id = record.resumed_run or record.run_id
@@ -272,20 +275,17 @@ class Registry:
         return next(iter(self._search({RECORD_ID: record.id, KIND: "case"})), None)
 
     def _run(self, run_id: str) -> Run | None:
-        return self._asker.ask_for(f"run {run_id}", self._asker.client.get_run, run_id)
+        return self._call.or_none(f"run {run_id}", self._client.get_run, run_id)
 
     def _search(self, tags: Mapping[str, str]) -> list[Run]:
         if self._experiment_id is None:
             return []
-        client, experiment_id = self._asker.client, self._experiment_id
-        try:
-            return list(runs_with(client, experiment_id, tags, view=ViewType.ACTIVE_ONLY))
-        except Exception as error:
-            raise self._asker.problem("its runs", error) from error
+        call = self._call.of("its runs")
+        return list(runs_with(self._client, self._experiment_id, tags, deleted=False, call=call))
 
 
-def _version(version: ModelVersion) -> Version:
-    return Version(
+def _version(version: ModelVersion) -> RegisteredVersion:
+    return RegisteredVersion(
         number=str(version.version),
         run_id=version.run_id or None,
         source=version.source or "",

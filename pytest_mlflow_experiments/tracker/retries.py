@@ -1,16 +1,18 @@
-"""Which errors between the tracker and MLflow pass by themselves, and calls that are retried."""
+"""Call MLflow: again while an error may pass by itself, and with a message where it does not."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, ParamSpec, TypeAlias, TypeVar, final
+from functools import partial
+from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, final
 
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
 from sqlalchemy.exc import (
     DBAPIError,
     InterfaceError,
@@ -24,13 +26,6 @@ from .errors import TrackerError, reason_of
 P = ParamSpec("P")
 T = TypeVar("T")
 Cause: TypeAlias = Literal["passing", "data", "store"]
-
-# The first ones are short, for most troubles concern a single request; a server that fails one
-# request in five fails ten in a row once in ten million times.
-_PAUSES = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 3.0, 3.0)
-_BRIEF_PAUSES = _PAUSES[:6]
-_PATIENCE = 15.0
-_BRIEF_PATIENCE = 5.0
 
 _PASSING = frozenset({
     "INTERNAL_ERROR",
@@ -85,38 +80,33 @@ def cause_of(error: Exception) -> Cause:
     return "passing" if isinstance(error, OSError) else "data"
 
 
-def retried(action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call ``action``, and call it again while its error may pass by itself.
+@final
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Calls an action, and calls it again while its error may pass by itself.
 
-    It gives up after ten calls, or once fifteen seconds have gone by, as they do where nothing
-    answers at all: then somebody else decides whether it is worth waiting.
+    It gives up after so many ``calls``, or once ``patience`` seconds have gone by, as they do
+    where nothing answers at all: then somebody else decides whether it is worth waiting.
     """
-    return _retried(_PAUSES, _PATIENCE, action, *args, **kwargs)
 
+    calls: int
+    patience: float
 
-def retried_briefly(action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do the same as :func:`retried` with less patience, for what is not worth more."""
-    return _retried(_BRIEF_PAUSES, _BRIEF_PATIENCE, action, *args, **kwargs)
-
-
-def _retried(
-    pauses: Sequence[float],
-    patience: float,
-    action: Callable[P, T],
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> T:
-    started = time.monotonic()
-    for calls, pause in enumerate(pauses, 1):
-        try:
-            return action(*args, **kwargs)
-        except Exception as error:
-            passes = cause_of(error) == "passing" or (calls < _COLLISION_CALLS and _collides(error))
-            if not passes or time.monotonic() - started >= patience:
-                raise
-        # Requests that were turned away together must not come back together.
-        time.sleep(pause * random.uniform(0.7, 1.3))
-    return action(*args, **kwargs)
+    def __call__(self, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what ``action`` returns, in the end."""
+        started = time.monotonic()
+        for calls, pause in enumerate(_PAUSES[: self.calls - 1], 1):
+            try:
+                return action(*args, **kwargs)
+            except Exception as error:
+                passes = cause_of(error) == "passing"
+                if not passes and not (calls < _COLLISION_CALLS and _collides(error)):
+                    raise
+                if time.monotonic() - started >= self.patience:
+                    raise
+            # Requests that were turned away together must not come back together.
+            time.sleep(pause * random.uniform(0.7, 1.3))
+        return action(*args, **kwargs)
 
 
 def _collides(error: Exception) -> bool:
@@ -125,59 +115,95 @@ def _collides(error: Exception) -> bool:
     return any(text in said for text in _COLLISIONS)
 
 
+# The first pauses are short, for most troubles concern a single request; a server that fails one
+# request in five fails ten in a row once in ten million times.
+_PAUSES: Final = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 3.0, 3.0)
+
+patiently: Final = Retry(calls=10, patience=15.0)
+"""For what a session needs."""
+briefly: Final = Retry(calls=7, patience=5.0)
+"""For what is not worth more."""
+
 _MISSING: Final = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
-
-
-_PAGE: Final = 500
-
-
-def runs_with(
-    client: MlflowClient, experiment_id: str, tags: Mapping[str, str], *, view: int = ViewType.ALL
-) -> Iterator[Run]:
-    """Yield the runs that have these tags; those that somebody has deleted too, by default."""
-    filter_string = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-    token: str | None = None
-    while True:
-        page = retried(
-            client.search_runs,
-            [experiment_id],
-            filter_string=filter_string,
-            run_view_type=view,
-            max_results=_PAGE,
-            page_token=token,
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Asker:
-    """Calls a client, and turns whatever it raises into a :class:`TrackerError`."""
+class Caller:
+    """Calls MLflow's client patiently, and turns its errors into messages for the user.
 
-    client: MlflowClient
+    ``error`` is the class of what is raised, ``redact`` keeps credentials out of it.
+    """
+
     shown_uri: str
+    redact: Callable[[str], str]
+    error: Callable[[str], Exception] = TrackerError
 
-    def ask(self, what: str, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what a method of the client says of ``what``."""
+    def __call__(
+        self, what: str, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Return what the client says of ``what``, a noun for the message."""
         try:
-            return retried(action, *args, **kwargs)
+            return patiently(action, *args, **kwargs)
         except Exception as error:
             raise self.problem(what, error) from error
 
-    def ask_for(
+    def of(self, what: str) -> partial[Any]:
+        """Return what calls the client for ``what``."""
+        return partial(self, what)
+
+    def or_none(
         self, what: str, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T | None:
         """Return the same, or None where there is no such thing."""
         try:
-            return retried(action, *args, **kwargs)
+            return patiently(action, *args, **kwargs)
         except Exception as error:
             if isinstance(error, MlflowException) and error.error_code in _MISSING:
                 return None
             raise self.problem(what, error) from error
 
-    def problem(self, what: str, error: Exception) -> TrackerError:
+    def problem(self, what: str, error: Exception) -> Exception:
         """Return the error that tells of another one."""
-        return TrackerError(f"no answer from {self.shown_uri} for {what}: {reason_of(error)}")
+        reason = self.redact(reason_of(error))
+        return self.error(f"no answer from {self.shown_uri} for {what}: {reason}")
+
+
+def search_runs(
+    client: MlflowClient,
+    experiment_id: str,
+    filter_string: str,
+    *,
+    call: Callable[..., PagedList[Run]] = patiently,
+    page: int = 500,
+    **options: Any,
+) -> Iterator[Run]:
+    """Yield all runs that a filter finds, page by page; ``call`` calls the client."""
+    token: str | None = None
+    while True:
+        found = call(
+            client.search_runs,
+            [experiment_id],
+            filter_string=filter_string,
+            max_results=page,
+            page_token=token,
+            **options,
+        )
+        yield from found
+        token = found.token
+        if not token:
+            return
+
+
+def runs_with(
+    client: MlflowClient,
+    experiment_id: str,
+    tags: Mapping[str, str],
+    *,
+    deleted: bool = True,
+    call: Callable[..., PagedList[Run]] = patiently,
+) -> Iterator[Run]:
+    """Yield the runs that have these tags, or those of them that nobody has ``deleted``."""
+    view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
+    terms = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+    return search_runs(client, experiment_id, terms, call=call, run_view_type=view)

@@ -16,25 +16,35 @@ from mlflow.entities import Experiment, Run
 from ..records import CaseRecord, SessionEnd, SessionHeader
 from ..records.directory import SessionDirectory
 from ..records.journal import Entry, JournalTail
+from ..records.session_tags import shard_states
+from ..records.tags import NOTE, PARENT
 from .catalog import MlflowCatalog
-from .connect import answer
+from .connect import SHARDS, answer_request
 from .errors import TrackerError, reason_of
 from .limits import batches
-from .retries import cause_of, retried
-from .runs.case import NOTE, PARENT, RESULTS_FILE, Parent
-from .runs.existing import KnownRun, case_runs, known_run, sweep_runs
-from .runs.session import Summary, end_tags, session_status
-from .runs.shards import SHARDS, adopt, announce_shard, close_shard, merged_tags, states, supersede
+from .retries import cause_of, patiently
+from .runs.case import RESULTS_FILE, Parent
+from .runs.existing import (
+    KnownRun,
+    case_runs,
+    end_shard,
+    known_run,
+    mark_superseded,
+    move_children,
+    sweep_runs,
+    tag_new_shard,
+)
+from .runs.session import SessionTally, closing_tags, session_status
 from .runs.sweeps import SweepRuns
 from .state import Reporter
 from .store import SessionRun, Store
 from .writers import Problem, RunWriter
 from .writers.artifacts import ClientRepository
-from .writers.checked import choose_writer
+from .writers.proof import choose_writer
 
 
-def judge_problems(problems: Sequence[Problem], cases: int, directory: Path) -> None:
-    """Pass where there are none.
+def raise_worst_problem(problems: Sequence[Problem], cases: int, directory: Path) -> None:
+    """Raise the worst of the problems, if there are any.
 
     Raises:
         TrackerError: MLflow did not take everything; the text is for the user.
@@ -86,7 +96,7 @@ class SessionProjector:
     reporter: Reporter
     follow: Callable[[], bool]
     tail: JournalTail
-    summary: Summary = field(default_factory=Summary)
+    tally: SessionTally = field(default_factory=SessionTally)
     header: SessionHeader | None = None
     end: SessionEnd | None = None
     target: Target | None = None
@@ -117,7 +127,7 @@ class SessionProjector:
             self.reporter.note(f"The journal is damaged in {len(damaged)} lines altogether")
         if self.target is not None and not self.target.run.deleted:
             self._finish(self.target)
-        judge_problems(self.problems, self.summary.cases, self.directory.path)
+        raise_worst_problem(self.problems, self.tally.cases, self.directory.path)
 
     def _read(self) -> list[Entry]:
         limit = self.target.writer.batch_size if self.target else 100
@@ -135,7 +145,7 @@ class SessionProjector:
                 self.end = entry
             elif isinstance(entry, CaseRecord):
                 records.append(entry)
-                self.summary.add(entry)
+                self.tally.add(entry)
                 if self.header is not None and self.header.shards:
                     self.kept.add(entry.id)
         if records:
@@ -158,7 +168,7 @@ class SessionProjector:
         if self.follow() and self.reporter.state.baseline in (None, "failed"):
             name = header.experiment_name or f"{header.experiment_id}"
             catalog = MlflowCatalog(self.store, experiment, name, self.reporter.redact)
-            answer(self.directory, catalog, self.reporter)
+            answer_request(self.directory, catalog, self.reporter)
 
     def _make_target(self) -> Target:
         if self.target is not None:
@@ -176,11 +186,10 @@ class SessionProjector:
             known = {record_id: known_run(sweep) for record_id, sweep in sweeps.items()}
             known |= case_runs(*place)
         if header.shard is not None:
-            announce_shard(self.store.client, run.run_id, header)
+            tag_new_shard(self.store.client, run.run_id, header)
         writer = choose_writer(
             self.store,
             experiment,
-            run,
             known,
             shared=header.shard is not None,
             on_note=self.reporter.note,
@@ -211,14 +220,14 @@ class SessionProjector:
         if target.run.deleted:
             return
         sent = self.reporter.state.sent
-        runs = target.sweeps.place(records)
+        runs = target.sweeps.project(records)
         problems = target.writer.write(runs)
         self.problems += problems
         for run in runs:
             known = target.known.get(run.id)
             if known and not known.deleted and known.parent != run.tags[PARENT]:
                 # It was sent before its sweep had a run, or below one that was one too many.
-                retried(self.store.client.set_tag, known.run_id, PARENT, run.tags[PARENT])
+                patiently(self.store.client.set_tag, known.run_id, PARENT, run.tags[PARENT])
         lost = sum(problem.part == "run" for problem in problems)
         self.reporter.change(sent=sent + len(records) - lost, writer=target.writer.name)
         self.reporter.flush()
@@ -239,14 +248,13 @@ class SessionProjector:
             return
         client, run_id = self.store.client, target.run.run_id
         tags = {
-            **end_tags(self.end),
-            **merged_tags(header),
-            NOTE: self.summary.description(header, self.end),
+            **closing_tags(header, self.end),
+            NOTE: self.tally.description(header, self.end),
         }
-        for batch in batches(self.summary.metrics(header, self.end), {}, tags):
-            retried(client.log_batch, run_id, *batch)
+        for batch in batches(self.tally.metrics(header, self.end), {}, tags):
+            patiently(client.log_batch, run_id, *batch)
         try:
-            retried(self._upload, ClientRepository(client, run_id))
+            patiently(self._upload, ClientRepository(client, run_id))
         except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
             passing = cause_of(error) == "passing"
             self.problems.append(
@@ -259,41 +267,41 @@ class SessionProjector:
                 for record_id, known in target.known.items()
                 if record_id not in self.kept and known.shard in header.shards
             ]
-            supersede(client, replaced)
-        status, end_time = session_status(self.end), self.summary.end_time(header, self.end)
-        # The shards of a whole end their own.
+            mark_superseded(client, replaced)
+        status, end_time = session_status(self.end), self.tally.end_time(header, self.end)
+        # Shards that were merged have ended their own.
         if not header.shards and (self.end is None or not self.end.complete):
             self.store.kill_open_runs(header, target.experiment, end_time)
-        retried(client.set_terminated, run_id, status, end_time)
+        patiently(client.set_terminated, run_id, status, end_time)
 
     def _close_sweeps(self, header: SessionHeader, target: Target, parent_id: str) -> None:
         client, experiment_id = self.store.client, target.experiment.experiment_id
         held: dict[str, Run] = {}
         if target.run.resumed or header.shard is not None:
             held = sweep_runs(client, experiment_id, header, parent_id)
-        take_over = partial(adopt, client, experiment_id)
+        take_over = partial(move_children, client, experiment_id)
         self.problems += target.sweeps.close(self.end, held, take_over)
 
     def _finish_shard(self, header: SessionHeader, target: Target) -> None:
-        """End what is this shard's; the run of the whole session is ended as far as is known."""
+        """End this shard; the run that shards share is ended as far as is known."""
         client, status = self.store.client, session_status(self.end)
-        end_time = self.summary.end_time(header, self.end)
+        end_time = self.tally.end_time(header, self.end)
         if self.end is None or not self.end.complete:
             self.store.kill_open_runs(header, target.experiment, end_time)
         run = self.store.find_session_run(header, target.experiment)
         assert run is not None  # this shard has made it, if no other has
         run_id = run.info.run_id
         if run_id != target.run.run_id:
-            adopt(client, target.experiment.experiment_id, target.run.run_id, run_id)
+            move_children(client, target.experiment.experiment_id, target.run.run_id, run_id)
             self.reporter.change(run_id=run_id)
-        if states(run.data.tags).get(header.session_id) == "merged":
+        if shard_states(run.data.tags).get(header.session_id) == "merged":
             return
         self._close_sweeps(header, target, run_id)
         with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:
             journal = Path(name, f"{header.session_id}.jsonl")
             shutil.copyfile(self.directory.journal, journal)
-            retried(client.log_artifact, run_id, str(journal), SHARDS)
-        close_shard(client, run_id, header, status, end_time)
+            patiently(client.log_artifact, run_id, str(journal), SHARDS)
+        end_shard(client, run_id, header, status, end_time)
 
     def _upload(self, repository: ClientRepository) -> None:
         with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:

@@ -1,4 +1,4 @@
-"""Tell how far the session is, without credentials, and try again while that helps."""
+"""Report how far a session is, without credentials, and send it again after passing failures."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TextIO, final
 
 from ..records.directory import SessionState
 from ..records.journal import ends
+from ..records.processes import wait_until
 from ..records.secrets import MASK, SECRET_IN_QUERY, SHORTEST, environment_secrets, secrets_of
 from .errors import TrackerError
 
@@ -106,12 +107,12 @@ class Reporter:
         self.change(notes=tuple(dict.fromkeys((*self.state.notes, *map(self.redact, notes)))))
 
     def wait(self, reason: str) -> None:
-        """Say that MLflow can't be written to for the time being."""
+        """Report that MLflow can't be written to for now."""
         self.change(phase="waiting", error=self.redact(reason))
         self.flush(now=True)
 
     def fail(self, reason: str) -> None:
-        """End with an error."""
+        """Report an error that ends the sending."""
         self.change(phase="failed", error=self.redact(reason))
         self.flush(now=True)
 
@@ -135,7 +136,7 @@ _PAUSE = 3.0
 _POLL = 0.1
 
 
-def persist(
+def send_repeatedly(
     send: Callable[[Callable[[], bool]], None],
     journal: Path,
     follow: Callable[[], bool],
@@ -172,12 +173,6 @@ def persist(
                 raise
             furthest = max(reached, furthest)
             reporter.wait(str(error))
-        _pause(goes_on)
+        wait_until(lambda: not goes_on(), timeout=_PAUSE, poll=_POLL)
         # What MLflow has got already counts again: it is passed over, one by one.
         reporter.change(sent=0)
-
-
-def _pause(goes_on: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _PAUSE
-    while time.monotonic() < deadline and goes_on():
-        time.sleep(_POLL)

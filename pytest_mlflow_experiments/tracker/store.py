@@ -19,12 +19,21 @@ from mlflow.store.db.utils import create_sqlalchemy_engine
 from sqlalchemy import Engine, inspect, make_url
 
 from ..records import SessionHeader
-from .databases import make_database, turn
+from ..records.session_tags import run_tags
+from ..records.tags import (
+    EXPERIMENT_KIND,
+    KIND,
+    PARENT,
+    SESSION_ID,
+    SHARD,
+    USER,
+)
+from .databases import make_database, migration_lock
 from .errors import TrackerError, reason_of
 from .limits import NAME_LENGTH, clean_text, shorten
-from .retries import cause_of, retried, retried_briefly, runs_with
-from .runs.case import KIND, PARENT, RUN_NAME, SESSION_ID, SHARD, USER, project_tags
-from .runs.shards import unite
+from .retries import briefly, cause_of, patiently, runs_with
+from .runs.case import project_tags
+from .runs.existing import merge_duplicates
 from .state import Redactor
 
 
@@ -47,7 +56,7 @@ _MOST = 1_000
 def open_runs(client: MlflowClient, experiment_id: str, header: SessionHeader) -> list[Run]:
     """Return the unfinished runs of a session's cases, and those that tests nested below them."""
     since = max(0, header.start_time)
-    found = retried(
+    found = patiently(
         client.search_runs,
         [experiment_id],
         filter_string=f"attributes.status = 'RUNNING' and attributes.start_time >= {since}",
@@ -84,7 +93,7 @@ def _parent(client: MlflowClient, run: Run) -> Run | None:
     if not parent_id:
         return None
     try:
-        return retried(client.get_run, parent_id)
+        return patiently(client.get_run, parent_id)
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
@@ -92,7 +101,7 @@ def _parent(client: MlflowClient, run: Run) -> Run | None:
 
 
 # The kind decides which tab the experiment's page opens on: this one opens on the table of runs.
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+_EXPERIMENT_TAGS = {EXPERIMENT_KIND: "custom_model_development"}
 _PAGE = 200
 _SETTLING = 1.0
 
@@ -100,7 +109,7 @@ _SETTLING = 1.0
 @final
 @dataclass(frozen=True, slots=True)
 class SessionRun:
-    """The run of a whole session; ``resumed`` where an earlier tracker made it."""
+    """The run of a session; ``resumed`` where an earlier tracker made it."""
 
     run_id: str
     user: str
@@ -126,10 +135,10 @@ class Store:
         shown_uri = redact(tracking_uri)
         try:
             _try_database(tracking_uri)
-            with turn(tracking_uri):
+            with migration_lock(tracking_uri):
                 client = MlflowClient(tracking_uri=tracking_uri)
                 # Any answer will do; the client alone does not ask anything of a server.
-                retried_briefly(client.search_experiments, max_results=1)
+                briefly(client.search_experiments, max_results=1)
         except Exception as error:
             raise TrackerError(
                 f"Cannot use the tracking URI {shown_uri}: {reason_of(error)}",
@@ -145,7 +154,7 @@ class Store:
 
     @property
     def in_flight(self) -> int:
-        """How many requests at a time are worth their while."""
+        """How many requests to send at a time."""
         return 8 if self.shown_uri.startswith(("http:", "https:", "databricks")) else 1
 
     def find_experiment(self, name: str | None, number: str | None) -> Experiment | None:
@@ -157,9 +166,9 @@ class Store:
         experiment: Experiment | None
         try:
             if number is not None:
-                experiment = retried(self.client.get_experiment, number)
+                experiment = patiently(self.client.get_experiment, number)
             else:
-                experiment = retried(self.client.get_experiment_by_name, name or "")
+                experiment = patiently(self.client.get_experiment_by_name, name or "")
         except Exception as error:
             shown = f"{name!r}" if number is None else f"with the id {number}"
             raise TrackerError(
@@ -185,7 +194,7 @@ class Store:
             return experiment
         try:
             place = artifact_location(self.engine)
-            retried(self.client.create_experiment, name, place, dict(_EXPERIMENT_TAGS))
+            patiently(self.client.create_experiment, name, place, dict(_EXPERIMENT_TAGS))
         except MlflowException as error:
             # Another session may have been faster.
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
@@ -211,7 +220,7 @@ class Store:
             # Other shards may have looked for it at the same moment.
             time.sleep(_SETTLING)
             found = self._session_runs(header, experiment)
-        run = unite(self.client, experiment.experiment_id, found)
+        run = merge_duplicates(self.client, experiment.experiment_id, found)
         return SessionRun(
             run_id=run.info.run_id,
             user=run.data.tags.get(USER, user),
@@ -222,18 +231,11 @@ class Store:
     def find_session_run(self, header: SessionHeader, experiment: Experiment) -> Run | None:
         """Return the session's run, or None where there is none yet."""
         found = self._session_runs(header, experiment)
-        return unite(self.client, experiment.experiment_id, found) if found else None
+        return merge_duplicates(self.client, experiment.experiment_id, found) if found else None
 
     def _create_session_run(self, header: SessionHeader, experiment: Experiment, user: str) -> Run:
         name = shorten(clean_text(header.name), NAME_LENGTH)
-        reserved = {
-            RUN_NAME: name,
-            USER: user,
-            "mlflow.source.type": "LOCAL",
-            "mlflow.source.name": "pytest",
-            SESSION_ID: header.joint_id,
-            KIND: "session",
-        }
+        reserved = run_tags(header, name=name, user=user)
         notes: list[str] = []
         given = {key: value for key, value in header.tags.items() if key not in reserved}
         tags = project_tags(given, reserved, notes)
@@ -252,20 +254,20 @@ class Store:
                 run_name=name,
             )
 
-        return retried(create)
+        return patiently(create)
 
     def _session_runs(self, header: SessionHeader, experiment: Experiment) -> list[Run]:
         terms = {SESSION_ID: header.joint_id, KIND: "session"}
         return list(runs_with(self.client, experiment.experiment_id, terms))
 
     def kill_open_runs(self, header: SessionHeader, experiment: Experiment, end_time: int) -> None:
-        """End the runs that tests of a session opened themselves, and did not live to end."""
+        """End the runs that tests opened themselves and left RUNNING."""
         for run in open_runs(self.client, experiment.experiment_id, header):
-            retried(self.client.set_terminated, run.info.run_id, "KILLED", end_time)
+            patiently(self.client.set_terminated, run.info.run_id, "KILLED", end_time)
 
 
 def database_file(tracking_uri: str) -> Path | None:
-    """Return the file of a database that is one, else None."""
+    """Return the file of an SQLite database; None for anything else."""
     if tracking_uri.partition(":")[0].partition("+")[0] != "sqlite":
         return None
     file = make_url(tracking_uri).database
@@ -289,7 +291,7 @@ def _try_database(tracking_uri: str) -> None:
             "postgresql+psycopg2://"
         ) from error
     try:
-        retried_briefly(inspect(engine).get_table_names)
+        briefly(inspect(engine).get_table_names)
     finally:
         engine.dispose()
 

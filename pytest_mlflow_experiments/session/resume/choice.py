@@ -19,6 +19,7 @@ from ...records import CaseRecord, DatasetInput, SessionEnd, SessionHeader, jour
 from ...records.directory import SessionDirectory
 from ...records.git import UNKNOWN, changed_files
 from ...records.reader import read_cases, read_header
+from ...records.tags import CHANGES, DIRTY, OPTIONS, PACKAGES_DIGEST, PYTHON, RESUMED_FROM
 
 
 def why_other_code(
@@ -38,8 +39,8 @@ def why_other_code(
         return f"{where} outside of git, where nobody can tell whether the code has changed"
     if earlier.commit != now.commit:
         return f"{name} ran on {earlier.commit[:7]}, this is {now.commit[:7]}"
-    before, after = earlier.tags.get("git.changes"), now.tags.get("git.changes")
-    if before is None and earlier.tags.get("git.dirty") == "true":
+    before, after = earlier.tags.get(CHANGES), now.tags.get(CHANGES)
+    if before is None and earlier.tags.get(DIRTY) == "true":
         # As releases before this option wrote it.
         return f"{name} had uncommitted changes, and did not note which"
     if UNKNOWN in (before, after):
@@ -50,18 +51,15 @@ def why_other_code(
             rest = f" and {len(files) - 1} more" if len(files) > 1 else ""
             text = f"{text}; written since then: {files[0]}{rest} (what git ignores does not count)"
         return text
-    before, after = (header.tags.get("python.version") for header in (earlier, now))
+    before, after = (header.tags.get(PYTHON) for header in (earlier, now))
     if before != after:
         return f"{name} ran on Python {before}, this is {after}"
-    if earlier.tags.get("pytest.options") != now.tags.get("pytest.options"):
+    if earlier.tags.get(OPTIONS) != now.tags.get(OPTIONS):
         return f"{name} had other values of the options that conftest.py adds"
-    if earlier.tags.get("packages.digest") != now.tags.get("packages.digest"):
+    if earlier.tags.get(PACKAGES_DIGEST) != now.tags.get(PACKAGES_DIGEST):
         return f"{name} ran with other packages than are installed now"
     return None
 
-
-RESUMED_TAG: Final = "pytest.resumed_from"
-"""The tag of a session with the id of the one that it went on with."""
 
 _FILE: Final = re.compile(r"[0-9a-f]{16}")
 """Digests of files; a dataset of MLflow's that came from one has another of its own."""
@@ -176,7 +174,7 @@ def _last_of_each(
 def _before(directory: SessionDirectory) -> SessionDirectory | None:
     """Return the session that another one went on with, where it is still there."""
     header = read_header(directory.journal)
-    name = header.tags.get(RESUMED_TAG) if header is not None else None
+    name = header.tags.get(RESUMED_FROM) if header is not None else None
     before = SessionDirectory(directory.path.parent / name) if name else None
     return before if before is not None and before.journal.is_file() else None
 

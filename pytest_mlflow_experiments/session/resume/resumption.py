@@ -15,7 +15,8 @@ from ...records import CaseRecord, SessionHeader, journal
 from ...records.directory import DIRECTORY_NAME, SessionDirectory
 from ...records.journal import JournalError
 from ...records.reader import read_cases, read_header
-from .choice import RESUMED_TAG, choose, has_passed, why_other_code
+from ...records.tags import RESUMED_FROM
+from .choice import choose, has_passed, why_other_code
 from .data import DataCheck, DataFinding, mixed_data
 
 LATEST: Final = "latest"
@@ -142,7 +143,7 @@ class Resumption:
         self._files = choice.files
         for record in (*(case.record for case in choice.cases), *choice.others):
             self._data.add(record, earlier=True)
-        return replace(header, tags={**header.tags, RESUMED_TAG: name})
+        return replace(header, tags={**header.tags, RESUMED_FROM: name})
 
     def add(self, record: CaseRecord) -> None:
         """Note a case of the new session."""

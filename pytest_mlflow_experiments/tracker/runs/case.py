@@ -11,6 +11,25 @@ from typing import Final, Literal, TypeAlias, final
 
 from ...records import FAILED_OUTCOMES, CaseRecord, DatasetInput, Metric, Outcome
 from ...records.directory import SessionDirectory
+from ...records.tags import (
+    CASE,
+    DATASET_PREFIX,
+    FILE,
+    KIND,
+    NODEID,
+    NOTE,
+    OUTCOME,
+    PARENT,
+    RECORD_ID,
+    RESUMED_FROM,
+    RESUMED_RUN,
+    RUN_NAME,
+    SESSION_ID,
+    SHARD,
+    SOURCE_NAME,
+    SOURCE_TYPE,
+    USER,
+)
 from ..limits import (
     NAME_LENGTH,
     PARAM_LENGTH,
@@ -43,16 +62,16 @@ def fit_inputs(inputs: Iterable[DatasetInput], notes: list[str]) -> tuple[Datase
             name=shorten(clean_text(data.name), _NAME),
             digest=clean_text(data.digest)[:_DIGEST],
             source_type=shorten(clean_text(data.source_type), _SOURCE_TYPE),
-            source=_whole("source", data, data.source, _SOURCE, notes) or "{}",
-            schema=_whole("schema", data, data.schema, _DESCRIPTION, notes),
-            profile=_whole("profile", data, data.profile, _DESCRIPTION, notes),
+            source=_fit_json("source", data, data.source, _SOURCE, notes) or "{}",
+            schema=_fit_json("schema", data, data.schema, _DESCRIPTION, notes),
+            profile=_fit_json("profile", data, data.profile, _DESCRIPTION, notes),
             context=shorten(clean_text(data.context), _CONTEXT) if data.context else None,
         )
         fitted.setdefault((one.name, one.digest), one)
     return tuple(fitted.values())
 
 
-def _whole(
+def _fit_json(
     what: str, data: DatasetInput, text: str | None, limit: int, notes: list[str]
 ) -> str | None:
     """Return a JSON text, or None where it is too long: half of one can't be read."""
@@ -138,23 +157,6 @@ RunStatus: TypeAlias = Literal[Status, "RUNNING"]
 FAILURE_FILE = "failure.txt"
 RESULTS_FILE = "results.jsonl"
 
-SESSION_ID = "pytest.session_id"
-RECORD_ID = "pytest.record_id"
-KIND = "pytest.kind"
-SHARD = "pytest.shard"
-DATASET = "pytest.dataset."
-COMPLETE = "pytest.complete"
-PARTIAL = "pytest.partial"
-SELECTION = "pytest.selection"
-EXIT_STATUS = "pytest.exit_status"
-PARENT = "mlflow.parentRunId"
-RUN_NAME = "mlflow.runName"
-USER = "mlflow.user"
-BRANCH = "mlflow.source.git.branch"
-NOTE = "mlflow.note.content"
-RESUMED_FROM = "pytest.resumed_from"
-RESUMED_RUN = "pytest.resumed_run"
-
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,16 +214,16 @@ def project_case(record: CaseRecord, parent: Parent) -> RunData:
         PARENT: parent.run_id,
         RUN_NAME: _name(record),
         USER: parent.user,
-        "mlflow.source.type": "LOCAL",
-        "mlflow.source.name": file,
+        SOURCE_TYPE: "LOCAL",
+        SOURCE_NAME: file,
         KIND: "case",
         SESSION_ID: parent.session_id,
         RECORD_ID: record.id,
         **({SHARD: parent.shard_id} if parent.shard_id else {}),
-        "pytest.nodeid": record.nodeid,
-        "pytest.case": record.case,
-        "pytest.outcome": record.outcome,
-        "pytest.file": file,
+        NODEID: record.nodeid,
+        CASE: record.case,
+        OUTCOME: record.outcome,
+        FILE: file,
         **_resumed_tags(record),
         **_dataset_tags(record.datasets, notes),
     }
@@ -265,7 +267,7 @@ def project_tags(
 
 
 def _dataset_tags(datasets: Mapping[str, str], notes: list[str]) -> dict[str, str]:
-    tags = {f"{DATASET}{name}": digest for name, digest in datasets.items()}
+    tags = {f"{DATASET_PREFIX}{name}": digest for name, digest in datasets.items()}
     keys = legal_keys("tag", tags)
     notes += keys.notes
     return {

@@ -1,17 +1,21 @@
-"""Find the runs of a session that are in MLflow already."""
+"""Find the runs of a session that are in MLflow already: an earlier tracker's, other shards'."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
 from ...records import SessionHeader
-from ..retries import retried, runs_with
-from .case import KIND, PARENT, RECORD_ID, SESSION_ID, SHARD
-from .shards import unite
+from ...records.session_tags import ShardState, end_tags, shard_states, shard_tags
+from ...records.tags import KIND, NOTE, PARENT, RECORD_ID, SESSION_ID, SHARD
+from ..retries import cause_of, patiently, runs_with
+from .case import Status
 
 
 @final
@@ -30,7 +34,7 @@ class KnownRun:
 
 
 def known_run(run: Run) -> KnownRun:
-    """Return what is to be known of a run that MLflow has."""
+    """Return what the tracker keeps of a run that MLflow has."""
     active = run.info.lifecycle_stage == "active"
     return KnownRun(
         run.info.run_id,
@@ -65,9 +69,93 @@ def sweep_runs(
     terms = {SESSION_ID: header.joint_id, KIND: "sweep"}
     for run in runs_with(client, experiment_id, terms):
         found.setdefault(run.data.tags[RECORD_ID], []).append(run)
-    sweeps = {key: unite(client, experiment_id, runs) for key, runs in found.items()}
+    sweeps = {key: merge_duplicates(client, experiment_id, runs) for key, runs in found.items()}
     for run in sweeps.values():
         if run.info.lifecycle_stage == "active" and run.data.tags.get(PARENT) != parent_id:
             # It was made below a run of the session that was one too many.
-            retried(client.set_tag, run.info.run_id, PARENT, parent_id)
+            patiently(client.set_tag, run.info.run_id, PARENT, parent_id)
     return sweeps
+
+
+_WORSE: Final[tuple[Status, ...]] = ("FINISHED", "FAILED", "KILLED")
+
+
+def merge_duplicates(client: MlflowClient, experiment_id: str, runs: Sequence[Run]) -> Run:
+    """Merge runs that were created twice into one of them, and return that."""
+    active = [run for run in runs if run.info.lifecycle_stage == "active"]
+    chosen, *others = sorted(active or runs, key=lambda run: str(run.info.run_id))
+    for other in others:
+        if not active:
+            break
+        known, told = (shard_states(run.data.tags) for run in (chosen, other))
+        missing = {shard: told[shard] for shard in told.keys() - known.keys()}
+        _set_tags(client, chosen.info.run_id, shard_tags(missing))
+        move_children(client, experiment_id, other.info.run_id, chosen.info.run_id)
+        with _done_by_others():
+            mark_superseded(client, [other.info.run_id])
+            patiently(client.delete_run, other.info.run_id)
+    return chosen
+
+
+def _set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+    for key, value in tags.items():
+        patiently(client.set_tag, run_id, key, value)
+
+
+def mark_superseded(client: MlflowClient, run_ids: Iterable[str]) -> None:
+    """Tag runs that others replace."""
+    for run_id in run_ids:
+        patiently(client.set_tag, run_id, KIND, "superseded")
+
+
+def move_children(client: MlflowClient, experiment_id: str, old_id: str, new_id: str) -> None:
+    """Move the children of one run below another."""
+    for run in list(runs_with(client, experiment_id, {PARENT: old_id})):
+        with _done_by_others():
+            patiently(client.set_tag, run.info.run_id, PARENT, new_id)
+
+
+def unmerged_note(session_id: str) -> str:
+    """Return the description of a run whose shards are not merged yet."""
+    return (
+        "Shards of one session. What they are as a whole is not known yet:\n\n"
+        f"    pytest-mlflow merge --session {session_id}"
+    )
+
+
+def worse_status(status: Status, held: str) -> Status:
+    """Return the worse of two statuses; ``held`` counts only if it is final."""
+    return max(status, held, key=_WORSE.index) if held in _WORSE else status
+
+
+def tag_new_shard(client: MlflowClient, run_id: str, header: SessionHeader) -> None:
+    """Tag the session's run with a running shard, unless it has a tag of it already."""
+    if header.session_id not in shard_states(patiently(client.get_run, run_id).data.tags):
+        _set_tags(client, run_id, shard_tags({header.session_id: "running"}))
+
+
+def end_shard(
+    client: MlflowClient, run_id: str, header: SessionHeader, status: Status, end_time: int
+) -> None:
+    """Tag the session's run with the end of a shard, and end the run as far as is known."""
+    state: ShardState = "broken off" if status == "KILLED" else "finished"
+    tags = {**shard_tags({header.session_id: state}), **end_tags(None)}
+    _set_tags(client, run_id, {**tags, NOTE: unmerged_note(header.joint_id)})
+    # Read last, as other shards may have ended it meanwhile.
+    info = patiently(client.get_run, run_id).info
+    patiently(
+        client.set_terminated,
+        run_id,
+        worse_status(status, info.status),
+        max(end_time, info.end_time or 0),
+    )
+
+
+@contextlib.contextmanager
+def _done_by_others() -> Iterator[None]:
+    """Ignore what MLflow refuses because another shard has done it already."""
+    try:
+        yield
+    except MlflowException as error:
+        if cause_of(error) == "passing":
+            raise

@@ -1,4 +1,4 @@
-"""What the run of a whole session says: counts by outcome, and the cases that failed."""
+"""What the run of a session says: counts by outcome, and the cases that failed."""
 
 from __future__ import annotations
 
@@ -7,32 +7,18 @@ from dataclasses import dataclass, field
 from typing import final, get_args
 
 from ...records import FAILED_OUTCOMES, CaseRecord, Metric, Outcome, SessionEnd, SessionHeader
+from ...records.session_tags import FIXED_TAGS, end_tags, merged_tags
 from ..limits import TAG_LENGTH, clean_integer, clean_text, legal_keys, shorten
-from .case import (
-    COMPLETE,
-    DURATION,
-    EXIT_STATUS,
-    KIND,
-    PARENT,
-    PARTIAL,
-    RUN_NAME,
-    SELECTION,
-    SESSION_ID,
-    USER,
-    Status,
-    project_tags,
-)
+from .case import DURATION, Status, project_tags
 from .description import inline, table
 
 _NO_TESTS_COLLECTED = 5
 _FAILED_CASES = 30
-# What the run has had since it was made.
-_OF_THE_RUN = frozenset({KIND, PARENT, RUN_NAME, SESSION_ID, USER})
 
 
 @final
 @dataclass(slots=True)
-class Summary:
+class SessionTally:
     """A running count of a session's cases; it keeps no records."""
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
@@ -94,18 +80,12 @@ class Summary:
         return shorten("\n\n".join(parts), TAG_LENGTH)
 
 
-def end_tags(end: SessionEnd | None) -> dict[str, str]:
-    """Return the tags that the session's run gets at its end: whether it can be a baseline."""
-    own = {COMPLETE: "true" if end is not None and end.complete else "false"}
-    if end is None:
-        return own
-    own[EXIT_STATUS] = str(end.exit_status)
-    if end.partial is not None:
-        own[PARTIAL] = end.partial
-    if end.selection:
-        own[SELECTION] = "\n".join(end.selection)
-    given = {key: value for key, value in end.tags.items() if key not in _OF_THE_RUN}
-    return project_tags(given, own, [])
+def closing_tags(header: SessionHeader, end: SessionEnd | None) -> dict[str, str]:
+    """Return the tags that the session's run gets at its end, within MLflow's limits."""
+    given = {
+        key: value for key, value in (end.tags if end else {}).items() if key not in FIXED_TAGS
+    }
+    return {**project_tags(given, end_tags(end), []), **merged_tags(header)}
 
 
 def session_status(end: SessionEnd | None) -> Status:

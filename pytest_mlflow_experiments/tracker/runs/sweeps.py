@@ -12,33 +12,31 @@ from typing import final
 from mlflow.entities import Run
 
 from ...records import FAILED_OUTCOMES, CaseRecord, Metric, Outcome, SessionEnd, SweepEnd
-from ..limits import NAME_LENGTH, TAG_LENGTH, clean_integer, clean_text, legal_keys, shorten
-from ..writers import Problem, RunWriter
-from .case import (
+from ...records.tags import (
+    FILE,
     KIND,
+    NODEID,
     NOTE,
     PARENT,
     RECORD_ID,
     RUN_NAME,
     SESSION_ID,
     SHARD,
+    SOURCE_NAME,
+    SOURCE_TYPE,
     USER,
-    Parent,
-    RunData,
-    Status,
-    project_case,
-    project_params,
-    project_tags,
-    stored_value,
 )
+from ..limits import NAME_LENGTH, TAG_LENGTH, clean_integer, clean_text, legal_keys, shorten
+from ..writers import Problem, RunWriter
+from .case import Parent, RunData, Status, project_case, project_params, project_tags, stored_value
 from .description import first_items, inline
-from .shards import unmerged, worse
+from .existing import unmerged_note, worse_status
 
 _NOTES = 20
 # What the run has had since it was opened.
 _OF_THE_RUN = frozenset({
     *(KIND, PARENT, RECORD_ID, RUN_NAME, SESSION_ID, SHARD, USER),
-    *("pytest.nodeid", "pytest.file"),
+    *(NODEID, FILE),
 })  # fmt: skip
 
 
@@ -75,8 +73,8 @@ def sweep_id(session_id: str, test: str) -> str:
     return sha256(f"{session_id}\n{test}".encode(errors="replace")).hexdigest()[:32]
 
 
-def project_opening(tally: SweepTally, parent: Parent) -> RunData:
-    """Return the run of a sweep with its first case."""
+def project_open_sweep(tally: SweepTally, parent: Parent) -> RunData:
+    """Return the run of a sweep as it is created, with its first case."""
     file = tally.test.partition("::")[0]
     name = shorten(clean_text(tally.name), NAME_LENGTH)
     record_id = sweep_id(parent.session_id, tally.test)
@@ -84,13 +82,13 @@ def project_opening(tally: SweepTally, parent: Parent) -> RunData:
         PARENT: parent.run_id,
         RUN_NAME: name,
         USER: parent.user,
-        "mlflow.source.type": "LOCAL",
-        "mlflow.source.name": file,
+        SOURCE_TYPE: "LOCAL",
+        SOURCE_NAME: file,
         KIND: "sweep",
         SESSION_ID: parent.session_id,
         RECORD_ID: record_id,
-        "pytest.nodeid": tally.test,
-        "pytest.file": file,
+        NODEID: tally.test,
+        FILE: file,
     }
     return RunData(
         id=record_id,
@@ -104,9 +102,9 @@ def project_opening(tally: SweepTally, parent: Parent) -> RunData:
     )
 
 
-def project_closing(
+def project_ended_sweep(
     tally: SweepTally,
-    opening: RunData,
+    created: RunData,
     told: SweepEnd | None,
     end: SessionEnd | None,
 ) -> RunData:
@@ -114,7 +112,7 @@ def project_closing(
 
     Args:
         tally: its cases.
-        opening: the run as it was opened, or would have been.
+        created: the run as it was opened, or would have been.
         told: what is known of its best configuration and so on, if anything.
         end: the end of the session, which broke off where it has none.
     """
@@ -128,10 +126,10 @@ def project_closing(
     tags = project_tags(given, {}, notes)
     tags[NOTE] = _description(tally, told.summary, notes, broke_off=broke_off)
     return RunData(
-        id=opening.id,
-        name=opening.name,
+        id=created.id,
+        name=created.name,
         status="KILLED" if broke_off else tally.status,
-        start_time=opening.start_time,
+        start_time=created.start_time,
         end_time=end_time,
         params=params,
         metrics=metrics,
@@ -174,16 +172,16 @@ def _description(tally: SweepTally, summary: str, notes: Iterable[str], *, broke
 
 @final
 class SweepRuns:
-    """Knows below which run each case belongs, and makes that run where there is none yet."""
+    """Puts cases below the runs of their sweeps, and creates those runs."""
 
     def __init__(self, parent: Parent, writer: RunWriter) -> None:
         self._parent = parent
         self._writer = writer
         self._tallies: dict[str, SweepTally] = {}
-        self._openings: dict[str, RunData] = {}
+        self._created: dict[str, RunData] = {}
         self._parents: dict[str, Parent] = {}
 
-    def place(self, records: Sequence[CaseRecord]) -> list[RunData]:
+    def project(self, records: Sequence[CaseRecord]) -> list[RunData]:
         """Return the runs of cases, each below that of its sweep, if it is one of a sweep."""
         for record in records:
             if (test := record.sweep) is not None:
@@ -198,10 +196,10 @@ class SweepRuns:
     def _open(self, tallies: Sequence[SweepTally]) -> None:
         if not tallies:
             return
-        openings = {tally.test: project_opening(tally, self._parent) for tally in tallies}
-        run_ids = self._writer.open(list(openings.values()))
-        self._openings |= openings
-        for test, run in openings.items():
+        created = {tally.test: project_open_sweep(tally, self._parent) for tally in tallies}
+        run_ids = self._writer.open(list(created.values()))
+        self._created |= created
+        for test, run in created.items():
             # Of a sweep whose run was deleted, the cases that come stand where they can be seen.
             run_id = run_ids.get(run.id, self._parent.run_id)
             self._parents[test] = replace(self._parent, run_id=run_id)
@@ -210,51 +208,51 @@ class SweepRuns:
         self,
         end: SessionEnd | None,
         held: Mapping[str, Run],
-        adopt: Callable[[str, str], None],
+        move: Callable[[str, str], None],
     ) -> Sequence[Problem]:
-        """End the runs, and return what could not be brought there.
+        """End the runs, and return what MLflow did not store.
 
         Args:
             end: the end of the session, which broke off where it has none.
             held: the session's sweeps as MLflow has them, by record id, as far as others than this
                 tracker may have had a hand in them.
-            adopt: makes the children of one run those of another.
+            move: moves the children of one run below another.
         """
-        runs = list(self._endings(end, held, adopt))
+        runs = list(self._ended(end, held, move))
         by_run = {str(run.info.run_id): run for run in held.values()}
         return self._writer.close(
             [run for run in runs if not _has_all(by_run.get(run.run_id or ""), run)], by_run
         )
 
-    def _endings(
+    def _ended(
         self,
         end: SessionEnd | None,
         held: Mapping[str, Run],
-        adopt: Callable[[str, str], None],
+        move: Callable[[str, str], None],
     ) -> Iterator[RunData]:
         told = {sweep.test: sweep for sweep in end.sweeps} if end is not None else {}
         for test, tally in self._tallies.items():
-            opening, run_id = self._openings[test], self._parents[test].run_id
-            existing = held.get(opening.id)
+            created, run_id = self._created[test], self._parents[test].run_id
+            existing = held.get(created.id)
             if existing is not None and existing.info.lifecycle_stage != "active":
                 continue
             if existing is not None and run_id != existing.info.run_id:
                 # Two shards have opened it at once, and the other's run is the one that stays.
-                adopt(run_id, existing.info.run_id)
+                move(run_id, existing.info.run_id)
                 run_id = existing.info.run_id
             if run_id == self._parent.run_id:
                 continue
-            ending = project_closing(tally, opening, told.get(test), end)
+            ended = project_ended_sweep(tally, created, told.get(test), end)
             if self._parent.shard_id is not None:
-                ending = _of_shard(ending, existing, self._parent.session_id)
-            yield replace(ending, run_id=run_id)
+                ended = _of_shard(ended, existing, self._parent.session_id)
+            yield replace(ended, run_id=run_id)
 
 
 def _of_shard(run: RunData, existing: Run | None, session_id: str) -> RunData:
-    """Return what one shard knows of the end of a sweep: the rest is told by the whole."""
+    """Return what one shard knows of the end of a sweep; the merged session adds the rest."""
     status, end_time = run.status, run.end_time
     if existing is not None and status != "RUNNING":
-        status = worse(status, existing.info.status)
+        status = worse_status(status, existing.info.status)
         end_time = max(end_time or 0, existing.info.end_time or 0)
     return replace(
         run,
@@ -262,7 +260,7 @@ def _of_shard(run: RunData, existing: Run | None, session_id: str) -> RunData:
         end_time=end_time,
         metrics=(),
         params={},
-        tags={NOTE: unmerged(session_id)},
+        tags={NOTE: unmerged_note(session_id)},
     )
 
 

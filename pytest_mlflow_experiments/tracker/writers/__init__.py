@@ -1,4 +1,4 @@
-"""How runs get into MLflow: the one seam between the tracker's loop and its ways of writing."""
+"""The interface of the writers that bring runs into MLflow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..runs.case import RunData
 @final
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something of one case that MLflow did not take; ``passing`` where it may take it later.
+    """A part of a case that MLflow did not store; ``passing`` where it may store it later.
 
     Of a sweep, ``case`` is the name, and the part that is missing is its end.
     """
@@ -26,7 +26,7 @@ class Problem:
 
 
 class RunWriter(Protocol):
-    """Writes runs: those of cases whole and once, those above them in two steps.
+    """Writes runs: those of cases in one step, those of sweeps in two, ``open`` and ``close``.
 
     A case's run that MLflow has already is left as it is.
     """
@@ -40,14 +40,14 @@ class RunWriter(Protocol):
         """How many runs to hand over at once."""
 
     def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
-        """Bring the runs into MLflow, and return what could not be brought there.
+        """Write finished runs, and return what MLflow did not store.
 
         Raises:
             Exception: the store itself can't be used any more.
         """
 
     def open(self, runs: Sequence[RunData]) -> Mapping[str, str]:
-        """Make runs that go on, where MLflow has not got them, and return their ids.
+        """Create RUNNING runs that do not exist yet, and return their ids.
 
         Returns:
             the runs' own ids by the records' ids; a run that somebody has deleted in MLflow, and
@@ -58,7 +58,7 @@ class RunWriter(Protocol):
         """
 
     def close(self, runs: Sequence[RunData], held: Mapping[str, Run]) -> Sequence[Problem]:
-        """Add to opened runs and end them; what they have under the same keys is replaced.
+        """Complete opened runs and end them; what they have under the same keys is replaced.
 
         Only a param can't be, where MLflow's client writes: the older one stays, and the run's
         description tells of it. Closing a run twice is harmless.

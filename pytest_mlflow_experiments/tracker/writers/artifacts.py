@@ -9,14 +9,15 @@ from typing import Any, Protocol, final
 
 from mlflow import MlflowClient
 
+from ...records.tags import NODEID
 from ..errors import reason_of
-from ..retries import cause_of, retried_briefly
+from ..retries import briefly, cause_of
 from ..runs.case import RunData
 from . import Problem
 
 
 class ArtifactsError(Exception):
-    """What is to be uploaded is not what a session keeps."""
+    """An artifact is a link out of the session's directory."""
 
 
 class Repository(Protocol):
@@ -73,7 +74,7 @@ def upload_artifacts(repository: Repository, run: RunData) -> None:
 
 
 def _check_links(directory: Path) -> None:
-    """Let nothing be uploaded that stands elsewhere, whoever has written the journal.
+    """Refuse links that lead elsewhere: the journal may come from anybody.
 
     Raises:
         ArtifactsError: a link leads out of the directory.
@@ -91,8 +92,8 @@ def artifacts_missing(repository: Repository, run: RunData) -> bool:
     return not wanted <= {Path(info.path).name for info in repository.list_artifacts()}
 
 
-def bring_artifacts(repository: Repository, run: RunData, *, resumed: bool) -> Problem | None:
-    """Upload what a run has; of a run that existed before, only where something is missing.
+def upload_if_missing(repository: Repository, run: RunData, *, resumed: bool) -> Problem | None:
+    """Upload a run's artifacts; for a run that existed before, only if some are missing.
 
     A failure is returned and not raised: a store for artifacts that can't be reached must not
     keep the numbers out of MLflow.
@@ -100,11 +101,11 @@ def bring_artifacts(repository: Repository, run: RunData, *, resumed: bool) -> P
     if not has_artifacts(run):
         return None
     try:
-        if not resumed or retried_briefly(artifacts_missing, repository, run):
-            retried_briefly(upload_artifacts, repository, run)
+        if not resumed or briefly(artifacts_missing, repository, run):
+            briefly(upload_artifacts, repository, run)
     except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
         return Problem(
-            run.tags["pytest.nodeid"],
+            run.tags[NODEID],
             "artifacts",
             reason_of(error),
             passing=cause_of(error) == "passing",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, final
 from uuid import uuid4
 
-from mlflow.entities import Run
+from mlflow.entities import Experiment, Run
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.tracking.dbmodels.models import (
     SqlDataset,
@@ -24,7 +24,6 @@ from mlflow.utils.uri import append_to_uri_path
 from sqlalchemy import (
     Column,
     Connection,
-    Engine,
     Table,
     case,
     delete,
@@ -35,18 +34,32 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from ...records.tags import DATA_CONTEXT, NODEID, USER
 from ..errors import reason_of
-from ..retries import cause_of, retried
-from ..runs.case import USER, RunData, stored_value
+from ..retries import cause_of, patiently
+from ..runs.case import RunData, stored_value
 from . import Problem
-from .artifacts import bring_artifacts, has_artifacts
-from .client import CONTEXT, ClientWriter
+from .artifacts import has_artifacts, upload_if_missing
+from .client import ClientWriter
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Row: TypeAlias = dict[str, Any]
+
+RUN_TABLES: Final[tuple[Table, ...]] = tuple(
+    model.__table__ for model in (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric)
+)
+INPUT_TABLES: Final[tuple[Table, ...]] = tuple(
+    model.__table__ for model in (SqlDataset, SqlInput, SqlInputTag)
+)
+_RUNS, _TAGS, _PARAMS, _METRICS, _LATEST = RUN_TABLES
+# In one transaction; a statement that ends runs has four values for each.
+_ENDED_AT_ONCE = 100
+_RACES = 5
 
 
 def replace_rows(connection: Connection, table: Table, rows: Iterable[Row]) -> None:
-    """Put rows in the place of those with the same run and key."""
+    """Insert rows in place of those with the same run and key."""
     new = list(rows)
     if not new:
         return
@@ -82,18 +95,12 @@ def _by_run(run_id: Column[Any], column: Column[Any], runs: Sequence[RunData], n
     return case(values, value=run_id)
 
 
-INPUT_TABLES: Final[tuple[Table, ...]] = tuple(
-    model.__table__ for model in (SqlDataset, SqlInput, SqlInputTag)
-)
-_DATASETS, _INPUTS, _INPUT_TAGS = INPUT_TABLES
-
-
 def insert_inputs(connection: Connection, experiment_id: int, runs: Sequence[RunData]) -> None:
     """Insert the inputs of runs that have none yet; a dataset is there once in an experiment."""
     wanted = {(data.name, data.digest): data for run in runs for data in reversed(run.inputs)}
     if not wanted:
         return
-    columns = _DATASETS.c
+    columns = INPUT_TABLES[0].c
     held = connection.execute(
         select(columns.name, columns.digest, columns.dataset_uuid)
         .where(columns.experiment_id == experiment_id)
@@ -128,31 +135,10 @@ def insert_inputs(connection: Connection, experiment_id: int, runs: Sequence[Run
                 "destination_id": run.id,
             })  # fmt: skip
             if data.context:
-                tags.append({"input_uuid": input_id, "name": CONTEXT, "value": data.context})
+                tags.append({"input_uuid": input_id, "name": DATA_CONTEXT, "value": data.context})
     for table, rows in zip(INPUT_TABLES, (datasets, inputs, tags), strict=True):
         if rows:
             connection.execute(insert(table), rows)
-
-
-def delete_inputs(connection: Connection, run_id: str) -> None:
-    """Delete the inputs of a run; the datasets stay, for others may have them too."""
-    of_the_run = (_INPUTS.c.destination_type == "RUN") & (_INPUTS.c.destination_id == run_id)
-    ids = select(_INPUTS.c.input_uuid).where(of_the_run)
-    connection.execute(delete(_INPUT_TAGS).where(_INPUT_TAGS.c.input_uuid.in_(ids)))
-    connection.execute(delete(_INPUTS).where(of_the_run))
-
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-RUN_TABLES: Final[tuple[Table, ...]] = tuple(
-    model.__table__ for model in (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric)
-)
-TABLES: Final = (*RUN_TABLES, *INPUT_TABLES)
-_RUNS, _TAGS, _PARAMS, _METRICS, _LATEST = RUN_TABLES
-# In one transaction; a statement that ends runs has four values for each.
-_ENDED_AT_ONCE = 100
-_RACES = 5
 
 
 @final
@@ -161,7 +147,7 @@ class BulkWriter:
 
     The record's id becomes the run's, so a run that is there already is recognised in the same
     transaction. Runs that the test opened itself, and those that an earlier tracker made through
-    the client, go to ``client``.
+    the client, go to ``client``. ``begin`` opens a transaction.
     """
 
     name: Final = "bulk"
@@ -169,40 +155,35 @@ class BulkWriter:
 
     def __init__(
         self,
-        engine: Engine,
+        begin: Callable[[], AbstractContextManager[Connection]],
         client: ClientWriter,
+        experiment: Experiment,
         *,
-        experiment_id: str,
-        artifact_location: str,
         on_closed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._engine = engine
+        self._begin = begin
         self._client = client
-        self._experiment_id = int(experiment_id)
-        self._artifact_location = artifact_location
+        self._experiment_id = int(experiment.experiment_id)
+        self._artifact_location = experiment.artifact_location
         self._on_closed = on_closed
 
     def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
-        """Bring the runs into MLflow, and return what could not be brought there."""
-        own = [run for run in runs if self._is_own(run)]
-        others = [run for run in runs if not self._is_own(run)]
-        problems = [*self._insert_or_split(own)]
-        if others:
-            problems += self._client.write(others)
-        return problems
+        """Write finished runs, and return what MLflow did not store."""
+        own, others = self._own_and_others(runs)
+        problems = self._insert_or_split(own)
+        return [*problems, *self._client.write(others)] if others else problems
 
     def open(self, runs: Sequence[RunData]) -> Mapping[str, str]:
-        """Make runs that go on, where MLflow has not got them, and return their ids."""
-        own = [run for run in runs if self._is_own(run)]
-        others = [run for run in runs if not self._is_own(run)]
+        """Create RUNNING runs that do not exist yet, and return their ids."""
+        own, others = self._own_and_others(runs)
         opened = dict(self._client.open(others)) if others else {}
         if own:
             self._insert_or_split(own)
-            opened |= {run_id: run_id for run_id in retried(self._active, own)}
+            opened |= {run_id: run_id for run_id in patiently(self._active, own)}
         return opened
 
     def close(self, runs: Sequence[RunData], held: Mapping[str, Run]) -> Sequence[Problem]:
-        """Add to opened runs and end them; what they have under the same keys is replaced."""
+        """Complete opened runs and end them; what they have under the same keys is replaced."""
         problems: list[Problem] = []
         for start in range(0, len(runs), _ENDED_AT_ONCE):
             problems += self._close_or_split(runs[start : start + _ENDED_AT_ONCE])
@@ -213,45 +194,34 @@ class BulkWriter:
         append: Callable[..., str] = append_to_uri_path
         return append(self._artifact_location, run_id, "artifacts")
 
-    def missing(self, runs: Iterable[RunData]) -> set[str]:
-        """Return the ids of the runs that this writer would insert."""
-        ids = {run.id for run in runs if self._is_own(run)}
-        with self._engine.connect() as connection:
-            return ids - _present(connection, ids)
-
-    def remove(self, run: RunData) -> None:
-        """Take the rows of a run back."""
-        with self._engine.begin() as connection:
-            delete_inputs(connection, run.id)
-            for table in reversed(RUN_TABLES):
-                connection.execute(delete(table).where(table.c.run_uuid == run.id))
-
-    def _is_own(self, run: RunData) -> bool:
-        return run.run_id is None and not self._client.knows(run)
+    def _own_and_others(self, runs: Sequence[RunData]) -> tuple[list[RunData], list[RunData]]:
+        own = [run for run in runs if run.run_id is None and not self._client.knows(run)]
+        ids = {run.id for run in own}
+        return own, [run for run in runs if run.id not in ids]
 
     def _insert_or_split(self, runs: Sequence[RunData]) -> list[Problem]:
         if not runs:
             return []
         try:
-            fresh = retried(self._despite_races, self._insert, runs)
+            fresh = patiently(self._despite_races, self._insert, runs)
         except SQLAlchemyError as error:
             if cause_of(error) != "data":
                 raise
             # One run that the database refuses must not keep the others out.
             if len(runs) > 1:
                 return [problem for run in runs for problem in self._insert_or_split([run])]
-            return [Problem(runs[0].tags["pytest.nodeid"], "run", reason_of(error))]
+            return [Problem(runs[0].tags[NODEID], "run", reason_of(error))]
         problems = []
         for run in filter(has_artifacts, runs):
             repository = get_artifact_repository(self.artifact_uri(run.id))
-            if problem := bring_artifacts(repository, run, resumed=run.id not in fresh):
+            if problem := upload_if_missing(repository, run, resumed=run.id not in fresh):
                 problems.append(problem)
         return problems
 
     def _insert(self, runs: Sequence[RunData]) -> set[str]:
         """Insert the runs that are not there yet, and return their ids."""
-        with self._engine.begin() as connection:
-            _prepare(connection)
+        with self._begin() as connection:
+            prepare(connection)
             ids = {run.id for run in runs}
             fresh = ids - _present(connection, ids)
             new = {run.id: run for run in runs if run.id in fresh}.values()
@@ -266,7 +236,7 @@ class BulkWriter:
         return fresh
 
     def _despite_races(self, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call ``action`` again where somebody else has made the same at the same moment."""
+        """Call ``action`` again where another process has inserted the same rows meanwhile."""
         for _ in range(_RACES):
             with suppress(IntegrityError):
                 return action(*args, **kwargs)
@@ -276,12 +246,12 @@ class BulkWriter:
         columns = _RUNS.c
         wanted = columns.run_uuid.in_({run.id for run in runs})
         query = select(columns.run_uuid).where(wanted, columns.lifecycle_stage == "active")
-        with self._engine.connect() as connection:
+        with self._begin() as connection:
             return list(connection.scalars(query))
 
     def _close_or_split(self, runs: Sequence[RunData]) -> list[Problem]:
         try:
-            retried(self._close, [replace(run, id=run.run_id or run.id) for run in runs])
+            patiently(self._close, [replace(run, id=run.run_id or run.id) for run in runs])
         except SQLAlchemyError as error:
             if cause_of(error) != "data":
                 raise
@@ -293,8 +263,8 @@ class BulkWriter:
         return []
 
     def _close(self, runs: Sequence[RunData]) -> None:
-        with self._engine.begin() as connection:
-            _prepare(connection)
+        with self._begin() as connection:
+            prepare(connection)
             metrics = [metric_rows(run) for run in runs]
             replace_rows(connection, _TAGS, _pairs((run.id, run.tags) for run in runs))
             replace_rows(connection, _PARAMS, _pairs((run.id, run.params) for run in runs))
@@ -373,7 +343,8 @@ def _insert_rows(connection: Connection, table: Table, rows: Iterable[Row]) -> N
         connection.execute(insert(table), listed)
 
 
-def _prepare(connection: Connection) -> None:
+def prepare(connection: Connection) -> None:
+    """Set SQLite's pragmas, as MLflow does for each of its sessions."""
     # As MLflow does for each of its own sessions: tests may write to the same file meanwhile.
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA foreign_keys = ON")

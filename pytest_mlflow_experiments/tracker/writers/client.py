@@ -14,17 +14,15 @@ from mlflow.entities import DatasetInput as MlflowInput
 from mlflow.exceptions import MlflowException
 
 from ...records import DatasetInput, Metric
+from ...records.tags import DATA_CONTEXT, KIND, NODEID, NOTE, PARENT, RECORD_ID, RUN_NAME
 from ..errors import reason_of
 from ..limits import TAG_LENGTH, batches, shorten
-from ..retries import cause_of, retried
-from ..runs.case import KIND, NOTE, PARENT, RECORD_ID, RUN_NAME, RunData
+from ..retries import cause_of, patiently
+from ..runs.case import RunData
 from ..runs.description import inline
 from ..runs.existing import KnownRun, known_run
 from . import Problem
-from .artifacts import ClientRepository, bring_artifacts
-
-CONTEXT: Final = "mlflow.data.context"
-"""The tag of a run's input that holds what the data were used for."""
+from .artifacts import ClientRepository, upload_if_missing
 
 _RACES: Final = 5
 
@@ -49,7 +47,7 @@ class InputLog:
         with nullcontext() if names <= self._made else self._one_at_a_time:
             for race in range(_RACES):
                 try:
-                    retried(self._client.log_inputs, run_id, entities)
+                    patiently(self._client.log_inputs, run_id, entities)
                     break
                 except Exception as error:
                     # Another session may have made it at the same moment; then it is found now.
@@ -69,7 +67,7 @@ def mlflow_input(data: DatasetInput) -> MlflowInput:
             schema=data.schema,
             profile=data.profile,
         ),
-        [InputTag(CONTEXT, data.context)] if data.context else [],
+        [InputTag(DATA_CONTEXT, data.context)] if data.context else [],
     )
 
 
@@ -82,7 +80,7 @@ T = TypeVar("T")
 
 @final
 class ClientWriter:
-    """Writes runs through the client; over HTTP several at a time.
+    """Writes runs through MLflow's client; over HTTP several at a time.
 
     ``known`` holds the runs that an earlier tracker of the same session left, by record id.
     ``shared`` tells that others may open the same runs at the same time. ``on_written`` is called
@@ -114,21 +112,21 @@ class ClientWriter:
         self.batch_size = 8 * in_flight
 
     def knows(self, run: RunData) -> bool:
-        """Tell whether an earlier tracker made this run under an id of the store's choice."""
+        """Tell whether an earlier tracker created this run through the client."""
         known = self._known.get(run.id)
         return known is not None and known.run_id != run.id
 
     def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
-        """Bring the runs into MLflow, and return what could not be brought there."""
+        """Write finished runs, and return what MLflow did not store."""
         return self._each(self._write_one, runs, self._on_written)
 
     def open(self, runs: Sequence[RunData]) -> Mapping[str, str]:
-        """Make runs that go on, where MLflow has not got them, and return their ids."""
+        """Create RUNNING runs that do not exist yet, and return their ids."""
         opened = self._each(self._open_one, runs, lambda: None)
         return dict(opened)
 
     def close(self, runs: Sequence[RunData], held: Mapping[str, Run]) -> Sequence[Problem]:
-        """Add to opened runs and end them, and return what could not be brought there."""
+        """Complete opened runs and end them, and return what MLflow did not store."""
 
         def close_one(run: RunData) -> Problem | None:
             return self._close_one(run, held.get(run.run_id or ""))
@@ -141,7 +139,7 @@ class ClientWriter:
         runs: Sequence[RunData],
         on_done: Callable[[], None],
     ) -> list[T]:
-        """Return what the action returned for the runs, as far as that is anything."""
+        """Call the action for each run, and return its results but for None."""
         if self._in_flight == 1 or len(runs) == 1:
             return _collect(map(action, runs), on_done)
         with ThreadPoolExecutor(self._in_flight) as pool:
@@ -149,17 +147,17 @@ class ClientWriter:
 
     def _write_one(self, run: RunData) -> Problem | None:
         try:
-            return self._bring(run)
+            return self._write_or_complete(run)
         except Exception as error:
             if cause_of(error) != "data":
                 raise
-            return Problem(run.tags["pytest.nodeid"], "run", reason_of(error))
+            return Problem(run.tags[NODEID], "run", reason_of(error))
 
     def _open_one(self, run: RunData) -> tuple[str, str] | None:
         known = self._known.get(run.id)
         try:
             if known is None and self._shared:
-                known = retried(self._find, run.id)
+                known = patiently(self._find, run.id)
             if known is not None:
                 return None if known.deleted else (run.id, known.run_id)
             return run.id, self._create(run)
@@ -180,7 +178,7 @@ class ClientWriter:
                 raise
             return Problem(run.name, "sweep", reason_of(error))
 
-    def _bring(self, run: RunData) -> Problem | None:
+    def _write_or_complete(self, run: RunData) -> Problem | None:
         if run.run_id is not None and (existing := self._find_own(run.run_id)) is not None:
             return self._complete(existing, run, owned=True, staying=_OWN_STAY)
         known = self._known.get(run.id)
@@ -190,9 +188,9 @@ class ClientWriter:
             self._inputs.log(run_id, run.inputs)
             return self._finish(run_id, run, resumed=False)
         if known.open:
-            existing = retried(self._client.get_run, known.run_id)
+            existing = patiently(self._client.get_run, known.run_id)
             return self._complete(existing, run)
-        return bring_artifacts(ClientRepository(self._client, known.run_id), run, resumed=True)
+        return upload_if_missing(ClientRepository(self._client, known.run_id), run, resumed=True)
 
     def _create(self, run: RunData) -> str:
         again = False
@@ -211,7 +209,7 @@ class ClientWriter:
             )
             return str(made.info.run_id)
 
-        return retried(create)
+        return patiently(create)
 
     def _find(self, record_id: str) -> KnownRun | None:
         found = self._client.search_runs(
@@ -220,15 +218,15 @@ class ClientWriter:
             run_view_type=ViewType.ALL,
             max_results=_MAX_DUPLICATES,
         )
-        # Of several that others have opened at once, one stays: see ``joint.unite``.
+        # Of several that others have opened at once, one stays: see ``existing.merge_duplicates``.
         left = [run for run in found if run.data.tags.get(KIND) != "superseded"]
         left.sort(key=lambda run: (run.info.lifecycle_stage != "active", run.info.run_id))
         return known_run(left[0]) if left else None
 
     def _find_own(self, run_id: str) -> Run | None:
-        """Return the run that the test itself opened, or None where this store has no such run."""
+        """Return the run that the test itself opened, or None if this store has no such run."""
         try:
-            run: Run = retried(self._client.get_run, run_id)
+            run: Run = patiently(self._client.get_run, run_id)
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
@@ -263,8 +261,8 @@ class ClientWriter:
         return self._finish(existing.info.run_id, run, resumed=True)
 
     def _finish(self, run_id: str, run: RunData, *, resumed: bool) -> Problem | None:
-        problem = bring_artifacts(ClientRepository(self._client, run_id), run, resumed=resumed)
-        retried(self._client.set_terminated, run_id, run.status, run.end_time)
+        problem = upload_if_missing(ClientRepository(self._client, run_id), run, resumed=resumed)
+        patiently(self._client.set_terminated, run_id, run.status, run.end_time)
         return problem
 
     def _log(
@@ -275,7 +273,7 @@ class ClientWriter:
         tags: Mapping[str, str],
     ) -> None:
         for batch in batches(metrics, params, tags):
-            retried(self._client.log_batch, run_id, *batch)
+            patiently(self._client.log_batch, run_id, *batch)
 
 
 def _collect(results: Iterable[T | None], on_done: Callable[[], None]) -> list[T]:

@@ -1,0 +1,168 @@
+"""The tags of a session's run in MLflow, in the order in which a session comes to know them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Literal, TypeAlias, cast
+
+from .git import changes_digest, git_tags
+from .secrets import without_credentials
+from .session import SessionEnd, SessionHeader
+from .tags import (
+    BASELINE,
+    BASELINE_NEWEST,
+    BASELINE_SESSIONS,
+    CHANGES,
+    CI_JOB,
+    COMPLETE,
+    DIRTY,
+    EXIT_STATUS,
+    KIND,
+    PACKAGES_COUNT,
+    PACKAGES_DIGEST,
+    PARENT,
+    PARTIAL,
+    PLATFORM,
+    PYTHON,
+    RUN_NAME,
+    SELECTION,
+    SESSION_ID,
+    SHARD,
+    SHARD_COUNT,
+    SOURCE_NAME,
+    SOURCE_TYPE,
+    USER,
+)
+
+# CI systems by the variable that names the page of the running job.
+_CI_JOB_URLS = ("CI_JOB_URL", "BUILD_URL", "CIRCLE_BUILD_URL", "BUILDKITE_BUILD_URL")
+
+
+def environment_tags(
+    rootdir: Path, environ: Mapping[str, str] = os.environ, outputs: Collection[Path] = ()
+) -> dict[str, str]:
+    """Return what a session runs on: the tags of its header, but for those that users give.
+
+    MLflow's detection of the commit looks at ``sys.argv[0]``, which is pytest's script in some
+    virtual environment; so the repository is the one that holds ``rootdir``. ``outputs`` are files
+    of which a change is none of the code.
+    """
+    count, digest = packages_digest(sys.path)
+    tags = {
+        PYTHON: platform.python_version(),
+        PLATFORM: platform.platform(),
+        PACKAGES_COUNT: str(count),
+        PACKAGES_DIGEST: digest,
+    }
+    if known := git_tags(rootdir, environ):
+        tags.update(known)
+        dirty = known[DIRTY] == "true"
+        if changes := changes_digest(rootdir, dirty=dirty, outputs=outputs):
+            tags[CHANGES] = changes
+    if job := _ci_job(environ):
+        tags[CI_JOB] = job
+    return tags
+
+
+def packages_digest(path: list[str]) -> tuple[int, str]:
+    """Return how many distributions are installed, and a digest of their names and versions.
+
+    Only the names of the ``.dist-info`` directories are read, which hold both.
+    """
+    names: set[str] = set()
+    for directory in path:
+        try:
+            entries = os.scandir(directory or ".")
+        except OSError:
+            continue
+        with entries:
+            names.update(
+                entry.name.removesuffix(".dist-info")
+                for entry in entries
+                if entry.name.endswith(".dist-info")
+            )
+    digest = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+    return len(names), digest[:16]
+
+
+def _ci_job(environ: Mapping[str, str]) -> str | None:
+    if environ.get("GITHUB_ACTIONS") == "true":
+        server, repository, run = (
+            environ.get(f"GITHUB_{name}", "") for name in ("SERVER_URL", "REPOSITORY", "RUN_ID")
+        )
+        return f"{server}/{repository}/actions/runs/{run}"
+    url = next((environ[name] for name in _CI_JOB_URLS if environ.get(name)), None)
+    return None if url is None else without_credentials(url)
+
+
+def run_tags(header: SessionHeader, *, name: str, user: str) -> dict[str, str]:
+    """Return the tags that the run is created with, beside those of the header."""
+    return {
+        RUN_NAME: name,
+        USER: user,
+        SOURCE_TYPE: "LOCAL",
+        SOURCE_NAME: "pytest",
+        SESSION_ID: header.joint_id,
+        KIND: "session",
+    }
+
+
+FIXED_TAGS: Final = frozenset({KIND, PARENT, RUN_NAME, SESSION_ID, USER})
+"""What the run has had since it was created, and no later tag may replace."""
+
+
+def baseline_tags(reason: str, session_ids: Sequence[str] = ()) -> dict[str, str]:
+    """Return what the comparison adds: ``reason`` says why with these sessions, or with none."""
+    if not session_ids:
+        return {BASELINE: reason}
+    return {
+        BASELINE: reason,
+        BASELINE_SESSIONS: str(len(session_ids)),
+        BASELINE_NEWEST: session_ids[-1],
+    }
+
+
+def end_tags(end: SessionEnd | None) -> dict[str, str]:
+    """Return what the end adds: whether the session can be a baseline."""
+    tags = {COMPLETE: "true" if end is not None and end.complete else "false"}
+    if end is not None:
+        tags[EXIT_STATUS] = str(end.exit_status)
+        if end.partial is not None:
+            tags[PARTIAL] = end.partial
+        if end.selection:
+            tags[SELECTION] = "\n".join(end.selection)
+    return tags
+
+
+ShardState: TypeAlias = Literal["running", "finished", "broken off", "merged"]
+
+_SHARD_PREFIX: Final = f"{SHARD}."
+
+
+def shard_tags(states: Mapping[str, ShardState]) -> dict[str, str]:
+    """Return what tells how far shards of the session are, from their states by their ids."""
+    return {f"{_SHARD_PREFIX}{shard_id}": state for shard_id, state in states.items()}
+
+
+def shard_states(tags: Mapping[str, str]) -> dict[str, ShardState]:
+    """Return how far the shards are, by their ids: what :func:`shard_tags` wrote."""
+    return {
+        key.removeprefix(_SHARD_PREFIX): cast(ShardState, state)
+        for key, state in tags.items()
+        if key.startswith(_SHARD_PREFIX)
+    }
+
+
+def merged_tags(header: SessionHeader) -> dict[str, str]:
+    """Return what a session adds that was put together from shards."""
+    if not header.shards:
+        return {}
+    return {
+        SHARD_COUNT: str(len(header.shards)),
+        **shard_tags(dict.fromkeys(header.shards, "merged")),
+    }

@@ -1,0 +1,278 @@
+"""Choose how to write: in bulk where a trial proves that this leaves what MLflow would leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any, Final, TypeAlias, final
+from uuid import uuid4
+
+from mlflow import MlflowClient
+from mlflow.entities import Experiment, Run
+from mlflow.store.db.utils import _get_managed_session_maker
+from sqlalchemy import ColumnElement, Connection, Table, select, text
+from sqlalchemy.orm import sessionmaker
+
+from ...records import DatasetInput, Metric
+from ...records.tags import KIND, NODEID, RECORD_ID, RUN_NAME, SESSION_ID, USER
+from ..errors import reason_of
+from ..limits import KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH
+from ..retries import cause_of, patiently
+from ..runs.case import RunData
+from ..runs.existing import KnownRun
+from ..store import Store
+from . import RunWriter
+from .bulk import INPUT_TABLES, RUN_TABLES, BulkWriter, prepare
+from .client import ClientWriter
+
+
+def choose_writer(
+    store: Store,
+    experiment: Experiment,
+    known: Mapping[str, KnownRun],
+    *,
+    shared: bool,
+    on_note: Callable[[str], None],
+    on_written: Callable[[], None],
+    on_closed: Callable[[], None],
+) -> RunWriter:
+    """Return the fastest writer that is sure to work.
+
+    ``shared`` tells that other shards may open the same runs. ``on_note`` hears why it does not
+    write in bulk, and ``on_written`` then of each single run; ``on_closed`` of each run of a sweep
+    that has ended.
+
+    Raises:
+        Exception: the database can't be used for the time being.
+    """
+    client = ClientWriter(
+        store.client,
+        experiment.experiment_id,
+        known=known,
+        shared=shared,
+        in_flight=store.in_flight,
+        on_written=on_written,
+        on_closed=on_closed,
+    )
+    if store.engine is None:
+        return client
+    if reason := patiently(why_not_in_bulk, store, experiment):
+        on_note(f"Runs are written one by one: {reason}.")
+        return client
+    return BulkWriter(store.engine.begin, client, experiment, on_closed=on_closed)
+
+
+def why_not_in_bulk(store: Store, experiment: Experiment) -> str | None:
+    """Return how runs written in bulk differ from MLflow's own, or None where they don't.
+
+    The trial writes the same runs, of a case with a dataset and of a sweep, both through MLflow's
+    client and in bulk, each within a transaction that is rolled back: nobody else ever sees them,
+    and nothing is left of them however the process ends.
+
+    Raises:
+        Exception: the database can't be used for the time being.
+    """
+    assert store.engine is not None
+    with store.engine.connect() as connection:
+        try:
+            prepare(connection)
+            if connection.dialect.name == "sqlite":
+                # Else the driver begins no transaction before a savepoint, whose end would commit.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            with _bound_to(connection, store):
+                return _difference(connection, store.client, experiment)
+        except Exception as error:
+            if cause_of(error) == "passing":
+                raise
+            reason = reason_of(error)
+        finally:
+            connection.rollback()
+        if connection.invalidated:
+            raise ConnectionError(reason)
+        return reason
+
+
+@contextmanager
+def _bound_to(connection: Connection, store: Store) -> Iterator[None]:
+    """Let MLflow's store work within the connection's transaction, and not commit it."""
+    mlflow_store: Any = store.client._tracking_client.store
+    sessions = sessionmaker(bind=connection, join_transaction_mode="create_savepoint")
+    make: Callable[..., Any] = _get_managed_session_maker
+    before = mlflow_store.ManagedSessionMaker
+    mlflow_store.ManagedSessionMaker = make(sessions, mlflow_store.db_type)
+    try:
+        yield
+    finally:
+        mlflow_store.ManagedSessionMaker = before
+
+
+def _difference(connection: Connection, client: MlflowClient, experiment: Experiment) -> str | None:
+    @contextmanager
+    def savepoint() -> Iterator[Connection]:
+        with connection.begin_nested():
+            yield connection
+
+    one_by_one = ClientWriter(client, experiment.experiment_id, known={})
+    in_bulk = BulkWriter(savepoint, one_by_one, experiment)
+    trial = _Trial(session_id=uuid4().hex)
+    found = []
+    for writer in (one_by_one, in_bulk):
+        with connection.begin_nested() as transaction:
+            if reason := trial.write(writer):
+                return reason
+            found.append(trial.read(connection, client, experiment.experiment_id))
+            transaction.rollback()
+    return _first_difference(*found)
+
+
+def _first_difference(mlflow: Found, bulk: Found) -> str | None:
+    for kind, expected in mlflow.items():
+        if kind not in bulk:
+            return f"the run of a {kind} did not come back"
+        for what, value in expected.items():
+            if (actual := bulk[kind].get(what)) != value:
+                if what.startswith("column"):
+                    return f"{what} is {actual!r}, MLflow writes {value!r}"
+                return f"{what} of a run came back as {actual!r} instead of {value!r}"
+    return None
+
+
+Found: TypeAlias = dict[str, dict[str, Any]]
+"""What there is of each run, by its kind."""
+
+# What runs that are alike do not share, and what is told of in the words of MLflow's entities.
+_IDS: Final = frozenset({"run_uuid", "input_uuid", "dataset_uuid", "source_id", "destination_id"})
+_TOLD: Final = frozenset({"name", "status", "start_time", "end_time", "artifact_uri"})
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """The runs that are written to see what becomes of them: of a case, and of a sweep."""
+
+    session_id: str
+
+    def write(self, writer: RunWriter) -> str | None:
+        """Write the runs as a session does, and return why that was not possible, or None."""
+        sweep, case = self._run("sweep"), self._run("case")
+        opened = writer.open([replace(sweep, params={}, metrics=(), inputs=())])
+        if sweep.id not in opened:
+            return "the run of a sweep can't be made"
+        closed = replace(
+            sweep,
+            run_id=opened[sweep.id],
+            status="FINISHED",
+            end_time=2_000,
+            tags={"text": "replaced", "more": "new"},
+            inputs=(),
+        )
+        written = writer.write([replace(case, status="FAILED", end_time=2_000)])
+        problems = [*written, *writer.close([closed], {})]
+        return problems[0].reason if problems else None
+
+    def read(self, connection: Connection, client: MlflowClient, experiment_id: str) -> Found:
+        """Return what MLflow has of the runs, and what stands in its tables."""
+        query = f"tags.`{SESSION_ID}` = '{self.session_id}'"
+        return {
+            run.data.tags[KIND]: {
+                **_columns(connection, run),
+                **_entity(run),
+                **_rows(connection, run),
+            }
+            for run in client.search_runs([experiment_id], query)
+        }
+
+    def _run(self, kind: str) -> RunData:
+        values = (0.1, 5e-324, float("nan"), float("inf"), float("-inf"))
+        points = ((0.3, 2, 1_000), (0.2, 2, 1_000), (0.9, 1, 3_000), (0.4, -1, 1_000))
+        return RunData(
+            id=sha256(f"{self.session_id}{kind}".encode()).hexdigest()[:32],
+            name="a trial",
+            status="RUNNING",
+            start_time=1_000,
+            end_time=None,
+            params={"text": "\N{GREEK SMALL LETTER ALPHA}" * PARAM_LENGTH, "k" * KEY_LENGTH: ""},
+            metrics=(
+                *(_metric(f"value {value}", value) for value in values),
+                *(_metric("curve", *point) for point in points),
+            ),
+            tags={
+                RUN_NAME: "a trial",
+                USER: "somebody",
+                KIND: kind,
+                SESSION_ID: self.session_id,
+                RECORD_ID: kind,
+                NODEID: kind,
+                "text": "\N{GREEK SMALL LETTER ALPHA}" * TAG_LENGTH,
+            },
+            inputs=(
+                DatasetInput(
+                    name=self.session_id,
+                    digest="digest",
+                    source_type="code",
+                    source="{}",
+                    schema="[]",
+                    context="training",
+                ),
+            ),
+        )
+
+
+def _metric(key: str, value: float, step: int = 0, timestamp: int = 1_000) -> Metric:
+    return Metric(key=key, value=value, step=step, timestamp=timestamp)
+
+
+def _columns(connection: Connection, run: Run) -> dict[str, Any]:
+    table = RUN_TABLES[0]
+    (row,) = _select(connection, table, table.c.run_uuid == run.info.run_id)
+    return {f"column {name!r}": value for name, value in row.items() if name not in _TOLD}
+
+
+def _entity(run: Run) -> dict[str, Any]:
+    info, data = run.info, run.data
+    return {
+        "name": info.run_name,
+        "status": info.status,
+        "start time": info.start_time,
+        "end time": info.end_time,
+        "artifact URI": info.artifact_uri.replace(info.run_id, "RUN"),
+        "params": data.params,
+        "tags": data.tags,
+        "metrics": {key: repr(value) for key, value in data.metrics.items()},
+        "datasets": [
+            (one.dataset.to_dictionary(), [(tag.key, tag.value) for tag in one.tags])
+            for one in (run.inputs.dataset_inputs if run.inputs else ())
+        ],
+    }
+
+
+def _rows(connection: Connection, run: Run) -> dict[str, Any]:
+    """Return the rows of a run in each other table, columns that nobody knows yet included."""
+    datasets, inputs, input_tags = INPUT_TABLES
+    of_the_run = inputs.c.destination_id == run.info.run_id
+    dataset_ids = select(inputs.c.source_id).where(of_the_run)
+    input_ids = select(inputs.c.input_uuid).where(of_the_run)
+    where = {
+        **{table: table.c.run_uuid == run.info.run_id for table in RUN_TABLES[1:]},
+        datasets: datasets.c.dataset_uuid.in_(dataset_ids),
+        inputs: of_the_run,
+        input_tags: input_tags.c.input_uuid.in_(input_ids),
+    }
+    return {
+        f"table {table.name!r}": sorted(
+            repr(sorted(row.items())) for row in _select(connection, table, condition)
+        )
+        for table, condition in where.items()
+    }
+
+
+def _select(
+    connection: Connection, table: Table, condition: ColumnElement[bool]
+) -> list[dict[str, Any]]:
+    query = select(text("*")).select_from(table).where(condition)
+    return [
+        {name: value for name, value in row.items() if name not in _IDS}
+        for row in connection.execute(query).mappings()
+    ]
