@@ -13,18 +13,8 @@ from mlflow.entities import Experiment, Run
 
 from ..baseline import BaselineError, Candidate, Query
 from ..baseline.choice import only_one
+from ..records import tags as tag
 from ..records.session_tags import shard_states
-from ..records.tags import (
-    BRANCH,
-    COMPLETE,
-    EXIT_STATUS,
-    KIND,
-    PARENT,
-    PARTIAL,
-    PINNED,
-    SELECTION,
-    SESSION_ID,
-)
 from .errors import reason_of
 from .retries import Caller, cause_of, patiently, search_runs
 from .runs.case import RESULTS_FILE
@@ -33,7 +23,7 @@ from .store import Store
 
 _PAGE: Final = 50
 _FAMILY: Final = 10
-_SESSION: Final = f"tags.`{KIND}` = 'session'"
+_SESSION: Final = f"tags.`{tag.KIND}` = 'session'"
 
 
 @final
@@ -82,13 +72,13 @@ class MlflowCatalog:
         run = self._run(run_id)
         for _ in range(_FAMILY):
             tags = run.data.tags
-            if SESSION_ID in tags:
-                if tags.get(KIND) == "session":
+            if tag.SESSION_ID in tags:
+                if tags.get(tag.KIND) == "session":
                     return _candidate(run)
-                return self._session(run.info.experiment_id, tags[SESSION_ID])
-            if PARENT not in tags:
+                return self._session(run.info.experiment_id, tags[tag.SESSION_ID])
+            if tag.PARENT not in tags:
                 break
-            run = self._run(tags[PARENT])
+            run = self._run(tags[tag.PARENT])
         raise BaselineError(f"the run {run_id} is not one that pytest --mlflow made")
 
     def model(self, name: str, alias: str) -> Candidate:
@@ -98,7 +88,7 @@ class MlflowCatalog:
         if not version.run_id:
             raise BaselineError(f"the {shown}, version {version.version}, comes from no run")
         try:
-            if session_id := version.tags.get(SESSION_ID):
+            if session_id := version.tags.get(tag.SESSION_ID):
                 # The model of a case that was taken over is that of a run of an earlier session.
                 run = self._run(version.run_id)
                 return self._session(run.info.experiment_id, session_id)
@@ -108,7 +98,7 @@ class MlflowCatalog:
 
     def pinned(self) -> str | None:
         """Return the id of the session that is pinned as the baseline, or None."""
-        return (self._experiment and self._experiment.tags.get(PINNED)) or None
+        return (self._experiment and self._experiment.tags.get(tag.PINNED)) or None
 
     def pin(self, session_id: str) -> None:
         """Make a session the baseline of everybody who uses the experiment.
@@ -166,11 +156,11 @@ class MlflowCatalog:
             raise BaselineError(f"there is no {self.place} yet")
         number = self._experiment.experiment_id
         what = f"the pin of {self._experiment.name!r}"
-        self._call(what, self._client.set_experiment_tag, number, PINNED, value)
+        self._call(what, self._client.set_experiment_tag, number, tag.PINNED, value)
         self._experiment = self._call(what, self._client.get_experiment, number)
 
     def _session(self, experiment_id: str, session_id: str) -> Candidate:
-        key = f"tags.`{SESSION_ID}`"
+        key = f"tags.`{tag.SESSION_ID}`"
         found: dict[str, Candidate] = {}
         # No id holds a quote, so what does is the start of none.
         if "'" not in session_id and "\\" not in session_id:
@@ -201,28 +191,28 @@ class MlflowCatalog:
 
 def _candidate(run: Run) -> Candidate:
     tags = run.data.tags
-    status = tags.get(EXIT_STATUS, "")
+    status = tags.get(tag.EXIT_STATUS, "")
     finished = run.info.status == "FINISHED"
     return Candidate(
-        session_id=tags.get(SESSION_ID, ""),
+        session_id=tags.get(tag.SESSION_ID, ""),
         start_time=run.info.start_time,
-        branch=tags.get(BRANCH),
+        branch=tags.get(tag.BRANCH),
         exit_status=int(status) if status.isdecimal() else 0 if finished else None,
         incomplete=_why_incomplete(run),
         tags=tags,
-        selection=tuple(tags[SELECTION].split("\n")) if SELECTION in tags else None,
+        selection=tuple(tags[tag.SELECTION].split("\n")) if tag.SELECTION in tags else None,
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,
     )
 
 
 def _why_incomplete(run: Run) -> str | None:
-    complete = run.data.tags.get(COMPLETE)
+    complete = run.data.tags.get(tag.COMPLETE)
     if run.info.status not in ("FINISHED", "FAILED"):
         return f"it did not run to its end (its run is {run.info.status})"
     if complete == "true" or (complete is None and run.info.status == "FINISHED"):
         return None
-    if partial := run.data.tags.get(PARTIAL):
+    if partial := run.data.tags.get(tag.PARTIAL):
         return f"only some of its tests ran ({partial})"
     if shard_states(run.data.tags):
         return "its shards were not merged yet"
@@ -237,7 +227,7 @@ def _filter(query: Query) -> str:
     if query.before is not None:
         terms.append(f"attributes.start_time < {query.before}")
     if not query.any_branch and query.branch is not None:
-        terms += _equality(BRANCH, query.branch)
+        terms += _equality(tag.BRANCH, query.branch)
     if query.tag is not None:
         terms += _equality(*query.tag)
     return " and ".join(terms)

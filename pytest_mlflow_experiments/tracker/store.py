@@ -19,15 +19,8 @@ from mlflow.store.db.utils import create_sqlalchemy_engine
 from sqlalchemy import Engine, inspect, make_url
 
 from ..records import SessionHeader
+from ..records import tags as tag
 from ..records.session_tags import run_tags
-from ..records.tags import (
-    EXPERIMENT_KIND,
-    KIND,
-    PARENT,
-    SESSION_ID,
-    SHARD,
-    USER,
-)
 from .databases import make_database, migration_lock
 from .errors import TrackerError, reason_of
 from .limits import NAME_LENGTH, clean_text, shorten
@@ -66,7 +59,7 @@ def open_runs(client: MlflowClient, experiment_id: str, header: SessionHeader) -
     return [
         run
         for run in found
-        if run.data.tags.get(KIND) != "session" and _belongs(client, run, header, known)
+        if run.data.tags.get(tag.KIND) != "session" and _belongs(client, run, header, known)
     ]
 
 
@@ -80,7 +73,7 @@ def _belongs(
         run_id = run.info.run_id
         above.append(run_id)
         tags = run.data.tags
-        if run_id in known or header.session_id in (tags.get(SESSION_ID), tags.get(SHARD)):
+        if run_id in known or header.session_id in (tags.get(tag.SESSION_ID), tags.get(tag.SHARD)):
             verdict = known.get(run_id, True)
             break
         run = _parent(client, run)
@@ -89,7 +82,7 @@ def _belongs(
 
 
 def _parent(client: MlflowClient, run: Run) -> Run | None:
-    parent_id = run.data.tags.get(PARENT)
+    parent_id = run.data.tags.get(tag.PARENT)
     if not parent_id:
         return None
     try:
@@ -101,7 +94,7 @@ def _parent(client: MlflowClient, run: Run) -> Run | None:
 
 
 # The kind decides which tab the experiment's page opens on: this one opens on the table of runs.
-_EXPERIMENT_TAGS = {EXPERIMENT_KIND: "custom_model_development"}
+_EXPERIMENT_TAGS = {tag.EXPERIMENT_KIND: "custom_model_development"}
 _PAGE = 200
 _SETTLING = 1.0
 
@@ -210,7 +203,7 @@ class Store:
 
     def make_session_run(self, header: SessionHeader, experiment: Experiment) -> SessionRun:
         """Return the session's run, found by the session's id, or made."""
-        user = header.tags.get(USER) or _user()
+        user = header.tags.get(tag.USER) or _user()
         found = self._session_runs(header, experiment)
         resumed = bool(found)
         if not found:
@@ -223,7 +216,7 @@ class Store:
         run = merge_duplicates(self.client, experiment.experiment_id, found)
         return SessionRun(
             run_id=run.info.run_id,
-            user=run.data.tags.get(USER, user),
+            user=run.data.tags.get(tag.USER, user),
             resumed=resumed,
             deleted=run.info.lifecycle_stage != "active",
         )
@@ -257,7 +250,7 @@ class Store:
         return patiently(create)
 
     def _session_runs(self, header: SessionHeader, experiment: Experiment) -> list[Run]:
-        terms = {SESSION_ID: header.joint_id, KIND: "session"}
+        terms = {tag.SESSION_ID: header.joint_id, tag.KIND: "session"}
         return list(runs_with(self.client, experiment.experiment_id, terms))
 
     def kill_open_runs(self, header: SessionHeader, experiment: Experiment, end_time: int) -> None:

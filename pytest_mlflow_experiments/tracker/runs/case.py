@@ -10,26 +10,8 @@ from sys import float_info
 from typing import Final, Literal, TypeAlias, final
 
 from ...records import FAILED_OUTCOMES, CaseRecord, DatasetInput, Metric, Outcome
+from ...records import tags as tag
 from ...records.directory import SessionDirectory
-from ...records.tags import (
-    CASE,
-    DATASET_PREFIX,
-    FILE,
-    KIND,
-    NODEID,
-    NOTE,
-    OUTCOME,
-    PARENT,
-    RECORD_ID,
-    RESUMED_FROM,
-    RESUMED_RUN,
-    RUN_NAME,
-    SESSION_ID,
-    SHARD,
-    SOURCE_NAME,
-    SOURCE_TYPE,
-    USER,
-)
 from ..limits import (
     NAME_LENGTH,
     PARAM_LENGTH,
@@ -211,19 +193,19 @@ def project_case(record: CaseRecord, parent: Parent) -> RunData:
     inputs = fit_inputs(record.inputs, notes)
     file = record.nodeid.partition("::")[0]
     reserved = {
-        PARENT: parent.run_id,
-        RUN_NAME: _name(record),
-        USER: parent.user,
-        SOURCE_TYPE: "LOCAL",
-        SOURCE_NAME: file,
-        KIND: "case",
-        SESSION_ID: parent.session_id,
-        RECORD_ID: record.id,
-        **({SHARD: parent.shard_id} if parent.shard_id else {}),
-        NODEID: record.nodeid,
-        CASE: record.case,
-        OUTCOME: record.outcome,
-        FILE: file,
+        tag.PARENT: parent.run_id,
+        tag.RUN_NAME: _name(record),
+        tag.USER: parent.user,
+        tag.SOURCE_TYPE: "LOCAL",
+        tag.SOURCE_NAME: file,
+        tag.KIND: "case",
+        tag.SESSION_ID: parent.session_id,
+        tag.RECORD_ID: record.id,
+        **({tag.SHARD: parent.shard_id} if parent.shard_id else {}),
+        tag.NODEID: record.nodeid,
+        tag.CASE: record.case,
+        tag.OUTCOME: record.outcome,
+        tag.FILE: file,
         **_resumed_tags(record),
         **_dataset_tags(record.datasets, notes),
     }
@@ -231,11 +213,11 @@ def project_case(record: CaseRecord, parent: Parent) -> RunData:
     texts: dict[str, str] = {}
     if record.failure:
         texts[_free_name(FAILURE_FILE, record.artifacts)] = clean_text(record.failure)
-    tags[NOTE] = describe_case(record, notes)
+    tags[tag.NOTE] = describe_case(record, notes)
     return RunData(
         id=record.id,
         run_id=record.run_id,
-        name=tags[RUN_NAME],
+        name=tags[tag.RUN_NAME],
         status=status_of(record.outcome),
         # MLflow takes a time of zero for "now".
         start_time=max(1, clean_integer(record.start_time)),
@@ -254,7 +236,7 @@ def project_tags(
     tags: Mapping[str, str], reserved: Mapping[str, str], notes: list[str]
 ) -> dict[str, str]:
     """Return the tags within MLflow's limits; a reserved one wins, and its description's place."""
-    blocked = {*reserved, NOTE}
+    blocked = {*reserved, tag.NOTE}
     keys = legal_keys("tag", (key for key in tags if key not in blocked), taken=blocked)
     notes += keys.notes
     result = {key: _fit(value, TAG_LENGTH) for key, value in reserved.items()}
@@ -267,7 +249,7 @@ def project_tags(
 
 
 def _dataset_tags(datasets: Mapping[str, str], notes: list[str]) -> dict[str, str]:
-    tags = {f"{DATASET_PREFIX}{name}": digest for name, digest in datasets.items()}
+    tags = {f"{tag.DATASET_PREFIX}{name}": digest for name, digest in datasets.items()}
     keys = legal_keys("tag", tags)
     notes += keys.notes
     return {
@@ -287,7 +269,7 @@ def project_params(params: Mapping[str, str], notes: list[str]) -> dict[str, str
 
 
 def _resumed_tags(record: CaseRecord) -> dict[str, str]:
-    tags = {RESUMED_FROM: record.resumed_from, RESUMED_RUN: record.resumed_run}
+    tags = {tag.RESUMED_FROM: record.resumed_from, tag.RESUMED_RUN: record.resumed_run}
     return {key: value for key, value in tags.items() if value is not None}
 
 

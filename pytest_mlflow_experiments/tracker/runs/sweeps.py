@@ -12,20 +12,7 @@ from typing import final
 from mlflow.entities import Run
 
 from ...records import FAILED_OUTCOMES, CaseRecord, Metric, Outcome, SessionEnd, SweepEnd
-from ...records.tags import (
-    FILE,
-    KIND,
-    NODEID,
-    NOTE,
-    PARENT,
-    RECORD_ID,
-    RUN_NAME,
-    SESSION_ID,
-    SHARD,
-    SOURCE_NAME,
-    SOURCE_TYPE,
-    USER,
-)
+from ...records import tags as tag
 from ..limits import NAME_LENGTH, TAG_LENGTH, clean_integer, clean_text, legal_keys, shorten
 from ..writers import Problem, RunWriter
 from .case import Parent, RunData, Status, project_case, project_params, project_tags, stored_value
@@ -35,8 +22,8 @@ from .existing import unmerged_note, worse_status
 _NOTES = 20
 # What the run has had since it was opened.
 _OF_THE_RUN = frozenset({
-    *(KIND, PARENT, RECORD_ID, RUN_NAME, SESSION_ID, SHARD, USER),
-    *(NODEID, FILE),
+    *(tag.KIND, tag.PARENT, tag.RECORD_ID, tag.RUN_NAME, tag.SESSION_ID, tag.SHARD, tag.USER),
+    *(tag.NODEID, tag.FILE),
 })  # fmt: skip
 
 
@@ -79,16 +66,16 @@ def project_open_sweep(tally: SweepTally, parent: Parent) -> RunData:
     name = shorten(clean_text(tally.name), NAME_LENGTH)
     record_id = sweep_id(parent.session_id, tally.test)
     reserved = {
-        PARENT: parent.run_id,
-        RUN_NAME: name,
-        USER: parent.user,
-        SOURCE_TYPE: "LOCAL",
-        SOURCE_NAME: file,
-        KIND: "sweep",
-        SESSION_ID: parent.session_id,
-        RECORD_ID: record_id,
-        NODEID: tally.test,
-        FILE: file,
+        tag.PARENT: parent.run_id,
+        tag.RUN_NAME: name,
+        tag.USER: parent.user,
+        tag.SOURCE_TYPE: "LOCAL",
+        tag.SOURCE_NAME: file,
+        tag.KIND: "sweep",
+        tag.SESSION_ID: parent.session_id,
+        tag.RECORD_ID: record_id,
+        tag.NODEID: tally.test,
+        tag.FILE: file,
     }
     return RunData(
         id=record_id,
@@ -124,7 +111,7 @@ def project_ended_sweep(
     metrics = _metrics(tally, told.metrics, end_time, notes)
     given = {key: value for key, value in told.tags.items() if key not in _OF_THE_RUN}
     tags = project_tags(given, {}, notes)
-    tags[NOTE] = _description(tally, told.summary, notes, broke_off=broke_off)
+    tags[tag.NOTE] = _description(tally, told.summary, notes, broke_off=broke_off)
     return RunData(
         id=created.id,
         name=created.name,
@@ -260,7 +247,7 @@ def _of_shard(run: RunData, existing: Run | None, session_id: str) -> RunData:
         end_time=end_time,
         metrics=(),
         params={},
-        tags={NOTE: unmerged_note(session_id)},
+        tags={tag.NOTE: unmerged_note(session_id)},
     )
 
 
