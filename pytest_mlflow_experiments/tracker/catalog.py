@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Final, final
@@ -15,15 +16,28 @@ from ..baseline import BaselineError, Candidate, Query
 from ..baseline.choice import only_one
 from ..records import tags as tag
 from ..records.session_tags import shard_states
-from .errors import reason_of
-from .retries import Caller, cause_of, patiently, search_runs
+from .errors import MergeError, reason_of
+from .retries import Caller, passes, patiently, runs_with, search_runs
 from .runs.case import RESULTS_FILE
 from .state import Redactor
 from .store import Store
 
+SHARDS: Final = "shards"
+"""The directory of the shards' journals among the artifacts of the session's run."""
+
+_ENDED: Final = frozenset({"finished", "broken off", "merged"})
 _PAGE: Final = 50
 _FAMILY: Final = 10
 _SESSION: Final = f"tags.`{tag.KIND}` = 'session'"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FetchedShards:
+    """The journals of shards that have ended, and the ids of those that have not."""
+
+    journals: tuple[Path, ...]
+    running: tuple[str, ...]
 
 
 @final
@@ -106,16 +120,17 @@ class MlflowCatalog:
         Raises:
             BaselineError: there is no such experiment, or MLflow refuses.
         """
-        self._set_pin(session_id)
+        if self._experiment is None:
+            raise BaselineError(f"there is no {self.place} yet")
+        number = self._experiment.experiment_id
+        what = f"the pin of {self._experiment.name!r}"
+        self._call(what, self._client.set_experiment_tag, number, tag.PINNED, session_id)
+        self._experiment = self._call(what, self._client.get_experiment, number)
 
     def unpin(self) -> None:
-        """Take the pin away.
-
-        Raises:
-            BaselineError: there is no such experiment, or MLflow refuses.
-        """
+        """Take the pin away; this raises what :meth:`pin` does."""
         # Empty, for older releases of MLflow can't delete an experiment's tag.
-        self._set_pin("")
+        self.pin("")
 
     def journals(self, sessions: Sequence[Candidate], directory: Path) -> Iterator[Path | str]:
         """Yield the journal of each session, or why MLflow does not have it.
@@ -130,11 +145,44 @@ class MlflowCatalog:
         if self._store.in_flight == 1:
             yield from map(fetch, sessions)
             return
-        pool = ThreadPoolExecutor(self._store.in_flight)
-        try:
+        with ThreadPoolExecutor(self._store.in_flight) as pool:
             yield from pool.map(fetch, sessions)
-        finally:
-            pool.shutdown(cancel_futures=True)
+
+    def shards(self, session_id: str, directory: Path) -> FetchedShards:
+        """Download the journals of a session's shards into ``directory``.
+
+        Raises:
+            MergeError: there is no such session, or none of its shards has ended.
+        """
+        if self._experiment is None:
+            raise MergeError(
+                f"there is no {self.place} yet; --tracking-uri and --experiment say where else to "
+                "look"
+            )
+        call = self._call.of(f"the shards of {session_id!r}")
+        number = self._experiment.experiment_id
+        terms = {tag.SESSION_ID: session_id, tag.KIND: "session"}
+        found = {
+            shard: (run, state)
+            for run in runs_with(self._client, number, terms, deleted=False, call=call)
+            for shard, state in shard_states(run.data.tags).items()
+        }
+        if not found:
+            raise MergeError(
+                f"there is no shard of session {session_id!r} in {self.place}; say where they are "
+                "with --tracking-uri and --experiment"
+            )
+        ended = {shard: run for shard, (run, state) in found.items() if state in _ENDED}
+        if not ended:
+            raise MergeError(f"no shard of session {session_id!r} has ended yet")
+        download = self._client.download_artifacts
+        return FetchedShards(
+            journals=tuple(
+                Path(call(download, run.info.run_id, f"{SHARDS}/{shard}.jsonl", str(directory)))
+                for shard, run in ended.items()
+            ),
+            running=tuple(found.keys() - ended.keys()),
+        )
 
     def _fetch(self, run_id: str, directory: Path) -> Path | str:
         # Not called like the run: an id is a server's word.
@@ -147,17 +195,9 @@ class MlflowCatalog:
             download = self._client.download_artifacts
             return Path(patiently(download, run_id, RESULTS_FILE, str(target)))
         except Exception as error:
-            if cause_of(error) == "passing":
+            if passes(error):
                 raise self._call.problem("the baseline's sessions", error) from error
             return self._call.redact(reason_of(error))
-
-    def _set_pin(self, value: str) -> None:
-        if self._experiment is None:
-            raise BaselineError(f"there is no {self.place} yet")
-        number = self._experiment.experiment_id
-        what = f"the pin of {self._experiment.name!r}"
-        self._call(what, self._client.set_experiment_tag, number, tag.PINNED, value)
-        self._experiment = self._call(what, self._client.get_experiment, number)
 
     def _session(self, experiment_id: str, session_id: str) -> Candidate:
         key = f"tags.`{tag.SESSION_ID}`"

@@ -18,8 +18,8 @@ from ..records.directory import SessionDirectory
 from ..records.journal import Entry, JournalTail
 from ..records.session_tags import shard_states
 from ..records.tags import NOTE, PARENT
-from .catalog import MlflowCatalog
-from .connect import SHARDS, answer_request
+from .catalog import SHARDS, MlflowCatalog
+from .connect import answer_request
 from .errors import TrackerError, reason_of
 from .limits import batches
 from .retries import cause_of, patiently

@@ -11,13 +11,12 @@ from typing import Final, TypeVar, final
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, InputTag, Run, ViewType
 from mlflow.entities import DatasetInput as MlflowInput
-from mlflow.exceptions import MlflowException
 
 from ...records import DatasetInput, Metric
 from ...records.tags import DATA_CONTEXT, KIND, NODEID, NOTE, PARENT, RECORD_ID, RUN_NAME
 from ..errors import reason_of
 from ..limits import TAG_LENGTH, batches, shorten
-from ..retries import cause_of, patiently
+from ..retries import cause_of, patiently, run_or_none
 from ..runs.case import RunData
 from ..runs.description import inline
 from ..runs.existing import KnownRun, known_run
@@ -179,8 +178,10 @@ class ClientWriter:
             return Problem(run.name, "sweep", reason_of(error))
 
     def _write_or_complete(self, run: RunData) -> Problem | None:
-        if run.run_id is not None and (existing := self._find_own(run.run_id)) is not None:
-            return self._complete(existing, run, owned=True, staying=_OWN_STAY)
+        # What the test itself opened may be in another store, or deleted since.
+        own = None if run.run_id is None else run_or_none(self._client, run.run_id)
+        if own is not None and own.info.lifecycle_stage == "active":
+            return self._complete(own, run, owned=True, staying=_OWN_STAY)
         known = self._known.get(run.id)
         if known is None:
             run_id = self._create(run)
@@ -222,16 +223,6 @@ class ClientWriter:
         left = [run for run in found if run.data.tags.get(KIND) != "superseded"]
         left.sort(key=lambda run: (run.info.lifecycle_stage != "active", run.info.run_id))
         return known_run(left[0]) if left else None
-
-    def _find_own(self, run_id: str) -> Run | None:
-        """Return the run that the test itself opened, or None if this store has no such run."""
-        try:
-            run: Run = patiently(self._client.get_run, run_id)
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return None
-            raise
-        return run if run.info.lifecycle_stage == "active" else None
 
     def _complete(
         self, existing: Run, run: RunData, *, owned: bool = False, staying: str = ""
