@@ -22,7 +22,7 @@ from .catalog import SHARDS, MlflowCatalog
 from .connect import answer_request
 from .errors import TrackerError, reason_of
 from .limits import batches
-from .retries import cause_of, patiently
+from .retries import passes, patiently
 from .runs.case import RESULTS_FILE, Parent
 from .runs.existing import (
     KnownRun,
@@ -256,9 +256,9 @@ class SessionProjector:
         try:
             patiently(self._upload, ClientRepository(client, run_id))
         except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
-            passing = cause_of(error) == "passing"
+            reason = reason_of(error)
             self.problems.append(
-                Problem("the session itself", "artifacts", reason_of(error), passing)
+                Problem("the session itself", "artifacts", reason, passing=passes(error))
             )
         self._close_sweeps(header, target, run_id)
         if header.shards:

@@ -26,12 +26,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def first_items(items: Sequence[str], limit: int, kind: str) -> list[str]:
-    """Return the first ``limit`` items as a list's lines; a last one counts the others."""
-    lines = [f"- {item}" for item in items[:limit]]
-    if len(items) > limit:
-        lines.append(f"- … and {len(items) - limit} more {kind}")
-    return lines
+def titled_list(title: str, items: Iterable[str], limit: int, kind: str) -> str:
+    """Return the first ``limit`` items as a list below a title; a last line counts the others."""
+    lines = [f"- {item}" for item in items]
+    if (others := len(lines) - limit) > 0:
+        lines[limit:] = [f"- … and {others} more {kind}"]
+    return "\n".join([f"**{title}**", "", *lines])
 
 
 def number(value: float) -> str:
@@ -64,10 +64,8 @@ def describe_case(record: CaseRecord, notes: Sequence[str]) -> str:
         parts.append(_attempts(record.attempts))
     if record.datasets:
         parts.append(_datasets(record.datasets))
-    every_note = [*record.notes, *notes]
-    if every_note:
-        lines = first_items([inline(note) for note in every_note], _NOTES, "notes")
-        parts.append("\n".join(["**Notes**", "", *lines]))
+    if every_note := [*record.notes, *notes]:
+        parts.append(titled_list("Notes", map(inline, every_note), _NOTES, "notes"))
     return shorten("\n\n".join(parts), TAG_LENGTH)
 
 
@@ -79,19 +77,11 @@ def _origin(record: CaseRecord) -> str:
 def _checks(checks: Sequence[Check]) -> str:
     # Those that did not hold come first: they are what a reader looks for in a long table.
     ordered = sorted(checks, key=lambda check: (check.passed, check.alternative))
-    text = table(
-        ["metric", "value", "limit", "margin", "held"],
-        [
-            [
-                inline(check.metric, 80),
-                number(check.value),
-                _limit(check),
-                number(check.margin),
-                _held(check),
-            ]
-            for check in ordered[:_CHECKS]
-        ],
-    )
+    rows = [
+        [inline(one.metric, 80), number(one.value), _limit(one), number(one.margin), _held(one)]
+        for one in ordered[:_CHECKS]
+    ]
+    text = table(["metric", "value", "limit", "margin", "held"], rows)
     if len(checks) > _CHECKS:
         text += f"\n\n… and {len(checks) - _CHECKS} more checks"
     return text
@@ -151,8 +141,7 @@ def _attempts(attempts: Sequence[Attempt]) -> str:
             values = (f"{metric.key} = {number(metric.value)}" for metric in attempt.metrics[:5])
             line += f": {inline(', '.join(values), 150)}"
         lines.append(line + _reason(attempt))
-    shown = first_items(lines, _ATTEMPTS, "attempts")
-    return "\n".join(["**Earlier attempts**", "", *shown])
+    return titled_list("Earlier attempts", lines, _ATTEMPTS, "attempts")
 
 
 def _reason(attempt: Attempt) -> str:

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from ...records import SessionHeader
 from ...records.session_tags import ShardState, end_tags, shard_states, shard_tags
 from ...records.tags import KIND, NOTE, PARENT, RECORD_ID, SESSION_ID, SHARD
-from ..retries import cause_of, patiently, runs_with
+from ..retries import passes, patiently, runs_with
 from .case import Status
 
 
@@ -157,5 +157,5 @@ def _done_by_others() -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        if cause_of(error) == "passing":
+        if passes(error):
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from math import isinf, isnan
@@ -13,10 +13,28 @@ from mlflow.entities import Run
 
 from ...records import FAILED_OUTCOMES, CaseRecord, Metric, Outcome, SessionEnd, SweepEnd
 from ...records import tags as tag
-from ..limits import NAME_LENGTH, TAG_LENGTH, clean_integer, clean_text, legal_keys, shorten
+from ..limits import (
+    NAME_LENGTH,
+    PARAM_LENGTH,
+    TAG_LENGTH,
+    clean_integer,
+    clean_text,
+    legal_keys,
+    shorten,
+)
 from ..writers import Problem, RunWriter
-from .case import Parent, RunData, Status, project_case, project_params, project_tags, stored_value
-from .description import first_items, inline
+from .case import (
+    Parent,
+    RunData,
+    Status,
+    fit_values,
+    metrics_at,
+    note_infinite,
+    project_case,
+    project_tags,
+    stored_value,
+)
+from .description import inline, titled_list
 from .existing import unmerged_note, worse_status
 
 _NOTES = 20
@@ -107,7 +125,7 @@ def project_ended_sweep(
     broke_off = end is None or end.interrupted is not None
     end_time = max(1, clean_integer(tally.last_time))
     notes: list[str] = []
-    params = project_params(told.params, notes)
+    params = fit_values("param", told.params, PARAM_LENGTH, notes)
     metrics = _metrics(tally, told.metrics, end_time, notes)
     given = {key: value for key, value in told.tags.items() if key not in _OF_THE_RUN}
     tags = project_tags(given, {}, notes)
@@ -127,33 +145,25 @@ def project_ended_sweep(
 def _metrics(
     tally: SweepTally, told: Mapping[str, float], end_time: int, notes: list[str]
 ) -> tuple[Metric, ...]:
-    keys = legal_keys("metric", told)
-    notes += keys.notes
-    notes += (
-        f"{keys.legal[key]} is infinite; MLflow may store 1.797e+308 instead"
-        for key, value in told.items()
-        if isinf(value)
-    )
-    values = {keys.legal[key]: value for key, value in told.items()}
+    keys = legal_keys("metric", told, notes)
+    values = {keys[key]: value for key, value in told.items()}
+    note_infinite((key for key, value in values.items() if isinf(value)), notes)
     # Always there, so that sweeps compare; the other outcomes are rare.
     counts = {"cases": tally.outcomes.total(), "passed": 0, "failed": 0}
     counts |= {str(outcome): number for outcome, number in tally.outcomes.items()}
     values |= {key: number for key, number in counts.items() if key not in values}
-    return tuple(
-        Metric(key=key, value=float(value), step=0, timestamp=end_time)
-        for key, value in values.items()
-    )
+    return tuple(metrics_at(end_time, values))
 
 
-def _description(tally: SweepTally, summary: str, notes: Iterable[str], *, broke_off: bool) -> str:
+def _description(tally: SweepTally, summary: str, notes: Sequence[str], *, broke_off: bool) -> str:
     parts = [clean_text(summary).strip()] if summary else []
     cases = tally.outcomes.total()
     counts = ", ".join(f"{number} {outcome}" for outcome, number in tally.outcomes.items())
     parts.append(f"**{cases} case{'' if cases == 1 else 's'}**: {counts}")
     if broke_off:
         parts.append("The session broke off; there may have been more cases to come.")
-    if lines := first_items([inline(note) for note in notes], _NOTES, "notes"):
-        parts.append("\n".join(["**Notes**", "", *lines]))
+    if notes:
+        parts.append(titled_list("Notes", map(inline, notes), _NOTES, "notes"))
     return shorten("\n\n".join(parts), TAG_LENGTH)
 
 

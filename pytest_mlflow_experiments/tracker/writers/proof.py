@@ -19,7 +19,7 @@ from ...records import DatasetInput, Metric
 from ...records.tags import KIND, NODEID, RECORD_ID, RUN_NAME, SESSION_ID, USER
 from ..errors import reason_of
 from ..limits import KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH
-from ..retries import cause_of, patiently
+from ..retries import passes, patiently
 from ..runs.case import RunData
 from ..runs.existing import KnownRun
 from ..store import Store
@@ -84,7 +84,7 @@ def why_not_in_bulk(store: Store, experiment: Experiment) -> str | None:
             with _bound_to(connection, store):
                 return _difference(connection, store.client, experiment)
         except Exception as error:
-            if cause_of(error) == "passing":
+            if passes(error):
                 raise
             reason = reason_of(error)
         finally:
