@@ -113,6 +113,23 @@ patiently: Final = Retry(calls=10, patience=15.0)
 briefly: Final = Retry(calls=7, patience=5.0)
 """For what is not worth more."""
 
+
+def create_once(create: Callable[[], T], find: Callable[[], T | None]) -> T:
+    """Create something patiently, and look for it before that is tried again.
+
+    An answer that got lost may have been the answer to what was well created.
+    """
+    is_first = True
+
+    def create_or_find() -> T:
+        nonlocal is_first
+        found = None if is_first else find()
+        is_first = False
+        return create() if found is None else found
+
+    return patiently(create_or_find)
+
+
 _MISSING: Final = "RESOURCE_DOES_NOT_EXIST"
 
 

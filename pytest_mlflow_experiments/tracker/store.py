@@ -6,6 +6,7 @@ import getpass
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import final
 from urllib.parse import unquote
@@ -22,7 +23,7 @@ from ..records.session_tags import run_tags
 from .databases import migration_lock, try_database
 from .errors import TrackerError
 from .limits import NAME_LENGTH, clean_text, shorten
-from .retries import briefly, patiently, run_or_none, runs_with, tracker_error
+from .retries import briefly, create_once, patiently, run_or_none, runs_with, tracker_error
 from .runs.case import project_tags
 from .runs.existing import merge_duplicates
 from .state import Redactor
@@ -192,22 +193,11 @@ class Store:
         notes: list[str] = []
         given = {key: value for key, value in header.tags.items() if key not in reserved}
         tags = project_tags(given, reserved, notes)
-        again = False
-
-        def create() -> Run:
-            nonlocal again
-            # An answer that got lost may have been the answer to a run well created.
-            if again and (found := self._session_runs(header, experiment)):
-                return found[0]
-            again = True
-            return self.client.create_run(
-                experiment.experiment_id,
-                start_time=max(1, header.start_time),
-                tags=tags,
-                run_name=name,
-            )
-
-        return patiently(create)
+        start_time = max(1, header.start_time)
+        return create_once(
+            partial(self.client.create_run, experiment.experiment_id, start_time, tags, name),
+            lambda: next(iter(self._session_runs(header, experiment)), None),
+        )
 
     def _session_runs(self, header: SessionHeader, experiment: Experiment) -> list[Run]:
         terms = {tag.SESSION_ID: header.joint_id, tag.KIND: "session"}

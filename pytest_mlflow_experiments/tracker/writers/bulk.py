@@ -25,8 +25,7 @@ from mlflow.utils.uri import append_to_uri_path
 from sqlalchemy import Column, Connection, Table, case, delete, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from ...records.tags import DATA_CONTEXT, NODEID, USER
-from ..errors import reason_of
+from ...records.tags import DATA_CONTEXT, USER
 from ..retries import cause_of, patiently
 from ..runs.case import RunData, stored_value
 from . import Problem
@@ -270,8 +269,7 @@ def _at_once_or_singly(
         if cause_of(error) != "data":
             raise
         if len(runs) == 1:
-            name = runs[0].tags[NODEID] if part == "run" else runs[0].name
-            return [Problem(name, part, reason_of(error))]
+            return [Problem.refused(part, runs[0], error)]
     return [problem for run in runs for problem in _at_once_or_singly(write, [run], part)]
 
 
