@@ -112,14 +112,11 @@ def batches(
     from mlflow.entities import Param, RunTag
 
     none: list[Any] = []
+    values = (
+        (MlflowMetric(one.key, one.value, one.timestamp, one.step), one.key) for one in metrics
+    )
     yield from zip_longest(
-        _chunks(
-            (
-                (MlflowMetric(metric.key, metric.value, metric.timestamp, metric.step), metric.key)
-                for metric in metrics
-            ),
-            _METRICS,
-        ),
+        _chunks(values, _METRICS),
         _chunks(((Param(*item), item) for item in params.items()), PARAMS_OR_TAGS_PER_BATCH),
         _chunks(((RunTag(*item), item) for item in tags.items()), PARAMS_OR_TAGS_PER_BATCH),
         fillvalue=none,

@@ -142,10 +142,7 @@ def _first_state(directory: SessionDirectory) -> SessionState:
 
 
 def _project(
-    directory: SessionDirectory,
-    tracking_uri: str,
-    follow: Callable[[], bool],
-    reporter: Reporter,
+    directory: SessionDirectory, tracking_uri: str, follow: Callable[[], bool], reporter: Reporter
 ) -> None:
     with exclusive(directory.path / "tracker.lock"):
         reporter.flush(now=True)
@@ -179,10 +176,7 @@ def _passes(error: Exception) -> bool:
 
 
 def _send(
-    directory: SessionDirectory,
-    tracking_uri: str,
-    follow: Callable[[], bool],
-    reporter: Reporter,
+    directory: SessionDirectory, tracking_uri: str, follow: Callable[[], bool], reporter: Reporter
 ) -> None:
     following = follow()
     if _is_empty(directory.journal) and not (following and directory.baseline_request.exists()):

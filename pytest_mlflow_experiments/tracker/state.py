@@ -6,8 +6,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from io import TextIOBase
 from pathlib import Path
 from typing import TextIO, final
@@ -32,7 +32,10 @@ class Redactor:
     @classmethod
     def of(cls, tracking_uri: str) -> Redactor:
         """Return the redactor for a tracking URI and the environment's credentials."""
-        return cls(tuple(sorted(_secrets(tracking_uri), key=len, reverse=True)))
+        known = (*environment_secrets(), *secrets_of(tracking_uri))
+        found = {*known, *(os.environ.get(name, "") for name in _SECRET_VARIABLES)}
+        secrets = (secret for secret in found if len(secret) >= SHORTEST)
+        return cls(tuple(sorted(secrets, key=lambda secret: (-len(secret), secret))))
 
     def __call__(self, text: str) -> str:
         """Return ``text`` without secrets."""
@@ -68,35 +71,21 @@ class RedactedStream(TextIOBase):
         return self._stream.fileno()
 
 
-def _secrets(tracking_uri: str) -> Iterable[str]:
-    for name in _SECRET_VARIABLES:
-        if len(secret := os.environ.get(name, "")) >= SHORTEST:
-            yield secret
-    yield from environment_secrets()
-    yield from (secret for secret in secrets_of(tracking_uri) if len(secret) >= SHORTEST)
-
-
 _INTERVAL = 0.2
 _LOGGER = logging.getLogger(__name__)
 
 
 @final
+@dataclass(slots=True)
 class Reporter:
     """Keeps a session's state, and writes it when it changed, but not too often."""
 
-    def __init__(
-        self,
-        path: Path,
-        state: SessionState,
-        redact: Redactor,
-        on_state: Callable[[SessionState], None] | None = None,
-    ) -> None:
-        self.state = state
-        self._path = path
-        self.redact = redact
-        self._on_state = on_state
-        self._written: SessionState | None = None
-        self._written_at = 0.0
+    path: Path
+    state: SessionState
+    redact: Redactor
+    on_state: Callable[[SessionState], None] | None = None
+    _written: SessionState | None = field(default=None, init=False)
+    _written_at: float = field(default=0.0, init=False)
 
     def change(self, **changes: object) -> None:
         """Change fields of the state."""
@@ -122,14 +111,14 @@ class Reporter:
         if self.state == self._written or not (now or clock - self._written_at >= _INTERVAL):
             return
         try:
-            self.state.write(self._path)
+            self.state.write(self.path)
         except OSError:
             # A full disk, or a directory that somebody has removed: MLflow gets the cases anyway.
             _LOGGER.warning("The session's state can't be written.", exc_info=True)
             return
         self._written, self._written_at = self.state, clock
-        if self._on_state is not None:
-            self._on_state(self.state)
+        if self.on_state is not None:
+            self.on_state(self.state)
 
 
 _PAUSE = 3.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from math import copysign, isinf, isnan
 from pathlib import Path
 from sys import float_info
@@ -299,10 +300,7 @@ def _noted_fit(kind: str, key: str, value: str, limit: int, notes: list[str]) ->
     return fitted
 
 
-def _free_name(name: str, taken: Iterable[str]) -> str:
-    used, number, free = set(taken), 1, name
+def _free_name(name: str, taken: Collection[str]) -> str:
     stem, _, suffix = name.partition(".")
-    while free in used:
-        number += 1
-        free = f"{stem}_{number}.{suffix}"
-    return free
+    numbered = (f"{stem}_{number}.{suffix}" for number in count(2))
+    return next(free for free in chain([name], numbered) if free not in taken)

@@ -52,21 +52,18 @@ _NOTES = 20
 
 def describe_case(record: CaseRecord, notes: Sequence[str]) -> str:
     """Return the markdown text of a case; ``notes`` come after the record's own."""
-    parts = [_origin(record)] if record.resumed_from else []
-    parts.append(f"**{record.outcome}** in {record.duration:.3g} s")
-    if record.checks:
-        parts.append(_checks(record.checks))
-    if record.repeats:
-        parts.append(_fresh_runs(record))
-    if record.failure:
-        parts.append(block(record.failure))
-    if record.attempts:
-        parts.append(_attempts(record.attempts))
-    if record.datasets:
-        parts.append(_datasets(record.datasets))
-    if every_note := [*record.notes, *notes]:
-        parts.append(titled_list("Notes", map(inline, every_note), _NOTES, "notes"))
-    return shorten("\n\n".join(parts), TAG_LENGTH)
+    every_note = [inline(note) for note in (*record.notes, *notes)]
+    parts = [
+        _origin(record) if record.resumed_from else "",
+        f"**{record.outcome}** in {record.duration:.3g} s",
+        _checks(record.checks) if record.checks else "",
+        _fresh_runs(record) if record.repeats else "",
+        block(record.failure) if record.failure else "",
+        _attempts(record.attempts) if record.attempts else "",
+        _datasets(record.datasets) if record.datasets else "",
+        titled_list("Notes", every_note, _NOTES, "notes") if every_note else "",
+    ]
+    return shorten("\n\n".join(filter(None, parts)), TAG_LENGTH)
 
 
 def _origin(record: CaseRecord) -> str:

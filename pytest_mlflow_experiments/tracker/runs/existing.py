@@ -84,9 +84,7 @@ def merge_duplicates(client: MlflowClient, experiment_id: str, runs: Sequence[Ru
     """Merge runs that were created twice into one of them, and return that."""
     active = [run for run in runs if run.info.lifecycle_stage == "active"]
     chosen, *others = sorted(active or runs, key=lambda run: str(run.info.run_id))
-    for other in others:
-        if not active:
-            break
+    for other in others if active else ():
         known, told = (shard_states(run.data.tags) for run in (chosen, other))
         missing = {shard: told[shard] for shard in told.keys() - known.keys()}
         _set_tags(client, chosen.info.run_id, shard_tags(missing))

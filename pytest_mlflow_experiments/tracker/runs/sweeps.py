@@ -56,11 +56,6 @@ class SweepTally:
     last_time: int = 0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
 
-    @classmethod
-    def of(cls, test: str, record: CaseRecord) -> SweepTally:
-        """Return the count of a sweep of which this is the first case, before it is counted."""
-        return cls(test, record.name.partition("[")[0] or test, record.start_time)
-
     def add(self, record: CaseRecord) -> None:
         """Count one case."""
         self.outcomes[record.outcome] += 1
@@ -108,10 +103,7 @@ def project_open_sweep(tally: SweepTally, parent: Parent) -> RunData:
 
 
 def project_ended_sweep(
-    tally: SweepTally,
-    created: RunData,
-    told: SweepEnd | None,
-    end: SessionEnd | None,
+    tally: SweepTally, created: RunData, told: SweepEnd | None, end: SessionEnd | None
 ) -> RunData:
     """Return what the run of a sweep gets at the end of a session.
 
@@ -130,15 +122,9 @@ def project_ended_sweep(
     given = {key: value for key, value in told.tags.items() if key not in _OF_THE_RUN}
     tags = project_tags(given, {}, notes)
     tags[tag.NOTE] = _description(tally, told.summary, notes, broke_off=broke_off)
-    return RunData(
-        id=created.id,
-        name=created.name,
-        status="KILLED" if broke_off else tally.status,
-        start_time=created.start_time,
-        end_time=end_time,
-        params=params,
-        metrics=metrics,
-        tags=tags,
+    status: Status = "KILLED" if broke_off else tally.status
+    return replace(
+        created, status=status, end_time=end_time, params=params, metrics=metrics, tags=tags
     )
 
 
@@ -176,19 +162,17 @@ class SweepRuns:
         self._writer = writer
         self._tallies: dict[str, SweepTally] = {}
         self._created: dict[str, RunData] = {}
-        self._parents: dict[str, Parent] = {}
+        self._parents: dict[str | None, Parent] = {None: parent}
 
     def project(self, records: Sequence[CaseRecord]) -> list[RunData]:
         """Return the runs of cases, each below that of its sweep, if it is one of a sweep."""
         for record in records:
             if (test := record.sweep) is not None:
-                tally = self._tallies.setdefault(test, SweepTally.of(test, record))
-                tally.add(record)
+                name = record.name.partition("[")[0] or test
+                new = SweepTally(test, name, record.start_time)
+                self._tallies.setdefault(test, new).add(record)
         self._open([tally for test, tally in self._tallies.items() if test not in self._parents])
-        return [project_case(record, self._parent_of(record)) for record in records]
-
-    def _parent_of(self, record: CaseRecord) -> Parent:
-        return self._parents[record.sweep] if record.sweep is not None else self._parent
+        return [project_case(record, self._parents[record.sweep]) for record in records]
 
     def _open(self, tallies: Sequence[SweepTally]) -> None:
         if not tallies:
@@ -202,10 +186,7 @@ class SweepRuns:
             self._parents[test] = replace(self._parent, run_id=run_id)
 
     def close(
-        self,
-        end: SessionEnd | None,
-        held: Mapping[str, Run],
-        move: Callable[[str, str], None],
+        self, end: SessionEnd | None, held: Mapping[str, Run], move: Callable[[str, str], None]
     ) -> Sequence[Problem]:
         """End the runs, and return what MLflow did not store.
 
@@ -222,10 +203,7 @@ class SweepRuns:
         )
 
     def _ended(
-        self,
-        end: SessionEnd | None,
-        held: Mapping[str, Run],
-        move: Callable[[str, str], None],
+        self, end: SessionEnd | None, held: Mapping[str, Run], move: Callable[[str, str], None]
     ) -> Iterator[RunData]:
         told = {sweep.test: sweep for sweep in end.sweeps} if end is not None else {}
         for test, tally in self._tallies.items():

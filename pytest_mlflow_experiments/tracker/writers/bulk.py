@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import Any, ClassVar, Final, Literal, TypeAlias, final
 from uuid import uuid4
 
 from mlflow.entities import Experiment, Run
@@ -129,6 +129,7 @@ def insert_inputs(connection: Connection, experiment_id: int, runs: Sequence[Run
 
 
 @final
+@dataclass(frozen=True, slots=True)
 class BulkWriter:
     """Inserts runs by the hundred.
 
@@ -137,33 +138,23 @@ class BulkWriter:
     the client, go to ``client``. ``begin`` opens a transaction.
     """
 
-    name: Final = "bulk"
-    batch_size: Final = 500
-
-    def __init__(
-        self,
-        begin: Callable[[], AbstractContextManager[Connection]],
-        client: ClientWriter,
-        experiment: Experiment,
-        *,
-        on_closed: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._begin = begin
-        self._client = client
-        self._experiment_id = int(experiment.experiment_id)
-        self._artifact_location = experiment.artifact_location
-        self._on_closed = on_closed
+    begin: Callable[[], AbstractContextManager[Connection]]
+    client: ClientWriter
+    experiment: Experiment
+    on_closed: Callable[[], None] = lambda: None
+    name: ClassVar[str] = "bulk"
+    batch_size: ClassVar[int] = 500
 
     def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
         """Write finished runs, and return what MLflow did not store."""
         own, others = self._own_and_others(runs)
         problems = _at_once_or_singly(self._insert_with_artifacts, own, "run") if own else []
-        return [*problems, *self._client.write(others)] if others else problems
+        return [*problems, *self.client.write(others)] if others else problems
 
     def open(self, runs: Sequence[RunData]) -> Mapping[str, str]:
         """Create RUNNING runs that do not exist yet, and return their ids."""
         own, others = self._own_and_others(runs)
-        opened = dict(self._client.open(others)) if others else {}
+        opened = dict(self.client.open(others)) if others else {}
         if own:
             _at_once_or_singly(self._insert_with_artifacts, own, "run")
             opened |= {run_id: run_id for run_id in patiently(self._active, own)}
@@ -180,10 +171,10 @@ class BulkWriter:
     def artifact_uri(self, run_id: str) -> str:
         """Return where MLflow keeps the artifacts of a run."""
         append: Callable[..., str] = append_to_uri_path
-        return append(self._artifact_location, run_id, "artifacts")
+        return append(self.experiment.artifact_location, run_id, "artifacts")
 
     def _own_and_others(self, runs: Sequence[RunData]) -> tuple[list[RunData], list[RunData]]:
-        own = [run for run in runs if run.run_id is None and not self._client.knows(run)]
+        own = [run for run in runs if run.run_id is None and not self.client.knows(run)]
         ids = {run.id for run in own}
         return own, [run for run in runs if run.id not in ids]
 
@@ -199,16 +190,17 @@ class BulkWriter:
 
     def _insert(self, runs: Sequence[RunData]) -> set[str]:
         """Insert the runs that are not there yet, and return their ids."""
-        with self._begin() as connection:
+        with self.begin() as connection:
             prepare(connection)
             ids = {run.id for run in runs}
-            fresh = ids - _present(connection, ids)
+            held = select(_RUNS.c.run_uuid).where(_RUNS.c.run_uuid.in_(ids))
+            fresh = ids.difference(connection.scalars(held))
             new = {run.id: run for run in runs if run.id in fresh}.values()
             if new:
                 _insert_rows(connection, _RUNS, map(self._run_row, new))
                 for table, rows in _rows(new):
                     _insert_rows(connection, table, rows)
-                insert_inputs(connection, self._experiment_id, list(new))
+                insert_inputs(connection, int(self.experiment.experiment_id), list(new))
         return fresh
 
     def _insert_despite_races(self, runs: Sequence[RunData]) -> set[str]:
@@ -222,17 +214,17 @@ class BulkWriter:
         columns = _RUNS.c
         wanted = columns.run_uuid.in_({run.id for run in runs})
         query = select(columns.run_uuid).where(wanted, columns.lifecycle_stage == "active")
-        with self._begin() as connection:
+        with self.begin() as connection:
             return list(connection.scalars(query))
 
     def _close_opened(self, runs: Sequence[RunData]) -> list[Problem]:
         patiently(self._close, [replace(run, id=run.run_id or run.id) for run in runs])
         for _ in runs:
-            self._on_closed()
+            self.on_closed()
         return []
 
     def _close(self, runs: Sequence[RunData]) -> None:
-        with self._begin() as connection:
+        with self.begin() as connection:
             prepare(connection)
             for table, rows in _rows(runs):
                 replace_rows(connection, table, rows)
@@ -253,7 +245,7 @@ class BulkWriter:
             "source_version": "",
             "lifecycle_stage": "active",
             "artifact_uri": self.artifact_uri(run.id),
-            "experiment_id": self._experiment_id,
+            "experiment_id": int(self.experiment.experiment_id),
         }
 
 
@@ -271,11 +263,6 @@ def _at_once_or_singly(
         if len(runs) == 1:
             return [Problem.refused(part, runs[0], error)]
     return [problem for run in runs for problem in _at_once_or_singly(write, [run], part)]
-
-
-def _present(connection: Connection, ids: set[str]) -> set[str]:
-    column = _RUNS.c.run_uuid
-    return set(connection.scalars(select(column).where(column.in_(ids))))
 
 
 def latest(rows: Iterable[Row]) -> list[Row]:

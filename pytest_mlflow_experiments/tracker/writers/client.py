@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
-from typing import Final, TypeVar, final
+from typing import ClassVar, Final, TypeVar, final
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, InputTag, Run, ViewType
@@ -70,6 +71,7 @@ T = TypeVar("T")
 
 
 @final
+@dataclass(slots=True)
 class ClientWriter:
     """Writes runs through MLflow's client; over HTTP several at a time.
 
@@ -79,37 +81,33 @@ class ClientWriter:
     something arrives.
     """
 
-    name: Final = "client"
+    client: MlflowClient
+    experiment_id: str
+    known: Mapping[str, KnownRun]
+    shared: bool = False
+    in_flight: int = _IN_FLIGHT
+    on_written: Callable[[], None] = lambda: None
+    on_closed: Callable[[], None] = lambda: None
+    name: ClassVar[str] = "client"
+    _inputs: InputLog = field(init=False)
 
-    def __init__(
-        self,
-        client: MlflowClient,
-        experiment_id: str,
-        *,
-        known: Mapping[str, KnownRun],
-        shared: bool = False,
-        in_flight: int = _IN_FLIGHT,
-        on_written: Callable[[], None] = lambda: None,
-        on_closed: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._client = client
-        self._experiment_id = experiment_id
-        self._known = known
-        self._in_flight = in_flight
-        self._shared = shared
-        self._on_written = on_written
-        self._on_closed = on_closed
-        self._inputs = InputLog(client)
-        self.batch_size = 8 * in_flight
+    def __post_init__(self) -> None:
+        """Begin without inputs."""
+        self._inputs = InputLog(self.client)
+
+    @property
+    def batch_size(self) -> int:
+        """How many runs to hand over at once."""
+        return 8 * self.in_flight
 
     def knows(self, run: RunData) -> bool:
         """Tell whether an earlier tracker created this run through the client."""
-        known = self._known.get(run.id)
+        known = self.known.get(run.id)
         return known is not None and known.run_id != run.id
 
     def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
         """Write finished runs, and return what MLflow did not store."""
-        return self._each(self._write_one, runs, partial(Problem.refused, "run"), self._on_written)
+        return self._each(self._write_one, runs, partial(Problem.refused, "run"), self.on_written)
 
     def open(self, runs: Sequence[RunData]) -> Mapping[str, str]:
         """Create RUNNING runs that do not exist yet, and return their ids."""
@@ -121,7 +119,7 @@ class ClientWriter:
         def close_one(run: RunData) -> Problem | None:
             return self._close_one(run, held.get(run.run_id or ""))
 
-        return self._each(close_one, runs, partial(Problem.refused, "sweep"), self._on_closed)
+        return self._each(close_one, runs, partial(Problem.refused, "sweep"), self.on_closed)
 
     def _each(
         self,
@@ -144,8 +142,8 @@ class ClientWriter:
                 return refused(run, error)
 
         found: list[T] = []
-        in_turn = self._in_flight == 1 or len(runs) == 1
-        with ThreadPoolExecutor(self._in_flight) as pool:
+        in_turn = self.in_flight == 1 or len(runs) == 1
+        with ThreadPoolExecutor(self.in_flight) as pool:
             for result in (map if in_turn else pool.map)(one, runs):
                 on_done()
                 if result is not None:
@@ -153,8 +151,8 @@ class ClientWriter:
         return found
 
     def _open_one(self, run: RunData) -> tuple[str, str] | None:
-        known = self._known.get(run.id)
-        if known is None and self._shared:
+        known = self.known.get(run.id)
+        if known is None and self.shared:
             known = patiently(self._find, run.id)
         if known is None:
             return run.id, self._create(run)
@@ -169,19 +167,19 @@ class ClientWriter:
 
     def _write_one(self, run: RunData) -> Problem | None:
         # What the test itself opened may be in another store, or deleted since.
-        own = None if run.run_id is None else run_or_none(self._client, run.run_id)
+        own = None if run.run_id is None else run_or_none(self.client, run.run_id)
         if own is not None and own.info.lifecycle_stage == "active":
             return self._complete(own, run, owned=True, staying=_OWN_STAY)
-        known = self._known.get(run.id)
+        known = self.known.get(run.id)
         if known is None:
             run_id = self._create(run)
             self._log(run_id, run.metrics, run.params, {})
             self._inputs.log(run_id, run.inputs)
             return self._finish(run_id, run, resumed=False)
         if known.open:
-            existing = patiently(self._client.get_run, known.run_id)
+            existing = patiently(self.client.get_run, known.run_id)
             return self._complete(existing, run)
-        return upload_if_missing(ClientRepository(self._client, known.run_id), run, resumed=True)
+        return upload_if_missing(ClientRepository(self.client, known.run_id), run, resumed=True)
 
     def _create(self, run: RunData) -> str:
         def find() -> str | None:
@@ -190,14 +188,14 @@ class ClientWriter:
 
         def create() -> str:
             tags = dict(run.tags)
-            made = self._client.create_run(self._experiment_id, run.start_time, tags, run.name)
+            made = self.client.create_run(self.experiment_id, run.start_time, tags, run.name)
             return str(made.info.run_id)
 
         return create_once(create, find)
 
     def _find(self, record_id: str) -> KnownRun | None:
-        found = self._client.search_runs(
-            [self._experiment_id],
+        found = self.client.search_runs(
+            [self.experiment_id],
             filter_string=f"tags.`{RECORD_ID}` = '{record_id}'",
             run_view_type=ViewType.ALL,
             max_results=_MAX_DUPLICATES,
@@ -236,8 +234,8 @@ class ClientWriter:
         return self._finish(run_id, run, resumed=True)
 
     def _finish(self, run_id: str, run: RunData, *, resumed: bool) -> Problem | None:
-        problem = upload_if_missing(ClientRepository(self._client, run_id), run, resumed=resumed)
-        patiently(self._client.set_terminated, run_id, run.status, run.end_time)
+        problem = upload_if_missing(ClientRepository(self.client, run_id), run, resumed=resumed)
+        patiently(self.client.set_terminated, run_id, run.status, run.end_time)
         return problem
 
     def _log(
@@ -248,4 +246,4 @@ class ClientWriter:
         tags: Mapping[str, str],
     ) -> None:
         for batch in batches(metrics, params, tags):
-            patiently(self._client.log_batch, run_id, *batch)
+            patiently(self.client.log_batch, run_id, *batch)
