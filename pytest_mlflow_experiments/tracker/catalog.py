@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final, final
@@ -138,15 +139,10 @@ class MlflowCatalog:
         Raises:
             BaselineError: MLflow can't be reached any more: part of a baseline is none.
         """
-
-        def fetch(session: Candidate) -> Path | str:
-            return self._fetch(session.run_id or "", directory)
-
-        if self._store.in_flight == 1:
-            yield from map(fetch, sessions)
-            return
-        with ThreadPoolExecutor(self._store.in_flight) as pool:
-            yield from pool.map(fetch, sessions)
+        in_flight = self._store.in_flight
+        with ThreadPoolExecutor(in_flight) as pool:
+            each = map if in_flight == 1 else pool.map
+            yield from each(partial(self._fetch, directory), sessions)
 
     def shards(self, session_id: str, directory: Path) -> FetchedShards:
         """Download the journals of a session's shards into ``directory``.
@@ -184,7 +180,8 @@ class MlflowCatalog:
             running=tuple(found.keys() - ended.keys()),
         )
 
-    def _fetch(self, run_id: str, directory: Path) -> Path | str:
+    def _fetch(self, directory: Path, session: Candidate) -> Path | str:
+        run_id = session.run_id or ""
         # Not called like the run: an id is a server's word.
         target = Path(tempfile.mkdtemp(dir=directory))
         try:

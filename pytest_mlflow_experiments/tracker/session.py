@@ -179,8 +179,8 @@ class SessionProjector:
             known,
             shared=header.shard is not None,
             on_note=self.reporter.note,
-            on_written=self._count_one,
-            on_closed=self._count_sweep,
+            on_written=partial(self.reporter.count, sent=1),
+            on_closed=partial(self.reporter.count, sweeps=1),
         )
         parent = Parent(
             run_id=run.run_id,
@@ -216,14 +216,6 @@ class SessionProjector:
                 patiently(self.store.client.set_tag, known.run_id, PARENT, run.tags[PARENT])
         lost = sum(problem.part == "run" for problem in problems)
         self.reporter.change(sent=sent + len(records) - lost, writer=target.writer.name)
-        self.reporter.flush()
-
-    def _count_one(self) -> None:
-        self.reporter.change(sent=self.reporter.state.sent + 1)
-        self.reporter.flush()
-
-    def _count_sweep(self) -> None:
-        self.reporter.change(sweeps=self.reporter.state.sweeps + 1)
         self.reporter.flush()
 
     def _finish(self, target: Target) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import TextIOBase
 from pathlib import Path
-from typing import TextIO, final
+from typing import Literal, TextIO, final
 
 from ..records.directory import SessionState
 from ..records.journal import ends
@@ -91,18 +91,18 @@ class Reporter:
         """Change fields of the state."""
         self.state = self.state.update(**changes)
 
+    def count(self, *, sent: int = 0, sweeps: int = 0) -> None:
+        """Count what has arrived."""
+        self.change(sent=self.state.sent + sent, sweeps=self.state.sweeps + sweeps)
+        self.flush()
+
     def note(self, *notes: str) -> None:
         """Add notes to the state; one that is there already is not repeated."""
         self.change(notes=tuple(dict.fromkeys((*self.state.notes, *map(self.redact, notes)))))
 
-    def wait(self, reason: str) -> None:
-        """Report that MLflow can't be written to for now."""
-        self.change(phase="waiting", error=self.redact(reason))
-        self.flush(now=True)
-
-    def fail(self, reason: str) -> None:
-        """Report an error that ends the sending."""
-        self.change(phase="failed", error=self.redact(reason))
+    def trouble(self, phase: Literal["waiting", "failed"], reason: str) -> None:
+        """Report why MLflow can't be written to, for now or for good."""
+        self.change(phase=phase, error=self.redact(reason))
         self.flush(now=True)
 
     def flush(self, *, now: bool = False) -> None:
@@ -131,17 +131,12 @@ def send_repeatedly(
     follow: Callable[[], bool],
     reporter: Reporter,
 ) -> None:
-    """Call ``send`` until it has sent the session.
+    """Call ``send``, which sends a session from its beginning, until it has sent all.
 
     While the session goes on, a trouble that may pass is waited for. Once the session has ended
-    ``send`` is called for the last time, or again if it came further than ever before.
-
-    Args:
-        send: sends the session from its beginning; it is given a function that tells whether the
-            session goes on.
-        journal: the session's journal.
-        follow: tells whether the journal may still grow.
-        reporter: hears of the trouble.
+    ``send`` is called for the last time, or again if it came further than ever before. ``follow``
+    tells whether the ``journal`` may still grow; ``send`` is given what tells whether the session
+    goes on.
 
     Raises:
         TrackerError: the session can't be sent.
@@ -161,7 +156,7 @@ def send_repeatedly(
             if not error.passing or not (may_wait or reached > furthest):
                 raise
             furthest = max(reached, furthest)
-            reporter.wait(str(error))
+            reporter.trouble("waiting", str(error))
         wait_until(lambda: not goes_on(), timeout=_PAUSE, poll=_POLL)
         # What MLflow has got already counts again: it is passed over, one by one.
         reporter.change(sent=0)

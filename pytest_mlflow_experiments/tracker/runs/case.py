@@ -209,10 +209,11 @@ def project_case(record: CaseRecord, parent: Parent) -> RunData:
     params = fit_values("param", record.params, PARAM_LENGTH, notes)
     metrics = project_metrics(record, notes)
     inputs = fit_inputs(record.inputs, notes)
+    datasets = {f"{tag.DATASET_PREFIX}{key}": digest for key, digest in record.datasets.items()}
     file = record.nodeid.partition("::")[0]
     reserved = {
         tag.PARENT: parent.run_id,
-        tag.RUN_NAME: _name(record),
+        tag.RUN_NAME: _fit(record.name or record.case or record.nodeid or "case", NAME_LENGTH),
         tag.USER: parent.user,
         tag.SOURCE_TYPE: "LOCAL",
         tag.SOURCE_NAME: file,
@@ -225,7 +226,7 @@ def project_case(record: CaseRecord, parent: Parent) -> RunData:
         tag.OUTCOME: record.outcome,
         tag.FILE: file,
         **_resumed_tags(record),
-        **fit_values("tag", _dataset_tags(record), TAG_LENGTH, notes),
+        **fit_values("tag", datasets, TAG_LENGTH, notes),
     }
     tags = project_tags(record.tags, reserved, notes)
     texts: dict[str, str] = {}
@@ -274,17 +275,9 @@ def fit_values(
     return {keys[key]: _noted_fit(kind, key, value, limit, notes) for key, value in values.items()}
 
 
-def _dataset_tags(record: CaseRecord) -> dict[str, str]:
-    return {f"{tag.DATASET_PREFIX}{name}": digest for name, digest in record.datasets.items()}
-
-
 def _resumed_tags(record: CaseRecord) -> dict[str, str]:
     tags = {tag.RESUMED_FROM: record.resumed_from, tag.RESUMED_RUN: record.resumed_run}
     return {key: value for key, value in tags.items() if value is not None}
-
-
-def _name(record: CaseRecord) -> str:
-    return _fit(record.name or record.case or record.nodeid or "case", NAME_LENGTH)
 
 
 def _fit(value: str, limit: int) -> str:

@@ -66,8 +66,8 @@ class SessionTally:
             parts.append("The session broke off: pytest ended without a word.")
         elif end.interrupted:
             parts.append(f"The session was cut short: {inline(end.interrupted)}")
-        counts = [[outcome, str(self.outcomes[outcome])] for outcome in get_args(Outcome)]
-        parts.append(table(["outcome", "cases"], [row for row in counts if row[1] != "0"]))
+        counts = [(one, str(self.outcomes[one])) for one in get_args(Outcome) if self.outcomes[one]]
+        parts.append(table(["outcome", "cases"], counts))
         if self.failures:
             lines = [f"- {inline(nodeid, 150)}" for nodeid in self.failed]
             if self.failures > len(lines):

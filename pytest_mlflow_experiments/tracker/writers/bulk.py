@@ -124,8 +124,7 @@ def insert_inputs(connection: Connection, experiment_id: int, runs: Sequence[Run
             if data.context:
                 tags.append({"input_uuid": input_id, "name": DATA_CONTEXT, "value": data.context})
     for table, rows in zip(INPUT_TABLES, (datasets, inputs, tags), strict=True):
-        if rows:
-            connection.execute(insert(table), rows)
+        _insert_rows(connection, table, rows)
 
 
 @final
