@@ -114,7 +114,8 @@ def _shards(options: argparse.Namespace, temporary: Path) -> list[ShardSession]:
 
     Raises:
         UsageError: the user has to say more.
-        MergeError: there are none, or MLflow can't be asked.
+        MergeError: there are none.
+        BaselineError: MLflow can't be asked.
     """
     wanted = _wanted_id(options)
     shards = [
@@ -153,16 +154,7 @@ def _fetched(options: argparse.Namespace, session_id: str, temporary: Path) -> l
     location = location_of(options)
     if options.offline or is_local_store(location.tracking_uri):
         return []
-    # Only here, for it loads mlflow, which takes seconds.
-    from ..tracker.connect import fetch_shards
-
-    fetched = fetch_shards(
-        location.tracking_uri,
-        session_id,
-        temporary,
-        experiment_name=location.experiment_name,
-        experiment_id=location.experiment_id,
-    )
+    fetched = location.mlflow().shards(session_id, temporary)
     shards = [shard for path in fetched.journals if (shard := read_shard(path)) is not None]
     if shards:
         # Nobody knows what they run, or ran before their machine was lost.
