@@ -26,12 +26,9 @@ def make_directories(path: Path) -> None:
     Raises:
         OSError: that can't be done.
     """
-    missing: list[Path] = []
-    while not path.is_dir() and path != path.parent:
-        missing.append(path)
-        path = path.parent
-    for directory in reversed(missing):
-        directory.mkdir(mode=_DIRECTORY, exist_ok=True)
+    if not path.is_dir() and path != path.parent:
+        make_directories(path.parent)
+        path.mkdir(mode=_DIRECTORY, exist_ok=True)
 
 
 def restrict(path: Path) -> None:
@@ -61,11 +58,40 @@ _GITIGNORE = "# Created by pytest-mlflow-experiments automatically.\n*\n"
 
 
 @final
+class _Below:
+    """A path within the session's directory, by its name there."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, directory: SessionDirectory, owner: object) -> Path:
+        return directory.path / self._name
+
+
+@final
 @dataclass(frozen=True, slots=True)
 class SessionDirectory:
     """The paths of one session's files."""
 
     path: Path
+
+    journal = _Below("journal.jsonl")
+    state = _Below("session.json")
+    """How far MLflow has the session: a :class:`SessionState`."""
+    log = _Below("tracker.log")
+    """What the tracker, and MLflow in it, printed."""
+    baseline = _Below("baseline.jsonl")
+    """The sessions that this one is compared with, in one file as a journal."""
+    baseline_request = _Below("baseline.json")
+    """What the tracker is asked to make a baseline of: a ``BaselineRequest`` as JSON."""
+    report = _Below("report.json")
+    """The comparison with the baseline as JSON, written once that is made."""
+    resumed = _Below("resumed.jsonl")
+    """The cases of an earlier session that need not run again, where there are any."""
+    run_request = _Below("run.request")
+    """A file that asks the tracker for the session's run at once; its content means nothing."""
+    all_artifacts = _Below("artifacts")
+    """The directory of the cases' artifacts: one directory for each record that has any."""
 
     @classmethod
     def create(cls, root: Path, session_id: str) -> SessionDirectory:
@@ -75,14 +101,14 @@ class SessionDirectory:
             OSError: the directory can't be made, for example below a read-only ``root``.
         """
         parent = root / DIRECTORY_NAME
-        parent.mkdir(mode=0o700, exist_ok=True)
+        parent.mkdir(mode=_DIRECTORY, exist_ok=True)
         ignore = parent / ".gitignore"
         if not ignore.exists():
-            ignore.touch(mode=0o600)
+            ignore.touch(mode=_FILE)
             with contextlib.suppress(OSError):  # a full disk must not end the tests
                 ignore.write_text(_GITIGNORE, encoding="utf-8")
         path = parent / session_id
-        path.mkdir(mode=0o700)
+        path.mkdir(mode=_DIRECTORY)
         return cls(path)
 
     @classmethod
@@ -144,51 +170,6 @@ class SessionDirectory:
     def session_id(self) -> str:
         """The session's id, which is the directory's name."""
         return self.path.name
-
-    @property
-    def journal(self) -> Path:
-        """The journal."""
-        return self.path / "journal.jsonl"
-
-    @property
-    def state(self) -> Path:
-        """How far MLflow has the session: a :class:`SessionState`."""
-        return self.path / "session.json"
-
-    @property
-    def log(self) -> Path:
-        """What the tracker, and MLflow in it, printed."""
-        return self.path / "tracker.log"
-
-    @property
-    def baseline(self) -> Path:
-        """The sessions that this one is compared with, in one file as a journal."""
-        return self.path / "baseline.jsonl"
-
-    @property
-    def baseline_request(self) -> Path:
-        """What the tracker is asked to make a baseline of: a ``BaselineRequest`` as JSON."""
-        return self.path / "baseline.json"
-
-    @property
-    def report(self) -> Path:
-        """The comparison with the baseline as JSON, written once that is made."""
-        return self.path / "report.json"
-
-    @property
-    def resumed(self) -> Path:
-        """The cases of an earlier session that need not run again, where there are any."""
-        return self.path / "resumed.jsonl"
-
-    @property
-    def run_request(self) -> Path:
-        """A file that asks the tracker for the session's run at once; its content means nothing."""
-        return self.path / "run.request"
-
-    @property
-    def all_artifacts(self) -> Path:
-        """The directory of the cases' artifacts: one directory for each record that has any."""
-        return self.path / "artifacts"
 
     def artifacts(self, record_id: str) -> Path:
         """Return where the artifacts of one case are kept."""
