@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from pytest_mlflow_experiments.baseline import HISTORY
+from pytest_mlflow_experiments.baseline.specs import HISTORY
 from pytest_mlflow_experiments.session.comparison_settings import ComparisonSettings
 
 

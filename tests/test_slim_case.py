@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tracker_kit import START, make_check, make_metric, make_record
 
-from pytest_mlflow_experiments.baseline import slim
+from pytest_mlflow_experiments.baseline.files import slim
 from pytest_mlflow_experiments.records import CaseRecord, SessionHeader, SlimCase, journal
 from pytest_mlflow_experiments.records.journal import Entry, JournalError
 from pytest_mlflow_experiments.records.secrets import MASK

@@ -6,14 +6,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from ..baseline import (
-    BaselineError,
-    damage_notes,
-    is_local_store,
-    load_file,
-    make_baseline,
-    session_request,
-)
+from ..baseline.files import load_file, make_baseline
+from ..baseline.local import damage_notes, is_local_store
+from ..baseline.specs import BaselineError, session_request
 from ..records import SessionEnd, Shard, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.journal import Entry, JournalError, JournalWriter

@@ -13,34 +13,16 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, final
 
-from ..records import (
-    PASSED_OUTCOMES,
-    CaseRecord,
-    Provenance,
-    SessionEnd,
-    SessionHeader,
-    journal,
-    thinned,
-)
+from ..records import PASSED_OUTCOMES, CaseRecord, Provenance, SessionEnd, SessionHeader, journal
 from ..records.codec import Builtins, decode, encode
 from ..records.journal import Entry, JournalError
 from ..records.reader import StoredSession
+from ..records.slim import EMPTY, FILLED, thinned
 from ..records.tags import BRANCH, CI_JOB, COMMIT, DIRTY
 from .choice import Catalog, choose, why_incomplete
 from .specs import BaselineError, BaselineRequest, parse_spec
 
 _TAGS = (BRANCH, COMMIT, DIRTY, CI_JOB)
-_KEPT = (
-    "id",
-    "nodeid",
-    "case",
-    "name",
-    "outcome",
-    "start_time",
-    "end_time",
-    "durations",
-    "params",
-)
 _KEPT_WHERE_ANY = ("arguments", "datasets", "run_metrics", "usage", "resumed_from")
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
@@ -86,26 +68,17 @@ def slim_line(line: bytes, *, steps: bool = True) -> str:
 
 
 def _slim_case(data: Builtins, *, steps: bool) -> Builtins:
-    case: Builtins = {name: data[name] for name in _KEPT}
+    case: Builtins = {name: data[name] for name in FILLED} | EMPTY
     passed = data["outcome"] in PASSED_OUTCOMES
     case["metrics"] = _values(data["metrics"], steps=steps) if passed else []
-    case |= {"checks": _alternatives(data["checks"]), "tags": {}, "artifacts": []}
-    case |= {"failure": None, "run_id": None}
-    case |= {"attempts": [], "notes": []}
+    case["checks"] = _alternatives(data["checks"])
     case |= {name: data[name] for name in _KEPT_WHERE_ANY if data.get(name)}
     if steps and passed and (history := data.get("run_history")):
         case["run_history"] = _values(history, steps=True)
     if repeats := data.get("repeats"):
         case["repeats"] = [
-            {
-                "outcome": repeat["outcome"],
-                "duration": repeat["duration"],
-                "metrics": _values(repeat["metrics"], steps=False),
-                "checks": [],
-                "failure": None,
-                **({"usage": usage} if (usage := repeat.get("usage")) else {}),
-            }
-            for repeat in repeats
+            {**one, "metrics": _values(one["metrics"], steps=False), "checks": [], "failure": None}
+            for one in repeats
         ]
     return case
 
@@ -299,19 +272,15 @@ def _slim_lines(path: Path, *, steps: bool) -> list[str] | str:
 
 
 def _entries(path: Path) -> Iterator[tuple[int, Entry]]:
+    number = None
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                yield number, _decoded(path, number, line)
-    except OSError as error:
-        raise _unusable(path, error.strerror or str(error)) from error
-
-
-def _decoded(path: Path, number: int, line: bytes) -> Entry:
-    try:
-        return journal.decode(line)
+                yield number, journal.decode(line)
     except JournalError as error:
         raise _unusable(path, str(error), number) from error
+    except OSError as error:
+        raise _unusable(path, error.strerror or str(error)) from error
 
 
 def _unusable(path: Path, reason: str, number: int | None = None) -> BaselineError:

@@ -14,7 +14,7 @@ from .journal import Entry, JournalError
 Case = TypeVar("Case", bound=CaseRecord | SlimCase)
 FileEntry: TypeAlias = SessionHeader | SessionEnd | Provenance | Case
 
-_LONGEST_HEADER = 4_000_000
+LONGEST_HEADER = 4_000_000
 # Not a union, which would be made anew for each case.
 _NO_CASE = (SessionHeader, Provenance)
 
@@ -130,7 +130,7 @@ def read_header(path: Path) -> SessionHeader | None:
         OSError: the file can't be read.
     """
     with path.open("rb") as file:
-        line = file.readline(_LONGEST_HEADER)
+        line = file.readline(LONGEST_HEADER)
     if not line.endswith(b"\n"):
         return None
     try:

@@ -11,8 +11,13 @@ from .case import CASE_ID, PASSED_OUTCOMES
 from .codec import LARGEST, Builtins
 from .secrets import MASK
 
-_EMPTY: Builtins = {
-    "kind": "case",
+FILLED = (
+    *("id", "nodeid", "case", "name", "outcome", "start_time", "end_time"),
+    *("durations", "params", "metrics"),
+)
+"""The fields of a slim case that hold something, in the order of the record's."""
+
+EMPTY: Builtins = {
     "checks": [],
     "tags": {},
     "artifacts": [],
@@ -21,14 +26,11 @@ _EMPTY: Builtins = {
     "attempts": [],
     "notes": [],
 }
-_FILLED = (
-    *("id", "nodeid", "case", "name", "outcome", "start_time", "end_time"),
-    *("durations", "params", "metrics"),
-)
-_OPTIONAL = frozenset({"arguments", "datasets", "usage"})
-_KNOWN = _OPTIONAL.union(_EMPTY, _FILLED)
-_empty_of, _NOTHING = itemgetter(*_EMPTY), tuple(_EMPTY.values())
-_filled_of = itemgetter(*_FILLED)
+"""The fields after these that a slim case does without."""
+
+_KNOWN = frozenset({"kind", "arguments", "datasets", "usage"}).union(EMPTY, FILLED)
+_empty_of, _NOTHING = itemgetter(*EMPTY), tuple(EMPTY.values())
+_filled_of = itemgetter(*FILLED)
 _TEXT = frozenset({str})
 _FLOAT = frozenset({float})
 _INTEGER = frozenset({int})

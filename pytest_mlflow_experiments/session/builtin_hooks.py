@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING, Final, final
 import pluggy
 import pytest
 
-from ..baseline import (
-    BaselineError,
-    BaselineRequest,
-    LocalCatalog,
-    is_local_store,
-    local_pin,
-    make_baseline,
-    parse_spec,
-)
+from ..baseline.files import make_baseline
+from ..baseline.local import LocalCatalog, is_local_store, local_pin
+from ..baseline.specs import BaselineError, BaselineRequest, parse_spec
 from ..records import SessionHeader
 from ..records.directory import SessionDirectory
 from .settings import Settings

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, final
 
 import pytest
 
-from ..baseline import parse_spec
+from ..baseline.specs import parse_spec
 from ..records import Shard
 from ..records.accepted import ACCEPTED_FILE, AcceptedError, AcceptedStep, read_accepted
 from ..regression.tolerance import Tolerance, parse_direction, parse_rule

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import pytest
 
-from ..baseline import local_pin
+from ..baseline.local import local_pin
 from ..capture.measuring import Clock, Original
 from ..capture.params import shown_nodeid
 from ..records import CaseRecord, SessionEnd, journal

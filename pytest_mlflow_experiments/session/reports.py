@@ -11,7 +11,7 @@ from typing import final
 import pytest
 from _pytest.outcomes import OutcomeException
 
-from ..baseline import BaselineError
+from ..baseline.specs import BaselineError
 from ..records.directory import SessionDirectory, shown_path
 from ..records.journal import JournalError
 from ..regression.comparison import Comparison

@@ -12,12 +12,9 @@ from typing import final
 import pytest
 from _pytest.outcomes import OutcomeException
 
-from ..baseline import (
-    damage_notes,
-    load_file,
-    session_request,
-    write_baseline,
-)
+from ..baseline.files import load_file, write_baseline
+from ..baseline.local import damage_notes
+from ..baseline.specs import session_request
 from ..records import SessionEnd, SessionHeader, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState
 from ..records.journal import JournalError

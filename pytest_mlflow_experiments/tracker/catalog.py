@@ -11,8 +11,8 @@ from typing import Final, final
 
 from mlflow.entities import Experiment, Run
 
-from ..baseline import BaselineError, Candidate, Query
-from ..baseline.choice import only_one
+from ..baseline.choice import Candidate, Query, only_one
+from ..baseline.specs import BaselineError
 from ..records.session_tags import shard_states
 from ..records.tags import (
     BRANCH,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, final
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from ..baseline import BaselineError, BaselineRequest, NothingYetError, make_baseline
+from ..baseline.files import make_baseline
+from ..baseline.specs import BaselineError, BaselineRequest, NothingYetError
 from ..records.directory import SessionDirectory
 from ..records.session_tags import shard_states
 from ..records.tags import KIND, SESSION_ID
