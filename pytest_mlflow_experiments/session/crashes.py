@@ -34,12 +34,7 @@ class CrashedCases:
         deliver: called with each record that is made here.
     """
 
-    def __init__(
-        self,
-        directory: SessionDirectory,
-        track: Track,
-        deliver: Deliver,
-    ) -> None:
+    def __init__(self, directory: SessionDirectory, track: Track, deliver: Deliver) -> None:
         self._directory = directory
         self._track = track
         self._deliver = deliver

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, final
@@ -11,18 +12,13 @@ import pytest
 from _pytest._code.code import ReprFileLocation, TerminalRepr
 from _pytest.junitxml import bin_xml_escape, mangle_test_address, xml_key
 
-from ..regression.comparison import Comparison, MetricComparison
+from ..regression.comparison import Comparison
 from ..report.metric_lines import describe_metric
 
 if TYPE_CHECKING:
     from _pytest._io import TerminalWriter
     from _pytest.junitxml import LogXML
     from _pytest.terminal import TerminalReporter
-
-
-def junit_of(config: pytest.Config) -> LogXML | None:
-    """Return the plugin that writes the XML, where it is asked for."""
-    return config.stash.get(xml_key, None)
 
 
 def fail_testcase(xml: LogXML, nodeid: str, text: str) -> bool:
@@ -64,8 +60,11 @@ def fail_session(
     if not gating and comparison.problem is None:
         return False
     mark_failed(session)
-    for nodeid, metrics in _by_test(gating):
-        _send(session.config, _report(nodeids.get(nodeid, nodeid), map(describe_metric, metrics)))
+    lines: dict[str, list[str]] = defaultdict(list)
+    for metric in gating:
+        lines[nodeids.get(metric.nodeid, metric.nodeid)].append(describe_metric(metric))
+    for nodeid, texts in lines.items():
+        _send(session.config, _report(nodeid, texts))
     if comparison.problem is not None:
         _send(session.config, _report(SECTION, [comparison.problem]))
     return True
@@ -75,13 +74,6 @@ def mark_failed(session: pytest.Session) -> None:
     """Set the exit status of failed tests, unless the status is a failure already."""
     if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def _by_test(metrics: Iterable[MetricComparison]) -> list[tuple[str, list[MetricComparison]]]:
-    tests: dict[str, list[MetricComparison]] = {}
-    for metric in metrics:
-        tests.setdefault(metric.nodeid, []).append(metric)
-    return list(tests.items())
 
 
 @final
@@ -112,7 +104,7 @@ def _send(config: pytest.Config, report: pytest.TestReport) -> None:
     """Send a report to every plugin except those that would count the test twice."""
     manager = config.pluginmanager
     terminal: TerminalReporter | None = manager.get_plugin("terminalreporter")
-    xml = junit_of(config)
+    xml = config.stash.get(xml_key, None)
     # The session itself would take it for a reason to stop, the terminal show progress again.
     names = ("session", "mlflow-session", "mlflow-capture", "mlflow-selection")
     untold: list[object] = [terminal, *map(manager.get_plugin, names)]

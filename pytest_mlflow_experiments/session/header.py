@@ -43,7 +43,7 @@ def make_header(settings: Settings, comparing: ComparisonSettings, now: int) -> 
         experiment_name=settings.experiment_name,
         experiment_id=settings.experiment_id,
         tags=tags,
-        accepted=tuple(step.id for step in comparing.accepted),
+        accepted=tuple(step.id for step in comparing.options.accepted),
         shard=shard,
     )
 

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 Wait = Literal["auto", "yes", "no"]
 
 _OF_PYTEST = frozenset({"lsof", "runpytest"})
-_TRUE = frozenset({"1", "true", "yes", "on"})
-_FALSE = frozenset({"0", "false", "no", "off"})
+_ASSERTIONS: Final[Mapping[str, Assertions]] = {
+    **dict.fromkeys(("1", "true", "yes", "on"), "yes"),
+    **dict.fromkeys(("0", "false", "no", "off"), "no"),
+    "all": "all",
+}
 _NOT_IN_URI = re.compile(r"\?|%[0-9A-Fa-f]{2}")
 _SQLITE_FILE = re.compile(r"sqlite(\+\w+)?:///(?!/|:memory:|[A-Za-z]:[\\/])(?P<path>.+)")
 
@@ -144,11 +147,9 @@ def assertions_setting(config: pytest.Config) -> Assertions:
 
 def _assertions(text: str) -> Assertions:
     word = text.strip().lower()
-    if word == "all":
-        return "all"
-    if word not in _TRUE | _FALSE:
+    if word not in _ASSERTIONS:
         raise ValueError(f"expected true, false or all, got {word!r}")
-    return "yes" if word in _TRUE else "no"
+    return _ASSERTIONS[word]
 
 
 def _tracking_uri(config: pytest.Config) -> str:

@@ -32,15 +32,8 @@ _CODE = (
 # What concerns the test process alone: MLflow behaves differently when it believes to run in a
 # test, warnings as errors would break its import, and coverage must not measure the tracker.
 _DROPPED = (
-    "PYTEST_",
-    "COV_CORE_",
-    "COVERAGE_PROCESS_",
-    "PYTHONDEVMODE",
-    "PYTHONWARNINGS",
-    "PYTHONINSPECT",
-    "PYTHONPROFILEIMPORTTIME",
-    "MLFLOW_RUN_ID",
-    "MLFLOW_EXPERIMENT_",
+    *("PYTEST_", "COV_CORE_", "COVERAGE_PROCESS_", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_"),
+    *("PYTHONDEVMODE", "PYTHONWARNINGS", "PYTHONINSPECT", "PYTHONPROFILEIMPORTTIME"),
 )
 
 _POLL = 0.02
@@ -217,10 +210,7 @@ class SessionTracker:
         self._settings = settings
         self._is_ci = bool(os.environ.get("CI"))
         self._tracker = Tracker(directory, tracking_uri=settings.tracking_uri, cwd=settings.rootdir)
-
-    def reap_launcher(self) -> None:
-        """Reap the tracker's launcher, so that tests don't find it among their children."""
-        self._tracker.reap_launcher()
+        self.reap_launcher = self._tracker.reap_launcher
 
     def baseline_state(self, *, is_gate: bool, is_interrupted: bool) -> SessionState:
         """Return the tracker's state once it tells of the baseline."""

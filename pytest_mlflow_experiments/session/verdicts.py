@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -19,7 +19,6 @@ from ..records import SessionEnd, SessionHeader, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState
 from ..records.journal import JournalError
 from ..regression.compare import session_info
-from ..regression.comparer import CompareOptions
 from ..regression.comparison import Comparison
 from ..regression.sessions import compare_sessions, gate_problem
 from ..regression.sweeps.build import SweepBuilder, sweep_builder
@@ -29,38 +28,20 @@ from .reports import SessionReports, error_text, path_below
 from .selection import Selection
 
 
-def compare_options(config: pytest.Config, settings: ComparisonSettings) -> CompareOptions:
-    """Return how sessions are compared, with the rule that the hooks make."""
-    rule = config.hook.pytest_mlflow_rule
-    return CompareOptions(
-        seed_params=settings.seed_params,
-        window=settings.history,
-        ini_tolerances=settings.ini_tolerances,
-        tolerances=settings.tolerances,
-        directions=settings.directions,
-        accepted=settings.accepted,
-        rule=lambda series: rule(series=series),
-    )
-
-
 @final
+@dataclass
 class SessionVerdicts:
     """Compares one session with its baseline; ``reports`` are what tells of it."""
 
-    def __init__(
-        self,
-        config: pytest.Config,
-        settings: ComparisonSettings,
-        directory: SessionDirectory,
-        header: SessionHeader,
-    ) -> None:
-        self._config = config
-        self._settings = settings
-        self._directory = directory
-        self._header = header
-        self._problem: str | None = None
-        self._has_baseline = False
-        self.reports = SessionReports(config, directory)
+    _config: pytest.Config
+    _settings: ComparisonSettings
+    _directory: SessionDirectory
+    _header: SessionHeader
+    _problem: str | None = None
+    _has_baseline: bool = False
+
+    def __post_init__(self) -> None:
+        self.reports = SessionReports(self._config, self._directory)
 
     @property
     def awaits_tracker(self) -> bool:
@@ -77,7 +58,7 @@ class SessionVerdicts:
         request = session_request(
             self._header,
             self._settings.baseline,
-            self._settings.history,
+            self._settings.options.window,
             selection=selection,
             rootdir=self._config.rootpath,
         )
@@ -123,10 +104,9 @@ class SessionVerdicts:
         with warnings.catch_warnings():
             # Libraries are loaded here, and what they warn of must not become an error of ours.
             warnings.simplefilter("ignore")
-            options = compare_options(self._config, self._settings)
-            sweeps = sweep_builder(options)
+            sweeps = sweep_builder(self._settings.options)
             try:
-                comparison = self._compare(end, state, selection, problem, options, sweeps)
+                comparison = self._compare(end, state, selection, problem, sweeps)
             except (Exception, OutcomeException) as error:  # noqa: BLE001 - as hooks like
                 # A session must not end in a traceback of ours.
                 comparison = Comparison(
@@ -148,7 +128,6 @@ class SessionVerdicts:
         state: SessionState | None,
         selection: Selection,
         problem: str | None,
-        options: CompareOptions,
         sweeps: SweepBuilder,
     ) -> Comparison:
         settings = self._settings
@@ -171,7 +150,7 @@ class SessionVerdicts:
         return compare_sessions(
             journal.read(self._directory.journal),
             baseline,
-            options,
+            settings.options,
             end=end,
             not_run=selection.not_run,
             passed=selection.passed,
@@ -193,7 +172,7 @@ class SessionVerdicts:
     def _read_baseline(self) -> Sessions | None:
         """Return the sessions to compare with, or None where the file holds none."""
         entries = journal.read_slim(self._directory.baseline)
-        sessions = collect_values(entries, self._settings.seed_params)
+        sessions = collect_values(entries, self._settings.options.seed_params)
         return sessions if sessions.sessions else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +9,7 @@ import pytest
 
 from ..capture.case import Deliver
 from ..capture.mlflow_run import CONNECTION, Connection
-from ..capture.plugin import WORKER_ERROR, CapturePlugin, watch_assertions
+from ..capture.plugin import CapturePlugin, watch_assertions
 from ..capture.resumed import ResumedCases, read_cases
 from ..capture.running import RunningNote
 from ..capture.suspects import Rerunner, SuspectFinder
@@ -19,7 +18,6 @@ from ..records.directory import SessionDirectory
 from .comparison_settings import ComparisonSettings
 from .crashes import CARGO, CrashedCases
 from .settings import Settings
-from .verdicts import compare_options
 
 _DIRECTORY: Final = "mlflow_directory"
 _TRACKING_URI: Final = "mlflow_tracking_uri"
@@ -35,7 +33,7 @@ def watch_cases(
     """Follow the test cases of this process; return why their assertions yield no metrics."""
     rerunner = None
     if comparing.rerun and comparing.baseline != "none":
-        suspects = SuspectFinder(directory, compare_options(config, comparing), settings.timeout)
+        suspects = SuspectFinder(directory, comparing.options, settings.timeout)
         rerunner = Rerunner(comparing.rerun, suspects)
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     resumed = None
@@ -56,9 +54,10 @@ def watch_cases(
     if config.pluginmanager.hasplugin("dsession"):
         crashed = CrashedCases(directory, settings.track, deliver)
         config.pluginmanager.register(crashed, "mlflow-crashed")
+    uri = settings.tracking_uri if worker is None else str(worker[_TRACKING_URI])
     config.stash[CONNECTION] = Connection(
         directory=directory,
-        tracking_uri=None if settings.offline else _tracking_uri(worker, settings),
+        tracking_uri=None if settings.offline else uri,
         shard_of=settings.shard_of,
         system_metrics=settings.system_metrics,
     )
@@ -72,11 +71,6 @@ def send_directory(node: Any, directory: SessionDirectory, settings: Settings) -
     """
     node.workerinput[_DIRECTORY] = str(directory.path)
     node.workerinput[_TRACKING_URI] = settings.tracking_uri
-
-
-def _tracking_uri(worker: Mapping[str, Any] | None, settings: Settings) -> str:
-    """Return where the session's runs go; ``worker`` is None in the controller."""
-    return settings.tracking_uri if worker is None else str(worker[_TRACKING_URI])
 
 
 def received_directory(config: pytest.Config) -> SessionDirectory | None:
@@ -99,9 +93,3 @@ def received_record(report: pytest.TestReport) -> CaseRecord | None:
     record = journal.decode(line)
     assert isinstance(record, CaseRecord)
     return record
-
-
-def received_error(node: Any) -> str | None:
-    """Return a worker's usage error: a worker can't show it to the user."""
-    message: str | None = getattr(node, "workeroutput", {}).get(WORKER_ERROR)
-    return message
