@@ -51,9 +51,7 @@ def slim_entry(entry: Entry) -> Entry:
 def slim_line(line: bytes, *, steps: bool = True) -> str:
     """Return what comparisons need of a line as it stands in a journal, without its end.
 
-    Args:
-        line: the line.
-        steps: whether metrics keep several steps; otherwise they have the last one alone.
+    With ``steps``, metrics keep several steps; otherwise they have the last one alone.
 
     Raises:
         JournalError: it is no line of a journal.
@@ -172,21 +170,15 @@ def load_file(path: Path) -> BaselineFile:
     )
 
 
-def write_baseline(
-    path: Path,
-    provenance: Provenance,
-    journals: Iterable[Iterable[Entry]],
-    *,
-    private: bool = True,
-) -> None:
-    """Write slim copies of journals, whole or not at all; only the user can read a private one.
+def write_baseline(path: Path, provenance: Provenance, journals: Iterable[Iterable[Entry]]) -> None:
+    """Write slim copies of journals, whole or not at all, for the user alone.
 
     Raises:
         OSError: the file can't be written.
     """
     entries = chain.from_iterable(journals)
     lines = (journal.encode(slim_entry(entry)) for entry in entries)
-    _write(path, chain([journal.encode(provenance)], lines), private=private)
+    _write(path, chain([journal.encode(provenance)], lines), private=True)
 
 
 def make_baseline(

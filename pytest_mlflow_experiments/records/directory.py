@@ -21,22 +21,14 @@ _DIRECTORY = 0o700
 
 
 def make_directories(path: Path) -> None:
-    """Make a directory, and those above it that are missing.
-
-    Raises:
-        OSError: that can't be done.
-    """
+    """Make a directory, and those above it that are missing."""
     if not path.is_dir() and path != path.parent:
         make_directories(path.parent)
         path.mkdir(mode=_DIRECTORY, exist_ok=True)
 
 
 def restrict(path: Path) -> None:
-    """Take from all others a file, or a directory with everything in it, that somebody has made.
-
-    Raises:
-        OSError: that can't be done.
-    """
+    """Take from all others a file, or a directory with everything in it, that somebody has made."""
     if path.is_symlink():
         return
     if path.is_dir():

@@ -267,10 +267,7 @@ def read(path: Path) -> Iterator[Entry]:
 
 
 def read_slim(path: Path) -> Iterator[Entry | SlimCase]:
-    """Yield the complete entries of a baseline, its cases as slim ones where that is all they are.
-
-    It raises what :func:`read` does.
-    """
+    """Do what :func:`read` does, with slim cases where they are nothing more."""
     return _read(path, _decode_slim)
 
 

@@ -100,9 +100,7 @@ def stored_sessions(entries: Iterable[Entry]) -> Iterator[StoredSession]:
 def read_sessions(path: Path) -> Iterator[StoredSession]:
     """Yield the sessions of a journal, or of a baseline file.
 
-    Raises:
-        JournalError: a line can't be understood, or the first one is none of a session.
-        OSError: the file can't be read.
+    It raises what :func:`.journal.read` does, and a JournalError where there is no header.
     """
     entries = journal.read(path)
     first = next(entries, None)
@@ -113,12 +111,7 @@ def read_sessions(path: Path) -> Iterator[StoredSession]:
 
 
 def read_cases(path: Path) -> Iterator[CaseRecord]:
-    """Yield the cases of a journal while it is read.
-
-    Raises:
-        JournalError: a line can't be understood.
-        OSError: the file can't be read.
-    """
+    """Yield the cases of a journal while it is read; raise what :func:`.journal.read` does."""
     return (entry for entry in journal.read(path) if isinstance(entry, CaseRecord))
 
 

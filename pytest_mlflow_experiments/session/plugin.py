@@ -30,13 +30,7 @@ from .selection import Selection
 from .settings import Settings
 from .tracker_process import SessionTracker, backlog, no_progress
 from .verdicts import SessionVerdicts
-from .workers import (
-    received_directory,
-    received_record,
-    send_directory,
-    send_record,
-    watch_cases,
-)
+from .workers import received_directory, received_record, send_directory, send_record, watch_cases
 
 if TYPE_CHECKING:
     from _pytest.outcomes import Exit

@@ -15,7 +15,7 @@ import pytest
 
 from ..capture.measuring import Original
 from ..records.directory import SessionDirectory, SessionState
-from ..records.processes import is_running, wait_until
+from ..records.processes import is_running
 from ..report.terminal import Progress
 from .settings import Settings
 
@@ -91,9 +91,9 @@ class Tracker:
             )
 
     def reap_launcher(self) -> None:
-        """Wait for the process that starts the tracker proper.
+        """Reap the tracker's launcher, so that tests don't find it among their children.
 
-        Where it could not, the state says so from then on: tests may be waiting for it.
+        Where it could not start the tracker, the state says so from then on: tests may be waiting.
         """
         if os.name != "posix" or self._process is None:
             return
@@ -140,13 +140,8 @@ class Tracker:
             on_progress: called with the state, again and again while waiting.
             enough: tells whether a state is worth no more waiting.
         """
-        last, state = Original.perf_counter(), self._state
-
-        def over() -> bool:
-            nonlocal last, state
-            state = self.look()
-            if state.phase in _FINAL or enough(state):
-                return True
+        last = Original.perf_counter()
+        while (state := self.look()).phase not in _FINAL and not enough(state):
             now = Original.perf_counter()
             passed, last = now - last, now
             self._waited += passed
@@ -159,12 +154,9 @@ class Tracker:
                     if self._idle > timeout
                     else f"MLflow has not got it all after {WHOLE_WAIT * timeout:g} seconds"
                 )
-                state = self.look()
-                return True
+                return self.look()
             on_progress(state)
-            return False
-
-        wait_until(over, poll=_POLL)
+            Original.sleep(_POLL)
         return state
 
     def is_alive(self) -> bool:

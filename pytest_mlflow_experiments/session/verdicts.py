@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -14,17 +15,17 @@ from _pytest.outcomes import OutcomeException
 
 from ..baseline.files import load_file, write_baseline
 from ..baseline.local import damage_notes
-from ..baseline.specs import session_request
+from ..baseline.specs import BaselineError, session_request
 from ..records import SessionEnd, SessionHeader, journal
-from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState
+from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState, shown_path
 from ..records.journal import JournalError
 from ..regression.compare import session_info
 from ..regression.comparison import Comparison
 from ..regression.sessions import compare_sessions, gate_problem
 from ..regression.sweeps.build import SweepBuilder, sweep_builder
 from ..regression.values import Sessions, collect_values
+from .builtin_hooks import STANDARD_SUFFIXES
 from .comparison_settings import ComparisonSettings
-from .reports import SessionReports, error_text, path_below
 from .selection import Selection
 
 
@@ -135,9 +136,12 @@ class SessionVerdicts:
         problem = problem or self._problem or _no_answer(state)
         if problem is None and (self._has_baseline or (state and state.baseline == "found")):
             try:
-                baseline = self._read_baseline()
+                entries = journal.read_slim(self._directory.baseline)
+                baseline = collect_values(entries, settings.options.seed_params)
             except (OSError, JournalError) as error:
                 problem = f"the baseline can't be read: {error}"
+        if baseline is not None and not baseline.sessions:
+            baseline = None
         damaged = self._damaged(baseline)
         notes = [*damaged]
         if problem is None and baseline is None:
@@ -169,15 +173,88 @@ class SessionVerdicts:
             return []
         return damage_notes(self._config.rootpath)
 
-    def _read_baseline(self) -> Sessions | None:
-        """Return the sessions to compare with, or None where the file holds none."""
-        entries = journal.read_slim(self._directory.baseline)
-        sessions = collect_values(entries, self._settings.options.seed_params)
-        return sessions if sessions.sessions else None
-
 
 def _no_answer(state: SessionState | None) -> str | None:
     """Return why the tracker has not answered, or None where it has or was not asked."""
     if state is None or state.baseline in ("found", "none"):
         return None
     return f"the baseline can't be read: {state.baseline_error or state.error or 'no answer'}"
+
+
+@final
+class SessionReports:
+    """The reports of one session, where whatever goes wrong with one costs that one alone.
+
+    ``written`` are the paths of the reports; ``annotations`` are lines that GitHub reads from the
+    output; ``notes`` tell of what failed.
+    """
+
+    def __init__(self, config: pytest.Config, directory: SessionDirectory) -> None:
+        self._config = config
+        self._directory = directory
+        self.written: list[Path] = []
+        self.annotations: list[str] = []
+        self.notes: list[str] = []
+
+    def publish(self, comparison: Comparison, paths: Iterable[Path]) -> None:
+        """Tell the hooks, and write the reports: those of every session, and those at ``paths``."""
+        hook = self._config.hook.pytest_mlflow_compared
+        self._try(
+            "pytest_mlflow_compared", lambda: hook(config=self._config, comparison=comparison)
+        )
+        standard = [self._directory.path / f"report{suffix}" for suffix in STANDARD_SUFFIXES]
+        for path in (*standard, *paths):
+            self._try(f"the report {path}", partial(self._write, comparison, path))
+
+        # Only here, for it takes time that no session needs at its start.
+        from ..report.github import add_to_step_summary, annotation_lines
+
+        self._try("the step's summary", partial(add_to_step_summary, comparison))
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            # GitHub knows files by their path from the checkout.
+            prefix = path_below(os.environ.get("GITHUB_WORKSPACE"), self._config.rootpath) or ""
+            self.annotations = annotation_lines(comparison, prefix=prefix)
+
+    def shown(self) -> list[str]:
+        """Return the paths of the reports that people read, as they type them."""
+        own = self._directory.path
+        return [
+            shown_path(path)
+            for path in self.written
+            if path.parent != own or path.suffix in (".html", ".md")
+        ]
+
+    def _write(self, comparison: Comparison, path: Path) -> None:
+        text: str | None = self._config.hook.pytest_mlflow_render(
+            config=self._config, comparison=comparison, suffix=path.suffix
+        )
+        if text is None:
+            raise ValueError(f"no format is known for {path.suffix or 'a file without a suffix'}")
+        # What stands in the session's directory is uploaded with it, and is the user's alone.
+        kept = self._directory.path / f"report{path.suffix}"
+        for target in dict.fromkeys((path, kept)):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target == kept:
+                target.touch(mode=0o600)
+            target.write_text(text, encoding="utf-8", errors="replace")
+        self.written.append(path)
+
+    def _try(self, what: str, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except (Exception, OutcomeException) as error:  # noqa: BLE001 - hooks raise what they like
+            self.notes.append(f"{what} failed: {error_text(error)}")
+
+
+def path_below(directory: Path | str | None, path: Path) -> str | None:
+    """Return the path from a directory to what is below it, or None for what is not."""
+    if not directory or not path.is_relative_to(directory):
+        return None
+    return path.relative_to(directory).as_posix()
+
+
+def error_text(error: BaseException) -> str:
+    """Return what went wrong, with the kind of error where the text alone may say little."""
+    if isinstance(error, BaselineError | JournalError | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"

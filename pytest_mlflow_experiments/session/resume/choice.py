@@ -88,9 +88,7 @@ def is_file(data: DatasetInput) -> bool:
 def has_passed(directory: SessionDirectory) -> bool:
     """Tell whether a session ran to its end, and everything passed.
 
-    Raises:
-        JournalError: its journal can't be understood.
-        OSError: it can't be read.
+    It raises what :func:`.journal.read` does.
     """
     if not journal.ends(directory.journal):
         return False
@@ -105,9 +103,7 @@ def choose(directory: SessionDirectory, rootdir: Path) -> Choice:
         directory: the session to go on with.
         rootdir: where relative paths of data start from.
 
-    Raises:
-        JournalError: the session's journal can't be understood.
-        OSError: it can't be read.
+    It raises what :func:`.journal.read` does.
     """
     files = _Files(rootdir)
     cases: list[EarlierCase] = []
@@ -126,7 +122,13 @@ def choose(directory: SessionDirectory, rootdir: Path) -> Choice:
         # Files within other data have no digests of their own.
         is_known = not any(map(holds_files, record.inputs))
         if record.outcome == "passed" and has_artifacts and is_known:
-            cases.append(replace(earlier, record=_going_on(record, session)))
+            taken_over = replace(
+                record,
+                run_id=None,
+                resumed_from=record.resumed_from or session.session_id,
+                resumed_run=record.resumed_run or record.run_id,
+            )
+            cases.append(replace(earlier, record=taken_over))
         else:
             others.append(record)
     oldest_first = sorted(rounds, key=lambda name: ages.get(name, len(chain)), reverse=True)
@@ -138,22 +140,16 @@ def choose(directory: SessionDirectory, rootdir: Path) -> Choice:
     )
 
 
-def _going_on(record: CaseRecord, session: SessionDirectory) -> CaseRecord:
-    return replace(
-        record,
-        run_id=None,
-        resumed_from=record.resumed_from or session.session_id,
-        resumed_run=record.resumed_run or record.run_id,
-    )
-
-
 def _chain(directory: SessionDirectory) -> list[SessionDirectory]:
-    """Return a session, the one that it went on with, and so on."""
+    """Return a session, the one that it went on with, and so on, as far as they are there."""
     chain: dict[Path, SessionDirectory] = {}
     following: SessionDirectory | None = directory
     while following is not None and following.path not in chain:
         chain[following.path] = following
-        following = _before(following)
+        header = read_header(following.journal)
+        name = header.tags.get(RESUMED_FROM) if header is not None else None
+        before = SessionDirectory(directory.path.parent / name) if name else None
+        following = before if before is not None and before.journal.is_file() else None
     return list(chain.values())
 
 
@@ -169,14 +165,6 @@ def _last_of_each(
         last = {record.nodeid: record for record in read_cases(directory.journal)}
         yield from ((record, directory) for nodeid, record in last.items() if nodeid not in seen)
         seen.update(last)
-
-
-def _before(directory: SessionDirectory) -> SessionDirectory | None:
-    """Return the session that another one went on with, where it is still there."""
-    header = read_header(directory.journal)
-    name = header.tags.get(RESUMED_FROM) if header is not None else None
-    before = SessionDirectory(directory.path.parent / name) if name else None
-    return before if before is not None and before.journal.is_file() else None
 
 
 @final
