@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -146,8 +145,7 @@ def set_local_pin(root: Path, session_id: str) -> None:
 
 def clear_local_pin(root: Path) -> None:
     """Take the pin below ``root`` away, if there is one."""
-    with contextlib.suppress(FileNotFoundError):
-        _pin_file(root).unlink()
+    _pin_file(root).unlink(missing_ok=True)
 
 
 def damage_notes(root: Path) -> list[str]:

@@ -136,8 +136,9 @@ def append_accepted(path: Path, step: AcceptedStep) -> None:
         size = file.seek(0, os.SEEK_END)
         # Half a surrogate, as undecodable bytes of a command line become, is legal in JSON as \u.
         data = f"{line}\n".encode(errors="backslashreplace")
-        if size and not _ends_with_newline(file.fileno(), size):
-            data = b"\n" + data
+        if size:
+            file.seek(-1, os.SEEK_END)
+            data = data if file.read(1) == b"\n" else b"\n" + data
         rest = data
         try:
             while rest:
@@ -145,11 +146,6 @@ def append_accepted(path: Path, step: AcceptedStep) -> None:
         finally:
             if rest:
                 file.truncate(size)
-
-
-def _ends_with_newline(fd: int, size: int) -> bool:
-    os.lseek(fd, size - 1, os.SEEK_SET)
-    return os.read(fd, 1) == b"\n"
 
 
 def _parse(line: str) -> AcceptedStep:

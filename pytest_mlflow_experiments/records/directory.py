@@ -134,7 +134,8 @@ class SessionDirectory:
             if directory.is_sent and directory.session_id not in keep_ids:
                 directory.remove()
         for directory in directories[:-1]:
-            if directory.baseline.exists() and not directory.needs_baseline:
+            # One without a report that was not sent either may still run, and want its baseline.
+            if directory.baseline.exists() and (directory.report.exists() or directory.is_sent):
                 with contextlib.suppress(OSError):  # another session may be pruning as well
                     directory.baseline.unlink()
 
@@ -152,11 +153,6 @@ class SessionDirectory:
                 return not file.readline().endswith(b"\n")
         except OSError:
             return False
-
-    @property
-    def needs_baseline(self) -> bool:
-        """Whether the session may still run, and would find no baseline if it were removed."""
-        return not self.report.exists() and not self.is_sent
 
     @property
     def session_id(self) -> str:

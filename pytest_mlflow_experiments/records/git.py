@@ -99,10 +99,8 @@ _MOST: Final = 20_000
 def changes_digest(directory: Path, *, dirty: bool, outputs: Collection[Path] = ()) -> str | None:
     """Return the digest of what differs from the commit, or None where nothing does.
 
-    Args:
-        directory: somewhere in the working tree.
-        dirty: whether files that git knows have changed.
-        outputs: files that are no code, for the session itself writes them.
+    ``dirty`` tells whether files that git knows have changed; ``outputs`` are files that are no
+    code, for sessions write them.
     """
     untracked = _untracked(directory, outputs)
     if untracked is None or len(untracked) > _MOST:
@@ -128,10 +126,7 @@ def changes_digest(directory: Path, *, dirty: bool, outputs: Collection[Path] = 
 def changed_files(directory: Path, since: float, outputs: Collection[Path] = ()) -> list[str]:
     """Return the names of uncommitted files that were written after a time, the newest first.
 
-    Args:
-        directory: somewhere in the working tree.
-        since: seconds since the epoch.
-        outputs: files that are no code.
+    ``since`` is in seconds since the epoch; ``outputs`` are files that are no code.
     """
     known = _names(git(directory, "ls-files", "--modified", "-z", ":/")) or []
     times: dict[str, float] = {}

@@ -8,8 +8,9 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar, final
 
-from . import CaseRecord, Provenance, SessionEnd, SessionHeader, SlimCase, journal
+from . import CaseRecord, Provenance, SessionEnd, SessionHeader, journal
 from .journal import Entry, JournalError
+from .slim import SlimCase
 
 Case = TypeVar("Case", bound=CaseRecord | SlimCase)
 FileEntry: TypeAlias = SessionHeader | SessionEnd | Provenance | Case
@@ -20,6 +21,7 @@ _NO_CASE = (SessionHeader, Provenance)
 
 
 @final
+@dataclass
 class OpenSession(Generic[Case]):
     """A session while it is read: iterating yields its cases, after which ``end`` is known.
 
@@ -27,16 +29,10 @@ class OpenSession(Generic[Case]):
     where it has any.
     """
 
-    def __init__(
-        self,
-        header: SessionHeader,
-        provenance: Provenance | None,
-        entries: Iterator[FileEntry[Case]],
-    ) -> None:
-        self.header = header
-        self.provenance = provenance
-        self.end: SessionEnd | None = None
-        self._entries = entries
+    header: SessionHeader
+    provenance: Provenance | None
+    _entries: Iterator[FileEntry[Case]]
+    end: SessionEnd | None = None
 
     def __iter__(self) -> Iterator[Case]:
         for entry in self._entries:

@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
 
@@ -52,17 +53,11 @@ def packages_digest(path: list[str]) -> tuple[int, str]:
     """
     names: set[str] = set()
     for directory in path:
-        try:
-            entries = os.scandir(directory or ".")
-        except OSError:
-            continue
-        with entries:
-            names.update(
-                entry.name.removesuffix(".dist-info")
-                for entry in entries
-                if entry.name.endswith(".dist-info")
-            )
-    digest = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+        with suppress(OSError):
+            listed = os.listdir(directory or ".")  # noqa: PTH208 - it may be an archive
+            names.update(name for name in listed if name.endswith(".dist-info"))
+    lines = "\n".join(sorted(name.removesuffix(".dist-info") for name in names))
+    digest = hashlib.sha256(lines.encode()).hexdigest()
     return len(names), digest[:16]
 
 

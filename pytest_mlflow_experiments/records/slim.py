@@ -37,7 +37,7 @@ _INTEGER = frozenset({int})
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class SlimCase:
     """What comparisons need of a case that passed at once and has nothing that is rare.
 
@@ -91,17 +91,7 @@ class SlimCase:
                 return None
         except (KeyError, TypeError, AttributeError):
             return None
-        return cls(
-            nodeid=nodeid,
-            case=case,
-            name=name,
-            params=params,
-            arguments=arguments,
-            datasets=datasets,
-            durations=durations,
-            metrics=metrics,
-            usage=usage,
-        )
+        return cls(nodeid, case, name, params, arguments, datasets, durations, metrics, usage)
 
 
 T = TypeVar("T")

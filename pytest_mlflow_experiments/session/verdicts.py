@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import final
@@ -182,6 +182,7 @@ def _no_answer(state: SessionState | None) -> str | None:
 
 
 @final
+@dataclass
 class SessionReports:
     """The reports of one session, where whatever goes wrong with one costs that one alone.
 
@@ -189,12 +190,11 @@ class SessionReports:
     output; ``notes`` tell of what failed.
     """
 
-    def __init__(self, config: pytest.Config, directory: SessionDirectory) -> None:
-        self._config = config
-        self._directory = directory
-        self.written: list[Path] = []
-        self.annotations: list[str] = []
-        self.notes: list[str] = []
+    _config: pytest.Config
+    _directory: SessionDirectory
+    written: list[Path] = field(default_factory=list)
+    annotations: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def publish(self, comparison: Comparison, paths: Iterable[Path]) -> None:
         """Tell the hooks, and write the reports: those of every session, and those at ``paths``."""

@@ -106,12 +106,8 @@ class CrashedCases:
     """Follows the reports of workers, and makes the records that crashed ones can't send.
 
     A case that crashed its worker may have had metrics that nobody can know of. So it is kept,
-    except where its marker or ``--mlflow-track=marked`` say that it never would be.
-
-    Args:
-        directory: the session's directory, where workers note what they are running.
-        track: which tests are kept.
-        deliver: called with each record that is made here.
+    except where its marker or ``--mlflow-track=marked`` say that it never would be. Workers note
+    in ``directory`` what they are running; ``deliver`` is called with each record made here.
     """
 
     def __init__(self, directory: SessionDirectory, track: Track, deliver: Deliver) -> None:

@@ -36,9 +36,10 @@ def find_session(rootdir: Path, text: str, base: Path) -> SessionDirectory | Non
     """
     if text == LATEST:
         newest = reversed(SessionDirectory.find_all(rootdir))
-        return next((one for one in newest if _has_cases(one) and not _runs(one)), None)
+        ended = (one for one in newest if not journal.is_being_written(one.journal))
+        return next(filter(_has_cases, ended), None)
     named = _session_named(rootdir, text, base)
-    if _runs(named):
+    if journal.is_being_written(named.journal):
         raise pytest.UsageError(f"--mlflow-resume: session {named.session_id} still runs")
     return named
 
@@ -65,10 +66,6 @@ def _session_named(rootdir: Path, text: str, base: Path) -> SessionDirectory:
 def _listed(ids: list[str]) -> str:
     rest = len(ids) - _SHOWN
     return ", ".join(ids[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _runs(directory: SessionDirectory) -> bool:
-    return journal.is_being_written(directory.journal)
 
 
 def _has_cases(directory: SessionDirectory) -> bool:
