@@ -100,9 +100,6 @@ def _values(metrics: Iterable[Any], *, steps: bool) -> list[Any]:
     return [by_step[step] for by_step in series.values() for step in thinned(sorted(by_step))]
 
 
-_HELP = "make one with `pytest-mlflow baseline export PATH`"
-
-
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineFile:
@@ -277,7 +274,8 @@ def _entries(path: Path) -> Iterator[tuple[int, Entry]]:
 
 def _unusable(path: Path, reason: str, number: int | None = None) -> BaselineError:
     where = str(path) if number is None else f"{path}, line {number}"
-    return BaselineError(f"{where}: {reason}; this is no baseline, {_HELP}")
+    hint = "make one with `pytest-mlflow baseline export PATH`"
+    return BaselineError(f"{where}: {reason}; this is no baseline, {hint}")
 
 
 def _write(path: Path, lines: Iterable[str], *, private: bool) -> None:

@@ -30,8 +30,7 @@ def fail_testcase(xml: LogXML, nodeid: str, text: str) -> bool:
     *classes, name = mangle_test_address(nodeid)
     if xml.prefix:
         classes.insert(0, xml.prefix)
-    address = {"classname": ".".join(classes), "name": name}
-    wanted = {key: str(bin_xml_escape(value)) for key, value in address.items()}
+    wanted = {"classname": bin_xml_escape(".".join(classes)), "name": bin_xml_escape(name)}
     for reporter in xml.node_reporters_ordered:
         element = reporter.to_xml()
         if wanted.items() <= dict(element.attrib).items() and element.find("failure") is None:

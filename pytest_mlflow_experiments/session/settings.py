@@ -70,7 +70,7 @@ class Settings:
             pytest.UsageError: a value is not legal; the message names its option or ini value.
         """
         experiment_name, experiment_id = _experiment(config)
-        shard_of = given(config, "mlflow_session")[0]
+        is_shard = given(config, "mlflow_session")[0] is not None
         with usage_errors(OPTIONS["mlflow_redact"].source):
             secret_names = SecretNames.parse(config.getini("mlflow_redact"))
         return cls(
@@ -79,7 +79,7 @@ class Settings:
             experiment_name=experiment_name,
             experiment_id=experiment_id,
             run_name=given(config, "mlflow_run_name")[0],
-            shard_of=None if shard_of is None else read(config, "mlflow_session", joint_session_id),
+            shard_of=read(config, "mlflow_session", joint_session_id) if is_shard else None,
             tags=_tags(config, secret_names),
             secret_names=secret_names,
             track=read(config, "mlflow_track", partial(_one_of, Track)),
@@ -135,11 +135,7 @@ def ini_directory(config: pytest.Config) -> Path:
 
 
 def assertions_setting(config: pytest.Config) -> Assertions:
-    """Tell whether assertions yield metrics, and which.
-
-    Raises:
-        pytest.UsageError: the ini value is not legal.
-    """
+    """Tell whether assertions yield metrics, and which; raise what :func:`read` does."""
     if getattr(config.known_args_namespace, "no_mlflow_assertions", False):
         return "no"
     return read(config, "mlflow_assertions", _assertions)
@@ -250,9 +246,7 @@ _RUNS: Final = {
 def joint_session_id(text: str, environ: Mapping[str, str] = os.environ) -> str:
     """Return the id of a session that several machines share.
 
-    Args:
-        text: the id, or ``auto`` for one that all jobs of a run of the CI have in common.
-        environ: where the CI tells of it.
+    ``auto`` is the one that all jobs of a run of the CI have in common, as ``environ`` tells.
 
     Raises:
         ValueError: the id is not legal, or the CI is not known.

@@ -52,9 +52,8 @@ class SessionVerdicts:
     def ask(self, selection: Sequence[str], *, online: bool) -> None:
         """Find the baseline, or leave a request for the tracker, which is started after this.
 
-        Args:
-            selection: which tests were asked for: sessions with the same ones are preferred.
-            online: whether there is going to be a tracker.
+        Sessions with the same ``selection`` of tests are preferred. ``online`` tells whether there
+        is going to be a tracker.
         """
         request = session_request(
             self._header,
@@ -88,11 +87,7 @@ class SessionVerdicts:
         self._has_baseline = True
 
     def finish(
-        self,
-        end: SessionEnd,
-        state: SessionState | None,
-        selection: Selection,
-        problem: str | None = None,
+        self, end: SessionEnd, state: SessionState | None, selection: Selection, problem: str | None
     ) -> Comparison:
         """Compare, tell the hooks and write the reports.
 
@@ -102,12 +97,14 @@ class SessionVerdicts:
             selection: which tests ran and which did not.
             problem: why no verdict can be reached, whatever the baseline is.
         """
+        self._problem = problem or self._problem or _no_answer(state)
+        self._has_baseline |= state is not None and state.baseline == "found"
         with warnings.catch_warnings():
             # Libraries are loaded here, and what they warn of must not become an error of ours.
             warnings.simplefilter("ignore")
             sweeps = sweep_builder(self._settings.options)
             try:
-                comparison = self._compare(end, state, selection, problem, sweeps)
+                comparison = self._compare(end, selection, sweeps)
             except (Exception, OutcomeException) as error:  # noqa: BLE001 - as hooks like
                 # A session must not end in a traceback of ours.
                 comparison = Comparison(
@@ -123,18 +120,11 @@ class SessionVerdicts:
             self.reports.publish(comparison, self._settings.reports)
         return comparison
 
-    def _compare(
-        self,
-        end: SessionEnd,
-        state: SessionState | None,
-        selection: Selection,
-        problem: str | None,
-        sweeps: SweepBuilder,
-    ) -> Comparison:
+    def _compare(self, end: SessionEnd, selection: Selection, sweeps: SweepBuilder) -> Comparison:
         settings = self._settings
         baseline: Sessions | None = None
-        problem = problem or self._problem or _no_answer(state)
-        if problem is None and (self._has_baseline or (state and state.baseline == "found")):
+        problem = self._problem
+        if problem is None and self._has_baseline:
             try:
                 entries = journal.read_slim(self._directory.baseline)
                 baseline = collect_values(entries, settings.options.seed_params)

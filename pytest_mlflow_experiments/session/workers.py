@@ -122,7 +122,8 @@ class CrashedCases:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note the record that came with a report, or make the record of a crash."""
-        worker = _worker(report)
+        node: Any = getattr(report, "node", None)
+        worker = str(node.gateway.id) if node is not None else ""
         line: str | None = getattr(report, _CARGO, None)
         if line is not None:
             self._last[worker] = line
@@ -151,7 +152,9 @@ class CrashedCases:
             record = None if self._track == "marked" else self._bare(report)
         if record is None or not self._is_news(record):
             return
-        failure = _without(str(report.longrepr), report.nodeid, record.nodeid)
+        # The node id of the record may lack a secret that pytest's has.
+        failure = str(report.longrepr).replace(repr(report.nodeid), repr(record.nodeid))
+        failure = failure.replace(report.nodeid, record.nodeid)
         if record.nodeid != plain_nodeid(report.nodeid):
             setattr(report, SHOWN_NODEID, record.nodeid)
         now = max(record.start_time, self._clock.now())
@@ -208,13 +211,3 @@ class CrashedCases:
         root = self._directory.artifacts(record_id)
         files = (path for path in root.rglob("*") if path.is_file())
         return tuple(sorted(path.relative_to(root).as_posix() for path in files))
-
-
-def _without(text: str, nodeid: str, shown: str) -> str:
-    """Return the text of a crash with the node id of the record."""
-    return text.replace(repr(nodeid), repr(shown)).replace(nodeid, shown)
-
-
-def _worker(report: pytest.TestReport) -> str:
-    node: Any = getattr(report, "node", None)
-    return str(node.gateway.id) if node is not None else ""

@@ -6,7 +6,9 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Final, final
 from urllib.parse import urlsplit
@@ -27,11 +29,7 @@ def why_other_code(
 ) -> str | None:
     """Return why what an earlier session measured says nothing of the present code, or None.
 
-    Args:
-        earlier: the earlier session.
-        now: the present one.
-        rootdir: a directory in the working tree.
-        outputs: files that sessions write, and that are no code.
+    ``outputs`` are files in the working tree of ``rootdir`` that sessions write, and no code.
     """
     name = f"session {earlier.session_id}"
     if now.commit is None or earlier.commit is None:
@@ -97,13 +95,10 @@ def has_passed(directory: SessionDirectory) -> bool:
 
 
 def choose(directory: SessionDirectory, rootdir: Path) -> Choice:
-    """Return the cases that need not run again, as far as their records tell.
+    """Return the cases of a session that need not run again, as far as their records tell.
 
-    Args:
-        directory: the session to go on with.
-        rootdir: where relative paths of data start from.
-
-    It raises what :func:`.journal.read` does.
+    ``rootdir`` is where relative paths of data start from. It raises what :func:`.journal.read`
+    does.
     """
     files = _Files(rootdir)
     cases: list[EarlierCase] = []
@@ -173,7 +168,7 @@ class _Files:
 
     def __init__(self, rootdir: Path) -> None:
         self._rootdir = rootdir
-        self._digests: dict[Path, str | None] = {}
+        self._digest = cache(_digest)
         self.changed: dict[str, None] = {}
 
     def are_same(self, record: CaseRecord) -> bool:
@@ -187,13 +182,11 @@ class _Files:
         self.changed[data.source if path is None else str(path)] = None
         return False
 
-    def _digest(self, path: Path) -> str | None:
-        if path not in self._digests:
-            try:
-                self._digests[path] = dataset_digest(path)
-            except OSError:  # it is gone
-                self._digests[path] = None
-        return self._digests[path]
+
+def _digest(path: Path) -> str | None:
+    with suppress(OSError):  # it is gone
+        return dataset_digest(path)
+    return None
 
 
 def _path(data: DatasetInput) -> Path | None:

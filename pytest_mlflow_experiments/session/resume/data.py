@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, final
 
 from ...capture.dataset_input import holds_files
-from ...records import CaseRecord, DatasetInput
+from ...records import CaseRecord
 from .choice import is_file
 
 Params: TypeAlias = tuple[str, ...]
@@ -74,13 +74,13 @@ def mixed_data(rounds: Sequence[Iterable[CaseRecord]]) -> list[DataFinding]:
 
 
 def _are_files(record: CaseRecord, name: str) -> bool:
-    inputs = [data for data in record.inputs if name in _names(data)]
+    # Among the digests of a record, data have the name of what they were used for.
+    inputs = [
+        data
+        for data in record.inputs
+        if name == data.context or (data.context is None and name in (data.name, "dataset"))
+    ]
     return bool(inputs) and all(is_file(data) or holds_files(data) for data in inputs)
-
-
-def _names(data: DatasetInput) -> tuple[str, ...]:
-    """Return the names that data may have among the digests of a record."""
-    return (data.name, "dataset") if data.context is None else (data.context,)
 
 
 def judge(before: Sequence[tuple[Params, str]], now: Iterable[tuple[Params, str]]) -> bool | None:

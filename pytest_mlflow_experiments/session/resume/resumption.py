@@ -28,7 +28,7 @@ def find_session(rootdir: Path, text: str, base: Path) -> SessionDirectory | Non
 
     Args:
         rootdir: the directory below which sessions are kept.
-        text: ``latest``, the id of a session or the beginning of one, or the path of a directory.
+        text: ``latest``, the id of a session or its beginning, or the path of a directory.
         base: where relative paths start from.
 
     Raises:
@@ -77,11 +77,7 @@ def _has_cases(directory: SessionDirectory) -> bool:
 
 @final
 class Resumption:
-    """Decides what may be taken over, and tells what was.
-
-    Args:
-        earlier: the session to go on with; None where there is none yet.
-    """
+    """Decides what may be taken over from a session, or from none yet, and tells what was."""
 
     def __init__(self, earlier: SessionDirectory | None) -> None:
         self._earlier = earlier
@@ -99,14 +95,11 @@ class Resumption:
     ) -> SessionHeader:
         """Leave the cases that need not run for the processes that run the others.
 
-        Args:
-            header: that of the new session.
-            directory: that of the new session.
-            rootdir: pytest's.
-            outputs: files that sessions write, and that are no code.
+        ``outputs`` are files that sessions write, and that are no code.
 
         Returns:
-            The header, which tells of the earlier session where anything may be taken over.
+            The header of the new session, which tells of the earlier one where anything may be
+            taken over.
         """
         if self._earlier is None:
             self._refusal = "there is no earlier session with a case"
