@@ -17,7 +17,7 @@ from ..regression.comparer import CompareOptions
 from ..regression.tolerance import parse_direction, parse_rule
 from .builtin_hooks import SUFFIXES, other_formats
 from .options import OPTIONS
-from .settings import given, ini_directory, is_on, read, usage_errors
+from .settings import at_least, given, ini_directory, is_on, read, usage_errors
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -54,7 +54,7 @@ class ComparisonSettings:
         return cls(
             baseline=baseline,
             options=_compare_options(config),
-            rerun=read(config, "mlflow_rerun", partial(_whole_number, lowest=0)),
+            rerun=read(config, "mlflow_rerun", partial(at_least, 0, "a whole number")),
             gate=gate,
             require_baseline=is_on(config, "mlflow_require_baseline"),
             reports=_reports(config),
@@ -91,7 +91,7 @@ def _compare_options(config: pytest.Config) -> CompareOptions:
     rule = config.hook.pytest_mlflow_rule
     return CompareOptions(
         seed_params=frozenset(config.getini("mlflow_seed_params")),
-        window=read(config, "mlflow_history", partial(_whole_number, lowest=1)),
+        window=read(config, "mlflow_history", partial(at_least, 1, "a whole number")),
         ini_tolerances=_ini_lines(config, "mlflow_tolerance", parse_rule),
         tolerances=tolerances,
         directions=_ini_lines(config, "mlflow_direction", parse_direction),
@@ -120,16 +120,6 @@ def _baseline(config: pytest.Config) -> str:
         # Tests change the directory: make the path absolute now.
         text = f"file:{base / spec.value}"
     return text
-
-
-def _whole_number(text: str, *, lowest: int) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = lowest - 1
-    if number < lowest:
-        raise ValueError(f"expected a whole number, {lowest} or more, got {text!r}")
-    return number
 
 
 def _ini_lines(

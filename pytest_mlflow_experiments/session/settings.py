@@ -6,10 +6,11 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
@@ -86,7 +87,7 @@ class Settings:
             assertions=assertions_setting(config),
             offline=is_on(config, "mlflow_offline"),
             system_metrics=is_on(config, "mlflow_system_metrics"),
-            timeout=read(config, "mlflow_timeout", _seconds),
+            timeout=read(config, "mlflow_timeout", partial(at_least, 0.0, "seconds")),
             wait=read(config, "mlflow_wait", partial(_one_of, Wait)),
             resume=config.option.mlflow_resume,
             own_options=_own_options(config),
@@ -94,6 +95,7 @@ class Settings:
 
 
 T = TypeVar("T")
+Number = TypeVar("Number", int, float)
 
 
 def given(config: pytest.Config, name: str) -> tuple[str | None, Path]:
@@ -212,14 +214,12 @@ def _one_of(kind: Any, text: str) -> Any:
     return text
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise ValueError(f"expected seconds, 0 or more, got {text!r}")
-    return seconds
+def at_least(lowest: Number, wanted: str, text: str) -> Number:
+    """Return the number that a text holds; ``wanted`` says in words what is expected."""
+    with suppress(ValueError):
+        if lowest <= (number := type(lowest)(text)) < inf:
+            return number
+    raise ValueError(f"expected {wanted}, {lowest:g} or more, got {text!r}")
 
 
 def _own_options(config: pytest.Config) -> str | None:

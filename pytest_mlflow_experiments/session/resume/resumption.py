@@ -53,7 +53,9 @@ def _session_named(rootdir: Path, text: str, base: Path) -> SessionDirectory:
     if len(matching) == 1:
         return matching[0]
     ids = [one.session_id for one in reversed(matching or known)]
-    there = f" (there {'is' if len(ids) == 1 else 'are'} {_listed(ids)})" if ids else ""
+    more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+    listed = ", ".join(ids[:_SHOWN]) + more
+    there = f" (there {'is' if len(ids) == 1 else 'are'} {listed})" if ids else ""
     hint = ""
     if (base / text.partition("::")[0]).exists():
         hint = "; before the path of tests, write --mlflow-resume=latest"
@@ -61,11 +63,6 @@ def _session_named(rootdir: Path, text: str, base: Path) -> SessionDirectory:
         f"--mlflow-resume: expected latest, the id of a session{there} or the path of its "
         f"directory, got {text!r}{hint}"
     )
-
-
-def _listed(ids: list[str]) -> str:
-    rest = len(ids) - _SHOWN
-    return ", ".join(ids[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _has_cases(directory: SessionDirectory) -> bool:
