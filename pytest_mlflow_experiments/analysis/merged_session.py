@@ -135,11 +135,7 @@ def _baseline(
         file = load_file(location.root / told.baseline.removeprefix("file:"))
         return collect_values(file.entries(), seeds)
     request = session_request(
-        merged.header,
-        told.baseline,
-        told.history,
-        selection=merged.end.selection,
-        rootdir=location.root,
+        merged.header, told.baseline, told.history, merged.end.selection, location.root
     )
     target = directory.baseline
     if location.look_for(lambda catalog: make_baseline(request, catalog, target), request) is None:

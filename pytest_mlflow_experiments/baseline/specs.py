@@ -127,7 +127,7 @@ class BaselineRequest:
 
 
 def session_request(
-    header: SessionHeader, spec: str, history: int, *, selection: Sequence[str], rootdir: Path
+    header: SessionHeader, spec: str, history: int, selection: Sequence[str], rootdir: Path
 ) -> BaselineRequest:
     """Return the request for a session that ran in the checkout of ``rootdir``."""
     return BaselineRequest(

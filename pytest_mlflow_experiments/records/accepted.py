@@ -37,9 +37,6 @@ def _is_time(text: str) -> bool:
     return time.tzinfo is not None
 
 
-_Id: TypeAlias = Annotated[
-    str, Constraint(re.compile("[0-9a-f]{12}").fullmatch, "12 hexadecimal digits")
-]
 _Text: TypeAlias = Annotated[str, Constraint(str.strip, "a string that isn't blank")]
 _Time: TypeAlias = Annotated[
     str, Constraint(_is_time, "as 2025-01-31T12:00:00Z, ISO 8601 with a time zone")
@@ -56,7 +53,7 @@ class AcceptedStep:
     them. ``time`` is ISO 8601 with a time zone.
     """
 
-    id: _Id
+    id: Annotated[str, Constraint(re.compile("[0-9a-f]{12}").fullmatch, "12 hexadecimal digits")]
     case: _Text
     metric: _Text
     reason: _Text

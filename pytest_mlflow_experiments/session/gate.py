@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, final
 
@@ -62,10 +62,10 @@ def fail_session(
     lines: dict[str, list[str]] = defaultdict(list)
     for metric in gating:
         lines[nodeids.get(metric.nodeid, metric.nodeid)].append(describe_metric(metric))
-    for nodeid, texts in lines.items():
-        _send(session.config, _report(nodeid, texts))
     if comparison.problem is not None:
-        _send(session.config, _report(SECTION, [comparison.problem]))
+        lines[SECTION] = [comparison.problem]
+    for nodeid, texts in lines.items():
+        _send(session.config, nodeid, "\n".join(texts))
     return True
 
 
@@ -87,20 +87,17 @@ class _Verdict(TerminalRepr):
         tw.line(self.reprcrash.message, red=True)
 
 
-def _report(nodeid: str, lines: Iterable[str]) -> pytest.TestReport:
-    path = nodeid.partition("::")[0]
-    return pytest.TestReport(
+def _send(config: pytest.Config, nodeid: str, text: str) -> None:
+    """Report a failure to every plugin except those that would count the test twice."""
+    path, _, test = nodeid.partition("::")
+    report = pytest.TestReport(
         nodeid=nodeid,
-        location=(path, None, nodeid.partition("::")[2].replace("::", ".") or nodeid),
+        location=(path, None, test.replace("::", ".") or nodeid),
         keywords={},
         outcome="failed",
-        longrepr=_Verdict(path, "\n".join(lines)),
+        longrepr=_Verdict(path, text),
         when="call",
     )
-
-
-def _send(config: pytest.Config, report: pytest.TestReport) -> None:
-    """Send a report to every plugin except those that would count the test twice."""
     manager = config.pluginmanager
     terminal: TerminalReporter | None = manager.get_plugin("terminalreporter")
     xml = config.stash.get(xml_key, None)

@@ -55,13 +55,9 @@ class SessionVerdicts:
         Sessions with the same ``selection`` of tests are preferred. ``online`` tells whether there
         is going to be a tracker.
         """
-        request = session_request(
-            self._header,
-            self._settings.baseline,
-            self._settings.options.window,
-            selection=selection,
-            rootdir=self._config.rootpath,
-        )
+        spec, history = self._settings.baseline, self._settings.options.window
+        rootdir = self._config.rootpath
+        request = session_request(self._header, spec, history, selection, rootdir)
         try:
             path = self._config.hook.pytest_mlflow_baseline(config=self._config, request=request)
             if path is not None:

@@ -52,8 +52,7 @@ class DataCheck:
     def findings(self) -> Iterator[DataFinding]:
         """Yield what is wrong, or can't be told."""
         for (test, dataset), series in self._tests.items():
-            sure = judge(series.before, series.now)
-            if sure is not None:
+            if (sure := judge(series.before, series.now)) is not None:
                 yield DataFinding(test=test, dataset=dataset, sure=sure)
 
 

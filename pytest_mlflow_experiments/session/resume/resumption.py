@@ -152,8 +152,7 @@ class Resumption:
         """Why the cases don't belong together, or None."""
         if not self._count:
             return None
-        changed = [finding for finding in self._data.findings() if finding.sure]
-        if not changed:
+        if not (changed := [finding for finding in self._data.findings() if finding.sure]):
             return None
         return (
             f"resumed cases were measured on other data ({_data_names(changed)}); run without "
