@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Final, final
@@ -125,10 +126,9 @@ def is_local_store(tracking_uri: str) -> bool:
 
 def local_pin(root: Path) -> str | None:
     """Return the id of the session that is pinned below ``root``, or None."""
-    try:
+    with suppress(OSError, ValueError):
         return _pin_file(root).read_text(encoding="utf-8").strip() or None
-    except (OSError, ValueError):
-        return None
+    return None
 
 
 def set_local_pin(root: Path, session_id: str) -> None:
@@ -184,11 +184,10 @@ def _damage(path: Path) -> str | None:
 
 
 def _end(path: Path) -> SessionEnd | None:
-    try:
+    with suppress(OSError, JournalError):
         entry = journal.decode(_last_line(path))
-    except (OSError, JournalError):
-        return None
-    return entry if isinstance(entry, SessionEnd) else None
+        return entry if isinstance(entry, SessionEnd) else None
+    return None
 
 
 def _last_line(path: Path) -> bytes:

@@ -44,11 +44,8 @@ class Spec:
     def pair(self) -> tuple[str, str]:
         """The key and the value of a tag, or the name and the alias of a model."""
         # An alias never holds the separator, a tag's value may.
-        if self.kind == "model":
-            name, _, alias = self.value.rpartition("@")
-            return name, alias
-        key, _, value = self.value.partition("=")
-        return key, value
+        parts = self.value.rpartition("@") if self.kind == "model" else self.value.partition("=")
+        return parts[0], parts[2]
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.value}" if self.value else self.kind

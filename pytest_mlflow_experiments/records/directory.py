@@ -148,11 +148,9 @@ class SessionDirectory:
     @property
     def is_blank(self) -> bool:
         """Whether the session was killed before its journal had a first line."""
-        try:
-            with self.journal.open("rb") as file:
-                return not file.readline().endswith(b"\n")
-        except OSError:
-            return False
+        with contextlib.suppress(OSError), self.journal.open("rb") as file:
+            return not file.readline().endswith(b"\n")
+        return False
 
     @property
     def session_id(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
@@ -133,10 +134,9 @@ def read_header(path: Path) -> SessionHeader | None:
 
 def peek_header(path: Path) -> SessionHeader | None:
     """Return the header of a journal, or None where there is none that can be read."""
-    try:
+    with suppress(OSError, JournalError):
         return read_header(path)
-    except (OSError, JournalError):
-        return None
+    return None
 
 
 def _no_header(path: Path) -> JournalError:

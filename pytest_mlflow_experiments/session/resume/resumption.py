@@ -66,10 +66,9 @@ def _session_named(rootdir: Path, text: str, base: Path) -> SessionDirectory:
 
 
 def _has_cases(directory: SessionDirectory) -> bool:
-    try:
+    with suppress(OSError, JournalError):
         return any(True for _ in read_cases(directory.journal))
-    except (OSError, JournalError):
-        return False
+    return False
 
 
 @final
