@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +15,7 @@ from ..capture.measuring import Clock, Original
 from ..capture.params import shown_nodeid
 from ..capture.plugin import WORKER_ERROR
 from ..records import CaseRecord, SessionEnd, journal
-from ..records.directory import SessionDirectory, SessionState, shown_path
+from ..records.directory import SessionDirectory, shown_path
 from ..records.journal import JournalWriter
 from ..records.secrets import without_credentials
 from ..regression.comparison import Comparison
@@ -28,7 +28,7 @@ from .header import make_directory, make_header, written_files
 from .resume.resumption import Resumption, find_session
 from .selection import Selection
 from .settings import Settings
-from .tracker_process import SessionTracker, backlog, no_progress
+from .tracker_process import SessionTracker, backlog
 from .verdicts import SessionVerdicts
 from .workers import received_directory, received_record, send_directory, send_record, watch_cases
 
@@ -229,7 +229,7 @@ class SessionPlugin:
     def pytest_unconfigure(self) -> None:
         """Wait for the tracker where there was no summary to do it."""
         if self._directory is not None and self._outcome is None and self._is_ours():
-            self._finish(no_progress)
+            self._finish()
 
     def _is_ours(self) -> bool:
         """Tell whether this is the process that the session was opened in."""
@@ -259,7 +259,7 @@ class SessionPlugin:
             if note not in self._notes:
                 self._notes.append(note)
 
-    def _finish(self, on_progress: Callable[[SessionState], None]) -> SessionOutcome:
+    def _finish(self, on_progress: Progress | None = None) -> SessionOutcome:
         """Wait for the tracker, once; return how the session ended."""
         assert self._directory is not None
         if self._outcome is None:

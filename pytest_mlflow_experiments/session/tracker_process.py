@@ -127,7 +127,7 @@ class Tracker:
     def wait(
         self,
         timeout: float,
-        on_progress: Callable[[SessionState], None],
+        on_progress: Callable[[SessionState], None] | None,
         enough: Callable[[SessionState], bool] = lambda state: False,
     ) -> SessionState:
         """Wait until the tracker has finished, or its state is ``enough``; return the last state.
@@ -155,7 +155,8 @@ class Tracker:
                     else f"MLflow has not got it all after {WHOLE_WAIT * timeout:g} seconds"
                 )
                 return self.look()
-            on_progress(state)
+            if on_progress is not None:
+                on_progress(state)
             Original.sleep(_POLL)
         return state
 
@@ -209,7 +210,7 @@ class SessionTracker:
         if is_interrupted:
             # Whoever wants to stop doesn't want to wait.
             return self._tracker.state()
-        on_progress: Callable[[SessionState], None] = no_progress
+        on_progress = None
         terminal = self._terminal
         if terminal is not None and (terminal.isatty or is_gate):
             # A log of a session without a gate stays as it is without us, up to our section.
@@ -223,9 +224,7 @@ class SessionTracker:
         except KeyboardInterrupt:
             return self._tracker.state().update(phase="failed", error="interrupted while waiting")
 
-    def last_state(
-        self, on_progress: Callable[[SessionState], None], *, is_empty: bool
-    ) -> SessionState:
+    def last_state(self, on_progress: Progress | None, *, is_empty: bool) -> SessionState:
         """Return the tracker's state at the end, after waiting for it where that is wanted."""
         self._tracker.stop_feeding()
         if is_empty:
@@ -250,10 +249,6 @@ class SessionTracker:
     @property
     def _terminal(self) -> TerminalReporter | None:
         return self._config.pluginmanager.get_plugin("terminalreporter")
-
-
-def no_progress(state: SessionState) -> None:
-    """Show nothing while waiting."""
 
 
 def backlog(root: Path, *, besides: str) -> str | None:

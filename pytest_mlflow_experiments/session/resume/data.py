@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias, final
 
 from ...capture.dataset_input import holds_files
@@ -12,15 +12,7 @@ from ...records import CaseRecord
 from .choice import is_file
 
 Params: TypeAlias = tuple[str, ...]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class _Series:
-    """One dataset of one test: the params of its cases and the digests that they had."""
-
-    before: list[tuple[Params, str]] = field(default_factory=list)
-    now: list[tuple[Params, str]] = field(default_factory=list)
+_Rows: TypeAlias = list[tuple[Params, str]]
 
 
 @final
@@ -38,7 +30,8 @@ class DataCheck:
     """Compares the digests of data, other than those in files, which are compared beforehand."""
 
     def __init__(self) -> None:
-        self._tests: dict[tuple[str, str], _Series] = defaultdict(_Series)
+        # By test and dataset: the params and digests of the earlier cases, and of those of now.
+        self._tests: dict[tuple[str, str], tuple[_Rows, _Rows]] = defaultdict(lambda: ([], []))
 
     def add(self, record: CaseRecord, *, earlier: bool) -> None:
         """Note the data of a case that ran now, or in the earlier session."""
@@ -46,13 +39,13 @@ class DataCheck:
         params = tuple(record.params.get(name, "") for name in record.arguments)
         for name, digest in record.datasets.items():
             if not _are_files(record, name):
-                series = self._tests[record.sweep or record.nodeid, name]
-                (series.before if earlier else series.now).append((params, digest))
+                before, now = self._tests[record.sweep or record.nodeid, name]
+                (before if earlier else now).append((params, digest))
 
     def findings(self) -> Iterator[DataFinding]:
         """Yield what is wrong, or can't be told."""
-        for (test, dataset), series in self._tests.items():
-            if (sure := judge(series.before, series.now)) is not None:
+        for (test, dataset), (before, now) in self._tests.items():
+            if (sure := judge(before, now)) is not None:
                 yield DataFinding(test=test, dataset=dataset, sure=sure)
 
 
