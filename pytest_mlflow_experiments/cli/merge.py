@@ -13,7 +13,8 @@ from pathlib import Path
 from ..analysis.location import Location, UsageError, default_store, sessions_root
 from ..analysis.merged_session import compare_merged, compare_options, finish, keep
 from ..analysis.shards import MergedSession, ShardSession, merge, read_shard
-from ..baseline import is_local_store, parse_spec
+from ..baseline.local import is_local_store
+from ..baseline.specs import parse_spec
 from ..records import Shard
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.secrets import without_credentials

@@ -13,8 +13,8 @@ from typing import Final, final
 
 from mlflow.entities import Experiment, Run
 
-from ..baseline import BaselineError, Candidate, Query
-from ..baseline.choice import only_one
+from ..baseline.choice import Candidate, Query, only_one
+from ..baseline.specs import BaselineError
 from ..records import tags as tag
 from ..records.session_tags import shard_states
 from .errors import MergeError, reason_of

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from ..baseline import BaselineError, BaselineRequest, NothingYetError, make_baseline
+from ..baseline.files import make_baseline
+from ..baseline.specs import BaselineError, BaselineRequest, NothingYetError
 from ..records.directory import SessionDirectory
 from .errors import NoDatabaseError, TrackerError, reason_of
 from .state import Redactor, Reporter
