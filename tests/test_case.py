@@ -226,7 +226,7 @@ def observe(log: CaseLog, value: float) -> None:
         alternative=False,
         count_integers=False,
     )
-    outer, recorder.current = recorder.current, log
+    outer, recorder.current = recorder.current, log.observations
     try:
         recorder.record(site, value, 0.5, value >= 0.5)
     finally:
@@ -303,7 +303,7 @@ def test_record_holds_what_a_comparison_needs() -> None:
 def test_dropped_assertions_are_noted() -> None:
     log = CaseLog(CLOCK)
     observe(log, 0.9)
-    log.dropped = 12
+    log.observations.dropped = 12
     (note,) = freeze(log).notes
     assert note.startswith("12 more checks")
     assert log.notes == []

@@ -71,7 +71,6 @@ class CaseLog:
     start_time: int = field(init=False)
     secrets: CaseSecrets = field(init=False)
     observations: Observations = field(default_factory=Observations)
-    dropped: int = 0
     logged: list[LoggedMetric] = field(default_factory=list)
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
@@ -183,9 +182,9 @@ class CaseLog:
         hidden, secrets = self._secrets(attempts)
         if hidden:
             notes.append(f"kept as {MASK}, for it is a secret by its name: {', '.join(hidden)}")
-        if self.dropped:
+        if dropped := self.observations.dropped:
             notes.append(
-                f"{self.dropped} more checks are not kept: a case has room for "
+                f"{dropped} more checks are not kept: a case has room for "
                 f"{len(self.observations)} of them"
             )
         record = CaseRecord(

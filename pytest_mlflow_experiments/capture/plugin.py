@@ -233,7 +233,7 @@ class CapturePlugin:
         # They are wanted for the text of a failure.
         case_params(item, log.secrets)
         item.stash[CASE_LOG] = log
-        recorder.current = log
+        recorder.current = log.observations
         return log
 
     def _open(self, item: pytest.Item) -> None:
@@ -246,7 +246,7 @@ class CapturePlugin:
         for key, value in self._options.params.items():
             log.params[str(key)] = log.secrets.text(str(key), value, param_text)
         item.stash[CASE_LOG] = log
-        recorder.current = log
+        recorder.current = log.observations
         if self._note is not None:
             self._note_running(item, log, self._note)
 

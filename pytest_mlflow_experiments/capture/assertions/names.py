@@ -139,16 +139,12 @@ def _call(node: ast.Call) -> str | None:
             function, REDUCTIONS
         ):
             path = dotted_path(value)
-            name = _last_part(function)
             if path is not None:
+                name = ast.unparse(function).rpartition(".")[2]
                 return _join(path, name, *_quantile(name, others))
         case ast.Call(func=ast.Attribute(attr=name) as function, args=arguments):
             return _join(dotted_path(function), *_quantile(name, arguments))
     return dotted_path(node.func)
-
-
-def _last_part(function: ast.expr) -> str:
-    return function.attr if isinstance(function, ast.Attribute) else ast.unparse(function)
 
 
 def _quantile(name: str, arguments: list[ast.expr]) -> list[str]:

@@ -49,9 +49,8 @@ def is_approx(node: ast.expr) -> bool:
 
 def _rank(node: ast.expr) -> int:
     """Tell how surely ``node`` is a limit: the lower, the surer."""
-    inner = converted(node)
-    if inner is not None:
-        return _CONSTANT if _is_text(inner) else _rank(inner)
+    if (inner := converted(node)) is not None:
+        return _rank(inner)
     match node:
         case ast.Constant():
             return _CONSTANT
@@ -62,25 +61,16 @@ def _rank(node: ast.expr) -> int:
         case ast.UnaryOp(operand=operand):
             return _rank(operand)
         case ast.BinOp(left=left, right=right):
-            return _weakest(left, right)
+            # It is a limit as far as all that is not constant in it is.
+            return max(_rank(left), _rank(right))
         case ast.Call(args=[expected, *_]) if is_approx(node):
             return _rank(expected)
         case ast.Call(func=function, args=arguments) if arguments and is_library_function(
             function, REDUCTIONS
         ):
-            return _weakest(*arguments)
+            return max(map(_rank, arguments))
         case _:
             return _rank_of_name(node)
-
-
-def _is_text(node: ast.expr) -> bool:
-    """Whether ``node`` is the text of ``float("inf")`` or ``Decimal("0.1")``."""
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
-
-
-def _weakest(*nodes: ast.expr) -> int:
-    """Rank a computation: it is a limit as far as all that is not constant in it is."""
-    return max(map(_rank, nodes))
 
 
 def _rank_of_name(node: ast.expr) -> int:
@@ -113,18 +103,8 @@ _NEGATED: Final[dict[Operator, Operator]] = {"<": ">=", "<=": ">", ">": "<=", ">
 
 # What is never a number, whatever it is compared with.
 _NO_NUMBERS: Final = (
-    ast.BoolOp,
-    ast.Compare,
-    ast.Dict,
-    ast.DictComp,
-    ast.GeneratorExp,
-    ast.JoinedStr,
-    ast.Lambda,
-    ast.List,
-    ast.ListComp,
-    ast.Set,
-    ast.SetComp,
-    ast.Tuple,
+    *(ast.BoolOp, ast.Compare, ast.GeneratorExp, ast.JoinedStr, ast.Lambda),
+    *(ast.Dict, ast.DictComp, ast.List, ast.ListComp, ast.Set, ast.SetComp, ast.Tuple),
 )
 
 

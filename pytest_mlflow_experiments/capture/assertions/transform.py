@@ -135,10 +135,7 @@ def _import_recorder(tree: ast.Module) -> None:
     neighbour = tree.body[position]
     names = [
         ast.copy_location(ast.alias(function.__name__, name), neighbour)
-        for function, name in (
-            (recorder.record, _RECORD),
-            (recorder.record_approx, _RECORD_APPROX),
-        )
+        for function, name in ((recorder.record, _RECORD), (recorder.record_approx, _RECORD_APPROX))
     ]
     added = ast.ImportFrom(recorder.__name__, names, 0)
     tree.body.insert(position + 1, ast.copy_location(added, neighbour))
