@@ -179,7 +179,9 @@ class CaseLog:
         metrics, checks = merge(self.logged, self.observations, self.clock)
         own = {metric.key for metric in metrics} if self.run_metrics else ()
         notes = list(self.notes)
-        hidden, secrets = self._secrets(attempts)
+        hidden, secrets = self.secrets.names, self.secrets.values
+        for log in attempts:
+            hidden, secrets = hidden | log.secrets.names, secrets | log.secrets.values
         if hidden:
             notes.append(f"kept as {MASK}, for it is a secret by its name: {', '.join(hidden)}")
         if dropped := self.observations.dropped:
@@ -229,16 +231,6 @@ class CaseLog:
         if root is None:
             return ()
         return tuple(sorted(_renamed(root, name, mask(name)) for name in names))
-
-    def _secrets(self, attempts: tuple[CaseLog, ...]) -> tuple[dict[str, None], dict[str, None]]:
-        """Return the names of the secrets of all attempts, and their values."""
-        if not attempts:
-            return self.secrets.names, self.secrets.values
-        names, values = dict(self.secrets.names), dict(self.secrets.values)
-        for log in attempts:
-            names.update(log.secrets.names)
-            values.update(log.secrets.values)
-        return names, values
 
     def as_attempt(self) -> Attempt:
         """Return what is kept of an attempt that was followed by another."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, cast, final
 
 import pytest
@@ -13,7 +13,7 @@ from _pytest.runner import runtestprotocol
 from ..records import PASSED_OUTCOMES, Attempt, CaseRecord, SlimCase, journal
 from ..records.directory import SessionDirectory, SessionState
 from ..records.journal import JournalError
-from ..records.processes import is_running
+from ..records.processes import is_running, wait_until
 from ..regression.comparer import CompareOptions, Comparer
 from ..regression.values import CaseValues, collect_values, identity
 from .measuring import Original
@@ -38,10 +38,7 @@ class SuspectFinder:
     """
 
     def __init__(
-        self,
-        directory: SessionDirectory,
-        options: CompareOptions,
-        timeout: float,
+        self, directory: SessionDirectory, options: CompareOptions, timeout: float
     ) -> None:
         self._directory = directory
         self._options = options
@@ -74,24 +71,23 @@ class SuspectFinder:
 
     def _baseline(self) -> Iterable[journal.Entry | SlimCase]:
         """Return the baseline's entries, after waiting for the tracker to fetch it."""
-        deadline = Original.perf_counter() + self._timeout
-        while self._baseline_is_pending() and Original.perf_counter() < deadline:
-            Original.sleep(_POLL)
+        clock, sleep = Original.perf_counter, Original.sleep
+        wait_until(self._is_decided, timeout=self._timeout, poll=_POLL, clock=clock, sleep=sleep)
         try:
             return list(journal.read_slim(self._directory.baseline))
         except (OSError, JournalError):
             return ()
 
-    def _baseline_is_pending(self) -> bool:
-        """Tell whether the tracker still looks for a baseline."""
+    def _is_decided(self) -> bool:
+        """Tell whether the tracker looks for a baseline no more."""
         if not self._directory.baseline_request.exists() or self._directory.baseline.exists():
-            return False
+            return True
         state = SessionState.read(self._directory.state)
         if state is None:
-            return True
-        if state.baseline is not None or state.phase in ("done", "failed", "waiting"):
             return False
-        return state.pid is None or is_running(state.pid)
+        if state.baseline is not None or state.phase == "done" or state.is_unsure:
+            return True
+        return state.pid is not None and not is_running(state.pid)
 
 
 @final
@@ -126,25 +122,18 @@ class Rerunner:
         """
         if not self._is_suspect(record):
             return ()
-        return tuple(self._runs(item, nextitem, open_log, note))
-
-    def _runs(
-        self,
-        item: pytest.Item,
-        nextitem: pytest.Item | None,
-        open_log: Callable[[], CaseLog],
-        note: Callable[[CaseLog, pytest.TestReport], None],
-    ) -> Iterator[Attempt]:
+        runs: list[Attempt] = []
         for number in range(1, self._times + 1):
             if item.session.shouldfail or item.session.shouldstop:
-                return
+                break
             log = open_log()
             _renew(item)
             # Fixtures of wider scopes live until the last of the fresh runs.
             following = nextitem if number == self._times else cast(pytest.Item, item.parent)
             for report in runtestprotocol(item, log=False, nextitem=following):
                 note(log, report)
-            yield log.as_attempt()
+            runs.append(log.as_attempt())
+        return tuple(runs)
 
 
 def _renew(item: pytest.Item) -> None:
