@@ -10,6 +10,7 @@ from pytest_mlflow_experiments.capture.assertions import recorder
 from pytest_mlflow_experiments.capture.assertions.recorder import Observation
 from pytest_mlflow_experiments.capture.assertions.sites import Site
 from pytest_mlflow_experiments.capture.case import MAX_FAILURE_LENGTH, CaseLog, LoggedMetric, merge
+from pytest_mlflow_experiments.capture.marker import CaseOptions
 from pytest_mlflow_experiments.capture.measuring import Clock
 from pytest_mlflow_experiments.records import CaseRecord
 from pytest_mlflow_experiments.records.codec import decode, encode
@@ -288,8 +289,7 @@ def test_record_holds_what_a_comparison_needs() -> None:
         name="t[1]",
         tags={},
         arguments=("C",),
-        tolerances={"accuracy": "-0.02"},
-        directions={"loss": "min"},
+        options=CaseOptions(tolerance={"accuracy": -0.02}, direction={"loss": "min"}),
     )
     assert (record.arguments, record.tolerances, record.directions) == (
         ("C",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import InitVar, dataclass, field, replace
 from itertools import count, repeat
@@ -20,6 +20,7 @@ from ..records.secrets import MASK
 from .assertions.recorder import Observation, Observations
 from .dataset_digest import joined_digest
 from .dataset_input import finished_input
+from .marker import CaseOptions
 from .measuring import Clock, Reading, read_usage, usage_between
 from .secrets import CaseMask, CaseSecrets, SecretRules
 
@@ -35,6 +36,7 @@ MAX_FAILURE_LENGTH = 1_000_000
 
 _CLOCK = attrgetter("clock")
 _NO_RULES = SecretRules()
+_NO_OPTIONS = CaseOptions()
 
 
 def record_ids() -> Iterator[str]:
@@ -166,9 +168,7 @@ class CaseLog:
         tags: dict[str, str],
         attempts: Iterable[CaseLog] = (),
         arguments: tuple[str, ...] = (),
-        tolerances: Mapping[str, str] | None = None,
-        directions: Mapping[str, str] | None = None,
-        objective: str | None = None,
+        options: CaseOptions = _NO_OPTIONS,
         renamed: tuple[str, str] | None = None,
     ) -> CaseRecord:
         """Return the record of the finished case, without secrets.
@@ -209,9 +209,9 @@ class CaseLog:
             notes=tuple(notes),
             arguments=arguments,
             datasets={name: joined_digest(digests) for name, digests in self.datasets.items()},
-            tolerances=tolerances or {},
-            directions=directions or {},
-            objective=objective,
+            tolerances={key: str(value) for key, value in options.tolerance.items()},
+            directions={key: str(value) for key, value in options.direction.items()},
+            objective=options.objective,
             run_metrics={name: v for name, v in self.run_metrics.items() if name not in own},
             run_history=tuple(metric for metric in self.run_history if metric.key not in own),
             inputs=tuple(

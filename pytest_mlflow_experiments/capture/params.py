@@ -198,7 +198,8 @@ def secret_arguments(item: pytest.Item, names: SecretNames) -> Mapping[str, obje
                 secrets[name] = value
         else:
             within = CaseSecrets(SecretRules(names=names))
-            within.text(name, value, _no_text)
+            # No text is made of it: only the secrets in it are asked for.
+            within.text(name, value, lambda _: None)
             if within.values:
                 secrets[name] = tuple(within.values)
     # To look into values takes time; and a test may change them, while its id stays.
@@ -226,11 +227,6 @@ def shown_text(item: pytest.Item, text: str, names: SecretNames) -> str:
     callspec: Any = item.callspec  # type: ignore[attr-defined]
     head, bracket, rest = text.rpartition(f"[{callspec.id}]")
     return f"{head}[{_without(callspec, secret)}]{rest}" if bracket else text
-
-
-def shown_nodeid(item: pytest.Item, names: SecretNames) -> str:
-    """Return the node id of a test without secrets."""
-    return shown_text(item, item.nodeid, names)
 
 
 def _without(callspec: Any, secret: Mapping[str, object]) -> str:
@@ -261,7 +257,3 @@ def _id_forms(value: object) -> list[str]:
         return [form for form in inner if len(form) >= SHORTEST]
     text = value.decode("latin-1") if isinstance(value, bytes) else value
     return [form for form in forms_of(str(text)) if form]
-
-
-def _no_text(value: object) -> None:
-    """Make no text of a value: only the secrets in it are asked for."""

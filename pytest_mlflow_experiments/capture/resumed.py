@@ -7,7 +7,7 @@ import inspect
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import date, time, timedelta
@@ -128,8 +128,17 @@ class ResumedCases:
         # Another plugin may have run the test that was to come next.
         if case is None or case[0] is not item:
             return None
+        _, record, secrets = case
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        for report in self._reports(item, nextitem, *case[1:]):
+        for phase in _PHASES:
+            report = _report(item, record, phase)
+            if phase == "teardown":
+                failed = _tear_down(item, nextitem)
+                if failed is not None:
+                    report = failed
+                    failure = secrets.of_failure(failed.longreprtext)
+                    record = replace(record, outcome="error", failure=failure)
+                self._deliver(report, record)
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
@@ -140,24 +149,6 @@ class ResumedCases:
         if not report.passed or getattr(report, RESUMED, None) is None:
             return None
         return ("resumed", "r", "RESUMED") if report.when == "call" else ("", "", "")
-
-    def _reports(
-        self,
-        item: pytest.Item,
-        nextitem: pytest.Item | None,
-        record: CaseRecord,
-        secrets: CaseSecrets,
-    ) -> Iterator[pytest.TestReport]:
-        for phase in _PHASES:
-            report = _report(item, record, phase)
-            if phase == "teardown":
-                failed = _tear_down(item, nextitem)
-                if failed is not None:
-                    report = failed
-                    failure = secrets.of_failure(failed.longreprtext)
-                    record = replace(record, outcome="error", failure=failure)
-                self._deliver(report, record)
-            yield report
 
 
 def _report(item: pytest.Item, record: CaseRecord, phase: Phase) -> pytest.TestReport:
