@@ -222,15 +222,11 @@ class CaseLog:
         if not secrets:
             return record
         mask = CaseMask(secrets, own=nodeid.partition("[")[0], renamed=renamed, arguments=arguments)
-        artifacts = self._renamed_artifacts(record.artifacts, mask)
-        return replace(mask.record(record), artifacts=artifacts)
-
-    def _renamed_artifacts(self, names: tuple[str, ...], mask: CaseMask) -> tuple[str, ...]:
-        """Rename the artifacts that have secrets in their names; return how all are called."""
-        root = self.artifact_directory if names else None
-        if root is None:
-            return ()
-        return tuple(sorted(_renamed(root, name, mask(name)) for name in names))
+        record = mask.record(record)
+        if record.artifacts and (root := self.artifact_directory) is not None:
+            names = sorted(_renamed(root, name, mask(name)) for name in record.artifacts)
+            record = replace(record, artifacts=tuple(names))
+        return record
 
     def as_attempt(self) -> Attempt:
         """Return what is kept of an attempt that was followed by another."""

@@ -12,13 +12,10 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, final
 
 from . import dataset_content
 from .params import stable_text
-
-Buffer: TypeAlias = Any
-"""Contiguous memory; the type is that of Python 3.12's ``collections.abc.Buffer``."""
 
 _DIGITS: Final = 16
 _BLOCK: Final = 1 << 20
@@ -86,8 +83,8 @@ class ContentHash:
         text = "".join(f"{len(part)}:{part}" for part in map(str, parts))
         self.update(f"{text};".encode(errors="surrogatepass"))
 
-    def update(self, data: Buffer) -> None:
-        """Bring bytes into the hash, after a mark that tells their number."""
+    def update(self, data: Any) -> None:
+        """Bring contiguous memory into the hash, after a mark that tells its size."""
         self._hash.update(data)
 
     def feed(self, data: Any) -> bool:

@@ -238,7 +238,11 @@ class MlflowCase:
         with self._target(artifact_file) as target:
             add_rows(data, target)
             if target is not None:
-                _announce_table(self._log, artifact_file)
+                # By this tag MLflow knows which artifacts are tables.
+                tables = json.loads(self._log.tags.get(TABLES, "[]"))
+                entry = {"path": artifact_file, "type": "table"}
+                if entry not in tables:
+                    self._log.tags[TABLES] = json.dumps([*tables, entry])
 
     @contextmanager
     def _target(self, artifact_file: str) -> Iterator[Path | None]:
@@ -288,14 +292,6 @@ def _is_encodable(path: PurePosixPath) -> bool:
         return b"\0" not in fsencode(path)
     except UnicodeEncodeError:
         return False
-
-
-def _announce_table(log: CaseLog, artifact_file: str) -> None:
-    """Add the table to the tag by which MLflow knows which artifacts are tables."""
-    tables = json.loads(log.tags.get(TABLES, "[]"))
-    entry = {"path": artifact_file, "type": "table"}
-    if entry not in tables:
-        log.tags[TABLES] = json.dumps([*tables, entry])
 
 
 def _key(key: object) -> str:

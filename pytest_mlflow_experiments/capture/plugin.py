@@ -35,25 +35,16 @@ FIXTURES: Final = frozenset({"mlflow_case", "mlflow_run"})
 WORKER_ERROR: Final = "mlflow_usage_error"
 """The key under which a pytest-xdist worker hands a usage error to the controller."""
 
-_WATCHED = pytest.StashKey[str | None]()
 _OPTIONS = pytest.StashKey[CaseOptions]()
 _DEFAULT_OPTIONS: Final = CaseOptions()
 _UNTOLD_MARKERS: Final = frozenset({"mlflow", "parametrize", "usefixtures", "filterwarnings"})
 
 
 def watch_assertions(config: pytest.Config, setting: Assertions) -> str | None:
-    """Take metrics from the assertions of modules imported from now on.
-
-    ``setting`` says which comparisons count. Returns why that is not possible, or None. Asking
-    again changes nothing.
-    """
-    if _WATCHED not in config.stash:
-        config.stash[_WATCHED] = (
-            None
-            if setting == "no"
-            else install(config, rootdir=config.rootpath, every_comparison=setting == "all")
-        )
-    return config.stash[_WATCHED]
+    """Take metrics from assertions where that is wanted; return why it is not possible, or None."""
+    if setting == "no":
+        return None
+    return install(config, rootdir=config.rootpath, every_comparison=setting == "all")
 
 
 @final

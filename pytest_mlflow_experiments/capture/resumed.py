@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import date, time, timedelta
 from enum import Enum
@@ -175,12 +175,10 @@ def _tear_down(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.TestRe
     session: Any = item.session
     if session.shouldfail or session.shouldstop:
         nextitem = None
-    capture = item.config.pluginmanager.get_plugin("capturemanager")
-    capturing: AbstractContextManager[None] = nullcontext()
-    if capture is not None and hasattr(capture, "item_capture"):
-        # What fixtures print is shown only where they fail, as ever.
-        capturing = capture.item_capture("teardown", item)
-    with capturing:
+    manager = item.config.pluginmanager.get_plugin("capturemanager")
+    # What fixtures print is shown only where they fail, as ever.
+    capture = getattr(manager, "item_capture", lambda *_: nullcontext())
+    with capture("teardown", item):
         call = pytest.CallInfo.from_call(
             functools.partial(session._setupstate.teardown_exact, nextitem),
             when="teardown",

@@ -62,11 +62,8 @@ def _with_steps(data: Any, names: list[str]) -> list[str]:
 
 def _history(client: MlflowClient, run_id: str, name: str) -> list[Metric]:
     """Return the values of a metric by step, or none where there is one step."""
-    last: dict[int, Any] = {}
-    for value in client.get_metric_history(run_id, name):
-        held = last.get(value.step)
-        if held is None or value.timestamp >= held.timestamp:
-            last[value.step] = value
+    history = sorted(client.get_metric_history(run_id, name), key=lambda value: value.timestamp)
+    last = {value.step: value for value in history}
     if len(last) < 2:
         return []
     return [

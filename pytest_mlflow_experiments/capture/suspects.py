@@ -25,27 +25,29 @@ _POLL = 0.02
 
 
 @final
-class SuspectFinder:
-    """Tells in the process that ran a case whether its metrics look worse than the baseline.
+class Rerunner:
+    """Runs cases again, in the process that ran them, whose metrics look worse than the baseline.
 
     The baseline is read once, when the first case is judged. Where there is none, or none that can
     be read, no case is suspect; the end of the session tells of it.
 
     Args:
+        times: how many fresh runs a suspect case gets.
         directory: the session's directory, which gets the baseline.
         options: how to compare.
         timeout: how long, in seconds, to wait for the baseline.
     """
 
     def __init__(
-        self, directory: SessionDirectory, options: CompareOptions, timeout: float
+        self, times: int, directory: SessionDirectory, options: CompareOptions, timeout: float
     ) -> None:
+        self._times = times
         self._directory = directory
         self._options = options
         self._timeout = timeout
         self._comparer: Comparer | None = None
 
-    def __call__(self, record: CaseRecord) -> bool:
+    def _is_suspect(self, record: CaseRecord) -> bool:
         """Tell whether a case is suspect, and so worth fresh runs.
 
         A case that is repeated over seeds has fresh values already.
@@ -88,20 +90,6 @@ class SuspectFinder:
         if state.baseline is not None or state.phase == "done" or state.is_unsure:
             return True
         return state.pid is not None and not is_running(state.pid)
-
-
-@final
-class Rerunner:
-    """Runs suspect cases again.
-
-    Args:
-        times: how many fresh runs a suspect case gets.
-        is_suspect: tells whether a record looks worse than its history.
-    """
-
-    def __init__(self, times: int, is_suspect: Callable[[CaseRecord], bool]) -> None:
-        self._times = times
-        self._is_suspect = is_suspect
 
     def fresh_runs(
         self,

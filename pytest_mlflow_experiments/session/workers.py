@@ -13,7 +13,7 @@ from ..capture.mlflow_run import CONNECTION, Connection
 from ..capture.plugin import WORKER_ERROR, CapturePlugin, watch_assertions
 from ..capture.resumed import ResumedCases, read_cases
 from ..capture.running import RunningNote
-from ..capture.suspects import Rerunner, SuspectFinder
+from ..capture.suspects import Rerunner
 from ..records import CaseRecord, journal
 from ..records.directory import SessionDirectory
 from .comparison_settings import ComparisonSettings
@@ -35,8 +35,8 @@ def watch_cases(
     """Follow the test cases of this process; return why their assertions yield no metrics."""
     rerunner = None
     if comparing.rerun and comparing.baseline != "none":
-        suspects = SuspectFinder(directory, compare_options(config, comparing), settings.timeout)
-        rerunner = Rerunner(comparing.rerun, suspects)
+        options = compare_options(config, comparing)
+        rerunner = Rerunner(comparing.rerun, directory, options, settings.timeout)
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     resumed = None
     if settings.resume is not None:

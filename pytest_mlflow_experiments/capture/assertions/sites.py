@@ -33,11 +33,6 @@ def left_is_limit(left: ast.expr, right: ast.expr) -> bool:
     return (_rank(left), not is_approx(left)) < (_rank(right), not is_approx(right))
 
 
-def is_constant(node: ast.expr) -> bool:
-    """Whether ``node`` is a number that the source spells out."""
-    return _rank(node) == _CONSTANT
-
-
 def is_approx(node: ast.expr) -> bool:
     """Whether ``node`` is a call of :func:`pytest.approx`."""
     match node:
@@ -155,8 +150,10 @@ def comparisons(
                 continue
             if swapped:
                 operator = _MIRRORED[operator]
+            if isinstance(value, ast.Call) and is_approx(value):
+                value = value.args[0]
             site = Site(
-                name=metric_name(_without_approx(value)),
+                name=metric_name(value),
                 operator=_NEGATED[operator] if negated else operator,
                 line=left.lineno,
                 place=(file, right.lineno, right.col_offset),
@@ -187,7 +184,7 @@ def _counts(left: ast.expr, right: ast.expr, every_comparison: bool) -> bool:
         return False
     if not every_comparison and (_is_len(left) or _is_len(right)):
         return False
-    return not (is_constant(left) and is_constant(right))
+    return not _rank(left) == _rank(right) == _CONSTANT
 
 
 def _may_be_number(node: ast.expr) -> bool:
@@ -219,13 +216,9 @@ def _may_be_approx(value: ast.expr, limit: ast.expr) -> bool:
     return isinstance(limit, ast.Name | ast.Attribute | ast.Subscript)
 
 
-def _without_approx(node: ast.expr) -> ast.expr:
-    return node.args[0] if isinstance(node, ast.Call) and is_approx(node) else node
-
-
 def _is_outer_left(node: ast.Compare, index: int) -> bool:
     """Whether this is the first half of ``low <= value <= high``, whatever the two are called."""
-    if index or len(node.ops) != 2 or is_constant(node.comparators[0]):
+    if index or len(node.ops) != 2 or _rank(node.comparators[0]) == _CONSTANT:
         return False
     first, second = (_OPERATORS.get(type(operator), "==")[0] for operator in node.ops)
     return first == second != "="
