@@ -39,7 +39,8 @@ def described(data: Any) -> tuple[str | None, str | None]:
     """Return the schema and the profile of data as JSON; None where MLflow has no form for one."""
     try:
         schema, profile = _described(data)
-        return _json(schema), _json(profile)
+        text = None if schema is None else json.dumps(schema, default=str)
+        return text, json.dumps(profile, default=str)
     except Exception:  # noqa: BLE001 - code of the data themselves, for which no test fails
         return None, None
 
@@ -173,10 +174,6 @@ def _specs(arrays: Any) -> str | None:
     return json.dumps(specs)
 
 
-def _json(value: object) -> str | None:
-    return None if value is None else json.dumps(value, default=str)
-
-
 _NAME_LENGTH: Final = 500
 _DIGEST_LENGTH: Final = 36
 _TYPE_LENGTH: Final = 36
@@ -193,11 +190,7 @@ def dataset_input(
 ) -> tuple[DatasetInput, list[str]]:
     """Return data as a dataset, and notes of what had to be left out.
 
-    Args:
-        data: what has the digest.
-        digest: the digest of the content.
-        name: the dataset's name; else the one that it has itself, a file's name, or ``dataset``.
-        context: what the data are used for.
+    Without ``name``, it is the one that the dataset has itself, a file's name, or ``dataset``.
     """
     own = _own_fields(data)
     own_name = data.name if isinstance(data, Path) and data.name else dataset_name(data)

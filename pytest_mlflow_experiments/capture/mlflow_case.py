@@ -138,9 +138,7 @@ class MlflowCase:
     def log_artifact(self, local_path: str | Path, artifact_path: str | None = None) -> None:
         """Keep a copy of a file, or of a directory with all that is in it, as it is now.
 
-        Args:
-            local_path: the file or directory.
-            artifact_path: the directory in the run's artifacts that gets it.
+        ``artifact_path`` is the directory in the run's artifacts that gets it.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -194,11 +192,8 @@ class MlflowCase:
     ) -> None:
         """Keep a matplotlib or plotly figure, drawn as it is now, as an artifact.
 
-        Args:
-            figure: the figure.
-            artifact_file: where it is kept; the suffix gives the format (plotly: ``.html`` or an
-                image format).
-            save_kwargs: what the figure's own method gets in addition.
+        The suffix of ``artifact_file`` gives the format (plotly: ``.html`` or an image format);
+        ``save_kwargs`` are what the figure's own method gets in addition.
 
         Raises:
             TypeError: the figure is of another library.

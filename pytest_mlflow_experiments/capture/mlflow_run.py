@@ -47,14 +47,10 @@ class Connection:
     system_metrics: bool = False
 
     def session_run(self, timeout: float) -> SessionState:
-        """Ask the tracker for the session's run, and wait until it is there.
+        """Ask the tracker for the session's run, and wait up to ``timeout`` seconds for it.
 
-        Args:
-            timeout: seconds to wait while the tracking store is being opened.
-
-        Returns:
-            A state with ``run_id`` and ``experiment_id``, or one that is unsure and tells why:
-            also where MLflow answers again in a while, for a test can't wait for that.
+        Returns a state with ``run_id`` and ``experiment_id``, or one that is unsure and tells why:
+        also where MLflow answers again in a while, for a test can't wait for that.
         """
         if self.tracking_uri is None:
             return _failed("the session is offline")

@@ -7,20 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
+_ACTIVE_MODEL: Final = ("MLFLOW_ACTIVE_MODEL_ID", "_MLFLOW_ACTIVE_MODEL_ID")
 _ENVIRONMENT: Final = (
-    "MLFLOW_TRACKING_URI",
-    "MLFLOW_REGISTRY_URI",
-    "MLFLOW_EXPERIMENT_ID",
-    "MLFLOW_EXPERIMENT_NAME",
-    "MLFLOW_RUN_ID",
-    "MLFLOW_ACTIVE_MODEL_ID",
-    "_MLFLOW_ACTIVE_MODEL_ID",
+    *("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_EXPERIMENT_ID"),
+    *("MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", *_ACTIVE_MODEL),
 )
 _THREAD_LOCAL: Final = (
-    "_active_run_stack",
-    "_last_active_run_id",
-    "_last_logged_model_id",
-    "_ACTIVE_MODEL_CONTEXT",
+    *("_active_run_stack", "_last_active_run_id", "_last_logged_model_id", "_ACTIVE_MODEL_CONTEXT"),
 )
 
 
@@ -35,7 +28,7 @@ def forget_active_model() -> None:
     """Reset the active model: a store without it refuses metrics that are linked to it."""
     from mlflow.tracking import fluent
 
-    for name in ("MLFLOW_ACTIVE_MODEL_ID", "_MLFLOW_ACTIVE_MODEL_ID"):
+    for name in _ACTIVE_MODEL:
         os.environ.pop(name, None)
     context: Any = fluent._ACTIVE_MODEL_CONTEXT
     context.set(fluent.ActiveModelContext())

@@ -23,7 +23,7 @@ _MAX_BYTES = 10_000
 _MAX_ELEMENTS = 300
 
 
-def case_params(item: pytest.Item, secrets: CaseSecrets | None = None) -> dict[str, str]:
+def case_params(item: pytest.Item, secrets: CaseSecrets) -> dict[str, str]:
     """Return the params of every parametrize level, by name, in the order of declaration.
 
     Indirect params and params of fixtures are included. A value without a stable text is given by
@@ -33,7 +33,6 @@ def case_params(item: pytest.Item, secrets: CaseSecrets | None = None) -> dict[s
     if callspec is None:
         return {}
     # Not the order of callspec.params, where pytest 7 has the indirect ones first.
-    secrets = secrets or CaseSecrets(SecretRules())
     texts = {
         name: secrets.text(name, callspec.params[name], stable_text) for name in callspec.indices
     }

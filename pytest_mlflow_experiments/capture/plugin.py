@@ -96,8 +96,13 @@ class CapturePlugin:
                 options = CaseOptions.from_item(item)
                 if options != _DEFAULT_OPTIONS:
                     item.stash[_OPTIONS] = options
-                if (name := self._case_name(item, options)) is not None:
-                    _check_name(named.setdefault(name, item.nodeid), item.nodeid, name)
+                name = self._case_name(item, options)
+                known = item.nodeid if name is None else named.setdefault(name, item.nodeid)
+                if known != item.nodeid:
+                    raise pytest.UsageError(
+                        f"{item.nodeid}: @pytest.mark.mlflow(case=...) gives it the name {name!r}, "
+                        f"which is that of {known} already; each case needs one of its own"
+                    )
         except pytest.UsageError as error:
             if (output := getattr(session.config, "workeroutput", None)) is not None:
                 output[WORKER_ERROR] = str(error)
@@ -322,11 +327,3 @@ def _plain_nodeid(item: pytest.Item) -> str:
             name = marker.args[0] if marker.args else marker.kwargs.get("name", "default")
             return nodeid.removesuffix(f"@{name}")
     return nodeid
-
-
-def _check_name(known: str, nodeid: str, name: str) -> None:
-    if known != nodeid:
-        raise pytest.UsageError(
-            f"{nodeid}: @pytest.mark.mlflow(case=...) gives it the name {name!r}, which is that "
-            f"of {known} already; each case needs one of its own"
-        )

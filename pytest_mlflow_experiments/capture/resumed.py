@@ -91,10 +91,8 @@ def is_same(item: pytest.Item, record: CaseRecord, secrets: CaseSecrets) -> bool
 class ResumedCases:
     """Reports tests that need not run, instead of running them.
 
-    Args:
-        cases: the cases that may be taken over, by their node ids.
-        artifacts: the directory that gets a directory for each case with artifacts.
-        deliver: called with the report of the teardown and the record of each such case.
+    ``cases`` are those that may be taken over, by their node ids; ``artifacts`` gets a directory
+    for each of them with artifacts.
     """
 
     def __init__(

@@ -35,7 +35,9 @@ def read_metrics(client: MlflowClient, run_id: str, log: CaseLog) -> None:
     except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
         log.notes.append(f"the metrics of the test's own run can't be compared: {error}")
         return
-    curves = _with_steps(data, names)
+    # MLflow tells the last value of a metric with its step: where that is 0, there was no other.
+    steps = {metric.key: metric.step for metric in getattr(data, "_metric_objs", ())}
+    curves = sorted(name for name in names if steps.get(name, 1) > 0)
     read = 0
     deadline = Original.perf_counter() + _PATIENCE
     try:
@@ -49,15 +51,6 @@ def read_metrics(client: MlflowClient, run_id: str, log: CaseLog) -> None:
     else:
         if rest := len(curves) - read:
             log.notes.append(f"the steps of {rest} more metrics are in the run of MLflow alone")
-
-
-def _with_steps(data: Any, names: list[str]) -> list[str]:
-    """Return the metrics that may have several steps, without asking for each of them.
-
-    MLflow tells the last value of a metric with its step: where that is 0, there was no other.
-    """
-    last = {metric.key: metric.step for metric in getattr(data, "_metric_objs", ())}
-    return sorted(name for name in names if last.get(name, 1) > 0)
 
 
 def _history(client: MlflowClient, run_id: str, name: str) -> list[Metric]:

@@ -212,13 +212,10 @@ def leaves(value: object, depth: int = 0) -> Iterator[str]:
 class CaseMask:
     """Takes the secrets of one case out of all its texts.
 
-    Args:
-        secrets: the values.
-        own: the node id without params: a word of it is a secret only where it stands alone.
-        renamed: pytest's name of the test, and the one that is kept.
-        arguments: the names of params that tell the case from others, and stay as they are.
-
-    ``pieces`` masks a text in which pytest may have cut the secrets.
+    ``own`` is the node id without params: a word of it is a secret only where it stands alone.
+    ``renamed`` is pytest's name of the test, and the one that is kept. ``arguments`` are the names
+    of params that tell the case from others, and stay as they are. ``pieces`` masks a text in which
+    pytest may have cut the secrets.
     """
 
     def __init__(
@@ -283,22 +280,10 @@ MASKED: Final[Mapping[type, Mapping[str, Callable[[CaseMask, Any], Any]]]] = {
     Check: {"metric": _masked},
     DatasetInput: dict.fromkeys(("name", "source", "schema", "profile", "context"), _masked),
 }
-"""The fields of a record, and of what is in it, that may hold secrets, and how these are masked."""
+"""The fields of a record, and of what is in it, that may hold secrets, and how these are masked.
 
-NOT_MASKED: Final[Mapping[type, Mapping[str, str]]] = {
-    CaseRecord: {
-        **dict.fromkeys(("id", "run_id", "resumed_from", "resumed_run"), "made by us or by MLflow"),
-        **dict.fromkeys(("nodeid", "case", "name"), "made without secrets, see shown_text"),
-        **dict.fromkeys(("tolerances", "directions", "objective"), "stand in the code, as a rule"),
-        "arguments": "tell the case from others",
-        "artifacts": "names of files, which are renamed with them",
-        "durations": "by phase",
-        "usage": "names of our own",
-    },
-    Attempt: {"usage": "names of our own"},
-    DatasetInput: {"digest": "of the content", "source_type": "MLflow's word for it"},
-}
-"""The other fields with texts in them, and why they stay as they are."""
+Why its other texts stay as they are stands in the test that wants each field to be here or there.
+"""
 
 
 def masked_input(data: DatasetInput, mask: Callable[[str], str]) -> DatasetInput:

@@ -28,14 +28,9 @@ _POLL = 0.02
 class Rerunner:
     """Runs cases again, in the process that ran them, whose metrics look worse than the baseline.
 
-    The baseline is read once, when the first case is judged. Where there is none, or none that can
-    be read, no case is suspect; the end of the session tells of it.
-
-    Args:
-        times: how many fresh runs a suspect case gets.
-        directory: the session's directory, which gets the baseline.
-        options: how to compare.
-        timeout: how long, in seconds, to wait for the baseline.
+    The baseline is read once, when the first case is judged, after waiting ``timeout`` seconds for
+    it at most. Where there is none, or none that can be read, no case is suspect; the end of the
+    session tells of it.
     """
 
     def __init__(
@@ -99,14 +94,10 @@ class Rerunner:
         open_log: Callable[[], CaseLog],
         note: Callable[[CaseLog, pytest.TestReport], None],
     ) -> tuple[Attempt, ...]:
-        """Return the fresh runs of a case that needs any.
+        """Return the fresh runs of a test that has just been torn down, if it needs any.
 
-        Args:
-            item: the test, which has just been torn down.
-            nextitem: the test after it; fixtures that both use stay as they are.
-            record: what the test has left.
-            open_log: makes the log of a new run current.
-            note: brings the report of a phase into a log.
+        Fixtures that ``nextitem`` uses too stay as they are. ``open_log`` makes the log of a new
+        run current; ``note`` brings the report of a phase into it.
         """
         if not self._is_suspect(record):
             return ()

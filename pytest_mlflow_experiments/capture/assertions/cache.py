@@ -27,8 +27,7 @@ _HASH_LENGTH = 8
 class CodeCache:
     """The rewritten code of source files, for one way of rewriting.
 
-    Args:
-        settings: what the code depends on beyond its source, our own version and pytest's.
+    ``settings`` are what the code depends on beyond its source, our own version and pytest's.
     """
 
     def __init__(self, *settings: object) -> None:

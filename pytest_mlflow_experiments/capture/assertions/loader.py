@@ -76,10 +76,8 @@ def install(config: pytest.Config, *, rootdir: Path, every_comparison: bool) -> 
 
     Modules that are not below ``rootdir`` and installed packages stay as they are. With
     ``every_comparison`` comparisons of two integers and of ``len(...)`` are recorded as well.
-    Everything is put back when ``config`` is done with. Installing again changes nothing.
-
-    Returns:
-        Why it is not possible, or None.
+    Everything is put back when ``config`` is done with. Installing again changes nothing. Returns
+    why it is not possible, or None.
     """
     if _INSTALLED in config.stash:
         return None

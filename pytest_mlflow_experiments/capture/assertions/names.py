@@ -81,11 +81,9 @@ def dotted_path(node: ast.expr) -> str | None:
             return dotted_path(value)
         case ast.Attribute(value=value, attr=attribute):
             return _join(dotted_path(value), attribute)
-        case ast.Subscript(value=ast.Attribute(value=value, attr=attribute), slice=index) if (
-            attribute in _INDEXERS
-        ):
-            return _item(value, index)
         case ast.Subscript(value=value, slice=index):
+            if isinstance(value, ast.Attribute) and value.attr in _INDEXERS:
+                value = value.value
             return _item(value, index)
         case ast.Call():
             return _call(node)
@@ -127,8 +125,7 @@ def converted(node: ast.expr) -> ast.expr | None:
 
 
 def _call(node: ast.Call) -> str | None:
-    inner = converted(node)
-    if inner is not None:
+    if (inner := converted(node)) is not None:
         return dotted_path(inner)
     match node:
         case ast.Call(

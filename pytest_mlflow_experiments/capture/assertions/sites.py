@@ -28,11 +28,6 @@ _EXTREMES: Final = re.compile(r"(?:min|max|minimum|maximum)_\w", re.IGNORECASE)
 _NUMBERS: Final = frozenset({"e", "inf", "nan", "pi", "tau"})
 
 
-def left_is_limit(left: ast.expr, right: ast.expr) -> bool:
-    """Whether the left side of a comparison is its limit."""
-    return (_rank(left), not is_approx(left)) < (_rank(right), not is_approx(right))
-
-
 def is_approx(node: ast.expr) -> bool:
     """Whether ``node`` is a call of :func:`pytest.approx`."""
     match node:
@@ -144,7 +139,8 @@ def comparisons(
             operator = _OPERATORS.get(type(node.ops[index]))
             if operator is None or not _counts(left, right, every_comparison):
                 continue
-            swapped = _is_outer_left(node, index) or left_is_limit(left, right)
+            ranks = [(_rank(side), not is_approx(side)) for side in (left, right)]
+            swapped = _is_outer_left(node, index) or ranks[0] < ranks[1]
             value, limit = (right, left) if swapped else (left, right)
             if operator == "==" and (negated or not _may_be_approx(value, limit)):
                 continue
