@@ -64,11 +64,8 @@ def baseline_entries(
 ) -> list[Entry]:
     """Return the baseline that a person means: its provenance and the entries of its sessions.
 
-    Args:
-        location: where it is looked for.
-        reference: the directory of a session, a file, or a form of ``--mlflow-baseline``.
-        history: how many sessions at most, where the reference stands for several.
-        compared: the session that is to be compared with them.
+    ``reference`` is the directory of a session, a file, or a form of ``--mlflow-baseline``, which
+    may stand for several sessions, ``history`` at most.
 
     Raises:
         UsageError: the reference is not a legal one.
@@ -102,15 +99,10 @@ def newest_id(location: Location, spec: str) -> str:
 def named_session(location: Location, reference: str) -> StoredSession | None:
     """Return the one session that a person means, whether it can be a baseline or not.
 
-    Args:
-        location: where it is looked for.
-        reference: the directory of a session, a file, or a form of ``--mlflow-baseline``.
-
-    Returns:
-        The newest session of a file, or None where the file holds none.
+    Of a file it is the newest one, or None where the file holds none.
 
     Raises:
-        UsageError: the reference is not a legal one.
+        UsageError: the reference is not a legal one; see :func:`baseline_entries`.
         BaselineError: there is no such session.
         JournalError: the session can't be read.
     """
@@ -159,11 +151,7 @@ def _session(catalog: Catalog, request: BaselineRequest, directory: Path) -> Sto
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenSession:
-    """A session and where it is.
-
-    ``directory`` is where this machine keeps it, None where it does not; ``is_fetched`` tells that
-    it was read from MLflow.
-    """
+    """A session, its directory where this machine keeps it, and whether MLflow had to be asked."""
 
     stored: StoredSession
     location: Location
@@ -171,27 +159,23 @@ class ChosenSession:
     is_fetched: bool
 
     def local_comparison(self) -> Comparison | None:
-        """Return the comparison that the session ended with, or None where it is not here.
-
-        Raises:
-            UsageError: it can't be read.
-        """
+        """Return the comparison that the session ended with, or None where it is not here."""
         if self.directory is None or not self.directory.report.exists():
             return None
         return read_comparison(self.directory.report)
 
 
 def read_comparison(path: Path) -> Comparison:
-    """Return the comparison that a report.json holds.
+    """Return the comparison that a report.json holds, as :func:`parse_comparison` does."""
+    return parse_comparison(path.read_text(encoding="utf-8"), str(path))
+
+
+def parse_comparison(text: str, origin: object) -> Comparison:
+    """Return the comparison of a report.json's text, which stems from ``origin``.
 
     Raises:
         UsageError: it can't be understood.
     """
-    return parse_comparison(path.read_text(encoding="utf-8"), str(path))
-
-
-def parse_comparison(text: str, origin: str) -> Comparison:
-    """Return the comparison of a report.json's text, as :func:`read_comparison` does."""
     try:
         return read_json(text)
     except ValueError as error:
@@ -203,10 +187,7 @@ def choose_session(
 ) -> ChosenSession:
     """Return the session that a person means; the newest one where nothing is said.
 
-    Args:
-        reference: a session's directory or id, or a form of ``--mlflow-baseline``.
-        tracking_uri: where MLflow is.
-        experiment: the experiment's name.
+    ``reference`` is a session's directory or id, or a form of ``--mlflow-baseline``.
 
     Raises:
         UsageError: the reference is not a legal one.
@@ -229,7 +210,7 @@ def choose_session(
         stored = named_session(location, reference)
     if stored is None:
         raise BaselineError("there is no session in what was found")
-    location = Location.resolve(tracking_uri, experiment, session=stored.header)
+    location = Location.resolve(tracking_uri, experiment, stored.header)
     if directory is None:
         kept = SessionDirectory(location.root / DIRECTORY_NAME / stored.header.session_id)
         directory = kept if kept.journal.is_file() else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Final
 
 from ..analysis.location import UsageError, sessions_root
 from ..records.accepted import (
@@ -16,8 +17,15 @@ from ..records.accepted import (
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.reader import peek_header
 from ..regression.comparison import Comparison
-from .arguments import say
+from .arguments import Arguments, add_arguments, say
 from .report import last_comparison
+
+_ARGUMENTS: Final[Arguments] = {
+    "case CASE": ("a node id; * and ? are wildcards", {"nargs": "?"}),
+    "metric METRIC": ("default: all", {"nargs": "?", "default": "*"}),
+    "--reason TEXT": ("why that is all right", {"required": True}),
+    "--session SESSION": ("the session to accept; default: the last", {"type": Path}),
+}
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,12 +37,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "worse on purpose. From that commit on they are compared only with sessions that had it "
         "too. Without CASE, all that the last session failed for is accepted.",
     )
-    parser.add_argument("case", nargs="?", metavar="CASE", help="a node id; * and ? are wildcards")
-    parser.add_argument("metric", nargs="?", default="*", metavar="METRIC", help="default: all")
-    parser.add_argument("--reason", required=True, metavar="TEXT", help="why that is all right")
-    parser.add_argument(
-        "--session", type=Path, metavar="SESSION", help="the session to accept; default: the last"
-    )
+    add_arguments(parser, _ARGUMENTS)
     parser.set_defaults(command=_accept)
 
 

@@ -14,7 +14,7 @@ from ..regression.compare import session_info
 from ..regression.values import collect_values
 from ..report.headline import describe_session
 from ..report.numbers import count, moment
-from .arguments import add_location_options, location_of, say
+from .arguments import LOCATION, add_arguments, location_of, say
 
 if TYPE_CHECKING:
     from ..tracker.catalog import MlflowCatalog
@@ -41,7 +41,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
             action.add_argument("spec", metavar="SPEC", help="such as session:ID or latest")
         elif name != "clear":
             action.add_argument("spec", metavar="SPEC", nargs="?", default="auto")
-        add_location_options(action)
+        add_arguments(action, LOCATION)
         action.set_defaults(command=command)
 
 

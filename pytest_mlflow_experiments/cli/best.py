@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Final
 
 from ..analysis.named_sessions import ChosenSession, parse_comparison
 from ..baseline.choice import why_incomplete
@@ -12,15 +13,26 @@ from ..regression.comparison import Comparison
 from ..regression.sweeps.lookup import choose_sweep
 from ..report.sweep_table import FORMATS, Ranking, answer, run_ids
 from .arguments import (
-    add_session_option,
-    add_store_options,
-    add_sweep_options,
+    SESSION,
+    STORE,
+    SWEEP,
+    Arguments,
+    add_arguments,
     asked_sweeps,
     positive,
     say,
     session_of,
     write_report,
 )
+
+_ARGUMENTS: Final[Arguments] = {
+    **SWEEP,
+    **SESSION,
+    "--top N": ("show the N best alone; default: all", {"type": positive}),
+    "--format": ("default: text", {"choices": FORMATS, "default": "text"}),
+    "--output -o PATH": ("write it there instead of printing it", {"type": Path}),
+    **STORE,
+}
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,16 +43,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         description="Rank the configurations of a parametrized test in a session, best first. The "
         "exit status is 1 where none can be called the best.",
     )
-    add_sweep_options(parser)
-    add_session_option(parser)
-    parser.add_argument(
-        "--top", metavar="N", type=positive, help="show the N best alone; default: all"
-    )
-    parser.add_argument("--format", choices=FORMATS, default="text", help="default: text")
-    parser.add_argument(
-        "--output", "-o", type=Path, metavar="PATH", help="write it there instead of printing it"
-    )
-    add_store_options(parser)
+    add_arguments(parser, _ARGUMENTS)
     parser.set_defaults(command=_best)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from ..analysis.location import Location, UsageError, default_store, sessions_root
 from ..analysis.merged_session import compare_merged, compare_options, finish, keep
@@ -25,15 +26,34 @@ from ..report.sweep_text import sweep_lines
 from ..session.builtin_hooks import STANDARD_SUFFIXES
 from ..session.settings import joint_session_id
 from ..tracker.errors import MergeError
-from .arguments import (
-    add_location_options,
-    add_report_option,
-    location_of,
-    positive,
-    say,
-    write_report,
-)
+from .arguments import LOCATION, REPORTS, Arguments, add_arguments, location_of, positive, say
 from .project_hooks import CommandHooks
+
+_ARGUMENTS: Final[Arguments] = {
+    "paths PATH": (
+        "where the shards are: directories, searched with all below them, such as the artifacts of "
+        "CI jobs; default: .pytest_mlflow and the tracking server",
+        {"nargs": "*", "type": Path},
+    ),
+    "--session ID": "the id of the session; default: that of the shards in PATH, else the CI's run",
+    "--shards N": ("how many shards there have to be", {"type": positive}),
+    "--gate": (
+        "fail where a metric regressed; default: as the shards were told by --mlflow-gate",
+        {"action": argparse.BooleanOptionalAction},
+    ),
+    "--require-baseline": (
+        "with the gate: fail also where there is no baseline yet",
+        {"action": "store_true"},
+    ),
+    "--baseline SPEC": "what to compare with; default: as the shards were told by "
+    "--mlflow-baseline",
+    "--report PATH": REPORTS,
+    "--offline": (
+        "don't contact MLflow; the whole is kept for 'pytest-mlflow sync'",
+        {"action": "store_true"},
+    ),
+    **LOCATION,
+}
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -46,44 +66,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "MLflow. Doing it twice is harmless. The exit status is 1 where a shard is missing or "
         "broke off, where the gate fails, and where not everything could be sent.",
     )
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        type=Path,
-        metavar="PATH",
-        help="where the shards are: directories, searched with all below them, such as the "
-        "artifacts of CI jobs; default: .pytest_mlflow and the tracking server",
-    )
-    parser.add_argument(
-        "--session",
-        metavar="ID",
-        help="the id of the session; default: that of the shards in PATH, else the CI's run",
-    )
-    parser.add_argument(
-        "--shards", metavar="N", type=positive, help="how many shards there have to be"
-    )
-    parser.add_argument(
-        "--gate",
-        action=argparse.BooleanOptionalAction,
-        help="fail where a metric regressed; default: as the shards were told by --mlflow-gate",
-    )
-    parser.add_argument(
-        "--require-baseline",
-        action="store_true",
-        help="with the gate: fail also where there is no baseline yet",
-    )
-    parser.add_argument(
-        "--baseline",
-        metavar="SPEC",
-        help="what to compare with; default: as the shards were told by --mlflow-baseline",
-    )
-    add_report_option(parser, "--report")
-    parser.add_argument(
-        "--offline",
-        action="store_true",
-        help="don't contact MLflow; the whole is kept for 'pytest-mlflow sync'",
-    )
-    add_location_options(parser)
+    add_arguments(parser, _ARGUMENTS)
     parser.set_defaults(command=_merge, history=None)
 
 
@@ -92,18 +75,16 @@ def _merge(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:
         merged = _here(merge(_shards(options, Path(name)), wanted=options.shards), options)
         location = location_of(options, merged.header)
-        judging = _judging(options, merged.judging)
-        rules = replace(compare_options(merged, judging, location), rule=hooks.rule)
+        merged = replace(merged, judging=_judging(options, merged.judging))
+        rules = replace(compare_options(merged, location), rule=hooks.rule)
         directory = keep(merged, location.root)
-    comparison = compare_merged(merged, judging, rules, location, directory)
+    comparison = compare_merged(merged, rules, location, directory)
     end = finish(directory, merged.end, comparison)
     own = [directory.path / f"report{suffix}" for suffix in STANDARD_SUFFIXES]
-    for path in own:
-        write_report(path, hooks.render(comparison, path))
+    hooks.write(comparison, own)
     _tell(merged, comparison, [*own[:2], *options.report])
     sent = options.offline or _send(directory, location)
-    for path in options.report:
-        write_report(path, hooks.render(comparison, path))
+    hooks.write(comparison, options.report)
     if end.interrupted is not None:
         say(f"This is not the whole session: {end.interrupted}")
     return 0 if sent and not end.rejected and end.interrupted is None else 1
@@ -156,13 +137,7 @@ def _fetched(options: argparse.Namespace, session_id: str, temporary: Path) -> l
     # Only here, for it loads mlflow, which takes seconds.
     from ..tracker.connect import fetch_shards
 
-    fetched = fetch_shards(
-        location.tracking_uri,
-        session_id,
-        temporary,
-        experiment_name=location.experiment_name,
-        experiment_id=location.experiment_id,
-    )
+    fetched = fetch_shards(location.tracking_uri, session_id, temporary, **location.experiment)
     shards = [shard for path in fetched.journals if (shard := read_shard(path)) is not None]
     if shards:
         # Nobody knows what they run, or ran before their machine was lost.
@@ -223,10 +198,8 @@ def _judging(options: argparse.Namespace, told: Shard) -> Shard:
 def _tell(merged: MergedSession, comparison: Comparison, reports: list[Path]) -> None:
     cases = count(len(merged.cases), "case")
     say(f"Session {merged.header.session_id}: {count(len(merged.shards), 'shard')}, {cases}")
-    for line in sweep_lines(comparison.sweeps):
-        say(line.text)
-    for line in verdict_lines(comparison, [str(path) for path in reports]):
-        say(line.text)
+    verdicts = verdict_lines(comparison, [str(path) for path in reports])
+    say(*(line.text for line in (*sweep_lines(comparison.sweeps), *verdicts)))
     try:
         add_to_step_summary(comparison)
     except OSError as error:

@@ -16,6 +16,7 @@ from _pytest.config import ConftestImportFailure, _prepareconfig
 from ..analysis.location import UsageError, sessions_root
 from ..session import hookspecs
 from ..session.builtin_hooks import REPORT_FORMATS, SUFFIXES, DefaultRule, other_formats
+from .arguments import write_report
 
 if TYPE_CHECKING:
     from ..regression import Verdict
@@ -76,6 +77,11 @@ class CommandHooks:
             known = ", ".join((*SUFFIXES, *other_formats(self._hook)))
             raise UsageError(f"{self._option} {path}: expected one of {known}")
         return text
+
+    def write(self, comparison: Comparison, paths: Sequence[Path]) -> None:
+        """Write the comparison to files, each in its format, as :meth:`render` tells."""
+        for path in paths:
+            write_report(path, self.render(comparison, path))
 
     def rule(self, series: MetricSeries) -> Verdict:
         """Judge a metric."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..analysis.comparison import parse_all
 from ..analysis.location import UsageError
@@ -28,9 +28,12 @@ from .admission import (
     was_baseline,
 )
 from .arguments import (
-    add_location_options,
-    add_session_option,
-    add_sweep_options,
+    LOCATION,
+    REPEATABLE,
+    SESSION,
+    SWEEP,
+    Arguments,
+    add_arguments,
     asked_sweeps,
     say,
     session_of,
@@ -44,6 +47,22 @@ _NAME = re.compile(r"[^/:]*[^/:\s][^/:]*")
 _ALIAS = re.compile(r"(?!latest$|v\d+$)[\w-]+", re.ASCII | re.IGNORECASE)
 
 
+_ARGUMENTS: Final[Arguments] = {
+    "name NAME": "the registered model; it is made if needed",
+    **SWEEP,
+    "--case CASE": "a node id, or any part of it that fits one configuration; default: the best "
+    "one",
+    **SESSION,
+    "--alias ALIAS": ("default: champion", {"default": "champion"}),
+    "--model MODEL": "which model, where the case logged several",
+    "--tolerance METRIC:AMOUNT": (
+        "how much worse than the champion a metric may be (repeatable)",
+        REPEATABLE,
+    ),
+    **LOCATION,
+}
+
+
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
@@ -55,26 +74,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "must be complete and its test without a regression, and its objective not worse than that "
         "of the version that the alias stands for. Else the exit status is 1.",
     )
-    parser.add_argument("name", metavar="NAME", help="the registered model; it is made if needed")
-    add_sweep_options(parser)
-    parser.add_argument(
-        "--case",
-        metavar="CASE",
-        help="a node id, or any part of it that fits one configuration; default: the best one",
-    )
-    add_session_option(parser)
-    parser.add_argument("--alias", metavar="ALIAS", default="champion", help="default: champion")
-    parser.add_argument(
-        "--model", metavar="MODEL", help="which model, where the case logged several"
-    )
-    parser.add_argument(
-        "--tolerance",
-        metavar="METRIC:AMOUNT",
-        action="append",
-        default=[],
-        help="how much worse than the champion a metric may be (repeatable)",
-    )
-    add_location_options(parser)
+    add_arguments(parser, _ARGUMENTS)
     parser.set_defaults(command=_promote)
 
 

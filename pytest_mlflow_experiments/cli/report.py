@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Final
 
 from ..analysis.location import UsageError, session_directory, sessions_root
 from ..analysis.named_sessions import read_comparison
 from ..records.directory import SessionDirectory
 from ..regression.comparison import Comparison
 from ..report.markdown import render_comment, render_markdown
-from .arguments import add_report_option, say, write_report
+from .arguments import REPORTS, Arguments, add_arguments, say, write_report
 from .project_hooks import CommandHooks
+
+_ARGUMENTS: Final[Arguments] = {
+    "session SESSION": (
+        "the directory of a session; default: the newest one",
+        {"nargs": "?", "type": Path},
+    ),
+    "--output -o PATH": REPORTS,
+    "--comment KEY": (
+        "make the markdown the body of a comment on a pull request; its first line is a hidden "
+        "marker with KEY, by which a script finds the comment to update",
+        {"nargs": "?", "const": "comparison"},
+    ),
+}
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,22 +36,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         description="Print the comparison that a session ended with, as markdown, or write it to "
         "files.",
     )
-    parser.add_argument(
-        "session",
-        nargs="?",
-        type=Path,
-        metavar="SESSION",
-        help="the directory of a session; default: the newest one",
-    )
-    add_report_option(parser, "--output", "-o")
-    parser.add_argument(
-        "--comment",
-        metavar="KEY",
-        nargs="?",
-        const="comparison",
-        help="make the markdown the body of a comment on a pull request; its first line is a "
-        "hidden marker with KEY, by which a script finds the comment to update",
-    )
+    add_arguments(parser, _ARGUMENTS)
     parser.set_defaults(command=_report)
 
 

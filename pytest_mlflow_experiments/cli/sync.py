@@ -5,11 +5,21 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Final
 
 from ..analysis.location import session_directory, sessions_root
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.journal import JournalError
-from .arguments import say
+from .arguments import Arguments, add_arguments, say
+
+_ARGUMENTS: Final[Arguments] = {
+    "sessions SESSION": (
+        "directories of sessions; all below .pytest_mlflow when none is given",
+        {"nargs": "*", "type": Path},
+    ),
+    "--tracking-uri URI": "where to send them; default: MLFLOW_TRACKING_URI, else where each was "
+    "meant to go",
+}
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,18 +29,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="send kept sessions to MLflow",
         description="Send sessions that MLflow has not, or not wholly. Sending twice is harmless.",
     )
-    parser.add_argument(
-        "sessions",
-        nargs="*",
-        type=Path,
-        metavar="SESSION",
-        help="directories of sessions; all below .pytest_mlflow when none is given",
-    )
-    parser.add_argument(
-        "--tracking-uri",
-        metavar="URI",
-        help="where to send them; default: MLFLOW_TRACKING_URI, else where each was meant to go",
-    )
+    add_arguments(parser, _ARGUMENTS)
     parser.set_defaults(command=_sync)
 
 
