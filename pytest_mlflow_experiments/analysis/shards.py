@@ -96,12 +96,13 @@ def merge(shards: Iterable[ShardSession], *, wanted: int | None = None) -> Merge
     ordered = _without_copies(shards)
     if not ordered:
         raise MergeError("there is no shard of a session")
-    _check_same("sessions", [shard.header.joint_id for shard in ordered])
     headers = [shard.header for shard in ordered]
-    _check_same(
-        "experiments", [one.experiment_name or f"id {one.experiment_id}" for one in headers]
-    )
-    _check_same("commits", [one.commit or "none" for one in headers])
+    experiments = [header.experiment_name or f"id {header.experiment_id}" for header in headers]
+    headers = [shard.header for shard in ordered]
+    experiments = [header.experiment_name or f"id {header.experiment_id}" for header in headers]
+    _check_same("sessions", [header.joint_id for header in headers])
+    _check_same("experiments", experiments)
+    _check_same("commits", [header.commit or "none" for header in headers])
     kept, replaced = _without_replaced(ordered, wanted)
     cases, unrecorded, repeated = _last_of_each(ordered)
     end = _end(kept, ordered)

@@ -23,9 +23,7 @@ from .admission import (
     against_its_session,
     against_session,
     difference,
-    incomparable,
     tags_of,
-    was_baseline,
 )
 from .arguments import (
     LOCATION,
@@ -100,8 +98,7 @@ def _promote(options: argparse.Namespace) -> int:
         if comparison is None and (text := registry.report(run)) is not None:
             comparison = parse_comparison(text, f"report.json of run {run}")
         candidate = candidate or _chosen(session.stored, comparison, rules, options)
-        for line in candidate.story:
-            say(line)
+        say(*candidate.story)
         model = _model(registry, candidate, options.model)
         return _decide(session, comparison, candidate, model, registry, rules, options)
 
@@ -118,11 +115,7 @@ def _decide(
     name, alias = options.name, options.alias
     refusals = list(against_session(session.stored, comparison, candidate))
     before = registry.version_of(name, alias)
-    is_champion = before is not None and (before.run_id, before.source) == (
-        model.run_id,
-        model.source,
-    )
-    if before is not None and not is_champion:
+    if before is not None and (before.run_id, before.source) != (model.run_id, model.source):
         champion = Champion.of(before, candidate.objective)
         if champion.value is not None:
             say(
@@ -131,18 +124,15 @@ def _decide(
                 f"{difference(candidate.mean, champion.value)}"
             )
         refusals += against_champion(candidate, champion, rules)
-        if comparison is not None and was_baseline(comparison, before.session_id):
-            refusals += incomparable(comparison, candidate)
-        else:
-            refusals += against_its_session(
-                session, comparison, candidate, before.session_id, rules, options
-            )
+        refusals += against_its_session(
+            session, comparison, candidate, before.session_id, rules, options
+        )
     verdicts = _verdicts(comparison)
     version, is_new = registry.register(
         name,
         model,
         tags_of(session.stored, candidate, verdicts, refusals),
-        _description(candidate, refusals),
+        "\n\n".join([*candidate.story, *(f"refused: {reason}" for reason in refusals)]),
         lasting=LASTING,
     )
     say(
@@ -151,9 +141,7 @@ def _decide(
     )
     if refusals:
         stays = f"stays at version {before.number}" if before is not None else "stands for nothing"
-        say(f"Refused, {name}@{alias} {stays}:")
-        for reason in refusals:
-            say(f"  {reason}")
+        say(f"Refused, {name}@{alias} {stays}:", *(f"  {reason}" for reason in refusals))
         return 1
     registry.set_alias(name, alias, version.number)
     was = "" if before is None else f", and was version {before.number}"
@@ -227,8 +215,3 @@ def _verdicts(comparison: Comparison | None) -> str:
     if comparison.problem is not None:
         return f"not compared: {comparison.problem}"
     return counts(comparison) if comparison.baseline is not None else "no baseline yet"
-
-
-def _description(candidate: Candidate, refusals: Sequence[str]) -> str:
-    lines = [*candidate.story, *(f"refused: {reason}" for reason in refusals)]
-    return "\n\n".join(lines)
