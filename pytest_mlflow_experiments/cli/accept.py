@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Final
 
 from ..analysis.location import UsageError, sessions_root
 from ..records.accepted import (
@@ -16,31 +15,26 @@ from ..records.accepted import (
 )
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.reader import peek_header
-from .arguments import Arguments, add_arguments, say
+from .arguments import command, say
 from .report import last_comparison
 
-_ARGUMENTS: Final[Arguments] = {
-    "case CASE": ("a node id; * and ? are wildcards", {"nargs": "?"}),
-    "metric METRIC": ("default: all", {"nargs": "?", "default": "*"}),
-    "--reason TEXT": ("why that is all right", {"required": True}),
-    "--session SESSION": ("the session to accept; default: the last", {"type": Path}),
-}
 
+@command(
+    "accept",
+    {
+        "case CASE": ("a node id; * and ? are wildcards", {"nargs": "?"}),
+        "metric METRIC": ("default: all", {"nargs": "?", "default": "*"}),
+        "--reason TEXT": ("why that is all right", {"required": True}),
+        "--session SESSION": ("the session to accept; default: the last", {"type": Path}),
+    },
+)
+def run(options: argparse.Namespace) -> int:
+    """Accept that metrics became worse, with a reason.
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "accept",
-        help="accept that metrics became worse, with a reason",
-        description=f"Write into {ACCEPTED_FILE}, which belongs into git, that metrics became "
-        "worse on purpose. From that commit on they are compared only with sessions that had it "
-        "too. Without CASE, all that the last session failed for is accepted.",
-    )
-    add_arguments(parser, _ARGUMENTS)
-    parser.set_defaults(command=_accept)
-
-
-def _accept(options: argparse.Namespace) -> int:
+    Write into mlflow-accepted.jsonl, which belongs into git, that metrics became worse on purpose.
+    From that commit on they are compared only with sessions that had it too. Without CASE, all
+    that the last session failed for is accepted.
+    """
     comparison = last_comparison(options.session)
     session_id = comparison.session.session_id
     root = sessions_root()

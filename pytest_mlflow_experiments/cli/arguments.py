@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, final
 
 from ..analysis.location import Location, UsageError
 from ..analysis.named_sessions import ChosenSession, choose_session
@@ -25,14 +27,41 @@ A text of one word is a name without a metavar.
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser, arguments: Arguments) -> None:
-    """Declare arguments, in this order."""
-    for usage, told in arguments.items():
-        text, settings = (told, {}) if isinstance(told, str) else told
-        *names, last = usage.split()
-        if names:
-            settings = {"metavar": last, **settings}
-        parser.add_argument(*(names or [last]), help=text, **settings)
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: its name, its arguments, and the function that runs it.
+
+    The docstring of the function is the command's help, and the function returns the exit status.
+    """
+
+    name: str
+    arguments: Arguments
+    run: Callable[[argparse.Namespace], int]
+
+    def declare(self, commands: Commands) -> None:
+        """Add the command to those of a parser."""
+        summary, _, details = (self.run.__doc__ or "").partition("\n\n")
+        brief = f"{summary[:1].lower()}{summary[1:]}".removesuffix(".")
+        description = " ".join(details.split()) or brief
+        parser = commands.add_parser(self.name, help=brief, description=description)
+        parser.set_defaults(command=self.run)
+        for usage, told in self.arguments.items():
+            text, settings = (told, {}) if isinstance(told, str) else told
+            *names, last = usage.split()
+            if names:
+                settings = {"metavar": last, **settings}
+            parser.add_argument(*(names or [last]), help=text, **settings)
+
+
+def command(
+    name: str, arguments: Arguments
+) -> Callable[[Callable[[argparse.Namespace], int]], Command]:
+    """Make a command of the function that runs it."""
+    return partial(Command, name, arguments)
 
 
 def positive(text: str) -> int:
@@ -43,6 +72,7 @@ def positive(text: str) -> int:
     return number
 
 
+FLAG: Final = {"action": "store_true"}
 REPEATABLE: Final = {"action": "append", "default": []}
 REPORTS: Final = (
     f"write the comparison there, by suffix: {', '.join(SUFFIXES)} (repeatable)",
@@ -54,12 +84,10 @@ STORE: Final[Arguments] = {
     "--experiment NAME": "the experiment; default: MLFLOW_EXPERIMENT_NAME, else that of the newest "
     "session",
 }
+HISTORY_HELP: Final = f"how many sessions make a baseline (default {HISTORY})"
 LOCATION: Final[Arguments] = {
     **STORE,
-    "--history N": (
-        f"how many sessions make a baseline (default {HISTORY})",
-        {"type": positive, "default": HISTORY},
-    ),
+    "--history N": (HISTORY_HELP, {"type": positive, "default": HISTORY}),
 }
 SESSION: Final[Arguments] = {
     "--session SESSION": "a session's directory or id, or a form of --mlflow-baseline, such as "

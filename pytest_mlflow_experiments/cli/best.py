@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Final
 
 from ..analysis.named_sessions import ChosenSession, parse_comparison
 from ..baseline.choice import why_incomplete
@@ -16,38 +15,32 @@ from .arguments import (
     SESSION,
     STORE,
     SWEEP,
-    Arguments,
-    add_arguments,
     asked_sweeps,
+    command,
     positive,
     say,
     session_of,
     write_report,
 )
 
-_ARGUMENTS: Final[Arguments] = {
-    **SWEEP,
-    **SESSION,
-    "--top N": ("show the N best alone; default: all", {"type": positive}),
-    "--format": ("default: text", {"choices": FORMATS, "default": "text"}),
-    "--output -o PATH": ("write it there instead of printing it", {"type": Path}),
-    **STORE,
-}
 
+@command(
+    "best",
+    {
+        **SWEEP,
+        **SESSION,
+        "--top N": ("show the N best alone; default: all", {"type": positive}),
+        "--format": ("default: text", {"choices": FORMATS, "default": "text"}),
+        "--output -o PATH": ("write it there instead of printing it", {"type": Path}),
+        **STORE,
+    },
+)
+def run(options: argparse.Namespace) -> int:
+    """Rank the configurations of a sweep.
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "best",
-        help="rank the configurations of a sweep",
-        description="Rank the configurations of a parametrized test in a session, best first. The "
-        "exit status is 1 where none can be called the best.",
-    )
-    add_arguments(parser, _ARGUMENTS)
-    parser.set_defaults(command=_best)
-
-
-def _best(options: argparse.Namespace) -> int:
+    Rank the configurations of a parametrized test in a session, best first. The exit status is
+    1 where none can be called the best.
+    """
     session = session_of(options)
     stored = session.stored
     comparison, runs = _of_mlflow(session) if session.is_fetched else _of_disk(session)

@@ -10,7 +10,7 @@ from ..regression import Status
 from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.tolerance import parse_direction, parse_rule
 from ..report.metric_lines import verdict_lines
-from .arguments import LOCATION, REPEATABLE, REPORTS, Arguments, add_arguments, location_of, say
+from .arguments import LOCATION, REPEATABLE, REPORTS, command, location_of, say
 from .project_hooks import CommandHooks
 
 
@@ -25,44 +25,40 @@ def _statuses(text: str) -> tuple[str, ...]:
 
 
 _STATUSES: Final = get_args(Status)
-_ARGUMENTS: Final[Arguments] = {
-    "baseline A": "what to compare with",
-    "session B": "the session to judge",
-    "--fail-on STATUS[,STATUS…]": (
-        f"exit with 1 where a metric has one of these: {', '.join(_STATUSES)}",
-        {"type": _statuses, "default": ()},
-    ),
-    "--report PATH": REPORTS,
-    "--tolerance METRIC:AMOUNT": (
-        "how much worse a metric may get, as --mlflow-tolerance (repeatable)",
-        REPEATABLE,
-    ),
-    "--direction METRIC:max|min|none": (
-        "which values of a metric are better (repeatable)",
-        REPEATABLE,
-    ),
-    "--seed-params NAME[,NAME…]": (
-        f"params that only repeat a case (default {','.join(sorted(SEED_PARAMS))})",
-        {"type": lambda text: frozenset(text.split(",")), "default": SEED_PARAMS},
-    ),
-    **LOCATION,
-}
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "compare",
-        help="compare a session with others",
-        description="Compare session B with the baseline A. Each is the directory of a session, a "
-        "file (results.jsonl, an exported baseline), or a form of --mlflow-baseline: latest, "
-        "branch:NAME, session:ID, run:ID, tag:KEY=VALUE, model:NAME@ALIAS.",
-    )
-    add_arguments(parser, _ARGUMENTS)
-    parser.set_defaults(command=_compare)
+@command(
+    "compare",
+    {
+        "baseline A": "what to compare with",
+        "session B": "the session to judge",
+        "--fail-on STATUS[,STATUS…]": (
+            f"exit with 1 where a metric has one of these: {', '.join(_STATUSES)}",
+            {"type": _statuses, "default": ()},
+        ),
+        "--report PATH": REPORTS,
+        "--tolerance METRIC:AMOUNT": (
+            "how much worse a metric may get, as --mlflow-tolerance (repeatable)",
+            REPEATABLE,
+        ),
+        "--direction METRIC:max|min|none": (
+            "which values of a metric are better (repeatable)",
+            REPEATABLE,
+        ),
+        "--seed-params NAME[,NAME…]": (
+            f"params that only repeat a case (default {','.join(sorted(SEED_PARAMS))})",
+            {"type": lambda text: frozenset(text.split(",")), "default": SEED_PARAMS},
+        ),
+        **LOCATION,
+    },
+)
+def run(options: argparse.Namespace) -> int:
+    """Compare a session with others.
 
-
-def _compare(options: argparse.Namespace) -> int:
+    Compare session B with the baseline A. Each is the directory of a session, a file
+    (results.jsonl, an exported baseline), or a form of --mlflow-baseline: latest, branch:NAME,
+    session:ID, run:ID, tag:KEY=VALUE, model:NAME@ALIAS.
+    """
     hooks = CommandHooks("--report", options.report)
     comparison = compare_named(
         location_of(options),

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from ..analysis.location import Location, UsageError, default_store, sessions_root
 from ..analysis.merged_session import compare_merged, compare_options, finish, keep
@@ -26,51 +25,42 @@ from ..report.sweep_text import sweep_lines
 from ..session.builtin_hooks import STANDARD_SUFFIXES
 from ..session.settings import joint_session_id
 from ..tracker.errors import MergeError
-from .arguments import LOCATION, REPORTS, Arguments, add_arguments, location_of, positive, say
+from .arguments import FLAG, HISTORY_HELP, REPORTS, STORE, command, location_of, positive, say
 from .project_hooks import CommandHooks
 
-_ARGUMENTS: Final[Arguments] = {
-    "paths PATH": (
-        "where the shards are: directories, searched with all below them, such as the artifacts of "
-        "CI jobs; default: .pytest_mlflow and the tracking server",
-        {"nargs": "*", "type": Path},
-    ),
-    "--session ID": "the id of the session; default: that of the shards in PATH, else the CI's run",
-    "--shards N": ("how many shards there have to be", {"type": positive}),
-    "--gate": (
-        "fail where a metric regressed; default: as the shards were told by --mlflow-gate",
-        {"action": argparse.BooleanOptionalAction},
-    ),
-    "--require-baseline": (
-        "with the gate: fail also where there is no baseline yet",
-        {"action": "store_true"},
-    ),
-    "--baseline SPEC": "what to compare with; default: as the shards were told by "
-    "--mlflow-baseline",
-    "--report PATH": REPORTS,
-    "--offline": (
-        "don't contact MLflow; the whole is kept for 'pytest-mlflow sync'",
-        {"action": "store_true"},
-    ),
-    **LOCATION,
-}
 
+@command(
+    "merge",
+    {
+        "paths PATH": (
+            "where the shards are: directories, searched with all below them, such as the "
+            "artifacts of CI jobs; default: .pytest_mlflow and the tracking server",
+            {"nargs": "*", "type": Path},
+        ),
+        "--session ID": "the id of the session; default: that of the shards in PATH, else the CI's "
+        "run",
+        "--shards N": ("how many shards there have to be", {"type": positive}),
+        "--gate": (
+            "fail where a metric regressed; default: as the shards were told by --mlflow-gate",
+            {"action": argparse.BooleanOptionalAction},
+        ),
+        "--require-baseline": ("with the gate: fail also where there is no baseline yet", FLAG),
+        "--baseline SPEC": "what to compare with; default: as the shards were told by "
+        "--mlflow-baseline",
+        "--report PATH": REPORTS,
+        "--offline": ("don't contact MLflow; the whole is kept for 'pytest-mlflow sync'", FLAG),
+        **STORE,
+        "--history N": (HISTORY_HELP, {"type": positive}),
+    },
+)
+def run(options: argparse.Namespace) -> int:
+    """Put the shards of a session together, compare and gate the whole.
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "merge",
-        help="put the shards of a session together, compare and gate the whole",
-        description="Put the shards of one session (pytest --mlflow --mlflow-session=ID) together, "
-        "compare the whole with its baseline as the shards were told to, and bring it into "
-        "MLflow. Doing it twice is harmless. The exit status is 1 where a shard is missing or "
-        "broke off, where the gate fails, and where not everything could be sent.",
-    )
-    add_arguments(parser, _ARGUMENTS)
-    parser.set_defaults(command=_merge, history=None)
-
-
-def _merge(options: argparse.Namespace) -> int:
+    Put the shards of one session (pytest --mlflow --mlflow-session=ID) together, compare the
+    whole with its baseline as the shards were told to, and bring it into MLflow. Doing it twice
+    is harmless. The exit status is 1 where a shard is missing or broke off, where the gate
+    fails, and where not everything could be sent.
+    """
     hooks = CommandHooks("--report", options.report)
     with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:
         merged = _here(merge(_shards(options, Path(name)), wanted=options.shards), options)

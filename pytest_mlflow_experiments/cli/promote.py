@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ..analysis.comparison import parse_all
 from ..analysis.location import UsageError
@@ -30,9 +30,8 @@ from .arguments import (
     REPEATABLE,
     SESSION,
     SWEEP,
-    Arguments,
-    add_arguments,
     asked_sweeps,
+    command,
     say,
     session_of,
 )
@@ -45,38 +44,32 @@ _NAME = re.compile(r"[^/:]*[^/:\s][^/:]*")
 _ALIAS = re.compile(r"(?!latest$|v\d+$)[\w-]+", re.ASCII | re.IGNORECASE)
 
 
-_ARGUMENTS: Final[Arguments] = {
-    "name NAME": "the registered model; it is made if needed",
-    **SWEEP,
-    "--case CASE": "a node id, or any part of it that fits one configuration; default: the best "
-    "one",
-    **SESSION,
-    "--alias ALIAS": ("default: champion", {"default": "champion"}),
-    "--model MODEL": "which model, where the case logged several",
-    "--tolerance METRIC:AMOUNT": (
-        "how much worse than the champion a metric may be (repeatable)",
-        REPEATABLE,
-    ),
-    **LOCATION,
-}
+@command(
+    "promote",
+    {
+        "name NAME": "the registered model; it is made if needed",
+        **SWEEP,
+        "--case CASE": "a node id, or any part of it that fits one configuration; default: the "
+        "best one",
+        **SESSION,
+        "--alias ALIAS": ("default: champion", {"default": "champion"}),
+        "--model MODEL": "which model, where the case logged several",
+        "--tolerance METRIC:AMOUNT": (
+            "how much worse than the champion a metric may be (repeatable)",
+            REPEATABLE,
+        ),
+        **LOCATION,
+    },
+)
+def run(options: argparse.Namespace) -> int:
+    """Register the model of the best case, and make it the champion.
 
-
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "promote",
-        help="register the model of the best case, and make it the champion",
-        description="Register the model that the best case of a sweep logged (its test uses "
-        "mlflow_run and mlflow.<flavor>.log_model) as a version of the registered model NAME. "
-        "Where nothing speaks against it, ALIAS stands for that version from then on: its session "
-        "must be complete and its test without a regression, and its objective not worse than that "
-        "of the version that the alias stands for. Else the exit status is 1.",
-    )
-    add_arguments(parser, _ARGUMENTS)
-    parser.set_defaults(command=_promote)
-
-
-def _promote(options: argparse.Namespace) -> int:
+    Register the model that the best case of a sweep logged (its test uses mlflow_run and
+    mlflow.<flavor>.log_model) as a version of the registered model NAME. Where nothing speaks
+    against it, ALIAS stands for that version from then on: its session must be complete and its
+    test without a regression, and its objective not worse than that of the version that the
+    alias stands for. Else the exit status is 1.
+    """
     if not _ALIAS.fullmatch(options.alias):
         raise UsageError(
             f"--alias {options.alias}: expected letters, digits, - and _, and neither 'latest' nor "

@@ -4,40 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Final
 
 from ..analysis.location import UsageError, session_directory, sessions_root
 from ..analysis.named_sessions import read_comparison
 from ..records.directory import SessionDirectory
 from ..regression.comparison import Comparison
 from ..report.markdown import render_comment, render_markdown
-from .arguments import REPORTS, Arguments, add_arguments, say, write_report
+from .arguments import REPORTS, command, say, write_report
 from .project_hooks import CommandHooks
-
-_ARGUMENTS: Final[Arguments] = {
-    "session SESSION": (
-        "the directory of a session; default: the newest one",
-        {"nargs": "?", "type": Path},
-    ),
-    "--output -o PATH": REPORTS,
-    "--comment KEY": (
-        "make the markdown the body of a comment on a pull request; its first line is a hidden "
-        "marker with KEY, by which a script finds the comment to update",
-        {"nargs": "?", "const": "comparison"},
-    ),
-}
-
-
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "report",
-        help="print or write the comparison that a session ended with",
-        description="Print the comparison that a session ended with, as markdown, or write it to "
-        "files.",
-    )
-    add_arguments(parser, _ARGUMENTS)
-    parser.set_defaults(command=_report)
 
 
 def last_comparison(session: Path | None) -> Comparison:
@@ -63,7 +37,26 @@ def last_comparison(session: Path | None) -> Comparison:
     return read_comparison(path)
 
 
-def _report(options: argparse.Namespace) -> int:
+@command(
+    "report",
+    {
+        "session SESSION": (
+            "the directory of a session; default: the newest one",
+            {"nargs": "?", "type": Path},
+        ),
+        "--output -o PATH": REPORTS,
+        "--comment KEY": (
+            "make the markdown the body of a comment on a pull request; its first line is a hidden "
+            "marker with KEY, by which a script finds the comment to update",
+            {"nargs": "?", "const": "comparison"},
+        ),
+    },
+)
+def run(options: argparse.Namespace) -> int:
+    """Print or write the comparison that a session ended with.
+
+    Print the comparison that a session ended with, as markdown, or write it to files.
+    """
     hooks = CommandHooks("--output", options.output, judges=False)
     comparison = last_comparison(options.session)
     comment = None

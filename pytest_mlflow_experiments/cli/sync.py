@@ -5,35 +5,29 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Final
 
 from ..analysis.location import session_directory, sessions_root
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.journal import JournalError
-from .arguments import Arguments, add_arguments, say
-
-_ARGUMENTS: Final[Arguments] = {
-    "sessions SESSION": (
-        "directories of sessions; all below .pytest_mlflow when none is given",
-        {"nargs": "*", "type": Path},
-    ),
-    "--tracking-uri URI": "where to send them; default: MLFLOW_TRACKING_URI, else where each was "
-    "meant to go",
-}
+from .arguments import command, say
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "sync",
-        help="send kept sessions to MLflow",
-        description="Send sessions that MLflow has not, or not wholly. Sending twice is harmless.",
-    )
-    add_arguments(parser, _ARGUMENTS)
-    parser.set_defaults(command=_sync)
+@command(
+    "sync",
+    {
+        "sessions SESSION": (
+            "directories of sessions; all below .pytest_mlflow when none is given",
+            {"nargs": "*", "type": Path},
+        ),
+        "--tracking-uri URI": "where to send them; default: MLFLOW_TRACKING_URI, else where each "
+        "was meant to go",
+    },
+)
+def run(options: argparse.Namespace) -> int:
+    """Send kept sessions to MLflow.
 
-
-def _sync(options: argparse.Namespace) -> int:
+    Send sessions that MLflow has not, or not wholly. Sending twice is harmless.
+    """
     directories = [session_directory(path) for path in options.sessions] or [
         directory
         for directory in SessionDirectory.find_all(sessions_root())
