@@ -128,11 +128,7 @@ def _texts(name: str, texts: Collection[str]) -> Collection[str]:
 
 
 def parse_all(name: str, texts: Collection[str], parse: Callable[[str], T]) -> Sequence[T]:
-    """Return what the texts of an argument, or of an option, say.
-
-    Raises:
-        UsageError: one is not legal.
-    """
+    """Return what the texts of an argument, or of an option, say; they must be legal."""
     try:
         return [parse(text) for text in _texts(name, texts)]
     except ValueError as error:

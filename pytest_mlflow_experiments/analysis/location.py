@@ -44,11 +44,7 @@ def default_store(root: Path) -> str:
 
 
 def session_directory(path: Path) -> SessionDirectory:
-    """Return the session in a directory.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """Return the session in a directory, which must have one."""
     directory = SessionDirectory(path)
     if not directory.journal.is_file():
         raise UsageError(f"{path} is not the directory of a session: it has no journal.jsonl")
@@ -117,11 +113,7 @@ class Location:
         return {"experiment_name": self.experiment_name, "experiment_id": self.experiment_id}
 
     def mlflow(self) -> MlflowCatalog:
-        """Return the sessions that MLflow has; this loads mlflow, which takes seconds.
-
-        Raises:
-            BaselineError: the tracking store can't be used.
-        """
+        """Return the sessions that MLflow has; this loads mlflow, which takes seconds."""
         from ..tracker.connect import open_catalog
 
         return open_catalog(self.tracking_uri, **self.experiment)
@@ -133,11 +125,7 @@ class Location:
         return open_registry(self.tracking_uri, **self.experiment)
 
     def accepted_steps(self) -> tuple[AcceptedStep, ...]:
-        """Return the accepted steps, whichever sessions had them.
-
-        Raises:
-            UsageError: their file can't be read.
-        """
+        """Return the accepted steps, whichever sessions had them."""
         try:
             return read_accepted(self.root / ACCEPTED_FILE)
         except AcceptedError as error:

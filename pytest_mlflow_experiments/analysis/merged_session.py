@@ -30,11 +30,7 @@ from .shards import MergedSession
 
 
 def keep(merged: MergedSession, root: Path) -> SessionDirectory:
-    """Write the session below ``root``, but for its end; what was kept of it before is replaced.
-
-    Raises:
-        UsageError: something else is kept under the session's id.
-    """
+    """Write the session below ``root``, but for its end; what was kept of it before is replaced."""
     directory = SessionDirectory(root / DIRECTORY_NAME / merged.header.session_id)
     if directory.path.exists():
         header = peek_header(directory.journal)
@@ -75,7 +71,6 @@ def compare_options(merged: MergedSession, location: Location) -> CompareOptions
     """Return how the session is compared, as its shards were told.
 
     Raises:
-        UsageError: what was accepted can't be read.
         JournalError: a shard tells of tolerances or directions that there are none of.
     """
     told, accepted = merged.judging, location.accepted_steps()

@@ -34,11 +34,7 @@ from .location import Location, UsageError, session_directory, sessions_root
 def baseline_request(
     location: Location, spec: str, history: int, compared: SessionHeader | None = None
 ) -> BaselineRequest:
-    """Return what is looked for: for a session, or for the branch that is checked out.
-
-    Raises:
-        UsageError: the spec is not a legal one.
-    """
+    """Return what is looked for: for a session, or for the branch that is checked out."""
     try:
         parse_spec(spec)
     except ValueError as error:
@@ -81,19 +77,10 @@ def baseline_entries(
 
 
 def newest_id(location: Location, spec: str) -> str:
-    """Return the id of the newest session that a form of ``--mlflow-baseline`` stands for.
-
-    Raises:
-        UsageError: the spec is not a legal one.
-        BaselineError: there is no such session.
-    """
+    """Return the id of the newest session that a form of ``--mlflow-baseline`` stands for."""
     request = baseline_request(location, spec, 1)
-
-    def newest(catalog: Catalog) -> str | None:
-        choice = choose(parse_spec(spec), request, catalog)
-        return choice.sessions[-1].session_id if choice is not None else None
-
-    return location.ask(newest, request)
+    choice = location.ask(lambda catalog: choose(parse_spec(spec), request, catalog), request)
+    return choice.sessions[-1].session_id
 
 
 def named_session(location: Location, reference: str) -> StoredSession | None:
@@ -234,8 +221,5 @@ def _directory(reference: str | None) -> SessionDirectory | None:
 
 
 def _newest(location: Location) -> str:
-    def newest(catalog: Catalog) -> str | None:
-        candidate = next(catalog.newest(Query()), None)
-        return None if candidate is None else candidate.session_id
-
-    return location.ask(newest, baseline_request(location, "latest", 1))
+    request = baseline_request(location, "latest", 1)
+    return location.ask(lambda catalog: next(catalog.newest(Query()), None), request).session_id

@@ -2,7 +2,8 @@
 
 There is one module for each command. Which case ``promote`` takes (``candidate``) and what speaks
 against it (``admission``) stand here too: nothing else asks that, and it takes kept sessions,
-MLflow's registry and the words of reports together.
+MLflow's registry and the words of reports together. What was asked for and can't be done is a
+:class:`.UsageError` everywhere in here.
 """
 
 from __future__ import annotations

@@ -147,11 +147,7 @@ def say(*lines: str) -> None:
 
 
 def write_report(path: Path, text: str) -> None:
-    """Write a report, and the directories above it.
-
-    Raises:
-        UsageError: it can't be written there.
-    """
+    """Write a report, and the directories above it; where that fails, the path is wrong."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", errors="replace")

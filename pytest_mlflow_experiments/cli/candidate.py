@@ -50,11 +50,7 @@ class Candidate:
 def choose_candidate(
     session: StoredSession, sweeps: Sequence[Sweep], options: argparse.Namespace
 ) -> Candidate:
-    """Return the case that the options name, or that of the best configuration.
-
-    Raises:
-        UsageError: they name none, or there is no best one.
-    """
+    """Return the case that the options name, or that of the best configuration."""
     if options.case is None and (options.test is None or fitting(sweeps, options.test)):
         sweep = choose_sweep(sweeps, options.test)
         configuration, named = sweep.best, None

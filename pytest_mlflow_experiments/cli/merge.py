@@ -81,12 +81,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _shards(options: argparse.Namespace, temporary: Path) -> list[ShardSession]:
-    """Return the shards that are to be put together; what is fetched goes to ``temporary``.
-
-    Raises:
-        UsageError: the user has to say more.
-        MergeError: there are none, or MLflow can't be asked.
-    """
+    """Return the shards that are to be put together; what is fetched goes to ``temporary``."""
     wanted = _wanted_id(options)
     shards = [
         shard
@@ -131,13 +126,10 @@ def _fetched(options: argparse.Namespace, session_id: str, temporary: Path) -> l
     shards = [shard for path in fetched.journals if (shard := read_shard(path)) is not None]
     if shards:
         # Nobody knows what they run, or ran before their machine was lost.
-        header = shards[0].header
-        shards += (
-            ShardSession(
-                path=Path(name), header=replace(header, session_id=name), cases=(), end=None
-            )
-            for name in fetched.running
-        )
+        unknown = replace(shards[0], cases=(), end=None)
+        for name in fetched.running:
+            header = replace(unknown.header, session_id=name)
+            shards.append(replace(unknown, path=Path(name), header=header))
     return shards
 
 
@@ -153,12 +145,12 @@ def _journals(paths: list[Path]) -> Iterator[Path]:
 
 def _here(merged: MergedSession, options: argparse.Namespace) -> MergedSession:
     """Return it as a session of this machine, where shards had stores of their own."""
+    header = merged.header
     uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if uri is None and options.paths and is_local_store(merged.header.tracking_uri):
+    if uri is None and options.paths and is_local_store(header.tracking_uri):
         uri = default_store(sessions_root())
-    if uri is None:
-        return merged
-    return replace(merged, header=replace(merged.header, tracking_uri=without_credentials(uri)))
+    uri = header.tracking_uri if uri is None else without_credentials(uri)
+    return replace(merged, header=replace(header, tracking_uri=uri))
 
 
 def _judging(options: argparse.Namespace, told: Shard) -> Shard:

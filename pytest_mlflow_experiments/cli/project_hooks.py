@@ -30,11 +30,7 @@ class CommandHooks:
 
     Its plugins and conftest.py files are loaded, which may take seconds, only where a report is in
     no built-in format or where a conftest.py names a hook of ours.
-
-    Args:
-        option: says where to write reports.
-        reports: the paths it was given.
-        judges: whether the command judges metrics.
+    ``option`` says where to write ``reports``; ``judges`` tells whether the command judges metrics.
 
     Raises:
         UsageError: nobody renders one of the reports, or the project's plugins can't be loaded.
@@ -60,11 +56,7 @@ class CommandHooks:
             raise UsageError(f"{option} {unknown[0]}: expected one of {', '.join(SUFFIXES)}")
 
     def render(self, comparison: Comparison, path: Path) -> str:
-        """Return the comparison in the format of a file.
-
-        Raises:
-            UsageError: nobody renders that, or a hook failed.
-        """
+        """Return the comparison in the format of a file, which somebody has to render."""
         try:
             text: str | None = self._hook.pytest_mlflow_render(
                 config=self._config, comparison=comparison, suffix=path.suffix
@@ -106,11 +98,7 @@ class _KeepCoverage:
 
 
 def _load_project(root: Path) -> pytest.Config:
-    """Load the project's plugins and conftest.py files as pytest does before it collects.
-
-    Raises:
-        UsageError: one of them can't be imported, or pytest would not start.
-    """
+    """Load the project's plugins and conftest.py files as pytest does before it collects."""
     # Without capturing, which would write to the command's own output what it has captured.
     arguments = ["-s"] if Path.cwd() == root else ["-s", str(root)]
     try:

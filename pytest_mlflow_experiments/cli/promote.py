@@ -87,9 +87,15 @@ def run(options: argparse.Namespace) -> int:
         # What is wrong with the options is told at once.
         candidate = _chosen(session.stored, comparison, rules, options)
     with session.location.registry() as registry:
-        run = _session_run(session.stored, registry)
-        if comparison is None and (text := registry.report(run)) is not None:
-            comparison = parse_comparison(text, f"report.json of run {run}")
+        run_id = registry.session_run(session.stored.header)
+        if run_id is None:
+            # A version must lead back to where it comes from.
+            raise TrackerError(
+                f"session {session.stored.header.session_id} has not arrived in MLflow, or not "
+                "wholly; `pytest-mlflow sync` sends it"
+            )
+        if comparison is None and (text := registry.report(run_id)) is not None:
+            comparison = parse_comparison(text, f"report.json of run {run_id}")
         candidate = candidate or _chosen(session.stored, comparison, rules, options)
         say(*candidate.story)
         model = _model(registry, candidate, options.model)
@@ -149,11 +155,7 @@ def _chosen(
     rules: Sequence[tuple[str, Tolerance]],
     options: argparse.Namespace,
 ) -> Candidate:
-    """Return the case that is to be promoted.
-
-    Raises:
-        UsageError: there is none, or a rule is about none of its metrics.
-    """
+    """Return the case that is to be promoted, about whose metrics all rules must be."""
     candidate = choose_candidate(session, asked_sweeps(options, session, comparison), options)
     metrics = (candidate.objective, *candidate.configuration.metrics)
     for rule in rules:
@@ -165,26 +167,10 @@ def _chosen(
     return candidate
 
 
-def _session_run(session: StoredSession, registry: Registry) -> str:
-    """Return the id of the session's run.
-
-    Raises:
-        TrackerError: MLflow has not got the session, so that there is no run to lead back to.
-    """
-    run = registry.session_run(session.header)
-    if run is None:
-        raise TrackerError(
-            f"session {session.header.session_id} has not arrived in MLflow, or not wholly; "
-            "`pytest-mlflow sync` sends it"
-        )
-    return run
-
-
 def _model(registry: Registry, candidate: Candidate, name: str | None) -> LoggedModel:
     """Return the model that the case logged; the one of the last step where it did several times.
 
-    Raises:
-        UsageError: it logged none, or several, and nobody said which.
+    It is an error of usage where the case logged none, or several and nobody said which.
     """
     nodeid = candidate.record.nodeid
     models = registry.models(candidate.record)

@@ -15,26 +15,21 @@ from .project_hooks import CommandHooks
 
 
 def last_comparison(session: Path | None) -> Comparison:
-    """Return the comparison that a session, or the newest one, ended with.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """Return the comparison that a session, or the newest one, must have ended with."""
     if session is not None:
-        path = session_directory(session).report
-        if not path.exists():
-            raise UsageError(f"{session} was not compared: it has no {path.name}")
+        directory = session_directory(session)
+        problem = f"{session} was not compared: it has no {directory.report.name}"
+    elif directories := SessionDirectory.find_all(sessions_root()):
+        directory = directories[-1]
+        problem = (
+            f"the newest session, {directory.session_id}, was not compared with a baseline; name "
+            "the directory of another one"
+        )
     else:
-        directories = SessionDirectory.find_all(sessions_root())
-        if not directories:
-            raise UsageError("there is no session here")
-        path = directories[-1].report
-        if not path.exists():
-            raise UsageError(
-                f"the newest session, {directories[-1].session_id}, was not compared with a "
-                "baseline; name the directory of another one"
-            )
-    return read_comparison(path)
+        raise UsageError("there is no session here")
+    if not directory.report.exists():
+        raise UsageError(problem)
+    return read_comparison(directory.report)
 
 
 @command(
@@ -59,14 +54,10 @@ def run(options: argparse.Namespace) -> int:
     """
     hooks = CommandHooks("--output", options.output, judges=False)
     comparison = last_comparison(options.session)
-    comment = None
-    if options.comment is not None:
-        comment = render_comment(comparison, options.comment)
+    comment = None if options.comment is None else render_comment(comparison, options.comment)
     for path in options.output:
         text = hooks.render(comparison, path)
-        if comment is not None and path.suffix == ".md":
-            text = comment
-        write_report(path, text)
+        write_report(path, comment if comment is not None and path.suffix == ".md" else text)
     if not options.output:
         say(comment or render_markdown(comparison))
     return 0
