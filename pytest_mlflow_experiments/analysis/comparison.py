@@ -140,10 +140,7 @@ def compare_named(
 ) -> Comparison:
     """Compare a session with a baseline, both as a person names them.
 
-    Raises:
-        UsageError: there is nothing to compare, or one of them is named in no legal way.
-        BaselineError: there is no such session.
-        JournalError: a session can't be read.
+    Raises what :func:`.named_session` does, and :class:`.UsageError` where both are the same.
     """
     current = named_session(location, session)
     if current is None:

@@ -181,11 +181,11 @@ def choose_session(
         BaselineError: there is no such session.
         JournalError: it can't be read.
     """
-    is_file = True
-    if reference is None and not (tracking_uri or experiment):
-        directory = next(reversed(SessionDirectory.find_all(sessions_root())), None)
-    else:
+    directory, is_file = None, True
+    if reference is not None:
         directory = _directory(reference)
+    elif not (tracking_uri or experiment):
+        directory = next(reversed(SessionDirectory.find_all(sessions_root())), None)
     if directory is not None:
         stored = _last_session(directory.journal)
     else:
@@ -209,10 +209,8 @@ def choose_session(
     )
 
 
-def _directory(reference: str | None) -> SessionDirectory | None:
+def _directory(reference: str) -> SessionDirectory | None:
     """Return the directory on this machine that is meant, or None where none is."""
-    if reference is None:
-        return None
     kept = SessionDirectory(sessions_root() / DIRECTORY_NAME / reference.removeprefix("session:"))
     if kept.journal.is_file():
         return kept

@@ -226,17 +226,17 @@ def _last_of_each(
 
 def _header(shards: Sequence[ShardSession], ordered: Sequence[ShardSession]) -> SessionHeader:
     first = shards[0].header
-    tags = {}
+    joint = {}
     for key in dict.fromkeys(key for shard in shards for key in shard.header.tags):
-        values = (shard.header.tags.get(key) for shard in shards)
-        texts = list(dict.fromkeys(text for text in values if text is not None))
+        told = (shard.header.tags for shard in shards if key in shard.header.tags)
+        texts = list(dict.fromkeys(tags[key] for tags in told))
         # A name of two branches would be none.
-        tags[key] = texts[0] if key.startswith("mlflow.") else ", ".join(texts)
+        joint[key] = texts[0] if key.startswith("mlflow.") else ", ".join(texts)
     accepted = [step for step in first.accepted if all(step in s.header.accepted for s in shards)]
     return replace(
         first,
         session_id=first.joint_id,
-        tags=tags,
+        tags=joint,
         accepted=tuple(accepted),
         shard=None,
         shards=tuple(shard.name for shard in ordered),
@@ -245,12 +245,13 @@ def _header(shards: Sequence[ShardSession], ordered: Sequence[ShardSession]) -> 
 
 def _end(kept: Sequence[ShardSession], ordered: Sequence[ShardSession]) -> SessionEnd:
     ends = [shard.end for shard in kept if shard.end is not None]
-    statuses = [end.exit_status for end in ends]
+    # A shard without tests is no failure.
+    statuses = [end.exit_status for end in ends if end.exit_status != _NO_TESTS]
     times = [record.end_time for shard in ordered for record in shard.cases]
     times += [end.end_time for end in ends]
     return SessionEnd(
         end_time=max(times, default=kept[0].header.start_time),
-        exit_status=_exit_status(statuses, all_ended=len(ends) == len(kept)),
+        exit_status=_INTERRUPTED if len(ends) < len(kept) else max(statuses, default=_NO_TESTS),
         tests=sum(end.tests for end in ends),
         interrupted="; ".join(_interruptions(kept)) or None,
         partial="; ".join(dict.fromkeys(end.partial for end in ends if end.partial)) or None,
@@ -264,12 +265,3 @@ def _interruptions(shards: Sequence[ShardSession]) -> Iterator[str]:
             yield f"shard {shard.name} did not run to its end"
         elif shard.end.interrupted:
             yield f"shard {shard.name} was cut short ({shard.end.interrupted})"
-
-
-def _exit_status(statuses: Sequence[int], *, all_ended: bool) -> int:
-    """Return pytest's exit status for the session: a shard without tests is no failure."""
-    if not all_ended:
-        return _INTERRUPTED
-    if all(status == _NO_TESTS for status in statuses):
-        return _NO_TESTS
-    return max(status for status in statuses if status != _NO_TESTS)
