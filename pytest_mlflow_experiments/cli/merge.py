@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from ..analysis.comparison import parse_all
 from ..analysis.location import Location, UsageError, default_store, sessions_root
 from ..analysis.merged_session import compare_merged, compare_options, finish, keep
 from ..analysis.shards import MergedSession, ShardSession, merge, read_shard
@@ -104,11 +105,8 @@ def _shards(options: argparse.Namespace, temporary: Path) -> list[ShardSession]:
 
 
 def _wanted_id(options: argparse.Namespace) -> str | None:
-    try:
-        if options.session is not None:
-            return joint_session_id(options.session)
-    except ValueError as error:
-        raise UsageError(f"--session: {error}") from None
+    if options.session is not None:
+        return parse_all("--session", [options.session], joint_session_id)[0]
     with suppress(ValueError):  # there may be but one here
         return None if options.paths else joint_session_id("auto")
     return None
@@ -155,10 +153,7 @@ def _here(merged: MergedSession, options: argparse.Namespace) -> MergedSession:
 
 def _judging(options: argparse.Namespace, told: Shard) -> Shard:
     if options.baseline is not None:
-        try:
-            parse_spec(options.baseline)
-        except ValueError as error:
-            raise UsageError(f"--baseline: {error}") from None
+        parse_all("--baseline", [options.baseline], parse_spec)
     baseline = options.baseline or told.baseline
     gate = told.gate if options.gate is None else options.gate
     if gate and baseline == "none":

@@ -16,15 +16,7 @@ from ..regression.tolerance import Tolerance, mentions, parse_rule
 from ..report.headline import counts
 from ..report.numbers import value
 from ..tracker.errors import TrackerError
-from .admission import (
-    LASTING,
-    Champion,
-    against_champion,
-    against_its_session,
-    against_session,
-    difference,
-    tags_of,
-)
+from . import admission
 from .arguments import (
     LOCATION,
     REPEATABLE,
@@ -112,27 +104,27 @@ def _decide(
     options: argparse.Namespace,
 ) -> int:
     name, alias = options.name, options.alias
-    refusals = list(against_session(session.stored, comparison, candidate))
+    refusals = list(admission.against_session(session.stored, comparison, candidate))
     before = registry.version_of(name, alias)
     if before is not None and (before.run_id, before.source) != (model.run_id, model.source):
-        champion = Champion.of(before, candidate.objective)
+        champion = admission.Champion.of(before, candidate.objective)
         if champion.value is not None:
             say(
                 f"{name}@{alias}, version {before.number}, has {candidate.objective} "
                 f"{value(champion.value)} ({champion.origin}): the candidate is at "
-                f"{difference(candidate.mean, champion.value)}"
+                f"{admission.difference(candidate.mean, champion.value)}"
             )
-        refusals += against_champion(candidate, champion, rules)
-        refusals += against_its_session(
+        refusals += admission.against_champion(candidate, champion, rules)
+        refusals += admission.against_its_session(
             session, comparison, candidate, before.session_id, rules, options
         )
     verdicts = _verdicts(comparison)
     version, is_new = registry.register(
         name,
         model,
-        tags_of(session.stored, candidate, verdicts, refusals),
+        admission.tags_of(session.stored, candidate, verdicts, refusals),
         "\n\n".join([*candidate.story, *(f"refused: {reason}" for reason in refusals)]),
-        lasting=LASTING,
+        lasting=admission.LASTING,
     )
     say(
         f"{'registered as' if is_new else 'registered already:'} {name} version {version.number}, "
