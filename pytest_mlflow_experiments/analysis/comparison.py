@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from ..baseline import HISTORY
+from ..baseline.specs import HISTORY
 from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.comparison import Comparison, MetricComparison
 from ..regression.sessions import compare_sessions
