@@ -173,7 +173,7 @@ class MlflowCase:
 
         Values of numpy become numbers and lists; what has no JSON form becomes text, as in MLflow.
         """
-        from .tables import plain
+        from .table_artifacts import plain
 
         with self._target(artifact_file) as target:
             data = plain(dictionary)
@@ -224,7 +224,7 @@ class MlflowCase:
             TypeError: ``data`` is neither.
             ValueError: the name doesn't end with ``.json``, or the columns differ in length.
         """
-        from .tables import add_rows
+        from .table_artifacts import add_rows
 
         if not artifact_file.endswith(".json"):
             raise ValueError(

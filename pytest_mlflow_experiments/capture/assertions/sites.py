@@ -117,7 +117,7 @@ class Site(NamedTuple):
     count_integers: bool
 
 
-class Comparison(NamedTuple):
+class ComparisonNode(NamedTuple):
     """Where a site stands in the syntax tree: ``node.ops[position]``."""
 
     node: ast.Compare
@@ -128,7 +128,7 @@ class Comparison(NamedTuple):
 
 def comparisons(
     assertion: ast.Assert, file: str, *, every_comparison: bool = False
-) -> Iterator[Comparison]:
+) -> Iterator[ComparisonNode]:
     """Yield the comparisons of one assertion that count.
 
     With ``every_comparison`` those with ``len(...)`` and those of two integers count as well.
@@ -157,7 +157,7 @@ def comparisons(
                 alternative=alternative or (negated and len(node.ops) > 1),
                 count_integers=every_comparison,
             )
-            yield Comparison(node, index, site, swapped)
+            yield ComparisonNode(node, index, site, swapped)
 
 
 def _clauses(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from _pytest.assertion import rewrite
 
 from . import recorder
-from .sites import Comparison, comparisons
+from .sites import ComparisonNode, comparisons
 
 if TYPE_CHECKING:
     import pytest
@@ -27,7 +27,7 @@ _RECORD: Final = "@mlflow_record"
 _RECORD_APPROX: Final = "@mlflow_record_approx"
 
 # The syntax parser shares one node among all uses of an operator, so a new one tells its place.
-_Tags = dict[ast.cmpop, Comparison]
+_Tags = dict[ast.cmpop, ComparisonNode]
 
 
 class Transformed(NamedTuple):
