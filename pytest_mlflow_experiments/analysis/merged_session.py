@@ -18,12 +18,12 @@ from ..records import SessionEnd, Shard, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.journal import Entry, JournalError, JournalWriter
 from ..records.reader import StoredSession, peek_header
+from ..regression.compare import compare, gate_problem
 from ..regression.comparer import CompareOptions
 from ..regression.comparison import Comparison
-from ..regression.sessions import compare_sessions, gate_problem
 from ..regression.sweeps.build import sweep_builder
 from ..regression.tolerance import parse_direction, parse_rule
-from ..regression.values import Sessions, collect_values
+from ..regression.values import Sessions, collect_session, collect_values
 from ..report.run_texts import with_comparison
 from .location import Location, UsageError
 from .shards import MergedSession
@@ -118,8 +118,8 @@ def compare_merged(
     unrecorded = merged.end.unrecorded
     session = StoredSession(header=merged.header, cases=merged.cases, end=merged.end)
     sweeps = sweep_builder(options)
-    comparison = compare_sessions(
-        session.entries(),
+    comparison = compare(
+        collect_session(sweeps.watch(session.entries()), options.seed_params),
         baseline,
         options,
         not_run={nodeid: outcome for nodeid, outcome in unrecorded.items() if outcome != "passed"},
@@ -127,7 +127,6 @@ def compare_merged(
         problem=problem,
         gated=told.gate,
         notes=[*merged.notes, *damaged],
-        sweeps=sweeps,
     )
     return replace(comparison, sweeps=sweeps.build())
 

@@ -221,6 +221,14 @@ def collect_values(
     return Sessions(sessions=sessions, provenance=provenance)
 
 
+def collect_session(
+    entries: Iterable[FileEntry[CaseRecord | SlimCase]], seed_params: AbstractSet[str]
+) -> SessionValues:
+    """Return the values of the one session that a journal holds."""
+    (session,) = collect_values(entries, seed_params).sessions
+    return session
+
+
 def _forget_older_lines(sessions: Sequence[SessionValues]) -> None:
     """Drop the lines that the last session has newer ones for."""
     for older in sessions[:-1]:

@@ -21,12 +21,11 @@ from ..baseline import (
 from ..records import SessionEnd, SessionHeader, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState
 from ..records.journal import JournalError
-from ..regression.compare import session_info
+from ..regression.compare import compare, gate_problem, session_info
 from ..regression.comparer import CompareOptions
 from ..regression.comparison import Comparison
-from ..regression.sessions import compare_sessions, gate_problem
 from ..regression.sweeps.build import SweepBuilder, sweep_builder
-from ..regression.values import Sessions, collect_values
+from ..regression.values import Sessions, collect_session, collect_values
 from .comparison_settings import ComparisonSettings
 from .reports import SessionReports, error_text, path_below
 from .selection import Selection
@@ -171,17 +170,18 @@ class SessionVerdicts:
                 problem = gate_problem([] if self.awaits_tracker else damaged, required_by)
             if problem is None and settings.baseline != "auto":
                 notes.append(f"No session is known for --mlflow-baseline={settings.baseline}")
-        return compare_sessions(
-            journal.read(self._directory.journal),
+        entries = sweeps.watch(journal.read(self._directory.journal))
+        current = collect_session(entries, options.seed_params)
+        current.end = end
+        return compare(
+            current,
             baseline,
             options,
-            end=end,
             not_run=selection.not_run,
             passed=selection.passed,
             problem=problem,
             gated=settings.gate,
             notes=notes,
-            sweeps=sweeps,
         )
 
     def _damaged(self, baseline: Sessions | None) -> list[str]:
