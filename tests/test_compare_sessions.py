@@ -15,7 +15,7 @@ from pytest_mlflow_experiments.records.journal import Entry
 from pytest_mlflow_experiments.regression.compare import compare, gate_problem
 from pytest_mlflow_experiments.regression.comparer import CompareOptions
 from pytest_mlflow_experiments.regression.comparison import Comparison
-from pytest_mlflow_experiments.regression.sweeps.build import sweep_builder
+from pytest_mlflow_experiments.regression.sweeps.build import SweepBuilder
 from pytest_mlflow_experiments.regression.values import Sessions, SessionValues, collect_session
 
 OPTIONS = CompareOptions()
@@ -77,7 +77,7 @@ def test_how_the_session_ended_decides_what_is_missing() -> None:
 
 
 def test_sweeps_are_made_of_the_same_entries() -> None:
-    sweeps = sweep_builder(OPTIONS)
+    sweeps = SweepBuilder(OPTIONS)
     session = make_session()
     cases = [
         case(

@@ -21,7 +21,7 @@ from ..records.reader import StoredSession, peek_header
 from ..regression.compare import compare, gate_problem
 from ..regression.comparer import CompareOptions
 from ..regression.comparison import Comparison
-from ..regression.sweeps.build import sweep_builder
+from ..regression.sweeps.build import SweepBuilder
 from ..regression.tolerance import parse_direction, parse_rule
 from ..regression.values import Sessions, collect_session, collect_values
 from ..report.run_texts import with_comparison
@@ -117,7 +117,7 @@ def compare_merged(
             problem = gate_problem(damaged, required_by)
     unrecorded = merged.end.unrecorded
     session = StoredSession(header=merged.header, cases=merged.cases, end=merged.end)
-    sweeps = sweep_builder(options)
+    sweeps = SweepBuilder(options)
     comparison = compare(
         collect_session(sweeps.watch(session.entries()), options.seed_params),
         baseline,

@@ -24,7 +24,7 @@ from ..records.journal import JournalError
 from ..regression.compare import compare, gate_problem, session_info
 from ..regression.comparer import CompareOptions
 from ..regression.comparison import Comparison
-from ..regression.sweeps.build import SweepBuilder, sweep_builder
+from ..regression.sweeps.build import SweepBuilder
 from ..regression.values import Sessions, collect_session, collect_values
 from .comparison_settings import ComparisonSettings
 from .reports import SessionReports, error_text, path_below
@@ -126,7 +126,7 @@ class SessionVerdicts:
             # Libraries are loaded here, and what they warn of must not become an error of ours.
             warnings.simplefilter("ignore")
             options = compare_options(self._config, self._settings)
-            sweeps = sweep_builder(options)
+            sweeps = SweepBuilder(options)
             try:
                 comparison = self._compare(end, state, selection, problem, options, sweeps)
             except (Exception, OutcomeException) as error:  # noqa: BLE001 - as hooks like

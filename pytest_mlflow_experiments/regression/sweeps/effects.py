@@ -10,7 +10,7 @@ from itertools import pairwise
 from math import fsum, isfinite, log
 from typing import final
 
-from ..statistics import ROUNDING, Scaled, deviation, finite_mean, mean, scaled, squares
+from ..statistics import ROUNDING, Scaled, average, deviation, finite_mean, scaled, squares
 from .model import Configuration, Effect, Level
 
 _DIGITS = re.compile(r"(\d+)")
@@ -166,9 +166,7 @@ def _effect(param: str, groups: dict[str, list[float]], units: Scaled, total: fl
     levels = []
     for text, group in groups.items():
         values = [units.plain(value) for value in group]
-        level = mean(values)
-        assert level is not None  # no group is empty
-        levels.append(Level(value=text, mean=level, std=deviation(values), n=len(values)))
+        levels.append(Level(value=text, mean=average(values), std=deviation(values), n=len(values)))
     return Effect(
         param=param,
         levels=tuple(levels),

@@ -10,7 +10,7 @@ from typing import Final
 from ...records import CaseRecord
 from ...records.reader import StoredSession
 from ..comparer import SEED_PARAMS, CompareOptions
-from .build import sweep_builder
+from .build import SweepBuilder
 from .model import Mode, Sweep
 
 _LISTED: Final = 20
@@ -83,7 +83,7 @@ def build_sweeps(
 
 
 def _built(cases: Iterable[CaseRecord], seed_params: Collection[str]) -> tuple[Sweep, ...]:
-    builder = sweep_builder(CompareOptions(seed_params=frozenset(seed_params)))
+    builder = SweepBuilder(CompareOptions(seed_params=frozenset(seed_params)))
     for record in cases:
         builder.add(record)
     return builder.build()

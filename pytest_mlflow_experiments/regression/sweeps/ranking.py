@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import inf, isfinite
 from typing import TypeAlias, final
 
-from ..statistics import deviation, mean, paired_p, scaled, welch_p
+from ..statistics import average, deviation, mean, paired_p, scaled, welch_p
 from .effects import number as as_number
 from .model import Configuration, Mode, Sweep, usual_n
 
@@ -167,24 +167,14 @@ def folded(group: Group, objective: str | None) -> Configuration:
         distance=None,
         relative=None,
         p_value=None,
-        metrics={name: _mean(found) for name, found in metrics.items()},
+        metrics={name: average(found) for name, found in metrics.items()},
         cases=len(group),
         failed=sum(not case.passed for case in group),
         nodeids=tuple(case.nodeid for case in group),
     )
 
 
-def _mean(values: Sequence[float]) -> float:
-    found = mean(values)
-    assert found is not None  # a metric is listed with its first value
-    return found
-
-
 def _order(texts: Iterable[str]) -> list[tuple[float, str]]:
     """Return what sorts params as people do: numbers by their size, and before other texts."""
-    return [_place(text.rpartition("=")[2], text) for text in texts]
-
-
-def _place(number: str, text: str) -> tuple[float, str]:
-    size = as_number(number)
-    return (float("inf"), text) if size is None else (size, text)
+    sizes = ((as_number(text.rpartition("=")[2]), text) for text in texts)
+    return [(inf if size is None else size, text) for size, text in sizes]
