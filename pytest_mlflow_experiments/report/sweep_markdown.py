@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 
 from ..regression.sweeps.model import Configuration, Effect, Sweep
-from ..regression.sweeps.ranking import is_near, noise_limit
+from ..regression.sweeps.ranking import Mark, marks
 from . import numbers
 from .sweep_text import (
     certainty,
@@ -74,13 +75,12 @@ def _introduce(page: MarkdownPage, sweep: Sweep) -> None:
 
 
 def _rank(page: MarkdownPage, sweep: Sweep, top: int, *, share: float) -> None:
-    limit = noise_limit(sweep)
     head = [*_HEAD[:2], code(sweep.objective or "", 80), *_HEAD[2:]]
     rule = ["---:", "---", *["---:"] * 3, "---", "---:"]
     failed = any(found.failed for found in sweep.configurations[:top])
     page.add_items(
-        list(enumerate(sweep.configurations[:top], 1)),
-        lambda row: _row(_cells(sweep, limit, *row), failed=failed),
+        list(zip(count(1), sweep.configurations[:top], marks(sweep), strict=False)),
+        lambda row: _row(_cells(sweep, *row), failed=failed),
         before=f"{_row(head, failed=failed)}\n{_row(rule, failed=failed)}",
         mark="\n",
         share=share,
@@ -88,15 +88,12 @@ def _rank(page: MarkdownPage, sweep: Sweep, top: int, *, share: float) -> None:
     )
 
 
-def _cells(sweep: Sweep, limit: float, rank: int, found: Configuration) -> list[str]:
+def _cells(sweep: Sweep, rank: int, found: Configuration, mark: Mark) -> list[str]:
     params = choice(varying(sweep, found))
-    verdict = ""
-    if found is sweep.best:
-        verdict = "best"
-    elif found.p_value is not None:
-        verdict = f"{'within noise' if is_near(found, limit) else 'worse'}, "
-        verdict += numbers.p_value(found.p_value)
-    distance = None if found is sweep.best else found.distance
+    verdict = mark.replace("near", "within noise")
+    if mark in ("near", "worse"):
+        verdict = f"{verdict}, {numbers.p_value(found.p_value)}"
+    distance = None if mark == "best" else found.distance
     return [
         str(rank) if sweep.mode is not None else "",
         code(params, 120) if params else "",

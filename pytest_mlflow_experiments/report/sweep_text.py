@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from statistics import quantiles
 
 from ..regression.sweeps.model import Configuration, Effect, Sweep
-from ..regression.sweeps.ranking import is_near, noise_limit, within_noise
+from ..regression.sweeps.ranking import marks
 from . import numbers
 from .text import TerminalLine, cut, one_line, shorten
 
@@ -66,20 +67,19 @@ def certainty(sweep: Sweep) -> str:
     ]
     if best is None or not others:
         return ""
-    told = [found for found in others if found.p_value is not None]
+    standing = Counter(marks(sweep))
+    near, told = standing["near"], standing["near"] + standing["worse"]
     if not told:
         few = "one value each" if best.n < 2 else "so few values"
         return f"With {few}, nobody can tell its lead from noise: repeat the cases over seeds."
-    limit = noise_limit(sweep)
-    near = sum(is_near(found, limit) for found in told)
-    of = f"the other {numbers.count(len(told), 'configuration')}"
-    if len(told) == 1:
+    of = f"the other {numbers.count(told, 'configuration')}"
+    if told == 1:
         text = f"The other configuration is {'within noise of it' if near else 'clearly worse'}"
     elif near:
         text = f"{near:,} of {of} {'is' if near == 1 else 'are'} within noise of it"
     else:
         text = f"None of {of} is within noise of it"
-    rest = len(others) - len(told)
+    rest = len(others) - told
     if rest:
         text = f"{text}; {rest:,} more {'has' if rest == 1 else 'have'} too few values to tell"
     return f"{text}."
@@ -222,8 +222,7 @@ def _answer(sweep: Sweep) -> str:
         return why_no_best(sweep)
     text = f"best {cut(choice(varying(sweep, best)), _LENGTH)}: "
     text += f"{sweep.objective} {score(best)}"
-    told = sum(found.p_value is not None for found in sweep.configurations)
-    if told:
-        near = len(within_noise(sweep))
-        text += f", {near:,} of {numbers.count(told, 'other')} within noise"
+    standing = Counter(marks(sweep))
+    if told := standing["near"] + standing["worse"]:
+        text += f", {standing['near']:,} of {numbers.count(told, 'other')} within noise"
     return text

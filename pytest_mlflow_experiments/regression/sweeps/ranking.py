@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import inf, isfinite
-from typing import TypeAlias, final
+from typing import Literal, TypeAlias, final
 
 from ..statistics import average, deviation, mean, paired_p, scaled, welch_p
 from .effects import number as as_number
@@ -58,20 +58,24 @@ def noise_limit(sweep: Sweep) -> float:
     return next((p for step, p in steps if p > ALPHA / (len(found) - step)), inf)
 
 
-def is_near(configuration: Configuration, limit: float) -> bool:
-    """Tell whether a configuration that is not the best is within noise of it.
+Mark: TypeAlias = Literal["best", "near", "worse", ""]
 
-    False also where nobody can tell, for there is no p-value. ``limit`` is the sweep's
-    :func:`noise_limit`.
+
+def marks(sweep: Sweep) -> list[Mark]:
+    """Return how each configuration stands to the best one.
+
+    Those that are near are within noise of it; the empty text says that nobody can tell, for there
+    is no p-value.
     """
-    p = configuration.p_value
-    return p is not None and (p >= limit or configuration.distance == 0)
+    limit, best = noise_limit(sweep), sweep.best
 
+    def mark(configuration: Configuration) -> Mark:
+        if configuration is best or configuration.p_value is None:
+            return "best" if configuration is best else ""
+        is_near = configuration.p_value >= limit or configuration.distance == 0
+        return "near" if is_near else "worse"
 
-def within_noise(sweep: Sweep) -> tuple[Configuration, ...]:
-    """Return the configurations that are within noise of the best."""
-    limit = noise_limit(sweep)
-    return tuple(other for other in sweep.configurations if is_near(other, limit))
+    return [mark(configuration) for configuration in sweep.configurations]
 
 
 def _finite(configuration: Configuration) -> list[tuple[str, float]]:

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Literal, TypeAlias, final
+from typing import final
 
 from ...regression.direction import is_cost
 from ...regression.sweeps.effects import Axis
 from ...regression.sweeps.model import Configuration, Effect, Level, Sweep
-from ...regression.sweeps.ranking import is_near, noise_limit
+from ...regression.sweeps.ranking import Mark, marks
 from ..numbers import sort_keys
 from ..sweep_text import known_share
 from .svg import Scale, level_scale
@@ -82,8 +82,6 @@ def _best(sweep: Sweep, levels: Sequence[Level]) -> Level | None:
     choose = max if sweep.mode == "max" else min
     return choose(known, key=lambda level: level.mean)
 
-
-Mark: TypeAlias = Literal["best", "near", "worse", ""]
 
 _METRICS = 4
 _COLUMNS = 8
@@ -174,13 +172,8 @@ def _rows(
         name: dict(zip(axis.values, axis.numbers or (), strict=False))
         for name, axis in columns.items()
     }
-    limit, best = noise_limit(sweep), sweep.best
-    for rank, found in enumerate(sweep.configurations[:most], 1):
-        mark: Mark = ""
-        if found is best:
-            mark = "best"
-        elif found.p_value is not None:
-            mark = "near" if is_near(found, limit) else "worse"
+    marked = zip(sweep.configurations[:most], marks(sweep), strict=False)
+    for rank, (found, mark) in enumerate(marked, 1):
         numbers = [rank, found.mean, found.n, found.distance, found.p_value]
         numbers += [found.metrics.get(name) for name in metrics]
         numbers += [sizes[name].get(found.params.get(name, "")) for name in columns]
