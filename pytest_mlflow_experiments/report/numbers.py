@@ -116,13 +116,6 @@ def span(milliseconds: float) -> str:
     return count(int(seconds), "second")
 
 
-def ago(milliseconds: float) -> str:
-    """Return an age: ``3 days ago``, or ``3 days later`` where it is negative."""
-    if abs(milliseconds) < 1_000:
-        return "just now"
-    return f"{span(milliseconds)} {'ago' if milliseconds > 0 else 'later'}"
-
-
 def duration(seconds: float) -> str:
     """Return how long something took: ``3.2 s``, ``4 min 5 s``, ``2 h 3 min``."""
     if not 0 <= seconds < 1e9:

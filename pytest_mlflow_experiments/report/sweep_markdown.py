@@ -19,7 +19,7 @@ from .sweep_text import (
     varying,
     why_no_best,
 )
-from .text import MarkdownPage, code, inline_text
+from .text import MarkdownPage, code, inline_text, table_row
 
 _SHOWN = 5
 _TOP = 5
@@ -77,11 +77,13 @@ def _introduce(page: MarkdownPage, sweep: Sweep) -> None:
 def _rank(page: MarkdownPage, sweep: Sweep, top: int, *, share: float) -> None:
     head = [*_HEAD[:2], code(sweep.objective or "", 80), *_HEAD[2:]]
     rule = ["---:", "---", *["---:"] * 3, "---", "---:"]
+    # The last column tells what failed.
     failed = any(found.failed for found in sweep.configurations[:top])
+    columns = slice(None if failed else -1)
     page.add_items(
         list(zip(count(1), sweep.configurations[:top], marks(sweep), strict=False)),
-        lambda row: _row(_cells(sweep, *row), failed=failed),
-        before=f"{_row(head, failed=failed)}\n{_row(rule, failed=failed)}",
+        lambda row: table_row(_cells(sweep, *row)[columns]),
+        before=f"{table_row(head[columns])}\n{table_row(rule[columns])}",
         mark="\n",
         share=share,
         total=len(sweep.configurations),
@@ -103,10 +105,6 @@ def _cells(sweep: Sweep, rank: int, found: Configuration, mark: Mark) -> list[st
         verdict,
         f"{found.failed:,} of {found.cases:,}" if found.failed else "",
     ]
-
-
-def _row(cells: Sequence[str], *, failed: bool) -> str:
-    return f"| {' | '.join(cells if failed else cells[:-1])} |"
 
 
 def _marginal_means(effect: Effect) -> str:

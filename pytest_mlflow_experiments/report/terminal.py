@@ -182,9 +182,9 @@ def section(
             )
     else:
         yield from _margins(
-            ("missed limits", summary.missed(), {"red": True}),
-            ("tightest margins", summary.tightest(), {}),
-            ("widest margins", summary.widest(), {}),
+            ("missed limits", summary.missed, {"red": True}),
+            ("tightest margins", summary.tightest, {}),
+            ("widest margins", summary.widest, {}),
         )
     if comparison is not None:
         yield from sweep_lines(comparison.sweeps)

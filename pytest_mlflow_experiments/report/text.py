@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import TypeVar, final
@@ -103,6 +103,11 @@ def block(text: str, *, lines: int = 25, characters: int = 2_000) -> str:
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{text}\n{fence}"
+
+
+def table_row(cells: Iterable[str]) -> str:
+    """Return cells, escaped already, as a row of a markdown table."""
+    return f"| {' | '.join(cells)} |"
 
 
 def _word(word: str) -> str:
