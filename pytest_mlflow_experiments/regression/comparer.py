@@ -74,11 +74,8 @@ def known_direction(
 ) -> tuple[Direction | None, bool]:
     """Return which values of a metric are better, and whether somebody said so.
 
-    Args:
-        metric: its name.
-        operators: those of the assertions that guard it.
-        marked: what the marker of the test says of metrics, by pattern.
-        directions: what the ini file says.
+    ``operators`` are those of the assertions that guard it; ``marked`` is what the marker of the
+    test says of metrics, by pattern, ``directions`` what the ini file says.
     """
     of_marker = [(name, direction_of(text)) for name, text in marked.items()]
     for rules in (of_marker, directions):

@@ -59,7 +59,8 @@ def headline(comparison: Comparison) -> Headline:
     else:
         text = _nothing_gates(comparison)
     if failed:
-        text = f"{text}; {count(failed, 'case')} did not pass and {_are(failed)} not judged"
+        are = "is" if failed == 1 else "are"
+        text = f"{text}; {count(failed, 'case')} did not pass and {are} not judged"
     level: Severity = "good"
     if gate == "failed":
         level = "bad"
@@ -82,11 +83,6 @@ def counts(comparison: Comparison) -> str:
         cases = ", ".join(f"{number:,} {outcome}" for outcome, number in outcomes.items())
         text = f"{text}; not judged: {cases}"
     return text
-
-
-def session_line(comparison: Comparison) -> str:
-    """Return ``23 cases in session nightly (main at 1a2b3c4d)``."""
-    return f"{count(comparison.cases, 'case')} in session {describe_session(comparison.session)}"
 
 
 def provenance(comparison: Comparison) -> str:
@@ -129,13 +125,6 @@ def describe_session(session: SessionInfo) -> str:
     return session.name if known or not source else f"{session.name} ({source})"
 
 
-def grows_worse(metric: MetricComparison) -> bool | None:
-    """Tell whether the change is for the worse; None where it is none, or nobody knows."""
-    if not metric.change or metric.direction is None or metric.change != metric.change:
-        return None
-    return (metric.change < 0) is (metric.direction == "max")
-
-
 def _count_gating(gating: list[MetricComparison]) -> str:
     numbers = Counter(metric.status for metric in gating)
     first, *others = ((status, numbers[status]) for status in get_args(Status) if numbers[status])
@@ -153,7 +142,3 @@ def _nothing_gates(comparison: Comparison) -> str:
     if numbers["regressed"] or numbers["missing"]:
         text = "nothing that gates got worse"
     return f"{text}, {undecided:,} undecided" if undecided else text
-
-
-def _are(number: int) -> str:
-    return "is" if number == 1 else "are"

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from ..regression.comparison import Comparison, MetricComparison, UnjudgedCase
 from . import numbers
-from .headline import SYMBOLS, UNDECIDED, counts, headline, provenance, session_line
+from .headline import SYMBOLS, UNDECIDED, counts, describe_session, headline, provenance
 from .sweep_markdown import add_sweeps
 from .text import MarkdownPage, block, clean, code, html_code, inline_text, table_row
 
@@ -77,9 +77,10 @@ def _verdict(comparison: Comparison) -> str:
 
 
 def _introduce(page: MarkdownPage, comparison: Comparison) -> None:
-    started = numbers.moment(comparison.session.start_time)
+    session, cases = comparison.session, numbers.count(comparison.cases, "case")
+    named = inline_text(f"{cases} in session {describe_session(session)}")
     page.add(
-        f"{counts(comparison)}. {inline_text(session_line(comparison))}, {started}, "
+        f"{counts(comparison)}. {named}, {numbers.moment(session.start_time)}, "
         f"{numbers.duration(comparison.duration)}."
     )
     page.add(f"{inline_text(provenance(comparison), 600)}.")

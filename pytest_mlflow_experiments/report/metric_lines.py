@@ -32,12 +32,7 @@ LEVELS: Final[dict[Severity, dict[str, bool]]] = {
 
 
 def verdict_lines(comparison: Comparison, reports: Sequence[str]) -> Iterator[TerminalLine]:
-    """Yield the lines that tell of the comparison.
-
-    Args:
-        comparison: what was found.
-        reports: paths of the reports, as a person types them.
-    """
+    """Yield the lines that tell of the comparison, and of the paths of its reports."""
     head = headline(comparison)
     if comparison.baseline is None:
         yield from _nothing_to_compare(comparison, head.text)

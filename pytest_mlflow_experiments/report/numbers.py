@@ -45,9 +45,14 @@ def relative(share: float | None) -> str:
     return f"{percent:+.0f} %" if size >= 99.95 else f"{percent:+.1f} %"
 
 
+def finite(number: float | None) -> float | None:
+    """Return a number, or None where it is none or not finite."""
+    return number if number is not None and isfinite(number) else None
+
+
 def change(metric: MetricComparison) -> str:
     """Return the change of a metric, absolute and relative: ``-0.021 (-2.3 %)``."""
-    if metric.relative is None or not isfinite(metric.relative):
+    if finite(metric.relative) is None:
         return signed(metric.change)
     return f"{signed(metric.change)} ({relative(metric.relative)})"
 

@@ -12,7 +12,6 @@ from .sweep_text import (
     certainty,
     choice,
     failures,
-    known_share,
     mattered,
     score,
     size,
@@ -51,7 +50,7 @@ def render_sweep(sweep: Sweep) -> str:
         return page.text()
     _introduce(page, sweep)
     _rank(page, sweep, _LONG_TOP, share=0.6)
-    effects = [effect for effect in sweep.effects if known_share(effect) is not None]
+    effects = [effect for effect in sweep.effects if numbers.finite(effect.share) is not None]
     page.add_items(
         effects,
         _marginal_means,
@@ -111,5 +110,5 @@ def _marginal_means(effect: Effect) -> str:
     shown = [f"{code(level.value, 40)} {numbers.value(level.mean)}" for level in effect.levels]
     if len(shown) > _LEVELS:
         shown = [*shown[:_LEVELS], f"… and {len(effect.levels) - _LEVELS:,} more"]
-    share = known_share(effect) or 0.0
+    share = numbers.finite(effect.share) or 0.0
     return f"- {code(effect.param, 80)} ({numbers.percent(share)}): {', '.join(shown)}"

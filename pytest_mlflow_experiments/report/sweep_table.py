@@ -20,6 +20,7 @@ from .sweep_text import choice, failures, mattered, score, short, why_no_best
 
 SCHEMA_VERSION: Final = 1
 
+_OF_SWEEP: Final = ("test", "name", "objective", "mode", "params", "repeats")
 _MEMBERS: Final = (
     *("rank", "params", "objective", "mean", "std", "n", "distance", "relative", "p_value"),
     *("within_noise", "values", "seeds", "metrics", "cases", "failed", "nodeids", "run_ids"),
@@ -84,12 +85,7 @@ def render_json(ranking: Ranking) -> str:
         "schema": SCHEMA_VERSION,
         "kind": "best",
         "session": ranking.session_id,
-        "test": sweep.test,
-        "name": sweep.name,
-        "objective": sweep.objective,
-        "mode": sweep.mode,
-        "params": sweep.params,
-        "repeats": sweep.repeats,
+        **{name: getattr(sweep, name) for name in _OF_SWEEP},
         "configurations": len(sweep.configurations),
         "cases": sweep.cases,
         "failed": sweep.failed,
@@ -125,9 +121,7 @@ FORMATS: Final[Mapping[str, Callable[[Ranking], str]]] = {
 def run_ids(cases: Sequence[CaseRecord], known: Mapping[str, str]) -> dict[str, str]:
     """Return the runs of cases by node id: those that tests held themselves, and the known ones.
 
-    Args:
-        cases: the records.
-        known: the ids of runs by those of records.
+    ``known`` are the ids of runs by those of records.
     """
     found = {record.nodeid: record.run_id or known.get(record.id) for record in cases}
     return {nodeid: run_id for nodeid, run_id in found.items() if run_id is not None}

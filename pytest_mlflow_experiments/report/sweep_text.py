@@ -94,7 +94,9 @@ def mattered(sweep: Sweep) -> str:
         low, high = _means(effects[0])
         text = f"{numbers.value(low)} and {numbers.value(high)}"
         return f"{shorten(effects[0].param, 60)} moves the mean between {text}."
-    shares = [(effect, share) for effect in effects if (share := known_share(effect)) is not None]
+    shares = [
+        (effect, share) for effect in effects if (share := numbers.finite(effect.share)) is not None
+    ]
     found = [(effect, share) for effect, share in shares if share >= _LEAST_SHARE][:_MATTERED]
     if found:
         named = ", ".join(
@@ -152,12 +154,6 @@ def full_size(sweep: Sweep) -> str:
     return ", ".join(parts)
 
 
-def known_share(effect: Effect) -> float | None:
-    """Return the share of the variance, or None where it is not finite."""
-    share = effect.share
-    return share if share is not None and isfinite(share) else None
-
-
 def _means(effect: Effect) -> tuple[float, float]:
     means = [level.mean for level in effect.levels if isfinite(level.mean)] or [float("nan")]
     return min(means), max(means)
@@ -210,7 +206,7 @@ def _facts(sweep: Sweep) -> Iterator[str]:
     # A param that is different in every configuration explains everything, and nothing.
     measured = sum(found.mean is not None for found in sweep.configurations)
     for effect in sweep.effects:
-        share = known_share(effect)
+        share = numbers.finite(effect.share)
         if share and len(effect.levels) < measured:
             yield f"{short(effect.param)} mattered most ({numbers.percent(share)})"
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from shlex import quote
 from typing import TYPE_CHECKING, final
 
@@ -106,28 +106,19 @@ def describe_outcome(
         notes: what else a person should know.
     """
     remedy = f"The session is kept; send it with: pytest-mlflow sync {quote(directory)}"
+    told = (*notes, *(() if state is None else state.notes))
+    outcome = SessionOutcome(tests=tests, experiment=experiment, notes=told)
     if state is None:
-        return SessionOutcome(
-            tests=tests, experiment=experiment, place=(remedy,), notes=tuple(notes)
-        )
+        return replace(outcome, place=(remedy,))
     if state.is_unsure:
-        return SessionOutcome(
-            tests=tests,
-            experiment=experiment,
-            problem=f"Not everything is in MLflow: {(state.error or 'no word why').rstrip('.')}",
-            remedy=remedy,
-            notes=(*notes, *state.notes),
-        )
-    known = state.phase == "done" or state.experiment_id is not None
-    return SessionOutcome(
-        tests=tests,
-        experiment=state.experiment_name or experiment,
-        place=(
-            *(() if state.phase == "done" else ("MLflow gets the rest in the background",)),
-            *(_place(tracking_uri, state) if known else ()),
-        ),
-        notes=(*notes, *state.notes),
-    )
+        problem = f"Not everything is in MLflow: {(state.error or 'no word why').rstrip('.')}"
+        return replace(outcome, problem=problem, remedy=remedy)
+    place: tuple[str, ...] = ()
+    if state.phase != "done":
+        place = ("MLflow gets the rest in the background",)
+    if state.phase == "done" or state.experiment_id is not None:
+        place += _place(tracking_uri, state)
+    return replace(outcome, experiment=state.experiment_name or experiment, place=place)
 
 
 def _place(uri: str, state: SessionState) -> tuple[str, ...]:
@@ -167,11 +158,7 @@ def section(
 ) -> Iterator[TerminalLine]:
     """Yield the lines of the section, without its title.
 
-    Args:
-        summary: what the session counted.
-        outcome: how it ended.
-        comparison: the comparison with the baseline; None where there was none to make.
-        reports: paths of the reports, as a person types them.
+    ``reports`` are the paths of the reports, as a person types them.
     """
     yield TerminalLine(f"{_kept(summary, outcome)}{_outcomes(summary)}", _colour(summary))
     if not summary.cases:

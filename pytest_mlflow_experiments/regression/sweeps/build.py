@@ -53,14 +53,14 @@ class Objective:
             operators = self._asserted.get(metric, ())
             return known_direction(metric, operators, self._directions, directions)[0]
 
-        if self._named:
-            chosen = next(iter(self._named))
-            return chosen, mode_of(chosen), self._notes(chosen, mode_of(chosen))
+        chosen = next(iter(self._named), None)
         for metrics in (self._asserted, self._logged):
-            usable = [metric for metric in metrics if not is_cost(metric)]
-            if usable:
-                chosen = next((metric for metric in usable if mode_of(metric)), usable[0])
-                return chosen, mode_of(chosen), self._notes(chosen, mode_of(chosen))
+            if chosen is None:
+                usable = [metric for metric in metrics if not is_cost(metric)]
+                chosen = next(filter(mode_of, usable), next(iter(usable), None))
+        if chosen is not None:
+            mode = mode_of(chosen)
+            return chosen, mode, self._notes(chosen, mode)
         if not self._logged:
             return None, None, []
         costs = ", ".join(self._logged)

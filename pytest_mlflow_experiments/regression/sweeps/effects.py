@@ -30,11 +30,6 @@ class Axis:
     numbers: tuple[float, ...] | None
     log: bool
 
-    @property
-    def varies(self) -> bool:
-        """Whether there is more than one value."""
-        return len(self.values) > 1
-
 
 def make_axis(texts: Iterable[str], order: Iterable[str] = ()) -> Axis:
     """Return the values of a param: numbers by size, texts in ``order``, others behind."""

@@ -6,14 +6,14 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping
 from hashlib import sha256
-from math import isfinite
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from ...regression import Status
 from ...regression.comparison import Comparison, MetricComparison
 from .. import numbers, sweep_text
-from ..headline import SYMBOLS, age, grows_worse, headline, short_commit
+from ..headline import SYMBOLS, age, headline, short_commit
 from ..text import clean, cut
 from .curves import caption, chart, view_curves
 from .svg import draw_level, sparkline
@@ -82,7 +82,6 @@ def _template() -> Template:
         chart=chart,
         draw_level=draw_level,
         failure_text=_failure_text,
-        finite=_finite,
         group_of=_group,
         short_commit=short_commit,
         sparkline=sparkline,
@@ -112,12 +111,11 @@ def _folded(groups: Mapping[str, int]) -> set[str]:
 
 
 def _tendency(metric: MetricComparison) -> str:
-    worse = None if metric.status == "unchanged" else grows_worse(metric)
-    return "" if worse is None else "worse" if worse else "better"
-
-
-def _finite(number: float | None) -> float | None:
-    return number if number is not None and isfinite(number) else None
+    """Tell whether a change is for the worse; empty where there is none, or nobody knows."""
+    change = metric.change
+    if not change or isnan(change) or metric.direction is None or metric.status == "unchanged":
+        return ""
+    return "worse" if (change < 0) is (metric.direction == "max") else "better"
 
 
 def _failure_text(text: str) -> str:

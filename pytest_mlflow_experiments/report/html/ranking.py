@@ -12,8 +12,7 @@ from ...regression.direction import is_cost
 from ...regression.sweeps.effects import Axis
 from ...regression.sweeps.model import Configuration, Effect, Level, Sweep
 from ...regression.sweeps.ranking import Mark, marks
-from ..numbers import sort_keys
-from ..sweep_text import known_share
+from ..numbers import finite, sort_keys
 from .svg import Scale, level_scale
 
 _LEVELS = 12
@@ -50,7 +49,7 @@ def marginals(sweep: Sweep, axes: Mapping[str, Axis]) -> list[Marginal]:
     return [
         Marginal(
             param=effect.param,
-            share=known_share(effect),
+            share=finite(effect.share),
             levels=levels[:_LEVELS],
             left_out=max(0, len(levels) - _LEVELS),
             best=_best(sweep, levels),
