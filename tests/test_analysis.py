@@ -20,7 +20,7 @@ from project import Project, quiet_mlflow
 import pytest_mlflow_experiments
 from pytest_mlflow_experiments import compare, load_cases, load_metrics, load_sessions
 from pytest_mlflow_experiments.analysis.loading import own_environment
-from pytest_mlflow_experiments.baseline import BaselineError
+from pytest_mlflow_experiments.baseline.specs import BaselineError
 from pytest_mlflow_experiments.records.directory import DIRECTORY_NAME
 from pytest_mlflow_experiments.records.journal import JournalError
 

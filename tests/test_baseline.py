@@ -11,26 +11,27 @@ from typing import Any
 import pytest
 from tracker_kit import START, Journal, make_check, make_metric, make_record
 
-from pytest_mlflow_experiments.baseline import (
-    BaselineError,
-    BaselineRequest,
-    Candidate,
-    LocalCatalog,
-    Query,
-    Spec,
-    base_branch,
-    choose,
-    clear_local_pin,
+from pytest_mlflow_experiments.baseline.choice import Candidate, Query, choose, why_incomplete
+from pytest_mlflow_experiments.baseline.files import (
     export,
     load_file,
-    local_pin,
     make_baseline,
-    parse_spec,
-    set_local_pin,
     slim,
     write_baseline,
 )
-from pytest_mlflow_experiments.baseline.choice import why_incomplete
+from pytest_mlflow_experiments.baseline.local import (
+    LocalCatalog,
+    clear_local_pin,
+    local_pin,
+    set_local_pin,
+)
+from pytest_mlflow_experiments.baseline.specs import (
+    BaselineError,
+    BaselineRequest,
+    Spec,
+    base_branch,
+    parse_spec,
+)
 from pytest_mlflow_experiments.records import (
     Attempt,
     CaseRecord,
@@ -570,6 +571,7 @@ def test_session_that_its_gate_failed_is_no_baseline() -> None:
     assert why_incomplete(shard, end) == "it is a shard of session whole"
 
 
-def test_request_keeps_the_selection() -> None:
+def test_request_keeps_the_selection(tmp_path: Path) -> None:
     request = BaselineRequest(selection=("a.py", "-m fast"))
-    assert BaselineRequest.from_json(request.to_json()) == request
+    request.write(tmp_path / "baseline.json")
+    assert BaselineRequest.read(tmp_path / "baseline.json") == request

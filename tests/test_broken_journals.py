@@ -12,7 +12,7 @@ from crashing import copy_session, query, statuses
 from project import Project
 from tracker_kit import Journal, make_record
 
-from pytest_mlflow_experiments.baseline import LocalCatalog
+from pytest_mlflow_experiments.baseline.local import LocalCatalog
 from pytest_mlflow_experiments.cli import main
 from pytest_mlflow_experiments.records import SessionHeader, journal
 from pytest_mlflow_experiments.records.directory import SessionDirectory

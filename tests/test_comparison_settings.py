@@ -7,7 +7,8 @@ from textwrap import dedent
 
 import pytest
 
-from pytest_mlflow_experiments.baseline import HISTORY
+from pytest_mlflow_experiments.baseline.specs import HISTORY
+from pytest_mlflow_experiments.regression.comparer import CompareOptions
 from pytest_mlflow_experiments.session.comparison_settings import ComparisonSettings
 
 
@@ -27,14 +28,18 @@ def settings(
 
 
 def test_defaults(settings: Callable[..., ComparisonSettings]) -> None:
-    assert settings() == ComparisonSettings(
+    found = settings()
+    assert found == ComparisonSettings(
         baseline="auto",
-        history=HISTORY,
-        ini_tolerances=(),
-        tolerances=(),
-        directions=(),
-        seed_params=frozenset({"seed", "random_state", "repeat"}),
-        accepted=(),
+        options=CompareOptions(
+            window=HISTORY,
+            ini_tolerances=(),
+            tolerances=(),
+            directions=(),
+            seed_params=frozenset({"seed", "random_state", "repeat"}),
+            accepted=(),
+            rule=found.options.rule,
+        ),
         rerun=0,
         gate=False,
         require_baseline=False,
@@ -63,14 +68,14 @@ def test_both_places(
         """,
     )
     assert found.baseline == f"file:{pytester.path / 'baseline.jsonl'}"
-    assert (found.history, found.rerun) == (7, 2)
-    assert [(name, tolerance.relative) for name, tolerance in found.ini_tolerances] == [
+    assert (found.options.window, found.rerun) == (7, 2)
+    assert [(name, tolerance.relative) for name, tolerance in found.options.ini_tolerances] == [
         ("accuracy", False),
         ("rmse", True),
     ]
-    assert [name for name, _ in found.tolerances] == ["f1"]
-    assert found.directions == (("gap", "min"),)
-    assert found.seed_params == {"fold"}
+    assert [name for name, _ in found.options.tolerances] == ["f1"]
+    assert found.options.directions == (("gap", "min"),)
+    assert found.options.seed_params == {"fold"}
     assert (found.gate, found.require_baseline) == (True, True)
     assert found.reports == (pytester.path / "two.html", pytester.path / "one.md")
 
@@ -78,7 +83,7 @@ def test_both_places(
 def test_command_line_wins(settings: Callable[..., ComparisonSettings]) -> None:
     ini = "mlflow_baseline = latest\nmlflow_history = 7"
     found = settings("--mlflow-baseline=branch:main", "--mlflow-history=3", ini=ini)
-    assert (found.baseline, found.history) == ("branch:main", 3)
+    assert (found.baseline, found.options.window) == ("branch:main", 3)
 
 
 @pytest.mark.parametrize(

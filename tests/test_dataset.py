@@ -223,7 +223,7 @@ SEEDED = """
 import sys
 from enum import Enum
 from pathlib import PurePosixPath
-from pytest_mlflow_experiments.capture.dataset import dataset_digest
+from pytest_mlflow_experiments.capture.dataset_digest import dataset_digest
 colour = Enum("Colour", "RED")
 print(dataset_digest({"b": [{"x", "y", "z"}, colour.RED, None, PurePosixPath("a")], "a": (1, 2)}))
 assert not {"numpy", "pandas", "scipy", "mlflow"} & set(sys.modules)

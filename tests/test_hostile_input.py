@@ -13,10 +13,11 @@ from project import Project
 from tracker_kit import Journal, make_check, make_record
 
 import pytest_mlflow_experiments
-from pytest_mlflow_experiments.records import SCHEMA_VERSION, SessionEnd, SessionHeader, journal
+from pytest_mlflow_experiments.records import SessionEnd, SessionHeader, journal
 from pytest_mlflow_experiments.records.accepted import AcceptedError, read_accepted
 from pytest_mlflow_experiments.records.codec import encode
 from pytest_mlflow_experiments.records.journal import JournalError
+from pytest_mlflow_experiments.records.session import SCHEMA_VERSION
 
 PACKAGE = Path(pytest_mlflow_experiments.__file__).parent
 

@@ -245,7 +245,7 @@ STEPS = """
 
 def test_steps_of_metrics_are_kept_within_bounds(project: Project) -> None:
     project.write(STEPS)
-    project.track()
+    project.pytest("--mlflow")
     record = project.session().case("test_it")
     assert record.run_metrics == {"loss": 1 / 3, "twice": 2.0, "late": 1.0, "long": 1_499.0}
     history = [(m.key, m.step, m.value) for m in record.run_history]

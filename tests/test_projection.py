@@ -129,17 +129,14 @@ def test_legal_key_is_legal_for_mlflow() -> None:
 
 
 def test_keys_that_meet_are_kept_apart() -> None:
-    keys = legal_keys("param", ["a:b", "a|b", "a_b", "c"])
-    assert keys.legal == {"a:b": "a_b_2", "a|b": "a_b_3", "a_b": "a_b", "c": "c"}
-    assert keys.notes == (
-        "param 'a:b' is stored as 'a_b_2'",
-        "param 'a|b' is stored as 'a_b_3'",
-    )
+    notes: list[str] = []
+    keys = legal_keys("param", ["a:b", "a|b", "a_b", "c"], notes)
+    assert keys == {"a:b": "a_b_2", "a|b": "a_b_3", "a_b": "a_b", "c": "c"}
+    assert notes == ["param 'a:b' is stored as 'a_b_2'", "param 'a|b' is stored as 'a_b_3'"]
 
 
 def test_long_keys_that_meet_are_kept_apart() -> None:
-    keys = legal_keys("param", ["k" * 300 + "a", "k" * 300 + "b"])
-    first, second = keys.legal.values()
+    first, second = legal_keys("param", ["k" * 300 + "a", "k" * 300 + "b"], []).values()
     assert first.endswith("... 301 characters")
     assert first != second
     assert len(first) == len(second) == 250

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from pytest_mlflow_experiments.records import (
-    SCHEMA_VERSION,
     Attempt,
     CaseRecord,
     Check,
@@ -21,6 +20,7 @@ from pytest_mlflow_experiments.records import (
 )
 from pytest_mlflow_experiments.records.codec import decode, encode
 from pytest_mlflow_experiments.records.journal import JournalError
+from pytest_mlflow_experiments.records.session import SCHEMA_VERSION
 
 METRIC = Metric(key="accuracy", value=0.1 + 0.2, step=3, timestamp=1_700_000_000_123)
 

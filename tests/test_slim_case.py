@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from tracker_kit import START, make_check, make_metric, make_record
 
-from pytest_mlflow_experiments.baseline import slim
-from pytest_mlflow_experiments.records import CaseRecord, SessionHeader, SlimCase, journal
+from pytest_mlflow_experiments.baseline.files import slim
+from pytest_mlflow_experiments.records import CaseRecord, SessionHeader, journal
 from pytest_mlflow_experiments.records.journal import Entry, JournalError
 from pytest_mlflow_experiments.records.secrets import MASK
+from pytest_mlflow_experiments.records.slim import SlimCase
 from pytest_mlflow_experiments.regression.values import collect_values
 
 SEEDS = frozenset({"seed"})

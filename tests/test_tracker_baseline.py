@@ -16,15 +16,9 @@ from layers import real
 from mlflow_server import Server, free_port, serve
 from tracker_kit import START, Journal, make_metric, make_record, start_tracker
 
-from pytest_mlflow_experiments.baseline import (
-    BaselineError,
-    BaselineRequest,
-    Query,
-    choose,
-    export,
-    load_file,
-    parse_spec,
-)
+from pytest_mlflow_experiments.baseline.choice import Query, choose
+from pytest_mlflow_experiments.baseline.files import export, load_file
+from pytest_mlflow_experiments.baseline.specs import BaselineError, BaselineRequest, parse_spec
 from pytest_mlflow_experiments.records import CaseRecord, Provenance, SessionHeader, journal
 from pytest_mlflow_experiments.records.directory import SessionState
 from pytest_mlflow_experiments.tracker import retries

@@ -158,12 +158,13 @@ def test_runs_that_others_replaced_are_no_cases_of_the_whole(tmp_path: Path, uri
 
 
 def test_fetched_shards_are_those_that_were_sent(tmp_path: Path, uri: str) -> None:
-    from pytest_mlflow_experiments.tracker.connect import Fetched, fetch_shards
+    from pytest_mlflow_experiments.tracker.catalog import FetchedShards
+    from pytest_mlflow_experiments.tracker.connect import open_catalog
 
-    def fetch(session_id: str = "whole", name: str = "an experiment") -> Fetched:
+    def fetch(session_id: str = "whole", name: str = "an experiment") -> FetchedShards:
         target = tmp_path / "fetched"
         target.mkdir(exist_ok=True)
-        return fetch_shards(uri, session_id, target, experiment_name=name, experiment_id=None)
+        return open_catalog(uri, experiment_name=name).shards(session_id, target)
 
     with pytest.raises(MergeError, match="there is no experiment 'an experiment' at"):
         fetch()

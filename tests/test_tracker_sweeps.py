@@ -312,7 +312,7 @@ def test_sweeps_that_two_shards_opened_at_once_are_united(
     journals = [shard(database.path, number, [case(number), case(number + 5)]) for number in (1, 2)]
     with (
         patch.object(ClientWriter, "_find", lambda *_: None),
-        patch("pytest_mlflow_experiments.tracker.session.sweep_runs", lambda *_: {}),
+        patch("pytest_mlflow_experiments.tracker.runs.existing.sweep_runs", lambda *_: {}),
     ):
         for journal in journals:
             database.send(journal)

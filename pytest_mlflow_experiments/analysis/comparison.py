@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..baseline import HISTORY
+from ..baseline.specs import HISTORY
 from ..regression.compare import compare as compare_sessions
 from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.comparison import Comparison, MetricComparison

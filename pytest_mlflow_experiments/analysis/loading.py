@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from ..baseline import BaselineError, Query
+from ..baseline.choice import Query
+from ..baseline.specs import BaselineError
 from ..records import SessionHeader
 from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState
 from ..records.journal import JournalError

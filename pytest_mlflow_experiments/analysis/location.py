@@ -9,14 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, final
 
-from ..baseline import (
-    BaselineError,
-    BaselineRequest,
-    Catalog,
-    LocalCatalog,
-    NothingYetError,
-    is_local_store,
-)
+from ..baseline.choice import Catalog
+from ..baseline.local import LocalCatalog, is_local_store
+from ..baseline.specs import BaselineError, BaselineRequest, NothingYetError
 from ..records import SessionHeader
 from ..records.accepted import ACCEPTED_FILE, AcceptedError, AcceptedStep, read_accepted
 from ..records.directory import DIRECTORY_NAME, SessionDirectory

@@ -6,14 +6,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from ..baseline import (
-    BaselineError,
-    damage_notes,
-    is_local_store,
-    load_file,
-    make_baseline,
-    session_request,
-)
+from ..baseline.files import load_file, make_baseline
+from ..baseline.local import damage_notes, is_local_store
+from ..baseline.specs import BaselineError, session_request
 from ..records import SessionEnd, Shard, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.journal import Entry, JournalError, JournalWriter
@@ -139,11 +134,7 @@ def _baseline(
         file = load_file(location.root / told.baseline.removeprefix("file:"))
         return collect_values(file.entries(), seeds)
     request = session_request(
-        merged.header,
-        told.baseline,
-        told.history,
-        selection=merged.end.selection,
-        rootdir=location.root,
+        merged.header, told.baseline, told.history, merged.end.selection, location.root
     )
     target = directory.baseline
     if location.look_for(lambda catalog: make_baseline(request, catalog, target), request) is None:

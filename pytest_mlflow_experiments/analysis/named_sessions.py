@@ -9,17 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from ..baseline import (
-    BaselineError,
-    BaselineRequest,
-    Catalog,
-    Query,
-    base_branch,
-    choose,
-    load_file,
-    make_baseline,
-    parse_spec,
-)
+from ..baseline.choice import Catalog, Query, choose
+from ..baseline.files import load_file, make_baseline
+from ..baseline.specs import BaselineError, BaselineRequest, base_branch, parse_spec
 from ..records import SessionHeader, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.git import default_branch, git_tags

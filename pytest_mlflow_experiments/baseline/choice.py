@@ -167,7 +167,7 @@ def choose(spec: Spec, request: BaselineRequest, catalog: Catalog) -> Choice | N
     if spec.kind == "branch":
         return search.on_branch(spec.value)
     if spec.kind == "tag":
-        return search.last("complete", f" with the tag {spec.value}", tag=spec.pair)
+        return search.last("complete", f" with the tag {spec.value}", Query(tag=spec.pair))
     if spec.kind == "auto":
         return search.auto()
     return search.of_any_branch()
@@ -190,34 +190,19 @@ class _Search:
 
     def on_branch(self, branch: str | None, words: str = "") -> Choice | None:
         where = f"on {branch}{words}" if branch else "outside of any branch"
-        return self.last("passing", f" {where}", any_branch=False, branch=branch)
+        return self.last("passing", f" {where}", Query(any_branch=False, branch=branch))
 
     def of_any_branch(self) -> Choice | None:
-        return self.last("complete", " of any branch")
+        return self.last("complete", " of any branch", Query())
 
-    def last(
-        self,
-        kind: str,
-        words: str,
-        *,
-        any_branch: bool = True,
-        branch: str | None = None,
-        tag: tuple[str, str] | None = None,
-    ) -> Choice | None:
-        """Return the newest sessions, or None."""
-        query = Query(
-            passing=kind == "passing",
-            any_branch=any_branch,
-            branch=branch,
-            tag=tag,
-            before=self.request.start_time,
-        )
+    def last(self, kind: str, words: str, query: Query) -> Choice | None:
+        """Return the newest sessions that are ``complete`` or ``passing``, or None."""
+        query = replace(query, passing=kind == "passing", before=self.request.start_time)
         newest: list[Candidate] = []
         if self.request.selection is not None:
             alike = replace(query, selection=self.request.selection)
             newest = self._newest(alike, self.request.history)
-        newest = newest or self._newest(query, self.request.history)
-        if not newest:
+        if not (newest := newest or self._newest(query, self.request.history)):
             return None
         count = f"{len(newest)} {kind} sessions" if len(newest) > 1 else f"{kind} session"
         return self._choice(newest, f"the last {count}{words}")

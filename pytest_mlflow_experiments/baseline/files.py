@@ -13,34 +13,16 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, final
 
-from ..records import (
-    PASSED_OUTCOMES,
-    CaseRecord,
-    Provenance,
-    SessionEnd,
-    SessionHeader,
-    journal,
-    thinned,
-)
+from ..records import PASSED_OUTCOMES, CaseRecord, Provenance, SessionEnd, SessionHeader, journal
 from ..records.codec import Builtins, decode, encode
 from ..records.journal import Entry, JournalError
 from ..records.reader import StoredSession
+from ..records.slim import EMPTY, FILLED, thinned
 from ..records.tags import BRANCH, CI_JOB, COMMIT, DIRTY
 from .choice import Catalog, choose, why_incomplete
 from .specs import BaselineError, BaselineRequest, parse_spec
 
 _TAGS = (BRANCH, COMMIT, DIRTY, CI_JOB)
-_KEPT = (
-    "id",
-    "nodeid",
-    "case",
-    "name",
-    "outcome",
-    "start_time",
-    "end_time",
-    "durations",
-    "params",
-)
 _KEPT_WHERE_ANY = ("arguments", "datasets", "run_metrics", "usage", "resumed_from")
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
@@ -69,9 +51,7 @@ def slim_entry(entry: Entry) -> Entry:
 def slim_line(line: bytes, *, steps: bool = True) -> str:
     """Return what comparisons need of a line as it stands in a journal, without its end.
 
-    Args:
-        line: the line.
-        steps: whether metrics keep several steps; otherwise they have the last one alone.
+    With ``steps``, metrics keep several steps; otherwise they have the last one alone.
 
     Raises:
         JournalError: it is no line of a journal.
@@ -86,26 +66,17 @@ def slim_line(line: bytes, *, steps: bool = True) -> str:
 
 
 def _slim_case(data: Builtins, *, steps: bool) -> Builtins:
-    case: Builtins = {name: data[name] for name in _KEPT}
+    case: Builtins = {name: data[name] for name in FILLED} | EMPTY
     passed = data["outcome"] in PASSED_OUTCOMES
     case["metrics"] = _values(data["metrics"], steps=steps) if passed else []
-    case |= {"checks": _alternatives(data["checks"]), "tags": {}, "artifacts": []}
-    case |= {"failure": None, "run_id": None}
-    case |= {"attempts": [], "notes": []}
+    case["checks"] = _alternatives(data["checks"])
     case |= {name: data[name] for name in _KEPT_WHERE_ANY if data.get(name)}
     if steps and passed and (history := data.get("run_history")):
         case["run_history"] = _values(history, steps=True)
     if repeats := data.get("repeats"):
         case["repeats"] = [
-            {
-                "outcome": repeat["outcome"],
-                "duration": repeat["duration"],
-                "metrics": _values(repeat["metrics"], steps=False),
-                "checks": [],
-                "failure": None,
-                **({"usage": usage} if (usage := repeat.get("usage")) else {}),
-            }
-            for repeat in repeats
+            {**one, "metrics": _values(one["metrics"], steps=False), "checks": [], "failure": None}
+            for one in repeats
         ]
     return case
 
@@ -127,9 +98,6 @@ def _values(metrics: Iterable[Any], *, steps: bool) -> list[Any]:
     if not steps:
         return [by_step[max(by_step)] for by_step in series.values()]
     return [by_step[step] for by_step in series.values() for step in thinned(sorted(by_step))]
-
-
-_HELP = "make one with `pytest-mlflow baseline export PATH`"
 
 
 @final
@@ -199,21 +167,15 @@ def load_file(path: Path) -> BaselineFile:
     )
 
 
-def write_baseline(
-    path: Path,
-    provenance: Provenance,
-    journals: Iterable[Iterable[Entry]],
-    *,
-    private: bool = True,
-) -> None:
-    """Write slim copies of journals, whole or not at all; only the user can read a private one.
+def write_baseline(path: Path, provenance: Provenance, journals: Iterable[Iterable[Entry]]) -> None:
+    """Write slim copies of journals, whole or not at all, for the user alone.
 
     Raises:
         OSError: the file can't be written.
     """
     entries = chain.from_iterable(journals)
     lines = (journal.encode(slim_entry(entry)) for entry in entries)
-    _write(path, chain([journal.encode(provenance)], lines), private=private)
+    _write(path, chain([journal.encode(provenance)], lines), private=True)
 
 
 def make_baseline(
@@ -299,24 +261,21 @@ def _slim_lines(path: Path, *, steps: bool) -> list[str] | str:
 
 
 def _entries(path: Path) -> Iterator[tuple[int, Entry]]:
+    number = None
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                yield number, _decoded(path, number, line)
+                yield number, journal.decode(line)
+    except JournalError as error:
+        raise _unusable(path, str(error), number) from error
     except OSError as error:
         raise _unusable(path, error.strerror or str(error)) from error
 
 
-def _decoded(path: Path, number: int, line: bytes) -> Entry:
-    try:
-        return journal.decode(line)
-    except JournalError as error:
-        raise _unusable(path, str(error), number) from error
-
-
 def _unusable(path: Path, reason: str, number: int | None = None) -> BaselineError:
     where = str(path) if number is None else f"{path}, line {number}"
-    return BaselineError(f"{where}: {reason}; this is no baseline, {_HELP}")
+    hint = "make one with `pytest-mlflow baseline export PATH`"
+    return BaselineError(f"{where}: {reason}; this is no baseline, {hint}")
 
 
 def _write(path: Path, lines: Iterable[str], *, private: bool) -> None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Final, final
 
 from ..records import SessionEnd, SessionHeader, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState
 from ..records.journal import JournalError
-from ..records.reader import peek_header
+from ..records.reader import LONGEST_HEADER, peek_header
 from .choice import Candidate, Query, only_one, why_incomplete
 from .specs import BaselineError
 
 _PIN: Final = "baseline"
-_LONGEST_HEADER: Final = 4_000_000
 _DAMAGED_SHOWN: Final = 3
 
 
@@ -38,7 +38,6 @@ class LocalCatalog:
         self._root = root
         self._target = (tracking_uri, experiment_name, experiment_id)
         self._candidates: dict[str, Candidate] = {}
-        self._all: list[tuple[SessionHeader, SessionDirectory]] | None = None
 
     @property
     def place(self) -> str:
@@ -49,7 +48,7 @@ class LocalCatalog:
 
     def newest(self, query: Query) -> Iterator[Candidate]:
         """Yield sessions, the newest first."""
-        for header, directory in self._sessions():
+        for header, directory in self._sessions:
             if query.before is None or header.start_time < query.before:
                 yield self._candidate(header, directory)
 
@@ -57,14 +56,14 @@ class LocalCatalog:
         """Return the session with this id, or the only one whose id starts so."""
         found = {
             header.session_id: (header, directory)
-            for header, directory in self._sessions()
+            for header, directory in self._sessions
             if header.session_id.startswith(session_id)
         }
         return self._candidate(*found[only_one(session_id, found, self.place)])
 
     def run(self, run_id: str) -> Candidate:
         """Return the session whose own run it is."""
-        for header, directory in self._sessions():
+        for header, directory in self._sessions:
             state = SessionState.read(directory.state)
             if state is not None and state.run_id == run_id:
                 return self._candidate(header, directory)
@@ -81,39 +80,34 @@ class LocalCatalog:
 
     def pinned(self) -> str | None:
         """Return the id of the pinned session, unless it is one of another experiment."""
-        pin = local_pin(self._root)
-        if pin is not None:
-            path = SessionDirectory(self._root / DIRECTORY_NAME / pin).journal
-            header = peek_header(path)
-            if header is not None and not self._is_ours(header):
-                return None
-        return pin
+        if (pin := local_pin(self._root)) is None:
+            return None
+        header = peek_header(SessionDirectory(self._root / DIRECTORY_NAME / pin).journal)
+        return pin if header is None or self._is_ours(header) else None
 
     def journals(self, sessions: Sequence[Candidate], directory: Path) -> Iterator[Path | str]:
         """Yield the journal of each session."""
         del directory
-        places = {header.session_id: place for header, place in self._sessions()}
+        places = {header.session_id: place for header, place in self._sessions}
         return (places[session.session_id].journal for session in sessions)
 
+    @cached_property
     def _sessions(self) -> list[tuple[SessionHeader, SessionDirectory]]:
-        if self._all is None:
-            found = [
-                (header, directory)
-                for directory in SessionDirectory.find_all(self._root)
-                if (header := peek_header(directory.journal)) and self._is_ours(header)
-            ]
-            self._all = sorted(found, key=lambda entry: entry[0].start_time, reverse=True)
-        return self._all
+        found = [
+            (header, directory)
+            for directory in SessionDirectory.find_all(self._root)
+            if (header := peek_header(directory.journal)) and self._is_ours(header)
+        ]
+        return sorted(found, key=lambda entry: entry[0].start_time, reverse=True)
 
     def _is_ours(self, header: SessionHeader) -> bool:
         mine = (header.tracking_uri, header.experiment_name, header.experiment_id)
         return mine == self._target
 
     def _candidate(self, header: SessionHeader, directory: SessionDirectory) -> Candidate:
-        found = self._candidates.get(header.session_id)
-        if found is None:
+        if header.session_id not in self._candidates:
             end = _end(directory.journal)
-            found = Candidate(
+            self._candidates[header.session_id] = Candidate(
                 session_id=header.session_id,
                 start_time=header.start_time,
                 branch=header.branch,
@@ -122,8 +116,7 @@ class LocalCatalog:
                 tags={**header.tags, **end.tags} if end else header.tags,
                 selection=end.selection if end else None,
             )
-            self._candidates[header.session_id] = found
-        return found
+        return self._candidates[header.session_id]
 
 
 def is_local_store(tracking_uri: str) -> bool:
@@ -133,10 +126,9 @@ def is_local_store(tracking_uri: str) -> bool:
 
 def local_pin(root: Path) -> str | None:
     """Return the id of the session that is pinned below ``root``, or None."""
-    try:
+    with suppress(OSError, ValueError):
         return _pin_file(root).read_text(encoding="utf-8").strip() or None
-    except (OSError, ValueError):
-        return None
+    return None
 
 
 def set_local_pin(root: Path, session_id: str) -> None:
@@ -153,8 +145,7 @@ def set_local_pin(root: Path, session_id: str) -> None:
 
 def clear_local_pin(root: Path) -> None:
     """Take the pin below ``root`` away, if there is one."""
-    with contextlib.suppress(FileNotFoundError):
-        _pin_file(root).unlink()
+    _pin_file(root).unlink(missing_ok=True)
 
 
 def damage_notes(root: Path) -> list[str]:
@@ -181,7 +172,7 @@ def _pin_file(root: Path) -> Path:
 def _damage(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
-            first = file.readline(_LONGEST_HEADER)
+            first = file.readline(LONGEST_HEADER)
         for line in (first if first.endswith(b"\n") else b"", _last_line(path)):
             if line:
                 journal.decode(line)
@@ -193,11 +184,10 @@ def _damage(path: Path) -> str | None:
 
 
 def _end(path: Path) -> SessionEnd | None:
-    try:
+    with suppress(OSError, JournalError):
         entry = journal.decode(_last_line(path))
-    except (OSError, JournalError):
-        return None
-    return entry if isinstance(entry, SessionEnd) else None
+        return entry if isinstance(entry, SessionEnd) else None
+    return None
 
 
 def _last_line(path: Path) -> bytes:

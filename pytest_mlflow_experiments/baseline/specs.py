@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, final
+from typing import Literal, TypeAlias, cast, final, get_args
 
 from ..records import SessionHeader
 from ..records.codec import decode, encode
@@ -21,25 +21,14 @@ FORMS = (
     "auto, latest, branch:NAME, session:ID, run:ID, tag:KEY=VALUE, model:NAME@ALIAS, "
     "file:PATH or none"
 )
-_WORDS: dict[str, Kind] = {"auto": "auto", "latest": "latest", "none": "none"}
-_NAMED: dict[str, Kind] = {
-    "branch": "branch",
-    "session": "session",
-    "run": "run",
-    "tag": "tag",
-    "model": "model",
-    "file": "file",
-}
+_WORDS = ("auto", "latest", "none")
+"""The kinds that stand alone; the others want a value."""
 
 # Set by CI systems while they test a pull or merge request: GitHub, GitLab, Bitbucket, Jenkins,
 # Azure, Buildkite.
 _BASE_BRANCHES = (
-    "GITHUB_BASE_REF",
-    "CI_MERGE_REQUEST_TARGET_BRANCH_NAME",
-    "BITBUCKET_PR_DESTINATION_BRANCH",
-    "CHANGE_TARGET",
-    "SYSTEM_PULLREQUEST_TARGETBRANCH",
-    "BUILDKITE_PULL_REQUEST_BASE_BRANCH",
+    *("GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "BITBUCKET_PR_DESTINATION_BRANCH"),
+    *("CHANGE_TARGET", "SYSTEM_PULLREQUEST_TARGETBRANCH", "BUILDKITE_PULL_REQUEST_BASE_BRANCH"),
 )
 
 
@@ -55,11 +44,8 @@ class Spec:
     def pair(self) -> tuple[str, str]:
         """The key and the value of a tag, or the name and the alias of a model."""
         # An alias never holds the separator, a tag's value may.
-        if self.kind == "model":
-            name, _, alias = self.value.rpartition("@")
-            return name, alias
-        key, _, value = self.value.partition("=")
-        return key, value
+        parts = self.value.rpartition("@") if self.kind == "model" else self.value.partition("=")
+        return parts[0], parts[2]
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.value}" if self.value else self.kind
@@ -72,14 +58,9 @@ def parse_spec(text: str) -> Spec:
         ValueError: it is none of the legal forms; the message lists them.
     """
     word, colon, value = (part.strip() for part in text.partition(":"))
-    if colon:
-        kind = _NAMED.get(word)
-        spec = Spec(kind, value) if kind and value else None
-        if spec is not None and kind in ("tag", "model") and not all(spec.pair):
-            spec = None
-    else:
-        spec = Spec(_WORDS[word]) if word in _WORDS else None
-    if spec is None:
+    spec = Spec(cast("Kind", word), value)
+    is_legal = word in get_args(Kind) and bool(value) == bool(colon) == (word not in _WORDS)
+    if not is_legal or (word in ("tag", "model") and not all(spec.pair)):
         raise ValueError(f"{text!r} is not a baseline; expected {FORMS}")
     return spec
 
@@ -108,10 +89,9 @@ class BaselineRequest:
     """Which baseline is wanted, and for which session.
 
     ``spec`` is the user's text, ``history`` the largest number of sessions. ``session_id`` and
-    ``start_time`` (milliseconds since the epoch) are those of the session to be compared, which
-    never is part of its own baseline, and neither are later ones; both are None where any session
-    will do. ``selection`` is what was asked for on pytest's command line: sessions with the same
-    are preferred, for theirs are the same cases.
+    ``start_time`` (milliseconds since the epoch) are those of the session to be compared: neither
+    it nor a later one is part of its baseline. Both are None where any session will do. Sessions
+    with the same ``selection`` (what was asked for on pytest's command line) are preferred.
     """
 
     spec: str = "auto"
@@ -122,27 +102,10 @@ class BaselineRequest:
     session_id: str | None = None
     start_time: int | None = None
 
-    def to_json(self) -> str:
-        """Return the request as JSON."""
-        return json.dumps(encode(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> BaselineRequest:
-        """Rebuild a request from :meth:`to_json`.
-
-        Raises:
-            BaselineError: the text is no request.
-        """
-        try:
-            # The constructor refuses unknown members, the codec what is of a wrong type.
-            return decode(cls, encode(cls(**json.loads(text))))
-        except (ValueError, TypeError) as error:
-            raise BaselineError(f"not a request for a baseline: {error}") from error
-
     def write(self, path: Path) -> None:
         """Put the request at ``path``, before a tracker is started that is to answer it."""
         path.touch(mode=0o600)
-        path.write_text(self.to_json(), encoding="utf-8")
+        path.write_text(json.dumps(encode(self)), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> BaselineRequest | None:
@@ -152,13 +115,16 @@ class BaselineRequest:
             BaselineError: the file is no request.
         """
         try:
-            return cls.from_json(path.read_text(encoding="utf-8"))
+            # The constructor refuses unknown members, the codec what is of a wrong type.
+            return decode(cls, encode(cls(**json.loads(path.read_bytes()))))
         except FileNotFoundError:
             return None
+        except (ValueError, TypeError) as error:
+            raise BaselineError(f"not a request for a baseline: {error}") from error
 
 
 def session_request(
-    header: SessionHeader, spec: str, history: int, *, selection: Sequence[str], rootdir: Path
+    header: SessionHeader, spec: str, history: int, selection: Sequence[str], rootdir: Path
 ) -> BaselineRequest:
     """Return the request for a session that ran in the checkout of ``rootdir``."""
     return BaselineRequest(

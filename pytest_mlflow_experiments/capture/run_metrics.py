@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ..records import Metric, thinned
+from ..records import Metric
 from ..records.directory import make_directories, restrict
+from ..records.slim import thinned
 from .case import CaseLog, LoggedMetric
 from .measuring import Original
 

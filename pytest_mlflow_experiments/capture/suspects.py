@@ -10,10 +10,11 @@ import pytest
 from _pytest.outcomes import OutcomeException
 from _pytest.runner import runtestprotocol
 
-from ..records import PASSED_OUTCOMES, Attempt, CaseRecord, SlimCase, journal
+from ..records import PASSED_OUTCOMES, Attempt, CaseRecord, journal
 from ..records.directory import SessionDirectory, SessionState
 from ..records.journal import JournalError
 from ..records.processes import is_running
+from ..records.slim import SlimCase
 from ..regression.comparer import CompareOptions, Comparer
 from ..regression.values import CaseValues, collect_values, identity
 from .measuring import Original

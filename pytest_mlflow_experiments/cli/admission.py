@@ -10,8 +10,8 @@ from math import isclose, isfinite
 from typing import TYPE_CHECKING, Final, final
 
 from ..analysis.named_sessions import ChosenSession, baseline_entries
-from ..baseline import BaselineError, BaselineRequest
 from ..baseline.choice import why_incomplete
+from ..baseline.specs import BaselineError, BaselineRequest
 from ..records import PASSED_OUTCOMES, function_of
 from ..records.reader import StoredSession
 from ..records.tags import (

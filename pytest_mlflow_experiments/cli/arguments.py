@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..analysis.location import Location, UsageError
 from ..analysis.named_sessions import ChosenSession, choose_session
-from ..baseline import HISTORY
+from ..baseline.specs import HISTORY
 from ..records import SessionHeader
 from ..records.reader import StoredSession
 from ..regression.comparison import Comparison

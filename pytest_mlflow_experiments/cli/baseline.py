@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from ..analysis.location import Location
 from ..analysis.named_sessions import baseline_entries, baseline_request, newest_id
-from ..baseline import BaselineError, clear_local_pin, export, is_local_store, set_local_pin
+from ..baseline.files import export
+from ..baseline.local import clear_local_pin, is_local_store, set_local_pin
+from ..baseline.specs import BaselineError
 from ..regression.compare import session_info
 from ..regression.values import collect_values
 from ..report.headline import describe_session

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from ..analysis.location import UsageError
-from ..baseline import BaselineError
+from ..baseline.specs import BaselineError
 from ..records.journal import JournalError
 from ..regression.sweeps.lookup import SweepError
 from ..tracker.errors import MergeError, TrackerError

@@ -13,7 +13,8 @@ from pathlib import Path
 from ..analysis.location import Location, UsageError, default_store, sessions_root
 from ..analysis.merged_session import compare_merged, compare_options, finish, keep
 from ..analysis.shards import MergedSession, ShardSession, merge, read_shard
-from ..baseline import is_local_store, parse_spec
+from ..baseline.local import is_local_store
+from ..baseline.specs import parse_spec
 from ..records import Shard
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.secrets import without_credentials
@@ -114,7 +115,8 @@ def _shards(options: argparse.Namespace, temporary: Path) -> list[ShardSession]:
 
     Raises:
         UsageError: the user has to say more.
-        MergeError: there are none, or MLflow can't be asked.
+        MergeError: there are none.
+        BaselineError: MLflow can't be asked.
     """
     wanted = _wanted_id(options)
     shards = [
@@ -153,16 +155,7 @@ def _fetched(options: argparse.Namespace, session_id: str, temporary: Path) -> l
     location = location_of(options)
     if options.offline or is_local_store(location.tracking_uri):
         return []
-    # Only here, for it loads mlflow, which takes seconds.
-    from ..tracker.connect import fetch_shards
-
-    fetched = fetch_shards(
-        location.tracking_uri,
-        session_id,
-        temporary,
-        experiment_name=location.experiment_name,
-        experiment_id=location.experiment_id,
-    )
+    fetched = location.mlflow().shards(session_id, temporary)
     shards = [shard for path in fetched.journals if (shard := read_shard(path)) is not None]
     if shards:
         # Nobody knows what they run, or ran before their machine was lost.

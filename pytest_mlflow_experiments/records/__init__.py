@@ -13,23 +13,11 @@ from .case import (
     function_of,
     last_values,
 )
-from .session import (
-    LEGAL_ID,
-    SCHEMA_VERSION,
-    Provenance,
-    SessionEnd,
-    SessionHeader,
-    Shard,
-    SweepEnd,
-)
-from .slim import MAX_POINTS, SlimCase, thinned
+from .session import Provenance, SessionEnd, SessionHeader, Shard, SweepEnd
 
 __all__ = [
     "FAILED_OUTCOMES",
-    "LEGAL_ID",
-    "MAX_POINTS",
     "PASSED_OUTCOMES",
-    "SCHEMA_VERSION",
     "Attempt",
     "CaseRecord",
     "Check",
@@ -41,9 +29,7 @@ __all__ = [
     "SessionEnd",
     "SessionHeader",
     "Shard",
-    "SlimCase",
     "SweepEnd",
     "function_of",
     "last_values",
-    "thinned",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -37,9 +37,6 @@ def _is_time(text: str) -> bool:
     return time.tzinfo is not None
 
 
-_Id: TypeAlias = Annotated[
-    str, Constraint(re.compile("[0-9a-f]{12}").fullmatch, "12 hexadecimal digits")
-]
 _Text: TypeAlias = Annotated[str, Constraint(str.strip, "a string that isn't blank")]
 _Time: TypeAlias = Annotated[
     str, Constraint(_is_time, "as 2025-01-31T12:00:00Z, ISO 8601 with a time zone")
@@ -56,7 +53,7 @@ class AcceptedStep:
     them. ``time`` is ISO 8601 with a time zone.
     """
 
-    id: _Id
+    id: Annotated[str, Constraint(re.compile("[0-9a-f]{12}").fullmatch, "12 hexadecimal digits")]
     case: _Text
     metric: _Text
     reason: _Text
@@ -65,7 +62,8 @@ class AcceptedStep:
 
     def matches(self, case: str, metric: str) -> bool:
         """Tell whether the step is about this metric of this case."""
-        return _matches(self.case, case) and _matches(self.metric, metric)
+        pairs = (self.case, case), (self.metric, metric)
+        return all(_compiled(pattern).fullmatch(text) for pattern, text in pairs)
 
 
 def make_step(case: str, metric: str, reason: str, *, author: str | None = None) -> AcceptedStep:
@@ -108,7 +106,10 @@ def read_accepted(path: Path) -> tuple[AcceptedStep, ...]:
         raise AcceptedError(f"{path}: {error}") from error
     first: dict[str, tuple[int, AcceptedStep]] = {}
     steps = []
-    for number, line in _lines(text):
+    # Not splitlines(), to which some characters within a reason are the end of a line.
+    for number, line in enumerate(map(str.strip, text.split("\n")), 1):
+        if not line or line.startswith("#"):
+            continue
         try:
             step = _parse(line)
             earlier, same = first.setdefault(step.id, (number, step))
@@ -132,8 +133,9 @@ def append_accepted(path: Path, step: AcceptedStep) -> None:
         size = file.seek(0, os.SEEK_END)
         # Half a surrogate, as undecodable bytes of a command line become, is legal in JSON as \u.
         data = f"{line}\n".encode(errors="backslashreplace")
-        if size and not _ends_with_newline(file.fileno(), size):
-            data = b"\n" + data
+        if size:
+            file.seek(-1, os.SEEK_END)
+            data = data if file.read(1) == b"\n" else b"\n" + data
         rest = data
         try:
             while rest:
@@ -143,25 +145,8 @@ def append_accepted(path: Path, step: AcceptedStep) -> None:
                 file.truncate(size)
 
 
-def _ends_with_newline(fd: int, size: int) -> bool:
-    os.lseek(fd, size - 1, os.SEEK_SET)
-    return os.read(fd, 1) == b"\n"
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    # Not splitlines(), to which some characters within a reason are the end of a line.
-    for number, line in enumerate(text.split("\n"), 1):
-        stripped = line.strip()
-        if stripped and not stripped.startswith("#"):
-            yield number, stripped
-
-
 def _parse(line: str) -> AcceptedStep:
-    """Return the step that a line holds.
-
-    Raises:
-        ValueError: the line is not a step; the message says what is wrong.
-    """
+    """Return the step that a line holds, or raise a ValueError that says what is wrong."""
     if line.startswith(_CONFLICT_MARKERS):
         raise ValueError(
             f"{line[:7]!r} is the mark of a merge conflict; keep the lines of both sides and "
@@ -172,10 +157,6 @@ def _parse(line: str) -> AcceptedStep:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON: {error}") from error
     return decode(AcceptedStep, data)
-
-
-def _matches(pattern: str, text: str) -> bool:
-    return _compiled(pattern).fullmatch(text) is not None
 
 
 @lru_cache(maxsize=1_000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Literal, TypeAlias, final
 
 from .codec import ADDED, RARE, AnySize, Constraint, written_after
@@ -187,14 +187,7 @@ class CaseRecord:
 
     def as_attempt(self) -> Attempt:
         """Return what is kept of the record where it is an earlier attempt of another one."""
-        return Attempt(
-            outcome=self.outcome,
-            duration=self.duration,
-            metrics=self.metrics,
-            checks=self.checks,
-            failure=self.failure,
-            usage=self.usage,
-        )
+        return Attempt(**{one.name: getattr(self, one.name) for one in fields(Attempt)})
 
 
 def function_of(nodeid: str) -> str:

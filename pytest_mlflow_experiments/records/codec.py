@@ -131,15 +131,15 @@ class _Kind(NamedTuple):
     """
 
     encode: _Convert
-    plain: frozenset[type]
     decode: _Convert
+    plain: frozenset[type] = frozenset()
 
 
 @cache
 def _kind_of_class(cls: type) -> _Kind:
     hints = get_type_hints(cls, include_extras=True)
     kinds = {one.name: _kind(hints[one.name]) for one in fields(cls)}
-    return _Kind(_object_encoder(cls, kinds), frozenset(), _object_decoder(cls, kinds))
+    return _Kind(_object_encoder(cls, kinds), _object_decoder(cls, kinds))
 
 
 def _object_encoder(cls: type, kinds: Mapping[str, _Kind]) -> _Convert:
@@ -248,11 +248,11 @@ def _decode_float(value: Any) -> float:
 
 
 _KINDS: Final[dict[Any, _Kind]] = {
-    str: _Kind(_same, frozenset({str}), _refuse("a string")),
-    bool: _Kind(_same, frozenset({bool}), _refuse("true or false")),
-    int: _Kind(_same, frozenset(), _decode_int64),
-    AnySize: _Kind(_same, frozenset({int}), _refuse("an integer")),
-    float: _Kind(encode_float, frozenset({float}), _decode_float),
+    str: _Kind(_same, _refuse("a string"), frozenset({str})),
+    bool: _Kind(_same, _refuse("true or false"), frozenset({bool})),
+    int: _Kind(_same, _decode_int64),
+    AnySize: _Kind(_same, _refuse("an integer"), frozenset({int})),
+    float: _Kind(encode_float, _decode_float, frozenset({float})),
 }
 
 
@@ -263,7 +263,7 @@ def _constrained(base: _Kind, constraint: Constraint) -> _Kind:
             return decoded
         raise _wrong(constraint.wanted, value)
 
-    return _Kind(base.encode, frozenset(), decode_constrained)
+    return _Kind(base.encode, decode_constrained)
 
 
 def _list(item: _Kind) -> _Kind:
@@ -277,8 +277,8 @@ def _list(item: _Kind) -> _Kind:
         return tuple([_decode_at(number, item, value) for number, value in enumerate(values)])
 
     if encode_item is _same:
-        return _Kind(list, frozenset(), decode_list)
-    return _Kind(lambda values: [*map(encode_item, values)], frozenset(), decode_list)
+        return _Kind(list, decode_list)
+    return _Kind(lambda values: [*map(encode_item, values)], decode_list)
 
 
 def _tuple(items: list[_Kind]) -> _Kind:
@@ -290,7 +290,7 @@ def _tuple(items: list[_Kind]) -> _Kind:
             raise _wrong(f"a list of {len(items)}", values)
         return tuple([_decode_at(n, item, values[n]) for n, item in enumerate(items)])
 
-    return _Kind(encode_tuple, frozenset(), decode_tuple)
+    return _Kind(encode_tuple, decode_tuple)
 
 
 def _mapping(item: _Kind) -> _Kind:
@@ -303,13 +303,10 @@ def _mapping(item: _Kind) -> _Kind:
             return values
         return {key: _decode_at(key, item, value) for key, value in values.items()}
 
-    if encode_item is _same:
-        return _Kind(dict, frozenset(), decode_mapping)
-    return _Kind(
-        lambda values: {key: encode_item(value) for key, value in values.items()},
-        frozenset(),
-        decode_mapping,
-    )
+    def encode_mapping(values: Any) -> Builtins:
+        return {key: encode_item(value) for key, value in values.items()}
+
+    return _Kind(dict if encode_item is _same else encode_mapping, decode_mapping)
 
 
 def _decode_at(step: str | int, kind: _Kind, value: Any) -> Any:

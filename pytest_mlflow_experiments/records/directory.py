@@ -21,25 +21,14 @@ _DIRECTORY = 0o700
 
 
 def make_directories(path: Path) -> None:
-    """Make a directory, and those above it that are missing.
-
-    Raises:
-        OSError: that can't be done.
-    """
-    missing: list[Path] = []
-    while not path.is_dir() and path != path.parent:
-        missing.append(path)
-        path = path.parent
-    for directory in reversed(missing):
-        directory.mkdir(mode=_DIRECTORY, exist_ok=True)
+    """Make a directory, and those above it that are missing."""
+    if not path.is_dir() and path != path.parent:
+        make_directories(path.parent)
+        path.mkdir(mode=_DIRECTORY, exist_ok=True)
 
 
 def restrict(path: Path) -> None:
-    """Take from all others a file, or a directory with everything in it, that somebody has made.
-
-    Raises:
-        OSError: that can't be done.
-    """
+    """Take from all others a file, or a directory with everything in it, that somebody has made."""
     if path.is_symlink():
         return
     if path.is_dir():
@@ -61,11 +50,40 @@ _GITIGNORE = "# Created by pytest-mlflow-experiments automatically.\n*\n"
 
 
 @final
+class _Below:
+    """A path within the session's directory, by its name there."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, directory: SessionDirectory, owner: object) -> Path:
+        return directory.path / self._name
+
+
+@final
 @dataclass(frozen=True, slots=True)
 class SessionDirectory:
     """The paths of one session's files."""
 
     path: Path
+
+    journal = _Below("journal.jsonl")
+    state = _Below("session.json")
+    """How far MLflow has the session: a :class:`SessionState`."""
+    log = _Below("tracker.log")
+    """What the tracker, and MLflow in it, printed."""
+    baseline = _Below("baseline.jsonl")
+    """The sessions that this one is compared with, in one file as a journal."""
+    baseline_request = _Below("baseline.json")
+    """What the tracker is asked to make a baseline of: a ``BaselineRequest`` as JSON."""
+    report = _Below("report.json")
+    """The comparison with the baseline as JSON, written once that is made."""
+    resumed = _Below("resumed.jsonl")
+    """The cases of an earlier session that need not run again, where there are any."""
+    run_request = _Below("run.request")
+    """A file that asks the tracker for the session's run at once; its content means nothing."""
+    all_artifacts = _Below("artifacts")
+    """The directory of the cases' artifacts: one directory for each record that has any."""
 
     @classmethod
     def create(cls, root: Path, session_id: str) -> SessionDirectory:
@@ -75,14 +93,14 @@ class SessionDirectory:
             OSError: the directory can't be made, for example below a read-only ``root``.
         """
         parent = root / DIRECTORY_NAME
-        parent.mkdir(mode=0o700, exist_ok=True)
+        parent.mkdir(mode=_DIRECTORY, exist_ok=True)
         ignore = parent / ".gitignore"
         if not ignore.exists():
-            ignore.touch(mode=0o600)
+            ignore.touch(mode=_FILE)
             with contextlib.suppress(OSError):  # a full disk must not end the tests
                 ignore.write_text(_GITIGNORE, encoding="utf-8")
         path = parent / session_id
-        path.mkdir(mode=0o700)
+        path.mkdir(mode=_DIRECTORY)
         return cls(path)
 
     @classmethod
@@ -116,7 +134,8 @@ class SessionDirectory:
             if directory.is_sent and directory.session_id not in keep_ids:
                 directory.remove()
         for directory in directories[:-1]:
-            if directory.baseline.exists() and not directory.needs_baseline:
+            # One without a report that was not sent either may still run, and want its baseline.
+            if directory.baseline.exists() and (directory.report.exists() or directory.is_sent):
                 with contextlib.suppress(OSError):  # another session may be pruning as well
                     directory.baseline.unlink()
 
@@ -129,66 +148,14 @@ class SessionDirectory:
     @property
     def is_blank(self) -> bool:
         """Whether the session was killed before its journal had a first line."""
-        try:
-            with self.journal.open("rb") as file:
-                return not file.readline().endswith(b"\n")
-        except OSError:
-            return False
-
-    @property
-    def needs_baseline(self) -> bool:
-        """Whether the session may still run, and would find no baseline if it were removed."""
-        return not self.report.exists() and not self.is_sent
+        with contextlib.suppress(OSError), self.journal.open("rb") as file:
+            return not file.readline().endswith(b"\n")
+        return False
 
     @property
     def session_id(self) -> str:
         """The session's id, which is the directory's name."""
         return self.path.name
-
-    @property
-    def journal(self) -> Path:
-        """The journal."""
-        return self.path / "journal.jsonl"
-
-    @property
-    def state(self) -> Path:
-        """How far MLflow has the session: a :class:`SessionState`."""
-        return self.path / "session.json"
-
-    @property
-    def log(self) -> Path:
-        """What the tracker, and MLflow in it, printed."""
-        return self.path / "tracker.log"
-
-    @property
-    def baseline(self) -> Path:
-        """The sessions that this one is compared with, in one file as a journal."""
-        return self.path / "baseline.jsonl"
-
-    @property
-    def baseline_request(self) -> Path:
-        """What the tracker is asked to make a baseline of: a ``BaselineRequest`` as JSON."""
-        return self.path / "baseline.json"
-
-    @property
-    def report(self) -> Path:
-        """The comparison with the baseline as JSON, written once that is made."""
-        return self.path / "report.json"
-
-    @property
-    def resumed(self) -> Path:
-        """The cases of an earlier session that need not run again, where there are any."""
-        return self.path / "resumed.jsonl"
-
-    @property
-    def run_request(self) -> Path:
-        """A file that asks the tracker for the session's run at once; its content means nothing."""
-        return self.path / "run.request"
-
-    @property
-    def all_artifacts(self) -> Path:
-        """The directory of the cases' artifacts: one directory for each record that has any."""
-        return self.path / "artifacts"
 
     def artifacts(self, record_id: str) -> Path:
         """Return where the artifacts of one case are kept."""

@@ -40,12 +40,8 @@ def git(directory: Path, *arguments: str) -> str | None:
 
 # CI checks out a commit, not a branch; these variables know the branch.
 _CI_BRANCHES = (
-    "GITHUB_HEAD_REF",
-    "GITHUB_REF_NAME",
-    "CI_COMMIT_REF_NAME",
-    "CIRCLE_BRANCH",
-    "BUILDKITE_BRANCH",
-    "BRANCH_NAME",
+    *("GITHUB_HEAD_REF", "GITHUB_REF_NAME", "CI_COMMIT_REF_NAME", "CIRCLE_BRANCH"),
+    *("BUILDKITE_BRANCH", "BRANCH_NAME"),
 )
 
 
@@ -54,18 +50,17 @@ def git_tags(rootdir: Path, environ: Mapping[str, str] = os.environ) -> dict[str
     status = git(rootdir, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
     if status is None:
         return {}
-    tags: dict[str, str] = {}
-    for line in status.splitlines():
-        if line.startswith("# branch.oid ") and "(initial)" not in line:
-            tags[COMMIT] = line.split()[-1]
-        elif line.startswith("# branch.head ") and "(detached)" not in line:
-            tags[BRANCH] = line.split()[-1]
-    if COMMIT not in tags:
+    lines = status.splitlines()
+    head = dict(line.split()[1:3] for line in lines if line.startswith("# branch."))
+    tags = {COMMIT: head.get("branch.oid", "(initial)")}
+    if tags[COMMIT] == "(initial)":
         return {}
-    if branch := next((environ[name] for name in _CI_BRANCHES if environ.get(name)), None):
-        tags.setdefault(BRANCH, branch)
-    dirty = any(not line.startswith("#") for line in status.splitlines())
-    tags[DIRTY] = "true" if dirty else "false"
+    branch = head.get("branch.head", "(detached)")
+    if branch == "(detached)":
+        branch = next((environ[name] for name in _CI_BRANCHES if environ.get(name)), "")
+    if branch:
+        tags[BRANCH] = branch
+    tags[DIRTY] = "false" if all(line.startswith("#") for line in lines) else "true"
     if url := git(rootdir, "config", "--get", "remote.origin.url"):
         tags[REPOSITORY] = without_credentials(url.strip())
     return tags
@@ -104,10 +99,8 @@ _MOST: Final = 20_000
 def changes_digest(directory: Path, *, dirty: bool, outputs: Collection[Path] = ()) -> str | None:
     """Return the digest of what differs from the commit, or None where nothing does.
 
-    Args:
-        directory: somewhere in the working tree.
-        dirty: whether files that git knows have changed.
-        outputs: files that are no code, for the session itself writes them.
+    ``dirty`` tells whether files that git knows have changed; ``outputs`` are files that are no
+    code, for sessions write them.
     """
     untracked = _untracked(directory, outputs)
     if untracked is None or len(untracked) > _MOST:
@@ -133,10 +126,7 @@ def changes_digest(directory: Path, *, dirty: bool, outputs: Collection[Path] = 
 def changed_files(directory: Path, since: float, outputs: Collection[Path] = ()) -> list[str]:
     """Return the names of uncommitted files that were written after a time, the newest first.
 
-    Args:
-        directory: somewhere in the working tree.
-        since: seconds since the epoch.
-        outputs: files that are no code.
+    ``since`` is in seconds since the epoch; ``outputs`` are files that are no code.
     """
     known = _names(git(directory, "ls-files", "--modified", "-z", ":/")) or []
     times: dict[str, float] = {}

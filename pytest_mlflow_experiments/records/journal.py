@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias, TypeVar, final
 
@@ -232,10 +233,9 @@ class JournalTail:
 
 def ends(path: Path) -> bool:
     """Tell whether a journal has its end already, whatever stands half written after that."""
-    try:
+    with suppress(OSError):
         return last_line(path)[0].startswith(_END)
-    except OSError:
-        return False
+    return False
 
 
 def last_line(path: Path) -> tuple[bytes, bytes]:
@@ -267,10 +267,7 @@ def read(path: Path) -> Iterator[Entry]:
 
 
 def read_slim(path: Path) -> Iterator[Entry | SlimCase]:
-    """Yield the complete entries of a baseline, its cases as slim ones where that is all they are.
-
-    It raises what :func:`read` does.
-    """
+    """Do what :func:`read` does, with slim cases where they are nothing more."""
     return _read(path, _decode_slim)
 
 

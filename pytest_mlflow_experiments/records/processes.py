@@ -8,9 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-Clock = Callable[[], float]
-Sleep = Callable[[float], None]
-
 
 def wait_until(
     condition: Callable[[], bool],
@@ -18,8 +15,8 @@ def wait_until(
     timeout: float | None = None,
     poll: float,
     # Defaults, for tests replace these functions, and some never put them back.
-    clock: Clock = time.monotonic,
-    sleep: Sleep = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
     """Ask every ``poll`` seconds until a condition holds; False where it never did in time.
 

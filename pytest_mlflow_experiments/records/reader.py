@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar, final
 
-from . import CaseRecord, Provenance, SessionEnd, SessionHeader, SlimCase, journal
+from . import CaseRecord, Provenance, SessionEnd, SessionHeader, journal
 from .journal import Entry, JournalError
+from .slim import SlimCase
 
 Case = TypeVar("Case", bound=CaseRecord | SlimCase)
 FileEntry: TypeAlias = SessionHeader | SessionEnd | Provenance | Case
 
-_LONGEST_HEADER = 4_000_000
+LONGEST_HEADER = 4_000_000
 # Not a union, which would be made anew for each case.
 _NO_CASE = (SessionHeader, Provenance)
 
 
 @final
+@dataclass
 class OpenSession(Generic[Case]):
     """A session while it is read: iterating yields its cases, after which ``end`` is known.
 
@@ -27,16 +30,10 @@ class OpenSession(Generic[Case]):
     where it has any.
     """
 
-    def __init__(
-        self,
-        header: SessionHeader,
-        provenance: Provenance | None,
-        entries: Iterator[FileEntry[Case]],
-    ) -> None:
-        self.header = header
-        self.provenance = provenance
-        self.end: SessionEnd | None = None
-        self._entries = entries
+    header: SessionHeader
+    provenance: Provenance | None
+    _entries: Iterator[FileEntry[Case]]
+    end: SessionEnd | None = None
 
     def __iter__(self) -> Iterator[Case]:
         for entry in self._entries:
@@ -100,9 +97,7 @@ def stored_sessions(entries: Iterable[Entry]) -> Iterator[StoredSession]:
 def read_sessions(path: Path) -> Iterator[StoredSession]:
     """Yield the sessions of a journal, or of a baseline file.
 
-    Raises:
-        JournalError: a line can't be understood, or the first one is none of a session.
-        OSError: the file can't be read.
+    It raises what :func:`.journal.read` does, and a JournalError where there is no header.
     """
     entries = journal.read(path)
     first = next(entries, None)
@@ -113,12 +108,7 @@ def read_sessions(path: Path) -> Iterator[StoredSession]:
 
 
 def read_cases(path: Path) -> Iterator[CaseRecord]:
-    """Yield the cases of a journal while it is read.
-
-    Raises:
-        JournalError: a line can't be understood.
-        OSError: the file can't be read.
-    """
+    """Yield the cases of a journal while it is read; raise what :func:`.journal.read` does."""
     return (entry for entry in journal.read(path) if isinstance(entry, CaseRecord))
 
 
@@ -130,7 +120,7 @@ def read_header(path: Path) -> SessionHeader | None:
         OSError: the file can't be read.
     """
     with path.open("rb") as file:
-        line = file.readline(_LONGEST_HEADER)
+        line = file.readline(LONGEST_HEADER)
     if not line.endswith(b"\n"):
         return None
     try:
@@ -144,10 +134,9 @@ def read_header(path: Path) -> SessionHeader | None:
 
 def peek_header(path: Path) -> SessionHeader | None:
     """Return the header of a journal, or None where there is none that can be read."""
-    try:
+    with suppress(OSError, JournalError):
         return read_header(path)
-    except (OSError, JournalError):
-        return None
+    return None
 
 
 def _no_header(path: Path) -> JournalError:

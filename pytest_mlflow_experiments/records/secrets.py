@@ -38,11 +38,6 @@ def without_credentials(url: str) -> str:
     return SECRET_IN_QUERY.sub(rf"\g<1>{MASK}", _user_pattern(url).sub("", url))
 
 
-def without_credentials_in_text(text: str) -> str:
-    """Return a text with a mask for the credentials of the URLs in it."""
-    return _QUERY_IN_TEXT.sub(rf"\g<1>{MASK}", _USER_IN_TEXT.sub(f"{MASK}@", text))
-
-
 def secrets_of(url: str) -> Iterator[str]:
     """Yield the secrets of a URL, each as it is written and as it is meant.
 
@@ -173,7 +168,9 @@ def without_environment(text: str, secrets: Sequence[str]) -> str:
     for secret in secrets:
         if secret in text:
             text = text.replace(secret, MASK)
-    return without_credentials_in_text(text) if "://" in text else text
+    if "://" not in text:
+        return text
+    return _QUERY_IN_TEXT.sub(rf"\g<1>{MASK}", _USER_IN_TEXT.sub(f"{MASK}@", text))
 
 
 def forms_of(secret: str) -> Iterator[str]:
@@ -190,7 +187,7 @@ class Mask:
     """Takes known secrets out of texts.
 
     Args:
-        secrets: the secrets; those that are too short to be told from other text are passed over.
+        secrets: those that are too short to be told from other text are passed over.
         own: a text in which they may stand as ordinary words: where one does, it is a secret only
             where no letter is next to it.
         pieces: whether pieces of a secret are looked for too, as they stand in a text that was cut.

@@ -107,12 +107,11 @@ class SessionEnd:
     ``tests`` counts every test that ran, tracked or not; ``interrupted`` is the reason where the
     session was cut short, and None where it ran to its end; ``partial`` the reason where only some
     of the tests were meant to run (``-k`` and the like), or a worker was lost. ``rejected`` tells
-    that its gate failed. ``selection`` is
-    what was asked for on the command line (paths and ``-m``): sessions with the same one should
-    have the same cases. ``tags``, ``metrics`` and ``summary`` (markdown) are what the comparison
-    with the baseline adds to the session's run. ``unrecorded`` are the outcomes of tests, classes
-    and modules that left no record, by node id; only shards tell of them. ``sweeps`` are what the
-    runs of the sweeps get.
+    that its gate failed. ``selection`` is what was asked for on the command line (paths and
+    ``-m``): sessions with the same one should have the same cases. ``tags``, ``metrics`` and
+    ``summary`` (markdown) are what the comparison with the baseline adds to the session's run.
+    ``unrecorded`` are the outcomes of tests, classes and modules that left no record, by node id;
+    only shards tell of them. ``sweeps`` are what the runs of the sweeps get.
     """
 
     end_time: int

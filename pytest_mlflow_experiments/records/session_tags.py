@@ -7,37 +7,14 @@ import os
 import platform
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
 
+from . import tags as tag
 from .git import changes_digest, git_tags
 from .secrets import without_credentials
 from .session import SessionEnd, SessionHeader
-from .tags import (
-    BASELINE,
-    BASELINE_NEWEST,
-    BASELINE_SESSIONS,
-    CHANGES,
-    CI_JOB,
-    COMPLETE,
-    DIRTY,
-    EXIT_STATUS,
-    KIND,
-    PACKAGES_COUNT,
-    PACKAGES_DIGEST,
-    PARENT,
-    PARTIAL,
-    PLATFORM,
-    PYTHON,
-    RUN_NAME,
-    SELECTION,
-    SESSION_ID,
-    SHARD,
-    SHARD_COUNT,
-    SOURCE_NAME,
-    SOURCE_TYPE,
-    USER,
-)
 
 # CI systems by the variable that names the page of the running job.
 _CI_JOB_URLS = ("CI_JOB_URL", "BUILD_URL", "CIRCLE_BUILD_URL", "BUILDKITE_BUILD_URL")
@@ -54,18 +31,18 @@ def environment_tags(
     """
     count, digest = packages_digest(sys.path)
     tags = {
-        PYTHON: platform.python_version(),
-        PLATFORM: platform.platform(),
-        PACKAGES_COUNT: str(count),
-        PACKAGES_DIGEST: digest,
+        tag.PYTHON: platform.python_version(),
+        tag.PLATFORM: platform.platform(),
+        tag.PACKAGES_COUNT: str(count),
+        tag.PACKAGES_DIGEST: digest,
     }
     if known := git_tags(rootdir, environ):
         tags.update(known)
-        dirty = known[DIRTY] == "true"
+        dirty = known[tag.DIRTY] == "true"
         if changes := changes_digest(rootdir, dirty=dirty, outputs=outputs):
-            tags[CHANGES] = changes
+            tags[tag.CHANGES] = changes
     if job := _ci_job(environ):
-        tags[CI_JOB] = job
+        tags[tag.CI_JOB] = job
     return tags
 
 
@@ -76,17 +53,11 @@ def packages_digest(path: list[str]) -> tuple[int, str]:
     """
     names: set[str] = set()
     for directory in path:
-        try:
-            entries = os.scandir(directory or ".")
-        except OSError:
-            continue
-        with entries:
-            names.update(
-                entry.name.removesuffix(".dist-info")
-                for entry in entries
-                if entry.name.endswith(".dist-info")
-            )
-    digest = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+        with suppress(OSError):
+            listed = os.listdir(directory or ".")  # noqa: PTH208 - it may be an archive
+            names.update(name for name in listed if name.endswith(".dist-info"))
+    lines = "\n".join(sorted(name.removesuffix(".dist-info") for name in names))
+    digest = hashlib.sha256(lines.encode()).hexdigest()
     return len(names), digest[:16]
 
 
@@ -103,45 +74,42 @@ def _ci_job(environ: Mapping[str, str]) -> str | None:
 def run_tags(header: SessionHeader, *, name: str, user: str) -> dict[str, str]:
     """Return the tags that the run is created with, beside those of the header."""
     return {
-        RUN_NAME: name,
-        USER: user,
-        SOURCE_TYPE: "LOCAL",
-        SOURCE_NAME: "pytest",
-        SESSION_ID: header.joint_id,
-        KIND: "session",
+        tag.RUN_NAME: name,
+        tag.USER: user,
+        tag.SOURCE_TYPE: "LOCAL",
+        tag.SOURCE_NAME: "pytest",
+        tag.SESSION_ID: header.joint_id,
+        tag.KIND: "session",
     }
 
 
-FIXED_TAGS: Final = frozenset({KIND, PARENT, RUN_NAME, SESSION_ID, USER})
+FIXED_TAGS: Final = frozenset({tag.KIND, tag.PARENT, tag.RUN_NAME, tag.SESSION_ID, tag.USER})
 """What the run has had since it was created, and no later tag may replace."""
 
 
 def baseline_tags(reason: str, session_ids: Sequence[str] = ()) -> dict[str, str]:
     """Return what the comparison adds: ``reason`` says why with these sessions, or with none."""
-    if not session_ids:
-        return {BASELINE: reason}
-    return {
-        BASELINE: reason,
-        BASELINE_SESSIONS: str(len(session_ids)),
-        BASELINE_NEWEST: session_ids[-1],
-    }
+    tags = {tag.BASELINE: reason}
+    if session_ids:
+        tags |= {tag.BASELINE_SESSIONS: str(len(session_ids)), tag.BASELINE_NEWEST: session_ids[-1]}
+    return tags
 
 
 def end_tags(end: SessionEnd | None) -> dict[str, str]:
     """Return what the end adds: whether the session can be a baseline."""
-    tags = {COMPLETE: "true" if end is not None and end.complete else "false"}
+    tags = {tag.COMPLETE: "true" if end is not None and end.complete else "false"}
     if end is not None:
-        tags[EXIT_STATUS] = str(end.exit_status)
+        tags[tag.EXIT_STATUS] = str(end.exit_status)
         if end.partial is not None:
-            tags[PARTIAL] = end.partial
+            tags[tag.PARTIAL] = end.partial
         if end.selection:
-            tags[SELECTION] = "\n".join(end.selection)
+            tags[tag.SELECTION] = "\n".join(end.selection)
     return tags
 
 
 ShardState: TypeAlias = Literal["running", "finished", "broken off", "merged"]
 
-_SHARD_PREFIX: Final = f"{SHARD}."
+_SHARD_PREFIX: Final = f"{tag.SHARD}."
 
 
 def shard_tags(states: Mapping[str, ShardState]) -> dict[str, str]:
@@ -162,7 +130,5 @@ def merged_tags(header: SessionHeader) -> dict[str, str]:
     """Return what a session adds that was put together from shards."""
     if not header.shards:
         return {}
-    return {
-        SHARD_COUNT: str(len(header.shards)),
-        **shard_tags(dict.fromkeys(header.shards, "merged")),
-    }
+    states = shard_tags(dict.fromkeys(header.shards, "merged"))
+    return {tag.SHARD_COUNT: str(len(header.shards)), **states}

@@ -11,8 +11,13 @@ from .case import CASE_ID, PASSED_OUTCOMES
 from .codec import LARGEST, Builtins
 from .secrets import MASK
 
-_EMPTY: Builtins = {
-    "kind": "case",
+FILLED = (
+    *("id", "nodeid", "case", "name", "outcome", "start_time", "end_time"),
+    *("durations", "params", "metrics"),
+)
+"""The fields of a slim case that hold something, in the order of the record's."""
+
+EMPTY: Builtins = {
     "checks": [],
     "tags": {},
     "artifacts": [],
@@ -21,21 +26,18 @@ _EMPTY: Builtins = {
     "attempts": [],
     "notes": [],
 }
-_FILLED = (
-    *("id", "nodeid", "case", "name", "outcome", "start_time", "end_time"),
-    *("durations", "params", "metrics"),
-)
-_OPTIONAL = frozenset({"arguments", "datasets", "usage"})
-_KNOWN = _OPTIONAL.union(_EMPTY, _FILLED)
-_empty_of, _NOTHING = itemgetter(*_EMPTY), tuple(_EMPTY.values())
-_filled_of = itemgetter(*_FILLED)
+"""The fields after these that a slim case does without."""
+
+_KNOWN = frozenset({"kind", "arguments", "datasets", "usage"}).union(EMPTY, FILLED)
+_empty_of, _NOTHING = itemgetter(*EMPTY), tuple(EMPTY.values())
+_filled_of = itemgetter(*FILLED)
 _TEXT = frozenset({str})
 _FLOAT = frozenset({float})
 _INTEGER = frozenset({int})
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class SlimCase:
     """What comparisons need of a case that passed at once and has nothing that is rare.
 
@@ -89,17 +91,7 @@ class SlimCase:
                 return None
         except (KeyError, TypeError, AttributeError):
             return None
-        return cls(
-            nodeid=nodeid,
-            case=case,
-            name=name,
-            params=params,
-            arguments=arguments,
-            datasets=datasets,
-            durations=durations,
-            metrics=metrics,
-            usage=usage,
-        )
+        return cls(nodeid, case, name, params, arguments, datasets, durations, metrics, usage)
 
 
 T = TypeVar("T")

@@ -17,11 +17,10 @@ from ..records import (
     Provenance,
     SessionEnd,
     SessionHeader,
-    SlimCase,
     last_values,
-    thinned,
 )
 from ..records.reader import FileEntry, split_sessions
+from ..records.slim import SlimCase, thinned
 from .comparison import Line
 
 DURATION = "duration_seconds"

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
 import pluggy
 import pytest
 
-from ..baseline import (
-    BaselineError,
-    BaselineRequest,
-    LocalCatalog,
-    is_local_store,
-    local_pin,
-    make_baseline,
-    parse_spec,
-)
+from ..baseline.files import make_baseline
+from ..baseline.local import LocalCatalog, is_local_store, local_pin
+from ..baseline.specs import BaselineError, BaselineRequest, parse_spec
 from ..records import SessionHeader
 from ..records.directory import SessionDirectory
 from .settings import Settings
@@ -41,57 +36,34 @@ class DefaultRule:
 
 
 @final
+@dataclass(frozen=True, slots=True, eq=False)
 class ReportFormat:
     """A format of reports as a plugin.
 
-    Args:
-        suffix: of the files in this format.
-        render: makes the text; it imports what it needs itself, for few sessions need all formats.
-        standard: whether every session gets a report in this format.
+    ``suffix`` is that of its files, ``renderer`` the module and function that make the text, and
+    ``standard`` whether every session gets a report in this format.
     """
 
-    def __init__(
-        self, suffix: str, render: Callable[[Comparison], str], *, standard: bool = True
-    ) -> None:
-        self.suffix = suffix
-        self.standard = standard
-        self._render = render
+    suffix: str
+    renderer: str
+    standard: bool = True
 
     @pytest.hookimpl(trylast=True)
     def pytest_mlflow_render(self, comparison: Comparison, suffix: str) -> str | None:
         """Render a comparison for a file with this format's suffix."""
-        return self._render(comparison) if suffix == self.suffix else None
-
-
-def _html(comparison: Comparison) -> str:
-    from ..report.html.page import render_html
-
-    return render_html(comparison)
-
-
-def _markdown(comparison: Comparison) -> str:
-    from ..report.markdown import render_markdown
-
-    return render_markdown(comparison)
-
-
-def _json(comparison: Comparison) -> str:
-    from ..report.json import render_json
-
-    return render_json(comparison)
-
-
-def _junit(comparison: Comparison) -> str:
-    from ..report.junit import render_junit
-
-    return render_junit(comparison)
+        if suffix != self.suffix:
+            return None
+        # Imported here, for few sessions need all formats.
+        module, _, function = self.renderer.partition(":")
+        text: str = getattr(import_module(module, __package__), function)(comparison)
+        return text
 
 
 REPORT_FORMATS: Final = (
-    ReportFormat(".html", _html),
-    ReportFormat(".md", _markdown),
-    ReportFormat(".json", _json),
-    ReportFormat(".xml", _junit, standard=False),
+    ReportFormat(".html", "..report.html.page:render_html"),
+    ReportFormat(".md", "..report.markdown:render_markdown"),
+    ReportFormat(".json", "..report.json:render_json"),
+    ReportFormat(".xml", "..report.junit:render_junit", standard=False),
 )
 """The formats that the README tells of."""
 
@@ -112,15 +84,13 @@ def other_formats(hook: pluggy.HookRelay) -> list[str]:
 
 
 @final
+@dataclass(frozen=True, slots=True, eq=False)
 class DefaultBaselines:
     """Files, and the sessions on this machine; for what they have not, the tracker asks MLflow."""
 
-    def __init__(
-        self, settings: Settings, header: SessionHeader, directory: SessionDirectory
-    ) -> None:
-        self._settings = settings
-        self._header = header
-        self._directory = directory
+    settings: Settings
+    header: SessionHeader
+    directory: SessionDirectory
 
     @pytest.hookimpl(trylast=True)
     def pytest_mlflow_baseline(self, request: BaselineRequest) -> Path | None:
@@ -129,23 +99,22 @@ class DefaultBaselines:
         Raises:
             BaselineError: there is no such baseline, and nobody else to ask.
         """
-        spec, target = parse_spec(request.spec), self._directory.baseline
+        spec, target = parse_spec(request.spec), self.directory.baseline
         if spec.kind == "file":
             return Path(spec.value)
-        offline = self._settings.offline
-        if not offline and not is_local_store(self._settings.tracking_uri):
+        offline = self.settings.offline
+        if not offline and not is_local_store(self.settings.tracking_uri):
             return None
         catalog = LocalCatalog(
-            self._settings.rootdir,
-            tracking_uri=self._header.tracking_uri,
-            experiment_name=self._header.experiment_name,
-            experiment_id=self._header.experiment_id,
+            self.settings.rootdir,
+            tracking_uri=self.header.tracking_uri,
+            experiment_name=self.header.experiment_name,
+            experiment_id=self.header.experiment_id,
         )
         try:
-            made = make_baseline(request, catalog, target)
+            return target if make_baseline(request, catalog, target) is not None else None
         except BaselineError:
-            pinned = spec.kind == "auto" and local_pin(self._settings.rootdir) is not None
+            pinned = spec.kind == "auto" and local_pin(self.settings.rootdir) is not None
             if offline or pinned:
                 raise
-            made = None
-        return target if made is not None else None
+            return None

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, TypeVar, final
 
 import pytest
 
-from ..baseline import parse_spec
+from ..baseline.specs import parse_spec
 from ..records import Shard
-from ..records.accepted import ACCEPTED_FILE, AcceptedError, AcceptedStep, read_accepted
-from ..regression.tolerance import Tolerance, parse_direction, parse_rule
+from ..records.accepted import ACCEPTED_FILE, AcceptedError, read_accepted
+from ..regression.comparer import CompareOptions
+from ..regression.tolerance import parse_direction, parse_rule
 from .builtin_hooks import SUFFIXES, other_formats
 from .options import OPTIONS
-from .settings import given, ini_directory, is_on, read, usage_errors
+from .settings import at_least, given, ini_directory, is_on, read, usage_errors
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from ..regression import Direction
 
 T = TypeVar("T")
 
@@ -32,12 +31,7 @@ class ComparisonSettings:
     """How to compare: ``reports`` are absolute paths, ``rerun`` is a number of runs."""
 
     baseline: str
-    history: int
-    ini_tolerances: tuple[tuple[str, Tolerance], ...]
-    tolerances: tuple[tuple[str, Tolerance], ...]
-    directions: tuple[tuple[str, Direction | None], ...]
-    seed_params: frozenset[str]
-    accepted: tuple[AcceptedStep, ...]
+    options: CompareOptions
     rerun: int
     gate: bool
     require_baseline: bool
@@ -57,17 +51,10 @@ class ComparisonSettings:
                 f"{OPTIONS['mlflow_gate'].source}: there is nothing to judge by with "
                 "--mlflow-baseline=none; leave out one of them"
             )
-        with usage_errors(OPTIONS["mlflow_tolerance"].flag):
-            tolerances = tuple(map(parse_rule, config.option.mlflow_tolerance))
         return cls(
             baseline=baseline,
-            history=read(config, "mlflow_history", partial(_whole_number, lowest=1)),
-            ini_tolerances=_ini_lines(config, "mlflow_tolerance", parse_rule),
-            tolerances=tolerances,
-            directions=_ini_lines(config, "mlflow_direction", parse_direction),
-            seed_params=frozenset(config.getini("mlflow_seed_params")),
-            accepted=_accepted(config.rootpath / ACCEPTED_FILE),
-            rerun=read(config, "mlflow_rerun", partial(_whole_number, lowest=0)),
+            options=_compare_options(config),
+            rerun=read(config, "mlflow_rerun", partial(at_least, 0, "a whole number")),
             gate=gate,
             require_baseline=is_on(config, "mlflow_require_baseline"),
             reports=_reports(config),
@@ -83,14 +70,34 @@ class ComparisonSettings:
         return Shard(
             session_id=session_id,
             baseline=baseline,
-            history=self.history,
-            ini_tolerances=_texts(self.ini_tolerances),
-            tolerances=_texts(self.tolerances),
-            directions=_texts(self.directions),
-            seed_params=tuple(sorted(self.seed_params)),
+            history=self.options.window,
+            ini_tolerances=_texts(self.options.ini_tolerances),
+            tolerances=_texts(self.options.tolerances),
+            directions=_texts(self.options.directions),
+            seed_params=tuple(sorted(self.options.seed_params)),
             gate=self.gate,
             require_baseline=self.require_baseline,
         )
+
+
+def _compare_options(config: pytest.Config) -> CompareOptions:
+    """Return how sessions are compared, with the rule that the hooks make."""
+    with usage_errors(OPTIONS["mlflow_tolerance"].flag):
+        tolerances = tuple(map(parse_rule, config.option.mlflow_tolerance))
+    try:
+        accepted = read_accepted(config.rootpath / ACCEPTED_FILE)
+    except AcceptedError as error:
+        raise pytest.UsageError(str(error)) from None
+    rule = config.hook.pytest_mlflow_rule
+    return CompareOptions(
+        seed_params=frozenset(config.getini("mlflow_seed_params")),
+        window=read(config, "mlflow_history", partial(at_least, 1, "a whole number")),
+        ini_tolerances=_ini_lines(config, "mlflow_tolerance", parse_rule),
+        tolerances=tolerances,
+        directions=_ini_lines(config, "mlflow_direction", parse_direction),
+        accepted=accepted,
+        rule=lambda series: rule(series=series),
+    )
 
 
 def _texts(rules: Iterable[tuple[str, object]]) -> tuple[str, ...]:
@@ -115,28 +122,11 @@ def _baseline(config: pytest.Config) -> str:
     return text
 
 
-def _whole_number(text: str, *, lowest: int) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = lowest - 1
-    if number < lowest:
-        raise ValueError(f"expected a whole number, {lowest} or more, got {text!r}")
-    return number
-
-
 def _ini_lines(
     config: pytest.Config, name: str, parse: Callable[[str], tuple[str, T]]
 ) -> tuple[tuple[str, T], ...]:
     with usage_errors(OPTIONS[name].ini_value):
         return tuple(map(parse, config.getini(name)))
-
-
-def _accepted(path: Path) -> tuple[AcceptedStep, ...]:
-    try:
-        return read_accepted(path)
-    except AcceptedError as error:
-        raise pytest.UsageError(str(error)) from None
 
 
 def _reports(config: pytest.Config) -> tuple[Path, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, final
 
@@ -11,18 +12,13 @@ import pytest
 from _pytest._code.code import ReprFileLocation, TerminalRepr
 from _pytest.junitxml import bin_xml_escape, mangle_test_address, xml_key
 
-from ..regression.comparison import Comparison, MetricComparison
+from ..regression.comparison import Comparison
 from ..report.metric_lines import describe_metric
 
 if TYPE_CHECKING:
     from _pytest._io import TerminalWriter
     from _pytest.junitxml import LogXML
     from _pytest.terminal import TerminalReporter
-
-
-def junit_of(config: pytest.Config) -> LogXML | None:
-    """Return the plugin that writes the XML, where it is asked for."""
-    return config.stash.get(xml_key, None)
 
 
 def fail_testcase(xml: LogXML, nodeid: str, text: str) -> bool:
@@ -34,8 +30,7 @@ def fail_testcase(xml: LogXML, nodeid: str, text: str) -> bool:
     *classes, name = mangle_test_address(nodeid)
     if xml.prefix:
         classes.insert(0, xml.prefix)
-    address = {"classname": ".".join(classes), "name": name}
-    wanted = {key: str(bin_xml_escape(value)) for key, value in address.items()}
+    wanted = {"classname": bin_xml_escape(".".join(classes)), "name": bin_xml_escape(name)}
     for reporter in xml.node_reporters_ordered:
         element = reporter.to_xml()
         if wanted.items() <= dict(element.attrib).items() and element.find("failure") is None:
@@ -64,10 +59,13 @@ def fail_session(
     if not gating and comparison.problem is None:
         return False
     mark_failed(session)
-    for nodeid, metrics in _by_test(gating):
-        _send(session.config, _report(nodeids.get(nodeid, nodeid), map(describe_metric, metrics)))
+    lines: dict[str, list[str]] = defaultdict(list)
+    for metric in gating:
+        lines[nodeids.get(metric.nodeid, metric.nodeid)].append(describe_metric(metric))
     if comparison.problem is not None:
-        _send(session.config, _report(SECTION, [comparison.problem]))
+        lines[SECTION] = [comparison.problem]
+    for nodeid, texts in lines.items():
+        _send(session.config, nodeid, "\n".join(texts))
     return True
 
 
@@ -75,13 +73,6 @@ def mark_failed(session: pytest.Session) -> None:
     """Set the exit status of failed tests, unless the status is a failure already."""
     if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def _by_test(metrics: Iterable[MetricComparison]) -> list[tuple[str, list[MetricComparison]]]:
-    tests: dict[str, list[MetricComparison]] = {}
-    for metric in metrics:
-        tests.setdefault(metric.nodeid, []).append(metric)
-    return list(tests.items())
 
 
 @final
@@ -96,23 +87,20 @@ class _Verdict(TerminalRepr):
         tw.line(self.reprcrash.message, red=True)
 
 
-def _report(nodeid: str, lines: Iterable[str]) -> pytest.TestReport:
-    path = nodeid.partition("::")[0]
-    return pytest.TestReport(
+def _send(config: pytest.Config, nodeid: str, text: str) -> None:
+    """Report a failure to every plugin except those that would count the test twice."""
+    path, _, test = nodeid.partition("::")
+    report = pytest.TestReport(
         nodeid=nodeid,
-        location=(path, None, nodeid.partition("::")[2].replace("::", ".") or nodeid),
+        location=(path, None, test.replace("::", ".") or nodeid),
         keywords={},
         outcome="failed",
-        longrepr=_Verdict(path, "\n".join(lines)),
+        longrepr=_Verdict(path, text),
         when="call",
     )
-
-
-def _send(config: pytest.Config, report: pytest.TestReport) -> None:
-    """Send a report to every plugin except those that would count the test twice."""
     manager = config.pluginmanager
     terminal: TerminalReporter | None = manager.get_plugin("terminalreporter")
-    xml = junit_of(config)
+    xml = config.stash.get(xml_key, None)
     # The session itself would take it for a reason to stop, the terminal show progress again.
     names = ("session", "mlflow-session", "mlflow-capture", "mlflow-selection")
     untold: list[object] = [terminal, *map(manager.get_plugin, names)]

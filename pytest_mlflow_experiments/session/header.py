@@ -32,9 +32,7 @@ def make_header(settings: Settings, comparing: ComparisonSettings, now: int) -> 
     tags = {**environment_tags(settings.rootdir, outputs=outputs), **settings.tags}
     if settings.own_options is not None:
         tags[OPTIONS] = settings.own_options
-    shard = None
-    if settings.shard_of is not None:
-        shard = comparing.for_shard(settings.shard_of, settings.rootdir)
+    joint = settings.shard_of
     return SessionHeader(
         session_id=new_id(now),
         name=settings.run_name or session_name(tags) or f"pytest {_second(now)}",
@@ -43,8 +41,8 @@ def make_header(settings: Settings, comparing: ComparisonSettings, now: int) -> 
         experiment_name=settings.experiment_name,
         experiment_id=settings.experiment_id,
         tags=tags,
-        accepted=tuple(step.id for step in comparing.accepted),
-        shard=shard,
+        accepted=tuple(step.id for step in comparing.options.accepted),
+        shard=comparing.for_shard(joint, settings.rootdir) if joint is not None else None,
     )
 
 

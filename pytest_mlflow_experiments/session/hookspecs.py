@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from ..baseline import BaselineRequest
+    from ..baseline.specs import BaselineRequest
     from ..regression import Verdict
     from ..regression.comparer import MetricSeries
     from ..regression.comparison import Comparison

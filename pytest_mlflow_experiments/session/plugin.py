@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 import pytest
 
-from ..baseline import local_pin
+from ..baseline.local import local_pin
 from ..capture.measuring import Clock, Original
 from ..capture.params import shown_nodeid
+from ..capture.plugin import WORKER_ERROR
 from ..records import CaseRecord, SessionEnd, journal
-from ..records.directory import SessionDirectory, SessionState, shown_path
+from ..records.directory import SessionDirectory, shown_path
 from ..records.journal import JournalWriter
 from ..records.secrets import without_credentials
 from ..regression.comparison import Comparison
@@ -24,19 +25,12 @@ from .builtin_hooks import REPORT_FORMATS, DefaultBaselines, DefaultRule
 from .comparison_settings import ComparisonSettings
 from .gate import fail_session, mark_failed
 from .header import make_directory, make_header, written_files
-from .resume import Resumption, find_session
+from .resume.resumption import Resumption, find_session
 from .selection import Selection
 from .settings import Settings
-from .tracker_process import SessionTracker, backlog, no_progress
+from .tracker_process import SessionTracker, backlog
 from .verdicts import SessionVerdicts
-from .workers import (
-    received_directory,
-    received_error,
-    received_record,
-    send_directory,
-    send_record,
-    watch_cases,
-)
+from .workers import received_directory, received_record, send_directory, send_record, watch_cases
 
 if TYPE_CHECKING:
     from _pytest.outcomes import Exit
@@ -65,20 +59,16 @@ def register(config: pytest.Config) -> None:
 
 
 @final
+@dataclass(eq=False)
 class SessionPlugin:
     """One session, from the first collected test to the last line of the output."""
 
-    def __init__(
-        self,
-        config: pytest.Config,
-        settings: Settings,
-        comparing: ComparisonSettings,
-        selection: Selection,
-    ) -> None:
-        self._config = config
-        self._settings = settings
-        self._comparing = comparing
-        self._selection = selection
+    _config: pytest.Config
+    _settings: Settings
+    _comparing: ComparisonSettings
+    _selection: Selection
+
+    def __post_init__(self) -> None:
         self._clock = Clock()
         self._pid = Original.getpid()
         self._summary = SessionSummary()
@@ -94,9 +84,9 @@ class SessionPlugin:
         self._verdicts: SessionVerdicts | None = None
         self._comparison: Comparison | None = None
         self._resumption: Resumption | None = None
-        if (wanted := settings.resume) is not None:
-            earlier = find_session(settings.rootdir, wanted, config.invocation_params.dir)
-            self._resumption = Resumption(earlier)
+        if (wanted := self._settings.resume) is not None:
+            base = self._config.invocation_params.dir
+            self._resumption = Resumption(find_session(self._settings.rootdir, wanted, base))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
@@ -136,7 +126,7 @@ class SessionPlugin:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Raise a worker's usage error here: a worker can't show it to the user."""
-        if message := received_error(node):
+        if message := getattr(node, "workeroutput", {}).get(WORKER_ERROR):
             raise pytest.UsageError(message)
 
     def pytest_collection_finish(self) -> None:
@@ -239,7 +229,7 @@ class SessionPlugin:
     def pytest_unconfigure(self) -> None:
         """Wait for the tracker where there was no summary to do it."""
         if self._directory is not None and self._outcome is None and self._is_ours():
-            self._finish(no_progress)
+            self._finish()
 
     def _is_ours(self) -> bool:
         """Tell whether this is the process that the session was opened in."""
@@ -269,7 +259,7 @@ class SessionPlugin:
             if note not in self._notes:
                 self._notes.append(note)
 
-    def _finish(self, on_progress: Callable[[SessionState], None]) -> SessionOutcome:
+    def _finish(self, on_progress: Progress | None = None) -> SessionOutcome:
         """Wait for the tracker, once; return how the session ended."""
         assert self._directory is not None
         if self._outcome is None:

@@ -43,15 +43,11 @@ class Selection:
     should have the same cases. Where pytest's node id holds a secret, all of them have the one that
     is kept instead; ``nodeids`` goes from these to pytest's own.
 
-    Args:
-        config: pytest's.
-        shown: returns the node id of a test that is kept.
+    ``shown`` returns the node id of a test that is kept.
     """
 
     def __init__(
-        self,
-        config: pytest.Config,
-        shown: Callable[[pytest.Item], str] = attrgetter("nodeid"),
+        self, config: pytest.Config, shown: Callable[[pytest.Item], str] = attrgetter("nodeid")
     ) -> None:
         self._config = config
         self._shown = shown
@@ -59,7 +55,8 @@ class Selection:
         self.not_run: dict[str, str] = {}
         self.passed: set[str] = set()
         self.chosen = _chosen(config)
-        self.partial = _picked(config)
+        picked = (text for name, text in _FOR_NOW.items() if getattr(config.option, name, None))
+        self.partial = next((f"tests were picked with {text}" for text in picked), None)
 
     def besides(self, recorded: Set[str]) -> dict[str, str]:
         """Return what became of the tests that ran, or were skipped, but for the ``recorded``."""
@@ -121,13 +118,6 @@ def plain_nodeid(nodeid: str) -> str:
     """Return a node id without the group that pytest-xdist may have put behind it."""
     head, at, group = nodeid.rpartition("@")
     return head if at and "::" in head and "/" not in group else nodeid
-
-
-def _picked(config: pytest.Config) -> str | None:
-    for name, text in _FOR_NOW.items():
-        if getattr(config.option, name, None):
-            return f"tests were picked with {text}"
-    return None
 
 
 def _chosen(config: pytest.Config) -> tuple[str, ...]:

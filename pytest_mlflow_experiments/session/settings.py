@@ -6,18 +6,19 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 import pytest
 
 from ..capture.plugin import Assertions, Track
-from ..records import LEGAL_ID
 from ..records.secrets import MASK, SecretNames, environment_secrets, without_environment
+from ..records.session import LEGAL_ID
 from .options import OPTIONS
 
 if TYPE_CHECKING:
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
 Wait = Literal["auto", "yes", "no"]
 
 _OF_PYTEST = frozenset({"lsof", "runpytest"})
-_TRUE = frozenset({"1", "true", "yes", "on"})
-_FALSE = frozenset({"0", "false", "no", "off"})
+_ASSERTIONS: Final[Mapping[str, Assertions]] = {
+    **dict.fromkeys(("1", "true", "yes", "on"), "yes"),
+    **dict.fromkeys(("0", "false", "no", "off"), "no"),
+    "all": "all",
+}
 _NOT_IN_URI = re.compile(r"\?|%[0-9A-Fa-f]{2}")
 _SQLITE_FILE = re.compile(r"sqlite(\+\w+)?:///(?!/|:memory:|[A-Za-z]:[\\/])(?P<path>.+)")
 
@@ -67,7 +71,7 @@ class Settings:
             pytest.UsageError: a value is not legal; the message names its option or ini value.
         """
         experiment_name, experiment_id = _experiment(config)
-        shard_of = given(config, "mlflow_session")[0]
+        is_shard = given(config, "mlflow_session")[0] is not None
         with usage_errors(OPTIONS["mlflow_redact"].source):
             secret_names = SecretNames.parse(config.getini("mlflow_redact"))
         return cls(
@@ -76,14 +80,14 @@ class Settings:
             experiment_name=experiment_name,
             experiment_id=experiment_id,
             run_name=given(config, "mlflow_run_name")[0],
-            shard_of=None if shard_of is None else read(config, "mlflow_session", joint_session_id),
+            shard_of=read(config, "mlflow_session", joint_session_id) if is_shard else None,
             tags=_tags(config, secret_names),
             secret_names=secret_names,
             track=read(config, "mlflow_track", partial(_one_of, Track)),
             assertions=assertions_setting(config),
             offline=is_on(config, "mlflow_offline"),
             system_metrics=is_on(config, "mlflow_system_metrics"),
-            timeout=read(config, "mlflow_timeout", _seconds),
+            timeout=read(config, "mlflow_timeout", partial(at_least, 0.0, "seconds")),
             wait=read(config, "mlflow_wait", partial(_one_of, Wait)),
             resume=config.option.mlflow_resume,
             own_options=_own_options(config),
@@ -91,6 +95,7 @@ class Settings:
 
 
 T = TypeVar("T")
+Number = TypeVar("Number", int, float)
 
 
 def given(config: pytest.Config, name: str) -> tuple[str | None, Path]:
@@ -132,11 +137,7 @@ def ini_directory(config: pytest.Config) -> Path:
 
 
 def assertions_setting(config: pytest.Config) -> Assertions:
-    """Tell whether assertions yield metrics, and which.
-
-    Raises:
-        pytest.UsageError: the ini value is not legal.
-    """
+    """Tell whether assertions yield metrics, and which; raise what :func:`read` does."""
     if getattr(config.known_args_namespace, "no_mlflow_assertions", False):
         return "no"
     return read(config, "mlflow_assertions", _assertions)
@@ -144,11 +145,9 @@ def assertions_setting(config: pytest.Config) -> Assertions:
 
 def _assertions(text: str) -> Assertions:
     word = text.strip().lower()
-    if word == "all":
-        return "all"
-    if word not in _TRUE | _FALSE:
+    if word not in _ASSERTIONS:
         raise ValueError(f"expected true, false or all, got {word!r}")
-    return "yes" if word in _TRUE else "no"
+    return _ASSERTIONS[word]
 
 
 def _tracking_uri(config: pytest.Config) -> str:
@@ -215,14 +214,12 @@ def _one_of(kind: Any, text: str) -> Any:
     return text
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise ValueError(f"expected seconds, 0 or more, got {text!r}")
-    return seconds
+def at_least(lowest: Number, wanted: str, text: str) -> Number:
+    """Return the number that a text holds; ``wanted`` says in words what is expected."""
+    with suppress(ValueError):
+        if lowest <= (number := type(lowest)(text)) < inf:
+            return number
+    raise ValueError(f"expected {wanted}, {lowest:g} or more, got {text!r}")
 
 
 def _own_options(config: pytest.Config) -> str | None:
@@ -249,9 +246,7 @@ _RUNS: Final = {
 def joint_session_id(text: str, environ: Mapping[str, str] = os.environ) -> str:
     """Return the id of a session that several machines share.
 
-    Args:
-        text: the id, or ``auto`` for one that all jobs of a run of the CI have in common.
-        environ: where the CI tells of it.
+    ``auto`` is the one that all jobs of a run of the CI have in common, as ``environ`` tells.
 
     Raises:
         ValueError: the id is not legal, or the CI is not known.

@@ -15,7 +15,7 @@ import pytest
 
 from ..capture.measuring import Original
 from ..records.directory import SessionDirectory, SessionState
-from ..records.processes import is_running, wait_until
+from ..records.processes import is_running
 from ..report.terminal import Progress
 from .settings import Settings
 
@@ -32,15 +32,8 @@ _CODE = (
 # What concerns the test process alone: MLflow behaves differently when it believes to run in a
 # test, warnings as errors would break its import, and coverage must not measure the tracker.
 _DROPPED = (
-    "PYTEST_",
-    "COV_CORE_",
-    "COVERAGE_PROCESS_",
-    "PYTHONDEVMODE",
-    "PYTHONWARNINGS",
-    "PYTHONINSPECT",
-    "PYTHONPROFILEIMPORTTIME",
-    "MLFLOW_RUN_ID",
-    "MLFLOW_EXPERIMENT_",
+    *("PYTEST_", "COV_CORE_", "COVERAGE_PROCESS_", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_"),
+    *("PYTHONDEVMODE", "PYTHONWARNINGS", "PYTHONINSPECT", "PYTHONPROFILEIMPORTTIME"),
 )
 
 _POLL = 0.02
@@ -98,9 +91,9 @@ class Tracker:
             )
 
     def reap_launcher(self) -> None:
-        """Wait for the process that starts the tracker proper.
+        """Reap the tracker's launcher, so that tests don't find it among their children.
 
-        Where it could not, the state says so from then on: tests may be waiting for it.
+        Where it could not start the tracker, the state says so from then on: tests may be waiting.
         """
         if os.name != "posix" or self._process is None:
             return
@@ -134,7 +127,7 @@ class Tracker:
     def wait(
         self,
         timeout: float,
-        on_progress: Callable[[SessionState], None],
+        on_progress: Callable[[SessionState], None] | None,
         enough: Callable[[SessionState], bool] = lambda state: False,
     ) -> SessionState:
         """Wait until the tracker has finished, or its state is ``enough``; return the last state.
@@ -147,13 +140,8 @@ class Tracker:
             on_progress: called with the state, again and again while waiting.
             enough: tells whether a state is worth no more waiting.
         """
-        last, state = Original.perf_counter(), self._state
-
-        def over() -> bool:
-            nonlocal last, state
-            state = self.look()
-            if state.phase in _FINAL or enough(state):
-                return True
+        last = Original.perf_counter()
+        while (state := self.look()).phase not in _FINAL and not enough(state):
             now = Original.perf_counter()
             passed, last = now - last, now
             self._waited += passed
@@ -166,12 +154,10 @@ class Tracker:
                     if self._idle > timeout
                     else f"MLflow has not got it all after {WHOLE_WAIT * timeout:g} seconds"
                 )
-                state = self.look()
-                return True
-            on_progress(state)
-            return False
-
-        wait_until(over, poll=_POLL)
+                return self.look()
+            if on_progress is not None:
+                on_progress(state)
+            Original.sleep(_POLL)
         return state
 
     def is_alive(self) -> bool:
@@ -217,17 +203,14 @@ class SessionTracker:
         self._settings = settings
         self._is_ci = bool(os.environ.get("CI"))
         self._tracker = Tracker(directory, tracking_uri=settings.tracking_uri, cwd=settings.rootdir)
-
-    def reap_launcher(self) -> None:
-        """Reap the tracker's launcher, so that tests don't find it among their children."""
-        self._tracker.reap_launcher()
+        self.reap_launcher = self._tracker.reap_launcher
 
     def baseline_state(self, *, is_gate: bool, is_interrupted: bool) -> SessionState:
         """Return the tracker's state once it tells of the baseline."""
         if is_interrupted:
             # Whoever wants to stop doesn't want to wait.
             return self._tracker.state()
-        on_progress: Callable[[SessionState], None] = no_progress
+        on_progress = None
         terminal = self._terminal
         if terminal is not None and (terminal.isatty or is_gate):
             # A log of a session without a gate stays as it is without us, up to our section.
@@ -241,9 +224,7 @@ class SessionTracker:
         except KeyboardInterrupt:
             return self._tracker.state().update(phase="failed", error="interrupted while waiting")
 
-    def last_state(
-        self, on_progress: Callable[[SessionState], None], *, is_empty: bool
-    ) -> SessionState:
+    def last_state(self, on_progress: Progress | None, *, is_empty: bool) -> SessionState:
         """Return the tracker's state at the end, after waiting for it where that is wanted."""
         self._tracker.stop_feeding()
         if is_empty:
@@ -268,10 +249,6 @@ class SessionTracker:
     @property
     def _terminal(self) -> TerminalReporter | None:
         return self._config.pluginmanager.get_plugin("terminalreporter")
-
-
-def no_progress(state: SessionState) -> None:
-    """Show nothing while waiting."""
 
 
 def backlog(root: Path, *, besides: str) -> str | None:

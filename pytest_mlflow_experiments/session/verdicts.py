@@ -4,65 +4,44 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import final
 
 import pytest
 from _pytest.outcomes import OutcomeException
 
-from ..baseline import (
-    damage_notes,
-    load_file,
-    session_request,
-    write_baseline,
-)
+from ..baseline.files import load_file, write_baseline
+from ..baseline.local import damage_notes
+from ..baseline.specs import BaselineError, session_request
 from ..records import SessionEnd, SessionHeader, journal
-from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState
+from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState, shown_path
 from ..records.journal import JournalError
 from ..regression.compare import compare, gate_problem, session_info
-from ..regression.comparer import CompareOptions
 from ..regression.comparison import Comparison
 from ..regression.sweeps.build import SweepBuilder
 from ..regression.values import Sessions, collect_session, collect_values
+from .builtin_hooks import STANDARD_SUFFIXES
 from .comparison_settings import ComparisonSettings
-from .reports import SessionReports, error_text, path_below
 from .selection import Selection
 
 
-def compare_options(config: pytest.Config, settings: ComparisonSettings) -> CompareOptions:
-    """Return how sessions are compared, with the rule that the hooks make."""
-    rule = config.hook.pytest_mlflow_rule
-    return CompareOptions(
-        seed_params=settings.seed_params,
-        window=settings.history,
-        ini_tolerances=settings.ini_tolerances,
-        tolerances=settings.tolerances,
-        directions=settings.directions,
-        accepted=settings.accepted,
-        rule=lambda series: rule(series=series),
-    )
-
-
 @final
+@dataclass
 class SessionVerdicts:
     """Compares one session with its baseline; ``reports`` are what tells of it."""
 
-    def __init__(
-        self,
-        config: pytest.Config,
-        settings: ComparisonSettings,
-        directory: SessionDirectory,
-        header: SessionHeader,
-    ) -> None:
-        self._config = config
-        self._settings = settings
-        self._directory = directory
-        self._header = header
-        self._problem: str | None = None
-        self._has_baseline = False
-        self.reports = SessionReports(config, directory)
+    _config: pytest.Config
+    _settings: ComparisonSettings
+    _directory: SessionDirectory
+    _header: SessionHeader
+    _problem: str | None = None
+    _has_baseline: bool = False
+
+    def __post_init__(self) -> None:
+        self.reports = SessionReports(self._config, self._directory)
 
     @property
     def awaits_tracker(self) -> bool:
@@ -72,17 +51,12 @@ class SessionVerdicts:
     def ask(self, selection: Sequence[str], *, online: bool) -> None:
         """Find the baseline, or leave a request for the tracker, which is started after this.
 
-        Args:
-            selection: which tests were asked for: sessions with the same ones are preferred.
-            online: whether there is going to be a tracker.
+        Sessions with the same ``selection`` of tests are preferred. ``online`` tells whether there
+        is going to be a tracker.
         """
-        request = session_request(
-            self._header,
-            self._settings.baseline,
-            self._settings.history,
-            selection=selection,
-            rootdir=self._config.rootpath,
-        )
+        spec, history = self._settings.baseline, self._settings.options.window
+        rootdir = self._config.rootpath
+        request = session_request(self._header, spec, history, selection, rootdir)
         try:
             path = self._config.hook.pytest_mlflow_baseline(config=self._config, request=request)
             if path is not None:
@@ -108,11 +82,7 @@ class SessionVerdicts:
         self._has_baseline = True
 
     def finish(
-        self,
-        end: SessionEnd,
-        state: SessionState | None,
-        selection: Selection,
-        problem: str | None = None,
+        self, end: SessionEnd, state: SessionState | None, selection: Selection, problem: str | None
     ) -> Comparison:
         """Compare, tell the hooks and write the reports.
 
@@ -122,13 +92,14 @@ class SessionVerdicts:
             selection: which tests ran and which did not.
             problem: why no verdict can be reached, whatever the baseline is.
         """
+        self._problem = problem or self._problem or _no_answer(state)
+        self._has_baseline |= state is not None and state.baseline == "found"
         with warnings.catch_warnings():
             # Libraries are loaded here, and what they warn of must not become an error of ours.
             warnings.simplefilter("ignore")
-            options = compare_options(self._config, self._settings)
-            sweeps = SweepBuilder(options)
+            sweeps = SweepBuilder(self._settings.options)
             try:
-                comparison = self._compare(end, state, selection, problem, options, sweeps)
+                comparison = self._compare(end, selection, sweeps)
             except (Exception, OutcomeException) as error:  # noqa: BLE001 - as hooks like
                 # A session must not end in a traceback of ours.
                 comparison = Comparison(
@@ -144,23 +115,18 @@ class SessionVerdicts:
             self.reports.publish(comparison, self._settings.reports)
         return comparison
 
-    def _compare(
-        self,
-        end: SessionEnd,
-        state: SessionState | None,
-        selection: Selection,
-        problem: str | None,
-        options: CompareOptions,
-        sweeps: SweepBuilder,
-    ) -> Comparison:
+    def _compare(self, end: SessionEnd, selection: Selection, sweeps: SweepBuilder) -> Comparison:
         settings = self._settings
         baseline: Sessions | None = None
-        problem = problem or self._problem or _no_answer(state)
-        if problem is None and (self._has_baseline or (state and state.baseline == "found")):
+        problem = self._problem
+        if problem is None and self._has_baseline:
             try:
-                baseline = self._read_baseline()
+                entries = journal.read_slim(self._directory.baseline)
+                baseline = collect_values(entries, settings.options.seed_params)
             except (OSError, JournalError) as error:
                 problem = f"the baseline can't be read: {error}"
+        if baseline is not None and not baseline.sessions:
+            baseline = None
         damaged = self._damaged(baseline)
         notes = [*damaged]
         if problem is None and baseline is None:
@@ -171,12 +137,12 @@ class SessionVerdicts:
             if problem is None and settings.baseline != "auto":
                 notes.append(f"No session is known for --mlflow-baseline={settings.baseline}")
         entries = sweeps.watch(journal.read(self._directory.journal))
-        current = collect_session(entries, options.seed_params)
+        current = collect_session(entries, settings.options.seed_params)
         current.end = end
         return compare(
             current,
             baseline,
-            options,
+            settings.options,
             not_run=selection.not_run,
             passed=selection.passed,
             problem=problem,
@@ -193,15 +159,88 @@ class SessionVerdicts:
             return []
         return damage_notes(self._config.rootpath)
 
-    def _read_baseline(self) -> Sessions | None:
-        """Return the sessions to compare with, or None where the file holds none."""
-        entries = journal.read_slim(self._directory.baseline)
-        sessions = collect_values(entries, self._settings.seed_params)
-        return sessions if sessions.sessions else None
-
 
 def _no_answer(state: SessionState | None) -> str | None:
     """Return why the tracker has not answered, or None where it has or was not asked."""
     if state is None or state.baseline in ("found", "none"):
         return None
     return f"the baseline can't be read: {state.baseline_error or state.error or 'no answer'}"
+
+
+@final
+@dataclass
+class SessionReports:
+    """The reports of one session, where whatever goes wrong with one costs that one alone.
+
+    ``written`` are the paths of the reports; ``annotations`` are lines that GitHub reads from the
+    output; ``notes`` tell of what failed.
+    """
+
+    _config: pytest.Config
+    _directory: SessionDirectory
+    written: list[Path] = field(default_factory=list)
+    annotations: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def publish(self, comparison: Comparison, paths: Iterable[Path]) -> None:
+        """Tell the hooks, and write the reports: those of every session, and those at ``paths``."""
+        hook = self._config.hook.pytest_mlflow_compared
+        self._try(
+            "pytest_mlflow_compared", lambda: hook(config=self._config, comparison=comparison)
+        )
+        standard = [self._directory.path / f"report{suffix}" for suffix in STANDARD_SUFFIXES]
+        for path in (*standard, *paths):
+            self._try(f"the report {path}", partial(self._write, comparison, path))
+
+        # Only here, for it takes time that no session needs at its start.
+        from ..report.github import add_to_step_summary, annotation_lines
+
+        self._try("the step's summary", partial(add_to_step_summary, comparison))
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            # GitHub knows files by their path from the checkout.
+            prefix = path_below(os.environ.get("GITHUB_WORKSPACE"), self._config.rootpath) or ""
+            self.annotations = annotation_lines(comparison, prefix=prefix)
+
+    def shown(self) -> list[str]:
+        """Return the paths of the reports that people read, as they type them."""
+        own = self._directory.path
+        return [
+            shown_path(path)
+            for path in self.written
+            if path.parent != own or path.suffix in (".html", ".md")
+        ]
+
+    def _write(self, comparison: Comparison, path: Path) -> None:
+        text: str | None = self._config.hook.pytest_mlflow_render(
+            config=self._config, comparison=comparison, suffix=path.suffix
+        )
+        if text is None:
+            raise ValueError(f"no format is known for {path.suffix or 'a file without a suffix'}")
+        # What stands in the session's directory is uploaded with it, and is the user's alone.
+        kept = self._directory.path / f"report{path.suffix}"
+        for target in dict.fromkeys((path, kept)):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target == kept:
+                target.touch(mode=0o600)
+            target.write_text(text, encoding="utf-8", errors="replace")
+        self.written.append(path)
+
+    def _try(self, what: str, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except (Exception, OutcomeException) as error:  # noqa: BLE001 - hooks raise what they like
+            self.notes.append(f"{what} failed: {error_text(error)}")
+
+
+def path_below(directory: Path | str | None, path: Path) -> str | None:
+    """Return the path from a directory to what is below it, or None for what is not."""
+    if not directory or not path.is_relative_to(directory):
+        return None
+    return path.relative_to(directory).as_posix()
+
+
+def error_text(error: BaseException) -> str:
+    """Return what went wrong, with the kind of error where the text alone may say little."""
+    if isinstance(error, BaselineError | JournalError | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"

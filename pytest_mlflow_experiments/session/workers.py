@@ -1,28 +1,32 @@
-"""Follow the cases in each process that runs tests; exchange records with pytest-xdist workers."""
+"""Follow the cases in each process that runs tests, pytest-xdist workers that crash included."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, final
 
 import pytest
 
 from ..capture.case import Deliver
+from ..capture.measuring import Clock
 from ..capture.mlflow_run import CONNECTION, Connection
-from ..capture.plugin import WORKER_ERROR, CapturePlugin, watch_assertions
+from ..capture.plugin import CapturePlugin, Track, watch_assertions
 from ..capture.resumed import ResumedCases, read_cases
 from ..capture.running import RunningNote
 from ..capture.suspects import Rerunner, SuspectFinder
-from ..records import CaseRecord, journal
+from ..records import Attempt, CaseRecord, journal
 from ..records.directory import SessionDirectory
+from ..records.secrets import SHOWN_NODEID
 from .comparison_settings import ComparisonSettings
-from .crashes import CARGO, CrashedCases
+from .selection import plain_nodeid
 from .settings import Settings
-from .verdicts import compare_options
 
 _DIRECTORY: Final = "mlflow_directory"
 _TRACKING_URI: Final = "mlflow_tracking_uri"
+_CARGO: Final = "mlflow_case"
+"""The attribute under which a record travels on a report, as a line of the journal."""
 
 
 def watch_cases(
@@ -35,7 +39,7 @@ def watch_cases(
     """Follow the test cases of this process; return why their assertions yield no metrics."""
     rerunner = None
     if comparing.rerun and comparing.baseline != "none":
-        suspects = SuspectFinder(directory, compare_options(config, comparing), settings.timeout)
+        suspects = SuspectFinder(directory, comparing.options, settings.timeout)
         rerunner = Rerunner(comparing.rerun, suspects)
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     resumed = None
@@ -56,9 +60,10 @@ def watch_cases(
     if config.pluginmanager.hasplugin("dsession"):
         crashed = CrashedCases(directory, settings.track, deliver)
         config.pluginmanager.register(crashed, "mlflow-crashed")
+    uri = settings.tracking_uri if worker is None else str(worker[_TRACKING_URI])
     config.stash[CONNECTION] = Connection(
         directory=directory,
-        tracking_uri=None if settings.offline else _tracking_uri(worker, settings),
+        tracking_uri=None if settings.offline else uri,
         shard_of=settings.shard_of,
         system_metrics=settings.system_metrics,
     )
@@ -74,11 +79,6 @@ def send_directory(node: Any, directory: SessionDirectory, settings: Settings) -
     node.workerinput[_TRACKING_URI] = settings.tracking_uri
 
 
-def _tracking_uri(worker: Mapping[str, Any] | None, settings: Settings) -> str:
-    """Return where the session's runs go; ``worker`` is None in the controller."""
-    return settings.tracking_uri if worker is None else str(worker[_TRACKING_URI])
-
-
 def received_directory(config: pytest.Config) -> SessionDirectory | None:
     """Return the session's directory in a worker, and None in a controller."""
     worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
@@ -88,12 +88,12 @@ def received_directory(config: pytest.Config) -> SessionDirectory | None:
 def send_record(report: pytest.TestReport | None, record: CaseRecord) -> None:
     """Send a record to the controller with the report, as text."""
     if report is not None:
-        setattr(report, CARGO, journal.encode(record))
+        setattr(report, _CARGO, journal.encode(record))
 
 
 def received_record(report: pytest.TestReport) -> CaseRecord | None:
     """Take the record that a worker sent with the report."""
-    line = report.__dict__.pop(CARGO, None)
+    line = report.__dict__.pop(_CARGO, None)
     if line is None:
         return None
     record = journal.decode(line)
@@ -101,7 +101,113 @@ def received_record(report: pytest.TestReport) -> CaseRecord | None:
     return record
 
 
-def received_error(node: Any) -> str | None:
-    """Return a worker's usage error: a worker can't show it to the user."""
-    message: str | None = getattr(node, "workeroutput", {}).get(WORKER_ERROR)
-    return message
+@final
+class CrashedCases:
+    """Follows the reports of workers, and makes the records that crashed ones can't send.
+
+    A case that crashed its worker may have had metrics that nobody can know of. So it is kept,
+    except where its marker or ``--mlflow-track=marked`` say that it never would be. Workers note
+    in ``directory`` what they are running; ``deliver`` is called with each record made here.
+    """
+
+    def __init__(self, directory: SessionDirectory, track: Track, deliver: Deliver) -> None:
+        self._directory = directory
+        self._track = track
+        self._deliver = deliver
+        self._clock = Clock()
+        self._last: dict[str, str] = {}
+        self._told: set[str] = set()
+        self._attempts: dict[str, list[Attempt]] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note the record that came with a report, or make the record of a crash."""
+        node: Any = getattr(report, "node", None)
+        worker = str(node.gateway.id) if node is not None else ""
+        line: str | None = getattr(report, _CARGO, None)
+        if line is not None:
+            self._last[worker] = line
+            if report.nodeid in self._attempts:
+                setattr(report, _CARGO, self._with_attempts(report.nodeid, line))
+        elif report.when not in ("setup", "call", "teardown"):
+            self._crashed(report, worker)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        """Keep the cases that were interrupted in workers, which have ended by now."""
+        for note in RunningNote.find_all(self._directory):
+            running = note.read()
+            note.remove()
+            record = running.record if running is not None else None
+            if record is not None and record.outcome == "interrupted" and self._is_news(record):
+                self._deliver(None, record)
+
+    def _crashed(self, report: pytest.TestReport, worker: str) -> None:
+        running = RunningNote.of(self._directory, worker).read()
+        record: CaseRecord | None
+        if running is not None and running.is_of(report.nodeid):
+            record = running.record
+        else:
+            # The worker died before it could note the case.
+            record = None if self._track == "marked" else self._bare(report)
+        if record is None or not self._is_news(record):
+            return
+        # The node id of the record may lack a secret that pytest's has.
+        failure = str(report.longrepr).replace(repr(report.nodeid), repr(record.nodeid))
+        failure = failure.replace(report.nodeid, record.nodeid)
+        if record.nodeid != plain_nodeid(report.nodeid):
+            setattr(report, SHOWN_NODEID, record.nodeid)
+        now = max(record.start_time, self._clock.now())
+        seconds = (now - record.start_time) / 1_000
+        if report.outcome == "rerun":  # type: ignore[comparison-overlap] # by pytest-rerunfailures
+            attempt = Attempt(outcome="failed", duration=seconds, failure=failure)
+            earlier = self._attempts.setdefault(report.nodeid, [])
+            earlier += [*record.attempts, attempt]
+            return
+        self._told.add(record.id)
+        self._deliver(
+            report,
+            replace(
+                record,
+                outcome="failed",
+                failure=failure,
+                end_time=now,
+                durations={"call": seconds},
+                artifacts=self._artifacts(record.id),
+                attempts=(*self._attempts.pop(report.nodeid, ()), *record.attempts),
+            ),
+        )
+
+    def _bare(self, report: pytest.TestReport) -> CaseRecord:
+        """Return the record of a case of which only its node id is known."""
+        nodeid, now = plain_nodeid(report.nodeid), self._clock.now()
+        head, bracket, params = nodeid.partition("[")
+        return CaseRecord(
+            id=os.urandom(16).hex(),
+            nodeid=nodeid,
+            case=nodeid,
+            name=f"{head.rpartition('::')[2]}{bracket}{params}",
+            outcome="failed",
+            start_time=now,
+            end_time=now,
+            durations={},
+        )
+
+    def _is_news(self, record: CaseRecord) -> bool:
+        """Tell whether the case has no record yet: a worker can crash right after it sent one."""
+        return record.id not in self._told and not any(
+            record.id in line for line in self._last.values()
+        )
+
+    def _with_attempts(self, nodeid: str, line: str) -> str:
+        """Return the line of a record with the attempts that crashed before."""
+        record = journal.decode(line)
+        assert isinstance(record, CaseRecord)
+        attempts = (*self._attempts.pop(nodeid), *record.attempts)
+        return journal.encode(replace(record, attempts=attempts))
+
+    def _artifacts(self, record_id: str) -> tuple[str, ...]:
+        """Return the artifacts that the case had logged before the crash."""
+        root = self._directory.artifacts(record_id)
+        files = (path for path in root.rglob("*") if path.is_file())
+        return tuple(sorted(path.relative_to(root).as_posix() for path in files))

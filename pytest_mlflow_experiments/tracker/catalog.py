@@ -5,35 +5,40 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final, final
 
 from mlflow.entities import Experiment, Run
 
-from ..baseline import BaselineError, Candidate, Query
-from ..baseline.choice import only_one
+from ..baseline.choice import Candidate, Query, only_one
+from ..baseline.specs import BaselineError
+from ..records import tags as tag
 from ..records.session_tags import shard_states
-from ..records.tags import (
-    BRANCH,
-    COMPLETE,
-    EXIT_STATUS,
-    KIND,
-    PARENT,
-    PARTIAL,
-    PINNED,
-    SELECTION,
-    SESSION_ID,
-)
-from .errors import reason_of
-from .retries import Caller, cause_of, patiently, search_runs
+from .errors import MergeError, reason_of
+from .retries import Caller, passes, patiently, runs_with, search_runs
 from .runs.case import RESULTS_FILE
 from .state import Redactor
 from .store import Store
 
+SHARDS: Final = "shards"
+"""The directory of the shards' journals among the artifacts of the session's run."""
+
+_ENDED: Final = frozenset({"finished", "broken off", "merged"})
 _PAGE: Final = 50
 _FAMILY: Final = 10
-_SESSION: Final = f"tags.`{KIND}` = 'session'"
+_SESSION: Final = f"tags.`{tag.KIND}` = 'session'"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FetchedShards:
+    """The journals of shards that have ended, and the ids of those that have not."""
+
+    journals: tuple[Path, ...]
+    running: tuple[str, ...]
 
 
 @final
@@ -82,13 +87,13 @@ class MlflowCatalog:
         run = self._run(run_id)
         for _ in range(_FAMILY):
             tags = run.data.tags
-            if SESSION_ID in tags:
-                if tags.get(KIND) == "session":
+            if tag.SESSION_ID in tags:
+                if tags.get(tag.KIND) == "session":
                     return _candidate(run)
-                return self._session(run.info.experiment_id, tags[SESSION_ID])
-            if PARENT not in tags:
+                return self._session(run.info.experiment_id, tags[tag.SESSION_ID])
+            if tag.PARENT not in tags:
                 break
-            run = self._run(tags[PARENT])
+            run = self._run(tags[tag.PARENT])
         raise BaselineError(f"the run {run_id} is not one that pytest --mlflow made")
 
     def model(self, name: str, alias: str) -> Candidate:
@@ -98,7 +103,7 @@ class MlflowCatalog:
         if not version.run_id:
             raise BaselineError(f"the {shown}, version {version.version}, comes from no run")
         try:
-            if session_id := version.tags.get(SESSION_ID):
+            if session_id := version.tags.get(tag.SESSION_ID):
                 # The model of a case that was taken over is that of a run of an earlier session.
                 run = self._run(version.run_id)
                 return self._session(run.info.experiment_id, session_id)
@@ -108,7 +113,7 @@ class MlflowCatalog:
 
     def pinned(self) -> str | None:
         """Return the id of the session that is pinned as the baseline, or None."""
-        return (self._experiment and self._experiment.tags.get(PINNED)) or None
+        return (self._experiment and self._experiment.tags.get(tag.PINNED)) or None
 
     def pin(self, session_id: str) -> None:
         """Make a session the baseline of everybody who uses the experiment.
@@ -116,16 +121,17 @@ class MlflowCatalog:
         Raises:
             BaselineError: there is no such experiment, or MLflow refuses.
         """
-        self._set_pin(session_id)
+        if self._experiment is None:
+            raise BaselineError(f"there is no {self.place} yet")
+        number = self._experiment.experiment_id
+        what = f"the pin of {self._experiment.name!r}"
+        self._call(what, self._client.set_experiment_tag, number, tag.PINNED, session_id)
+        self._experiment = self._call(what, self._client.get_experiment, number)
 
     def unpin(self) -> None:
-        """Take the pin away.
-
-        Raises:
-            BaselineError: there is no such experiment, or MLflow refuses.
-        """
+        """Take the pin away; this raises what :meth:`pin` does."""
         # Empty, for older releases of MLflow can't delete an experiment's tag.
-        self._set_pin("")
+        self.pin("")
 
     def journals(self, sessions: Sequence[Candidate], directory: Path) -> Iterator[Path | str]:
         """Yield the journal of each session, or why MLflow does not have it.
@@ -133,20 +139,49 @@ class MlflowCatalog:
         Raises:
             BaselineError: MLflow can't be reached any more: part of a baseline is none.
         """
+        in_flight = self._store.in_flight
+        with ThreadPoolExecutor(in_flight) as pool:
+            each = map if in_flight == 1 else pool.map
+            yield from each(partial(self._fetch, directory), sessions)
 
-        def fetch(session: Candidate) -> Path | str:
-            return self._fetch(session.run_id or "", directory)
+    def shards(self, session_id: str, directory: Path) -> FetchedShards:
+        """Download the journals of a session's shards into ``directory``.
 
-        if self._store.in_flight == 1:
-            yield from map(fetch, sessions)
-            return
-        pool = ThreadPoolExecutor(self._store.in_flight)
-        try:
-            yield from pool.map(fetch, sessions)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        Raises:
+            MergeError: there is no such session, or none of its shards has ended.
+        """
+        if self._experiment is None:
+            raise MergeError(
+                f"there is no {self.place} yet; --tracking-uri and --experiment say where else to "
+                "look"
+            )
+        call = self._call.of(f"the shards of {session_id!r}")
+        number = self._experiment.experiment_id
+        terms = {tag.SESSION_ID: session_id, tag.KIND: "session"}
+        found = {
+            shard: (run, state)
+            for run in runs_with(self._client, number, terms, deleted=False, call=call)
+            for shard, state in shard_states(run.data.tags).items()
+        }
+        if not found:
+            raise MergeError(
+                f"there is no shard of session {session_id!r} in {self.place}; say where they are "
+                "with --tracking-uri and --experiment"
+            )
+        ended = {shard: run for shard, (run, state) in found.items() if state in _ENDED}
+        if not ended:
+            raise MergeError(f"no shard of session {session_id!r} has ended yet")
+        download = self._client.download_artifacts
+        return FetchedShards(
+            journals=tuple(
+                Path(call(download, run.info.run_id, f"{SHARDS}/{shard}.jsonl", str(directory)))
+                for shard, run in ended.items()
+            ),
+            running=tuple(found.keys() - ended.keys()),
+        )
 
-    def _fetch(self, run_id: str, directory: Path) -> Path | str:
+    def _fetch(self, directory: Path, session: Candidate) -> Path | str:
+        run_id = session.run_id or ""
         # Not called like the run: an id is a server's word.
         target = Path(tempfile.mkdtemp(dir=directory))
         try:
@@ -157,20 +192,12 @@ class MlflowCatalog:
             download = self._client.download_artifacts
             return Path(patiently(download, run_id, RESULTS_FILE, str(target)))
         except Exception as error:
-            if cause_of(error) == "passing":
+            if passes(error):
                 raise self._call.problem("the baseline's sessions", error) from error
             return self._call.redact(reason_of(error))
 
-    def _set_pin(self, value: str) -> None:
-        if self._experiment is None:
-            raise BaselineError(f"there is no {self.place} yet")
-        number = self._experiment.experiment_id
-        what = f"the pin of {self._experiment.name!r}"
-        self._call(what, self._client.set_experiment_tag, number, PINNED, value)
-        self._experiment = self._call(what, self._client.get_experiment, number)
-
     def _session(self, experiment_id: str, session_id: str) -> Candidate:
-        key = f"tags.`{SESSION_ID}`"
+        key = f"tags.`{tag.SESSION_ID}`"
         found: dict[str, Candidate] = {}
         # No id holds a quote, so what does is the start of none.
         if "'" not in session_id and "\\" not in session_id:
@@ -201,28 +228,28 @@ class MlflowCatalog:
 
 def _candidate(run: Run) -> Candidate:
     tags = run.data.tags
-    status = tags.get(EXIT_STATUS, "")
+    status = tags.get(tag.EXIT_STATUS, "")
     finished = run.info.status == "FINISHED"
     return Candidate(
-        session_id=tags.get(SESSION_ID, ""),
+        session_id=tags.get(tag.SESSION_ID, ""),
         start_time=run.info.start_time,
-        branch=tags.get(BRANCH),
+        branch=tags.get(tag.BRANCH),
         exit_status=int(status) if status.isdecimal() else 0 if finished else None,
         incomplete=_why_incomplete(run),
         tags=tags,
-        selection=tuple(tags[SELECTION].split("\n")) if SELECTION in tags else None,
+        selection=tuple(tags[tag.SELECTION].split("\n")) if tag.SELECTION in tags else None,
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,
     )
 
 
 def _why_incomplete(run: Run) -> str | None:
-    complete = run.data.tags.get(COMPLETE)
+    complete = run.data.tags.get(tag.COMPLETE)
     if run.info.status not in ("FINISHED", "FAILED"):
         return f"it did not run to its end (its run is {run.info.status})"
     if complete == "true" or (complete is None and run.info.status == "FINISHED"):
         return None
-    if partial := run.data.tags.get(PARTIAL):
+    if partial := run.data.tags.get(tag.PARTIAL):
         return f"only some of its tests ran ({partial})"
     if shard_states(run.data.tags):
         return "its shards were not merged yet"
@@ -237,7 +264,7 @@ def _filter(query: Query) -> str:
     if query.before is not None:
         terms.append(f"attributes.start_time < {query.before}")
     if not query.any_branch and query.branch is not None:
-        terms += _equality(BRANCH, query.branch)
+        terms += _equality(tag.BRANCH, query.branch)
     if query.tag is not None:
         terms += _equality(*query.tag)
     return " and ".join(terms)

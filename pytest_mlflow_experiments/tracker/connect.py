@@ -7,17 +7,14 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from ..baseline import BaselineError, BaselineRequest, NothingYetError, make_baseline
+from ..baseline.files import make_baseline
+from ..baseline.specs import BaselineError, BaselineRequest, NothingYetError
 from ..records.directory import SessionDirectory
-from ..records.session_tags import shard_states
-from ..records.tags import KIND, SESSION_ID
-from .errors import MergeError, NoDatabaseError, TrackerError, reason_of
+from .errors import NoDatabaseError, TrackerError, reason_of
 from .state import Redactor, Reporter
 
 if TYPE_CHECKING:
@@ -28,16 +25,7 @@ _CONNECT_TIMEOUT = 5.0
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Unreachable:
-    """Why nothing can be reached, and whether that may pass by itself."""
-
-    reason: str
-    passing: bool
-
-
-def unreachable(tracking_uri: str) -> Unreachable | None:
+def unreachable(tracking_uri: str) -> TrackerError | None:
     """Return why the URI can't be reached; None where it can be, or where that is unknown.
 
     One connection is tried, for at most five seconds; nothing is sent.
@@ -46,14 +34,13 @@ def unreachable(tracking_uri: str) -> Unreachable | None:
         parts = urlsplit(tracking_uri)
         port = parts.port
     except ValueError as error:
-        return Unreachable(f"it is malformed ({error})", passing=False)
+        return TrackerError(f"it is malformed ({error})")
     scheme = parts.scheme.partition("+")[0]
     if scheme not in _PORTS:
         return None
     if not parts.hostname:
         # A database may be reached through a socket in the file system instead.
-        named = scheme not in ("http", "https")
-        return None if named else Unreachable("it names no host", passing=False)
+        return TrackerError("it names no host") if scheme in ("http", "https") else None
     if _behind_proxy(parts):
         return None
     address = parts.hostname, port or _PORTS[scheme]
@@ -63,7 +50,7 @@ def unreachable(tracking_uri: str) -> Unreachable | None:
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         text = f"no connection to {address[0]}:{address[1]} ({reason})"
-        return Unreachable(text, passing=isinstance(error, OSError))
+        return TrackerError(text, passing=isinstance(error, OSError))
 
 
 def _behind_proxy(parts: SplitResult) -> bool:
@@ -105,10 +92,11 @@ def open_store(tracking_uri: str, redact: Redactor, *, create: bool = True) -> S
     os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
     if trouble := unreachable(tracking_uri):
         raise TrackerError(
-            f"Cannot use the tracking URI {redact(tracking_uri)}: {trouble.reason}.",
+            f"Cannot use the tracking URI {redact(tracking_uri)}: {trouble}.",
             passing=trouble.passing,
         )
-    from .store import Store, database_file
+    from .databases import database_file
+    from .store import Store
 
     if not create and (file := database_file(tracking_uri)) and not file.exists():
         raise NoDatabaseError(f"There is no database {file} yet.")
@@ -163,71 +151,6 @@ def open_catalog(
     from .catalog import MlflowCatalog
 
     return MlflowCatalog(store, experiment, experiment_name or f"{experiment_id}", redact)
-
-
-SHARDS: Final = "shards"
-"""The directory of the shards' journals among the artifacts of the session's run."""
-
-_WHERE: Final = "--tracking-uri and --experiment say where else to look"
-_ENDED: Final = frozenset({"finished", "broken off", "merged"})
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """The journals of shards that have ended, and the ids of those that have not."""
-
-    journals: tuple[Path, ...]
-    running: tuple[str, ...]
-
-
-def fetch_shards(
-    tracking_uri: str,
-    session_id: str,
-    directory: Path,
-    *,
-    experiment_name: str | None,
-    experiment_id: str | None,
-) -> Fetched:
-    """Download the journals of a session's shards into ``directory``.
-
-    Raises:
-        MergeError: MLflow can't be reached, has no such session, or none of its shards has ended.
-    """
-    redact = Redactor.of(tracking_uri)
-    try:
-        store = open_store(tracking_uri, redact, create=False)
-        experiment = store.find_experiment(experiment_name, experiment_id)
-    except TrackerError as error:
-        raise MergeError(redact(str(error)).removesuffix(".")) from error
-    name = experiment.name if experiment else experiment_name or experiment_id
-    place = f"experiment {name!r} at {store.shown_uri}"
-    if experiment is None:
-        raise MergeError(f"there is no {place} yet; {_WHERE}")
-    from .retries import Caller, runs_with
-
-    client, terms = store.client, {SESSION_ID: session_id, KIND: "session"}
-    call = Caller(store.shown_uri, redact, MergeError).of(f"the shards of {session_id!r}")
-    runs = runs_with(client, experiment.experiment_id, terms, deleted=False, call=call)
-    found = {
-        shard: (run, state) for run in runs for shard, state in shard_states(run.data.tags).items()
-    }
-    if not found:
-        raise MergeError(
-            f"there is no shard of session {session_id!r} in {place}; say where they are "
-            "with --tracking-uri and --experiment"
-        )
-    ended = {shard: run for shard, (run, state) in found.items() if state in _ENDED}
-    if not ended:
-        raise MergeError(f"no shard of session {session_id!r} has ended yet")
-    download = client.download_artifacts
-    return Fetched(
-        journals=tuple(
-            Path(call(download, run.info.run_id, f"{SHARDS}/{shard}.jsonl", str(directory)))
-            for shard, run in ended.items()
-        ),
-        running=tuple(found.keys() - ended.keys()),
-    )
 
 
 def answer_request(directory: SessionDirectory, catalog: MlflowCatalog, reporter: Reporter) -> None:

@@ -1,32 +1,74 @@
-"""Make MLflow's tables in a new database, one process at a time."""
+"""Use a database directly: find out what it says, and make MLflow's tables in a new one."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from mlflow.exceptions import MlflowException
-from mlflow.store.db.db_types import POSTGRES
+from mlflow.store.db.db_types import DATABASE_ENGINES, POSTGRES
 from mlflow.store.db.utils import _verify_schema, create_sqlalchemy_engine
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking._tracking_service.utils import _get_sqlalchemy_store
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Connection, Engine, inspect, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..records.processes import wait_until
+from .retries import briefly
+
+
+def _dialect(tracking_uri: str) -> str:
+    """Return the scheme of a URI without the driver that may follow."""
+    return tracking_uri.partition(":")[0].partition("+")[0]
+
+
+def database_file(tracking_uri: str) -> Path | None:
+    """Return the file of an SQLite database; None for anything else."""
+    if _dialect(tracking_uri) != "sqlite":
+        return None
+    file = make_url(tracking_uri).database
+    return Path(file) if file and not file.startswith((":memory:", "file:")) else None
+
+
+@contextmanager
+def _engine(tracking_uri: str) -> Iterator[Engine]:
+    create_engine: Callable[[str], Engine] = create_sqlalchemy_engine
+    engine = create_engine(tracking_uri)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def try_database(tracking_uri: str) -> None:
+    """Connect to a database once: MLflow would try again for 100 s, whatever the reason is."""
+    if _dialect(tracking_uri) not in DATABASE_ENGINES:
+        return
+    if file := database_file(tracking_uri):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _make_database(tracking_uri, file)
+    try:
+        with _engine(tracking_uri) as engine:
+            briefly(inspect(engine).get_table_names)
+    except ModuleNotFoundError as error:
+        # Which driver "postgresql" alone means depends on SQLAlchemy's release.
+        raise ModuleNotFoundError(
+            f"its driver {error.name} is not installed; install it, or name the one that is, as in "
+            "postgresql+psycopg2://"
+        ) from error
+
 
 _QUIET: Final = 10.0
 """Seconds without a change after which nobody is at work on a database; no step takes as long."""
 _POLL: Final = 0.1
 
 
-def make_database(tracking_uri: str, file: Path) -> None:
+def _make_database(tracking_uri: str, file: Path) -> None:
     """Create a database file with all tables, or wait while another process does.
 
     Where it can't be made in this way, all is left to MLflow.
@@ -52,8 +94,6 @@ def _make_aside(tracking_uri: str, file: Path) -> None:
 def _wait_for_the_maker(tracking_uri: str, file: Path) -> None:
     if time.time() - file.stat().st_mtime > _QUIET:
         return
-    create_engine: Callable[[str], Engine] = create_sqlalchemy_engine
-    engine = create_engine(tracking_uri)
     seen, quiet_since = -1, time.monotonic()
 
     def is_made() -> bool:
@@ -62,10 +102,8 @@ def _wait_for_the_maker(tracking_uri: str, file: Path) -> None:
             seen, quiet_since = changed, time.monotonic()
         return _is_complete(engine) or time.monotonic() - quiet_since >= _QUIET
 
-    try:
+    with _engine(tracking_uri) as engine:
         wait_until(is_made, poll=_POLL)
-    finally:
-        engine.dispose()
 
 
 def _is_complete(engine: Engine) -> bool:
@@ -83,7 +121,7 @@ _LOCK: Final = int.from_bytes(b"mlflow", "big")
 _PATIENCE: Final = "120s"
 
 
-@contextlib.contextmanager
+@contextmanager
 def migration_lock(tracking_uri: str) -> Iterator[None]:
     """Hold a lock, so that one process at a time makes the tables of a PostgreSQL database.
 
@@ -91,20 +129,18 @@ def migration_lock(tracking_uri: str) -> Iterator[None]:
     fail. The lock is advisory, lasts as long as a transaction, and ends with its holder. Where it
     can't be had, MLflow is left to itself.
     """
-    with contextlib.ExitStack() as stack:
-        if tracking_uri.partition(":")[0].partition("+")[0] == POSTGRES:
-            create_engine: Callable[[str], Engine] = create_sqlalchemy_engine
-            engine = create_engine(tracking_uri)
-            stack.callback(engine.dispose)
-            with contextlib.suppress(SQLAlchemyError):
+    with ExitStack() as stack:
+        if _dialect(tracking_uri) == POSTGRES:
+            engine = stack.enter_context(_engine(tracking_uri))
+            with suppress(SQLAlchemyError):
                 connection = engine.connect()
-                stack.callback(_close, connection.close)
+                stack.callback(_close, connection)
                 connection.execute(text(f"SET LOCAL lock_timeout = '{_PATIENCE}'"))
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         yield
 
 
-def _close(close: Callable[[], None]) -> None:
+def _close(connection: Connection) -> None:
     # A connection that was cut meanwhile has lost its lock anyway.
-    with contextlib.suppress(SQLAlchemyError):
-        close()
+    with suppress(SQLAlchemyError):
+        connection.close()

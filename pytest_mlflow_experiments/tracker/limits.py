@@ -6,10 +6,9 @@ import json
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ..records import Metric
 
@@ -71,24 +70,16 @@ def legal_key(key: str) -> str:
     return f"__{key[2:]}" if key.startswith("..") else key
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """Legal keys by the keys they stand for, and a note on each that differs."""
-
-    legal: Mapping[str, str]
-    notes: tuple[str, ...]
-
-
-def legal_keys(kind: str, keys: Iterable[str], *, taken: Iterable[str] = ()) -> Keys:
-    """Give each key a legal one of its own; ``kind`` ("param", ...) is for the notes.
+def legal_keys(
+    kind: str, keys: Iterable[str], notes: list[str], *, taken: Iterable[str] = ()
+) -> dict[str, str]:
+    """Return legal keys, each of its own, by the keys that they stand for.
 
     A key that is legal as it stands keeps its name; one that has to change, and would then meet
-    another, gets a number.
+    another, gets a number. What changes is noted; ``kind`` ("param", ...) is for the notes.
     """
     wanted = {key: legal_key(key) for key in keys}
     used = {*taken, *(key for key, legal in wanted.items() if key == legal)}
-    notes = []
     for key, legal in wanted.items():
         if key == legal:
             continue
@@ -100,7 +91,7 @@ def legal_keys(kind: str, keys: Iterable[str], *, taken: Iterable[str] = ()) -> 
         used.add(name)
         wanted[key] = name
         notes.append(f"{kind} {shorten(clean_text(key), 100)!r} is stored as {name!r}")
-    return Keys(wanted, tuple(notes))
+    return wanted
 
 
 T = TypeVar("T")
@@ -121,14 +112,11 @@ def batches(
     from mlflow.entities import Param, RunTag
 
     none: list[Any] = []
+    values = (
+        (MlflowMetric(one.key, one.value, one.timestamp, one.step), one.key) for one in metrics
+    )
     yield from zip_longest(
-        _chunks(
-            (
-                (MlflowMetric(metric.key, metric.value, metric.timestamp, metric.step), metric.key)
-                for metric in metrics
-            ),
-            _METRICS,
-        ),
+        _chunks(values, _METRICS),
         _chunks(((Param(*item), item) for item in params.items()), PARAMS_OR_TAGS_PER_BATCH),
         _chunks(((RunTag(*item), item) for item in tags.items()), PARAMS_OR_TAGS_PER_BATCH),
         fillvalue=none,

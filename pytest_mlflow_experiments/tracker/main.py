@@ -74,23 +74,20 @@ def exclusive(path: Path) -> Iterator[None]:
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        _wait_for(fd, path)
+        # A process that was killed keeps its locks for the moment that its threads take to end.
+        if not wait_until(lambda: _try_lock(fd), timeout=_PATIENCE, poll=0.02):
+            raise SessionBusyError(f"Another process is sending {path.parent.name} already.")
         yield
     finally:
         os.close(fd)
 
 
-def _wait_for(fd: int, path: Path) -> None:
-    def locked() -> bool:
-        try:
-            _lock(fd)
-        except OSError:
-            return False
-        return True
-
-    # A process that was killed keeps its locks for the moment that its threads take to end.
-    if not wait_until(locked, timeout=_PATIENCE, poll=0.02):
-        raise SessionBusyError(f"Another process is sending {path.parent.name} already.")
+def _try_lock(fd: int) -> bool:
+    try:
+        _lock(fd)
+    except OSError:
+        return False
+    return True
 
 
 if sys.platform == "win32":
@@ -142,10 +139,7 @@ def _first_state(directory: SessionDirectory) -> SessionState:
 
 
 def _project(
-    directory: SessionDirectory,
-    tracking_uri: str,
-    follow: Callable[[], bool],
-    reporter: Reporter,
+    directory: SessionDirectory, tracking_uri: str, follow: Callable[[], bool], reporter: Reporter
 ) -> None:
     with exclusive(directory.path / "tracker.lock"):
         reporter.flush(now=True)
@@ -164,7 +158,7 @@ def _project(
         try:
             send_repeatedly(send, directory.journal, follow, reporter)
         except TrackerError as error:
-            reporter.fail(str(error))
+            reporter.trouble("failed", str(error))
         else:
             reporter.change(phase="done", error=None)
             reporter.flush(now=True)
@@ -179,10 +173,7 @@ def _passes(error: Exception) -> bool:
 
 
 def _send(
-    directory: SessionDirectory,
-    tracking_uri: str,
-    follow: Callable[[], bool],
-    reporter: Reporter,
+    directory: SessionDirectory, tracking_uri: str, follow: Callable[[], bool], reporter: Reporter
 ) -> None:
     following = follow()
     if _is_empty(directory.journal) and not (following and directory.baseline_request.exists()):
@@ -244,9 +235,8 @@ def _detach() -> None:
 
 def _end_on_sigterm(reporter: Reporter) -> None:
     def end(number: int, _frame: FrameType | None) -> NoReturn:
-        reporter.fail(
-            reporter.state.error or "The tracker was terminated before everything was sent."
-        )
+        reason = "The tracker was terminated before everything was sent."
+        reporter.trouble("failed", reporter.state.error or reason)
         # Requests under way are not waited for: they are found when the session is sent again.
         os._exit(128 + number)
 

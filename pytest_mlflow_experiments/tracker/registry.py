@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, final
 
@@ -20,14 +20,14 @@ from ..records.tags import KIND, MODEL_VERSIONS, RECORD_ID, SESSION_ID
 from .connect import open_store
 from .errors import NoDatabaseError, TrackerError
 from .limits import VERSION_TAG_LENGTH, shorten
-from .retries import Caller, cause_of, patiently, runs_with
+from .retries import Caller, passes, patiently, runs_with
 from .state import Redactor
 
 _MODEL_FILE: Final = "MLmodel"
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class LoggedModel:
     """A model that a run logged; ``source`` is what a version of it is made from."""
 
@@ -35,41 +35,6 @@ class LoggedModel:
     source: str
     run_id: str
     model_id: str | None = None
-
-
-def models_of(run: Run, client: MlflowClient, call: Caller) -> list[LoggedModel]:
-    """Return the models that a run logged, in the order of their steps."""
-    return _logged(run, client, call) or list(_among_artifacts(run, client, call))
-
-
-def _logged(run: Run, client: MlflowClient, call: Caller) -> list[LoggedModel]:
-    found = []
-    for output in run.outputs.model_outputs if run.outputs is not None else []:
-        what = f"the logged model {output.model_id}"
-        model = call.or_none(what, client.get_logged_model, output.model_id)
-        if model is not None:
-            found.append((output.step, model.creation_timestamp, model))
-    return [
-        LoggedModel(
-            name=model.name,
-            source=f"models:/{model.model_id}",
-            run_id=run.info.run_id,
-            model_id=model.model_id,
-        )
-        for _, _, model in sorted(found, key=lambda one: one[:2])
-    ]
-
-
-def _among_artifacts(run: Run, client: MlflowClient, call: Caller) -> Iterator[LoggedModel]:
-    """Yield the models among the run's artifacts, where other clients log them."""
-    run_id = run.info.run_id
-    what = f"the artifacts of run {run_id}"
-    for info in call(what, client.list_artifacts, run_id):
-        if info.is_dir:
-            inner = call(what, client.list_artifacts, run_id, info.path)
-            if any(Path(one.path).name == _MODEL_FILE for one in inner):
-                source = f"{run.info.artifact_uri.rstrip('/')}/{info.path}"
-                yield LoggedModel(name=info.path, source=source, run_id=run_id)
 
 
 _ATTEMPTS: Final = 4
@@ -108,11 +73,8 @@ def open_registry(
     try:
         store = open_store(tracking_uri, redact, create=False)
         experiment = store.find_experiment(experiment_name, experiment_id)
-        yield Registry(
-            store.client,
-            Caller(store.shown_uri, redact),
-            None if experiment is None else experiment.experiment_id,
-        )
+        number = None if experiment is None else experiment.experiment_id
+        yield Registry(store.client, Caller(store.shown_uri, redact), number)
     except NoDatabaseError:
         raise
     except TrackerError as error:
@@ -135,12 +97,11 @@ class Registry:
 
     def report(self, run_id: str) -> str | None:
         """Return the text of the session's ``report.json``, or None where its run has none."""
-        name = "report.json"
-        paths = {info.path for info in self._call("a report", self._client.list_artifacts, run_id)}
-        if name not in paths:
+        name, call = "report.json", self._call.of("a report")
+        if name not in {info.path for info in call(self._client.list_artifacts, run_id)}:
             return None
         with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as directory:
-            path = self._call("a report", self._client.download_artifacts, run_id, name, directory)
+            path = call(self._client.download_artifacts, run_id, name, directory)
             return Path(path).read_text(encoding="utf-8")
 
     def case_runs(self, header: SessionHeader) -> dict[str, str]:
@@ -153,7 +114,29 @@ class Registry:
         run = self._run_of(record)
         if run is None:
             return []
-        return models_of(run, self._client, self._call)
+        return self._logged_models(run) or list(self._models_among_artifacts(run))
+
+    def _logged_models(self, run: Run) -> list[LoggedModel]:
+        found = []
+        for output in run.outputs.model_outputs if run.outputs is not None else []:
+            what = f"the logged model {output.model_id}"
+            model = self._call.or_none(what, self._client.get_logged_model, output.model_id)
+            if model is not None:
+                found.append((output.step, model.creation_timestamp, model))
+        return [
+            LoggedModel(model.name, f"models:/{model.model_id}", run.info.run_id, model.model_id)
+            for _, _, model in sorted(found, key=lambda one: one[:2])
+        ]
+
+    def _models_among_artifacts(self, run: Run) -> Iterator[LoggedModel]:
+        """Yield the models among the run's artifacts, where other clients log them."""
+        run_id = run.info.run_id
+        call, listed = self._call.of(f"the artifacts of run {run_id}"), self._client.list_artifacts
+        for info in call(listed, run_id):
+            inner = call(listed, run_id, info.path) if info.is_dir else ()
+            if any(Path(one.path).name == _MODEL_FILE for one in inner):
+                source = f"{run.info.artifact_uri.rstrip('/')}/{info.path}"
+                yield LoggedModel(info.path, source, run_id)
 
     def version_of(self, name: str, alias: str) -> RegisteredVersion | None:
         """Return the version behind an alias, or None where there is no such alias yet."""
@@ -166,14 +149,7 @@ class Registry:
         run = self._run(found.run_id) if found.run_id else None
         tags, metrics = (run.data.tags, run.data.metrics) if run else ({}, {})
         session_id = found.tags.get(SESSION_ID) or tags.get(SESSION_ID)
-        return RegisteredVersion(
-            number=found.number,
-            run_id=found.run_id,
-            source=found.source,
-            tags=found.tags,
-            session_id=session_id,
-            metrics=metrics,
-        )
+        return replace(found, session_id=session_id, metrics=metrics)
 
     def register(
         self,
@@ -197,22 +173,15 @@ class Registry:
             version = self._create(name, model, tags, description)
         what = f"version {version.number} of the model {name}"
         if not is_new:
-            registered = self._call(what, self._client.get_registered_model, name)
-            is_live = version.number in map(str, dict(registered.aliases).values())
+            call, number = self._call.of(what), version.number
+            registered = call(self._client.get_registered_model, name)
+            is_live = number in map(str, dict(registered.aliases).values())
             kept = version.tags.keys() & set(lasting) if is_live else set()
             for key, text in tags.items():
                 if key not in kept and version.tags.get(key) != text:
-                    self._call(
-                        what, self._client.set_model_version_tag, name, version.number, key, text
-                    )
+                    call(self._client.set_model_version_tag, name, number, key, text)
             if not is_live:
-                self._call(
-                    what,
-                    self._client.update_model_version,
-                    name,
-                    version.number,
-                    description=description,
-                )
+                call(self._client.update_model_version, name, number, description=description)
         if model.model_id is not None:
             self._link(model.model_id, name, version.number)
         return version, is_new
@@ -243,7 +212,7 @@ class Registry:
                 )
                 return _version(made)
             except Exception as error:
-                if attempt == _ATTEMPTS - 1 or cause_of(error) != "passing":
+                if attempt == _ATTEMPTS - 1 or not passes(error):
                     raise self._call.problem(f"the model {name}", error) from error
             if (found := self._registered(name, model)) is not None:
                 return found

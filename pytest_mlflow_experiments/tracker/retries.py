@@ -13,12 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
-from sqlalchemy.exc import (
-    DBAPIError,
-    InterfaceError,
-    OperationalError,
-    SQLAlchemyError,
-)
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from .errors import TrackerError, reason_of
@@ -28,32 +23,17 @@ T = TypeVar("T")
 Cause: TypeAlias = Literal["passing", "data", "store"]
 
 _PASSING = frozenset({
-    "INTERNAL_ERROR",
-    "TEMPORARILY_UNAVAILABLE",
-    "REQUEST_LIMIT_EXCEEDED",
-    "RESOURCE_EXHAUSTED",
-    "DEADLINE_EXCEEDED",
-    "ABORTED",
-    "CANCELLED",
-    "UNKNOWN",
+    *("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"),
+    *("DEADLINE_EXCEEDED", "ABORTED", "CANCELLED", "UNKNOWN"),
 })  # fmt: skip
 _DATA = frozenset({
-    "INVALID_PARAMETER_VALUE",
-    "BAD_REQUEST",
-    "DATA_LOSS",
-    "INVALID_STATE",
-    "MAX_BLOCK_SIZE_EXCEEDED",
-    "RESOURCE_ALREADY_EXISTS",
+    *("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "DATA_LOSS", "INVALID_STATE"),
+    *("MAX_BLOCK_SIZE_EXCEEDED", "RESOURCE_ALREADY_EXISTS"),
 })  # fmt: skip
 # Databases call these operational errors too, though waiting does not help.
 _LASTING = (
-    "readonly database",
-    "unable to open database file",
-    "authentication failed",
-    "access denied",
-    "does not exist",
-    "unknown database",
-    "no such table",
+    *("readonly database", "unable to open database file", "authentication failed"),
+    *("access denied", "does not exist", "unknown database", "no such table"),
 )
 # Two shards set the same tag of their session's run at the same moment, as databases tell it.
 _COLLISIONS = ("uniqueviolation", "unique constraint", "duplicate entry", "duplicate key")
@@ -80,6 +60,16 @@ def cause_of(error: Exception) -> Cause:
     return "passing" if isinstance(error, OSError) else "data"
 
 
+def passes(error: Exception) -> bool:
+    """Tell whether an error may pass by itself."""
+    return cause_of(error) == "passing"
+
+
+def tracker_error(text: str, error: Exception) -> TrackerError:
+    """Return what tells the user of an error; ``text`` says what can't be done for it."""
+    return TrackerError(f"{text}: {reason_of(error)}", passing=passes(error))
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Retry:
@@ -99,8 +89,7 @@ class Retry:
             try:
                 return action(*args, **kwargs)
             except Exception as error:
-                passes = cause_of(error) == "passing"
-                if not passes and not (calls < _COLLISION_CALLS and _collides(error)):
+                if not passes(error) and not (calls < _COLLISION_CALLS and _collides(error)):
                     raise
                 if time.monotonic() - started >= self.patience:
                     raise
@@ -124,7 +113,34 @@ patiently: Final = Retry(calls=10, patience=15.0)
 briefly: Final = Retry(calls=7, patience=5.0)
 """For what is not worth more."""
 
-_MISSING: Final = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
+
+def create_once(create: Callable[[], T], find: Callable[[], T | None]) -> T:
+    """Create something patiently, and look for it before that is tried again.
+
+    An answer that got lost may have been the answer to what was well created.
+    """
+    is_first = True
+
+    def create_or_find() -> T:
+        nonlocal is_first
+        found = None if is_first else find()
+        is_first = False
+        return create() if found is None else found
+
+    return patiently(create_or_find)
+
+
+_MISSING: Final = "RESOURCE_DOES_NOT_EXIST"
+
+
+def run_or_none(client: MlflowClient, run_id: str) -> Run | None:
+    """Return a run, or None where the store has no such run."""
+    try:
+        return patiently(client.get_run, run_id)
+    except MlflowException as error:
+        if error.error_code == _MISSING:
+            return None
+        raise
 
 
 @final
@@ -159,7 +175,7 @@ class Caller:
         try:
             return patiently(action, *args, **kwargs)
         except Exception as error:
-            if isinstance(error, MlflowException) and error.error_code in _MISSING:
+            if isinstance(error, MlflowException) and error.error_code in (_MISSING, "NOT_FOUND"):
                 return None
             raise self.problem(what, error) from error
 
@@ -179,16 +195,10 @@ def search_runs(
     **options: Any,
 ) -> Iterator[Run]:
     """Yield all runs that a filter finds, page by page; ``call`` calls the client."""
+    search = partial(call, client.search_runs, [experiment_id], filter_string=filter_string)
     token: str | None = None
     while True:
-        found = call(
-            client.search_runs,
-            [experiment_id],
-            filter_string=filter_string,
-            max_results=page,
-            page_token=token,
-            **options,
-        )
+        found = search(max_results=page, page_token=token, **options)
         yield from found
         token = found.token
         if not token:

@@ -18,22 +18,13 @@ from ..records.directory import SessionDirectory
 from ..records.journal import Entry, JournalTail
 from ..records.session_tags import shard_states
 from ..records.tags import NOTE, PARENT
-from .catalog import MlflowCatalog
-from .connect import SHARDS, answer_request
+from .catalog import SHARDS, MlflowCatalog
+from .connect import answer_request
 from .errors import TrackerError, reason_of
 from .limits import batches
-from .retries import cause_of, patiently
+from .retries import passes, patiently
+from .runs import existing
 from .runs.case import RESULTS_FILE, Parent
-from .runs.existing import (
-    KnownRun,
-    case_runs,
-    end_shard,
-    known_run,
-    mark_superseded,
-    move_children,
-    sweep_runs,
-    tag_new_shard,
-)
 from .runs.session import SessionTally, closing_tags, session_status
 from .runs.sweeps import SweepRuns
 from .state import Reporter
@@ -42,6 +33,8 @@ from .writers import Problem, RunWriter
 from .writers.artifacts import ClientRepository
 from .writers.proof import choose_writer
 
+_WORST_FIRST = ("run", "sweep", "artifacts")
+
 
 def raise_worst_problem(problems: Sequence[Problem], cases: int, directory: Path) -> None:
     """Raise the worst of the problems, if there are any.
@@ -49,25 +42,18 @@ def raise_worst_problem(problems: Sequence[Problem], cases: int, directory: Path
     Raises:
         TrackerError: MLflow did not take everything; the text is for the user.
     """
-    runs = [problem for problem in problems if problem.part == "run"]
-    if runs:
-        raise TrackerError(
-            f"MLflow did not take {len(runs)} of {cases} cases; the first is "
-            f"{runs[0].case}: {runs[0].reason}"
-        )
-    sweeps = [problem for problem in problems if problem.part == "sweep"]
-    if sweeps:
-        raise TrackerError(
-            f"MLflow has every case, but did not take the end of {len(sweeps)} sweeps; the first "
-            f"is {sweeps[0].case}: {sweeps[0].reason}"
-        )
-    if problems:
-        raise TrackerError(
-            "MLflow has every case, but not all artifacts could be uploaded; they stay in "
-            f"{directory}; the first ones missing are those of "
-            f"{problems[0].case}: {problems[0].reason}",
-            passing=any(problem.passing for problem in problems),
-        )
+    if not problems:
+        return
+    worst = min(problems, key=lambda problem: _WORST_FIRST.index(problem.part))
+    count = sum(problem.part == worst.part for problem in problems)
+    text = {
+        "run": f"MLflow did not take {count} of {cases} cases; the first is",
+        "sweep": f"MLflow has every case, but did not take the end of {count} sweeps; the first is",
+        "artifacts": "MLflow has every case, but not all artifacts could be uploaded; they stay "
+        f"in {directory}; the first ones missing are those of",
+    }[worst.part]
+    passing = worst.part == "artifacts" and any(problem.passing for problem in problems)
+    raise TrackerError(f"{text} {worst.case}: {worst.reason}", passing=passing)
 
 
 _IDLE = 0.05
@@ -82,7 +68,7 @@ class Target:
     experiment: Experiment
     run: SessionRun
     writer: RunWriter
-    known: dict[str, KnownRun]
+    known: dict[str, existing.KnownRun]
     sweeps: SweepRuns
 
 
@@ -179,22 +165,22 @@ class SessionProjector:
             raise TrackerError(f"The journal {self.directory.journal} has no header{damage}.")
         experiment = self.store.make_experiment(header)
         run = self.store.make_session_run(header, experiment)
-        known: dict[str, KnownRun] = {}
+        known: dict[str, existing.KnownRun] = {}
         if run.resumed and not run.deleted:
             place = self.store.client, experiment.experiment_id, header
-            sweeps = sweep_runs(*place, run.run_id)
-            known = {record_id: known_run(sweep) for record_id, sweep in sweeps.items()}
-            known |= case_runs(*place)
+            sweeps = existing.sweep_runs(*place, run.run_id)
+            known = {record_id: existing.known_run(sweep) for record_id, sweep in sweeps.items()}
+            known |= existing.case_runs(*place)
         if header.shard is not None:
-            tag_new_shard(self.store.client, run.run_id, header)
+            existing.tag_new_shard(self.store.client, run.run_id, header)
         writer = choose_writer(
             self.store,
             experiment,
             known,
             shared=header.shard is not None,
             on_note=self.reporter.note,
-            on_written=self._count_one,
-            on_closed=self._count_sweep,
+            on_written=partial(self.reporter.count, sent=1),
+            on_closed=partial(self.reporter.count, sweeps=1),
         )
         parent = Parent(
             run_id=run.run_id,
@@ -232,14 +218,6 @@ class SessionProjector:
         self.reporter.change(sent=sent + len(records) - lost, writer=target.writer.name)
         self.reporter.flush()
 
-    def _count_one(self) -> None:
-        self.reporter.change(sent=self.reporter.state.sent + 1)
-        self.reporter.flush()
-
-    def _count_sweep(self) -> None:
-        self.reporter.change(sweeps=self.reporter.state.sweeps + 1)
-        self.reporter.flush()
-
     def _finish(self, target: Target) -> None:
         header = self.header
         assert header is not None  # there is no target without one
@@ -247,18 +225,15 @@ class SessionProjector:
             self._finish_shard(header, target)
             return
         client, run_id = self.store.client, target.run.run_id
-        tags = {
-            **closing_tags(header, self.end),
-            NOTE: self.tally.description(header, self.end),
-        }
+        tags = {**closing_tags(header, self.end), NOTE: self.tally.description(header, self.end)}
         for batch in batches(self.tally.metrics(header, self.end), {}, tags):
             patiently(client.log_batch, run_id, *batch)
         try:
             patiently(self._upload, ClientRepository(client, run_id))
         except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
-            passing = cause_of(error) == "passing"
+            reason = reason_of(error)
             self.problems.append(
-                Problem("the session itself", "artifacts", reason_of(error), passing)
+                Problem("the session itself", "artifacts", reason, passing=passes(error))
             )
         self._close_sweeps(header, target, run_id)
         if header.shards:
@@ -267,7 +242,7 @@ class SessionProjector:
                 for record_id, known in target.known.items()
                 if record_id not in self.kept and known.shard in header.shards
             ]
-            mark_superseded(client, replaced)
+            existing.mark_superseded(client, replaced)
         status, end_time = session_status(self.end), self.tally.end_time(header, self.end)
         # Shards that were merged have ended their own.
         if not header.shards and (self.end is None or not self.end.complete):
@@ -278,8 +253,8 @@ class SessionProjector:
         client, experiment_id = self.store.client, target.experiment.experiment_id
         held: dict[str, Run] = {}
         if target.run.resumed or header.shard is not None:
-            held = sweep_runs(client, experiment_id, header, parent_id)
-        take_over = partial(move_children, client, experiment_id)
+            held = existing.sweep_runs(client, experiment_id, header, parent_id)
+        take_over = partial(existing.move_children, client, experiment_id)
         self.problems += target.sweeps.close(self.end, held, take_over)
 
     def _finish_shard(self, header: SessionHeader, target: Target) -> None:
@@ -292,7 +267,8 @@ class SessionProjector:
         assert run is not None  # this shard has made it, if no other has
         run_id = run.info.run_id
         if run_id != target.run.run_id:
-            move_children(client, target.experiment.experiment_id, target.run.run_id, run_id)
+            experiment_id = target.experiment.experiment_id
+            existing.move_children(client, experiment_id, target.run.run_id, run_id)
             self.reporter.change(run_id=run_id)
         if shard_states(run.data.tags).get(header.session_id) == "merged":
             return
@@ -301,7 +277,7 @@ class SessionProjector:
             journal = Path(name, f"{header.session_id}.jsonl")
             shutil.copyfile(self.directory.journal, journal)
             patiently(client.log_artifact, run_id, str(journal), SHARDS)
-        end_shard(client, run_id, header, status, end_time)
+        existing.end_shard(client, run_id, header, status, end_time)
 
     def _upload(self, repository: ClientRepository) -> None:
         with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:

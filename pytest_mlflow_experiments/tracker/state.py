@@ -6,11 +6,11 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from io import TextIOBase
 from pathlib import Path
-from typing import TextIO, final
+from typing import Literal, TextIO, final
 
 from ..records.directory import SessionState
 from ..records.journal import ends
@@ -32,7 +32,10 @@ class Redactor:
     @classmethod
     def of(cls, tracking_uri: str) -> Redactor:
         """Return the redactor for a tracking URI and the environment's credentials."""
-        return cls(tuple(sorted(_secrets(tracking_uri), key=len, reverse=True)))
+        known = (*environment_secrets(), *secrets_of(tracking_uri))
+        found = {*known, *(os.environ.get(name, "") for name in _SECRET_VARIABLES)}
+        secrets = (secret for secret in found if len(secret) >= SHORTEST)
+        return cls(tuple(sorted(secrets, key=lambda secret: (-len(secret), secret))))
 
     def __call__(self, text: str) -> str:
         """Return ``text`` without secrets."""
@@ -68,52 +71,38 @@ class RedactedStream(TextIOBase):
         return self._stream.fileno()
 
 
-def _secrets(tracking_uri: str) -> Iterable[str]:
-    for name in _SECRET_VARIABLES:
-        if len(secret := os.environ.get(name, "")) >= SHORTEST:
-            yield secret
-    yield from environment_secrets()
-    yield from (secret for secret in secrets_of(tracking_uri) if len(secret) >= SHORTEST)
-
-
 _INTERVAL = 0.2
 _LOGGER = logging.getLogger(__name__)
 
 
 @final
+@dataclass(slots=True)
 class Reporter:
     """Keeps a session's state, and writes it when it changed, but not too often."""
 
-    def __init__(
-        self,
-        path: Path,
-        state: SessionState,
-        redact: Redactor,
-        on_state: Callable[[SessionState], None] | None = None,
-    ) -> None:
-        self.state = state
-        self._path = path
-        self.redact = redact
-        self._on_state = on_state
-        self._written: SessionState | None = None
-        self._written_at = 0.0
+    path: Path
+    state: SessionState
+    redact: Redactor
+    on_state: Callable[[SessionState], None] | None = None
+    _written: SessionState | None = field(default=None, init=False)
+    _written_at: float = field(default=0.0, init=False)
 
     def change(self, **changes: object) -> None:
         """Change fields of the state."""
         self.state = self.state.update(**changes)
 
+    def count(self, *, sent: int = 0, sweeps: int = 0) -> None:
+        """Count what has arrived."""
+        self.change(sent=self.state.sent + sent, sweeps=self.state.sweeps + sweeps)
+        self.flush()
+
     def note(self, *notes: str) -> None:
         """Add notes to the state; one that is there already is not repeated."""
         self.change(notes=tuple(dict.fromkeys((*self.state.notes, *map(self.redact, notes)))))
 
-    def wait(self, reason: str) -> None:
-        """Report that MLflow can't be written to for now."""
-        self.change(phase="waiting", error=self.redact(reason))
-        self.flush(now=True)
-
-    def fail(self, reason: str) -> None:
-        """Report an error that ends the sending."""
-        self.change(phase="failed", error=self.redact(reason))
+    def trouble(self, phase: Literal["waiting", "failed"], reason: str) -> None:
+        """Report why MLflow can't be written to, for now or for good."""
+        self.change(phase=phase, error=self.redact(reason))
         self.flush(now=True)
 
     def flush(self, *, now: bool = False) -> None:
@@ -122,14 +111,14 @@ class Reporter:
         if self.state == self._written or not (now or clock - self._written_at >= _INTERVAL):
             return
         try:
-            self.state.write(self._path)
+            self.state.write(self.path)
         except OSError:
             # A full disk, or a directory that somebody has removed: MLflow gets the cases anyway.
             _LOGGER.warning("The session's state can't be written.", exc_info=True)
             return
         self._written, self._written_at = self.state, clock
-        if self._on_state is not None:
-            self._on_state(self.state)
+        if self.on_state is not None:
+            self.on_state(self.state)
 
 
 _PAUSE = 3.0
@@ -142,17 +131,12 @@ def send_repeatedly(
     follow: Callable[[], bool],
     reporter: Reporter,
 ) -> None:
-    """Call ``send`` until it has sent the session.
+    """Call ``send``, which sends a session from its beginning, until it has sent all.
 
     While the session goes on, a trouble that may pass is waited for. Once the session has ended
-    ``send`` is called for the last time, or again if it came further than ever before.
-
-    Args:
-        send: sends the session from its beginning; it is given a function that tells whether the
-            session goes on.
-        journal: the session's journal.
-        follow: tells whether the journal may still grow.
-        reporter: hears of the trouble.
+    ``send`` is called for the last time, or again if it came further than ever before. ``follow``
+    tells whether the ``journal`` may still grow; ``send`` is given what tells whether the session
+    goes on.
 
     Raises:
         TrackerError: the session can't be sent.
@@ -172,7 +156,7 @@ def send_repeatedly(
             if not error.passing or not (may_wait or reached > furthest):
                 raise
             furthest = max(reached, furthest)
-            reporter.wait(str(error))
+            reporter.trouble("waiting", str(error))
         wait_until(lambda: not goes_on(), timeout=_PAUSE, poll=_POLL)
         # What MLflow has got already counts again: it is passed over, one by one.
         reporter.change(sent=0)

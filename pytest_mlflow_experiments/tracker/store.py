@@ -6,6 +6,7 @@ import getpass
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import final
 from urllib.parse import unquote
@@ -14,24 +15,15 @@ from uuid import uuid4
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
-from mlflow.store.db.db_types import DATABASE_ENGINES
-from mlflow.store.db.utils import create_sqlalchemy_engine
-from sqlalchemy import Engine, inspect, make_url
+from sqlalchemy import Engine
 
 from ..records import SessionHeader
+from ..records import tags as tag
 from ..records.session_tags import run_tags
-from ..records.tags import (
-    EXPERIMENT_KIND,
-    KIND,
-    PARENT,
-    SESSION_ID,
-    SHARD,
-    USER,
-)
-from .databases import make_database, migration_lock
-from .errors import TrackerError, reason_of
+from .databases import migration_lock, try_database
+from .errors import TrackerError
 from .limits import NAME_LENGTH, clean_text, shorten
-from .retries import briefly, cause_of, patiently, runs_with
+from .retries import briefly, create_once, patiently, run_or_none, runs_with, tracker_error
 from .runs.case import project_tags
 from .runs.existing import merge_duplicates
 from .state import Redactor
@@ -53,23 +45,6 @@ def artifact_location(engine: Engine | None) -> str | None:
 _MOST = 1_000
 
 
-def open_runs(client: MlflowClient, experiment_id: str, header: SessionHeader) -> list[Run]:
-    """Return the unfinished runs of a session's cases, and those that tests nested below them."""
-    since = max(0, header.start_time)
-    found = patiently(
-        client.search_runs,
-        [experiment_id],
-        filter_string=f"attributes.status = 'RUNNING' and attributes.start_time >= {since}",
-        max_results=_MOST,
-    )
-    known: dict[str, bool] = {}
-    return [
-        run
-        for run in found
-        if run.data.tags.get(KIND) != "session" and _belongs(client, run, header, known)
-    ]
-
-
 def _belongs(
     client: MlflowClient, run: Run | None, header: SessionHeader, known: dict[str, bool]
 ) -> bool:
@@ -80,29 +55,17 @@ def _belongs(
         run_id = run.info.run_id
         above.append(run_id)
         tags = run.data.tags
-        if run_id in known or header.session_id in (tags.get(SESSION_ID), tags.get(SHARD)):
+        if run_id in known or header.session_id in (tags.get(tag.SESSION_ID), tags.get(tag.SHARD)):
             verdict = known.get(run_id, True)
             break
-        run = _parent(client, run)
+        parent_id = tags.get(tag.PARENT)
+        run = run_or_none(client, parent_id) if parent_id else None
     known.update(dict.fromkeys(above, verdict))
     return verdict
 
 
-def _parent(client: MlflowClient, run: Run) -> Run | None:
-    parent_id = run.data.tags.get(PARENT)
-    if not parent_id:
-        return None
-    try:
-        return patiently(client.get_run, parent_id)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise
-
-
 # The kind decides which tab the experiment's page opens on: this one opens on the table of runs.
-_EXPERIMENT_TAGS = {EXPERIMENT_KIND: "custom_model_development"}
-_PAGE = 200
+_EXPERIMENT_TAGS = {tag.EXPERIMENT_KIND: "custom_model_development"}
 _SETTLING = 1.0
 
 
@@ -134,16 +97,13 @@ class Store:
         """
         shown_uri = redact(tracking_uri)
         try:
-            _try_database(tracking_uri)
+            try_database(tracking_uri)
             with migration_lock(tracking_uri):
                 client = MlflowClient(tracking_uri=tracking_uri)
                 # Any answer will do; the client alone does not ask anything of a server.
                 briefly(client.search_experiments, max_results=1)
         except Exception as error:
-            raise TrackerError(
-                f"Cannot use the tracking URI {shown_uri}: {reason_of(error)}",
-                passing=cause_of(error) == "passing",
-            ) from error
+            raise tracker_error(f"Cannot use the tracking URI {shown_uri}", error) from error
         return cls(client, shown_uri)
 
     @property
@@ -163,18 +123,15 @@ class Store:
         Raises:
             TrackerError: the experiment is deleted, or there is none with the id.
         """
-        experiment: Experiment | None
+        find: Callable[[str], Experiment | None] = self.client.get_experiment_by_name
+        key, shown = name or "", f"{name!r}"
+        if number is not None:
+            find, key, shown = self.client.get_experiment, number, f"with the id {number}"
         try:
-            if number is not None:
-                experiment = patiently(self.client.get_experiment, number)
-            else:
-                experiment = patiently(self.client.get_experiment_by_name, name or "")
+            experiment = patiently(find, key)
         except Exception as error:
-            shown = f"{name!r}" if number is None else f"with the id {number}"
-            raise TrackerError(
-                f"Cannot use the experiment {shown} at {self.shown_uri}: {reason_of(error)}",
-                passing=cause_of(error) == "passing",
-            ) from error
+            text = f"Cannot use the experiment {shown} at {self.shown_uri}"
+            raise tracker_error(text, error) from error
         if experiment is not None and experiment.lifecycle_stage != "active":
             raise TrackerError(
                 f"The experiment {experiment.name!r} is deleted. Restore it with "
@@ -198,11 +155,8 @@ class Store:
         except MlflowException as error:
             # Another session may have been faster.
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise TrackerError(
-                    f"Cannot create the experiment {name!r} at {self.shown_uri}: "
-                    f"{reason_of(error)}",
-                    passing=cause_of(error) == "passing",
-                ) from error
+                text = f"Cannot create the experiment {name!r} at {self.shown_uri}"
+                raise tracker_error(text, error) from error
         experiment = self.find_experiment(name, number)
         if experiment is None:
             raise TrackerError(f"The experiment {name!r} vanished from {self.shown_uri}.")
@@ -210,7 +164,7 @@ class Store:
 
     def make_session_run(self, header: SessionHeader, experiment: Experiment) -> SessionRun:
         """Return the session's run, found by the session's id, or made."""
-        user = header.tags.get(USER) or _user()
+        user = header.tags.get(tag.USER) or _user()
         found = self._session_runs(header, experiment)
         resumed = bool(found)
         if not found:
@@ -223,7 +177,7 @@ class Store:
         run = merge_duplicates(self.client, experiment.experiment_id, found)
         return SessionRun(
             run_id=run.info.run_id,
-            user=run.data.tags.get(USER, user),
+            user=run.data.tags.get(tag.USER, user),
             resumed=resumed,
             deleted=run.info.lifecycle_stage != "active",
         )
@@ -239,61 +193,29 @@ class Store:
         notes: list[str] = []
         given = {key: value for key, value in header.tags.items() if key not in reserved}
         tags = project_tags(given, reserved, notes)
-        again = False
-
-        def create() -> Run:
-            nonlocal again
-            # An answer that got lost may have been the answer to a run well created.
-            if again and (found := self._session_runs(header, experiment)):
-                return found[0]
-            again = True
-            return self.client.create_run(
-                experiment.experiment_id,
-                start_time=max(1, header.start_time),
-                tags=tags,
-                run_name=name,
-            )
-
-        return patiently(create)
+        start_time = max(1, header.start_time)
+        return create_once(
+            partial(self.client.create_run, experiment.experiment_id, start_time, tags, name),
+            lambda: next(iter(self._session_runs(header, experiment)), None),
+        )
 
     def _session_runs(self, header: SessionHeader, experiment: Experiment) -> list[Run]:
-        terms = {SESSION_ID: header.joint_id, KIND: "session"}
+        terms = {tag.SESSION_ID: header.joint_id, tag.KIND: "session"}
         return list(runs_with(self.client, experiment.experiment_id, terms))
 
     def kill_open_runs(self, header: SessionHeader, experiment: Experiment, end_time: int) -> None:
-        """End the runs that tests opened themselves and left RUNNING."""
-        for run in open_runs(self.client, experiment.experiment_id, header):
+        """End the runs of cases that tests opened themselves and left RUNNING, and those below."""
+        since = max(0, header.start_time)
+        found = patiently(
+            self.client.search_runs,
+            [experiment.experiment_id],
+            filter_string=f"attributes.status = 'RUNNING' and attributes.start_time >= {since}",
+            max_results=_MOST,
+        )
+        known: dict[str, bool] = {}
+        cases = [run for run in found if run.data.tags.get(tag.KIND) != "session"]
+        for run in [run for run in cases if _belongs(self.client, run, header, known)]:
             patiently(self.client.set_terminated, run.info.run_id, "KILLED", end_time)
-
-
-def database_file(tracking_uri: str) -> Path | None:
-    """Return the file of an SQLite database; None for anything else."""
-    if tracking_uri.partition(":")[0].partition("+")[0] != "sqlite":
-        return None
-    file = make_url(tracking_uri).database
-    return Path(file) if file and not file.startswith((":memory:", "file:")) else None
-
-
-def _try_database(tracking_uri: str) -> None:
-    """Connect to a database once: MLflow would try again for 100 s, whatever the reason is."""
-    if tracking_uri.partition(":")[0].partition("+")[0] not in DATABASE_ENGINES:
-        return
-    if file := database_file(tracking_uri):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        make_database(tracking_uri, file)
-    create_engine: Callable[[str], Engine] = create_sqlalchemy_engine
-    try:
-        engine = create_engine(tracking_uri)
-    except ModuleNotFoundError as error:
-        # Which driver "postgresql" alone means depends on SQLAlchemy's release.
-        raise ModuleNotFoundError(
-            f"its driver {error.name} is not installed; install it, or name the one that is, as in "
-            "postgresql+psycopg2://"
-        ) from error
-    try:
-        briefly(inspect(engine).get_table_names)
-    finally:
-        engine.dispose()
 
 
 def _user() -> str:

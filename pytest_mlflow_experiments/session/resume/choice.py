@@ -6,7 +6,9 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Final, final
 from urllib.parse import urlsplit
@@ -27,11 +29,7 @@ def why_other_code(
 ) -> str | None:
     """Return why what an earlier session measured says nothing of the present code, or None.
 
-    Args:
-        earlier: the earlier session.
-        now: the present one.
-        rootdir: a directory in the working tree.
-        outputs: files that sessions write, and that are no code.
+    ``outputs`` are files in the working tree of ``rootdir`` that sessions write, and no code.
     """
     name = f"session {earlier.session_id}"
     if now.commit is None or earlier.commit is None:
@@ -88,9 +86,7 @@ def is_file(data: DatasetInput) -> bool:
 def has_passed(directory: SessionDirectory) -> bool:
     """Tell whether a session ran to its end, and everything passed.
 
-    Raises:
-        JournalError: its journal can't be understood.
-        OSError: it can't be read.
+    It raises what :func:`.journal.read` does.
     """
     if not journal.ends(directory.journal):
         return False
@@ -99,15 +95,10 @@ def has_passed(directory: SessionDirectory) -> bool:
 
 
 def choose(directory: SessionDirectory, rootdir: Path) -> Choice:
-    """Return the cases that need not run again, as far as their records tell.
+    """Return the cases of a session that need not run again, as far as their records tell.
 
-    Args:
-        directory: the session to go on with.
-        rootdir: where relative paths of data start from.
-
-    Raises:
-        JournalError: the session's journal can't be understood.
-        OSError: it can't be read.
+    ``rootdir`` is where relative paths of data start from. It raises what :func:`.journal.read`
+    does.
     """
     files = _Files(rootdir)
     cases: list[EarlierCase] = []
@@ -126,7 +117,13 @@ def choose(directory: SessionDirectory, rootdir: Path) -> Choice:
         # Files within other data have no digests of their own.
         is_known = not any(map(holds_files, record.inputs))
         if record.outcome == "passed" and has_artifacts and is_known:
-            cases.append(replace(earlier, record=_going_on(record, session)))
+            taken_over = replace(
+                record,
+                run_id=None,
+                resumed_from=record.resumed_from or session.session_id,
+                resumed_run=record.resumed_run or record.run_id,
+            )
+            cases.append(replace(earlier, record=taken_over))
         else:
             others.append(record)
     oldest_first = sorted(rounds, key=lambda name: ages.get(name, len(chain)), reverse=True)
@@ -138,22 +135,16 @@ def choose(directory: SessionDirectory, rootdir: Path) -> Choice:
     )
 
 
-def _going_on(record: CaseRecord, session: SessionDirectory) -> CaseRecord:
-    return replace(
-        record,
-        run_id=None,
-        resumed_from=record.resumed_from or session.session_id,
-        resumed_run=record.resumed_run or record.run_id,
-    )
-
-
 def _chain(directory: SessionDirectory) -> list[SessionDirectory]:
-    """Return a session, the one that it went on with, and so on."""
+    """Return a session, the one that it went on with, and so on, as far as they are there."""
     chain: dict[Path, SessionDirectory] = {}
     following: SessionDirectory | None = directory
     while following is not None and following.path not in chain:
         chain[following.path] = following
-        following = _before(following)
+        header = read_header(following.journal)
+        name = header.tags.get(RESUMED_FROM) if header is not None else None
+        before = SessionDirectory(directory.path.parent / name) if name else None
+        following = before if before is not None and before.journal.is_file() else None
     return list(chain.values())
 
 
@@ -171,21 +162,13 @@ def _last_of_each(
         seen.update(last)
 
 
-def _before(directory: SessionDirectory) -> SessionDirectory | None:
-    """Return the session that another one went on with, where it is still there."""
-    header = read_header(directory.journal)
-    name = header.tags.get(RESUMED_FROM) if header is not None else None
-    before = SessionDirectory(directory.path.parent / name) if name else None
-    return before if before is not None and before.journal.is_file() else None
-
-
 @final
 class _Files:
     """Tells whether data in files are what they were; each file is read once."""
 
     def __init__(self, rootdir: Path) -> None:
         self._rootdir = rootdir
-        self._digests: dict[Path, str | None] = {}
+        self._digest = cache(_digest)
         self.changed: dict[str, None] = {}
 
     def are_same(self, record: CaseRecord) -> bool:
@@ -199,13 +182,11 @@ class _Files:
         self.changed[data.source if path is None else str(path)] = None
         return False
 
-    def _digest(self, path: Path) -> str | None:
-        if path not in self._digests:
-            try:
-                self._digests[path] = dataset_digest(path)
-            except OSError:  # it is gone
-                self._digests[path] = None
-        return self._digests[path]
+
+def _digest(path: Path) -> str | None:
+    with suppress(OSError):  # it is gone
+        return dataset_digest(path)
+    return None
 
 
 def _path(data: DatasetInput) -> Path | None:

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias, final
 
 from ...capture.dataset_input import holds_files
-from ...records import CaseRecord, DatasetInput
+from ...records import CaseRecord
 from .choice import is_file
 
 Params: TypeAlias = tuple[str, ...]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class _Series:
-    """One dataset of one test: the params of its cases and the digests that they had."""
-
-    before: list[tuple[Params, str]] = field(default_factory=list)
-    now: list[tuple[Params, str]] = field(default_factory=list)
+_Rows: TypeAlias = list[tuple[Params, str]]
 
 
 @final
@@ -38,7 +30,8 @@ class DataCheck:
     """Compares the digests of data, other than those in files, which are compared beforehand."""
 
     def __init__(self) -> None:
-        self._tests: dict[tuple[str, str], _Series] = defaultdict(_Series)
+        # By test and dataset: the params and digests of the earlier cases, and of those of now.
+        self._tests: dict[tuple[str, str], tuple[_Rows, _Rows]] = defaultdict(lambda: ([], []))
 
     def add(self, record: CaseRecord, *, earlier: bool) -> None:
         """Note the data of a case that ran now, or in the earlier session."""
@@ -46,14 +39,13 @@ class DataCheck:
         params = tuple(record.params.get(name, "") for name in record.arguments)
         for name, digest in record.datasets.items():
             if not _are_files(record, name):
-                series = self._tests[record.sweep or record.nodeid, name]
-                (series.before if earlier else series.now).append((params, digest))
+                before, now = self._tests[record.sweep or record.nodeid, name]
+                (before if earlier else now).append((params, digest))
 
     def findings(self) -> Iterator[DataFinding]:
         """Yield what is wrong, or can't be told."""
-        for (test, dataset), series in self._tests.items():
-            sure = judge(series.before, series.now)
-            if sure is not None:
+        for (test, dataset), (before, now) in self._tests.items():
+            if (sure := judge(before, now)) is not None:
                 yield DataFinding(test=test, dataset=dataset, sure=sure)
 
 
@@ -74,13 +66,13 @@ def mixed_data(rounds: Sequence[Iterable[CaseRecord]]) -> list[DataFinding]:
 
 
 def _are_files(record: CaseRecord, name: str) -> bool:
-    inputs = [data for data in record.inputs if name in _names(data)]
+    # Among the digests of a record, data have the name of what they were used for.
+    inputs = [
+        data
+        for data in record.inputs
+        if name == data.context or (data.context is None and name in (data.name, "dataset"))
+    ]
     return bool(inputs) and all(is_file(data) or holds_files(data) for data in inputs)
-
-
-def _names(data: DatasetInput) -> tuple[str, ...]:
-    """Return the names that data may have among the digests of a record."""
-    return (data.name, "dataset") if data.context is None else (data.context,)
 
 
 def judge(before: Sequence[tuple[Params, str]], now: Iterable[tuple[Params, str]]) -> bool | None:

@@ -28,7 +28,7 @@ def find_session(rootdir: Path, text: str, base: Path) -> SessionDirectory | Non
 
     Args:
         rootdir: the directory below which sessions are kept.
-        text: ``latest``, the id of a session or the beginning of one, or the path of a directory.
+        text: ``latest``, the id of a session or its beginning, or the path of a directory.
         base: where relative paths start from.
 
     Raises:
@@ -36,9 +36,10 @@ def find_session(rootdir: Path, text: str, base: Path) -> SessionDirectory | Non
     """
     if text == LATEST:
         newest = reversed(SessionDirectory.find_all(rootdir))
-        return next((one for one in newest if _has_cases(one) and not _runs(one)), None)
+        ended = (one for one in newest if not journal.is_being_written(one.journal))
+        return next(filter(_has_cases, ended), None)
     named = _session_named(rootdir, text, base)
-    if _runs(named):
+    if journal.is_being_written(named.journal):
         raise pytest.UsageError(f"--mlflow-resume: session {named.session_id} still runs")
     return named
 
@@ -52,7 +53,9 @@ def _session_named(rootdir: Path, text: str, base: Path) -> SessionDirectory:
     if len(matching) == 1:
         return matching[0]
     ids = [one.session_id for one in reversed(matching or known)]
-    there = f" (there {'is' if len(ids) == 1 else 'are'} {_listed(ids)})" if ids else ""
+    more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+    listed = ", ".join(ids[:_SHOWN]) + more
+    there = f" (there {'is' if len(ids) == 1 else 'are'} {listed})" if ids else ""
     hint = ""
     if (base / text.partition("::")[0]).exists():
         hint = "; before the path of tests, write --mlflow-resume=latest"
@@ -62,29 +65,15 @@ def _session_named(rootdir: Path, text: str, base: Path) -> SessionDirectory:
     )
 
 
-def _listed(ids: list[str]) -> str:
-    rest = len(ids) - _SHOWN
-    return ", ".join(ids[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _runs(directory: SessionDirectory) -> bool:
-    return journal.is_being_written(directory.journal)
-
-
 def _has_cases(directory: SessionDirectory) -> bool:
-    try:
+    with suppress(OSError, JournalError):
         return any(True for _ in read_cases(directory.journal))
-    except (OSError, JournalError):
-        return False
+    return False
 
 
 @final
 class Resumption:
-    """Decides what may be taken over, and tells what was.
-
-    Args:
-        earlier: the session to go on with; None where there is none yet.
-    """
+    """Decides what may be taken over from a session, or from none yet, and tells what was."""
 
     def __init__(self, earlier: SessionDirectory | None) -> None:
         self._earlier = earlier
@@ -102,14 +91,11 @@ class Resumption:
     ) -> SessionHeader:
         """Leave the cases that need not run for the processes that run the others.
 
-        Args:
-            header: that of the new session.
-            directory: that of the new session.
-            rootdir: pytest's.
-            outputs: files that sessions write, and that are no code.
+        ``outputs`` are files that sessions write, and that are no code.
 
         Returns:
-            The header, which tells of the earlier session where anything may be taken over.
+            The header of the new session, which tells of the earlier one where anything may be
+            taken over.
         """
         if self._earlier is None:
             self._refusal = "there is no earlier session with a case"
@@ -165,8 +151,7 @@ class Resumption:
         """Why the cases don't belong together, or None."""
         if not self._count:
             return None
-        changed = [finding for finding in self._data.findings() if finding.sure]
-        if not changed:
+        if not (changed := [finding for finding in self._data.findings() if finding.sure]):
             return None
         return (
             f"resumed cases were measured on other data ({_data_names(changed)}); run without "

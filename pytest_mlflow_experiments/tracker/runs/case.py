@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from math import copysign, isinf, isnan
 from pathlib import Path
 from sys import float_info
 from typing import Final, Literal, TypeAlias, final
 
 from ...records import FAILED_OUTCOMES, CaseRecord, DatasetInput, Metric, Outcome
+from ...records import tags as tag
 from ...records.directory import SessionDirectory
-from ...records.tags import (
-    CASE,
-    DATASET_PREFIX,
-    FILE,
-    KIND,
-    NODEID,
-    NOTE,
-    OUTCOME,
-    PARENT,
-    RECORD_ID,
-    RESUMED_FROM,
-    RESUMED_RUN,
-    RUN_NAME,
-    SESSION_ID,
-    SHARD,
-    SOURCE_NAME,
-    SOURCE_TYPE,
-    USER,
-)
 from ..limits import (
     NAME_LENGTH,
     PARAM_LENGTH,
@@ -101,14 +84,13 @@ def stored_value(value: float) -> tuple[float, bool]:
 def project_metrics(record: CaseRecord, notes: list[str]) -> tuple[Metric, ...]:
     """Return the metrics within MLflow's limits."""
     measured = (*record.metrics, *_taken_over(record))
-    keys = legal_keys("metric", dict.fromkeys(metric.key for metric in measured))
-    notes += keys.notes
+    keys = legal_keys("metric", (metric.key for metric in measured), notes)
     # MLflow identifies a value by all its fields, as they are stored.
     metrics: dict[tuple[str, int, int, float, bool], Metric] = {}
     infinite: dict[str, None] = {}
     for metric in measured:
         fitted = Metric(
-            key=keys.legal[metric.key],
+            key=keys[metric.key],
             value=metric.value,
             step=clean_integer(metric.step),
             timestamp=max(0, clean_integer(metric.timestamp)),
@@ -119,9 +101,22 @@ def project_metrics(record: CaseRecord, notes: list[str]) -> tuple[Metric, ...]:
             infinite[fitted.key] = None
         identity = (fitted.key, fitted.step, fitted.timestamp, *stored_value(metric.value))
         metrics.setdefault(identity, fitted)
-    notes += (f"{key} is infinite; MLflow may store 1.797e+308 instead" for key in infinite)
-    own = {*keys.legal.values(), *record.run_metrics}
+    note_infinite(infinite, notes)
+    own = {*keys.values(), *record.run_metrics}
     return (*metrics.values(), *_costs(record, own, notes))
+
+
+def note_infinite(keys: Iterable[str], notes: list[str]) -> None:
+    """Note that these metrics are infinite."""
+    notes += (f"{key} is infinite; MLflow may store 1.797e+308 instead" for key in keys)
+
+
+def metrics_at(timestamp: int, values: Mapping[str, float]) -> list[Metric]:
+    """Return metrics that have one value each, measured at the same time."""
+    return [
+        Metric(key=key, value=float(value), step=0, timestamp=timestamp)
+        for key, value in values.items()
+    ]
 
 
 def _taken_over(record: CaseRecord) -> list[Metric]:
@@ -130,25 +125,25 @@ def _taken_over(record: CaseRecord) -> list[Metric]:
         return []
     stepwise = {metric.key for metric in record.run_history}
     last = {name: value for name, value in record.run_metrics.items() if name not in stepwise}
-    return [*record.run_history, *(_at_end(name, value, record) for name, value in last.items())]
+    return [*record.run_history, *metrics_at(_end(record), last)]
 
 
-def _costs(record: CaseRecord, own: Collection[str], notes: list[str]) -> Iterator[Metric]:
-    """Yield what the case cost; a metric of the test's own wins."""
+def _costs(record: CaseRecord, own: Collection[str], notes: list[str]) -> list[Metric]:
+    """Return what the case cost; a metric of the test's own wins."""
+    costs = {}
     for name, value in {DURATION: record.duration, **record.usage}.items():
         key = legal_key(name)
         if key not in own:
-            yield _at_end(key, value, record)
+            costs[key] = value
         elif key == DURATION:
             notes.append(f"{key} is the test's own metric; the case took {value:.6g} s")
         else:
             notes.append(f"{key} is the test's own metric; that of the case is {value:.6g}")
+    return metrics_at(_end(record), costs)
 
 
-def _at_end(key: str, value: float, record: CaseRecord) -> Metric:
-    """Return a metric that was measured when the case ended."""
-    timestamp = max(0, clean_integer(record.end_time))
-    return Metric(key=key, value=value, step=0, timestamp=timestamp)
+def _end(record: CaseRecord) -> int:
+    return max(0, clean_integer(record.end_time))
 
 
 Status: TypeAlias = Literal["FINISHED", "FAILED", "KILLED"]
@@ -183,6 +178,11 @@ class RunData:
     artifact_names: frozenset[str] = frozenset()
     run_id: str | None = None
 
+    @property
+    def has_artifacts(self) -> bool:
+        """Whether there is anything to upload."""
+        return bool(self.texts) or self.artifacts is not None
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,36 +206,37 @@ def status_of(outcome: Outcome) -> Status:
 def project_case(record: CaseRecord, parent: Parent) -> RunData:
     """Turn a record into its run; whatever had to change for MLflow stands in its description."""
     notes: list[str] = []
-    params = project_params(record.params, notes)
+    params = fit_values("param", record.params, PARAM_LENGTH, notes)
     metrics = project_metrics(record, notes)
     inputs = fit_inputs(record.inputs, notes)
+    datasets = {f"{tag.DATASET_PREFIX}{key}": digest for key, digest in record.datasets.items()}
     file = record.nodeid.partition("::")[0]
     reserved = {
-        PARENT: parent.run_id,
-        RUN_NAME: _name(record),
-        USER: parent.user,
-        SOURCE_TYPE: "LOCAL",
-        SOURCE_NAME: file,
-        KIND: "case",
-        SESSION_ID: parent.session_id,
-        RECORD_ID: record.id,
-        **({SHARD: parent.shard_id} if parent.shard_id else {}),
-        NODEID: record.nodeid,
-        CASE: record.case,
-        OUTCOME: record.outcome,
-        FILE: file,
+        tag.PARENT: parent.run_id,
+        tag.RUN_NAME: _fit(record.name or record.case or record.nodeid or "case", NAME_LENGTH),
+        tag.USER: parent.user,
+        tag.SOURCE_TYPE: "LOCAL",
+        tag.SOURCE_NAME: file,
+        tag.KIND: "case",
+        tag.SESSION_ID: parent.session_id,
+        tag.RECORD_ID: record.id,
+        **({tag.SHARD: parent.shard_id} if parent.shard_id else {}),
+        tag.NODEID: record.nodeid,
+        tag.CASE: record.case,
+        tag.OUTCOME: record.outcome,
+        tag.FILE: file,
         **_resumed_tags(record),
-        **_dataset_tags(record.datasets, notes),
+        **fit_values("tag", datasets, TAG_LENGTH, notes),
     }
     tags = project_tags(record.tags, reserved, notes)
     texts: dict[str, str] = {}
     if record.failure:
         texts[_free_name(FAILURE_FILE, record.artifacts)] = clean_text(record.failure)
-    tags[NOTE] = describe_case(record, notes)
+    tags[tag.NOTE] = describe_case(record, notes)
     return RunData(
         id=record.id,
         run_id=record.run_id,
-        name=tags[RUN_NAME],
+        name=tags[tag.RUN_NAME],
         status=status_of(record.outcome),
         # MLflow takes a time of zero for "now".
         start_time=max(1, clean_integer(record.start_time)),
@@ -254,45 +255,29 @@ def project_tags(
     tags: Mapping[str, str], reserved: Mapping[str, str], notes: list[str]
 ) -> dict[str, str]:
     """Return the tags within MLflow's limits; a reserved one wins, and its description's place."""
-    blocked = {*reserved, NOTE}
-    keys = legal_keys("tag", (key for key in tags if key not in blocked), taken=blocked)
-    notes += keys.notes
+    blocked = {*reserved, tag.NOTE}
+    free = [key for key in tags if key not in blocked]
+    keys = legal_keys("tag", free, notes, taken=blocked)
     result = {key: _fit(value, TAG_LENGTH) for key, value in reserved.items()}
     for key, value in tags.items():
         if key in blocked:
             notes.append(f"tag {key!r} is set by the plugin; the test's value was {value!r}")
             continue
-        result[keys.legal[key]] = _noted_fit("tag", key, value, TAG_LENGTH, notes)
+        result[keys[key]] = _noted_fit("tag", key, value, TAG_LENGTH, notes)
     return result
 
 
-def _dataset_tags(datasets: Mapping[str, str], notes: list[str]) -> dict[str, str]:
-    tags = {f"{DATASET_PREFIX}{name}": digest for name, digest in datasets.items()}
-    keys = legal_keys("tag", tags)
-    notes += keys.notes
-    return {
-        keys.legal[key]: _noted_fit("tag", key, digest, TAG_LENGTH, notes)
-        for key, digest in tags.items()
-    }
-
-
-def project_params(params: Mapping[str, str], notes: list[str]) -> dict[str, str]:
-    """Return the params within MLflow's limits."""
-    keys = legal_keys("param", params)
-    notes += keys.notes
-    return {
-        keys.legal[key]: _noted_fit("param", key, value, PARAM_LENGTH, notes)
-        for key, value in params.items()
-    }
+def fit_values(
+    kind: str, values: Mapping[str, str], limit: int, notes: list[str]
+) -> dict[str, str]:
+    """Return params or tags, as ``kind`` says, within MLflow's limits."""
+    keys = legal_keys(kind, values, notes)
+    return {keys[key]: _noted_fit(kind, key, value, limit, notes) for key, value in values.items()}
 
 
 def _resumed_tags(record: CaseRecord) -> dict[str, str]:
-    tags = {RESUMED_FROM: record.resumed_from, RESUMED_RUN: record.resumed_run}
+    tags = {tag.RESUMED_FROM: record.resumed_from, tag.RESUMED_RUN: record.resumed_run}
     return {key: value for key, value in tags.items() if value is not None}
-
-
-def _name(record: CaseRecord) -> str:
-    return _fit(record.name or record.case or record.nodeid or "case", NAME_LENGTH)
 
 
 def _fit(value: str, limit: int) -> str:
@@ -308,10 +293,7 @@ def _noted_fit(kind: str, key: str, value: str, limit: int, notes: list[str]) ->
     return fitted
 
 
-def _free_name(name: str, taken: Iterable[str]) -> str:
-    used, number, free = set(taken), 1, name
+def _free_name(name: str, taken: Collection[str]) -> str:
     stem, _, suffix = name.partition(".")
-    while free in used:
-        number += 1
-        free = f"{stem}_{number}.{suffix}"
-    return free
+    numbered = (f"{stem}_{number}.{suffix}" for number in count(2))
+    return next(free for free in chain([name], numbered) if free not in taken)

@@ -26,12 +26,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def first_items(items: Sequence[str], limit: int, kind: str) -> list[str]:
-    """Return the first ``limit`` items as a list's lines; a last one counts the others."""
-    lines = [f"- {item}" for item in items[:limit]]
-    if len(items) > limit:
-        lines.append(f"- … and {len(items) - limit} more {kind}")
-    return lines
+def titled_list(title: str, items: Iterable[str], limit: int, kind: str) -> str:
+    """Return the first ``limit`` items as a list below a title; a last line counts the others."""
+    lines = [f"- {item}" for item in items]
+    if (others := len(lines) - limit) > 0:
+        lines[limit:] = [f"- … and {others} more {kind}"]
+    return "\n".join([f"**{title}**", "", *lines])
 
 
 def number(value: float) -> str:
@@ -52,23 +52,18 @@ _NOTES = 20
 
 def describe_case(record: CaseRecord, notes: Sequence[str]) -> str:
     """Return the markdown text of a case; ``notes`` come after the record's own."""
-    parts = [_origin(record)] if record.resumed_from else []
-    parts.append(f"**{record.outcome}** in {record.duration:.3g} s")
-    if record.checks:
-        parts.append(_checks(record.checks))
-    if record.repeats:
-        parts.append(_fresh_runs(record))
-    if record.failure:
-        parts.append(block(record.failure))
-    if record.attempts:
-        parts.append(_attempts(record.attempts))
-    if record.datasets:
-        parts.append(_datasets(record.datasets))
-    every_note = [*record.notes, *notes]
-    if every_note:
-        lines = first_items([inline(note) for note in every_note], _NOTES, "notes")
-        parts.append("\n".join(["**Notes**", "", *lines]))
-    return shorten("\n\n".join(parts), TAG_LENGTH)
+    every_note = [inline(note) for note in (*record.notes, *notes)]
+    parts = [
+        _origin(record) if record.resumed_from else "",
+        f"**{record.outcome}** in {record.duration:.3g} s",
+        _checks(record.checks) if record.checks else "",
+        _fresh_runs(record) if record.repeats else "",
+        block(record.failure) if record.failure else "",
+        _attempts(record.attempts) if record.attempts else "",
+        _datasets(record.datasets) if record.datasets else "",
+        titled_list("Notes", every_note, _NOTES, "notes") if every_note else "",
+    ]
+    return shorten("\n\n".join(filter(None, parts)), TAG_LENGTH)
 
 
 def _origin(record: CaseRecord) -> str:
@@ -79,19 +74,11 @@ def _origin(record: CaseRecord) -> str:
 def _checks(checks: Sequence[Check]) -> str:
     # Those that did not hold come first: they are what a reader looks for in a long table.
     ordered = sorted(checks, key=lambda check: (check.passed, check.alternative))
-    text = table(
-        ["metric", "value", "limit", "margin", "held"],
-        [
-            [
-                inline(check.metric, 80),
-                number(check.value),
-                _limit(check),
-                number(check.margin),
-                _held(check),
-            ]
-            for check in ordered[:_CHECKS]
-        ],
-    )
+    rows = [
+        [inline(one.metric, 80), number(one.value), _limit(one), number(one.margin), _held(one)]
+        for one in ordered[:_CHECKS]
+    ]
+    text = table(["metric", "value", "limit", "margin", "held"], rows)
     if len(checks) > _CHECKS:
         text += f"\n\n… and {len(checks) - _CHECKS} more checks"
     return text
@@ -151,8 +138,7 @@ def _attempts(attempts: Sequence[Attempt]) -> str:
             values = (f"{metric.key} = {number(metric.value)}" for metric in attempt.metrics[:5])
             line += f": {inline(', '.join(values), 150)}"
         lines.append(line + _reason(attempt))
-    shown = first_items(lines, _ATTEMPTS, "attempts")
-    return "\n".join(["**Earlier attempts**", "", *shown])
+    return titled_list("Earlier attempts", lines, _ATTEMPTS, "attempts")
 
 
 def _reason(attempt: Attempt) -> str:

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from ...records import SessionHeader
 from ...records.session_tags import ShardState, end_tags, shard_states, shard_tags
 from ...records.tags import KIND, NOTE, PARENT, RECORD_ID, SESSION_ID, SHARD
-from ..retries import cause_of, patiently, runs_with
+from ..retries import passes, patiently, runs_with
 from .case import Status
 
 
@@ -84,9 +84,7 @@ def merge_duplicates(client: MlflowClient, experiment_id: str, runs: Sequence[Ru
     """Merge runs that were created twice into one of them, and return that."""
     active = [run for run in runs if run.info.lifecycle_stage == "active"]
     chosen, *others = sorted(active or runs, key=lambda run: str(run.info.run_id))
-    for other in others:
-        if not active:
-            break
+    for other in others if active else ():
         known, told = (shard_states(run.data.tags) for run in (chosen, other))
         missing = {shard: told[shard] for shard in told.keys() - known.keys()}
         _set_tags(client, chosen.info.run_id, shard_tags(missing))
@@ -157,5 +155,5 @@ def _done_by_others() -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        if cause_of(error) == "passing":
+        if passes(error):
             raise

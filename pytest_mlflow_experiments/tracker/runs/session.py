@@ -9,7 +9,7 @@ from typing import final, get_args
 from ...records import FAILED_OUTCOMES, CaseRecord, Metric, Outcome, SessionEnd, SessionHeader
 from ...records.session_tags import FIXED_TAGS, end_tags, merged_tags
 from ..limits import TAG_LENGTH, clean_integer, clean_text, legal_keys, shorten
-from .case import DURATION, Status, project_tags
+from .case import DURATION, Status, metrics_at, project_tags
 from .description import inline, table
 
 _NO_TESTS_COLLECTED = 5
@@ -53,12 +53,9 @@ class SessionTally:
         values[DURATION] = max(0.0, (end_time - header.start_time) / 1_000)
         if end is not None:
             values["tests"] = end.tests
-            keys = legal_keys("metric", end.metrics, taken=values).legal
+            keys = legal_keys("metric", end.metrics, [], taken=values)
             values |= {keys[key]: value for key, value in end.metrics.items() if key not in values}
-        return [
-            Metric(key=key, value=float(value), step=0, timestamp=end_time)
-            for key, value in values.items()
-        ]
+        return metrics_at(end_time, values)
 
     def description(self, header: SessionHeader, end: SessionEnd | None) -> str:
         """Return the markdown text of the session's run."""
@@ -69,11 +66,10 @@ class SessionTally:
             parts.append("The session broke off: pytest ended without a word.")
         elif end.interrupted:
             parts.append(f"The session was cut short: {inline(end.interrupted)}")
-        counts = [[outcome, str(self.outcomes[outcome])] for outcome in get_args(Outcome)]
-        parts.append(table(["outcome", "cases"], [row for row in counts if row[1] != "0"]))
+        counts = [(one, str(self.outcomes[one])) for one in get_args(Outcome) if self.outcomes[one]]
+        parts.append(table(["outcome", "cases"], counts))
         if self.failures:
-            lines = [inline(nodeid, 150) for nodeid in self.failed]
-            lines = [f"- {line}" for line in lines]
+            lines = [f"- {inline(nodeid, 150)}" for nodeid in self.failed]
             if self.failures > len(lines):
                 lines.append(f"- … and {self.failures - len(lines)} more")
             parts.append("\n".join(["**Failed**", "", *lines]))
@@ -82,9 +78,8 @@ class SessionTally:
 
 def closing_tags(header: SessionHeader, end: SessionEnd | None) -> dict[str, str]:
     """Return the tags that the session's run gets at its end, within MLflow's limits."""
-    given = {
-        key: value for key, value in (end.tags if end else {}).items() if key not in FIXED_TAGS
-    }
+    told = end.tags if end else {}
+    given = {key: value for key, value in told.items() if key not in FIXED_TAGS}
     return {**project_tags(given, end_tags(end), []), **merged_tags(header)}
 
 

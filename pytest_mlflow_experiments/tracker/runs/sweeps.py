@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from math import isinf, isnan
@@ -12,31 +12,36 @@ from typing import final
 from mlflow.entities import Run
 
 from ...records import FAILED_OUTCOMES, CaseRecord, Metric, Outcome, SessionEnd, SweepEnd
-from ...records.tags import (
-    FILE,
-    KIND,
-    NODEID,
-    NOTE,
-    PARENT,
-    RECORD_ID,
-    RUN_NAME,
-    SESSION_ID,
-    SHARD,
-    SOURCE_NAME,
-    SOURCE_TYPE,
-    USER,
+from ...records import tags as tag
+from ..limits import (
+    NAME_LENGTH,
+    PARAM_LENGTH,
+    TAG_LENGTH,
+    clean_integer,
+    clean_text,
+    legal_keys,
+    shorten,
 )
-from ..limits import NAME_LENGTH, TAG_LENGTH, clean_integer, clean_text, legal_keys, shorten
 from ..writers import Problem, RunWriter
-from .case import Parent, RunData, Status, project_case, project_params, project_tags, stored_value
-from .description import first_items, inline
+from .case import (
+    Parent,
+    RunData,
+    Status,
+    fit_values,
+    metrics_at,
+    note_infinite,
+    project_case,
+    project_tags,
+    stored_value,
+)
+from .description import inline, titled_list
 from .existing import unmerged_note, worse_status
 
 _NOTES = 20
 # What the run has had since it was opened.
 _OF_THE_RUN = frozenset({
-    *(KIND, PARENT, RECORD_ID, RUN_NAME, SESSION_ID, SHARD, USER),
-    *(NODEID, FILE),
+    *(tag.KIND, tag.PARENT, tag.RECORD_ID, tag.RUN_NAME, tag.SESSION_ID, tag.SHARD, tag.USER),
+    *(tag.NODEID, tag.FILE),
 })  # fmt: skip
 
 
@@ -50,11 +55,6 @@ class SweepTally:
     start_time: int
     last_time: int = 0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
-
-    @classmethod
-    def of(cls, test: str, record: CaseRecord) -> SweepTally:
-        """Return the count of a sweep of which this is the first case, before it is counted."""
-        return cls(test, record.name.partition("[")[0] or test, record.start_time)
 
     def add(self, record: CaseRecord) -> None:
         """Count one case."""
@@ -79,16 +79,16 @@ def project_open_sweep(tally: SweepTally, parent: Parent) -> RunData:
     name = shorten(clean_text(tally.name), NAME_LENGTH)
     record_id = sweep_id(parent.session_id, tally.test)
     reserved = {
-        PARENT: parent.run_id,
-        RUN_NAME: name,
-        USER: parent.user,
-        SOURCE_TYPE: "LOCAL",
-        SOURCE_NAME: file,
-        KIND: "sweep",
-        SESSION_ID: parent.session_id,
-        RECORD_ID: record_id,
-        NODEID: tally.test,
-        FILE: file,
+        tag.PARENT: parent.run_id,
+        tag.RUN_NAME: name,
+        tag.USER: parent.user,
+        tag.SOURCE_TYPE: "LOCAL",
+        tag.SOURCE_NAME: file,
+        tag.KIND: "sweep",
+        tag.SESSION_ID: parent.session_id,
+        tag.RECORD_ID: record_id,
+        tag.NODEID: tally.test,
+        tag.FILE: file,
     }
     return RunData(
         id=record_id,
@@ -103,10 +103,7 @@ def project_open_sweep(tally: SweepTally, parent: Parent) -> RunData:
 
 
 def project_ended_sweep(
-    tally: SweepTally,
-    created: RunData,
-    told: SweepEnd | None,
-    end: SessionEnd | None,
+    tally: SweepTally, created: RunData, told: SweepEnd | None, end: SessionEnd | None
 ) -> RunData:
     """Return what the run of a sweep gets at the end of a session.
 
@@ -120,53 +117,39 @@ def project_ended_sweep(
     broke_off = end is None or end.interrupted is not None
     end_time = max(1, clean_integer(tally.last_time))
     notes: list[str] = []
-    params = project_params(told.params, notes)
+    params = fit_values("param", told.params, PARAM_LENGTH, notes)
     metrics = _metrics(tally, told.metrics, end_time, notes)
     given = {key: value for key, value in told.tags.items() if key not in _OF_THE_RUN}
     tags = project_tags(given, {}, notes)
-    tags[NOTE] = _description(tally, told.summary, notes, broke_off=broke_off)
-    return RunData(
-        id=created.id,
-        name=created.name,
-        status="KILLED" if broke_off else tally.status,
-        start_time=created.start_time,
-        end_time=end_time,
-        params=params,
-        metrics=metrics,
-        tags=tags,
+    tags[tag.NOTE] = _description(tally, told.summary, notes, broke_off=broke_off)
+    status: Status = "KILLED" if broke_off else tally.status
+    return replace(
+        created, status=status, end_time=end_time, params=params, metrics=metrics, tags=tags
     )
 
 
 def _metrics(
     tally: SweepTally, told: Mapping[str, float], end_time: int, notes: list[str]
 ) -> tuple[Metric, ...]:
-    keys = legal_keys("metric", told)
-    notes += keys.notes
-    notes += (
-        f"{keys.legal[key]} is infinite; MLflow may store 1.797e+308 instead"
-        for key, value in told.items()
-        if isinf(value)
-    )
-    values = {keys.legal[key]: value for key, value in told.items()}
+    keys = legal_keys("metric", told, notes)
+    values = {keys[key]: value for key, value in told.items()}
+    note_infinite((key for key, value in values.items() if isinf(value)), notes)
     # Always there, so that sweeps compare; the other outcomes are rare.
     counts = {"cases": tally.outcomes.total(), "passed": 0, "failed": 0}
     counts |= {str(outcome): number for outcome, number in tally.outcomes.items()}
     values |= {key: number for key, number in counts.items() if key not in values}
-    return tuple(
-        Metric(key=key, value=float(value), step=0, timestamp=end_time)
-        for key, value in values.items()
-    )
+    return tuple(metrics_at(end_time, values))
 
 
-def _description(tally: SweepTally, summary: str, notes: Iterable[str], *, broke_off: bool) -> str:
+def _description(tally: SweepTally, summary: str, notes: Sequence[str], *, broke_off: bool) -> str:
     parts = [clean_text(summary).strip()] if summary else []
     cases = tally.outcomes.total()
     counts = ", ".join(f"{number} {outcome}" for outcome, number in tally.outcomes.items())
     parts.append(f"**{cases} case{'' if cases == 1 else 's'}**: {counts}")
     if broke_off:
         parts.append("The session broke off; there may have been more cases to come.")
-    if lines := first_items([inline(note) for note in notes], _NOTES, "notes"):
-        parts.append("\n".join(["**Notes**", "", *lines]))
+    if notes:
+        parts.append(titled_list("Notes", map(inline, notes), _NOTES, "notes"))
     return shorten("\n\n".join(parts), TAG_LENGTH)
 
 
@@ -179,19 +162,17 @@ class SweepRuns:
         self._writer = writer
         self._tallies: dict[str, SweepTally] = {}
         self._created: dict[str, RunData] = {}
-        self._parents: dict[str, Parent] = {}
+        self._parents: dict[str | None, Parent] = {None: parent}
 
     def project(self, records: Sequence[CaseRecord]) -> list[RunData]:
         """Return the runs of cases, each below that of its sweep, if it is one of a sweep."""
         for record in records:
             if (test := record.sweep) is not None:
-                tally = self._tallies.setdefault(test, SweepTally.of(test, record))
-                tally.add(record)
+                name = record.name.partition("[")[0] or test
+                new = SweepTally(test, name, record.start_time)
+                self._tallies.setdefault(test, new).add(record)
         self._open([tally for test, tally in self._tallies.items() if test not in self._parents])
-        return [project_case(record, self._parent_of(record)) for record in records]
-
-    def _parent_of(self, record: CaseRecord) -> Parent:
-        return self._parents[record.sweep] if record.sweep is not None else self._parent
+        return [project_case(record, self._parents[record.sweep]) for record in records]
 
     def _open(self, tallies: Sequence[SweepTally]) -> None:
         if not tallies:
@@ -205,10 +186,7 @@ class SweepRuns:
             self._parents[test] = replace(self._parent, run_id=run_id)
 
     def close(
-        self,
-        end: SessionEnd | None,
-        held: Mapping[str, Run],
-        move: Callable[[str, str], None],
+        self, end: SessionEnd | None, held: Mapping[str, Run], move: Callable[[str, str], None]
     ) -> Sequence[Problem]:
         """End the runs, and return what MLflow did not store.
 
@@ -225,10 +203,7 @@ class SweepRuns:
         )
 
     def _ended(
-        self,
-        end: SessionEnd | None,
-        held: Mapping[str, Run],
-        move: Callable[[str, str], None],
+        self, end: SessionEnd | None, held: Mapping[str, Run], move: Callable[[str, str], None]
     ) -> Iterator[RunData]:
         told = {sweep.test: sweep for sweep in end.sweeps} if end is not None else {}
         for test, tally in self._tallies.items():
@@ -260,7 +235,7 @@ def _of_shard(run: RunData, existing: Run | None, session_id: str) -> RunData:
         end_time=end_time,
         metrics=(),
         params={},
-        tags={NOTE: unmerged_note(session_id)},
+        tags={tag.NOTE: unmerged_note(session_id)},
     )
 
 

@@ -8,6 +8,8 @@ from typing import Literal, Protocol, final
 
 from mlflow.entities import Run
 
+from ...records.tags import NODEID
+from ..errors import reason_of
 from ..runs.case import RunData
 
 
@@ -23,6 +25,11 @@ class Problem:
     part: Literal["run", "artifacts", "sweep"]
     reason: str
     passing: bool = False
+
+    @classmethod
+    def refused(cls, part: Literal["run", "sweep"], run: RunData, error: Exception) -> Problem:
+        """Return what tells of a run whose data MLflow refuses."""
+        return cls(run.tags[NODEID] if part == "run" else run.name, part, reason_of(error))
 
 
 class RunWriter(Protocol):

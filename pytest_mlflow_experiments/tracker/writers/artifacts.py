@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import TypeAlias, final
 
 from mlflow import MlflowClient
+from mlflow.entities import FileInfo
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 from ...records.tags import NODEID
 from ..errors import reason_of
-from ..retries import briefly, cause_of
+from ..retries import briefly, passes
 from ..runs.case import RunData
 from . import Problem
 
@@ -20,44 +22,28 @@ class ArtifactsError(Exception):
     """An artifact is a link out of the session's directory."""
 
 
-class Repository(Protocol):
-    """The artifacts of one run; the methods are those of MLflow's ``ArtifactRepository``."""
-
-    def log_artifact(self, local_file: str) -> None:
-        """Upload one file."""
-
-    def log_artifacts(self, local_dir: str) -> None:
-        """Upload a directory's content."""
-
-    def list_artifacts(self) -> Sequence[Any]:
-        """Return the artifacts at the top, as MLflow's ``FileInfo``."""
-
-
 @final
+@dataclass(frozen=True, slots=True)
 class ClientRepository:
     """The artifacts of one run, through MLflow's client."""
 
-    def __init__(self, client: MlflowClient, run_id: str) -> None:
-        self._client = client
-        self._run_id = run_id
+    client: MlflowClient
+    run_id: str
 
     def log_artifact(self, local_file: str) -> None:
         """Upload one file."""
-        self._client.log_artifact(self._run_id, local_file)
+        self.client.log_artifact(self.run_id, local_file)
 
     def log_artifacts(self, local_dir: str) -> None:
         """Upload a directory's content."""
-        self._client.log_artifacts(self._run_id, local_dir)
+        self.client.log_artifacts(self.run_id, local_dir)
 
-    def list_artifacts(self) -> Sequence[Any]:
+    def list_artifacts(self) -> list[FileInfo]:
         """Return the artifacts at the top."""
-        artifacts: Sequence[Any] = self._client.list_artifacts(self._run_id)
-        return artifacts
+        return self.client.list_artifacts(self.run_id)
 
 
-def has_artifacts(run: RunData) -> bool:
-    """Tell whether the run has artifacts at all."""
-    return bool(run.texts) or run.artifacts is not None
+Repository: TypeAlias = ClientRepository | ArtifactRepository
 
 
 def upload_artifacts(repository: Repository, run: RunData) -> None:
@@ -98,16 +84,11 @@ def upload_if_missing(repository: Repository, run: RunData, *, resumed: bool) ->
     A failure is returned and not raised: a store for artifacts that can't be reached must not
     keep the numbers out of MLflow.
     """
-    if not has_artifacts(run):
+    if not run.has_artifacts:
         return None
     try:
         if not resumed or briefly(artifacts_missing, repository, run):
             briefly(upload_artifacts, repository, run)
     except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
-        return Problem(
-            run.tags[NODEID],
-            "artifacts",
-            reason_of(error),
-            passing=cause_of(error) == "passing",
-        )
+        return Problem(run.tags[NODEID], "artifacts", reason_of(error), passing=passes(error))
     return None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
-from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, final
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any, ClassVar, Final, Literal, TypeAlias, final
 from uuid import uuid4
 
 from mlflow.entities import Experiment, Run
@@ -21,29 +22,16 @@ from mlflow.store.tracking.dbmodels.models import (
     SqlTag,
 )
 from mlflow.utils.uri import append_to_uri_path
-from sqlalchemy import (
-    Column,
-    Connection,
-    Table,
-    case,
-    delete,
-    insert,
-    literal,
-    select,
-    update,
-)
+from sqlalchemy import Column, Connection, Table, case, delete, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from ...records.tags import DATA_CONTEXT, NODEID, USER
-from ..errors import reason_of
+from ...records.tags import DATA_CONTEXT, USER
 from ..retries import cause_of, patiently
 from ..runs.case import RunData, stored_value
 from . import Problem
-from .artifacts import has_artifacts, upload_if_missing
+from .artifacts import upload_if_missing
 from .client import ClientWriter
 
-P = ParamSpec("P")
-T = TypeVar("T")
 Row: TypeAlias = dict[str, Any]
 
 RUN_TABLES: Final[tuple[Table, ...]] = tuple(
@@ -58,12 +46,11 @@ _ENDED_AT_ONCE = 100
 _RACES = 5
 
 
-def replace_rows(connection: Connection, table: Table, rows: Iterable[Row]) -> None:
+def replace_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     """Insert rows in place of those with the same run and key."""
-    new = list(rows)
-    if not new:
+    if not rows:
         return
-    written = {(row["run_uuid"], row["key"]) for row in new}
+    written = {(row["run_uuid"], row["key"]) for row in rows}
     ids = {run_id for run_id, _ in written}
     columns = table.c
     held = connection.execute(
@@ -73,7 +60,7 @@ def replace_rows(connection: Connection, table: Table, rows: Iterable[Row]) -> N
         connection.execute(
             delete(table).where(columns.run_uuid == run_id).where(columns.key == key)
         )
-    connection.execute(insert(table), new)
+    connection.execute(insert(table), rows)
 
 
 def end_runs(connection: Connection, table: Table, runs: Sequence[RunData]) -> None:
@@ -137,11 +124,11 @@ def insert_inputs(connection: Connection, experiment_id: int, runs: Sequence[Run
             if data.context:
                 tags.append({"input_uuid": input_id, "name": DATA_CONTEXT, "value": data.context})
     for table, rows in zip(INPUT_TABLES, (datasets, inputs, tags), strict=True):
-        if rows:
-            connection.execute(insert(table), rows)
+        _insert_rows(connection, table, rows)
 
 
 @final
+@dataclass(frozen=True, slots=True)
 class BulkWriter:
     """Inserts runs by the hundred.
 
@@ -150,35 +137,25 @@ class BulkWriter:
     the client, go to ``client``. ``begin`` opens a transaction.
     """
 
-    name: Final = "bulk"
-    batch_size: Final = 500
-
-    def __init__(
-        self,
-        begin: Callable[[], AbstractContextManager[Connection]],
-        client: ClientWriter,
-        experiment: Experiment,
-        *,
-        on_closed: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._begin = begin
-        self._client = client
-        self._experiment_id = int(experiment.experiment_id)
-        self._artifact_location = experiment.artifact_location
-        self._on_closed = on_closed
+    begin: Callable[[], AbstractContextManager[Connection]]
+    client: ClientWriter
+    experiment: Experiment
+    on_closed: Callable[[], None] = lambda: None
+    name: ClassVar[str] = "bulk"
+    batch_size: ClassVar[int] = 500
 
     def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
         """Write finished runs, and return what MLflow did not store."""
         own, others = self._own_and_others(runs)
-        problems = self._insert_or_split(own)
-        return [*problems, *self._client.write(others)] if others else problems
+        problems = _at_once_or_singly(self._insert_with_artifacts, own, "run") if own else []
+        return [*problems, *self.client.write(others)] if others else problems
 
     def open(self, runs: Sequence[RunData]) -> Mapping[str, str]:
         """Create RUNNING runs that do not exist yet, and return their ids."""
         own, others = self._own_and_others(runs)
-        opened = dict(self._client.open(others)) if others else {}
+        opened = dict(self.client.open(others)) if others else {}
         if own:
-            self._insert_or_split(own)
+            _at_once_or_singly(self._insert_with_artifacts, own, "run")
             opened |= {run_id: run_id for run_id in patiently(self._active, own)}
         return opened
 
@@ -186,90 +163,70 @@ class BulkWriter:
         """Complete opened runs and end them; what they have under the same keys is replaced."""
         problems: list[Problem] = []
         for start in range(0, len(runs), _ENDED_AT_ONCE):
-            problems += self._close_or_split(runs[start : start + _ENDED_AT_ONCE])
+            some = runs[start : start + _ENDED_AT_ONCE]
+            problems += _at_once_or_singly(self._close_opened, some, "sweep")
         return problems
 
     def artifact_uri(self, run_id: str) -> str:
         """Return where MLflow keeps the artifacts of a run."""
         append: Callable[..., str] = append_to_uri_path
-        return append(self._artifact_location, run_id, "artifacts")
+        return append(self.experiment.artifact_location, run_id, "artifacts")
 
     def _own_and_others(self, runs: Sequence[RunData]) -> tuple[list[RunData], list[RunData]]:
-        own = [run for run in runs if run.run_id is None and not self._client.knows(run)]
+        own = [run for run in runs if run.run_id is None and not self.client.knows(run)]
         ids = {run.id for run in own}
         return own, [run for run in runs if run.id not in ids]
 
-    def _insert_or_split(self, runs: Sequence[RunData]) -> list[Problem]:
-        if not runs:
-            return []
-        try:
-            fresh = patiently(self._despite_races, self._insert, runs)
-        except SQLAlchemyError as error:
-            if cause_of(error) != "data":
-                raise
-            # One run that the database refuses must not keep the others out.
-            if len(runs) > 1:
-                return [problem for run in runs for problem in self._insert_or_split([run])]
-            return [Problem(runs[0].tags[NODEID], "run", reason_of(error))]
+    def _insert_with_artifacts(self, runs: Sequence[RunData]) -> list[Problem]:
+        fresh = patiently(self._insert_despite_races, runs)
         problems = []
-        for run in filter(has_artifacts, runs):
-            repository = get_artifact_repository(self.artifact_uri(run.id))
-            if problem := upload_if_missing(repository, run, resumed=run.id not in fresh):
-                problems.append(problem)
+        for run in runs:
+            if run.has_artifacts:
+                repository = get_artifact_repository(self.artifact_uri(run.id))
+                if problem := upload_if_missing(repository, run, resumed=run.id not in fresh):
+                    problems.append(problem)
         return problems
 
     def _insert(self, runs: Sequence[RunData]) -> set[str]:
         """Insert the runs that are not there yet, and return their ids."""
-        with self._begin() as connection:
+        with self.begin() as connection:
             prepare(connection)
             ids = {run.id for run in runs}
-            fresh = ids - _present(connection, ids)
+            held = select(_RUNS.c.run_uuid).where(_RUNS.c.run_uuid.in_(ids))
+            fresh = ids.difference(connection.scalars(held))
             new = {run.id: run for run in runs if run.id in fresh}.values()
             if new:
-                metrics = [metric_rows(run) for run in new]
                 _insert_rows(connection, _RUNS, map(self._run_row, new))
-                _insert_rows(connection, _TAGS, _pairs((run.id, run.tags) for run in new))
-                _insert_rows(connection, _PARAMS, _pairs((run.id, run.params) for run in new))
-                _insert_rows(connection, _METRICS, (row for rows in metrics for row in rows))
-                _insert_rows(connection, _LATEST, (row for rows in metrics for row in latest(rows)))
-                insert_inputs(connection, self._experiment_id, list(new))
+                for table, rows in _rows(new):
+                    _insert_rows(connection, table, rows)
+                insert_inputs(connection, int(self.experiment.experiment_id), list(new))
         return fresh
 
-    def _despite_races(self, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call ``action`` again where another process has inserted the same rows meanwhile."""
+    def _insert_despite_races(self, runs: Sequence[RunData]) -> set[str]:
+        """Insert runs, again where another process has inserted the same rows meanwhile."""
         for _ in range(_RACES):
             with suppress(IntegrityError):
-                return action(*args, **kwargs)
-        return action(*args, **kwargs)
+                return self._insert(runs)
+        return self._insert(runs)
 
     def _active(self, runs: Sequence[RunData]) -> list[str]:
         columns = _RUNS.c
         wanted = columns.run_uuid.in_({run.id for run in runs})
         query = select(columns.run_uuid).where(wanted, columns.lifecycle_stage == "active")
-        with self._begin() as connection:
+        with self.begin() as connection:
             return list(connection.scalars(query))
 
-    def _close_or_split(self, runs: Sequence[RunData]) -> list[Problem]:
-        try:
-            patiently(self._close, [replace(run, id=run.run_id or run.id) for run in runs])
-        except SQLAlchemyError as error:
-            if cause_of(error) != "data":
-                raise
-            if len(runs) > 1:
-                return [problem for run in runs for problem in self._close_or_split([run])]
-            return [Problem(runs[0].name, "sweep", reason_of(error))]
+    def _close_opened(self, runs: Sequence[RunData]) -> list[Problem]:
+        patiently(self._close, [replace(run, id=run.run_id or run.id) for run in runs])
         for _ in runs:
-            self._on_closed()
+            self.on_closed()
         return []
 
     def _close(self, runs: Sequence[RunData]) -> None:
-        with self._begin() as connection:
+        with self.begin() as connection:
             prepare(connection)
-            metrics = [metric_rows(run) for run in runs]
-            replace_rows(connection, _TAGS, _pairs((run.id, run.tags) for run in runs))
-            replace_rows(connection, _PARAMS, _pairs((run.id, run.params) for run in runs))
-            replace_rows(connection, _METRICS, (row for rows in metrics for row in rows))
-            replace_rows(connection, _LATEST, (row for rows in metrics for row in latest(rows)))
+            for table, rows in _rows(runs):
+                replace_rows(connection, table, rows)
             end_runs(connection, _RUNS, runs)
 
     def _run_row(self, run: RunData) -> Row:
@@ -287,13 +244,24 @@ class BulkWriter:
             "source_version": "",
             "lifecycle_stage": "active",
             "artifact_uri": self.artifact_uri(run.id),
-            "experiment_id": self._experiment_id,
+            "experiment_id": int(self.experiment.experiment_id),
         }
 
 
-def _present(connection: Connection, ids: set[str]) -> set[str]:
-    column = _RUNS.c.run_uuid
-    return set(connection.scalars(select(column).where(column.in_(ids))))
+def _at_once_or_singly(
+    write: Callable[[Sequence[RunData]], list[Problem]],
+    runs: Sequence[RunData],
+    part: Literal["run", "sweep"],
+) -> list[Problem]:
+    """Write runs at once; where the database refuses one, singly, so that the others get in."""
+    try:
+        return write(runs)
+    except SQLAlchemyError as error:
+        if cause_of(error) != "data":
+            raise
+        if len(runs) == 1:
+            return [Problem.refused(part, runs[0], error)]
+    return [problem for run in runs for problem in _at_once_or_singly(write, [run], part)]
 
 
 def latest(rows: Iterable[Row]) -> list[Row]:
@@ -316,26 +284,27 @@ def _age(row: Row) -> tuple[int, int, float]:
 
 def metric_rows(run: RunData) -> list[Row]:
     """Return the rows of a run's metrics, as MLflow stores their values."""
-    rows = []
+    rows: list[Row] = []
     for metric in run.metrics:
         value, is_nan = stored_value(metric.value)
+        when = {"timestamp": metric.timestamp, "step": metric.step}
         rows.append(
-            {
-                "key": metric.key,
-                "value": value,
-                "timestamp": metric.timestamp,
-                "step": metric.step,
-                "is_nan": is_nan,
-                "run_uuid": run.id,
-            }
+            {"key": metric.key, "value": value, **when, "is_nan": is_nan, "run_uuid": run.id}
         )
     return rows
 
 
-def _pairs(items: Iterable[tuple[str, Mapping[str, str]]]) -> Iterable[Row]:
-    for run_id, mapping in items:
-        for key, value in mapping.items():
-            yield {"key": key, "value": value, "run_uuid": run_id}
+def _rows(runs: Collection[RunData]) -> Iterator[tuple[Table, list[Row]]]:
+    """Yield the rows of each table that holds what runs have under keys."""
+    metrics = [metric_rows(run) for run in runs]
+    yield _TAGS, [row for run in runs for row in _pairs(run, run.tags)]
+    yield _PARAMS, [row for run in runs for row in _pairs(run, run.params)]
+    yield _METRICS, list(chain.from_iterable(metrics))
+    yield _LATEST, list(chain.from_iterable(map(latest, metrics)))
+
+
+def _pairs(run: RunData, pairs: Mapping[str, str]) -> list[Row]:
+    return [{"key": key, "value": value, "run_uuid": run.id} for key, value in pairs.items()]
 
 
 def _insert_rows(connection: Connection, table: Table, rows: Iterable[Row]) -> None:
@@ -344,8 +313,7 @@ def _insert_rows(connection: Connection, table: Table, rows: Iterable[Row]) -> N
 
 
 def prepare(connection: Connection) -> None:
-    """Set SQLite's pragmas, as MLflow does for each of its sessions."""
-    # As MLflow does for each of its own sessions: tests may write to the same file meanwhile.
+    """Set SQLite's pragmas, as MLflow does for each of its sessions: tests may write meanwhile."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA foreign_keys = ON")
         connection.exec_driver_sql("PRAGMA busy_timeout = 20000")

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
-from typing import Final, TypeVar, final
+from typing import ClassVar, Final, TypeVar, final
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, InputTag, Run, ViewType
 from mlflow.entities import DatasetInput as MlflowInput
-from mlflow.exceptions import MlflowException
 
 from ...records import DatasetInput, Metric
-from ...records.tags import DATA_CONTEXT, KIND, NODEID, NOTE, PARENT, RECORD_ID, RUN_NAME
-from ..errors import reason_of
+from ...records.tags import DATA_CONTEXT, KIND, NOTE, PARENT, RECORD_ID, RUN_NAME
 from ..limits import TAG_LENGTH, batches, shorten
-from ..retries import cause_of, patiently
+from ..retries import cause_of, create_once, patiently, run_or_none
 from ..runs.case import RunData
 from ..runs.description import inline
 from ..runs.existing import KnownRun, known_run
@@ -58,17 +58,9 @@ class InputLog:
 
 def mlflow_input(data: DatasetInput) -> MlflowInput:
     """Return a dataset as MLflow's client takes it."""
-    return MlflowInput(
-        Dataset(
-            name=data.name,
-            digest=data.digest,
-            source_type=data.source_type,
-            source=data.source,
-            schema=data.schema,
-            profile=data.profile,
-        ),
-        [InputTag(DATA_CONTEXT, data.context)] if data.context else [],
-    )
+    tags = [InputTag(DATA_CONTEXT, data.context)] if data.context else []
+    what = data.name, data.digest, data.source_type, data.source
+    return MlflowInput(Dataset(*what, schema=data.schema, profile=data.profile), tags)
 
 
 _IN_FLIGHT = 8
@@ -79,6 +71,7 @@ T = TypeVar("T")
 
 
 @final
+@dataclass(slots=True)
 class ClientWriter:
     """Writes runs through MLflow's client; over HTTP several at a time.
 
@@ -88,42 +81,37 @@ class ClientWriter:
     something arrives.
     """
 
-    name: Final = "client"
+    client: MlflowClient
+    experiment_id: str
+    known: Mapping[str, KnownRun]
+    shared: bool = False
+    in_flight: int = _IN_FLIGHT
+    on_written: Callable[[], None] = lambda: None
+    on_closed: Callable[[], None] = lambda: None
+    name: ClassVar[str] = "client"
+    _inputs: InputLog = field(init=False)
 
-    def __init__(
-        self,
-        client: MlflowClient,
-        experiment_id: str,
-        *,
-        known: Mapping[str, KnownRun],
-        shared: bool = False,
-        in_flight: int = _IN_FLIGHT,
-        on_written: Callable[[], None] = lambda: None,
-        on_closed: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._client = client
-        self._experiment_id = experiment_id
-        self._known = known
-        self._in_flight = in_flight
-        self._shared = shared
-        self._on_written = on_written
-        self._on_closed = on_closed
-        self._inputs = InputLog(client)
-        self.batch_size = 8 * in_flight
+    def __post_init__(self) -> None:
+        """Begin without inputs."""
+        self._inputs = InputLog(self.client)
+
+    @property
+    def batch_size(self) -> int:
+        """How many runs to hand over at once."""
+        return 8 * self.in_flight
 
     def knows(self, run: RunData) -> bool:
         """Tell whether an earlier tracker created this run through the client."""
-        known = self._known.get(run.id)
+        known = self.known.get(run.id)
         return known is not None and known.run_id != run.id
 
     def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
         """Write finished runs, and return what MLflow did not store."""
-        return self._each(self._write_one, runs, self._on_written)
+        return self._each(self._write_one, runs, partial(Problem.refused, "run"), self.on_written)
 
     def open(self, runs: Sequence[RunData]) -> Mapping[str, str]:
         """Create RUNNING runs that do not exist yet, and return their ids."""
-        opened = self._each(self._open_one, runs, lambda: None)
-        return dict(opened)
+        return dict(self._each(self._open_one, runs, lambda run, error: None, lambda: None))
 
     def close(self, runs: Sequence[RunData], held: Mapping[str, Run]) -> Sequence[Problem]:
         """Complete opened runs and end them, and return what MLflow did not store."""
@@ -131,89 +119,83 @@ class ClientWriter:
         def close_one(run: RunData) -> Problem | None:
             return self._close_one(run, held.get(run.run_id or ""))
 
-        return self._each(close_one, runs, self._on_closed)
+        return self._each(close_one, runs, partial(Problem.refused, "sweep"), self.on_closed)
 
     def _each(
         self,
         action: Callable[[RunData], T | None],
         runs: Sequence[RunData],
+        refused: Callable[[RunData, Exception], T | None],
         on_done: Callable[[], None],
     ) -> list[T]:
-        """Call the action for each run, and return its results but for None."""
-        if self._in_flight == 1 or len(runs) == 1:
-            return _collect(map(action, runs), on_done)
-        with ThreadPoolExecutor(self._in_flight) as pool:
-            return _collect(pool.map(action, runs), on_done)
+        """Call the action for each run, and return its results but for None.
 
-    def _write_one(self, run: RunData) -> Problem | None:
-        try:
-            return self._write_or_complete(run)
-        except Exception as error:
-            if cause_of(error) != "data":
-                raise
-            return Problem(run.tags[NODEID], "run", reason_of(error))
+        ``refused`` returns the result for a run whose data MLflow refuses.
+        """
+
+        def one(run: RunData) -> T | None:
+            try:
+                return action(run)
+            except Exception as error:
+                if cause_of(error) != "data":
+                    raise
+                return refused(run, error)
+
+        found: list[T] = []
+        in_turn = self.in_flight == 1 or len(runs) == 1
+        with ThreadPoolExecutor(self.in_flight) as pool:
+            for result in (map if in_turn else pool.map)(one, runs):
+                on_done()
+                if result is not None:
+                    found.append(result)
+        return found
 
     def _open_one(self, run: RunData) -> tuple[str, str] | None:
-        known = self._known.get(run.id)
-        try:
-            if known is None and self._shared:
-                known = patiently(self._find, run.id)
-            if known is not None:
-                return None if known.deleted else (run.id, known.run_id)
+        known = self.known.get(run.id)
+        if known is None and self.shared:
+            known = patiently(self._find, run.id)
+        if known is None:
             return run.id, self._create(run)
-        except Exception as error:
-            if cause_of(error) != "data":
-                raise
-            return None
+        return None if known.deleted else (run.id, known.run_id)
 
     def _close_one(self, run: RunData, held: Run | None) -> Problem | None:
         assert run.run_id is not None
-        try:
-            if held is not None:
-                return self._complete(held, run, staying="An earlier end of the session left")
-            self._log(run.run_id, run.metrics, run.params, run.tags)
-            return self._finish(run.run_id, run, resumed=False)
-        except Exception as error:
-            if cause_of(error) != "data":
-                raise
-            return Problem(run.name, "sweep", reason_of(error))
+        if held is not None:
+            return self._complete(held, run, staying="An earlier end of the session left")
+        self._log(run.run_id, run.metrics, run.params, run.tags)
+        return self._finish(run.run_id, run, resumed=False)
 
-    def _write_or_complete(self, run: RunData) -> Problem | None:
-        if run.run_id is not None and (existing := self._find_own(run.run_id)) is not None:
-            return self._complete(existing, run, owned=True, staying=_OWN_STAY)
-        known = self._known.get(run.id)
+    def _write_one(self, run: RunData) -> Problem | None:
+        # What the test itself opened may be in another store, or deleted since.
+        own = None if run.run_id is None else run_or_none(self.client, run.run_id)
+        if own is not None and own.info.lifecycle_stage == "active":
+            return self._complete(own, run, owned=True, staying=_OWN_STAY)
+        known = self.known.get(run.id)
         if known is None:
             run_id = self._create(run)
             self._log(run_id, run.metrics, run.params, {})
             self._inputs.log(run_id, run.inputs)
             return self._finish(run_id, run, resumed=False)
         if known.open:
-            existing = patiently(self._client.get_run, known.run_id)
+            existing = patiently(self.client.get_run, known.run_id)
             return self._complete(existing, run)
-        return upload_if_missing(ClientRepository(self._client, known.run_id), run, resumed=True)
+        return upload_if_missing(ClientRepository(self.client, known.run_id), run, resumed=True)
 
     def _create(self, run: RunData) -> str:
-        again = False
+        def find() -> str | None:
+            known = self._find(run.id)
+            return None if known is None else known.run_id
 
         def create() -> str:
-            nonlocal again
-            # An answer that got lost may have been the answer to a run well created.
-            if again and (created := self._find(run.id)) is not None:
-                return created.run_id
-            again = True
-            made = self._client.create_run(
-                self._experiment_id,
-                start_time=run.start_time,
-                tags=dict(run.tags),
-                run_name=run.name,
-            )
+            tags = dict(run.tags)
+            made = self.client.create_run(self.experiment_id, run.start_time, tags, run.name)
             return str(made.info.run_id)
 
-        return patiently(create)
+        return create_once(create, find)
 
     def _find(self, record_id: str) -> KnownRun | None:
-        found = self._client.search_runs(
-            [self._experiment_id],
+        found = self.client.search_runs(
+            [self.experiment_id],
             filter_string=f"tags.`{RECORD_ID}` = '{record_id}'",
             run_view_type=ViewType.ALL,
             max_results=_MAX_DUPLICATES,
@@ -222,16 +204,6 @@ class ClientWriter:
         left = [run for run in found if run.data.tags.get(KIND) != "superseded"]
         left.sort(key=lambda run: (run.info.lifecycle_stage != "active", run.info.run_id))
         return known_run(left[0]) if left else None
-
-    def _find_own(self, run_id: str) -> Run | None:
-        """Return the run that the test itself opened, or None if this store has no such run."""
-        try:
-            run: Run = patiently(self._client.get_run, run_id)
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return None
-            raise
-        return run if run.info.lifecycle_stage == "active" else None
 
     def _complete(
         self, existing: Run, run: RunData, *, owned: bool = False, staying: str = ""
@@ -256,13 +228,14 @@ class ClientWriter:
         if staying and differing and NOTE in run.tags:
             text = f"{staying}: {inline(', '.join(differing))}"
             tags[NOTE] = shorten(f"{text}\n\n{run.tags[NOTE]}", TAG_LENGTH)
-        self._log(existing.info.run_id, run.metrics, params, tags)
-        self._inputs.log(existing.info.run_id, run.inputs)
-        return self._finish(existing.info.run_id, run, resumed=True)
+        run_id = existing.info.run_id
+        self._log(run_id, run.metrics, params, tags)
+        self._inputs.log(run_id, run.inputs)
+        return self._finish(run_id, run, resumed=True)
 
     def _finish(self, run_id: str, run: RunData, *, resumed: bool) -> Problem | None:
-        problem = upload_if_missing(ClientRepository(self._client, run_id), run, resumed=resumed)
-        patiently(self._client.set_terminated, run_id, run.status, run.end_time)
+        problem = upload_if_missing(ClientRepository(self.client, run_id), run, resumed=resumed)
+        patiently(self.client.set_terminated, run_id, run.status, run.end_time)
         return problem
 
     def _log(
@@ -273,13 +246,4 @@ class ClientWriter:
         tags: Mapping[str, str],
     ) -> None:
         for batch in batches(metrics, params, tags):
-            patiently(self._client.log_batch, run_id, *batch)
-
-
-def _collect(results: Iterable[T | None], on_done: Callable[[], None]) -> list[T]:
-    found: list[T] = []
-    for result in results:
-        on_done()
-        if result is not None:
-            found.append(result)
-    return found
+            patiently(self.client.log_batch, run_id, *batch)

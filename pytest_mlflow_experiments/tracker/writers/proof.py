@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
 from mlflow import MlflowClient
@@ -19,8 +19,8 @@ from ...records import DatasetInput, Metric
 from ...records.tags import KIND, NODEID, RECORD_ID, RUN_NAME, SESSION_ID, USER
 from ..errors import reason_of
 from ..limits import KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH
-from ..retries import cause_of, patiently
-from ..runs.case import RunData
+from ..retries import passes, patiently
+from ..runs.case import RunData, metrics_at
 from ..runs.existing import KnownRun
 from ..store import Store
 from . import RunWriter
@@ -84,7 +84,7 @@ def why_not_in_bulk(store: Store, experiment: Experiment) -> str | None:
             with _bound_to(connection, store):
                 return _difference(connection, store.client, experiment)
         except Exception as error:
-            if cause_of(error) == "passing":
+            if passes(error):
                 raise
             reason = reason_of(error)
         finally:
@@ -116,13 +116,15 @@ def _difference(connection: Connection, client: MlflowClient, experiment: Experi
 
     one_by_one = ClientWriter(client, experiment.experiment_id, known={})
     in_bulk = BulkWriter(savepoint, one_by_one, experiment)
-    trial = _Trial(session_id=uuid4().hex)
+    session_id = uuid4().hex
     found = []
     for writer in (one_by_one, in_bulk):
         with connection.begin_nested() as transaction:
-            if reason := trial.write(writer):
+            if reason := _write_trial(writer, session_id):
                 return reason
-            found.append(trial.read(connection, client, experiment.experiment_id))
+            query = f"tags.`{SESSION_ID}` = '{session_id}'"
+            runs = client.search_runs([experiment.experiment_id], query)
+            found.append({run.data.tags[KIND]: _contents(connection, run) for run in runs})
             transaction.rollback()
     return _first_difference(*found)
 
@@ -147,87 +149,66 @@ _IDS: Final = frozenset({"run_uuid", "input_uuid", "dataset_uuid", "source_id", 
 _TOLD: Final = frozenset({"name", "status", "start_time", "end_time", "artifact_uri"})
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    """The runs that are written to see what becomes of them: of a case, and of a sweep."""
+def _write_trial(writer: RunWriter, session_id: str) -> str | None:
+    """Write two runs as a session does, and return why that was not possible, or None."""
+    sweep, case = (_trial_run(session_id, kind) for kind in ("sweep", "case"))
+    opened = writer.open([replace(sweep, params={}, metrics=(), inputs=())])
+    if sweep.id not in opened:
+        return "the run of a sweep can't be made"
+    closed = replace(
+        sweep,
+        run_id=opened[sweep.id],
+        status="FINISHED",
+        end_time=2_000,
+        tags={"text": "replaced", "more": "new"},
+        inputs=(),
+    )
+    written = writer.write([replace(case, status="FAILED", end_time=2_000)])
+    problems = [*written, *writer.close([closed], {})]
+    return problems[0].reason if problems else None
 
-    session_id: str
 
-    def write(self, writer: RunWriter) -> str | None:
-        """Write the runs as a session does, and return why that was not possible, or None."""
-        sweep, case = self._run("sweep"), self._run("case")
-        opened = writer.open([replace(sweep, params={}, metrics=(), inputs=())])
-        if sweep.id not in opened:
-            return "the run of a sweep can't be made"
-        closed = replace(
-            sweep,
-            run_id=opened[sweep.id],
-            status="FINISHED",
-            end_time=2_000,
-            tags={"text": "replaced", "more": "new"},
-            inputs=(),
-        )
-        written = writer.write([replace(case, status="FAILED", end_time=2_000)])
-        problems = [*written, *writer.close([closed], {})]
-        return problems[0].reason if problems else None
-
-    def read(self, connection: Connection, client: MlflowClient, experiment_id: str) -> Found:
-        """Return what MLflow has of the runs, and what stands in its tables."""
-        query = f"tags.`{SESSION_ID}` = '{self.session_id}'"
-        return {
-            run.data.tags[KIND]: {
-                **_columns(connection, run),
-                **_entity(run),
-                **_rows(connection, run),
-            }
-            for run in client.search_runs([experiment_id], query)
-        }
-
-    def _run(self, kind: str) -> RunData:
-        values = (0.1, 5e-324, float("nan"), float("inf"), float("-inf"))
-        points = ((0.3, 2, 1_000), (0.2, 2, 1_000), (0.9, 1, 3_000), (0.4, -1, 1_000))
-        return RunData(
-            id=sha256(f"{self.session_id}{kind}".encode()).hexdigest()[:32],
-            name="a trial",
-            status="RUNNING",
-            start_time=1_000,
-            end_time=None,
-            params={"text": "\N{GREEK SMALL LETTER ALPHA}" * PARAM_LENGTH, "k" * KEY_LENGTH: ""},
-            metrics=(
-                *(_metric(f"value {value}", value) for value in values),
-                *(_metric("curve", *point) for point in points),
+def _trial_run(session_id: str, kind: str) -> RunData:
+    values = (0.1, 5e-324, float("nan"), float("inf"), float("-inf"))
+    points = ((0.3, 2, 1_000), (0.2, 2, 1_000), (0.9, 1, 3_000), (0.4, -1, 1_000))
+    return RunData(
+        id=sha256(f"{session_id}{kind}".encode()).hexdigest()[:32],
+        name="a trial",
+        status="RUNNING",
+        start_time=1_000,
+        end_time=None,
+        params={"text": "\N{GREEK SMALL LETTER ALPHA}" * PARAM_LENGTH, "k" * KEY_LENGTH: ""},
+        metrics=(
+            *metrics_at(1_000, {f"value {value}": value for value in values}),
+            *(
+                Metric(key="curve", value=value, step=step, timestamp=timestamp)
+                for value, step, timestamp in points
             ),
-            tags={
-                RUN_NAME: "a trial",
-                USER: "somebody",
-                KIND: kind,
-                SESSION_ID: self.session_id,
-                RECORD_ID: kind,
-                NODEID: kind,
-                "text": "\N{GREEK SMALL LETTER ALPHA}" * TAG_LENGTH,
-            },
-            inputs=(
-                DatasetInput(
-                    name=self.session_id,
-                    digest="digest",
-                    source_type="code",
-                    source="{}",
-                    schema="[]",
-                    context="training",
-                ),
+        ),
+        tags={
+            **{RUN_NAME: "a trial", USER: "somebody", KIND: kind, SESSION_ID: session_id},
+            **{RECORD_ID: kind, NODEID: kind},
+            "text": "\N{GREEK SMALL LETTER ALPHA}" * TAG_LENGTH,
+        },
+        inputs=(
+            DatasetInput(
+                name=session_id,
+                digest="digest",
+                source_type="code",
+                source="{}",
+                schema="[]",
+                context="training",
             ),
-        )
+        ),
+    )
 
 
-def _metric(key: str, value: float, step: int = 0, timestamp: int = 1_000) -> Metric:
-    return Metric(key=key, value=value, step=step, timestamp=timestamp)
-
-
-def _columns(connection: Connection, run: Run) -> dict[str, Any]:
+def _contents(connection: Connection, run: Run) -> dict[str, Any]:
+    """Return what MLflow has of a run, and what stands in its tables."""
     table = RUN_TABLES[0]
     (row,) = _select(connection, table, table.c.run_uuid == run.info.run_id)
-    return {f"column {name!r}": value for name, value in row.items() if name not in _TOLD}
+    columns = {f"column {name!r}": value for name, value in row.items() if name not in _TOLD}
+    return {**columns, **_entity(run), **_rows(connection, run)}
 
 
 def _entity(run: Run) -> dict[str, Any]:
