@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import TypeVar, cast
 
@@ -144,13 +144,7 @@ def _unused(options: CompareOptions, metrics: Collection[MetricComparison]) -> I
 
 def session_info(header: SessionHeader) -> SessionInfo:
     """Return a session as reports name it."""
-    return SessionInfo(
-        session_id=header.session_id,
-        name=header.name,
-        start_time=header.start_time,
-        branch=header.branch,
-        commit=header.commit,
-    )
+    return SessionInfo(**{one.name: getattr(header, one.name) for one in fields(SessionInfo)})
 
 
 def _baseline(sessions: Sessions | None, past: Sequence[SessionValues]) -> Baseline | None:
@@ -163,9 +157,8 @@ def _baseline(sessions: Sessions | None, past: Sequence[SessionValues]) -> Basel
 def gate_problem(damaged: Sequence[str], required_by: str | None) -> str | None:
     """Return why a gate can't be passed without a baseline, or None where it can.
 
-    Args:
-        damaged: notes of sessions that might be the baseline and can't be read.
-        required_by: the option that asks for a baseline, where it was given.
+    ``damaged`` are notes of sessions that might be the baseline and can't be read, ``required_by``
+    is the option that asks for a baseline, where it was given.
     """
     if damaged:
         # Nobody can tell whether it really is the first session.
@@ -180,10 +173,7 @@ def reported_options(
 ) -> CompareOptions:
     """Return the directions and tolerances that a comparison was made with, as far as it tells.
 
-    Args:
-        comparison: the comparison; None tells nothing.
-        test: the test whose metrics are meant.
-        tolerances: these win over those of the comparison.
+    They are those of the metrics of one ``test``; ``tolerances`` win over the comparison's.
     """
     metrics = comparison.metrics if comparison is not None else ()
     mine = [metric for metric in metrics if function_of(metric.nodeid) == test]

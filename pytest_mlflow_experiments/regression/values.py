@@ -193,12 +193,8 @@ def collect_values(
 ) -> Sessions:
     """Return the values of the sessions that a journal, or a baseline, holds.
 
-    Args:
-        entries: the entries as they stand in the file; none is kept.
-        seed_params: names of params that only repeat a case: cases that differ in nothing else
-            are one.
-
-    Of the lines of a metric, those of the newest session alone are kept.
+    No entry is kept. Cases that differ in nothing but ``seed_params`` are one. Of the lines of a
+    metric, those of the newest session alone are kept.
     """
     found = Sessions()
     for stored in split_sessions(entries):
@@ -264,8 +260,6 @@ def values_of(record: CaseRecord | SlimCase | Attempt) -> dict[str, float]:
 
 
 def _context(record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> Mapping[str, str]:
-    params = {
-        f"param {name!r}": text for name, text in record.params.items() if name not in seed_params
-    }
+    params = ((name, text) for name, text in record.params.items() if name not in seed_params)
     datasets = {f"dataset {name!r}": digest for name, digest in record.datasets.items()}
-    return {**params, **datasets}
+    return {f"param {name!r}": text for name, text in params} | datasets

@@ -66,9 +66,8 @@ def headline(comparison: Comparison) -> Headline:
         level = "bad"
     elif bad or failed or comparison.baseline is None:
         level = "warning"
-    if gate == "off":
-        return Headline(gate=gate, level=level, text=text[0].upper() + text[1:])
-    return Headline(gate=gate, level=level, text=f"Gate {gate}: {text}")
+    text = text[0].upper() + text[1:] if gate == "off" else f"Gate {gate}: {text}"
+    return Headline(gate=gate, level=level, text=text)
 
 
 def counts(comparison: Comparison) -> str:
@@ -117,12 +116,10 @@ def short_commit(session: SessionInfo) -> str:
 
 def describe_session(session: SessionInfo) -> str:
     """Return a session's name, with branch and commit unless the name contains them."""
-    commit = short_commit(session)
-    source = " at ".join(filter(None, (session.branch, commit)))
-    known = source and all(
-        part in session.name for part in filter(None, (session.branch, commit[:7]))
-    )
-    return session.name if known or not source else f"{session.name} ({source})"
+    source = [part for part in (session.branch, short_commit(session)) if part]
+    if all(part in session.name for part in (session.branch or "", short_commit(session)[:7])):
+        return session.name
+    return f"{session.name} ({' at '.join(source)})"
 
 
 def _count_gating(gating: list[MetricComparison]) -> str:
@@ -138,7 +135,6 @@ def _nothing_gates(comparison: Comparison) -> str:
     undecided = sum(numbers[status] for status in UNDECIDED)
     if undecided and undecided == sum(numbers.values()):
         return "no metric could be judged yet"
-    text = "nothing got worse"
-    if numbers["regressed"] or numbers["missing"]:
-        text = "nothing that gates got worse"
+    worse = numbers["regressed"] or numbers["missing"]
+    text = "nothing that gates got worse" if worse else "nothing got worse"
     return f"{text}, {undecided:,} undecided" if undecided else text

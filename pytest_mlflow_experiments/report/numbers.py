@@ -162,12 +162,11 @@ def _digits(number: float, digits: int) -> str:
 
 
 def sort_keys(numbers: Iterable[float | None]) -> str:
-    """Return the numbers that the page's script sorts a row by, as one attribute."""
+    """Return the numbers that the page's script sorts a row by; ``-`` (none, NaN) sorts last."""
     return " ".join(map(_key, numbers))
 
 
 def _key(number: float | None) -> str:
-    """Return a number for the script; ``-`` (none, NaN) sorts last in either order."""
     if number is None or number != number:
         return "-"
     if not isfinite(number):

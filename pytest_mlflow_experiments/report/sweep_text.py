@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from math import isfinite
+from math import isfinite, nan
 from statistics import quantiles
 
-from ..regression.sweeps.model import Configuration, Effect, Sweep
+from ..regression.sweeps.model import Configuration, Sweep
 from ..regression.sweeps.ranking import marks
 from . import numbers
 from .text import TerminalLine, cut, one_line, shorten
@@ -91,8 +91,8 @@ def mattered(sweep: Sweep) -> str:
     if not effects:
         return ""
     if len(effects) == 1:
-        low, high = _means(effects[0])
-        text = f"{numbers.value(low)} and {numbers.value(high)}"
+        means = [level.mean for level in effects[0].levels if isfinite(level.mean)] or [nan]
+        text = f"{numbers.value(min(means))} and {numbers.value(max(means))}"
         return f"{shorten(effects[0].param, 60)} moves the mean between {text}."
     shares = [
         (effect, share) for effect in effects if (share := numbers.finite(effect.share)) is not None
@@ -117,11 +117,8 @@ def failures(sweep: Sweep) -> str:
 
 def far_off(sweep: Sweep) -> str:
     """Return how many outliers dominate the means; empty where none does."""
-    means = sorted(
-        found.mean
-        for found in sweep.configurations
-        if found.mean is not None and isfinite(found.mean)
-    )
+    known = (numbers.finite(found.mean) for found in sweep.configurations)
+    means = sorted(mean for mean in known if mean is not None)
     if len(means) < _ENOUGH or sweep.mode is None:
         return ""
     first, _, third = quantiles(means, method="inclusive")
@@ -152,11 +149,6 @@ def full_size(sweep: Sweep) -> str:
     if sweep.repeats:
         parts.append(f"repeated over {' and '.join(map(short, sweep.repeats))}")
     return ", ".join(parts)
-
-
-def _means(effect: Effect) -> tuple[float, float]:
-    means = [level.mean for level in effect.levels if isfinite(level.mean)] or [float("nan")]
-    return min(means), max(means)
 
 
 _SHOWN = 5

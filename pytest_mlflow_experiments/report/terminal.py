@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 class Progress:
     """A progress line, shown once the session has waited for a second.
 
-    Args:
-        reporter: pytest's own, which writes the line.
-        timeout: seconds after which the wait ends where nothing arrives.
-        waiting_for: what is waited for, where it is not the sending.
+    The wait ends after ``timeout`` seconds where nothing arrives; ``waiting_for`` says what is
+    waited for, where it is not the sending.
     """
 
     def __init__(
@@ -97,13 +95,9 @@ def describe_outcome(
 ) -> SessionOutcome:
     """Return how the session ended.
 
-    Args:
-        state: what the tracker says, which may be at work still; None for an offline session.
-        tests: how many tests ran.
-        tracking_uri: where the runs go, without credentials.
-        experiment: the experiment's name or id, as the user gave it.
-        directory: the session's directory, as a person types it.
-        notes: what else a person should know.
+    ``state`` is what the tracker says, which may be at work still; None for an offline session.
+    ``tracking_uri`` has no credentials, ``experiment`` is the name or id as the user gave it, and
+    ``directory`` the session's, as a person types it.
     """
     remedy = f"The session is kept; send it with: pytest-mlflow sync {quote(directory)}"
     told = (*notes, *(() if state is None else state.notes))

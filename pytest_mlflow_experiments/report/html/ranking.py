@@ -88,16 +88,6 @@ _COLUMNS = 8
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """A column's head; ``sort`` is "text", or the place of the row's number to sort by."""
-
-    name: str
-    sort: str
-    is_number: bool
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigurationRow:
     """A configuration; ``keys`` are the numbers to sort by, ``others`` the params without a column.
 
@@ -114,11 +104,15 @@ class ConfigurationRow:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankingTable:
-    """The table; ``left_out`` configurations have no row in it."""
+    """The table; ``left_out`` configurations have no row in it.
 
-    params: Sequence[Column]
+    ``params`` and ``metrics`` are its columns, each with the place of the row's number that it is
+    sorted by, or "text".
+    """
+
+    params: Mapping[str, str]
     has_others: bool
-    metrics: Sequence[Column]
+    metrics: Mapping[str, str]
     metrics_left_out: int
     rows: Sequence[ConfigurationRow]
     left_out: int
@@ -134,19 +128,12 @@ def ranking(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> RankingTabl
     columns = dict(list(axes.items())[:_COLUMNS])
     others = list(axes)[_COLUMNS:]
     return RankingTable(
-        params=[
-            Column(
-                name=name,
-                sort="text" if axis.numbers is None else str(place),
-                is_number=axis.numbers is not None,
-            )
+        params={
+            name: "text" if axis.numbers is None else str(place)
             for place, (name, axis) in enumerate(columns.items(), _FIXED + len(metrics))
-        ],
+        },
         has_others=bool(others),
-        metrics=[
-            Column(name=name, sort=str(place), is_number=True)
-            for place, name in enumerate(metrics, _FIXED)
-        ],
+        metrics={name: str(place) for place, name in enumerate(metrics, _FIXED)},
         metrics_left_out=left_out,
         rows=list(_rows(sweep, most, columns, others, metrics)),
         left_out=max(0, len(sweep.configurations) - most),
