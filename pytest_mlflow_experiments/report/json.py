@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from ..records.codec import decode, encode
 from ..regression.comparison import Comparison
@@ -11,6 +12,8 @@ from .headline import headline
 
 SCHEMA_VERSION = 1
 KIND = "comparison"
+
+_dump = partial(json.dumps, allow_nan=False)
 
 _MEMBERS = ("session", "baseline", "cases", "duration", "problem", "partial", "gated", "notes")
 _LISTS = ("metrics", "unjudged", "sweeps", "curves")
@@ -64,7 +67,3 @@ def read_json(text: str | bytes) -> Comparison:
         return decode(Comparison, data)
     except ValueError as error:
         raise ValueError(f"not a comparison: {error}") from error
-
-
-def _dump(value: object) -> str:
-    return json.dumps(value, allow_nan=False)

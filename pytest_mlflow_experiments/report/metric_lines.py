@@ -105,9 +105,7 @@ def _uncertain(metrics: Sequence[MetricComparison]) -> Iterator[TerminalLine]:
 
 def _advisory(metrics: Sequence[MetricComparison]) -> Iterator[TerminalLine]:
     """Sum up the advisory metrics: those without a direction, and the costs."""
-    unknown = [
-        metric for metric in metrics if metric.direction is None and metric.status == "inconclusive"
-    ]
+    unknown = [one for one in metrics if one.direction is None and one.status == "inconclusive"]
     for metric in unknown[:3]:
         yield TerminalLine(
             f"  {'changed':<15}{metric.metric} {_values(metric)}  {metric.name}", _YELLOW

@@ -62,9 +62,7 @@ def why_no_best(sweep: Sweep) -> str:
 def certainty(sweep: Sweep) -> str:
     """Return how many configurations may be as good as the best; empty for a single one."""
     best = sweep.best
-    others = [
-        found for found in sweep.configurations if found is not best and found.mean is not None
-    ]
+    others = sum(one is not best and one.mean is not None for one in sweep.configurations)
     if best is None or not others:
         return ""
     standing = Counter(marks(sweep))
@@ -79,7 +77,7 @@ def certainty(sweep: Sweep) -> str:
         text = f"{near:,} of {of} {'is' if near == 1 else 'are'} within noise of it"
     else:
         text = f"None of {of} is within noise of it"
-    rest = len(others) - told
+    rest = others - told
     if rest:
         text = f"{text}; {rest:,} more {'has' if rest == 1 else 'have'} too few values to tell"
     return f"{text}."

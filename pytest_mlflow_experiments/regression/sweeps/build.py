@@ -92,9 +92,7 @@ class SweepBuilder:
     """Collects cases, and makes the sweeps of them: the parametrized tests.
 
     What is kept of a case is a few hundred bytes, so that there may be many thousands of them.
-
-    Args:
-        options: which params only repeat a configuration, and which values of a metric are better.
+    The options tell which params only repeat a configuration, and what is better.
     """
 
     def __init__(self, options: CompareOptions) -> None:

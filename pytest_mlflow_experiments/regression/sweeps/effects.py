@@ -61,11 +61,10 @@ def _is_geometric(sizes: tuple[float, ...]) -> bool:
     return _largest_gap([log(size) for size in sizes]) <= _largest_gap(sizes)
 
 
-def _largest_gap(sizes: Iterable[float]) -> float:
+def _largest_gap(sizes: Sequence[float]) -> float:
     """Return the largest distance between neighbours as a share of the whole."""
-    scaled = list(sizes)
-    whole = scaled[-1] - scaled[0]
-    return max(b / whole - a / whole for a, b in pairwise(scaled))
+    whole = sizes[-1] - sizes[0]
+    return max(b / whole - a / whole for a, b in pairwise(sizes))
 
 
 def _natural(text: str) -> tuple[tuple[int, str], ...]:
