@@ -19,7 +19,7 @@ from project import Project, quiet_mlflow
 
 import pytest_mlflow_experiments
 from pytest_mlflow_experiments import compare, load_cases, load_metrics, load_sessions
-from pytest_mlflow_experiments.analysis.loading import own_environment
+from pytest_mlflow_experiments.analysis.loading import undisturbed
 from pytest_mlflow_experiments.baseline.specs import BaselineError
 from pytest_mlflow_experiments.records.directory import DIRECTORY_NAME
 from pytest_mlflow_experiments.records.journal import JournalError
@@ -80,7 +80,7 @@ def stored(
         uri = project.uri
         if request.param == "server":
             uri = stack.enter_context(serve(path, uri)).uri
-        with quiet_mlflow(), own_environment():
+        with quiet_mlflow(), undisturbed():
             from pytest_mlflow_experiments.tracker.main import sync
 
             states = [sync(one.directory, tracking_uri=uri) for one in project.sessions()]

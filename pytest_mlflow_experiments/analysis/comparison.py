@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..baseline.specs import HISTORY
 from ..regression.compare import compare as compare_sessions
@@ -14,8 +13,8 @@ from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.comparison import Comparison, MetricComparison
 from ..regression.tolerance import parse_direction, parse_rule
 from ..regression.values import collect_session, collect_values
-from .frame import Columns, Row, documented, make_frame
-from .loading import LOCATION, RAISES, PathLike, own_environment
+from .frame import Columns, Row, attributes, documented, make_frame
+from .loading import LOCATION, RAISES, PathLike, undisturbed
 from .location import Location, UsageError
 from .named_sessions import baseline_entries, named_session
 
@@ -91,9 +90,7 @@ def compare(
     """
     if isinstance(history, bool) or not isinstance(history, int) or history < 1:
         raise ValueError(f"history: expected a whole number, 1 or more, got {history!r}")
-    with own_environment(), warnings.catch_warnings():
-        # What libraries warn of while they are loaded must not become an error of the caller's.
-        warnings.simplefilter("ignore")
+    with undisturbed():
         try:
             comparison = compare_named(
                 Location.resolve(tracking_uri, experiment),
@@ -109,23 +106,19 @@ def compare(
         except UsageError as error:
             raise ValueError(str(error)) from None
     frame = make_frame([_row(metric) for metric in comparison.ranked()], _COLUMNS)
-    frame.attrs.update(_attributes(comparison))
+    past = comparison.baseline
+    frame.attrs.update(
+        session=comparison.session.session_id,
+        baseline=past.provenance.reason if past else None,
+        baseline_sessions=[one.session_id for one in past.sessions] if past else [],
+        notes=list(comparison.notes),
+    )
     return frame
 
 
 def _row(metric: MetricComparison) -> Row:
-    row = {name: getattr(metric, name) for names in _COLUMNS for name in names.split(", ")}
-    return {**row, "margin": metric.margin.margin if metric.margin is not None else None}
-
-
-def _attributes(comparison: Comparison) -> dict[str, Any]:
-    past = comparison.baseline
-    return {
-        "session": comparison.session.session_id,
-        "baseline": past.provenance.reason if past else None,
-        "baseline_sessions": [one.session_id for one in past.sessions] if past else [],
-        "notes": list(comparison.notes),
-    }
+    margin = metric.margin.margin if metric.margin is not None else None
+    return {**attributes(metric, *_COLUMNS), "margin": margin}
 
 
 def _texts(name: str, texts: Collection[str]) -> Collection[str]:
@@ -135,11 +128,7 @@ def _texts(name: str, texts: Collection[str]) -> Collection[str]:
 
 
 def parse_all(name: str, texts: Collection[str], parse: Callable[[str], T]) -> Sequence[T]:
-    """Return what the texts of an argument, or of an option, say.
-
-    Raises:
-        UsageError: one is not legal.
-    """
+    """Return what the texts of an argument, or of an option, say; they must be legal."""
     try:
         return [parse(text) for text in _texts(name, texts)]
     except ValueError as error:
@@ -151,10 +140,7 @@ def compare_named(
 ) -> Comparison:
     """Compare a session with a baseline, both as a person names them.
 
-    Raises:
-        UsageError: there is nothing to compare, or one of them is named in no legal way.
-        BaselineError: there is no such session.
-        JournalError: a session can't be read.
+    Raises what :func:`.named_session` does, and :class:`.UsageError` where both are the same.
     """
     current = named_session(location, session)
     if current is None:

@@ -90,6 +90,11 @@ def make_frame(rows: Sequence[Row], columns: Columns) -> pd.DataFrame:
     return frame
 
 
+def attributes(source: object, *names: str) -> dict[str, Any]:
+    """Return the columns that are called as the attributes of an object that they hold."""
+    return {name: getattr(source, name) for listed in names for name in listed.split(", ")}
+
+
 def prefixed(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values as columns of a group."""
     return {f"{prefix}{name}": value for name, value in values.items()}

@@ -53,23 +53,15 @@ RAISES: Final = {
 
 
 def load_stored(
-    source: Source,
-    *,
-    tracking_uri: str | None,
-    experiment: str | None,
-    branch: str | None,
-    last: int | None,
+    source: Source, uri: str | None, experiment: str | None, branch: str | None, last: int | None
 ) -> Iterator[StoredSession]:
-    """Yield the sessions that are asked for, the oldest first.
-
-    :data:`ARGUMENTS` and :data:`RAISES` tell of the arguments and errors.
-    """
+    """Yield the sessions that :data:`ARGUMENTS` ask for, the oldest first."""
     if last is not None and (isinstance(last, bool) or not isinstance(last, int) or last < 1):
         raise ValueError(f"last: expected a whole number, 1 or more, or None, got {last!r}")
-    if source == MLFLOW or (source is None and tracking_uri is not None):
-        yield from _of_mlflow(tracking_uri, experiment, branch, last)
+    if source == MLFLOW or (source is None and uri is not None):
+        yield from _of_mlflow(uri, experiment, branch, last)
         return
-    if tracking_uri is not None:
+    if uri is not None:
         raise ValueError(
             f"source: got {source!r} together with a tracking_uri; expected one of them"
         )
@@ -91,20 +83,12 @@ def load_stored(
 
 
 def _of_mlflow(
-    tracking_uri: str | None, experiment: str | None, branch: str | None, last: int | None
+    uri: str | None, experiment: str | None, branch: str | None, last: int | None
 ) -> Iterator[StoredSession]:
-    """Yield the sessions of an experiment, the oldest first; those without a journal are told of.
-
-    Raises:
-        BaselineError: MLflow can't be used, or there is no such experiment.
-        JournalError: a session can't be read.
-    """
-    with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name, own_environment():
-        location = Location.resolve(tracking_uri, experiment)
-        with warnings.catch_warnings():
-            # What MLflow warns of while it is loaded must not become an error of the caller's.
-            warnings.simplefilter("ignore")
-            catalog = location.mlflow()
+    """Yield the sessions of an experiment, the oldest first; warn of those without a journal."""
+    with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:
+        with undisturbed():
+            catalog = Location.resolve(uri, experiment).mlflow()
             if not catalog.exists:
                 raise BaselineError(f"there is no {catalog.place}")
             query = Query(any_branch=branch is None, branch=branch)
@@ -115,9 +99,8 @@ def _of_mlflow(
             journals = list(catalog.journals(wanted, Path(name)))
         for one, path in zip(wanted, journals, strict=True):
             if isinstance(path, str):
-                warnings.warn(
-                    f"session {one.session_id} is left out: {path}", UserWarning, stacklevel=2
-                )
+                text = f"session {one.session_id} is left out: {path}"
+                warnings.warn(text, UserWarning, stacklevel=2)
                 continue
             try:
                 for session in read_sessions(path):
@@ -128,11 +111,17 @@ def _of_mlflow(
 
 
 @contextmanager
-def own_environment() -> Iterator[None]:
-    """Give the caller MLflow's variables back: a tracker sets them for a process of its own."""
+def undisturbed() -> Iterator[None]:
+    """Keep from the caller what MLflow does when it is loaded and used.
+
+    A tracker sets MLflow's variables for a process of its own, and what libraries warn of while
+    they are loaded must not become an error of the caller's.
+    """
     before = _variables()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         for name in _variables().keys() - before.keys():
             del os.environ[name]

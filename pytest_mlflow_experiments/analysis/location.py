@@ -39,11 +39,7 @@ def default_store(root: Path) -> str:
 
 
 def session_directory(path: Path) -> SessionDirectory:
-    """Return the session in a directory.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """Return the session in a directory, which must have one."""
     directory = SessionDirectory(path)
     if not directory.journal.is_file():
         raise UsageError(f"{path} is not the directory of a session: it has no journal.jsonl")
@@ -73,17 +69,13 @@ class Location:
         cls,
         tracking_uri: str | None,
         experiment: str | None,
-        *,
         session: SessionHeader | None = None,
+        *,
         offline: bool = False,
     ) -> Location:
         """Return the location that arguments, the environment and a session tell of, in this order.
 
-        Args:
-            tracking_uri: where MLflow is.
-            experiment: the experiment's name.
-            session: the session; the newest one here where none is given.
-            offline: whether to leave MLflow out.
+        The session is the newest one here where none is given.
         """
         root = sessions_root()
         newest = session or _newest_header(root)
@@ -110,36 +102,25 @@ class Location:
             offline=offline,
         )
 
-    def mlflow(self) -> MlflowCatalog:
-        """Return the sessions that MLflow has; this loads mlflow, which takes seconds.
+    @property
+    def experiment(self) -> dict[str, str | None]:
+        """The experiment as keyword arguments of what opens a tracking store."""
+        return {"experiment_name": self.experiment_name, "experiment_id": self.experiment_id}
 
-        Raises:
-            BaselineError: the tracking store can't be used.
-        """
+    def mlflow(self) -> MlflowCatalog:
+        """Return the sessions that MLflow has; this loads mlflow, which takes seconds."""
         from ..tracker.connect import open_catalog
 
-        return open_catalog(
-            self.tracking_uri,
-            experiment_name=self.experiment_name,
-            experiment_id=self.experiment_id,
-        )
+        return open_catalog(self.tracking_uri, **self.experiment)
 
     def registry(self) -> AbstractContextManager[Registry]:
         """Return MLflow's models and runs of sessions; this loads mlflow, which takes seconds."""
         from ..tracker.registry import open_registry
 
-        return open_registry(
-            self.tracking_uri,
-            experiment_name=self.experiment_name,
-            experiment_id=self.experiment_id,
-        )
+        return open_registry(self.tracking_uri, **self.experiment)
 
     def accepted_steps(self) -> tuple[AcceptedStep, ...]:
-        """Return the accepted steps, whichever sessions had them.
-
-        Raises:
-            UsageError: their file can't be read.
-        """
+        """Return the accepted steps, whichever sessions had them."""
         try:
             return read_accepted(self.root / ACCEPTED_FILE)
         except AcceptedError as error:
@@ -165,10 +146,9 @@ class Location:
             BaselineError: a catalog can't be asked, so that nobody can tell.
         """
         answer, problems = self._first_answer(question, request)
-        if answer is None:
-            for problem in problems:
-                if not isinstance(problem, NothingYetError):
-                    raise problem
+        serious = (one for one in problems if not isinstance(one, NothingYetError))
+        if answer is None and (problem := next(serious, None)) is not None:
+            raise problem
         return answer
 
     def _first_answer(

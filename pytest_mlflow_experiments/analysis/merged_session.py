@@ -9,10 +9,10 @@ from pathlib import Path
 from ..baseline.files import load_file, make_baseline
 from ..baseline.local import damage_notes, is_local_store
 from ..baseline.specs import BaselineError, session_request
-from ..records import SessionEnd, Shard, journal
+from ..records import SessionEnd, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.journal import Entry, JournalError, JournalWriter
-from ..records.reader import StoredSession, peek_header
+from ..records.reader import peek_header
 from ..regression.compare import compare, gate_problem
 from ..regression.comparer import CompareOptions
 from ..regression.comparison import Comparison
@@ -25,11 +25,7 @@ from .shards import MergedSession
 
 
 def keep(merged: MergedSession, root: Path) -> SessionDirectory:
-    """Write the session below ``root``, but for its end; what was kept of it before is replaced.
-
-    Raises:
-        UsageError: something else is kept under the session's id.
-    """
+    """Write the session below ``root``, but for its end; what was kept of it before is replaced."""
     directory = SessionDirectory(root / DIRECTORY_NAME / merged.header.session_id)
     if directory.path.exists():
         header = peek_header(directory.journal)
@@ -37,7 +33,7 @@ def keep(merged: MergedSession, root: Path) -> SessionDirectory:
             raise UsageError(f"{directory.path} is there already, and is no session of shards")
         directory.remove()
     SessionDirectory.create(root, merged.header.session_id)
-    _append(directory, *StoredSession(header=merged.header, cases=merged.cases, end=None).entries())
+    _append(directory, merged.header, *merged.cases)
     for shard in (*merged.shards, *merged.replaced):
         own = SessionDirectory(shard.path.parent)
         for record in shard.cases:
@@ -66,14 +62,13 @@ def _append(directory: SessionDirectory, *entries: Entry) -> None:
     writer.close()
 
 
-def compare_options(merged: MergedSession, told: Shard, location: Location) -> CompareOptions:
-    """Return how the session is compared, as ``told``.
+def compare_options(merged: MergedSession, location: Location) -> CompareOptions:
+    """Return how the session is compared, as its shards were told.
 
     Raises:
-        UsageError: what was accepted can't be read.
         JournalError: a shard tells of tolerances or directions that there are none of.
     """
-    accepted = location.accepted_steps()
+    told, accepted = merged.judging, location.accepted_steps()
     try:
         return CompareOptions(
             seed_params=frozenset(told.seed_params),
@@ -88,18 +83,15 @@ def compare_options(merged: MergedSession, told: Shard, location: Location) -> C
 
 
 def compare_merged(
-    merged: MergedSession,
-    told: Shard,
-    options: CompareOptions,
-    location: Location,
-    directory: SessionDirectory,
+    merged: MergedSession, options: CompareOptions, location: Location, directory: SessionDirectory
 ) -> Comparison:
-    """Compare the session with the baseline that it was ``told`` of."""
+    """Compare the session with the baseline that its shards were told of."""
+    told = merged.judging
     baseline: Sessions | None = None
     problem: str | None = None
     try:
         if told.baseline != "none":
-            baseline = _baseline(merged, told, location, directory)
+            baseline = _baseline(merged, options, location, directory)
     except (BaselineError, JournalError, OSError, ValueError) as error:
         # Shards may have been told of a form that only their own hooks know.
         problem = f"the baseline can't be read: {error}"
@@ -111,10 +103,10 @@ def compare_merged(
             required_by = "--require-baseline" if told.require_baseline else None
             problem = gate_problem(damaged, required_by)
     unrecorded = merged.end.unrecorded
-    session = StoredSession(header=merged.header, cases=merged.cases, end=merged.end)
     sweeps = SweepBuilder(options)
+    entries = sweeps.watch([merged.header, *merged.cases, merged.end])
     comparison = compare(
-        collect_session(sweeps.watch(session.entries()), options.seed_params),
+        collect_session(entries, options.seed_params),
         baseline,
         options,
         not_run={nodeid: outcome for nodeid, outcome in unrecorded.items() if outcome != "passed"},
@@ -127,9 +119,9 @@ def compare_merged(
 
 
 def _baseline(
-    merged: MergedSession, told: Shard, location: Location, directory: SessionDirectory
+    merged: MergedSession, options: CompareOptions, location: Location, directory: SessionDirectory
 ) -> Sessions | None:
-    seeds = frozenset(told.seed_params)
+    told, seeds = merged.judging, options.seed_params
     if told.baseline.startswith("file:"):
         file = load_file(location.root / told.baseline.removeprefix("file:"))
         return collect_values(file.entries(), seeds)

@@ -26,11 +26,7 @@ from .location import Location, UsageError, session_directory, sessions_root
 def baseline_request(
     location: Location, spec: str, history: int, compared: SessionHeader | None = None
 ) -> BaselineRequest:
-    """Return what is looked for: for a session, or for the branch that is checked out.
-
-    Raises:
-        UsageError: the spec is not a legal one.
-    """
+    """Return what is looked for: for a session, or for the branch that is checked out."""
     try:
         parse_spec(spec)
     except ValueError as error:
@@ -56,11 +52,8 @@ def baseline_entries(
 ) -> list[Entry]:
     """Return the baseline that a person means: its provenance and the entries of its sessions.
 
-    Args:
-        location: where it is looked for.
-        reference: the directory of a session, a file, or a form of ``--mlflow-baseline``.
-        history: how many sessions at most, where the reference stands for several.
-        compared: the session that is to be compared with them.
+    ``reference`` is the directory of a session, a file, or a form of ``--mlflow-baseline``, which
+    may stand for several sessions, ``history`` at most.
 
     Raises:
         UsageError: the reference is not a legal one.
@@ -76,33 +69,19 @@ def baseline_entries(
 
 
 def newest_id(location: Location, spec: str) -> str:
-    """Return the id of the newest session that a form of ``--mlflow-baseline`` stands for.
-
-    Raises:
-        UsageError: the spec is not a legal one.
-        BaselineError: there is no such session.
-    """
+    """Return the id of the newest session that a form of ``--mlflow-baseline`` stands for."""
     request = baseline_request(location, spec, 1)
-
-    def newest(catalog: Catalog) -> str | None:
-        choice = choose(parse_spec(spec), request, catalog)
-        return choice.sessions[-1].session_id if choice is not None else None
-
-    return location.ask(newest, request)
+    choice = location.ask(lambda catalog: choose(parse_spec(spec), request, catalog), request)
+    return choice.sessions[-1].session_id
 
 
 def named_session(location: Location, reference: str) -> StoredSession | None:
     """Return the one session that a person means, whether it can be a baseline or not.
 
-    Args:
-        location: where it is looked for.
-        reference: the directory of a session, a file, or a form of ``--mlflow-baseline``.
-
-    Returns:
-        The newest session of a file, or None where the file holds none.
+    Of a file it is the newest one, or None where the file holds none.
 
     Raises:
-        UsageError: the reference is not a legal one.
+        UsageError: the reference is not a legal one; see :func:`baseline_entries`.
         BaselineError: there is no such session.
         JournalError: the session can't be read.
     """
@@ -151,11 +130,7 @@ def _session(catalog: Catalog, request: BaselineRequest, directory: Path) -> Sto
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenSession:
-    """A session and where it is.
-
-    ``directory`` is where this machine keeps it, None where it does not; ``is_fetched`` tells that
-    it was read from MLflow.
-    """
+    """A session, its directory where this machine keeps it, and whether MLflow had to be asked."""
 
     stored: StoredSession
     location: Location
@@ -163,27 +138,23 @@ class ChosenSession:
     is_fetched: bool
 
     def local_comparison(self) -> Comparison | None:
-        """Return the comparison that the session ended with, or None where it is not here.
-
-        Raises:
-            UsageError: it can't be read.
-        """
+        """Return the comparison that the session ended with, or None where it is not here."""
         if self.directory is None or not self.directory.report.exists():
             return None
         return read_comparison(self.directory.report)
 
 
 def read_comparison(path: Path) -> Comparison:
-    """Return the comparison that a report.json holds.
+    """Return the comparison that a report.json holds, as :func:`parse_comparison` does."""
+    return parse_comparison(path.read_text(encoding="utf-8"), str(path))
+
+
+def parse_comparison(text: str, origin: object) -> Comparison:
+    """Return the comparison of a report.json's text, which stems from ``origin``.
 
     Raises:
         UsageError: it can't be understood.
     """
-    return parse_comparison(path.read_text(encoding="utf-8"), str(path))
-
-
-def parse_comparison(text: str, origin: str) -> Comparison:
-    """Return the comparison of a report.json's text, as :func:`read_comparison` does."""
     try:
         return read_json(text)
     except ValueError as error:
@@ -195,21 +166,18 @@ def choose_session(
 ) -> ChosenSession:
     """Return the session that a person means; the newest one where nothing is said.
 
-    Args:
-        reference: a session's directory or id, or a form of ``--mlflow-baseline``.
-        tracking_uri: where MLflow is.
-        experiment: the experiment's name.
+    ``reference`` is a session's directory or id, or a form of ``--mlflow-baseline``.
 
     Raises:
         UsageError: the reference is not a legal one.
         BaselineError: there is no such session.
         JournalError: it can't be read.
     """
-    is_file = True
-    if reference is None and not (tracking_uri or experiment):
-        directory = next(reversed(SessionDirectory.find_all(sessions_root())), None)
-    else:
+    directory, is_file = None, True
+    if reference is not None:
         directory = _directory(reference)
+    elif not (tracking_uri or experiment):
+        directory = next(reversed(SessionDirectory.find_all(sessions_root())), None)
     if directory is not None:
         stored = _last_session(directory.journal)
     else:
@@ -221,7 +189,7 @@ def choose_session(
         stored = named_session(location, reference)
     if stored is None:
         raise BaselineError("there is no session in what was found")
-    location = Location.resolve(tracking_uri, experiment, session=stored.header)
+    location = Location.resolve(tracking_uri, experiment, stored.header)
     if directory is None:
         kept = SessionDirectory(location.root / DIRECTORY_NAME / stored.header.session_id)
         directory = kept if kept.journal.is_file() else None
@@ -233,10 +201,8 @@ def choose_session(
     )
 
 
-def _directory(reference: str | None) -> SessionDirectory | None:
+def _directory(reference: str) -> SessionDirectory | None:
     """Return the directory on this machine that is meant, or None where none is."""
-    if reference is None:
-        return None
     kept = SessionDirectory(sessions_root() / DIRECTORY_NAME / reference.removeprefix("session:"))
     if kept.journal.is_file():
         return kept
@@ -245,8 +211,5 @@ def _directory(reference: str | None) -> SessionDirectory | None:
 
 
 def _newest(location: Location) -> str:
-    def newest(catalog: Catalog) -> str | None:
-        candidate = next(catalog.newest(Query()), None)
-        return None if candidate is None else candidate.session_id
-
-    return location.ask(newest, baseline_request(location, "latest", 1))
+    request = baseline_request(location, "latest", 1)
+    return location.ask(lambda catalog: next(catalog.newest(Query()), None), request).session_id

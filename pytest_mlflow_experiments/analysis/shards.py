@@ -9,6 +9,7 @@ from typing import final
 
 from ..records import CaseRecord, SessionEnd, SessionHeader, Shard
 from ..records.reader import read_header, read_sessions
+from ..report.numbers import count
 from ..tracker.errors import MergeError
 
 _INTERRUPTED = 2
@@ -68,13 +69,8 @@ class MergedSession:
 def read_shard(path: Path, session_id: str | None = None) -> ShardSession | None:
     """Return the shard whose journal it is.
 
-    Args:
-        path: the journal.
-        session_id: the session that it must be a shard of; any will do where none is given.
-
-    Returns:
-        None for what is no such shard, and for the journal of a session that was killed before it
-        had a first line.
+    None for what is no shard, or none of ``session_id`` where that is given, and for the journal of
+    a session that was killed before it had a first line.
 
     Raises:
         JournalError: the journal can't be understood.
@@ -92,10 +88,7 @@ def merge(shards: Iterable[ShardSession], *, wanted: int | None = None) -> Merge
 
     The same shard may be given more than once. A test that ran in several shards counts as often
     as it would with reruns: the last run decides, others with a record are earlier attempts of it.
-
-    Args:
-        shards: all that are known.
-        wanted: how many there have to be, where that is known.
+    ``wanted`` is how many shards there have to be, where that is known.
 
     Raises:
         MergeError: there is none, or they are not of one session, commit and experiment.
@@ -103,15 +96,19 @@ def merge(shards: Iterable[ShardSession], *, wanted: int | None = None) -> Merge
     ordered = _without_copies(shards)
     if not ordered:
         raise MergeError("there is no shard of a session")
-    _check_same("sessions", [shard.header.joint_id for shard in ordered])
-    _check_same("experiments", [_experiment(shard.header) for shard in ordered])
-    _check_same("commits", [shard.header.commit or "none" for shard in ordered])
+    headers = [shard.header for shard in ordered]
+    experiments = [header.experiment_name or f"id {header.experiment_id}" for header in headers]
+    headers = [shard.header for shard in ordered]
+    experiments = [header.experiment_name or f"id {header.experiment_id}" for header in headers]
+    _check_same("sessions", [header.joint_id for header in headers])
+    _check_same("experiments", experiments)
+    _check_same("commits", [header.commit or "none" for header in headers])
     kept, replaced = _without_replaced(ordered, wanted)
     cases, unrecorded, repeated = _last_of_each(ordered)
     end = _end(kept, ordered)
-    problems = [] if wanted in (None, len(kept)) else [_wrong_number(len(kept), wanted)]
-    if end.interrupted is not None:
-        problems.append(end.interrupted)
+    there = "is 1 shard" if len(kept) == 1 else f"are {len(kept)} shards"
+    missing = None if wanted in (None, len(kept)) else f"there {there}, and not {wanted}"
+    problems = [problem for problem in (missing, end.interrupted) if problem is not None]
     return MergedSession(
         header=_header(kept, ordered),
         cases=tuple(cases),
@@ -121,10 +118,6 @@ def merge(shards: Iterable[ShardSession], *, wanted: int | None = None) -> Merge
         replaced=tuple(replaced),
         notes=tuple(_notes(kept, replaced, repeated)),
     )
-
-
-def _wrong_number(there: int, wanted: int | None) -> str:
-    return f"there {'is 1 shard' if there == 1 else f'are {there} shards'}, and not {wanted}"
 
 
 def _notes(
@@ -137,8 +130,7 @@ def _notes(
             else f"Shard {shard.name} left nothing, and does not count: all others are there"
         )
     if repeated and not replaced:
-        tests = "1 test" if repeated == 1 else f"{repeated:,} tests"
-        yield f"{tests} ran in more than one shard; the last run of each counts"
+        yield f"{count(repeated, 'test')} ran in more than one shard; the last run of each counts"
     if len({shard.header.shard for shard in kept}) > 1:
         yield (
             "The shards were told different things of how to compare; the whole is compared as the "
@@ -158,25 +150,17 @@ def _judging(kept: Sequence[ShardSession]) -> Shard:
 def _without_copies(shards: Iterable[ShardSession]) -> list[ShardSession]:
     """Return each shard once, the first that began first."""
     longest: dict[str, ShardSession] = {}
-    for shard in shards:
-        known = longest.get(shard.name)
-        # Journals only grow, so that the longest of several copies has all of the others.
-        if known is None or _length(shard) > _length(known):
-            longest[shard.name] = shard
+    # Journals only grow, so that the longest of several copies has all of the others.
+    for shard in sorted(
+        shards, key=lambda shard: len(shard.cases) + (shard.end is not None), reverse=True
+    ):
+        longest.setdefault(shard.name, shard)
     return sorted(longest.values(), key=lambda shard: (shard.header.start_time, shard.name))
-
-
-def _length(shard: ShardSession) -> int:
-    return len(shard.cases) + (shard.end is not None)
 
 
 def _check_same(what: str, values: Sequence[str]) -> None:
     if len(different := list(dict.fromkeys(values))) > 1:
         raise MergeError(f"the shards are of different {what}: {', '.join(different)}")
-
-
-def _experiment(header: SessionHeader) -> str:
-    return header.experiment_name or f"id {header.experiment_id}"
 
 
 def _without_replaced(
@@ -242,17 +226,17 @@ def _last_of_each(
 
 def _header(shards: Sequence[ShardSession], ordered: Sequence[ShardSession]) -> SessionHeader:
     first = shards[0].header
-    tags = {}
+    joint = {}
     for key in dict.fromkeys(key for shard in shards for key in shard.header.tags):
-        values = (shard.header.tags.get(key) for shard in shards)
-        texts = list(dict.fromkeys(text for text in values if text is not None))
+        told = (shard.header.tags for shard in shards if key in shard.header.tags)
+        texts = list(dict.fromkeys(tags[key] for tags in told))
         # A name of two branches would be none.
-        tags[key] = texts[0] if key.startswith("mlflow.") else ", ".join(texts)
+        joint[key] = texts[0] if key.startswith("mlflow.") else ", ".join(texts)
     accepted = [step for step in first.accepted if all(step in s.header.accepted for s in shards)]
     return replace(
         first,
         session_id=first.joint_id,
-        tags=tags,
+        tags=joint,
         accepted=tuple(accepted),
         shard=None,
         shards=tuple(shard.name for shard in ordered),
@@ -261,12 +245,13 @@ def _header(shards: Sequence[ShardSession], ordered: Sequence[ShardSession]) -> 
 
 def _end(kept: Sequence[ShardSession], ordered: Sequence[ShardSession]) -> SessionEnd:
     ends = [shard.end for shard in kept if shard.end is not None]
-    statuses = [end.exit_status for end in ends]
+    # A shard without tests is no failure.
+    statuses = [end.exit_status for end in ends if end.exit_status != _NO_TESTS]
     times = [record.end_time for shard in ordered for record in shard.cases]
     times += [end.end_time for end in ends]
     return SessionEnd(
         end_time=max(times, default=kept[0].header.start_time),
-        exit_status=_exit_status(statuses, all_ended=len(ends) == len(kept)),
+        exit_status=_INTERRUPTED if len(ends) < len(kept) else max(statuses, default=_NO_TESTS),
         tests=sum(end.tests for end in ends),
         interrupted="; ".join(_interruptions(kept)) or None,
         partial="; ".join(dict.fromkeys(end.partial for end in ends if end.partial)) or None,
@@ -280,12 +265,3 @@ def _interruptions(shards: Sequence[ShardSession]) -> Iterator[str]:
             yield f"shard {shard.name} did not run to its end"
         elif shard.end.interrupted:
             yield f"shard {shard.name} was cut short ({shard.end.interrupted})"
-
-
-def _exit_status(statuses: Sequence[int], *, all_ended: bool) -> int:
-    """Return pytest's exit status for the session: a shard without tests is no failure."""
-    if not all_ended:
-        return _INTERRUPTED
-    if all(status == _NO_TESTS for status in statuses):
-        return _NO_TESTS
-    return max(status for status in statuses if status != _NO_TESTS)

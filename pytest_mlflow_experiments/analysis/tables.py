@@ -9,20 +9,11 @@ from math import isnan
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
 from ..baseline.choice import why_incomplete
-from ..records import (
-    CaseRecord,
-    Check,
-    Metric,
-    Outcome,
-    SessionEnd,
-    SessionHeader,
-    function_of,
-    last_values,
-)
+from ..records import CaseRecord, Check, Metric, Outcome, function_of, last_values
 from ..records.reader import StoredSession
 from ..records.tags import BASELINE, BASELINE_NEWEST, BRANCH, COMMIT, DIRTY
 from ..regression.values import DURATION
-from .frame import Columns, Row, documented, make_frame, prefixed
+from .frame import Columns, Row, attributes, documented, make_frame, prefixed
 from .loading import ARGUMENTS, RAISES, Source, load_stored
 
 if TYPE_CHECKING:
@@ -66,9 +57,7 @@ def load_sessions(
 
     Shards that were merged are left out where the session that they make up is there.
     """
-    sessions = load_stored(
-        source, tracking_uri=tracking_uri, experiment=experiment, branch=branch, last=last
-    )
+    sessions = load_stored(source, tracking_uri, experiment, branch, last)
     return make_frame([_session_row(session) for session in sessions], _SESSION_COLUMNS)
 
 
@@ -76,16 +65,19 @@ def _session_row(session: StoredSession) -> Row:
     header, end = session.header, session.end
     tags = {**header.tags, **(end.tags if end else {})}
     dirty = tags.get(DIRTY)
+    # A gate's verdict says nothing of what ran.
+    incomplete = why_incomplete(header, replace(end, rejected=False) if end else None)
     outcomes = Counter(case.outcome for case in session.cases)
     return {
-        "session_id": header.session_id,
-        "name": header.name,
-        "start_time": header.start_time,
+        **attributes(header, "session_id", "name", "start_time", "branch", "commit"),
         "duration_seconds": (end.end_time - header.start_time) / 1_000 if end else None,
-        "branch": header.branch,
-        "commit": header.commit,
         "dirty": None if dirty is None else dirty == "true",
-        **_outcome(header, end),
+        "complete": incomplete is None,
+        "incomplete": incomplete,
+        "exit_status": end.exit_status if end else None,
+        "gate_failed": end is not None and end.rejected,
+        "tests": end.tests if end else None,
+        **{status: _integer(end.metrics.get(status)) if end else None for status in _STATUSES},
         "cases": len(session.cases),
         **{outcome: outcomes[outcome] for outcome in _OUTCOMES},
         "baseline": tags.get(BASELINE),
@@ -98,21 +90,8 @@ def _session_row(session: StoredSession) -> Row:
     }
 
 
-def _outcome(header: SessionHeader, end: SessionEnd | None) -> dict[str, Any]:
-    # A gate's verdict says nothing of what ran.
-    incomplete = why_incomplete(header, replace(end, rejected=False) if end else None)
-    return {
-        "complete": incomplete is None,
-        "incomplete": incomplete,
-        "exit_status": end.exit_status if end else None,
-        "gate_failed": end is not None and end.rejected,
-        "tests": end.tests if end else None,
-        **{status: _integer(end.metrics.get(status)) if end else None for status in _STATUSES},
-    }
-
-
 def _integer(number: float | None) -> int | None:
-    return None if number is None or number != number else int(number)
+    return None if number is None or isnan(number) else int(number)
 
 
 _CASE: Final[Columns] = {
@@ -155,9 +134,7 @@ def load_cases(
     last: int | None = None,
 ) -> pd.DataFrame:
     """Return one row for each case of each session, as ``mlflow.search_runs`` has them."""
-    sessions = load_stored(
-        source, tracking_uri=tracking_uri, experiment=experiment, branch=branch, last=last
-    )
+    sessions = load_stored(source, tracking_uri, experiment, branch, last)
     rows = [_case_row(session, record) for session in sessions for record in session.cases]
     return make_frame(rows, _CASE_COLUMNS)
 
@@ -165,13 +142,9 @@ def load_cases(
 def _case_row(session: StoredSession, record: CaseRecord) -> Row:
     return {
         **_case_columns(session, record),
-        "nodeid": record.nodeid,
-        "start_time": record.start_time,
-        "run_id": record.run_id,
-        "resumed_from": record.resumed_from,
+        **attributes(record, "nodeid", "start_time", "run_id", "resumed_from", "failure"),
         "attempts": len(record.attempts),
         "repeats": len(record.repeats),
-        "failure": record.failure,
         **prefixed("params.", record.params),
         **prefixed("metrics.", last_values(_all_values(record))),
         **prefixed("tags.", record.tags),
@@ -207,15 +180,9 @@ def load_metrics(
     last: int | None = None,
 ) -> pd.DataFrame:
     """Return one row for each value of each metric of each case: every step, with its limits."""
-    sessions = load_stored(
-        source, tracking_uri=tracking_uri, experiment=experiment, branch=branch, last=last
-    )
-    rows = [
-        row
-        for session in sessions
-        for record in session.cases
-        for row in _metric_rows(session, record, metric)
-    ]
+    sessions = load_stored(source, tracking_uri, experiment, branch, last)
+    cases = ((session, record) for session in sessions for record in session.cases)
+    rows = [row for session, record in cases for row in _metric_rows(session, record, metric)]
     return make_frame(rows, _METRIC_COLUMNS)
 
 
@@ -223,18 +190,18 @@ def _metric_rows(session: StoredSession, record: CaseRecord, metric: str | None)
     limits = _limits(record.checks)
     columns = _case_columns(session, record)
     for one in _all_values(record):
-        if metric is None or one.key == metric:
-            lower, upper = limits.get((one.key, one.step), (None, None))
-            yield {
-                **columns,
-                "metric": one.key,
-                # A test may log any; MLflow keeps the nearest that fits, too.
-                "step": min(max(one.step, -_STEPS), _STEPS - 1),
-                "value": one.value,
-                "timestamp": one.timestamp,
-                "lower": lower,
-                "upper": upper,
-            }
+        if metric not in (None, one.key):
+            continue
+        lower, upper = limits.get((one.key, one.step), (None, None))
+        yield {
+            **columns,
+            **attributes(one, "value", "timestamp"),
+            "metric": one.key,
+            # A test may log any; MLflow keeps the nearest that fits, too.
+            "step": min(max(one.step, -_STEPS), _STEPS - 1),
+            "lower": lower,
+            "upper": upper,
+        }
 
 
 def _limits(checks: Iterable[Check]) -> dict[tuple[str, int], _Limits]:
@@ -276,15 +243,10 @@ def _all_values(record: CaseRecord) -> Iterator[Metric]:
 
 def _case_columns(session: StoredSession, record: CaseRecord) -> dict[str, Any]:
     """Return which case of which session a row is of."""
-    header = session.header
     return {
-        "session_id": header.session_id,
-        "session_start": header.start_time,
-        "branch": header.branch,
-        "commit": header.commit,
+        **attributes(session.header, "session_id", "branch", "commit"),
+        **attributes(record, "case", "name", "outcome"),
+        "session_start": session.header.start_time,
         "test": function_of(record.nodeid),
-        "case": record.case,
-        "name": record.name,
-        "outcome": record.outcome,
         "record_id": record.id,
     }

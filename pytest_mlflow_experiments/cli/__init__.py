@@ -2,9 +2,52 @@
 
 There is one module for each command. Which case ``promote`` takes (``candidate``) and what speaks
 against it (``admission``) stand here too: nothing else asks that, and it takes kept sessions,
-MLflow's registry and the words of reports together.
+MLflow's registry and the words of reports together. What was asked for and can't be done is a
+:class:`.UsageError` everywhere in here.
 """
 
-from .main import main
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from ..analysis.location import UsageError
+from ..baseline.specs import BaselineError
+from ..records.journal import JournalError
+from ..regression.sweeps.lookup import SweepError
+from ..tracker.errors import MergeError, TrackerError
+from . import accept, baseline, best, compare, merge, promote, report, sync
 
 __all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status: 0, 1 where something could not be done, 2 misuse."""
+    options = _parser().parse_args(arguments)
+    try:
+        status = int(options.command(options))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; nothing must be written at the exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (UsageError, SweepError) as error:
+        status, message = 2, str(error)
+    except (BaselineError, JournalError, MergeError, TrackerError) as error:
+        status, message = 1, str(error)
+    print(f"pytest-mlflow: {message}", file=sys.stderr)  # noqa: T201
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pytest-mlflow", description="Work with the sessions that pytest --mlflow kept."
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    declared = (sync.run, merge.run, compare.run, baseline, accept.run, report.run, best.run)
+    for command in (*declared, promote.run):
+        command.declare(commands)
+    return parser

@@ -15,45 +15,50 @@ from ..records.accepted import (
 )
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.reader import peek_header
-from ..regression.comparison import Comparison
-from .arguments import say
+from .arguments import command, say
 from .report import last_comparison
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "accept",
-        help="accept that metrics became worse, with a reason",
-        description=f"Write into {ACCEPTED_FILE}, which belongs into git, that metrics became "
-        "worse on purpose. From that commit on they are compared only with sessions that had it "
-        "too. Without CASE, all that the last session failed for is accepted.",
-    )
-    parser.add_argument("case", nargs="?", metavar="CASE", help="a node id; * and ? are wildcards")
-    parser.add_argument("metric", nargs="?", default="*", metavar="METRIC", help="default: all")
-    parser.add_argument("--reason", required=True, metavar="TEXT", help="why that is all right")
-    parser.add_argument(
-        "--session", type=Path, metavar="SESSION", help="the session to accept; default: the last"
-    )
-    parser.set_defaults(command=_accept)
+@command(
+    "accept",
+    {
+        "case CASE": ("a node id; * and ? are wildcards", {"nargs": "?"}),
+        "metric METRIC": ("default: all", {"nargs": "?", "default": "*"}),
+        "--reason TEXT": ("why that is all right", {"required": True}),
+        "--session SESSION": ("the session to accept; default: the last", {"type": Path}),
+    },
+)
+def run(options: argparse.Namespace) -> int:
+    """Accept that metrics became worse, with a reason.
 
-
-def _accept(options: argparse.Namespace) -> int:
+    Write into mlflow-accepted.jsonl, which belongs into git, that metrics became worse on purpose.
+    From that commit on they are compared only with sessions that had it too. Without CASE, all
+    that the last session failed for is accepted.
+    """
     comparison = last_comparison(options.session)
-    used = _used(comparison.session.session_id)
+    session_id = comparison.session.session_id
+    root = sessions_root()
+    path = root / ACCEPTED_FILE
+    header = peek_header(SessionDirectory(root / DIRECTORY_NAME / session_id).journal)
+    # The session ran with these steps: it may need new ones beyond them.
+    used = () if header is None else header.accepted
+    pairs = [(metric.case, metric.metric) for metric in comparison.gating()]
     if options.case is not None:
         pairs = [(options.case, options.metric)]
-        _check_pattern(options.case, options.metric, comparison)
-    else:
-        pairs = [(metric.case, metric.metric) for metric in comparison.gating()]
-        if not pairs:
-            say("There is nothing to accept: the session has nothing that a gate fails for.")
-            return 0
-    path = sessions_root() / ACCEPTED_FILE
+    elif not pairs:
+        say("There is nothing to accept: the session has nothing that a gate fails for.")
+        return 0
     try:
+        steps = [make_step(case, metric, options.reason) for case, metric in pairs]
+        if options.case is not None and not any(
+            steps[0].matches(one.case, one.metric) for one in comparison.metrics
+        ):
+            raise UsageError(
+                f"the session {session_id} has no metric {options.metric!r} of a case "
+                f"{options.case!r}; `pytest-mlflow report` shows those that it has"
+            )
         # Nothing is added to a file that pytest could not read, and nothing twice.
         known = {(step.case, step.metric) for step in read_accepted(path) if step.id not in used}
-        steps = [make_step(case, metric, options.reason) for case, metric in pairs]
     except (AcceptedError, ValueError) as error:
         raise UsageError(str(error)) from None
     for step in steps:
@@ -64,21 +69,3 @@ def _accept(options: argparse.Namespace) -> int:
         say(f"accepted: {step.metric} of {step.case}")
     say(f"Commit {path.name}.")
     return 0
-
-
-def _used(session_id: str) -> tuple[str, ...]:
-    """Return the ids of the steps that a session was run with: it may need new ones beyond them."""
-    header = peek_header(SessionDirectory(sessions_root() / DIRECTORY_NAME / session_id).journal)
-    return () if header is None else header.accepted
-
-
-def _check_pattern(case: str, metric: str, comparison: Comparison) -> None:
-    try:
-        step = make_step(case, metric, "a reason")
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    if not any(step.matches(one.case, one.metric) for one in comparison.metrics):
-        raise UsageError(
-            f"the session {comparison.session.session_id} has no metric {metric!r} of a case "
-            f"{case!r}; `pytest-mlflow report` shows those that it has"
-        )

@@ -12,22 +12,8 @@ from typing import TYPE_CHECKING, Final, final
 from ..analysis.named_sessions import ChosenSession, baseline_entries
 from ..baseline.choice import why_incomplete
 from ..baseline.specs import BaselineError, BaselineRequest
-from ..records import PASSED_OUTCOMES, function_of
+from ..records import PASSED_OUTCOMES, function_of, tags
 from ..records.reader import StoredSession
-from ..records.tags import (
-    BRANCH,
-    CASE,
-    COMMIT,
-    DATASETS,
-    GATE,
-    NODEID,
-    OBJECTIVE,
-    OBJECTIVE_VALUE,
-    PARAMS,
-    RECORD_ID,
-    SESSION_ID,
-    VERDICTS,
-)
 from ..regression.compare import compare, reported_options
 from ..regression.comparison import Comparison
 from ..regression.tolerance import Tolerance, find
@@ -36,12 +22,12 @@ from ..report.metric_lines import describe_metric
 from ..report.numbers import count, signed, value
 from ..report.numbers import relative as percent
 from ..tracker.limits import VERSION_TAG_LENGTH, shorten
-from .candidate import Candidate
+from .candidate import PromotionCandidate
 
 if TYPE_CHECKING:
     from ..tracker.registry import RegisteredVersion
 
-LASTING: Final = frozenset({OBJECTIVE, OBJECTIVE_VALUE, GATE, DATASETS})
+LASTING: Final = frozenset({tags.OBJECTIVE, tags.OBJECTIVE_VALUE, tags.GATE, tags.DATASETS})
 """The tags of a champion that another promotion of the same model does not write anew."""
 
 _JITTER: Final = 1e-9
@@ -65,28 +51,22 @@ class Champion:
     @classmethod
     def of(cls, version: RegisteredVersion, objective: str) -> Champion:
         """Return what a version tells of the objective: its tag, else the metric of its run."""
-        tags = version.tags
-        if tags.get(OBJECTIVE) == objective and OBJECTIVE_VALUE in tags:
+        number, run, text = None, version.run_id, version.tags.get(tags.OBJECTIVE_VALUE)
+        if text is not None and version.tags.get(tags.OBJECTIVE) == objective:
             try:
-                number = float(tags[OBJECTIVE_VALUE])
+                number, origin = float(text), "the mean over its repeats"
             except ValueError:
-                return cls(
-                    version=version,
-                    value=None,
-                    origin=f"its tag {OBJECTIVE_VALUE} is {tags[OBJECTIVE_VALUE]!r}",
-                )
-            return cls(version=version, value=number, origin="the mean over its repeats")
-        if objective in version.metrics:
-            origin = f"the metric of its run {version.run_id}"
-            return cls(version=version, value=version.metrics[objective], origin=origin)
-        where = (
-            f"its run {version.run_id} has no such metric" if version.run_id else "it has no run"
-        )
-        return cls(version=version, value=None, origin=f"{where}, and no tag tells of it")
+                origin = f"its tag {tags.OBJECTIVE_VALUE} is {text!r}"
+        elif objective in version.metrics:
+            number, origin = version.metrics[objective], f"the metric of its run {run}"
+        else:
+            where = f"its run {run} has no such metric" if run else "it has no run"
+            origin = f"{where}, and no tag tells of it"
+        return cls(version=version, value=number, origin=origin)
 
 
 def against_session(
-    session: StoredSession, comparison: Comparison | None, candidate: Candidate
+    session: StoredSession, comparison: Comparison | None, candidate: PromotionCandidate
 ) -> Iterator[str]:
     """Yield what speaks against the case within its own session."""
     record = candidate.record
@@ -105,7 +85,7 @@ def against_session(
         yield from worse_metrics(comparison, candidate.test)
 
 
-def against_repeats(candidate: Candidate) -> Iterator[str]:
+def against_repeats(candidate: PromotionCandidate) -> Iterator[str]:
     """Yield what speaks against the mean over the repeats."""
     configuration = candidate.configuration
     failed, cases, n = configuration.failed, configuration.cases, configuration.n
@@ -116,32 +96,36 @@ def against_repeats(candidate: Candidate) -> Iterator[str]:
         yield f"only {n:,} of {count(candidate.usual, 'repeat')} {have} a value"
 
 
-def worse_metrics(comparison: Comparison, test: str, words: str = "") -> Iterator[str]:
-    """Yield what became worse in the cases of a test."""
-    worse = [metric for metric in comparison.gating() if function_of(metric.nodeid) == test]
-    for metric in worse[:_SHOWN]:
-        yield f"{metric.name}{words}: {describe_metric(metric)}"
-    if (rest := len(worse) - _SHOWN) > 0:
-        yield f"{rest:,} more metrics of its test{words}"
+def worse_metrics(comparison: Comparison, test: str, words: str = "") -> Sequence[str]:
+    """Return what became worse in the cases of a test."""
+    worse = [
+        f"{metric.name}{words}: {describe_metric(metric)}"
+        for metric in comparison.gating()
+        if function_of(metric.nodeid) == test
+    ]
+    return _first(worse, f"more metrics of its test{words}")
 
 
-def incomparable(comparison: Comparison, candidate: Candidate, words: str = "") -> Iterator[str]:
-    """Yield where the objective was measured on other data or with other params than before."""
+def incomparable(
+    comparison: Comparison, candidate: PromotionCandidate, words: str = ""
+) -> Sequence[str]:
+    """Return where the objective was measured on other data or with other params than before."""
     unlike = [
-        metric
+        f"{metric.name}{words}: {metric.metric} is not comparable: {metric.reason}"
         for metric in comparison.ranked()
-        if metric.status == "not comparable"
-        and metric.metric == candidate.objective
+        if (metric.status, metric.metric) == ("not comparable", candidate.objective)
         and function_of(metric.nodeid) == candidate.test
     ]
-    for metric in unlike[:_SHOWN]:
-        yield f"{metric.name}{words}: {metric.metric} is not comparable: {metric.reason}"
-    if (rest := len(unlike) - _SHOWN) > 0:
-        yield f"{rest:,} more cases of its test{words} are not comparable"
+    return _first(unlike, f"more cases of its test{words} are not comparable")
+
+
+def _first(lines: Sequence[str], others: str) -> Sequence[str]:
+    rest = len(lines) - _SHOWN
+    return [*lines[:_SHOWN], f"{rest:,} {others}"] if rest > 0 else lines
 
 
 def against_champion(
-    candidate: Candidate, champion: Champion, rules: Sequence[tuple[str, Tolerance]]
+    candidate: PromotionCandidate, champion: Champion, rules: Sequence[tuple[str, Tolerance]]
 ) -> Iterator[str]:
     """Yield why the candidate's objective is not good enough, or tells nothing."""
     yield from other_measurement(candidate, champion.version)
@@ -168,9 +152,9 @@ def against_champion(
         )
 
 
-def other_measurement(candidate: Candidate, champion: RegisteredVersion) -> Iterator[str]:
+def other_measurement(candidate: PromotionCandidate, champion: RegisteredVersion) -> Iterator[str]:
     """Yield why the candidate's values were not measured as the champion's were."""
-    nodeid, text = champion.tags.get(NODEID), champion.tags.get(DATASETS)
+    nodeid, text = champion.tags.get(tags.NODEID), champion.tags.get(tags.DATASETS)
     if nodeid is not None and function_of(nodeid) != candidate.test:
         yield f"the champion, version {champion.number}, is of another test: {function_of(nodeid)}"
     mine = json.loads(as_json(candidate.datasets))
@@ -181,18 +165,15 @@ def other_measurement(candidate: Candidate, champion: RegisteredVersion) -> Iter
     except ValueError:
         theirs = None
     if not isinstance(theirs, dict):
-        yield f"nobody knows the data of the champion: its tag {DATASETS} is {text!r}"
+        yield f"nobody knows the data of the champion: its tag {tags.DATASETS} is {text!r}"
         return
-    different = [
+    different = "; ".join(
         f"dataset {name!r} was {theirs.get(name, 'not there')} and is {mine.get(name, 'not there')}"
         for name in (theirs | mine if theirs else ())
         if theirs.get(name) != mine.get(name)
-    ]
+    )
     if different:
-        yield (
-            f"the champion, version {champion.number}, was measured on other data: "
-            f"{'; '.join(different)}"
-        )
+        yield f"the champion, version {champion.number}, was measured on other data: {different}"
 
 
 def difference(new: float, old: float) -> str:
@@ -202,49 +183,44 @@ def difference(new: float, old: float) -> str:
 
 
 def tags_of(
-    session: StoredSession, candidate: Candidate, verdicts: str, refusals: Sequence[str]
+    session: StoredSession, candidate: PromotionCandidate, verdicts: str, refusals: Sequence[str]
 ) -> Mapping[str, str]:
     """Return the tags of a version that lead back to where it comes from."""
     record, header = candidate.record, session.header
-    source = {COMMIT: header.commit, BRANCH: header.branch}
-    return {
-        SESSION_ID: header.joint_id,
-        NODEID: record.nodeid,
-        CASE: record.case,
-        RECORD_ID: record.id,
-        OBJECTIVE: candidate.objective,
-        OBJECTIVE_VALUE: repr(candidate.mean),
-        PARAMS: as_json(record.params),
-        **({DATASETS: as_json(candidate.datasets)} if candidate.datasets else {}),
-        GATE: "refused" if refusals else "passed",
-        VERDICTS: verdicts,
-        **{key: text for key, text in source.items() if text is not None},
+    texts = {
+        tags.SESSION_ID: header.joint_id,
+        tags.NODEID: record.nodeid,
+        tags.CASE: record.case,
+        tags.RECORD_ID: record.id,
+        tags.OBJECTIVE: candidate.objective,
+        tags.OBJECTIVE_VALUE: repr(candidate.mean),
+        tags.PARAMS: as_json(record.params),
+        tags.DATASETS: as_json(candidate.datasets) if candidate.datasets else None,
+        tags.GATE: "refused" if refusals else "passed",
+        tags.VERDICTS: verdicts,
+        tags.COMMIT: header.commit,
+        tags.BRANCH: header.branch,
     }
+    return {key: text for key, text in texts.items() if text is not None}
 
 
 def as_json(texts: Mapping[str, str]) -> str:
     """Return an object of JSON that fits into a tag; long texts are cut, and the last left out."""
     limit = VERSION_TAG_LENGTH
-    while len(text := json.dumps({key: shorten(one, limit) for key, one in texts.items()})) > (
-        VERSION_TAG_LENGTH
-    ):
+    while True:
+        text = json.dumps({key: shorten(one, limit) for key, one in texts.items()})
+        if len(text) <= VERSION_TAG_LENGTH:
+            return text
         if limit > _SHORTEST:
             limit //= 2
         else:
             texts = dict(list(texts.items())[:-1])
-    return text
-
-
-def was_baseline(comparison: Comparison | None, session_id: str | None) -> bool:
-    """Tell whether the session was compared with that one already, as its newest baseline."""
-    baseline = comparison.baseline if comparison is not None else None
-    return baseline is not None and baseline.sessions[-1].session_id == session_id
 
 
 def against_its_session(
     session: ChosenSession,
     own: Comparison | None,
-    candidate: Candidate,
+    candidate: PromotionCandidate,
     champion_session: str | None,
     rules: Sequence[tuple[str, Tolerance]],
     options: argparse.Namespace,
@@ -253,6 +229,10 @@ def against_its_session(
 
     ``own`` is the comparison that the session ended with: it knew the ini file.
     """
+    if own and own.baseline and own.baseline.sessions[-1].session_id == champion_session:
+        # The session was compared with that one already, as its newest baseline.
+        yield from incomparable(own, candidate)
+        return
     header, location = session.stored.header, session.location
     if champion_session in (None, header.joint_id):
         # Of a version that was registered by hand there is the objective, and nothing else.

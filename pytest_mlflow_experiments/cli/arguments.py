@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, Final, TypeAlias, final
 
 from ..analysis.location import Location, UsageError
 from ..analysis.named_sessions import ChosenSession, choose_session
@@ -16,97 +20,48 @@ from ..regression.sweeps.lookup import sweeps_of
 from ..regression.sweeps.model import Sweep
 from ..session.builtin_hooks import SUFFIXES
 
+Arguments: TypeAlias = Mapping[str, "str | tuple[str, Mapping[str, Any]]"]
+"""The help of each argument by its names and its metavar, and what else ``add_argument`` takes.
 
-def add_location_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the options that say where sessions are looked for."""
-    add_store_options(parser)
-    parser.add_argument(
-        "--history",
-        metavar="N",
-        type=positive,
-        default=HISTORY,
-        help=f"how many sessions make a baseline (default {HISTORY})",
-    )
+A text of one word is a name without a metavar.
+"""
 
 
-def add_store_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the options that say which experiment of which tracking store is meant."""
-    parser.add_argument(
-        "--tracking-uri",
-        metavar="URI",
-        help="where MLflow keeps the runs; default: MLFLOW_TRACKING_URI, else where the newest "
-        "session here was meant to go",
-    )
-    parser.add_argument(
-        "--experiment",
-        metavar="NAME",
-        help="the experiment; default: MLFLOW_EXPERIMENT_NAME, else that of the newest session",
-    )
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
-def location_of(options: argparse.Namespace, session: SessionHeader | None = None) -> Location:
-    """Return the location that options, the environment and a session tell of.
+@final
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: its name, its arguments, and the function that runs it.
 
-    Args:
-        options: those of :func:`add_store_options`.
-        session: the session; the newest one here where none is given.
+    The docstring of the function is the command's help, and the function returns the exit status.
     """
-    offline = getattr(options, "offline", False)
-    return Location.resolve(
-        options.tracking_uri, options.experiment, session=session, offline=offline
-    )
+
+    name: str
+    arguments: Arguments
+    run: Callable[[argparse.Namespace], int]
+
+    def declare(self, commands: Commands) -> None:
+        """Add the command to those of a parser."""
+        summary, _, details = (self.run.__doc__ or "").partition("\n\n")
+        brief = f"{summary[:1].lower()}{summary[1:]}".removesuffix(".")
+        description = " ".join(details.split()) or brief
+        parser = commands.add_parser(self.name, help=brief, description=description)
+        parser.set_defaults(command=self.run)
+        for usage, told in self.arguments.items():
+            text, settings = (told, {}) if isinstance(told, str) else told
+            *names, last = usage.split()
+            if names:
+                settings = {"metavar": last, **settings}
+            parser.add_argument(*(names or [last]), help=text, **settings)
 
 
-def add_session_option(parser: argparse.ArgumentParser) -> None:
-    """Declare the option that names the one session to work with."""
-    parser.add_argument(
-        "--session",
-        metavar="SESSION",
-        help="a session's directory or id, or a form of --mlflow-baseline, such as run:ID; "
-        "default: the newest one",
-    )
-
-
-def session_of(options: argparse.Namespace) -> ChosenSession:
-    """Return the session of :func:`add_session_option`, in the store of the other options."""
-    return choose_session(options.session, options.tracking_uri, options.experiment)
-
-
-def add_sweep_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the argument and the options that say which sweep, and how to rank it."""
-    parser.add_argument(
-        "test",
-        nargs="?",
-        metavar="TEST",
-        help="a node id, or any part of it that fits one parametrized test; default: the only one",
-    )
-    parser.add_argument(
-        "--metric", metavar="M", help="what to rank by; default: the objective of the marker, else "
-        "the first metric that an assertion guards, else the first that was logged",
-    )  # fmt: skip
-    parser.add_argument(
-        "--mode", choices=("min", "max"), help="which values are better; default: as the marker, "
-        "the ini file, the metric's name or its assertions say",
-    )  # fmt: skip
-    parser.add_argument(
-        "--seed-params",
-        metavar="NAME[,NAME…]",
-        type=lambda text: frozenset(filter(None, text.split(","))),
-        help="params that only repeat a configuration; default: as in the session",
-    )
-
-
-def asked_sweeps(
-    options: argparse.Namespace, session: StoredSession, comparison: Comparison | None
-) -> tuple[Sweep, ...]:
-    """Return the sweeps of a session, ranked as :func:`add_sweep_options` says."""
-    return sweeps_of(
-        session,
-        comparison.sweeps if comparison is not None else (),
-        metric=options.metric,
-        mode=options.mode,
-        seed_params=options.seed_params,
-    )
+def command(
+    name: str, arguments: Arguments
+) -> Callable[[Callable[[argparse.Namespace], int]], Command]:
+    """Make a command of the function that runs it."""
+    return partial(Command, name, arguments)
 
 
 def positive(text: str) -> int:
@@ -117,30 +72,82 @@ def positive(text: str) -> int:
     return number
 
 
-def add_report_option(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Declare the option that says where to write the comparison."""
-    parser.add_argument(
-        *names,
-        metavar="PATH",
-        action="append",
-        type=Path,
-        default=[],
-        help=f"write the comparison there, by suffix: {', '.join(SUFFIXES)} (repeatable)",
+FLAG: Final = {"action": "store_true"}
+REPEATABLE: Final = {"action": "append", "default": []}
+REPORTS: Final = (
+    f"write the comparison there, by suffix: {', '.join(SUFFIXES)} (repeatable)",
+    {"type": Path, **REPEATABLE},
+)
+STORE: Final[Arguments] = {
+    "--tracking-uri URI": "where MLflow keeps the runs; default: MLFLOW_TRACKING_URI, else where "
+    "the newest session here was meant to go",
+    "--experiment NAME": "the experiment; default: MLFLOW_EXPERIMENT_NAME, else that of the newest "
+    "session",
+}
+HISTORY_HELP: Final = f"how many sessions make a baseline (default {HISTORY})"
+LOCATION: Final[Arguments] = {
+    **STORE,
+    "--history N": (HISTORY_HELP, {"type": positive, "default": HISTORY}),
+}
+SESSION: Final[Arguments] = {
+    "--session SESSION": "a session's directory or id, or a form of --mlflow-baseline, such as "
+    "run:ID; default: the newest one",
+}
+SWEEP: Final[Arguments] = {
+    "test TEST": (
+        "a node id, or any part of it that fits one parametrized test; default: the only one",
+        {"nargs": "?"},
+    ),
+    "--metric M": "what to rank by; default: the objective of the marker, else the first metric "
+    "that an assertion guards, else the first that was logged",
+    "--mode": (
+        "which values are better; default: as the marker, the ini file, the metric's name or its "
+        "assertions say",
+        {"choices": ("min", "max")},
+    ),
+    "--seed-params NAME[,NAME…]": (
+        "params that only repeat a configuration; default: as in the session",
+        {"type": lambda text: frozenset(filter(None, text.split(",")))},
+    ),
+}
+
+
+def location_of(options: argparse.Namespace, session: SessionHeader | None = None) -> Location:
+    """Return the location that options, the environment and a session tell of.
+
+    The session is the newest one here where none is given.
+    """
+    offline = getattr(options, "offline", False)
+    return Location.resolve(options.tracking_uri, options.experiment, session, offline=offline)
+
+
+def session_of(options: argparse.Namespace) -> ChosenSession:
+    """Return the session that the options name."""
+    return choose_session(options.session, options.tracking_uri, options.experiment)
+
+
+def asked_sweeps(
+    options: argparse.Namespace, session: StoredSession, comparison: Comparison | None
+) -> tuple[Sweep, ...]:
+    """Return the sweeps of a session, ranked as the options of :data:`SWEEP` say."""
+    return sweeps_of(
+        session,
+        comparison.sweeps if comparison is not None else (),
+        metric=options.metric,
+        mode=options.mode,
+        seed_params=options.seed_params,
     )
 
 
-def say(text: str) -> None:
-    """Print a line, whatever the encoding of the terminal is."""
+def say(*lines: str) -> None:
+    """Print lines, whatever the encoding of the terminal is."""
     encoding = sys.stdout.encoding or "ascii"
-    print(text.encode(encoding, "replace").decode(encoding))  # noqa: T201
+    for line in lines:
+        print(line.encode(encoding, "replace").decode(encoding))  # noqa: T201
 
 
 def write_report(path: Path, text: str) -> None:
-    """Write a report, and the directories above it.
-
-    Raises:
-        UsageError: it can't be written there.
-    """
+    """Write a report, and the directories above it; where that fails, the path is wrong."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", errors="replace")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..analysis.location import Location
 from ..analysis.named_sessions import baseline_entries, baseline_request, newest_id
@@ -16,38 +16,18 @@ from ..regression.compare import session_info
 from ..regression.values import collect_values
 from ..report.headline import describe_session
 from ..report.numbers import count, moment
-from .arguments import add_location_options, location_of, say
+from .arguments import LOCATION, Arguments, Commands, command, location_of, say
 
 if TYPE_CHECKING:
     from ..tracker.catalog import MlflowCatalog
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "baseline",
-        help="pin, show or export what sessions are compared with",
-        description="Work with baselines. SPEC is a form of --mlflow-baseline.",
-    )
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-    for name, help_text, command in (
-        ("set", "pin a session: --mlflow-baseline=auto compares with it from now on", _set),
-        ("clear", "take the pin away", _clear),
-        ("show", "show which sessions a baseline is made of", _show),
-        ("export", "write a baseline to a file, to be kept in git", _export),
-    ):
-        action = actions.add_parser(name, help=help_text, description=help_text)
-        if name == "export":
-            action.add_argument("path", type=Path, metavar="PATH", help="the file")
-        if name == "set":
-            action.add_argument("spec", metavar="SPEC", help="such as session:ID or latest")
-        elif name != "clear":
-            action.add_argument("spec", metavar="SPEC", nargs="?", default="auto")
-        add_location_options(action)
-        action.set_defaults(command=command)
+_ANY: Final[Arguments] = {"spec SPEC": ("", {"nargs": "?", "default": "auto"}), **LOCATION}
 
 
+@command("set", {"spec SPEC": "such as session:ID or latest", **LOCATION})
 def _set(options: argparse.Namespace) -> int:
+    """Pin a session: --mlflow-baseline=auto compares with it from now on."""
     location = location_of(options)
     session_id = newest_id(location, options.spec)
     problem = _share(location, lambda catalog: catalog.pin(session_id))
@@ -57,7 +37,9 @@ def _set(options: argparse.Namespace) -> int:
     return 0
 
 
+@command("clear", LOCATION)
 def _clear(options: argparse.Namespace) -> int:
+    """Take the pin away."""
     location = location_of(options)
     problem = _share(location, lambda catalog: catalog.unpin())
     clear_local_pin(location.root)
@@ -80,7 +62,9 @@ def _share(location: Location, action: Callable[[MlflowCatalog], None]) -> str |
     return None
 
 
+@command("show", _ANY)
 def _show(options: argparse.Namespace) -> int:
+    """Show which sessions a baseline is made of."""
     location = location_of(options)
     entries = baseline_entries(location, options.spec, options.history)
     baseline = collect_values(entries, frozenset())
@@ -93,7 +77,9 @@ def _show(options: argparse.Namespace) -> int:
     return 0
 
 
+@command("export", {"path PATH": ("the file", {"type": Path}), **_ANY})
 def _export(options: argparse.Namespace) -> int:
+    """Write a baseline to a file, to be kept in git."""
     location = location_of(options)
     request = baseline_request(location, options.spec, options.history)
     made = location.ask(lambda catalog: export(request, catalog, options.path), request)
@@ -101,3 +87,15 @@ def _export(options: argparse.Namespace) -> int:
     for note in made.notes:
         say(note)
     return 0
+
+
+def declare(commands: Commands) -> None:
+    """Declare the command and its actions."""
+    parser = commands.add_parser(
+        "baseline",
+        help="pin, show or export what sessions are compared with",
+        description="Work with baselines. SPEC is a form of --mlflow-baseline.",
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    for action in (_set, _clear, _show, _export):
+        action.declare(actions)

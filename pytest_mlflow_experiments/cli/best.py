@@ -12,10 +12,11 @@ from ..regression.comparison import Comparison
 from ..regression.sweeps.lookup import choose_sweep
 from ..report.sweep_table import FORMATS, Ranking, answer, run_ids
 from .arguments import (
-    add_session_option,
-    add_store_options,
-    add_sweep_options,
+    SESSION,
+    STORE,
+    SWEEP,
     asked_sweeps,
+    command,
     positive,
     say,
     session_of,
@@ -23,28 +24,23 @@ from .arguments import (
 )
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "best",
-        help="rank the configurations of a sweep",
-        description="Rank the configurations of a parametrized test in a session, best first. The "
-        "exit status is 1 where none can be called the best.",
-    )
-    add_sweep_options(parser)
-    add_session_option(parser)
-    parser.add_argument(
-        "--top", metavar="N", type=positive, help="show the N best alone; default: all"
-    )
-    parser.add_argument("--format", choices=FORMATS, default="text", help="default: text")
-    parser.add_argument(
-        "--output", "-o", type=Path, metavar="PATH", help="write it there instead of printing it"
-    )
-    add_store_options(parser)
-    parser.set_defaults(command=_best)
+@command(
+    "best",
+    {
+        **SWEEP,
+        **SESSION,
+        "--top N": ("show the N best alone; default: all", {"type": positive}),
+        "--format": ("default: text", {"choices": FORMATS, "default": "text"}),
+        "--output -o PATH": ("write it there instead of printing it", {"type": Path}),
+        **STORE,
+    },
+)
+def run(options: argparse.Namespace) -> int:
+    """Rank the configurations of a sweep.
 
-
-def _best(options: argparse.Namespace) -> int:
+    Rank the configurations of a parametrized test in a session, best first. The exit status is
+    1 where none can be called the best.
+    """
     session = session_of(options)
     stored = session.stored
     comparison, runs = _of_mlflow(session) if session.is_fetched else _of_disk(session)

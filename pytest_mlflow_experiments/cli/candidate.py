@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from ..report.sweep_text import choice, score, why_no_best
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class PromotionCandidate:
     """A case and its configuration; ``story`` tells why it is this one, for people.
 
     ``usual`` is how many values most configurations of the sweep have, ``seeds`` names the params
@@ -48,12 +49,8 @@ class Candidate:
 
 def choose_candidate(
     session: StoredSession, sweeps: Sequence[Sweep], options: argparse.Namespace
-) -> Candidate:
-    """Return the case that the options name, or that of the best configuration.
-
-    Raises:
-        UsageError: they name none, or there is no best one.
-    """
+) -> PromotionCandidate:
+    """Return the case that the options name, or that of the best configuration."""
     if options.case is None and (options.test is None or fitting(sweeps, options.test)):
         sweep = choose_sweep(sweeps, options.test)
         configuration, named = sweep.best, None
@@ -61,7 +58,9 @@ def choose_candidate(
             raise UsageError(
                 f"{sweep.test}: {why_no_best(sweep)} --metric, --mode or --case say more"
             )
-        title = numbered(sweep)
+        of = count(len(sweep.configurations), "configuration")
+        title = f"{sweep.test}, the best of {of}, {choice(configuration.params)}"
+        title = title.removesuffix(", ")
     else:
         sweep, configuration, named = _named(session, sweeps, options)
         title = f"{sweep.test}, {choice(configuration.params)}".removesuffix(", ")
@@ -82,7 +81,7 @@ def choose_candidate(
             story.append(f"the model is that of {named.name}; what counts is the mean of {repeats}")
     elif median:
         story.append(median)
-    return Candidate(
+    return PromotionCandidate(
         test=sweep.test,
         record=record,
         configuration=configuration,
@@ -95,24 +94,14 @@ def choose_candidate(
     )
 
 
-def numbered(sweep: Sweep) -> str:
-    """Return which of how many configurations the best one is."""
-    best = sweep.best
-    assert best is not None
-    of = count(len(sweep.configurations), "configuration")
-    chosen = choice(best.params)
-    return f"{sweep.test}, the best of {of}{f', {chosen}' if chosen else ''}"
-
-
 def _named(
     session: StoredSession, sweeps: Sequence[Sweep], options: argparse.Namespace
 ) -> tuple[Sweep, Configuration, CaseRecord | None]:
     """Return the configuration that a text means, and the case where it means a single one."""
-    if options.test is not None:
-        inside = fitting(sweeps, options.test)
-        sweeps = inside or fitting(_singles(session, options), options.test)
-    else:
+    if options.test is None:
         sweeps = (*sweeps, *_singles(session, options))
+    else:
+        sweeps = fitting(sweeps, options.test) or fitting(_singles(session, options), options.test)
     text = options.case or ""
     pairs = [
         (sweep, configuration, nodeid)
@@ -130,9 +119,7 @@ def _named(
     if any(other is not configuration for _, other, _ in matching):
         shown = "".join(f"\n  {nodeid}" for _, _, nodeid in matching[:20])
         raise UsageError(f"{text!r} fits cases of several configurations; name one:{shown}")
-    if len(matching) < len(configuration.nodeids) or len(matching) == 1:
-        return sweep, configuration, _record(session, nodeid) if len(matching) == 1 else None
-    return sweep, configuration, None
+    return sweep, configuration, _record(session, nodeid) if len(matching) == 1 else None
 
 
 def _singles(session: StoredSession, options: argparse.Namespace) -> tuple[Sweep, ...]:
@@ -158,11 +145,11 @@ def _median(
 ) -> tuple[CaseRecord, str | None]:
     """Return the repeat with the median of the objective, the lower one of two, and say so."""
     records = [_record(session, nodeid) for nodeid in configuration.nodeids]
-    known = [(values_of(record).get(objective), record) for record in records]
     passed = [
         (number, record)
-        for number, record in known
-        if number is not None and record.outcome in PASSED_OUTCOMES
+        for record in records
+        if record.outcome in PASSED_OUTCOMES
+        and (number := values_of(record).get(objective)) is not None
     ]
     if not passed:
         return records[0], None
@@ -176,12 +163,12 @@ def _median(
 
 def _datasets(session: StoredSession, configuration: Configuration) -> dict[str, str]:
     """Return the digests of the data by their names; of data that vary with the seed, all."""
-    by_name: dict[str, set[str]] = {}
+    by_name: defaultdict[str, set[str]] = defaultdict(set)
     nodeids = frozenset(configuration.nodeids)
     for record in session.cases:
         if record.nodeid in nodeids:
             for name, digest in record.datasets.items():
-                by_name.setdefault(name, set()).add(digest)
+                by_name[name].add(digest)
     return {name: " | ".join(sorted(digests)) for name, digests in sorted(by_name.items())}
 
 

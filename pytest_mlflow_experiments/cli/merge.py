@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from ..analysis.comparison import parse_all
 from ..analysis.location import Location, UsageError, default_store, sessions_root
 from ..analysis.merged_session import compare_merged, compare_options, finish, keep
 from ..analysis.shards import MergedSession, ShardSession, merge, read_shard
@@ -26,98 +27,63 @@ from ..report.sweep_text import sweep_lines
 from ..session.builtin_hooks import STANDARD_SUFFIXES
 from ..session.settings import joint_session_id
 from ..tracker.errors import MergeError
-from .arguments import (
-    add_location_options,
-    add_report_option,
-    location_of,
-    positive,
-    say,
-    write_report,
-)
+from .arguments import FLAG, HISTORY_HELP, REPORTS, STORE, command, location_of, positive, say
 from .project_hooks import CommandHooks
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "merge",
-        help="put the shards of a session together, compare and gate the whole",
-        description="Put the shards of one session (pytest --mlflow --mlflow-session=ID) together, "
-        "compare the whole with its baseline as the shards were told to, and bring it into "
-        "MLflow. Doing it twice is harmless. The exit status is 1 where a shard is missing or "
-        "broke off, where the gate fails, and where not everything could be sent.",
-    )
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        type=Path,
-        metavar="PATH",
-        help="where the shards are: directories, searched with all below them, such as the "
-        "artifacts of CI jobs; default: .pytest_mlflow and the tracking server",
-    )
-    parser.add_argument(
-        "--session",
-        metavar="ID",
-        help="the id of the session; default: that of the shards in PATH, else the CI's run",
-    )
-    parser.add_argument(
-        "--shards", metavar="N", type=positive, help="how many shards there have to be"
-    )
-    parser.add_argument(
-        "--gate",
-        action=argparse.BooleanOptionalAction,
-        help="fail where a metric regressed; default: as the shards were told by --mlflow-gate",
-    )
-    parser.add_argument(
-        "--require-baseline",
-        action="store_true",
-        help="with the gate: fail also where there is no baseline yet",
-    )
-    parser.add_argument(
-        "--baseline",
-        metavar="SPEC",
-        help="what to compare with; default: as the shards were told by --mlflow-baseline",
-    )
-    add_report_option(parser, "--report")
-    parser.add_argument(
-        "--offline",
-        action="store_true",
-        help="don't contact MLflow; the whole is kept for 'pytest-mlflow sync'",
-    )
-    add_location_options(parser)
-    parser.set_defaults(command=_merge, history=None)
+@command(
+    "merge",
+    {
+        "paths PATH": (
+            "where the shards are: directories, searched with all below them, such as the "
+            "artifacts of CI jobs; default: .pytest_mlflow and the tracking server",
+            {"nargs": "*", "type": Path},
+        ),
+        "--session ID": "the id of the session; default: that of the shards in PATH, else the CI's "
+        "run",
+        "--shards N": ("how many shards there have to be", {"type": positive}),
+        "--gate": (
+            "fail where a metric regressed; default: as the shards were told by --mlflow-gate",
+            {"action": argparse.BooleanOptionalAction},
+        ),
+        "--require-baseline": ("with the gate: fail also where there is no baseline yet", FLAG),
+        "--baseline SPEC": "what to compare with; default: as the shards were told by "
+        "--mlflow-baseline",
+        "--report PATH": REPORTS,
+        "--offline": ("don't contact MLflow; the whole is kept for 'pytest-mlflow sync'", FLAG),
+        **STORE,
+        "--history N": (HISTORY_HELP, {"type": positive}),
+    },
+)
+def run(options: argparse.Namespace) -> int:
+    """Put the shards of a session together, compare and gate the whole.
 
-
-def _merge(options: argparse.Namespace) -> int:
+    Put the shards of one session (pytest --mlflow --mlflow-session=ID) together, compare the
+    whole with its baseline as the shards were told to, and bring it into MLflow. Doing it twice
+    is harmless. The exit status is 1 where a shard is missing or broke off, where the gate
+    fails, and where not everything could be sent.
+    """
     hooks = CommandHooks("--report", options.report)
     with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:
         merged = _here(merge(_shards(options, Path(name)), wanted=options.shards), options)
         location = location_of(options, merged.header)
-        judging = _judging(options, merged.judging)
-        rules = replace(compare_options(merged, judging, location), rule=hooks.rule)
+        merged = replace(merged, judging=_judging(options, merged.judging))
+        rules = replace(compare_options(merged, location), rule=hooks.rule)
         directory = keep(merged, location.root)
-    comparison = compare_merged(merged, judging, rules, location, directory)
+    comparison = compare_merged(merged, rules, location, directory)
     end = finish(directory, merged.end, comparison)
     own = [directory.path / f"report{suffix}" for suffix in STANDARD_SUFFIXES]
-    for path in own:
-        write_report(path, hooks.render(comparison, path))
+    hooks.write(comparison, own)
     _tell(merged, comparison, [*own[:2], *options.report])
     sent = options.offline or _send(directory, location)
-    for path in options.report:
-        write_report(path, hooks.render(comparison, path))
+    hooks.write(comparison, options.report)
     if end.interrupted is not None:
         say(f"This is not the whole session: {end.interrupted}")
     return 0 if sent and not end.rejected and end.interrupted is None else 1
 
 
 def _shards(options: argparse.Namespace, temporary: Path) -> list[ShardSession]:
-    """Return the shards that are to be put together; what is fetched goes to ``temporary``.
-
-    Raises:
-        UsageError: the user has to say more.
-        MergeError: there are none.
-        BaselineError: MLflow can't be asked.
-    """
+    """Return the shards that are to be put together; what is fetched goes to ``temporary``."""
     wanted = _wanted_id(options)
     shards = [
         shard
@@ -140,11 +106,8 @@ def _shards(options: argparse.Namespace, temporary: Path) -> list[ShardSession]:
 
 
 def _wanted_id(options: argparse.Namespace) -> str | None:
-    try:
-        if options.session is not None:
-            return joint_session_id(options.session)
-    except ValueError as error:
-        raise UsageError(f"--session: {error}") from None
+    if options.session is not None:
+        return parse_all("--session", [options.session], joint_session_id)[0]
     with suppress(ValueError):  # there may be but one here
         return None if options.paths else joint_session_id("auto")
     return None
@@ -159,13 +122,10 @@ def _fetched(options: argparse.Namespace, session_id: str, temporary: Path) -> l
     shards = [shard for path in fetched.journals if (shard := read_shard(path)) is not None]
     if shards:
         # Nobody knows what they run, or ran before their machine was lost.
-        header = shards[0].header
-        shards += (
-            ShardSession(
-                path=Path(name), header=replace(header, session_id=name), cases=(), end=None
-            )
-            for name in fetched.running
-        )
+        unknown = replace(shards[0], cases=(), end=None)
+        for name in fetched.running:
+            header = replace(unknown.header, session_id=name)
+            shards.append(replace(unknown, path=Path(name), header=header))
     return shards
 
 
@@ -181,20 +141,17 @@ def _journals(paths: list[Path]) -> Iterator[Path]:
 
 def _here(merged: MergedSession, options: argparse.Namespace) -> MergedSession:
     """Return it as a session of this machine, where shards had stores of their own."""
+    header = merged.header
     uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if uri is None and options.paths and is_local_store(merged.header.tracking_uri):
+    if uri is None and options.paths and is_local_store(header.tracking_uri):
         uri = default_store(sessions_root())
-    if uri is None:
-        return merged
-    return replace(merged, header=replace(merged.header, tracking_uri=without_credentials(uri)))
+    uri = header.tracking_uri if uri is None else without_credentials(uri)
+    return replace(merged, header=replace(header, tracking_uri=uri))
 
 
 def _judging(options: argparse.Namespace, told: Shard) -> Shard:
     if options.baseline is not None:
-        try:
-            parse_spec(options.baseline)
-        except ValueError as error:
-            raise UsageError(f"--baseline: {error}") from None
+        parse_all("--baseline", [options.baseline], parse_spec)
     baseline = options.baseline or told.baseline
     gate = told.gate if options.gate is None else options.gate
     if gate and baseline == "none":
@@ -216,10 +173,8 @@ def _judging(options: argparse.Namespace, told: Shard) -> Shard:
 def _tell(merged: MergedSession, comparison: Comparison, reports: list[Path]) -> None:
     cases = count(len(merged.cases), "case")
     say(f"Session {merged.header.session_id}: {count(len(merged.shards), 'shard')}, {cases}")
-    for line in sweep_lines(comparison.sweeps):
-        say(line.text)
-    for line in verdict_lines(comparison, [str(path) for path in reports]):
-        say(line.text)
+    verdicts = verdict_lines(comparison, [str(path) for path in reports])
+    say(*(line.text for line in (*sweep_lines(comparison.sweeps), *verdicts)))
     try:
         add_to_step_summary(comparison)
     except OSError as error:

@@ -16,6 +16,7 @@ from _pytest.config import ConftestImportFailure, _prepareconfig
 from ..analysis.location import UsageError, sessions_root
 from ..session import hookspecs
 from ..session.builtin_hooks import REPORT_FORMATS, SUFFIXES, DefaultRule, other_formats
+from .arguments import write_report
 
 if TYPE_CHECKING:
     from ..regression import Verdict
@@ -29,11 +30,7 @@ class CommandHooks:
 
     Its plugins and conftest.py files are loaded, which may take seconds, only where a report is in
     no built-in format or where a conftest.py names a hook of ours.
-
-    Args:
-        option: says where to write reports.
-        reports: the paths it was given.
-        judges: whether the command judges metrics.
+    ``option`` says where to write ``reports``; ``judges`` tells whether the command judges metrics.
 
     Raises:
         UsageError: nobody renders one of the reports, or the project's plugins can't be loaded.
@@ -59,11 +56,7 @@ class CommandHooks:
             raise UsageError(f"{option} {unknown[0]}: expected one of {', '.join(SUFFIXES)}")
 
     def render(self, comparison: Comparison, path: Path) -> str:
-        """Return the comparison in the format of a file.
-
-        Raises:
-            UsageError: nobody renders that, or a hook failed.
-        """
+        """Return the comparison in the format of a file, which somebody has to render."""
         try:
             text: str | None = self._hook.pytest_mlflow_render(
                 config=self._config, comparison=comparison, suffix=path.suffix
@@ -76,6 +69,11 @@ class CommandHooks:
             known = ", ".join((*SUFFIXES, *other_formats(self._hook)))
             raise UsageError(f"{self._option} {path}: expected one of {known}")
         return text
+
+    def write(self, comparison: Comparison, paths: Sequence[Path]) -> None:
+        """Write the comparison to files, each in its format, as :meth:`render` tells."""
+        for path in paths:
+            write_report(path, self.render(comparison, path))
 
     def rule(self, series: MetricSeries) -> Verdict:
         """Judge a metric."""
@@ -100,11 +98,7 @@ class _KeepCoverage:
 
 
 def _load_project(root: Path) -> pytest.Config:
-    """Load the project's plugins and conftest.py files as pytest does before it collects.
-
-    Raises:
-        UsageError: one of them can't be imported, or pytest would not start.
-    """
+    """Load the project's plugins and conftest.py files as pytest does before it collects."""
     # Without capturing, which would write to the command's own output what it has captured.
     arguments = ["-s"] if Path.cwd() == root else ["-s", str(root)]
     try:

@@ -16,26 +16,18 @@ from ..regression.tolerance import Tolerance, mentions, parse_rule
 from ..report.headline import counts
 from ..report.numbers import value
 from ..tracker.errors import TrackerError
-from .admission import (
-    LASTING,
-    Champion,
-    against_champion,
-    against_its_session,
-    against_session,
-    difference,
-    incomparable,
-    tags_of,
-    was_baseline,
-)
+from . import admission
 from .arguments import (
-    add_location_options,
-    add_session_option,
-    add_sweep_options,
+    LOCATION,
+    REPEATABLE,
+    SESSION,
+    SWEEP,
     asked_sweeps,
+    command,
     say,
     session_of,
 )
-from .candidate import Candidate, choose_candidate
+from .candidate import PromotionCandidate, choose_candidate
 
 if TYPE_CHECKING:
     from ..tracker.registry import LoggedModel, Registry
@@ -44,41 +36,32 @@ _NAME = re.compile(r"[^/:]*[^/:\s][^/:]*")
 _ALIAS = re.compile(r"(?!latest$|v\d+$)[\w-]+", re.ASCII | re.IGNORECASE)
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "promote",
-        help="register the model of the best case, and make it the champion",
-        description="Register the model that the best case of a sweep logged (its test uses "
-        "mlflow_run and mlflow.<flavor>.log_model) as a version of the registered model NAME. "
-        "Where nothing speaks against it, ALIAS stands for that version from then on: its session "
-        "must be complete and its test without a regression, and its objective not worse than that "
-        "of the version that the alias stands for. Else the exit status is 1.",
-    )
-    parser.add_argument("name", metavar="NAME", help="the registered model; it is made if needed")
-    add_sweep_options(parser)
-    parser.add_argument(
-        "--case",
-        metavar="CASE",
-        help="a node id, or any part of it that fits one configuration; default: the best one",
-    )
-    add_session_option(parser)
-    parser.add_argument("--alias", metavar="ALIAS", default="champion", help="default: champion")
-    parser.add_argument(
-        "--model", metavar="MODEL", help="which model, where the case logged several"
-    )
-    parser.add_argument(
-        "--tolerance",
-        metavar="METRIC:AMOUNT",
-        action="append",
-        default=[],
-        help="how much worse than the champion a metric may be (repeatable)",
-    )
-    add_location_options(parser)
-    parser.set_defaults(command=_promote)
+@command(
+    "promote",
+    {
+        "name NAME": "the registered model; it is made if needed",
+        **SWEEP,
+        "--case CASE": "a node id, or any part of it that fits one configuration; default: the "
+        "best one",
+        **SESSION,
+        "--alias ALIAS": ("default: champion", {"default": "champion"}),
+        "--model MODEL": "which model, where the case logged several",
+        "--tolerance METRIC:AMOUNT": (
+            "how much worse than the champion a metric may be (repeatable)",
+            REPEATABLE,
+        ),
+        **LOCATION,
+    },
+)
+def run(options: argparse.Namespace) -> int:
+    """Register the model of the best case, and make it the champion.
 
-
-def _promote(options: argparse.Namespace) -> int:
+    Register the model that the best case of a sweep logged (its test uses mlflow_run and
+    mlflow.<flavor>.log_model) as a version of the registered model NAME. Where nothing speaks
+    against it, ALIAS stands for that version from then on: its session must be complete and its
+    test without a regression, and its objective not worse than that of the version that the
+    alias stands for. Else the exit status is 1.
+    """
     if not _ALIAS.fullmatch(options.alias):
         raise UsageError(
             f"--alias {options.alias}: expected letters, digits, - and _, and neither 'latest' nor "
@@ -96,12 +79,17 @@ def _promote(options: argparse.Namespace) -> int:
         # What is wrong with the options is told at once.
         candidate = _chosen(session.stored, comparison, rules, options)
     with session.location.registry() as registry:
-        run = _session_run(session.stored, registry)
-        if comparison is None and (text := registry.report(run)) is not None:
-            comparison = parse_comparison(text, f"report.json of run {run}")
+        run_id = registry.session_run(session.stored.header)
+        if run_id is None:
+            # A version must lead back to where it comes from.
+            raise TrackerError(
+                f"session {session.stored.header.session_id} has not arrived in MLflow, or not "
+                "wholly; `pytest-mlflow sync` sends it"
+            )
+        if comparison is None and (text := registry.report(run_id)) is not None:
+            comparison = parse_comparison(text, f"report.json of run {run_id}")
         candidate = candidate or _chosen(session.stored, comparison, rules, options)
-        for line in candidate.story:
-            say(line)
+        say(*candidate.story)
         model = _model(registry, candidate, options.model)
         return _decide(session, comparison, candidate, model, registry, rules, options)
 
@@ -109,41 +97,34 @@ def _promote(options: argparse.Namespace) -> int:
 def _decide(
     session: ChosenSession,
     comparison: Comparison | None,
-    candidate: Candidate,
+    candidate: PromotionCandidate,
     model: LoggedModel,
     registry: Registry,
     rules: Sequence[tuple[str, Tolerance]],
     options: argparse.Namespace,
 ) -> int:
     name, alias = options.name, options.alias
-    refusals = list(against_session(session.stored, comparison, candidate))
+    refusals = list(admission.against_session(session.stored, comparison, candidate))
     before = registry.version_of(name, alias)
-    is_champion = before is not None and (before.run_id, before.source) == (
-        model.run_id,
-        model.source,
-    )
-    if before is not None and not is_champion:
-        champion = Champion.of(before, candidate.objective)
+    if before is not None and (before.run_id, before.source) != (model.run_id, model.source):
+        champion = admission.Champion.of(before, candidate.objective)
         if champion.value is not None:
             say(
                 f"{name}@{alias}, version {before.number}, has {candidate.objective} "
                 f"{value(champion.value)} ({champion.origin}): the candidate is at "
-                f"{difference(candidate.mean, champion.value)}"
+                f"{admission.difference(candidate.mean, champion.value)}"
             )
-        refusals += against_champion(candidate, champion, rules)
-        if comparison is not None and was_baseline(comparison, before.session_id):
-            refusals += incomparable(comparison, candidate)
-        else:
-            refusals += against_its_session(
-                session, comparison, candidate, before.session_id, rules, options
-            )
+        refusals += admission.against_champion(candidate, champion, rules)
+        refusals += admission.against_its_session(
+            session, comparison, candidate, before.session_id, rules, options
+        )
     verdicts = _verdicts(comparison)
     version, is_new = registry.register(
         name,
         model,
-        tags_of(session.stored, candidate, verdicts, refusals),
-        _description(candidate, refusals),
-        lasting=LASTING,
+        admission.tags_of(session.stored, candidate, verdicts, refusals),
+        "\n\n".join([*candidate.story, *(f"refused: {reason}" for reason in refusals)]),
+        lasting=admission.LASTING,
     )
     say(
         f"{'registered as' if is_new else 'registered already:'} {name} version {version.number}, "
@@ -151,9 +132,7 @@ def _decide(
     )
     if refusals:
         stays = f"stays at version {before.number}" if before is not None else "stands for nothing"
-        say(f"Refused, {name}@{alias} {stays}:")
-        for reason in refusals:
-            say(f"  {reason}")
+        say(f"Refused, {name}@{alias} {stays}:", *(f"  {reason}" for reason in refusals))
         return 1
     registry.set_alias(name, alias, version.number)
     was = "" if before is None else f", and was version {before.number}"
@@ -167,12 +146,8 @@ def _chosen(
     comparison: Comparison | None,
     rules: Sequence[tuple[str, Tolerance]],
     options: argparse.Namespace,
-) -> Candidate:
-    """Return the case that is to be promoted.
-
-    Raises:
-        UsageError: there is none, or a rule is about none of its metrics.
-    """
+) -> PromotionCandidate:
+    """Return the case that is to be promoted, about whose metrics all rules must be."""
     candidate = choose_candidate(session, asked_sweeps(options, session, comparison), options)
     metrics = (candidate.objective, *candidate.configuration.metrics)
     for rule in rules:
@@ -184,26 +159,10 @@ def _chosen(
     return candidate
 
 
-def _session_run(session: StoredSession, registry: Registry) -> str:
-    """Return the id of the session's run.
-
-    Raises:
-        TrackerError: MLflow has not got the session, so that there is no run to lead back to.
-    """
-    run = registry.session_run(session.header)
-    if run is None:
-        raise TrackerError(
-            f"session {session.header.session_id} has not arrived in MLflow, or not wholly; "
-            "`pytest-mlflow sync` sends it"
-        )
-    return run
-
-
-def _model(registry: Registry, candidate: Candidate, name: str | None) -> LoggedModel:
+def _model(registry: Registry, candidate: PromotionCandidate, name: str | None) -> LoggedModel:
     """Return the model that the case logged; the one of the last step where it did several times.
 
-    Raises:
-        UsageError: it logged none, or several, and nobody said which.
+    It is an error of usage where the case logged none, or several and nobody said which.
     """
     nodeid = candidate.record.nodeid
     models = registry.models(candidate.record)
@@ -227,8 +186,3 @@ def _verdicts(comparison: Comparison | None) -> str:
     if comparison.problem is not None:
         return f"not compared: {comparison.problem}"
     return counts(comparison) if comparison.baseline is not None else "no baseline yet"
-
-
-def _description(candidate: Candidate, refusals: Sequence[str]) -> str:
-    lines = [*candidate.story, *(f"refused: {reason}" for reason in refusals)]
-    return "\n\n".join(lines)

@@ -9,32 +9,25 @@ from pathlib import Path
 from ..analysis.location import session_directory, sessions_root
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.journal import JournalError
-from .arguments import say
+from .arguments import command, say
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "sync",
-        help="send kept sessions to MLflow",
-        description="Send sessions that MLflow has not, or not wholly. Sending twice is harmless.",
-    )
-    parser.add_argument(
-        "sessions",
-        nargs="*",
-        type=Path,
-        metavar="SESSION",
-        help="directories of sessions; all below .pytest_mlflow when none is given",
-    )
-    parser.add_argument(
-        "--tracking-uri",
-        metavar="URI",
-        help="where to send them; default: MLFLOW_TRACKING_URI, else where each was meant to go",
-    )
-    parser.set_defaults(command=_sync)
+@command(
+    "sync",
+    {
+        "sessions SESSION": (
+            "directories of sessions; all below .pytest_mlflow when none is given",
+            {"nargs": "*", "type": Path},
+        ),
+        "--tracking-uri URI": "where to send them; default: MLFLOW_TRACKING_URI, else where each "
+        "was meant to go",
+    },
+)
+def run(options: argparse.Namespace) -> int:
+    """Send kept sessions to MLflow.
 
-
-def _sync(options: argparse.Namespace) -> int:
+    Send sessions that MLflow has not, or not wholly. Sending twice is harmless.
+    """
     directories = [session_directory(path) for path in options.sessions] or [
         directory
         for directory in SessionDirectory.find_all(sessions_root())
