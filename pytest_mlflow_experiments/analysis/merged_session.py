@@ -104,9 +104,9 @@ def compare_merged(
             problem = gate_problem(damaged, required_by)
     unrecorded = merged.end.unrecorded
     sweeps = SweepBuilder(options)
-    entries = sweeps.watch([merged.header, *merged.cases, merged.end])
+    entries: list[Entry] = [merged.header, *merged.cases, merged.end]
     comparison = compare(
-        collect_session(entries, options.seed_params),
+        collect_session(sweeps.watch(entries), options.seed_params),
         baseline,
         options,
         not_run={nodeid: outcome for nodeid, outcome in unrecorded.items() if outcome != "passed"},
