@@ -24,8 +24,8 @@ from pytest_mlflow_experiments.cli.admission import (
     incomparable,
 )
 from pytest_mlflow_experiments.cli.candidate import PromotionCandidate
+from pytest_mlflow_experiments.regression.compare import reported_options
 from pytest_mlflow_experiments.regression.comparison import Comparison, SessionInfo
-from pytest_mlflow_experiments.regression.sessions import reported_options
 from pytest_mlflow_experiments.regression.sweeps.model import Configuration
 from pytest_mlflow_experiments.regression.tolerance import Tolerance
 

@@ -14,10 +14,10 @@ from ..baseline.choice import why_incomplete
 from ..baseline.specs import BaselineError, BaselineRequest
 from ..records import PASSED_OUTCOMES, function_of, tags
 from ..records.reader import StoredSession
+from ..regression.compare import compare, reported_options
 from ..regression.comparison import Comparison
-from ..regression.sessions import compare_sessions, reported_options
 from ..regression.tolerance import Tolerance, find
-from ..regression.values import collect_values
+from ..regression.values import collect_session, collect_values
 from ..report.metric_lines import describe_metric
 from ..report.numbers import count, signed, value
 from ..report.numbers import relative as percent
@@ -256,7 +256,8 @@ def against_its_session(
         accepted=location.accepted_steps(),
     )
     past = collect_values(entries, seeds)
-    comparison = compare_sessions(session.stored.entries(), past, settings)
+    current = collect_session(session.stored.entries(), seeds)
+    comparison = compare(current, past, settings)
     words = ", against the champion's session"
     yield from worse_metrics(comparison, candidate.test, words)
     yield from incomparable(comparison, candidate, words)
