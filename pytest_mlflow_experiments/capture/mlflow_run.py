@@ -63,7 +63,7 @@ class Connection:
         def is_answered() -> bool:
             nonlocal answer
             state = SessionState.read(self.directory.state)
-            if state is not None and state.run_id is None and not state.is_unsure:
+            if state is not None and state.run_id is None and not state.is_unavailable:
                 is_dead = state.pid is not None and not is_running(state.pid)
                 state = _failed("the tracker died") if is_dead else None
             answer = state or answer
@@ -188,7 +188,7 @@ def _target(item: pytest.Item, log: CaseLog) -> _Target:
         return _throwaway(item.config)
     state: SessionState = connection.session_run(_STORE_TIMEOUT)
     uri, experiment, parent = connection.tracking_uri, state.experiment_id, state.run_id
-    if state.is_unsure or parent is None or experiment is None or uri is None:
+    if state.is_unavailable or parent is None or experiment is None or uri is None:
         _note_throwaway(log, state.error)
         return _throwaway(item.config)
     tags = {}

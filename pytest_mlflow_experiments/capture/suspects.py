@@ -83,7 +83,7 @@ class Rerunner:
         state = SessionState.read(self._directory.state)
         if state is None:
             return False
-        if state.baseline is not None or state.phase == "done" or state.is_unsure:
+        if state.baseline is not None or state.phase == "done" or state.is_unavailable:
             return True
         return state.pid is not None and not is_running(state.pid)
 

@@ -104,7 +104,7 @@ def describe_outcome(
     outcome = SessionOutcome(tests=tests, experiment=experiment, notes=told)
     if state is None:
         return replace(outcome, place=(remedy,))
-    if state.is_unsure:
+    if state.is_unavailable:
         problem = f"Not everything is in MLflow: {(state.error or 'no word why').rstrip('.')}"
         return replace(outcome, problem=problem, remedy=remedy)
     place: tuple[str, ...] = ()

@@ -219,7 +219,7 @@ class SessionTracker:
             return self._tracker.wait(
                 self._settings.timeout,
                 on_progress,
-                lambda state: state.baseline is not None or state.is_unsure,
+                lambda state: state.baseline is not None or state.is_unavailable,
             )
         except KeyboardInterrupt:
             return self._tracker.state().update(phase="failed", error="interrupted while waiting")

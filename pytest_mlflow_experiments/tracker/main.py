@@ -18,7 +18,7 @@ from typing import NoReturn, final
 
 from ..records import SessionEnd, SessionHeader
 from ..records.directory import SessionDirectory, SessionState
-from ..records.journal import JournalError, JournalTail, ends, is_being_written
+from ..records.journal import JournalError, JournalTail, has_end, is_being_written
 from ..records.processes import is_running, started_at, wait_until
 from .connect import open_store
 from .errors import SessionBusyError, TrackerError, reason_of
@@ -257,7 +257,7 @@ def sync(directory: SessionDirectory, *, tracking_uri: str | None = None) -> Ses
     """
     directory = SessionDirectory(directory.path.absolute())
     tracking_uri = tracking_uri or _intended_uri(directory)
-    if is_being_written(directory.journal) and not ends(directory.journal):
+    if is_being_written(directory.journal) and not has_end(directory.journal):
         return SessionState(phase="failed", error="It still runs.")
     before = Path.cwd()
     # The session's own tracker ran here, and MLflow takes relative places of artifacts from here.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, TextIO, final
 
 from ..records.directory import SessionState
-from ..records.journal import ends
+from ..records.journal import has_end
 from ..records.processes import wait_until
 from ..records.secrets import MASK, SECRET_IN_QUERY, SHORTEST, environment_secrets, secrets_of
 from .errors import TrackerError
@@ -143,7 +143,7 @@ def send_repeatedly(
     """
 
     def goes_on() -> bool:
-        return follow() and not ends(journal)
+        return follow() and not has_end(journal)
 
     furthest = 0
     while True:

@@ -88,7 +88,7 @@ def has_passed(directory: SessionDirectory) -> bool:
 
     It raises what :func:`.journal.read` does.
     """
-    if not journal.ends(directory.journal):
+    if not journal.has_end(directory.journal):
         return False
     end = journal.decode(journal.last_line(directory.journal)[0])
     return isinstance(end, SessionEnd) and end.complete and end.exit_status == 0
