@@ -1,4 +1,4 @@
-"""A comparison as lines for the terminal: what got worse first, then what got better."""
+"""A comparison as lines for the terminal: regressions first, then improvements."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LEVELS: Final[dict[Severity, dict[str, bool]]] = {
 
 
 def verdict_lines(comparison: Comparison, reports: Sequence[str]) -> Iterator[TerminalLine]:
-    """Yield the lines that tell of the comparison, and of the paths of its reports."""
+    """Yield the lines for the comparison and the paths of its reports."""
     head = headline(comparison)
     if comparison.baseline is None:
         yield from _nothing_to_compare(comparison, head.text)
