@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal[
     "text", "time", "number", "numbers", "count", "rare count", "flag", "rare flag"
 ]
-"""What a column holds; ``rare`` ones, texts and times may have gaps, and a number's gap is NaN."""
+"""The kind of a column; ``rare`` ones, texts and times may have gaps, a number's gap is NaN."""
 
 Columns: TypeAlias = Mapping[str, tuple[Kind, str]]
 """What columns hold and mean, by their names, in the order of the frame.

@@ -42,7 +42,7 @@ ARGUMENTS: Final = {
     "branch": "only sessions of this branch.",
     "last": "only so many sessions, the newest ones.",
 }
-"""What :func:`load_stored` takes, for the help of those that hand it on."""
+"""The arguments of :func:`load_stored`, for the docstrings of functions that pass them on."""
 
 RAISES: Final = {
     "ValueError": "an argument is not legal.",

@@ -22,7 +22,7 @@ FORMS = (
     "file:PATH or none"
 )
 _WORDS = ("auto", "latest", "none")
-"""The kinds that stand alone; the others want a value."""
+"""The kinds without a value; the others need one."""
 
 # Set by CI systems while they test a pull or merge request: GitHub, GitLab, Bitbucket, Jenkins,
 # Azure, Buildkite.
@@ -72,7 +72,7 @@ def base_branch(environ: Mapping[str, str]) -> str | None:
 
 
 HISTORY = 20
-"""How many sessions a baseline has at most, where nothing else is said."""
+"""The default maximum of sessions of a baseline."""
 
 
 class BaselineError(Exception):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pytest
 
 Deliver: TypeAlias = "Callable[[pytest.TestReport | None, CaseRecord], None]"
-"""Takes a record, with the report of the teardown; None where the case was interrupted."""
+"""A function that takes the teardown's report (None if interrupted) and the case's record."""
 
 MAX_FAILURE_LENGTH = 1_000_000
 

@@ -182,7 +182,7 @@ MAX_TEXT: Final = 32_000
 """MLflow takes 65,535 characters and more, but each case has the text in its line."""
 
 _WITH_FILES: Final = json.dumps({"holds_files": True})
-"""The source, until the test stands in it, of data that are no file but have some within."""
+"""The source, until the test replaces it, of data that are no file but contain some."""
 
 
 def dataset_input(

@@ -33,7 +33,7 @@ Assertions: TypeAlias = Literal["no", "yes", "all"]
 FIXTURES: Final = frozenset({"mlflow_case", "mlflow_run"})
 
 WORKER_ERROR: Final = "mlflow_usage_error"
-"""The key under which a pytest-xdist worker hands a usage error to the controller."""
+"""The key under which a pytest-xdist worker sends a usage error to the controller."""
 
 _OPTIONS = pytest.StashKey[CaseOptions]()
 _DEFAULT_OPTIONS: Final = CaseOptions()

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MAX_HISTORIES: Final = 20
-"""Of how many metrics the record keeps all steps: MLflow is asked once for each of them."""
+"""The number of metrics with all steps in the record: each takes a request to MLflow."""
 
 MAX_VALUES: Final = 1_000
 
 _PATIENCE: Final = 10.0
-"""How many seconds a slow server may take for them, as the next test waits."""
+"""The seconds that a slow server may take for them, as the next test waits."""
 
 _SYSTEM: Final = "system/"
 

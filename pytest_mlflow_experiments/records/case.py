@@ -19,7 +19,7 @@ FAILED_OUTCOMES: frozenset[str] = frozenset({"failed", "error"})
 PASSED_OUTCOMES: frozenset[str] = frozenset({"passed", "xpassed"})
 
 CASE_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
-"""What the id of a case's record may be: it is the name of a directory."""
+"""The legal ids of a case's record: it is the name of a directory."""
 
 _HIDDEN = re.compile(rf"{re.escape(MASK)}\d+")
 

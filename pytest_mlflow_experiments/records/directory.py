@@ -44,7 +44,7 @@ DIRECTORY_NAME = ".pytest_mlflow"
 _STARTED = re.compile(r"\d{8}-\d{6}-", re.ASCII)
 
 KEPT_SESSIONS = 50
-"""How many sessions stay on disk: the history at a desk."""
+"""The number of uploaded sessions that stay on disk, as the local history."""
 
 _GITIGNORE = "# Created by pytest-mlflow-experiments automatically.\n*\n"
 
@@ -69,19 +69,19 @@ class SessionDirectory:
 
     journal = _SessionPath("journal.jsonl")
     state = _SessionPath("session.json")
-    """How far MLflow has the session: a :class:`SessionState`."""
+    """The progress of the upload to MLflow: a :class:`SessionState`."""
     log = _SessionPath("tracker.log")
-    """What the tracker, and MLflow in it, printed."""
+    """The output of the tracker, and of MLflow in it."""
     baseline = _SessionPath("baseline.jsonl")
     """The sessions that this one is compared with, in one file as a journal."""
     baseline_request = _SessionPath("baseline.json")
-    """What the tracker is asked to make a baseline of: a ``BaselineRequest`` as JSON."""
+    """The tracker's request for a baseline: a ``BaselineRequest`` as JSON."""
     report = _SessionPath("report.json")
     """The comparison with the baseline as JSON, written once that is made."""
     resumed = _SessionPath("resumed.jsonl")
-    """The cases of an earlier session that need not run again, where there are any."""
+    """The cases of an earlier session that need not run again, if any."""
     run_request = _SessionPath("run.request")
-    """A file that asks the tracker for the session's run at once; its content means nothing."""
+    """An empty file that asks the tracker to create the session's run at once."""
     all_artifacts = _SessionPath("artifacts")
     """The directory of the cases' artifacts: one directory for each record that has any."""
 

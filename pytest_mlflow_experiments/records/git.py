@@ -77,7 +77,7 @@ def default_branch(rootdir: Path) -> str | None:
 
 
 UNKNOWN: Final = "unknown"
-"""Stands for changes of which git gave no account."""
+"""The digest of changes if git does not answer."""
 
 # What Python, pytest, Hypothesis and MLflow write beside the code.
 _WRITTEN: Final = frozenset(
@@ -91,7 +91,7 @@ _WRITTEN_NAMES: Final = frozenset(
     f"{name}{end}" for name in ("mlflow.db", ".coverage") for end in _SQLITE
 )
 _COVERAGE: Final = ".coverage."
-"""Begins the names of the files of one process each."""
+"""The prefix of coverage's files of one process each."""
 
 _MOST: Final = 20_000
 

@@ -59,10 +59,10 @@ def _user_pattern(url: str) -> re.Pattern[str]:
 
 
 SHOWN_NODEID: Final = "mlflow_nodeid"
-"""The attribute of a report with the node id to keep, where pytest's own holds a secret."""
+"""The attribute of a report with the masked node id, if pytest's own contains a secret."""
 
 SHORTEST: Final = 4
-"""A shorter value would black out ordinary words."""
+"""The minimum length of a secret: a shorter one would mask ordinary words."""
 
 SHORTEST_IN_ENVIRONMENT: Final = 8
 

@@ -84,7 +84,7 @@ def run_tags(header: SessionHeader, *, name: str, user: str) -> dict[str, str]:
 
 
 FIXED_TAGS: Final = frozenset({tag.KIND, tag.PARENT, tag.RUN_NAME, tag.SESSION_ID, tag.USER})
-"""What the run has had since it was created, and no later tag may replace."""
+"""The tags of the run since its creation, which no later tag may replace."""
 
 
 def baseline_tags(reason: str, session_ids: Sequence[str] = ()) -> dict[str, str]:

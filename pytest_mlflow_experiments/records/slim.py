@@ -15,7 +15,7 @@ FILLED = (
     *("id", "nodeid", "case", "name", "outcome", "start_time", "end_time"),
     *("durations", "params", "metrics"),
 )
-"""The fields of a slim case that hold something, in the order of the record's."""
+"""The fields of a slim case with values, in the order of the record's."""
 
 EMPTY: Builtins = {
     "checks": [],
@@ -26,7 +26,7 @@ EMPTY: Builtins = {
     "attempts": [],
     "notes": [],
 }
-"""The fields after these that a slim case does without."""
+"""The following fields, which a slim case lacks as they are empty."""
 
 _KNOWN = frozenset({"kind", "arguments", "datasets", "usage"}).union(EMPTY, FILLED)
 _empty_of, _NOTHING = itemgetter(*EMPTY), tuple(EMPTY.values())
@@ -97,7 +97,7 @@ class SlimCase:
 T = TypeVar("T")
 
 MAX_POINTS = 200
-"""How many points of a curve are kept: more are not seen in a drawing."""
+"""The number of points of a curve that are kept: more are invisible in a chart."""
 
 
 def thinned(values: Sequence[T], most: int = MAX_POINTS) -> Sequence[T]:

@@ -85,7 +85,7 @@ def known_direction(
 
 
 _Past: TypeAlias = list[tuple[SessionValues, CaseValues]]
-"""What a case measured in the sessions before, the oldest first."""
+"""The past sessions with a case's values, the oldest first."""
 
 
 @final
@@ -228,7 +228,7 @@ _FIGURES = (
     "n",
     "reason",
 )
-"""What a row says as the verdict does."""
+"""The fields that a row copies from the verdict."""
 
 
 def _row(

@@ -103,7 +103,7 @@ class Baseline:
 
 
 Line: TypeAlias = tuple[tuple[AnySize, float], ...]
-"""The values of a metric by step, the steps growing."""
+"""The values of a metric with their steps, in ascending order."""
 
 
 @final

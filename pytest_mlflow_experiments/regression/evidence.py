@@ -10,7 +10,7 @@ from typing import final
 from .statistics import ROUNDING, exponent_of, finite_mean, student_p, student_t
 
 RECENT = 3
-"""How many of the newest history values a change must go beyond, each by itself."""
+"""The number of newest history values that a change must exceed, each by itself."""
 
 ENOUGH = 5
 """With fewer history values than this, a change that is far also counts."""

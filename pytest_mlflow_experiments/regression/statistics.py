@@ -11,7 +11,7 @@ from math import frexp, fsum, inf, isfinite, isnan, ldexp, nan, sqrt
 from typing import NamedTuple
 
 ROUNDING = 8 * 2.0**-52
-"""What the rounding of values within [-1, 1], their means and differences may amount to."""
+"""The bound on rounding errors of values within [-1, 1], their means and differences."""
 
 
 class Scaled(NamedTuple):

@@ -28,13 +28,13 @@ DURATION = "duration_seconds"
 
 
 MAX_LINES: Final = 10
-"""How many repeats of a case have a line each: more can't be told apart."""
+"""The number of repeats of a case with a line each: more can't be distinguished."""
 
 MAX_CURVES: Final = 1_000
-"""Of how many metrics a session's lines are kept."""
+"""The number of metrics of a session with lines."""
 
 SYSTEM_METRICS: Final = "system/"
-"""How the names begin that MLflow gives to the load of the machine, which is no result."""
+"""The prefix of MLflow's names for the machine's load, which is no result."""
 
 
 def lines_of(record: CaseRecord) -> dict[str, Line]:

@@ -21,14 +21,14 @@ _SHOWN: Final[dict[Status, tuple[int, dict[str, bool]]]] = {
     "inconclusive": (3, _YELLOW),
     "not comparable": (3, _YELLOW),
 }
-"""The statuses that are told of, how many metrics of each, and how they are shown."""
+"""The statuses shown, the number of metrics of each, and their markup."""
 
 LEVELS: Final[dict[Severity, dict[str, bool]]] = {
     "good": {"green": True},
     "warning": _YELLOW,
     "bad": _BAD,
 }
-"""How the first sentence is shown."""
+"""The markup of the first sentence."""
 
 
 def verdict_lines(comparison: Comparison, reports: Sequence[str]) -> Iterator[TerminalLine]:

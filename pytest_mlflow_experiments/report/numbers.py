@@ -10,7 +10,7 @@ from ..records import Operator
 from ..regression.comparison import Margin, MetricComparison
 
 NOTHING = "—"
-"""What stands where there is no number."""
+"""The placeholder for a missing number."""
 
 _SIGNS: dict[Operator, str] = {"<": "<", "<=": "≤", ">": ">", ">=": "≥", "==": "≈"}
 _UNITS = (("year", 365 * 86_400), ("day", 86_400), ("hour", 3_600), ("minute", 60))

@@ -65,7 +65,7 @@ REPORT_FORMATS: Final = (
     ReportFormat(".json", "..report.json:render_json"),
     ReportFormat(".xml", "..report.junit:render_junit", standard=False),
 )
-"""The formats that the README tells of."""
+"""The formats described in the README."""
 
 SUFFIXES: Final = tuple(known.suffix for known in REPORT_FORMATS)
 STANDARD_SUFFIXES: Final = tuple(known.suffix for known in REPORT_FORMATS if known.standard)

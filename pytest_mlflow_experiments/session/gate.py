@@ -43,7 +43,7 @@ def fail_testcase(xml: LogXML, nodeid: str, text: str) -> bool:
 
 
 SECTION: Final = "mlflow gate"
-"""The node id under which a gate fails for a reason that is no test's."""
+"""The node id of failures of the gate that belong to no test."""
 
 
 def fail_session(

@@ -239,7 +239,7 @@ _RUNS: Final = {
     "BUILD_BUILDID": "azure",
     "BUILD_TAG": "jenkins",
 }
-"""The variables that hold the id of a run of all jobs, and whose they are."""
+"""The variables with the id of a CI run, common to its jobs, and the CI's name."""
 
 
 def joint_session_id(text: str, environ: Mapping[str, str] = os.environ) -> str:

@@ -40,7 +40,7 @@ _POLL = 0.02
 _FINAL = ("done", "failed")
 
 MAX_WAIT_FACTOR = 10
-"""How many times as long as without progress the end of a session waits at most."""
+"""The maximum wait at the end, as a multiple of the timeout without progress."""
 
 
 def tracker_environment(environ: Mapping[str, str], tracking_uri: str) -> dict[str, str]:

@@ -64,7 +64,7 @@ def try_database(tracking_uri: str) -> None:
 
 
 _QUIET: Final = 10.0
-"""Seconds without a change after which nobody is at work on a database; no step takes as long."""
+"""Seconds without a change after which no process is writing; no step takes as long."""
 _POLL: Final = 0.1
 
 

@@ -109,9 +109,9 @@ def _collides(error: Exception) -> bool:
 _PAUSES: Final = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 3.0, 3.0)
 
 patiently: Final = Retry(calls=10, patience=15.0)
-"""For what a session needs."""
+"""For calls that a session needs."""
 briefly: Final = Retry(calls=7, patience=5.0)
-"""For what is not worth more."""
+"""For calls that a session can do without."""
 
 
 def create_once(create: Callable[[], T], find: Callable[[], T | None]) -> T:

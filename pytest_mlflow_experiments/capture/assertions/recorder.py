@@ -119,7 +119,7 @@ def _is_real(kind: type) -> bool:
 
 
 MAX_OBSERVATIONS: Final = 10_000
-"""How many observations of one case are kept, and as many failing ones again."""
+"""The maximum of observations of one case, and again as many failing ones."""
 
 # Site, value, limit, tolerance, whether it passed, reading of the clock.
 _Raw: TypeAlias = "tuple[Site, float, float, float | None, bool, float]"
@@ -172,7 +172,7 @@ class Observations:
 
 
 current: Observations | None = None
-"""Those of the case that runs now. Whoever sets it puts back what was there before."""
+"""The observations of the running case. Code that sets it must restore the former value."""
 
 
 @unseen

@@ -13,7 +13,7 @@ from .effects import number as as_number
 from .model import Configuration, Mode, Sweep, usual_n
 
 ALPHA = 0.05
-"""How often at most a configuration that is as good as the best may be told from it, in a sweep."""
+"""The largest probability, in a sweep, that a configuration as good as the best is called worse."""
 
 
 def p_value(best: Configuration, other: Configuration) -> float | None:

@@ -60,7 +60,7 @@ def why_other_code(
 
 
 _FILE: Final = re.compile(r"[0-9a-f]{16}")
-"""Digests of files; a dataset of MLflow's that came from one has another of its own."""
+"""Digests of files; MLflow's datasets from files have digests of another form."""
 
 
 @final
