@@ -26,7 +26,7 @@ _UNTOLD = (
 _Said = TypeVar("_Said")
 
 
-def compare(
+def compare_sessions(
     current: SessionValues,
     baseline: Sessions | None,
     options: CompareOptions,
