@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -104,9 +105,18 @@ def judged(
     current: SessionValues,
     past: Sessions | None,
     options: CompareOptions | None = None,
-    **arguments: object,
+    *,
+    partial: str | None = None,
+    **arguments: Any,
 ) -> Comparison:
-    return compare(current, past, options or CompareOptions(), **arguments)  # type: ignore[arg-type]
+    """Compare a session that ran with all the steps that are accepted."""
+    options = options or CompareOptions()
+    accepted = tuple(step.id for step in options.accepted)
+    current.header = replace(current.header, accepted=accepted)
+    if partial is not None:
+        assert current.end is not None
+        current.end = replace(current.end, partial=partial)
+    return compare(current, past, options, **arguments)
 
 
 def only(comparison: Comparison) -> MetricComparison:

@@ -23,17 +23,12 @@ import json
 
 import pytest
 
-from pytest_mlflow_experiments.capture.assertions import Observations, install, recorder, uninstall
-from pytest_mlflow_experiments.capture.assertions import loader, transform
+from pytest_mlflow_experiments.capture.assertions import install, loader, recorder, transform
+from pytest_mlflow_experiments.capture.assertions import uninstall
+from pytest_mlflow_experiments.capture.assertions.recorder import Observations
 
 SEEN = {}
 STATE = {"transformed": 0}
-
-
-class Sink:
-    def __init__(self):
-        self.observations = Observations()
-        self.dropped = 0
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -59,12 +54,12 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item):
-    recorder.current = sink = Sink()
+    recorder.current = sink = Observations()
     yield
     recorder.current = None
     SEEN[item.nodeid] = [
         (o.name, o.operator, o.value.hex(), o.limit.hex(), o.passed, o.line)
-        for o in sink.observations
+        for o in sink
     ]
 
 

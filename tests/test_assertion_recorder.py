@@ -25,26 +25,20 @@ SITE = Site("acc", ">", 3, PLACE, False, False, False)
 APPROX_SITE = SITE._replace(operator="==")
 
 
-class Sink:
-    def __init__(self) -> None:
-        self.observations = Observations()
-        self.dropped = 0
-
-
 @pytest.fixture
-def sink() -> Iterator[Sink]:
+def sink() -> Iterator[Observations]:
     outer = recorder.current
-    recorder.current = sink = Sink()
+    recorder.current = sink = Observations()
     yield sink
     recorder.current = outer
 
 
-def only(sink: Sink) -> Observation:
-    [observation] = sink.observations
+def only(sink: Observations) -> Observation:
+    [observation] = sink
     return observation
 
 
-def test_observation(sink: Sink) -> None:
+def test_observation(sink: Observations) -> None:
     before = time.perf_counter()
     record(SITE._replace(alternative=True), 0.75, 0.5, True)
     clock = only(sink).clock
@@ -84,16 +78,16 @@ def test_without_a_case_nothing_is_kept() -> None:
 )
 @pytest.mark.parametrize("negated", [False, True])
 def test_a_negated_comparison_passes_if_it_is_false(
-    sink: Sink, value: object, limit: object, result: object, negated: bool
+    sink: Observations, value: object, limit: object, result: object, negated: bool
 ) -> None:
     record(SITE._replace(negated=negated), value, limit, result)
     assert only(sink).passed is (bool(result) is not negated)
 
 
 @pytest.mark.parametrize(("value", "limit"), [(3, 2), (np.int64(3), 2), (np.int64(3), np.array(2))])
-def test_two_integers(sink: Sink, value: object, limit: object) -> None:
+def test_two_integers(sink: Observations, value: object, limit: object) -> None:
     record(SITE, value, limit, True)
-    assert not sink.observations
+    assert not sink
     record(SITE._replace(count_integers=True), value, limit, True)
     assert (only(sink).value, only(sink).limit) == (3.0, 2.0)
     assert type(only(sink).value) is float
@@ -103,25 +97,25 @@ def test_two_integers(sink: Sink, value: object, limit: object) -> None:
     ("value", "limit"),
     [(True, 0.5), ("a", "b"), (0.5, None), (np.array([1.0, 2.0]), 0.5), (0.5, object()), (1j, 0.5)],
 )
-def test_what_is_no_number_is_ignored(sink: Sink, value: object, limit: object) -> None:
+def test_what_is_no_number_is_ignored(sink: Observations, value: object, limit: object) -> None:
     record(SITE, value, limit, True)
     record_approx(APPROX_SITE, value, limit, True)
-    assert not sink.observations
+    assert not sink
 
 
-def test_infinity_and_nan_are_kept(sink: Sink) -> None:
+def test_infinity_and_nan_are_kept(sink: Observations) -> None:
     record(SITE, math.nan, math.inf, False)
     assert math.isnan(only(sink).value)
     assert only(sink).limit == math.inf
 
 
-def test_two_floats_are_no_approx(sink: Sink) -> None:
+def test_two_floats_are_no_approx(sink: Observations) -> None:
     record_approx(APPROX_SITE, 0.5, 0.5, True)
-    assert not sink.observations
+    assert not sink
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_approx(sink: Sink, swapped: bool) -> None:
+def test_approx(sink: Observations, swapped: bool) -> None:
     approx = pytest.approx(0.5, abs=0.1)
     value, limit = (approx, 0.55) if swapped else (0.55, approx)
     record_approx(APPROX_SITE, value, limit, True)
@@ -130,9 +124,9 @@ def test_approx(sink: Sink, swapped: bool) -> None:
     assert (observation.value, observation.limit) == ((0.5, 0.55) if swapped else (0.55, 0.5))
 
 
-def test_an_approx_with_an_impossible_tolerance_is_ignored(sink: Sink) -> None:
+def test_an_approx_with_an_impossible_tolerance_is_ignored(sink: Observations) -> None:
     record_approx(APPROX_SITE, 0.5, pytest.approx(0.5, abs=-1), True)
-    assert not sink.observations
+    assert not sink
 
 
 class Operand:
@@ -151,14 +145,14 @@ class NoTruth(np.ndarray):
 
 
 @pytest.mark.parametrize("value", [Operand(), Huge(10**400), 10**400])
-def test_exceptions_are_swallowed(sink: Sink, value: object) -> None:
+def test_exceptions_are_swallowed(sink: Observations, value: object) -> None:
     record(SITE, value, 0.5, True)
     record_approx(APPROX_SITE, value, pytest.approx(0.5), True)
     record(SITE, 1, 0.5, np.array([True, False]))
-    assert not sink.observations
+    assert not sink
 
 
-def test_operands_are_not_kept(sink: Sink) -> None:
+def test_operands_are_not_kept(sink: Observations) -> None:
     operand = np.array(0.75)
     reference = weakref.ref(operand)
     count = sys.getrefcount(operand)
@@ -169,24 +163,24 @@ def test_operands_are_not_kept(sink: Sink) -> None:
     assert only(sink).value == 0.75
 
 
-def test_a_full_sink_keeps_failing_comparisons(sink: Sink) -> None:
+def test_a_full_sink_keeps_failing_comparisons(sink: Observations) -> None:
     for _ in range(MAX_OBSERVATIONS + 5):
         record(SITE, 0.75, 0.5, True)
     record(SITE, np.float64(0.75), 0.5, True)
-    assert (len(sink.observations), sink.dropped) == (MAX_OBSERVATIONS, 6)
+    assert (len(sink), sink.dropped) == (MAX_OBSERVATIONS, 6)
     record(SITE, 0.25, 0.5, False)
     record(SITE, np.float64(0.25), 0.5, False)
-    assert (len(sink.observations), sink.dropped) == (MAX_OBSERVATIONS + 2, 6)
-    assert [o.passed for o in sink.observations][-3:] == [True, False, False]
+    assert (len(sink), sink.dropped) == (MAX_OBSERVATIONS + 2, 6)
+    assert [o.passed for o in sink][-3:] == [True, False, False]
 
 
-def test_failing_comparisons_do_not_fill_the_memory(sink: Sink) -> None:
+def test_failing_comparisons_do_not_fill_the_memory(sink: Observations) -> None:
     for _ in range(2 * MAX_OBSERVATIONS + 5):
         record(SITE, 0.25, 0.5, False)
-    assert (len(sink.observations), sink.dropped) == (2 * MAX_OBSERVATIONS, 5)
+    assert (len(sink), sink.dropped) == (2 * MAX_OBSERVATIONS, 5)
 
 
-def test_frozen_time(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frozen_time(sink: Observations, monkeypatch: pytest.MonkeyPatch) -> None:
     """Do what freezegun does: replace the functions wherever a module holds them."""
     real = time.perf_counter
     for module in list(sys.modules.values()):
@@ -199,4 +193,4 @@ def test_frozen_time(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
     record_approx(APPROX_SITE, 0.5, pytest.approx(0.5), True)
     after = real()
     monkeypatch.undo()
-    assert [before <= o.clock <= after for o in sink.observations] == [True] * 3
+    assert [before <= o.clock <= after for o in sink] == [True] * 3

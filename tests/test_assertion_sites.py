@@ -4,10 +4,10 @@ import ast
 
 import pytest
 
-from pytest_mlflow_experiments.capture.assertions.sites import Comparison, comparisons
+from pytest_mlflow_experiments.capture.assertions.sites import ComparisonNode, comparisons
 
 
-def found(source: str, *, every_comparison: bool = False) -> list[Comparison]:
+def found(source: str, *, every_comparison: bool = False) -> list[ComparisonNode]:
     statement = ast.parse(source).body[0]
     if isinstance(statement, ast.AsyncFunctionDef):
         statement = statement.body[0]
@@ -15,7 +15,7 @@ def found(source: str, *, every_comparison: bool = False) -> list[Comparison]:
     return list(comparisons(statement, "file.py", every_comparison=every_comparison))
 
 
-def limit_of(comparison: Comparison) -> str:
+def limit_of(comparison: ComparisonNode) -> str:
     operands = [comparison.node.left, *comparison.node.comparators]
     side = comparison.position if comparison.left_is_limit else comparison.position + 1
     return ast.unparse(operands[side])

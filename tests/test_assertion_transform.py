@@ -20,12 +20,6 @@ from pytest_mlflow_experiments.capture.assertions.transform import Transformed, 
 FILE = "test_transformed.py"
 
 
-class Sink:
-    def __init__(self) -> None:
-        self.observations = Observations()
-        self.dropped = 0
-
-
 def transformed(
     source: str, config: pytest.Config, *, every_comparison: bool = False
 ) -> Transformed:
@@ -44,8 +38,8 @@ def rewritten(source: str, config: pytest.Config) -> CodeType:
 def call(code: CodeType, *args: object) -> list[Observation]:
     """Call the function ``check`` of a module; an assertion that fails ends it."""
     namespace: dict[str, Any] = {"__name__": "transformed"}
-    sink = Sink()
-    outer, recorder.current = recorder.current, sink
+    observations = Observations()
+    outer, recorder.current = recorder.current, observations
     try:
         exec(code, namespace)
         check = namespace.get("check")
@@ -57,7 +51,7 @@ def call(code: CodeType, *args: object) -> list[Observation]:
         pass
     finally:
         recorder.current = outer
-    return list(sink.observations)
+    return list(observations)
 
 
 def seen(code: CodeType, *args: object) -> list[tuple[str, str, float, float, bool]]:

@@ -10,6 +10,7 @@ from pytest_mlflow_experiments.capture.assertions import recorder
 from pytest_mlflow_experiments.capture.assertions.recorder import Observation
 from pytest_mlflow_experiments.capture.assertions.sites import Site
 from pytest_mlflow_experiments.capture.case import MAX_FAILURE_LENGTH, CaseLog, LoggedMetric, merge
+from pytest_mlflow_experiments.capture.marker import CaseOptions
 from pytest_mlflow_experiments.capture.measuring import Clock
 from pytest_mlflow_experiments.records import CaseRecord
 from pytest_mlflow_experiments.records.codec import decode, encode
@@ -226,7 +227,7 @@ def observe(log: CaseLog, value: float) -> None:
         alternative=False,
         count_integers=False,
     )
-    outer, recorder.current = recorder.current, log
+    outer, recorder.current = recorder.current, log.observations
     try:
         recorder.record(site, value, 0.5, value >= 0.5)
     finally:
@@ -288,8 +289,7 @@ def test_record_holds_what_a_comparison_needs() -> None:
         name="t[1]",
         tags={},
         arguments=("C",),
-        tolerances={"accuracy": "-0.02"},
-        directions={"loss": "min"},
+        options=CaseOptions(tolerance={"accuracy": -0.02}, direction={"loss": "min"}),
     )
     assert (record.arguments, record.tolerances, record.directions) == (
         ("C",),
@@ -303,7 +303,7 @@ def test_record_holds_what_a_comparison_needs() -> None:
 def test_dropped_assertions_are_noted() -> None:
     log = CaseLog(CLOCK)
     observe(log, 0.9)
-    log.dropped = 12
+    log.observations.dropped = 12
     (note,) = freeze(log).notes
     assert note.startswith("12 more checks")
     assert log.notes == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +12,11 @@ from sessions import baseline, make_case, make_session, past_of
 from pytest_mlflow_experiments.records import CaseRecord, SessionEnd
 from pytest_mlflow_experiments.records.accepted import AcceptedStep
 from pytest_mlflow_experiments.records.journal import Entry
+from pytest_mlflow_experiments.regression.compare import compare, gate_problem
 from pytest_mlflow_experiments.regression.comparer import CompareOptions
-from pytest_mlflow_experiments.regression.sessions import compare_sessions, gate_problem
-from pytest_mlflow_experiments.regression.sweeps.build import sweep_builder
-from pytest_mlflow_experiments.regression.values import SessionValues
+from pytest_mlflow_experiments.regression.comparison import Comparison
+from pytest_mlflow_experiments.regression.sweeps.build import SweepBuilder
+from pytest_mlflow_experiments.regression.values import Sessions, SessionValues, collect_session
 
 OPTIONS = CompareOptions()
 STEP = AcceptedStep(id="0" * 12, case="*", metric="*", reason="why", time="2025-01-31T12:00:00Z")
@@ -29,14 +31,25 @@ def entries(session: SessionValues, *cases: CaseRecord) -> list[Entry]:
     return [session.header, *cases, session.end]
 
 
+def compared(
+    entries: Iterable[Entry],
+    past: Sessions | None,
+    options: CompareOptions = OPTIONS,
+    end: SessionEnd | None = None,
+) -> Comparison:
+    current = collect_session(entries, options.seed_params)
+    current.end = end or current.end
+    return compare(current, past, options)
+
+
 def test_a_session_is_compared_with_the_others() -> None:
     old, own = make_session(case(0.5)), make_session(case(0.9))
-    comparison = compare_sessions(entries(own, case(0.9)), baseline(old, own), OPTIONS)
+    comparison = compared(entries(own, case(0.9)), baseline(old, own))
     assert comparison.baseline is not None
     assert [one.session_id for one in comparison.baseline.sessions] == [old.header.session_id]
     assert [metric.history for metric in comparison.metrics] == [(0.5,)]
-    assert compare_sessions(entries(own, case()), baseline(own), OPTIONS).baseline is None
-    assert compare_sessions(entries(own, case()), None, OPTIONS).baseline is None
+    assert compared(entries(own, case()), baseline(own)).baseline is None
+    assert compared(entries(own, case()), None).baseline is None
 
 
 @pytest.mark.parametrize(("accepted", "history"), [((), (0.9,)), ((STEP.id,), ())])
@@ -45,7 +58,7 @@ def test_steps_count_that_the_session_ran_with(
 ) -> None:
     session = make_session(accepted=accepted)
     options = replace(OPTIONS, accepted=[STEP])
-    (metric,) = compare_sessions(entries(session, case()), past_of([0.9]), options).metrics
+    (metric,) = compared(entries(session, case()), past_of([0.9]), options).metrics
     assert metric.history == history
 
 
@@ -53,18 +66,18 @@ def test_how_the_session_ended_decides_what_is_missing() -> None:
     session, past = make_session(), past_of([0.9])
     journal, end = entries(session), session.end
     assert end is not None
-    (metric,) = compare_sessions(journal, past, OPTIONS).metrics
+    (metric,) = compared(journal, past).metrics
     assert metric.status == "missing"
     for left in (replace(end, partial="picked with -k"), replace(end, interrupted="Ctrl-C")):
-        comparison = compare_sessions(journal[:-1], past, OPTIONS, end=left)
+        comparison = compared(journal[:-1], past, end=left)
         assert comparison.metrics == ()
         assert comparison.partial == (left.interrupted or left.partial)
     late = SessionEnd(end_time=session.header.start_time + 5_000, exit_status=0, tests=0)
-    assert compare_sessions(journal, past, OPTIONS, end=late).duration == 5.0
+    assert compared(journal, past, end=late).duration == 5.0
 
 
 def test_sweeps_are_made_of_the_same_entries() -> None:
-    sweeps = sweep_builder(OPTIONS)
+    sweeps = SweepBuilder(OPTIONS)
     session = make_session()
     cases = [
         case(
@@ -72,7 +85,7 @@ def test_sweeps_are_made_of_the_same_entries() -> None:
         )
         for value in (0.1, 0.2)
     ]
-    compare_sessions(iter(entries(session, *cases)), None, OPTIONS, sweeps=sweeps)
+    compared(sweeps.watch(entries(session, *cases)), None)
     assert [sweep.cases for sweep in sweeps.build()] == [2]
 
 

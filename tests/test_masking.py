@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from pytest_mlflow_experiments.capture.secrets import MASKED, NOT_MASKED, CaseMask
+from pytest_mlflow_experiments.capture.secrets import MASKED, CaseMask
 from pytest_mlflow_experiments.records import Attempt, CaseRecord, Check, DatasetInput, Metric
+
+NOT_MASKED: Mapping[type, Mapping[str, str]] = {
+    CaseRecord: {
+        **dict.fromkeys(("id", "run_id", "resumed_from", "resumed_run"), "made by us or by MLflow"),
+        **dict.fromkeys(("nodeid", "case", "name"), "made without secrets, see shown_text"),
+        **dict.fromkeys(("tolerances", "directions", "objective"), "stand in the code, as a rule"),
+        "arguments": "tell the case from others",
+        "artifacts": "names of files, which are renamed with them",
+        "durations": "by phase",
+        "usage": "names of our own",
+    },
+    Attempt: {"usage": "names of our own"},
+    DatasetInput: {"digest": "of the content", "source_type": "MLflow's word for it"},
+}
+"""The other fields with texts in them, and why they stay as they are."""
 
 PARTS = (CaseRecord, Attempt, Metric, Check, DatasetInput)
 

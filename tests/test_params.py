@@ -23,6 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pytest_mlflow_experiments.capture.params import case_arguments, case_params, stable_text
+from pytest_mlflow_experiments.capture.secrets import CaseSecrets, SecretRules
 
 
 class Colour(enum.Enum):
@@ -269,7 +270,8 @@ def params_by_name(tester: pytest.Pytester, source: str) -> dict[str, list[tuple
         "import pytest\nfrom pytest import fixture, mark, param\n\n"
         "class Odd:\n    pass\n\n" + source
     )
-    return {item.name: list(case_params(item).items()) for item in items}
+    secrets = CaseSecrets(SecretRules())
+    return {item.name: list(case_params(item, secrets).items()) for item in items}
 
 
 @pytest.mark.parametrize(
@@ -480,7 +482,7 @@ def test_item_that_is_no_function_has_no_params(tester: pytest.Pytester) -> None
 
     config: Any = tester.parseconfig()
     item = Session.from_parent(pytest.Session.from_config(config), name="it", nodeid="it")
-    assert case_params(item) == {}
+    assert case_params(item, CaseSecrets(SecretRules())) == {}
     assert case_arguments(item) == ()
 
 

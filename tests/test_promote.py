@@ -23,9 +23,9 @@ from pytest_mlflow_experiments.cli.admission import (
     as_json,
     incomparable,
 )
-from pytest_mlflow_experiments.cli.candidate import Candidate
+from pytest_mlflow_experiments.cli.candidate import PromotionCandidate
+from pytest_mlflow_experiments.regression.compare import reported_options
 from pytest_mlflow_experiments.regression.comparison import Comparison, SessionInfo
-from pytest_mlflow_experiments.regression.sessions import reported_options
 from pytest_mlflow_experiments.regression.sweeps.model import Configuration
 from pytest_mlflow_experiments.regression.tolerance import Tolerance
 
@@ -118,7 +118,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) ->
 
 def make_candidate(
     *, n: int = 2, failed: int = 0, datasets: Mapping[str, str] | None = None
-) -> Candidate:
+) -> PromotionCandidate:
     configuration = Configuration(
         params={},
         values=(0.8,) * n,
@@ -133,7 +133,7 @@ def make_candidate(
         failed=failed,
         nodeids=(),
     )
-    return Candidate(
+    return PromotionCandidate(
         test="test_it.py::test_a",
         record=make_case("test_a[1]"),
         configuration=configuration,

@@ -408,7 +408,7 @@ def test_no_journal_uploads_what_is_not_the_sessions(
     uploaded = [path for path in project.path.rglob("private.txt") if "mlruns" in path.parts]
     assert uploaded == []
     assert "test_it[2]" in project.case_runs()
-    told = {"id": "id: expected letters and digits", "directory": "link", "file": "link"}[kind]
+    told = {"id": "id must be letters and digits", "directory": "link", "file": "link"}[kind]
     state = journal.state()
     assert told in json.dumps([state.error, state.notes])
 

@@ -84,8 +84,8 @@ def test_tightest_and_widest_are_sorted_and_share_nothing() -> None:
     summary = SessionSummary()
     for number in (5, 2, 8, 1, 7, 3, 6, 4):
         summary.add(make_case(f"case{number}", make_check(10 + number, 10)))
-    assert [margin.case for margin in summary.tightest()] == ["case1", "case2", "case3"]
-    assert [margin.case for margin in summary.widest()] == ["case8", "case7", "case6"]
+    assert [margin.case for margin in summary.tightest] == ["case1", "case2", "case3"]
+    assert [margin.case for margin in summary.widest] == ["case8", "case7", "case6"]
 
 
 @pytest.mark.parametrize(("count", "widest"), [(1, 0), (3, 0), (4, 1), (6, 3), (9, 3)])
@@ -93,8 +93,8 @@ def test_widest_does_not_repeat_the_tightest(count: int, widest: int) -> None:
     summary = SessionSummary()
     for number in range(count):
         summary.add(make_case(f"case{number}", make_check(10 + number, 10)))
-    assert len(summary.tightest()) == min(count, 3)
-    assert len(summary.widest()) == widest
+    assert len(summary.tightest) == min(count, 3)
+    assert len(summary.widest) == widest
 
 
 def test_case_takes_part_once_by_the_closest_check_of_a_metric() -> None:
@@ -106,9 +106,9 @@ def test_case_takes_part_once_by_the_closest_check_of_a_metric() -> None:
             make_check(5, 10, "<=", metric="loss"),
         )
     )
-    margins = [(margin.check.metric, margin.relative) for margin in summary.tightest()]
+    margins = [(margin.check.metric, margin.relative) for margin in summary.tightest]
     assert margins == [("accuracy", 0.1)]
-    margins = [(margin.check.metric, margin.relative) for margin in summary.widest()]
+    margins = [(margin.check.metric, margin.relative) for margin in summary.widest]
     assert margins == [("loss", 0.5)]
 
 
@@ -118,7 +118,7 @@ def test_missed_are_the_worst_of_those_that_had_to_hold() -> None:
         check = make_check(10 - number, 11, passed=False)
         summary.add(make_case(f"case{number}", check, make_check(10, 11, passed=False)))
     summary.add(make_case("other", replace(make_check(1, 11, passed=False), alternative=True)))
-    assert [margin.case for margin in summary.missed()] == ["case4", "case3", "case2"]
+    assert [margin.case for margin in summary.missed] == ["case4", "case3", "case2"]
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def test_missed_are_the_worst_of_those_that_had_to_hold() -> None:
 def test_check_without_a_margin_takes_no_part(check: Check) -> None:
     summary = SessionSummary()
     summary.add(make_case("a", check))
-    assert (summary.tightest(), summary.widest()) == ([], [])
+    assert (summary.tightest, summary.widest) == ([], [])
 
 
 def test_nothing_added() -> None:
     summary = SessionSummary()
-    assert (summary.cases, summary.tightest(), summary.widest()) == (0, [], [])
+    assert (summary.cases, summary.tightest, summary.widest) == (0, [], [])

@@ -10,7 +10,7 @@ from project import Project
 
 from pytest_mlflow_experiments.records.directory import SessionDirectory
 from pytest_mlflow_experiments.regression.sweeps.model import Sweep
-from pytest_mlflow_experiments.regression.sweeps.ranking import within_noise
+from pytest_mlflow_experiments.regression.sweeps.ranking import marks
 from pytest_mlflow_experiments.report.json import read_json
 
 ROOT = Path(__file__).parent.parent
@@ -45,7 +45,7 @@ def test_it_says_which_configuration_and_how_sure(sweep: Sweep) -> None:
     assert sweep.best.params["hidden"] == "64"
     assert sweep.best.mean is not None
     assert sweep.best.mean > 0.96
-    assert 0 < len(within_noise(sweep)) < 15
+    assert 0 < marks(sweep).count("near") < 15
 
 
 @pytest.mark.real

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf, nan, sqrt
 from typing import Literal
@@ -11,9 +11,9 @@ from sessions import make_case, make_check
 from pytest_mlflow_experiments.records import CaseRecord, Outcome, SessionEnd
 from pytest_mlflow_experiments.regression.comparer import CompareOptions
 from pytest_mlflow_experiments.regression.statistics import deviation, mean
-from pytest_mlflow_experiments.regression.sweeps.build import SweepBuilder, sweep_builder
-from pytest_mlflow_experiments.regression.sweeps.model import Configuration, Sweep
-from pytest_mlflow_experiments.regression.sweeps.ranking import noise_limit, p_value, within_noise
+from pytest_mlflow_experiments.regression.sweeps.build import SweepBuilder
+from pytest_mlflow_experiments.regression.sweeps.model import Configuration, Mode, Sweep
+from pytest_mlflow_experiments.regression.sweeps.ranking import marks, noise_limit, p_value
 
 
 def one(
@@ -35,7 +35,7 @@ def one(
 
 
 def built(cases: Iterable[CaseRecord], options: CompareOptions | None = None) -> tuple[Sweep, ...]:
-    builder = sweep_builder(options or CompareOptions())
+    builder = SweepBuilder(options or CompareOptions())
     for case in cases:
         builder.add(case)
     return builder.build()
@@ -240,7 +240,7 @@ def test_sweeps_come_in_the_order_of_their_first_cases() -> None:
         one(test="test_a", k=1),
         one(test="test_b", k=2),
     ]
-    builder = SweepBuilder(frozenset(), lambda metric, operators, directions: None)
+    builder = SweepBuilder(CompareOptions())
     end = SessionEnd(end_time=1, exit_status=0, tests=4)
     assert list(builder.watch([*records, end])) == [*records, end]
     assert [(sweep.name, sweep.cases) for sweep in builder.build()] == [
@@ -249,27 +249,16 @@ def test_sweeps_come_in_the_order_of_their_first_cases() -> None:
     ]
 
 
-def test_the_direction_is_asked_with_operators_and_what_markers_say() -> None:
-    asked = []
+def test_the_direction_is_that_of_the_marker_the_options_or_the_operators() -> None:
+    def mode(marked: Mapping[str, str], *directions: tuple[str, Mode | None]) -> Mode | None:
+        check = make_check("x", 1.0, 0.5)
+        case = make_case("test_a[1]", checks=(check,), directions=marked, arguments=("k",))
+        return only(case, options=CompareOptions(directions=directions)).mode
 
-    def direction_of(
-        metric: str, operators: Collection[str], directions: Mapping[str, str]
-    ) -> Literal["min"]:
-        asked.append((metric, set(operators), dict(directions)))
-        return "min"
-
-    builder = SweepBuilder(frozenset(), direction_of)
-    builder.add(
-        make_case(
-            "test_a[1]",
-            checks=(make_check("x", 1.0, 0.5),),
-            directions={"y": "max"},
-            arguments=("k",),
-        )
-    )
-    (sweep,) = builder.build()
-    assert sweep.mode == "min"
-    assert asked[0] == ("x", {">="}, {"y": "max"})
+    assert mode({}) == mode({"y": "min"}) == "max"
+    assert mode({"x": "min"}) == mode({"x": "min"}, ("x", "max")) == "min"
+    assert mode({}, ("*", "min")) == "min"
+    assert mode({}, ("x", None)) is None
 
 
 def test_effects_are_marginal_means_and_eta_squared() -> None:
@@ -347,7 +336,7 @@ def test_holm_s_method_guards_against_the_best_of_many() -> None:
         ),
     )
     assert noise_limit(changed) == 0.04
-    assert within_noise(changed) == changed.configurations[2:-1]
+    assert [mark == "near" for mark in marks(changed)] == [False] * 2 + [True] * 18 + [False]
 
 
 def test_one_lucky_seed_is_not_the_best() -> None:

@@ -8,7 +8,7 @@ from swept import many, ordinary
 from pytest_mlflow_experiments.records import CaseRecord, Check, Metric, Operator, Outcome
 from pytest_mlflow_experiments.records.directory import SessionState
 from pytest_mlflow_experiments.regression.comparison import Comparison
-from pytest_mlflow_experiments.regression.sweeps.ranking import within_noise
+from pytest_mlflow_experiments.regression.sweeps.ranking import marks
 from pytest_mlflow_experiments.report.summary import SessionSummary
 from pytest_mlflow_experiments.report.terminal import (
     SessionOutcome,
@@ -144,7 +144,7 @@ def test_section_tells_of_each_sweep_in_two_lines() -> None:
     params = sweep.configurations[0].params
     best = f"best C = {params['C']}, kernel = {params['kernel']}: accuracy 0.9"
     assert lines[1].startswith(f"                     {best}")
-    assert lines[1].endswith(f"(n = 5), {len(within_noise(sweep))} of 11 others within noise")
+    assert lines[1].endswith(f"(n = 5), {marks(sweep).count('near')} of 11 others within noise")
     assert "60 configurations" in lines[2]
     assert "; 4 of 180 cases did not pass" in lines[2]
 

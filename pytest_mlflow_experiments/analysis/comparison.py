@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..baseline.specs import HISTORY
+from ..regression.compare import compare as compare_sessions
 from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.comparison import Comparison, MetricComparison
-from ..regression.sessions import compare_sessions
 from ..regression.tolerance import parse_direction, parse_rule
-from ..regression.values import collect_values
+from ..regression.values import collect_session, collect_values
 from .frame import Columns, Row, attributes, documented, make_frame
 from .loading import LOCATION, RAISES, PathLike, undisturbed
 from .location import Location, UsageError
@@ -150,4 +150,4 @@ def compare_named(
     if all(one.header.session_id == current.header.session_id for one in past.sessions):
         raise UsageError(f"{baseline} and {session} are the same session")
     options = replace(options, accepted=location.accepted_steps())
-    return compare_sessions(current.entries(), past, options)
+    return compare_sessions(collect_session(current.entries(), options.seed_params), past, options)

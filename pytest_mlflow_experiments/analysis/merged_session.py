@@ -13,12 +13,12 @@ from ..records import SessionEnd, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.journal import Entry, JournalError, JournalWriter
 from ..records.reader import peek_header
+from ..regression.compare import compare, gate_problem
 from ..regression.comparer import CompareOptions
 from ..regression.comparison import Comparison
-from ..regression.sessions import compare_sessions, gate_problem
-from ..regression.sweeps.build import sweep_builder
+from ..regression.sweeps.build import SweepBuilder
 from ..regression.tolerance import parse_direction, parse_rule
-from ..regression.values import Sessions, collect_values
+from ..regression.values import Sessions, collect_session, collect_values
 from ..report.run_texts import with_comparison
 from .location import Location, UsageError
 from .shards import MergedSession
@@ -103,9 +103,10 @@ def compare_merged(
             required_by = "--require-baseline" if told.require_baseline else None
             problem = gate_problem(damaged, required_by)
     unrecorded = merged.end.unrecorded
-    sweeps = sweep_builder(options)
-    comparison = compare_sessions(
-        [merged.header, *merged.cases, merged.end],
+    sweeps = SweepBuilder(options)
+    entries: list[Entry] = [merged.header, *merged.cases, merged.end]
+    comparison = compare(
+        collect_session(sweeps.watch(entries), options.seed_params),
         baseline,
         options,
         not_run={nodeid: outcome for nodeid, outcome in unrecorded.items() if outcome != "passed"},
@@ -113,7 +114,6 @@ def compare_merged(
         problem=problem,
         gated=told.gate,
         notes=[*merged.notes, *damaged],
-        sweeps=sweeps,
     )
     return replace(comparison, sweeps=sweeps.build())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import InitVar, dataclass, field, replace
 from itertools import count, repeat
@@ -20,6 +20,7 @@ from ..records.secrets import MASK
 from .assertions.recorder import Observation, Observations
 from .dataset_digest import joined_digest
 from .dataset_input import finished_input
+from .marker import CaseOptions
 from .measuring import Clock, Reading, read_usage, usage_between
 from .secrets import CaseMask, CaseSecrets, SecretRules
 
@@ -35,6 +36,7 @@ MAX_FAILURE_LENGTH = 1_000_000
 
 _CLOCK = attrgetter("clock")
 _NO_RULES = SecretRules()
+_NO_OPTIONS = CaseOptions()
 
 
 def record_ids() -> Iterator[str]:
@@ -71,7 +73,6 @@ class CaseLog:
     start_time: int = field(init=False)
     secrets: CaseSecrets = field(init=False)
     observations: Observations = field(default_factory=Observations)
-    dropped: int = 0
     logged: list[LoggedMetric] = field(default_factory=list)
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
@@ -167,9 +168,7 @@ class CaseLog:
         tags: dict[str, str],
         attempts: Iterable[CaseLog] = (),
         arguments: tuple[str, ...] = (),
-        tolerances: Mapping[str, str] | None = None,
-        directions: Mapping[str, str] | None = None,
-        objective: str | None = None,
+        options: CaseOptions = _NO_OPTIONS,
         renamed: tuple[str, str] | None = None,
     ) -> CaseRecord:
         """Return the record of the finished case, without secrets.
@@ -180,12 +179,14 @@ class CaseLog:
         metrics, checks = merge(self.logged, self.observations, self.clock)
         own = {metric.key for metric in metrics} if self.run_metrics else ()
         notes = list(self.notes)
-        hidden, secrets = self._secrets(attempts)
+        hidden, secrets = self.secrets.names, self.secrets.values
+        for log in attempts:
+            hidden, secrets = hidden | log.secrets.names, secrets | log.secrets.values
         if hidden:
             notes.append(f"kept as {MASK}, for it is a secret by its name: {', '.join(hidden)}")
-        if self.dropped:
+        if dropped := self.observations.dropped:
             notes.append(
-                f"{self.dropped} more checks are not kept: a case has room for "
+                f"{dropped} more checks are not kept: a case has room for "
                 f"{len(self.observations)} of them"
             )
         record = CaseRecord(
@@ -208,9 +209,9 @@ class CaseLog:
             notes=tuple(notes),
             arguments=arguments,
             datasets={name: joined_digest(digests) for name, digests in self.datasets.items()},
-            tolerances=tolerances or {},
-            directions=directions or {},
-            objective=objective,
+            tolerances={key: str(value) for key, value in options.tolerance.items()},
+            directions={key: str(value) for key, value in options.direction.items()},
+            objective=options.objective,
             run_metrics={name: v for name, v in self.run_metrics.items() if name not in own},
             run_history=tuple(metric for metric in self.run_history if metric.key not in own),
             inputs=tuple(
@@ -221,25 +222,11 @@ class CaseLog:
         if not secrets:
             return record
         mask = CaseMask(secrets, own=nodeid.partition("[")[0], renamed=renamed, arguments=arguments)
-        artifacts = self._renamed_artifacts(record.artifacts, mask)
-        return replace(mask.record(record), artifacts=artifacts)
-
-    def _renamed_artifacts(self, names: tuple[str, ...], mask: CaseMask) -> tuple[str, ...]:
-        """Rename the artifacts that have secrets in their names; return how all are called."""
-        root = self.artifact_directory if names else None
-        if root is None:
-            return ()
-        return tuple(sorted(_renamed(root, name, mask(name)) for name in names))
-
-    def _secrets(self, attempts: tuple[CaseLog, ...]) -> tuple[dict[str, None], dict[str, None]]:
-        """Return the names of the secrets of all attempts, and their values."""
-        if not attempts:
-            return self.secrets.names, self.secrets.values
-        names, values = dict(self.secrets.names), dict(self.secrets.values)
-        for log in attempts:
-            names.update(log.secrets.names)
-            values.update(log.secrets.values)
-        return names, values
+        record = mask.record(record)
+        if record.artifacts and (root := self.artifact_directory) is not None:
+            names = sorted(_renamed(root, name, mask(name)) for name in record.artifacts)
+            record = replace(record, artifacts=tuple(names))
+        return record
 
     def as_attempt(self) -> Attempt:
         """Return what is kept of an attempt that was followed by another."""

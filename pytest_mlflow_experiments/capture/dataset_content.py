@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
-
-class Content(Protocol):
-    """What the content is fed to: a hash, which knows what single elements are."""
-
-    def mark(self, *parts: object) -> None:
-        """Say what comes next."""
-
-    def update(self, data: Any) -> None:
-        """Bring bytes into the hash."""
-
-    def element(self, value: Any) -> None:
-        """Bring one element into the hash."""
-
-    def elements(self, values: Iterable[Any]) -> None:
-        """Bring the elements of an array of objects into the hash."""
-
+if TYPE_CHECKING:
+    from .dataset_digest import ContentHash
 
 _BLOCK: Final = 1 << 20
 
@@ -40,7 +25,7 @@ def as_array(data: Any) -> Any:
     return np.asanyarray(data)
 
 
-def feed_array(content: Content, array: Any) -> None:
+def feed_array(content: ContentHash, array: Any) -> None:
     """Bring the type, shape and values of an array into the hash."""
     import numpy as np
 
@@ -71,7 +56,7 @@ def feed_array(content: Content, array: Any) -> None:
         content.update(array.tobytes())
 
 
-def _feed_values(content: Content, array: Any, dtype: Any) -> None:
+def _feed_values(content: ContentHash, array: Any, dtype: Any) -> None:
     """Bring values into the hash in C order, as ``dtype``, a block at a time.
 
     A block is copied only where it does not stand in memory like this.
@@ -99,7 +84,7 @@ def _feed_values(content: Content, array: Any, dtype: Any) -> None:
         content.update(values.view("u1"))
 
 
-def feed_sparse(content: Content, matrix: Any) -> None:
+def feed_sparse(content: ContentHash, matrix: Any) -> None:
     """Bring a sparse matrix into the hash; its format does not matter, but stored zeros do."""
     import numpy as np
 
@@ -114,7 +99,7 @@ def feed_sparse(content: Content, matrix: Any) -> None:
         _feed_values(content, numbers, np.dtype("<i8"))
 
 
-def feed_frame(content: Content, frame: Any) -> None:
+def feed_frame(content: ContentHash, frame: Any) -> None:
     """Bring a data frame of pandas into the hash: columns, index and values."""
     content.mark("frame", frame.shape)
     feed_column(content, frame.columns)
@@ -123,14 +108,14 @@ def feed_frame(content: Content, frame: Any) -> None:
         feed_column(content, frame.iloc[:, number])
 
 
-def feed_series(content: Content, series: Any) -> None:
+def feed_series(content: ContentHash, series: Any) -> None:
     """Bring a series of pandas into the hash: index, name and values."""
     content.mark("series", len(series))
     feed_column(content, series.index)
     feed_column(content, series)
 
 
-def feed_column(content: Content, column: Any) -> None:
+def feed_column(content: ContentHash, column: Any) -> None:
     """Bring the name and the values of a series, or an index, into the hash.
 
     Texts, and what is missing among them, are the same whatever type pandas keeps them in: its
@@ -170,7 +155,7 @@ def feed_column(content: Content, column: Any) -> None:
 _WIDTHS: Final = (32, 64)
 
 
-def feed_arrow(content: Content, table: Any) -> None:
+def feed_arrow(content: ContentHash, table: Any) -> None:
     """Bring a table, or a batch of one, into the hash: names, types and values of its columns."""
     content.mark("arrow", table.num_rows, table.num_columns)
     for name, column in zip(table.schema.names, table.columns, strict=True):
@@ -178,7 +163,7 @@ def feed_arrow(content: Content, table: Any) -> None:
         _feed_column(content, column)
 
 
-def _feed_column(content: Content, column: Any) -> None:
+def _feed_column(content: ContentHash, column: Any) -> None:
     pa: Any = sys.modules["pyarrow"]
     if not isinstance(column, pa.ChunkedArray):
         column = pa.chunked_array([column])

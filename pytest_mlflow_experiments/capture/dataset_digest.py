@@ -12,14 +12,10 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, final
 
 from . import dataset_content
-from .dataset_content import feed_arrow
 from .params import stable_text
-
-Buffer: TypeAlias = Any
-"""Contiguous memory; the type is that of Python 3.12's ``collections.abc.Buffer``."""
 
 _DIGITS: Final = 16
 _BLOCK: Final = 1 << 20
@@ -29,13 +25,8 @@ _SCALARS: Final = frozenset({type(None), bool, int, float, complex, str})
 
 def dataset_name(data: object) -> str:
     """Return the name that data carry themselves (a dataset of MLflow's does), or ``dataset``."""
-    name = getattr(data, "name", None) if _own_digest(data) is not None else None
+    name = getattr(data, "name", None) if own_digest(data) is not None else None
     return name if isinstance(name, str) and name else "dataset"
-
-
-def has_own_digest(data: object) -> bool:
-    """Tell whether data carry their digest themselves, as MLflow's datasets do."""
-    return _own_digest(data) is not None
 
 
 def dataset_digest(data: object) -> str:
@@ -50,7 +41,7 @@ def dataset_digest(data: object) -> str:
         TypeError: it is something else.
         OSError: a file can't be read.
     """
-    if (own := _own_digest(data)) is not None:
+    if (own := own_digest(data)) is not None:
         return own
     if isinstance(data, str):
         raise TypeError(
@@ -92,8 +83,8 @@ class ContentHash:
         text = "".join(f"{len(part)}:{part}" for part in map(str, parts))
         self.update(f"{text};".encode(errors="surrogatepass"))
 
-    def update(self, data: Buffer) -> None:
-        """Bring bytes into the hash, after a mark that tells their number."""
+    def update(self, data: Any) -> None:
+        """Bring contiguous memory into the hash, after a mark that tells its size."""
         self._hash.update(data)
 
     def feed(self, data: Any) -> bool:
@@ -113,7 +104,7 @@ class ContentHash:
             self.update(view if view.c_contiguous else view.tobytes())
         elif isinstance(data, Path):
             self._path(data)
-        elif (own := _own_digest(data)) is not None:
+        elif (own := own_digest(data)) is not None:
             self.mark("digest", own)
         elif is_of(data, "pandas", "DataFrame"):
             dataset_content.feed_frame(self, data)
@@ -121,9 +112,9 @@ class ContentHash:
             dataset_content.feed_series(self, data)
         elif is_of(data, "pandas", "Index"):
             dataset_content.feed_column(self, data)
-        elif is_of(data, "pyarrow", "Table") or is_of(data, "pyarrow", "RecordBatch"):
-            feed_arrow(self, data)
-        elif is_of(data, "scipy.sparse", "spmatrix") or is_of(data, "scipy.sparse", "sparray"):
+        elif is_of(data, "pyarrow", "Table", "RecordBatch"):
+            dataset_content.feed_arrow(self, data)
+        elif is_of(data, "scipy.sparse", "spmatrix", "sparray"):
             dataset_content.feed_sparse(self, data)
         elif hasattr(type(data), "__array__") and not isinstance(data, type):
             dataset_content.feed_array(self, dataset_content.as_array(data))
@@ -198,7 +189,8 @@ class ContentHash:
                 self.update(block)
 
 
-def _own_digest(data: object) -> str | None:
+def own_digest(data: object) -> str | None:
+    """Return the digest that data carry themselves, as MLflow's datasets do; else None."""
     # Looked for where it is declared: a column of a table, and a mock, have any attribute.
     if not hasattr(type(data), "digest") and "digest" not in getattr(data, "__dict__", ()):
         return None
@@ -206,10 +198,10 @@ def _own_digest(data: object) -> str | None:
     return digest if isinstance(digest, str) and digest else None
 
 
-def is_of(data: object, module: str, name: str) -> bool:
-    """Tell whether data are of a class of a module, which then is loaded already."""
-    kind = getattr(sys.modules.get(module), name, None)
-    return isinstance(kind, type) and isinstance(data, kind)
+def is_of(data: object, module: str, *names: str) -> bool:
+    """Tell whether data are of one of a module's classes; the module then is loaded already."""
+    kinds = (getattr(sys.modules.get(module), name, None) for name in names)
+    return any(isinstance(kind, type) and isinstance(data, kind) for kind in kinds)
 
 
 def _type_name(data: object) -> str:

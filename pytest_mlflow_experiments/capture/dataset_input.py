@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 from ..records import DatasetInput
 from ..records.tags import SOURCE_NAME, SOURCE_TYPE
 from .dataset_content import as_array
-from .dataset_digest import dataset_name, has_own_digest, is_of
+from .dataset_digest import dataset_name, is_of, own_digest
 from .secrets import masked_input
 
 Description: TypeAlias = tuple[dict[str, Any] | None, dict[str, Any]]
@@ -39,7 +39,8 @@ def described(data: Any) -> tuple[str | None, str | None]:
     """Return the schema and the profile of data as JSON; None where MLflow has no form for one."""
     try:
         schema, profile = _described(data)
-        return _json(schema), _json(profile)
+        text = None if schema is None else json.dumps(schema, default=str)
+        return text, json.dumps(profile, default=str)
     except Exception:  # noqa: BLE001 - code of the data themselves, for which no test fails
         return None, None
 
@@ -51,7 +52,7 @@ def _described(data: Any) -> Description:
         return None, {"size_bytes": memoryview(data).nbytes}
     if _is_table(data):
         return _frame([data])
-    if is_of(data, "pyarrow", "Table") or is_of(data, "pyarrow", "RecordBatch"):
+    if is_of(data, "pyarrow", "Table", "RecordBatch"):
         return _arrow(data)
     if isinstance(data, (list, tuple)):
         if len(data) == 2 and all(map(_is_table, data)):
@@ -63,7 +64,7 @@ def _described(data: Any) -> Description:
         if data and all(is_of(value, "numpy", "ndarray") for value in data.values()):
             return _tensors(data)
         return None, {"num_elements": len(data)}
-    if is_of(data, "scipy.sparse", "spmatrix") or is_of(data, "scipy.sparse", "sparray"):
+    if is_of(data, "scipy.sparse", "spmatrix", "sparray"):
         # It has no array, and the size of one would be that of its zeros too.
         schema = {"mlflow_tensorspec": {"features": _specs(data), "targets": None}}
         return schema, {"features_shape": data.shape, "features_size": data.nnz}
@@ -76,7 +77,7 @@ def _files(path: Path) -> dict[str, int]:
 
 
 def _is_table(data: object) -> bool:
-    return is_of(data, "pandas", "DataFrame") or is_of(data, "pandas", "Series")
+    return is_of(data, "pandas", "DataFrame", "Series")
 
 
 def _is_array(data: object) -> bool:
@@ -88,8 +89,7 @@ def _frame(parts: Any) -> Description:
     profile = {"num_rows": len(parts[0]), "num_elements": sum(int(part.size) for part in parts)}
     columns: list[tuple[object, Any]] = []
     for part in parts:
-        series = is_of(part, "pandas", "Series")
-        columns += [(part.name, part)] if series else part.items()
+        columns += [(part.name, part)] if part.ndim == 1 else part.items()
     return _colspec([(name, _type(one), one.isna().any()) for name, one in columns]), profile
 
 
@@ -133,33 +133,31 @@ def _colspec(columns: list[tuple[Any, str | None, Any]]) -> dict[str, Any] | Non
     """
     if not columns or any(kind is None for _, kind, _ in columns):
         return None
-    if any(name is None for name, _, _ in columns):
-        if len(columns) > 1 or columns[0][2]:
+    colspec = [
+        {"type": kind, "name": name, "required": not missing} for name, kind, missing in columns
+    ]
+    if any(column["name"] is None for column in colspec):
+        if len(colspec) > 1 or not colspec[0]["required"]:
             return None
-        return {"mlflow_colspec": [{"type": columns[0][1], "required": True}]}
-    return {
-        "mlflow_colspec": [
-            {"type": kind, "name": name, "required": not missing} for name, kind, missing in columns
-        ]
-    }
+        del colspec[0]["name"]
+    return {"mlflow_colspec": colspec}
 
 
 def _tensors(features: Any, targets: Any = None) -> Description:
     """Describe arrays, or dicts of arrays by name."""
+    arrays = {"features": features} | ({} if targets is None else {"targets": targets})
     profile: dict[str, Any] = {}
-    for what, arrays in (("features", features), ("targets", targets)):
-        if arrays is None:
-            continue
+    for what, array in arrays.items():
         for attribute in ("shape", "size", "nbytes"):
             profile[f"{what}_{attribute}"] = (
-                {name: getattr(array, attribute) for name, array in arrays.items()}
-                if isinstance(arrays, Mapping)
-                else getattr(arrays, attribute)
+                {name: getattr(one, attribute) for name, one in array.items()}
+                if isinstance(array, Mapping)
+                else getattr(array, attribute)
             )
-    specs = _specs(features), None if targets is None else _specs(targets)
-    if specs[0] is None or (targets is not None and specs[1] is None):
+    specs = {what: _specs(array) for what, array in arrays.items()}
+    if None in specs.values():
         return None, profile
-    return {"mlflow_tensorspec": {"features": specs[0], "targets": specs[1]}}, profile
+    return {"mlflow_tensorspec": {**specs, "targets": specs.get("targets")}}, profile
 
 
 def _specs(arrays: Any) -> str | None:
@@ -174,10 +172,6 @@ def _specs(arrays: Any) -> str | None:
         own = {} if name is None else {"name": name}
         specs.append({**own, "type": "tensor", "tensor-spec": tensor})
     return json.dumps(specs)
-
-
-def _json(value: object) -> str | None:
-    return None if value is None else json.dumps(value, default=str)
 
 
 _NAME_LENGTH: Final = 500
@@ -196,11 +190,7 @@ def dataset_input(
 ) -> tuple[DatasetInput, list[str]]:
     """Return data as a dataset, and notes of what had to be left out.
 
-    Args:
-        data: what has the digest.
-        digest: the digest of the content.
-        name: the dataset's name; else the one that it has itself, a file's name, or ``dataset``.
-        context: what the data are used for.
+    Without ``name``, it is the one that the dataset has itself, a file's name, or ``dataset``.
     """
     own = _own_fields(data)
     own_name = data.name if isinstance(data, Path) and data.name else dataset_name(data)
@@ -217,19 +207,16 @@ def dataset_input(
 
     if own is None:
         schema, profile = described(data)
-        is_file = isinstance(data, Path)
-        own = {
-            "source_type": "local" if is_file else "code",
-            "source": json.dumps({"uri": str(data)}) if is_file else _source_of(data),
-            "schema": schema,
-            "profile": profile,
-        }
-    source = kept("source", own.get("source"))
+        source = _WITH_FILES if _has_paths(data) else ""
+        own = {"source_type": "code", "source": source, "schema": schema, "profile": profile}
+        if isinstance(data, Path):
+            own |= {"source_type": "local", "source": json.dumps({"uri": str(data)})}
+    kept_source = kept("source", own.get("source"))
     return DatasetInput(
         name=shown,
         digest=_short(digest, _DIGEST_LENGTH),
         source_type=_short(own.get("source_type") or "code", _TYPE_LENGTH),
-        source="{}" if source is None else source,
+        source="{}" if kept_source is None else kept_source,
         schema=kept("schema", own.get("schema")),
         profile=kept("profile", own.get("profile")),
         context=None if context is None else _short(context, _NAME_LENGTH),
@@ -255,10 +242,6 @@ def holds_files(data: DatasetInput) -> bool:
         return False
 
 
-def _source_of(data: Any) -> str:
-    return _WITH_FILES if _has_paths(data) else ""
-
-
 def _has_paths(data: Any) -> bool:
     if isinstance(data, Mapping):
         data = [*data, *data.values()]
@@ -273,7 +256,7 @@ def _has_paths(data: Any) -> bool:
 
 def _own_fields(data: Any) -> dict[str, str | None] | None:
     """Return what a dataset of MLflow's says of itself."""
-    if not has_own_digest(data):
+    if own_digest(data) is None:
         return None
     try:
         fields = data.to_dict()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +87,8 @@ def _check_marker(item: pytest.Item, marker: pytest.Mark) -> None:
         expected, text = _KEYWORD_TYPES[key]
         if value is not None and not (isinstance(value, expected) and _is_legal(key, value)):
             raise pytest.UsageError(f"{where}({key}=...) takes {text}, got {value!r}")
-        if key in _METRIC_CHECKS and isinstance(value, Mapping):
-            _check_metrics(f"{where}({key}=...)", value, _METRIC_CHECKS[key])
+        if key in ("tolerance", "direction") and isinstance(value, Mapping):
+            _check_metrics(f"{where}({key}=...)", key, value)
 
 
 def _is_legal(key: str, value: object) -> bool:
@@ -114,31 +114,17 @@ def _with_mode(item: pytest.Item, values: Mapping[str, Any]) -> dict[str, object
     return {**directions, objective: mode}
 
 
-def _check_metrics(
-    where: str, said: Mapping[object, object], check: Callable[[object], object]
-) -> None:
+def _check_metrics(where: str, key: str, said: Mapping[object, object]) -> None:
+    # Only here: few tests say a tolerance.
+    from ..regression.tolerance import Tolerance
+
     for metric, value in said.items():
         if not isinstance(metric, str) or not metric.strip():
             raise pytest.UsageError(f"{where} takes names or patterns of metrics, got {metric!r}")
         try:
-            check(value)
+            if key == "tolerance":
+                Tolerance.parse(str(value))
+            elif value not in ("min", "max"):
+                raise ValueError(f"expected 'min' or 'max', whichever is better, got {value!r}")
         except ValueError as error:
             raise pytest.UsageError(f"{where}, {metric!r}: {error}") from None
-
-
-def _check_tolerance(value: object) -> None:
-    # Only here: few tests say a tolerance.
-    from ..regression.tolerance import Tolerance
-
-    Tolerance.parse(str(value))
-
-
-def _check_direction(value: object) -> None:
-    if value not in ("min", "max"):
-        raise ValueError(f"expected 'min' or 'max', whichever is better, got {value!r}")
-
-
-_METRIC_CHECKS: dict[str, Callable[[object], object]] = {
-    "tolerance": _check_tolerance,
-    "direction": _check_direction,
-}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
 from typing import Final, NamedTuple, final
 
 
@@ -95,25 +94,17 @@ else:
         finally:
             Original.close(file)
 
-    def _reader() -> Callable[[], int] | None:
-        """Return what reads the resident memory; None on systems that don't tell it cheaply."""
-        try:
-            _resident()
-        except (OSError, ValueError, IndexError):
-            return None
-        return _resident
-
-    _read_resident: Final = _reader()
+    _TELLS_MEMORY: Final = os.access(_STATM, os.R_OK)
 
     def read_usage() -> Reading:
         """Return what the process, and its children that were waited for, have used so far."""
         own, children = _getrusage(_SELF), _getrusage(_CHILDREN)
         cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-        if _read_resident is None:
+        if not _TELLS_MEMORY:
             return Reading(cpu)
         try:
             # Where there is /proc, the peak is in KiB.
-            return Reading(cpu, Memory(own.ru_maxrss * 1024, _read_resident()))
+            return Reading(cpu, Memory(own.ru_maxrss * 1024, _resident()))
         except (OSError, ValueError, IndexError):  # no descriptor is left, maybe
             return Reading(cpu)
 

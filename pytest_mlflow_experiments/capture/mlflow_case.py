@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from operator import index
 from os import fsencode
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -27,9 +27,14 @@ if TYPE_CHECKING:
 CASE_LOG = pytest.StashKey[CaseLog]()
 
 
+def log_of(item: pytest.Item) -> CaseLog:
+    """Return the log of the case, or one that nobody reads where nobody follows the case."""
+    return item.stash.get(CASE_LOG, None) or CaseLog(Clock())
+
+
 def case_of(item: pytest.Item) -> MlflowCase:
     """Return the interface to the case of ``item``; it keeps nothing where nobody collects it."""
-    return MlflowCase(item.stash.get(CASE_LOG, None) or CaseLog(Clock()))
+    return MlflowCase(log_of(item))
 
 
 @final
@@ -38,6 +43,10 @@ class MlflowCase:
 
     The methods have the names, arguments and order of :mod:`mlflow`'s, and are checked the same
     with and without ``--mlflow``. Nothing here loads mlflow or waits for it.
+
+    Keys are texts that are not empty (else :exc:`TypeError`). An ``artifact_file`` or
+    ``artifact_path`` is relative, and must not lead out of the run's artifacts
+    (else :exc:`ValueError`).
     """
 
     __slots__ = ("_log", "_now")
@@ -62,11 +71,7 @@ class MlflowCase:
         )
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log one value of each of several metrics.
-
-        Raises:
-            TypeError: a value is not a number, or the step not an integer.
-        """
+        """Log one value of each of several metrics."""
         for key, value in metrics.items():
             self.log_metric(key, value, step)
 
@@ -133,13 +138,10 @@ class MlflowCase:
     def log_artifact(self, local_path: str | Path, artifact_path: str | None = None) -> None:
         """Keep a copy of a file, or of a directory with all that is in it, as it is now.
 
-        Args:
-            local_path: the file or directory.
-            artifact_path: the directory in the run's artifacts that gets it.
+        ``artifact_path`` is the directory in the run's artifacts that gets it.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: ``artifact_path`` leads out of the run's artifacts.
         """
         source = Path(local_path)
         if not source.exists():
@@ -159,7 +161,6 @@ class MlflowCase:
 
         Raises:
             TypeError: it is no text.
-            ValueError: ``artifact_file`` leads out of the run's artifacts.
         """
         if not isinstance(text, str):
             raise TypeError(f"mlflow_case.log_text: expected a text, got {type(text).__name__}")
@@ -171,11 +172,8 @@ class MlflowCase:
         """Keep builtins as a JSON artifact, or as YAML where the file's name ends so.
 
         Values of numpy become numbers and lists; what has no JSON form becomes text, as in MLflow.
-
-        Raises:
-            ValueError: ``artifact_file`` leads out of the run's artifacts.
         """
-        from .tables import plain
+        from .table_artifacts import plain
 
         with self._target(artifact_file) as target:
             data = plain(dictionary)
@@ -190,23 +188,15 @@ class MlflowCase:
             target.write_text(text, encoding="utf-8")
 
     def log_figure(
-        self,
-        figure: Any,
-        artifact_file: str,
-        *,
-        save_kwargs: Mapping[str, Any] | None = None,
+        self, figure: Any, artifact_file: str, *, save_kwargs: Mapping[str, Any] | None = None
     ) -> None:
         """Keep a matplotlib or plotly figure, drawn as it is now, as an artifact.
 
-        Args:
-            figure: the figure.
-            artifact_file: where it is kept; the suffix gives the format (plotly: ``.html`` or an
-                image format).
-            save_kwargs: what the figure's own method gets in addition.
+        The suffix of ``artifact_file`` gives the format (plotly: ``.html`` or an image format);
+        ``save_kwargs`` are what the figure's own method gets in addition.
 
         Raises:
             TypeError: the figure is of another library.
-            ValueError: ``artifact_file`` leads out of the run's artifacts.
         """
         options = dict(save_kwargs or {})
         html = artifact_file.endswith((".html", ".htm"))
@@ -222,11 +212,7 @@ class MlflowCase:
             if target is not None:
                 save(str(target), **options)
 
-    def log_table(
-        self,
-        data: Any,
-        artifact_file: str,
-    ) -> None:
+    def log_table(self, data: Any, artifact_file: str) -> None:
         """Keep a table as a JSON artifact that MLflow shows as one; a second one adds rows.
 
         Args:
@@ -236,10 +222,9 @@ class MlflowCase:
 
         Raises:
             TypeError: ``data`` is neither.
-            ValueError: the name doesn't end with ``.json``, the columns differ in length, or the
-                name leads out of the run's artifacts.
+            ValueError: the name doesn't end with ``.json``, or the columns differ in length.
         """
-        from .tables import add_rows
+        from .table_artifacts import add_rows
 
         if not artifact_file.endswith(".json"):
             raise ValueError(
@@ -248,10 +233,18 @@ class MlflowCase:
         with self._target(artifact_file) as target:
             add_rows(data, target)
             if target is not None:
-                _announce_table(self._log, artifact_file)
+                # By this tag MLflow knows which artifacts are tables.
+                tables = json.loads(self._log.tags.get(TABLES, "[]"))
+                entry = {"path": artifact_file, "type": "table"}
+                if entry not in tables:
+                    self._log.tags[TABLES] = json.dumps([*tables, entry])
 
-    def _target(self, artifact_file: str) -> AbstractContextManager[Path | None]:
-        """Give the path to write an artifact to, or None where artifacts are not kept."""
+    @contextmanager
+    def _target(self, artifact_file: str) -> Iterator[Path | None]:
+        """Give the path to write an artifact to, or None where artifacts are not kept.
+
+        A full or read-only disk is noted and fails no test.
+        """
         path = PurePosixPath(str(artifact_file).replace("\\", "/"))
         if (
             path.is_absolute()
@@ -266,18 +259,15 @@ class MlflowCase:
             )
         root = self._log.artifact_directory
         if root is None:
-            return nullcontext()
-        return self._keep(root, root / path, artifact_file)
-
-    @contextmanager
-    def _keep(self, root: Path, target: Path, name: str) -> Iterator[Path | None]:
-        """Make room for an artifact; a full or read-only disk is noted and fails no test."""
+            yield None
+            return
+        target = root / path
         try:
             make_directories(target.parent)
             if not target.resolve().is_relative_to(root.resolve()):
                 raise OSError("a link leads out of the run's artifacts")
         except OSError as error:
-            self._log.notes.append(f"artifact {name!r} is not kept: {error}")
+            self._log.notes.append(f"artifact {artifact_file!r} is not kept: {error}")
             yield None
             return
         try:
@@ -285,7 +275,7 @@ class MlflowCase:
             if target.exists():
                 restrict(target)
         except OSError as error:
-            self._log.notes.append(f"artifact {name!r} is not kept: {error}")
+            self._log.notes.append(f"artifact {artifact_file!r} is not kept: {error}")
             # What a full disk took of it is of no use.
             with suppress(OSError):
                 target.unlink()
@@ -297,14 +287,6 @@ def _is_encodable(path: PurePosixPath) -> bool:
         return b"\0" not in fsencode(path)
     except UnicodeEncodeError:
         return False
-
-
-def _announce_table(log: CaseLog, artifact_file: str) -> None:
-    """Add the table to the tag by which MLflow knows which artifacts are tables."""
-    tables = json.loads(log.tags.get(TABLES, "[]"))
-    entry = {"path": artifact_file, "type": "table"}
-    if entry not in tables:
-        log.tags[TABLES] = json.dumps([*tables, entry])
 
 
 def _key(key: object) -> str:

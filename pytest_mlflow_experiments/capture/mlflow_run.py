@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
 import pytest
 
+from ..records import FAILED_OUTCOMES
 from ..records.directory import SessionDirectory, SessionState
-from ..records.processes import is_running
+from ..records.processes import is_running, wait_until
 from ..records.tags import KIND, PARENT, RECORD_ID, SESSION_ID, SHARD
 from .case import CaseLog
 from .marker import CaseOptions
 from .measuring import Original
-from .mlflow_case import CASE_LOG
+from .mlflow_case import CASE_LOG, log_of
 from .mlflow_state import environment, forget_active_model, own_mlflow_state
 from .params import shown_text
 from .run_metrics import read_metrics, take_over
@@ -45,32 +47,35 @@ class Connection:
     system_metrics: bool = False
 
     def session_run(self, timeout: float) -> SessionState:
-        """Ask the tracker for the session's run, and wait until it is there.
+        """Ask the tracker for the session's run, and wait up to ``timeout`` seconds for it.
 
-        Args:
-            timeout: seconds to wait while the tracking store is being opened.
-
-        Returns:
-            A state with ``run_id`` and ``experiment_id``, or one that is unsure and tells why:
-            also where MLflow answers again in a while, for a test can't wait for that.
+        Returns a state with ``run_id`` and ``experiment_id``, or one that is unsure and tells why:
+        also where MLflow answers again in a while, for a test can't wait for that.
         """
         if self.tracking_uri is None:
-            return SessionState(phase="failed", error="the session is offline")
+            return _failed("the session is offline")
         try:
             self.directory.run_request.touch(mode=0o600)
         except OSError as error:
-            return SessionState(phase="failed", error=f"the tracker can't be asked: {error}")
-        deadline = Original.perf_counter() + timeout
-        while Original.perf_counter() < deadline:
+            return _failed(f"the tracker can't be asked: {error}")
+        answer = _failed(f"the tracking store was not ready within {timeout:g} seconds")
+
+        def is_answered() -> bool:
+            nonlocal answer
             state = SessionState.read(self.directory.state)
-            if state is not None and (state.run_id is not None or state.is_unsure):
-                return state
-            if state is not None and state.pid is not None and not is_running(state.pid):
-                return SessionState(phase="failed", error="the tracker died")
-            Original.sleep(_POLL)
-        return SessionState(
-            phase="failed", error=f"the tracking store was not ready within {timeout:g} seconds"
-        )
+            if state is not None and state.run_id is None and not state.is_unsure:
+                is_dead = state.pid is not None and not is_running(state.pid)
+                state = _failed("the tracker died") if is_dead else None
+            answer = state or answer
+            return state is not None
+
+        clock, sleep = Original.perf_counter, Original.sleep
+        wait_until(is_answered, timeout=timeout, poll=_POLL, clock=clock, sleep=sleep)
+        return answer
+
+
+def _failed(error: str) -> SessionState:
+    return SessionState(phase="failed", error=error)
 
 
 CONNECTION: Final = pytest.StashKey[Connection]()
@@ -91,17 +96,12 @@ _THROWAWAY: Final = pytest.StashKey["_Target"]()
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Target:
-    """Where a run is created: tracking store, experiment and parent run."""
+    """Where a run is created, and the tags by which it is the case's run of the session."""
 
     tracking_uri: str
     experiment_id: str
-    parent_run_id: str | None = None
-    session_id: str | None = None
-    shard_id: str | None = None
-
-    @property
-    def is_kept(self) -> bool:
-        return self.parent_run_id is not None
+    is_kept: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -113,7 +113,7 @@ def active_run(request: pytest.FixtureRequest) -> Iterator[ActiveRun]:
     is taken over into the record before the store goes.
     """
     item = request.node
-    log = item.stash.get(CASE_LOG, None)
+    is_followed, log = CASE_LOG in item.stash, log_of(item)
     with _without_warnings():
         import mlflow
 
@@ -127,28 +127,25 @@ def active_run(request: pytest.FixtureRequest) -> Iterator[ActiveRun]:
             with _without_warnings(), environment(_FEW_RETRIES):
                 client = mlflow.MlflowClient(target.tracking_uri)
                 _end_runs(target, run_id, log)
-                if log is not None and target.is_kept:
-                    read_metrics(client, run_id, log)
-                elif log is not None:
-                    take_over(client, run_id, log)
+                if is_followed:
+                    (read_metrics if target.is_kept else take_over)(client, run_id, log)
 
 
-def _open(item: pytest.Item, log: CaseLog | None) -> tuple[_Target, ActiveRun]:
+def _open(item: pytest.Item, log: CaseLog) -> tuple[_Target, ActiveRun]:
     """Open the test's run where it belongs, or in a throwaway store where that is not possible."""
-    target = _target(item.config, log)
+    target = _target(item, log)
     if target.is_kept:
         try:
             with environment(_FEW_RETRIES):
                 return target, _start(target, item, log)
         except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
-            if log is not None:
-                log.run_id = None
+            log.run_id = None
             _note_throwaway(log, " ".join(str(error).split())[:_REASON_LENGTH])
             target = _throwaway(item.config)
     return target, _start(target, item, log)
 
 
-def _start(target: _Target, item: pytest.Item, log: CaseLog | None) -> ActiveRun:
+def _start(target: _Target, item: pytest.Item, log: CaseLog) -> ActiveRun:
     import mlflow
     from mlflow.tracking import fluent
 
@@ -158,16 +155,16 @@ def _start(target: _Target, item: pytest.Item, log: CaseLog | None) -> ActiveRun
         forget_active_model()
     mlflow.set_experiment(experiment_id=target.experiment_id)
     run_id = _create_run(target, item, log)
-    if log is not None and target.is_kept:
+    if target.is_kept:
         log.run_id = run_id
     monitored = _system_metrics(item, log)
     run = mlflow.start_run(run_id=run_id, log_system_metrics=monitored)
-    if monitored and log is not None and run_id not in fluent.run_id_to_system_metrics_monitor:
+    if monitored and run_id not in fluent.run_id_to_system_metrics_monitor:
         log.notes.append(f"{_UNMONITORED}: MLflow's monitor did not start")
     return run
 
 
-def _system_metrics(item: pytest.Item, log: CaseLog | None) -> bool | None:
+def _system_metrics(item: pytest.Item, log: CaseLog) -> bool | None:
     """Return whether MLflow's monitor is to run; None leaves that to MLflow's own variables."""
     marked = CaseOptions.from_item(item).log_system_metrics
     connection = item.config.stash.get(CONNECTION, None)
@@ -175,37 +172,32 @@ def _system_metrics(item: pytest.Item, log: CaseLog | None) -> bool | None:
         return marked
     if find_spec("psutil") is None:
         # MLflow would refuse to open the run.
-        if log is not None:
-            log.notes.append(f"{_UNMONITORED}: --mlflow-system-metrics needs psutil")
+        log.notes.append(f"{_UNMONITORED}: --mlflow-system-metrics needs psutil")
         return False
     return True
 
 
-def _note_throwaway(log: CaseLog | None, reason: str | None) -> None:
-    if log is not None:
-        log.notes.append(f"mlflow_run used a store on this machine: {reason}")
+def _note_throwaway(log: CaseLog, reason: str | None) -> None:
+    log.notes.append(f"mlflow_run used a store on this machine: {reason}")
 
 
-def _target(config: pytest.Config, log: CaseLog | None) -> _Target:
-    connection = config.stash.get(CONNECTION, None)
-    if connection is None or (log is not None and not log.is_kept):
-        return _throwaway(config)
+def _target(item: pytest.Item, log: CaseLog) -> _Target:
+    is_followed = CASE_LOG in item.stash
+    connection = item.config.stash.get(CONNECTION, None)
+    if connection is None or (is_followed and not log.is_kept):
+        return _throwaway(item.config)
     state: SessionState = connection.session_run(_STORE_TIMEOUT)
-    if (
-        state.is_unsure
-        or state.run_id is None
-        or state.experiment_id is None
-        or connection.tracking_uri is None
-    ):
+    uri, experiment, parent = connection.tracking_uri, state.experiment_id, state.run_id
+    if state.is_unsure or parent is None or experiment is None or uri is None:
         _note_throwaway(log, state.error)
-        return _throwaway(config)
-    return _Target(
-        tracking_uri=connection.tracking_uri,
-        experiment_id=state.experiment_id,
-        parent_run_id=state.run_id,
-        session_id=connection.shard_of or connection.directory.session_id,
-        shard_id=connection.directory.session_id if connection.shard_of else None,
-    )
+        return _throwaway(item.config)
+    tags = {}
+    if is_followed:
+        session = connection.directory.session_id
+        shard = {SHARD: session} if connection.shard_of else {}
+        tags = {PARENT: parent, KIND: "case", SESSION_ID: connection.shard_of or session, **shard}
+        tags[RECORD_ID] = log.id
+    return _Target(tracking_uri=uri, experiment_id=experiment, is_kept=True, tags=tags)
 
 
 def _throwaway(config: pytest.Config) -> _Target:
@@ -226,7 +218,7 @@ def _throwaway(config: pytest.Config) -> _Target:
             with suppress(OSError):
                 default.rmdir()
         config.stash[_THROWAWAY] = _Target(tracking_uri=uri, experiment_id=experiment_id)
-        config.add_cleanup(lambda: _close_store(uri))
+        config.add_cleanup(partial(_close_store, uri))
         config.add_cleanup(directory.cleanup)
     return config.stash[_THROWAWAY]
 
@@ -240,24 +232,16 @@ def _close_store(uri: str) -> None:
         engine.dispose()
 
 
-def _create_run(target: _Target, item: pytest.Item, log: CaseLog | None) -> str:
+def _create_run(target: _Target, item: pytest.Item, log: CaseLog) -> str:
     """Create the run; not through ``mlflow.start_run``, which would take MLFLOW_RUN_ID for it."""
     from mlflow import MlflowClient
     from mlflow.tracking.context import registry
 
-    tags = {}
-    name = item.name if log is None else shown_text(item, item.name, log.secrets.rules.names)
-    if target.parent_run_id is not None and target.session_id is not None and log is not None:
-        tags = {
-            PARENT: target.parent_run_id,
-            KIND: "case",
-            SESSION_ID: target.session_id,
-            RECORD_ID: log.id,
-        }
-        if target.shard_id is not None:
-            tags[SHARD] = target.shard_id
+    name = item.name
+    if CASE_LOG in item.stash:
+        name = shown_text(item, name, log.secrets.rules.names)
     client = MlflowClient()
-    tags = registry.resolve_tags(tags)
+    tags = registry.resolve_tags(dict(target.tags))
     for attempt in range(_ATTEMPTS):
         try:
             # MLflow's own repetition would make a second run where only the answer got lost.
@@ -265,7 +249,7 @@ def _create_run(target: _Target, item: pytest.Item, log: CaseLog | None) -> str:
                 run = client.create_run(target.experiment_id, run_name=name, tags=tags)
             return str(run.info.run_id)
         except Exception:
-            if attempt == _ATTEMPTS - 1 or not target.is_kept or log is None:
+            if attempt == _ATTEMPTS - 1 or not target.tags:
                 raise
         query = f"tags.`{RECORD_ID}` = '{log.id}'"
         if runs := client.search_runs([target.experiment_id], query, max_results=1):
@@ -273,12 +257,12 @@ def _create_run(target: _Target, item: pytest.Item, log: CaseLog | None) -> str:
     raise AssertionError("unreachable")
 
 
-def _end_runs(target: _Target, run_id: str, log: CaseLog | None) -> None:
+def _end_runs(target: _Target, run_id: str, log: CaseLog) -> None:
     """End the run, and before it the nested runs that the test left open."""
     import mlflow
     from mlflow.tracking import fluent
 
-    failed = log is not None and log.outcome in ("failed", "error")
+    failed = log.outcome in FAILED_OUTCOMES
     open_runs: Any = fluent._active_run_stack
     stack: list[ActiveRun] = open_runs.get()
     while stack:
@@ -291,8 +275,7 @@ def _end_runs(target: _Target, run_id: str, log: CaseLog | None) -> None:
             mlflow.end_run("FAILED" if failed and is_ours else "FINISHED")
         except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
             # The tracker ends the case's run anyway.
-            if log is not None:
-                log.notes.append(f"a run of the test could not be ended: {error}")
+            log.notes.append(f"a run of the test could not be ended: {error}")
         # A test may have replaced the function.
         del stack[others:]
 

@@ -23,7 +23,7 @@ _MAX_BYTES = 10_000
 _MAX_ELEMENTS = 300
 
 
-def case_params(item: pytest.Item, secrets: CaseSecrets | None = None) -> dict[str, str]:
+def case_params(item: pytest.Item, secrets: CaseSecrets) -> dict[str, str]:
     """Return the params of every parametrize level, by name, in the order of declaration.
 
     Indirect params and params of fixtures are included. A value without a stable text is given by
@@ -33,7 +33,6 @@ def case_params(item: pytest.Item, secrets: CaseSecrets | None = None) -> dict[s
     if callspec is None:
         return {}
     # Not the order of callspec.params, where pytest 7 has the indirect ones first.
-    secrets = secrets or CaseSecrets(SecretRules())
     texts = {
         name: secrets.text(name, callspec.params[name], stable_text) for name in callspec.indices
     }
@@ -198,7 +197,8 @@ def secret_arguments(item: pytest.Item, names: SecretNames) -> Mapping[str, obje
                 secrets[name] = value
         else:
             within = CaseSecrets(SecretRules(names=names))
-            within.text(name, value, _no_text)
+            # No text is made of it: only the secrets in it are asked for.
+            within.text(name, value, lambda _: None)
             if within.values:
                 secrets[name] = tuple(within.values)
     # To look into values takes time; and a test may change them, while its id stays.
@@ -226,11 +226,6 @@ def shown_text(item: pytest.Item, text: str, names: SecretNames) -> str:
     callspec: Any = item.callspec  # type: ignore[attr-defined]
     head, bracket, rest = text.rpartition(f"[{callspec.id}]")
     return f"{head}[{_without(callspec, secret)}]{rest}" if bracket else text
-
-
-def shown_nodeid(item: pytest.Item, names: SecretNames) -> str:
-    """Return the node id of a test without secrets."""
-    return shown_text(item, item.nodeid, names)
 
 
 def _without(callspec: Any, secret: Mapping[str, object]) -> str:
@@ -261,7 +256,3 @@ def _id_forms(value: object) -> list[str]:
         return [form for form in inner if len(form) >= SHORTEST]
     text = value.decode("latin-1") if isinstance(value, bytes) else value
     return [form for form in forms_of(str(text)) if form]
-
-
-def _no_text(value: object) -> None:
-    """Make no text of a value: only the secrets in it are asked for."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, final
 
 import pytest
 
-from ..records import CaseRecord, Outcome
+from ..records import CaseRecord, Outcome, function_of
 from ..records.secrets import SHOWN_NODEID, SecretNames, environment_secrets
 from ..records.tags import MARKERS
 from .assertions import install, recorder
@@ -17,14 +18,7 @@ from .case import CaseLog, Deliver, record_ids
 from .marker import CaseOptions
 from .measuring import Clock
 from .mlflow_case import CASE_LOG
-from .params import (
-    case_arguments,
-    case_params,
-    param_text,
-    secret_arguments,
-    shown_id,
-    shown_text,
-)
+from .params import case_arguments, case_params, param_text, secret_arguments, shown_id, shown_text
 from .resumed import ResumedCases
 from .running import RunningNote
 from .secrets import CaseSecrets, SecretRules, leaves
@@ -41,40 +35,25 @@ FIXTURES: Final = frozenset({"mlflow_case", "mlflow_run"})
 WORKER_ERROR: Final = "mlflow_usage_error"
 """The key under which a pytest-xdist worker hands a usage error to the controller."""
 
-_WATCHED = pytest.StashKey[str | None]()
 _OPTIONS = pytest.StashKey[CaseOptions]()
 _DEFAULT_OPTIONS: Final = CaseOptions()
 _UNTOLD_MARKERS: Final = frozenset({"mlflow", "parametrize", "usefixtures", "filterwarnings"})
 
 
 def watch_assertions(config: pytest.Config, setting: Assertions) -> str | None:
-    """Take metrics from the assertions of modules imported from now on.
-
-    ``setting`` says which comparisons count. Returns why that is not possible, or None. Asking
-    again changes nothing.
-    """
-    if _WATCHED not in config.stash:
-        config.stash[_WATCHED] = (
-            None
-            if setting == "no"
-            else install(config, rootdir=config.rootpath, every_comparison=setting == "all")
-        )
-    return config.stash[_WATCHED]
+    """Take metrics from assertions where that is wanted; return why it is not possible, or None."""
+    if setting == "no":
+        return None
+    return install(config, rootdir=config.rootpath, every_comparison=setting == "all")
 
 
 @final
 class CapturePlugin:
     """Follow each test case from before its setup to after its teardown.
 
-    Args:
-        track: which tests are kept.
-        artifacts: the directory that gets a directory for each case with artifacts.
-        deliver: called with the report of the teardown and the record of each case that is kept;
-            the report is None for a case that was interrupted.
-        rerunner: runs suspect cases again, where that is wanted.
-        secret_names: tells which params and tags are secrets.
-        note: gets the case that is running, where another process looks after a crash of this one.
-        resumed: reports the cases that need not run.
+    The record of each case that is kept is delivered. ``artifacts`` gets a directory for each case
+    with artifacts. ``note`` gets the case that is running, where another process looks after a
+    crash of this one.
     """
 
     def __init__(
@@ -83,10 +62,10 @@ class CapturePlugin:
         track: Track,
         artifacts: Path,
         deliver: Deliver,
-        rerunner: Rerunner | None = None,
-        secret_names: SecretNames | None = None,
-        note: RunningNote | None = None,
-        resumed: ResumedCases | None = None,
+        secret_names: SecretNames,
+        rerunner: Rerunner | None,
+        note: RunningNote | None,
+        resumed: ResumedCases | None,
     ) -> None:
         self._track = track
         self._artifacts = artifacts
@@ -94,8 +73,7 @@ class CapturePlugin:
         self._rerunner = rerunner
         self._note = note
         self._resumed = resumed
-        self._secret_names = secret_names or SecretNames()
-        self._rules = SecretRules(names=self._secret_names)
+        self._rules = SecretRules(names=secret_names)
         self._siblings: dict[str, dict[str, None]] = {}
         self._nextitem: pytest.Item | None = None
         self._clock = Clock()
@@ -107,21 +85,24 @@ class CapturePlugin:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Check the markers of all tests before the first one runs."""
         # Only now: a conftest may have read secrets into the environment.
-        self._rules = SecretRules(
-            names=self._secret_names, environment=environment_secrets(self._secret_names)
-        )
+        self._rules = replace(self._rules, environment=environment_secrets(self._rules.names))
         try:
             named: dict[str, str] = {}
             for item in session.items:
-                for value in secret_arguments(item, self._secret_names).values():
+                for value in secret_arguments(item, self._rules.names).values():
                     # Decorators stand in the text of a failure with the params of all cases.
-                    values = self._siblings.setdefault(_function(item), {})
+                    values = self._siblings.setdefault(function_of(item.nodeid), {})
                     values.update(dict.fromkeys(leaves(value)))
                 options = CaseOptions.from_item(item)
                 if options != _DEFAULT_OPTIONS:
                     item.stash[_OPTIONS] = options
-                if (name := self._case_name(item, options)) is not None:
-                    _check_name(named.setdefault(name, item.nodeid), item.nodeid, name)
+                name = self._case_name(item, options)
+                known = item.nodeid if name is None else named.setdefault(name, item.nodeid)
+                if known != item.nodeid:
+                    raise pytest.UsageError(
+                        f"{item.nodeid}: @pytest.mark.mlflow(case=...) gives it the name {name!r}, "
+                        f"which is that of {known} already; each case needs one of its own"
+                    )
         except pytest.UsageError as error:
             if (output := getattr(session.config, "workeroutput", None)) is not None:
                 output[WORKER_ERROR] = str(error)
@@ -172,17 +153,15 @@ class CapturePlugin:
         log = item.stash.get(CASE_LOG, None)
         if log is None:
             return
-        if self._note is not None and item is self._item and log.run_id is not None:
-            self._note_running(item, log, self._note)
+        if item is self._item and log.run_id is not None:
+            self._note_running(item, log)
         log.begin_call()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
         """Note what the call has used, before a traceback is made of its failure."""
-        if call.when == "call":
-            log = item.stash.get(CASE_LOG, None)
-            if log is not None:
-                log.end_call()
+        if call.when == "call" and (log := item.stash.get(CASE_LOG, None)) is not None:
+            log.end_call()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -221,39 +200,32 @@ class CapturePlugin:
         self._item = None
         try:
             repeats = rerunner.fresh_runs(
-                item, self._nextitem, record, lambda: self._open_fresh(item), _note_report
+                item, self._nextitem, record, partial(self._open, item, fresh=True), _note_report
             )
         finally:
             self._item = item
             _forget(item)
         return replace(record, repeats=repeats) if repeats else record
 
-    def _open_fresh(self, item: pytest.Item) -> CaseLog:
-        log = CaseLog(self._clock, rules=self._rules)
-        # They are wanted for the text of a failure.
-        case_params(item, log.secrets)
-        item.stash[CASE_LOG] = log
-        recorder.current = log
-        return log
-
-    def _open(self, item: pytest.Item) -> None:
-        log = CaseLog(
-            self._clock, artifact_root=self._artifacts, id=next(self._ids), rules=self._rules
-        )
+    def _open(self, item: pytest.Item, *, fresh: bool = False) -> CaseLog:
+        artifacts = None if fresh else self._artifacts
+        log = CaseLog(self._clock, artifact_root=artifacts, id=next(self._ids), rules=self._rules)
         log.params.update(case_params(item, log.secrets))
         if self._siblings:
-            log.secrets.values.update(self._siblings.get(_function(item), {}))
+            log.secrets.values.update(self._siblings.get(function_of(item.nodeid), {}))
         for key, value in self._options.params.items():
             log.params[str(key)] = log.secrets.text(str(key), value, param_text)
         item.stash[CASE_LOG] = log
-        recorder.current = log
-        if self._note is not None:
-            self._note_running(item, log, self._note)
+        recorder.current = log.observations
+        if not fresh:
+            self._note_running(item, log)
+        return log
 
-    def _note_running(self, item: pytest.Item, log: CaseLog, note: RunningNote) -> None:
-        # What crashes may have had a metric.
-        is_kept = self._may_be_kept(item, has_metrics=True)
-        note.write(item.nodeid, self._freeze(item, log) if is_kept else None)
+    def _note_running(self, item: pytest.Item, log: CaseLog) -> None:
+        if self._note is not None:
+            # What crashes may have had a metric.
+            is_kept = self._may_be_kept(item, has_metrics=True)
+            self._note.write(item.nodeid, self._freeze(item, log) if is_kept else None)
 
     def _interrupt(self, item: pytest.Item) -> None:
         """Deliver the record of an interrupted case."""
@@ -290,7 +262,7 @@ class CapturePlugin:
         for key, value in options.tags.items():
             tags[str(key)] = log.secrets.text(str(key), value, str)
         case = self._case_name(item, options)
-        name = shown_text(item, item.name, self._secret_names)
+        name = shown_text(item, item.name, self._rules.names)
         return log.freeze(
             nodeid=nodeid,
             case=case or nodeid,
@@ -298,26 +270,20 @@ class CapturePlugin:
             tags=tags,
             attempts=self._attempts,
             arguments=case_arguments(item),
-            tolerances={key: str(value) for key, value in options.tolerance.items()},
-            directions={key: str(value) for key, value in options.direction.items()},
-            objective=options.objective,
+            options=options,
             renamed=(item.name, name) if name != item.name else None,
         )
 
     def _nodeid(self, item: pytest.Item) -> str:
         """Return the node id to keep."""
-        return shown_text(item, _plain_nodeid(item), self._secret_names)
+        return shown_text(item, _plain_nodeid(item), self._rules.names)
 
     def _case_name(self, item: pytest.Item, options: CaseOptions) -> str | None:
         """Return the stable name that the marker gives, with the id of the params."""
         if options.case is None:
             return None
-        params = shown_id(item, self._secret_names)
+        params = shown_id(item, self._rules.names)
         return options.case if params is None else f"{options.case}[{params}]"
-
-
-def _function(item: pytest.Item) -> str:
-    return item.nodeid.partition("[")[0]
 
 
 def _forget(item: pytest.Item) -> None:
@@ -361,11 +327,3 @@ def _plain_nodeid(item: pytest.Item) -> str:
             name = marker.args[0] if marker.args else marker.kwargs.get("name", "default")
             return nodeid.removesuffix(f"@{name}")
     return nodeid
-
-
-def _check_name(known: str, nodeid: str, name: str) -> None:
-    if known != nodeid:
-        raise pytest.UsageError(
-            f"{nodeid}: @pytest.mark.mlflow(case=...) gives it the name {name!r}, which is that "
-            f"of {known} already; each case needs one of its own"
-        )

@@ -7,8 +7,8 @@ import inspect
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import date, time, timedelta
 from enum import Enum
@@ -91,10 +91,8 @@ def is_same(item: pytest.Item, record: CaseRecord, secrets: CaseSecrets) -> bool
 class ResumedCases:
     """Reports tests that need not run, instead of running them.
 
-    Args:
-        cases: the cases that may be taken over, by their node ids.
-        artifacts: the directory that gets a directory for each case with artifacts.
-        deliver: called with the report of the teardown and the record of each such case.
+    ``cases`` are those that may be taken over, by their node ids; ``artifacts`` gets a directory
+    for each of them with artifacts.
     """
 
     def __init__(
@@ -128,8 +126,17 @@ class ResumedCases:
         # Another plugin may have run the test that was to come next.
         if case is None or case[0] is not item:
             return None
+        _, record, secrets = case
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        for report in self._reports(item, nextitem, *case[1:]):
+        for phase in _PHASES:
+            report = _report(item, record, phase)
+            if phase == "teardown":
+                failed = _tear_down(item, nextitem)
+                if failed is not None:
+                    report = failed
+                    failure = secrets.of_failure(failed.longreprtext)
+                    record = replace(record, outcome="error", failure=failure)
+                self._deliver(report, record)
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
@@ -140,24 +147,6 @@ class ResumedCases:
         if not report.passed or getattr(report, RESUMED, None) is None:
             return None
         return ("resumed", "r", "RESUMED") if report.when == "call" else ("", "", "")
-
-    def _reports(
-        self,
-        item: pytest.Item,
-        nextitem: pytest.Item | None,
-        record: CaseRecord,
-        secrets: CaseSecrets,
-    ) -> Iterator[pytest.TestReport]:
-        for phase in _PHASES:
-            report = _report(item, record, phase)
-            if phase == "teardown":
-                failed = _tear_down(item, nextitem)
-                if failed is not None:
-                    report = failed
-                    failure = secrets.of_failure(failed.longreprtext)
-                    record = replace(record, outcome="error", failure=failure)
-                self._deliver(report, record)
-            yield report
 
 
 def _report(item: pytest.Item, record: CaseRecord, phase: Phase) -> pytest.TestReport:
@@ -184,12 +173,10 @@ def _tear_down(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.TestRe
     session: Any = item.session
     if session.shouldfail or session.shouldstop:
         nextitem = None
-    capture = item.config.pluginmanager.get_plugin("capturemanager")
-    capturing: AbstractContextManager[None] = nullcontext()
-    if capture is not None and hasattr(capture, "item_capture"):
-        # What fixtures print is shown only where they fail, as ever.
-        capturing = capture.item_capture("teardown", item)
-    with capturing:
+    manager = item.config.pluginmanager.get_plugin("capturemanager")
+    # What fixtures print is shown only where they fail, as ever.
+    capture = getattr(manager, "item_capture", lambda *_: nullcontext())
+    with capture("teardown", item):
         call = pytest.CallInfo.from_call(
             functools.partial(session._setupstate.teardown_exact, nextitem),
             when="teardown",

@@ -36,7 +36,9 @@ def read_metrics(client: MlflowClient, run_id: str, log: CaseLog) -> None:
     except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
         log.notes.append(f"the metrics of the test's own run can't be compared: {error}")
         return
-    curves = _with_steps(data, names)
+    # MLflow tells the last value of a metric with its step: where that is 0, there was no other.
+    steps = {metric.key: metric.step for metric in getattr(data, "_metric_objs", ())}
+    curves = sorted(name for name in names if steps.get(name, 1) > 0)
     read = 0
     deadline = Original.perf_counter() + _PATIENCE
     try:
@@ -52,22 +54,10 @@ def read_metrics(client: MlflowClient, run_id: str, log: CaseLog) -> None:
             log.notes.append(f"the steps of {rest} more metrics are in the run of MLflow alone")
 
 
-def _with_steps(data: Any, names: list[str]) -> list[str]:
-    """Return the metrics that may have several steps, without asking for each of them.
-
-    MLflow tells the last value of a metric with its step: where that is 0, there was no other.
-    """
-    last = {metric.key: metric.step for metric in getattr(data, "_metric_objs", ())}
-    return sorted(name for name in names if last.get(name, 1) > 0)
-
-
 def _history(client: MlflowClient, run_id: str, name: str) -> list[Metric]:
     """Return the values of a metric by step, or none where there is one step."""
-    last: dict[int, Any] = {}
-    for value in client.get_metric_history(run_id, name):
-        held = last.get(value.step)
-        if held is None or value.timestamp >= held.timestamp:
-            last[value.step] = value
+    history = sorted(client.get_metric_history(run_id, name), key=lambda value: value.timestamp)
+    last = {value.step: value for value in history}
     if len(last) < 2:
         return []
     return [

@@ -22,7 +22,6 @@ from ..records.secrets import (
 
 _NEVER_SECRET: Final = frozenset({bool, type(None)})
 _ATOMS: Final = frozenset({str, bytes, int, float, complex, *_NEVER_SECRET})
-T = TypeVar("T")
 Text = TypeVar("Text", str, "str | None")
 Record = TypeVar("Record", CaseRecord, Attempt, Metric, Check, DatasetInput)
 
@@ -213,13 +212,10 @@ def leaves(value: object, depth: int = 0) -> Iterator[str]:
 class CaseMask:
     """Takes the secrets of one case out of all its texts.
 
-    Args:
-        secrets: the values.
-        own: the node id without params: a word of it is a secret only where it stands alone.
-        renamed: pytest's name of the test, and the one that is kept.
-        arguments: the names of params that tell the case from others, and stay as they are.
-
-    ``pieces`` masks a text in which pytest may have cut the secrets.
+    ``own`` is the node id without params: a word of it is a secret only where it stands alone.
+    ``renamed`` is pytest's name of the test, and the one that is kept. ``arguments`` are the names
+    of params that tell the case from others, and stay as they are. ``pieces`` masks a text in which
+    pytest may have cut the secrets.
     """
 
     def __init__(
@@ -248,24 +244,23 @@ class CaseMask:
         return replace(record, **{name: way(self, getattr(record, name)) for name, way in ways})
 
 
-def _text(mask: CaseMask, text: str | None) -> str | None:
-    return None if text is None else mask(text)
+def _masked(mask: CaseMask, value: Any) -> Any:
+    """Return a text, a record, or what holds some, without secrets."""
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, tuple):
+        return tuple(_masked(mask, item) for item in value)
+    if isinstance(value, Mapping):
+        return {mask(name): _masked(mask, item) for name, item in value.items()}
+    return mask.record(value) if type(value) in MASKED else value
 
 
 def _failure(mask: CaseMask, text: str | None) -> str | None:
     return None if text is None else mask.pieces(mask(text))
 
 
-def _texts(mask: CaseMask, texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(map(mask, texts))
-
-
-def _names(mask: CaseMask, values: Mapping[str, T]) -> dict[str, T]:
+def _names(mask: CaseMask, values: Mapping[str, str]) -> dict[str, str]:
     return {mask(name): value for name, value in values.items()}
-
-
-def _names_and_texts(mask: CaseMask, texts: Mapping[str, str]) -> dict[str, str]:
-    return {mask(name): mask(text) for name, text in texts.items()}
 
 
 def _params(mask: CaseMask, params: Mapping[str, str]) -> dict[str, str]:
@@ -274,46 +269,21 @@ def _params(mask: CaseMask, params: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _records(mask: CaseMask, records: Iterable[Record]) -> tuple[Record, ...]:
-    return tuple(map(mask.record, records))
-
-
 MASKED: Final[Mapping[type, Mapping[str, Callable[[CaseMask, Any], Any]]]] = {
     CaseRecord: {
-        "params": _params,
-        "metrics": _records,
-        "checks": _records,
-        "tags": _names_and_texts,
-        "failure": _failure,
-        "attempts": _records,
-        "notes": _texts,
-        "datasets": _names,
-        "repeats": _records,
-        "run_metrics": _names,
-        "run_history": _records,
-        "inputs": _records,
+        **dict.fromkeys(("metrics", "checks", "tags", "attempts", "notes", "repeats"), _masked),
+        **dict.fromkeys(("run_metrics", "run_history", "inputs"), _masked),
+        **{"params": _params, "failure": _failure, "datasets": _names},
     },
-    Attempt: {"metrics": _records, "checks": _records, "failure": _failure},
-    Metric: {"key": _text},
-    Check: {"metric": _text},
-    DatasetInput: dict.fromkeys(("name", "source", "schema", "profile", "context"), _text),
+    Attempt: {"metrics": _masked, "checks": _masked, "failure": _failure},
+    Metric: {"key": _masked},
+    Check: {"metric": _masked},
+    DatasetInput: dict.fromkeys(("name", "source", "schema", "profile", "context"), _masked),
 }
-"""The fields of a record, and of what is in it, that may hold secrets, and how these are masked."""
+"""The fields of a record, and of what is in it, that may hold secrets, and how these are masked.
 
-NOT_MASKED: Final[Mapping[type, Mapping[str, str]]] = {
-    CaseRecord: {
-        **dict.fromkeys(("id", "run_id", "resumed_from", "resumed_run"), "made by us or by MLflow"),
-        **dict.fromkeys(("nodeid", "case", "name"), "made without secrets, see shown_text"),
-        **dict.fromkeys(("tolerances", "directions", "objective"), "stand in the code, as a rule"),
-        "arguments": "tell the case from others",
-        "artifacts": "names of files, which are renamed with them",
-        "durations": "by phase",
-        "usage": "names of our own",
-    },
-    Attempt: {"usage": "names of our own"},
-    DatasetInput: {"digest": "of the content", "source_type": "MLflow's word for it"},
-}
-"""The other fields with texts in them, and why they stay as they are."""
+Why its other texts stay as they are stands in the test that wants each field to be here or there.
+"""
 
 
 def masked_input(data: DatasetInput, mask: Callable[[str], str]) -> DatasetInput:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, cast, final
 
 import pytest
@@ -13,7 +13,7 @@ from _pytest.runner import runtestprotocol
 from ..records import PASSED_OUTCOMES, Attempt, CaseRecord, journal
 from ..records.directory import SessionDirectory, SessionState
 from ..records.journal import JournalError
-from ..records.processes import is_running
+from ..records.processes import is_running, wait_until
 from ..records.slim import SlimCase
 from ..regression.comparer import CompareOptions, Comparer
 from ..regression.values import CaseValues, collect_values, identity
@@ -26,30 +26,24 @@ _POLL = 0.02
 
 
 @final
-class SuspectFinder:
-    """Tells in the process that ran a case whether its metrics look worse than the baseline.
+class Rerunner:
+    """Runs cases again, in the process that ran them, whose metrics look worse than the baseline.
 
-    The baseline is read once, when the first case is judged. Where there is none, or none that can
-    be read, no case is suspect; the end of the session tells of it.
-
-    Args:
-        directory: the session's directory, which gets the baseline.
-        options: how to compare.
-        timeout: how long, in seconds, to wait for the baseline.
+    The baseline is read once, when the first case is judged, after waiting ``timeout`` seconds for
+    it at most. Where there is none, or none that can be read, no case is suspect; the end of the
+    session tells of it.
     """
 
     def __init__(
-        self,
-        directory: SessionDirectory,
-        options: CompareOptions,
-        timeout: float,
+        self, times: int, directory: SessionDirectory, options: CompareOptions, timeout: float
     ) -> None:
+        self._times = times
         self._directory = directory
         self._options = options
         self._timeout = timeout
         self._comparer: Comparer | None = None
 
-    def __call__(self, record: CaseRecord) -> bool:
+    def _is_suspect(self, record: CaseRecord) -> bool:
         """Tell whether a case is suspect, and so worth fresh runs.
 
         A case that is repeated over seeds has fresh values already.
@@ -75,38 +69,23 @@ class SuspectFinder:
 
     def _baseline(self) -> Iterable[journal.Entry | SlimCase]:
         """Return the baseline's entries, after waiting for the tracker to fetch it."""
-        deadline = Original.perf_counter() + self._timeout
-        while self._baseline_is_pending() and Original.perf_counter() < deadline:
-            Original.sleep(_POLL)
+        clock, sleep = Original.perf_counter, Original.sleep
+        wait_until(self._is_decided, timeout=self._timeout, poll=_POLL, clock=clock, sleep=sleep)
         try:
             return list(journal.read_slim(self._directory.baseline))
         except (OSError, JournalError):
             return ()
 
-    def _baseline_is_pending(self) -> bool:
-        """Tell whether the tracker still looks for a baseline."""
+    def _is_decided(self) -> bool:
+        """Tell whether the tracker looks for a baseline no more."""
         if not self._directory.baseline_request.exists() or self._directory.baseline.exists():
-            return False
+            return True
         state = SessionState.read(self._directory.state)
         if state is None:
-            return True
-        if state.baseline is not None or state.phase in ("done", "failed", "waiting"):
             return False
-        return state.pid is None or is_running(state.pid)
-
-
-@final
-class Rerunner:
-    """Runs suspect cases again.
-
-    Args:
-        times: how many fresh runs a suspect case gets.
-        is_suspect: tells whether a record looks worse than its history.
-    """
-
-    def __init__(self, times: int, is_suspect: Callable[[CaseRecord], bool]) -> None:
-        self._times = times
-        self._is_suspect = is_suspect
+        if state.baseline is not None or state.phase == "done" or state.is_unsure:
+            return True
+        return state.pid is not None and not is_running(state.pid)
 
     def fresh_runs(
         self,
@@ -116,36 +95,25 @@ class Rerunner:
         open_log: Callable[[], CaseLog],
         note: Callable[[CaseLog, pytest.TestReport], None],
     ) -> tuple[Attempt, ...]:
-        """Return the fresh runs of a case that needs any.
+        """Return the fresh runs of a test that has just been torn down, if it needs any.
 
-        Args:
-            item: the test, which has just been torn down.
-            nextitem: the test after it; fixtures that both use stay as they are.
-            record: what the test has left.
-            open_log: makes the log of a new run current.
-            note: brings the report of a phase into a log.
+        Fixtures that ``nextitem`` uses too stay as they are. ``open_log`` makes the log of a new
+        run current; ``note`` brings the report of a phase into it.
         """
         if not self._is_suspect(record):
             return ()
-        return tuple(self._runs(item, nextitem, open_log, note))
-
-    def _runs(
-        self,
-        item: pytest.Item,
-        nextitem: pytest.Item | None,
-        open_log: Callable[[], CaseLog],
-        note: Callable[[CaseLog, pytest.TestReport], None],
-    ) -> Iterator[Attempt]:
+        runs: list[Attempt] = []
         for number in range(1, self._times + 1):
             if item.session.shouldfail or item.session.shouldstop:
-                return
+                break
             log = open_log()
             _renew(item)
             # Fixtures of wider scopes live until the last of the fresh runs.
             following = nextitem if number == self._times else cast(pytest.Item, item.parent)
             for report in runtestprotocol(item, log=False, nextitem=following):
                 note(log, report)
-            yield log.as_attempt()
+            runs.append(log.as_attempt())
+        return tuple(runs)
 
 
 def _renew(item: pytest.Item) -> None:

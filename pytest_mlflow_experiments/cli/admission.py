@@ -14,15 +14,15 @@ from ..baseline.choice import why_incomplete
 from ..baseline.specs import BaselineError, BaselineRequest
 from ..records import PASSED_OUTCOMES, function_of, tags
 from ..records.reader import StoredSession
+from ..regression.compare import compare, reported_options
 from ..regression.comparison import Comparison
-from ..regression.sessions import compare_sessions, reported_options
 from ..regression.tolerance import Tolerance, find
-from ..regression.values import collect_values
+from ..regression.values import collect_session, collect_values
 from ..report.metric_lines import describe_metric
 from ..report.numbers import count, signed, value
 from ..report.numbers import relative as percent
 from ..tracker.limits import VERSION_TAG_LENGTH, shorten
-from .candidate import Candidate
+from .candidate import PromotionCandidate
 
 if TYPE_CHECKING:
     from ..tracker.registry import RegisteredVersion
@@ -66,7 +66,7 @@ class Champion:
 
 
 def against_session(
-    session: StoredSession, comparison: Comparison | None, candidate: Candidate
+    session: StoredSession, comparison: Comparison | None, candidate: PromotionCandidate
 ) -> Iterator[str]:
     """Yield what speaks against the case within its own session."""
     record = candidate.record
@@ -85,7 +85,7 @@ def against_session(
         yield from worse_metrics(comparison, candidate.test)
 
 
-def against_repeats(candidate: Candidate) -> Iterator[str]:
+def against_repeats(candidate: PromotionCandidate) -> Iterator[str]:
     """Yield what speaks against the mean over the repeats."""
     configuration = candidate.configuration
     failed, cases, n = configuration.failed, configuration.cases, configuration.n
@@ -106,7 +106,9 @@ def worse_metrics(comparison: Comparison, test: str, words: str = "") -> Sequenc
     return _first(worse, f"more metrics of its test{words}")
 
 
-def incomparable(comparison: Comparison, candidate: Candidate, words: str = "") -> Sequence[str]:
+def incomparable(
+    comparison: Comparison, candidate: PromotionCandidate, words: str = ""
+) -> Sequence[str]:
     """Return where the objective was measured on other data or with other params than before."""
     unlike = [
         f"{metric.name}{words}: {metric.metric} is not comparable: {metric.reason}"
@@ -123,7 +125,7 @@ def _first(lines: Sequence[str], others: str) -> Sequence[str]:
 
 
 def against_champion(
-    candidate: Candidate, champion: Champion, rules: Sequence[tuple[str, Tolerance]]
+    candidate: PromotionCandidate, champion: Champion, rules: Sequence[tuple[str, Tolerance]]
 ) -> Iterator[str]:
     """Yield why the candidate's objective is not good enough, or tells nothing."""
     yield from other_measurement(candidate, champion.version)
@@ -150,7 +152,7 @@ def against_champion(
         )
 
 
-def other_measurement(candidate: Candidate, champion: RegisteredVersion) -> Iterator[str]:
+def other_measurement(candidate: PromotionCandidate, champion: RegisteredVersion) -> Iterator[str]:
     """Yield why the candidate's values were not measured as the champion's were."""
     nodeid, text = champion.tags.get(tags.NODEID), champion.tags.get(tags.DATASETS)
     if nodeid is not None and function_of(nodeid) != candidate.test:
@@ -181,7 +183,7 @@ def difference(new: float, old: float) -> str:
 
 
 def tags_of(
-    session: StoredSession, candidate: Candidate, verdicts: str, refusals: Sequence[str]
+    session: StoredSession, candidate: PromotionCandidate, verdicts: str, refusals: Sequence[str]
 ) -> Mapping[str, str]:
     """Return the tags of a version that lead back to where it comes from."""
     record, header = candidate.record, session.header
@@ -218,7 +220,7 @@ def as_json(texts: Mapping[str, str]) -> str:
 def against_its_session(
     session: ChosenSession,
     own: Comparison | None,
-    candidate: Candidate,
+    candidate: PromotionCandidate,
     champion_session: str | None,
     rules: Sequence[tuple[str, Tolerance]],
     options: argparse.Namespace,
@@ -254,7 +256,8 @@ def against_its_session(
         accepted=location.accepted_steps(),
     )
     past = collect_values(entries, seeds)
-    comparison = compare_sessions(session.stored.entries(), past, settings)
+    current = collect_session(session.stored.entries(), seeds)
+    comparison = compare(current, past, settings)
     words = ", against the champion's session"
     yield from worse_metrics(comparison, candidate.test, words)
     yield from incomparable(comparison, candidate, words)

@@ -22,7 +22,7 @@ from ..report.sweep_text import choice, score, why_no_best
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class PromotionCandidate:
     """A case and its configuration; ``story`` tells why it is this one, for people.
 
     ``usual`` is how many values most configurations of the sweep have, ``seeds`` names the params
@@ -49,7 +49,7 @@ class Candidate:
 
 def choose_candidate(
     session: StoredSession, sweeps: Sequence[Sweep], options: argparse.Namespace
-) -> Candidate:
+) -> PromotionCandidate:
     """Return the case that the options name, or that of the best configuration."""
     if options.case is None and (options.test is None or fitting(sweeps, options.test)):
         sweep = choose_sweep(sweeps, options.test)
@@ -81,7 +81,7 @@ def choose_candidate(
             story.append(f"the model is that of {named.name}; what counts is the mean of {repeats}")
     elif median:
         story.append(median)
-    return Candidate(
+    return PromotionCandidate(
         test=sweep.test,
         record=record,
         configuration=configuration,

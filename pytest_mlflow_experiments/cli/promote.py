@@ -27,7 +27,7 @@ from .arguments import (
     say,
     session_of,
 )
-from .candidate import Candidate, choose_candidate
+from .candidate import PromotionCandidate, choose_candidate
 
 if TYPE_CHECKING:
     from ..tracker.registry import LoggedModel, Registry
@@ -97,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
 def _decide(
     session: ChosenSession,
     comparison: Comparison | None,
-    candidate: Candidate,
+    candidate: PromotionCandidate,
     model: LoggedModel,
     registry: Registry,
     rules: Sequence[tuple[str, Tolerance]],
@@ -146,7 +146,7 @@ def _chosen(
     comparison: Comparison | None,
     rules: Sequence[tuple[str, Tolerance]],
     options: argparse.Namespace,
-) -> Candidate:
+) -> PromotionCandidate:
     """Return the case that is to be promoted, about whose metrics all rules must be."""
     candidate = choose_candidate(session, asked_sweeps(options, session, comparison), options)
     metrics = (candidate.objective, *candidate.configuration.metrics)
@@ -159,7 +159,7 @@ def _chosen(
     return candidate
 
 
-def _model(registry: Registry, candidate: Candidate, name: str | None) -> LoggedModel:
+def _model(registry: Registry, candidate: PromotionCandidate, name: str | None) -> LoggedModel:
     """Return the model that the case logged; the one of the last step where it did several times.
 
     It is an error of usage where the case logged none, or several and nobody said which.

@@ -28,7 +28,7 @@ def make_directories(path: Path) -> None:
 
 
 def restrict(path: Path) -> None:
-    """Take from all others a file, or a directory with everything in it, that somebody has made."""
+    """Make a file, or a directory with all that is in it, accessible to the user alone."""
     if path.is_symlink():
         return
     if path.is_dir():

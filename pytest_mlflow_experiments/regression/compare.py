@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from types import MappingProxyType
-from typing import cast, final
+from typing import TypeVar, cast
 
-from ..records import FAILED_OUTCOMES, Outcome, SessionHeader
+from ..records import FAILED_OUTCOMES, CaseRecord, Outcome, SessionHeader, function_of
 from .comparer import CompareOptions, Comparer
 from .comparison import Baseline, Comparison, MetricComparison, SessionInfo, UnjudgedCase
 from .curves import curve_notes, curves
-from .tolerance import mentions
+from .tolerance import Tolerance, mentions
 from .values import CaseValues, Sessions, SessionValues
 
 _GONE = (
@@ -18,81 +19,11 @@ _GONE = (
     "@pytest.mark.mlflow(case=...)"
 )
 _SILENT = "the test passed without yielding any metric"
+_UNTOLD = (
+    "No session of the baseline was asked for the same tests: whether a case is gone can't be told"
+)
 
-
-@final
-class MissingCases:
-    """The cases of the baseline that left no record in a session.
-
-    Expected are those of the newest session that was asked for the same tests. Of tests that did
-    run, also those of the newest session of all.
-    """
-
-    def __init__(
-        self,
-        comparer: Comparer,
-        current: SessionValues,
-        not_run: Mapping[str, str],
-        passed: Collection[str],
-        partial: str | None,
-    ) -> None:
-        self._comparer = comparer
-        self._current = current
-        self._not_run = not_run
-        self._passed = passed
-        self._partial = partial
-        selection = current.end.selection if current.end else ()
-        self._alike = comparer.newest_session(selection)
-        self._newest = comparer.newest_session(None)
-
-    def metrics(self) -> Iterator[MetricComparison]:
-        """Yield the metrics that should be there."""
-        for number, case, expected in self._cases():
-            if self._outcome(case.nodeid) is not None:
-                continue
-            if case.nodeid in self._passed:
-                yield from self._comparer.missing(case, (number, case), (), _SILENT)
-            elif expected and self._partial is None:
-                yield from self._comparer.missing(case, (number, case), (), _GONE)
-
-    def unjudged(self) -> Iterator[UnjudgedCase]:
-        """Yield the cases that were skipped or failed before they left anything."""
-        for _, case, _ in self._cases():
-            outcome = self._outcome(case.nodeid)
-            if outcome not in (None, "deselected"):
-                yield UnjudgedCase(
-                    case=case.case,
-                    name=case.name,
-                    nodeid=case.nodeid,
-                    outcome=cast(Outcome, outcome),
-                )
-
-    def notes(self) -> Iterator[str]:
-        """Yield what can't be told."""
-        if self._newest is not None and self._alike is None and self._partial is None:
-            yield (
-                "No session of the baseline was asked for the same tests: whether a case is gone "
-                "can't be told"
-            )
-
-    def _cases(self) -> Iterator[tuple[int, CaseValues, bool]]:
-        """Yield the cases without a record, and whether they are expected to run."""
-        seen = set(self._current.cases)
-        for number in (self._alike, self._newest):
-            if number is None:
-                continue
-            for case in self._comparer.session(number).cases.values():
-                if case.passed and case.case not in seen:
-                    seen.add(case.case)
-                    yield number, case, number == self._alike
-
-    def _outcome(self, nodeid: str) -> str | None:
-        """Return what became of a test, or of the class or module that it stands in."""
-        while nodeid:
-            if nodeid in self._not_run:
-                return self._not_run[nodeid]
-            nodeid = nodeid.rpartition("::")[0]
-        return None
+_Said = TypeVar("_Said")
 
 
 def compare(
@@ -102,58 +33,105 @@ def compare(
     *,
     not_run: Mapping[str, str] = MappingProxyType({}),
     passed: Collection[str] = (),
-    partial: str | None = None,
     problem: str | None = None,
     gated: bool = False,
     notes: Sequence[str] = (),
 ) -> Comparison:
-    """Compare a session with the sessions of its baseline.
+    """Compare a session with the sessions of its baseline, of which it is none itself.
 
     Args:
-        current: what the session measured.
+        current: what the session measured. Where it ended early, or only some of its tests ran,
+            no case is missing for it did not run.
         baseline: the sessions to compare with; None where there are none.
-        options: how to compare.
+        options: how to compare; of the accepted steps, those count that the session ran with.
         not_run: node ids of tests, classes and modules that were left out ("deselected") or did
             not pass, and their outcome: what the baseline has of them is not missing.
         passed: node ids of the tests that passed.
-        partial: why only some tests ran; then no case is missing for it did not run.
         problem: why no verdict can be reached; then nothing is judged.
         gated: whether the session has a gate.
         notes: what else people should know.
     """
-    past = baseline.sessions if baseline else []
-    comparer = Comparer(past, options)
-    metrics: list[MetricComparison] = []
-    unjudged = [
-        UnjudgedCase(
-            case=record.case,
-            name=record.name,
-            nodeid=record.nodeid,
-            outcome=record.outcome,
-            failure=record.failure if record.outcome in FAILED_OUTCOMES else None,
-        )
-        for record in current.failed
+    header, end = current.header, current.end
+    accepted = [step for step in options.accepted if step.id in header.accepted]
+    options = replace(options, accepted=accepted)
+    past = [
+        session
+        for session in (baseline.sessions if baseline is not None else ())
+        if session.header.session_id != header.session_id
     ]
+    partial = (end and (end.interrupted or end.partial)) or header.partial
+    metrics: list[MetricComparison] = []
+    unjudged = [_unjudged(record, record.outcome, record.failure) for record in current.failed]
+    all_notes = [*notes]
     if problem is None:
+        comparer = Comparer(past, options)
+        passed = frozenset(passed)
         metrics += [row for case in current.cases.values() for row in comparer.case(case)]
-        missing = MissingCases(comparer, current, {**not_run}, frozenset(passed), partial)
-        metrics += missing.metrics()
-        unjudged += missing.unjudged()
-        notes = [*notes, *missing.notes(), *_unused(options, metrics)]
+        # Expected are the cases of the newest session that was asked for the same tests.
+        selection = tuple(end.selection) if end is not None else ()
+        alike = next((one for one in reversed(past) if _selection(one) == selection), None)
+        for session, case in _without_record(current, (alike, *past[-1:])):
+            outcome = _outcome(case.nodeid, not_run)
+            if outcome is None and case.nodeid in passed:
+                metrics += comparer.missing(case, (session, case), (), _SILENT)
+            elif outcome is None and session is alike and partial is None:
+                metrics += comparer.missing(case, (session, case), (), _GONE)
+            elif outcome not in (None, "deselected"):
+                # It was skipped, or failed before it left anything.
+                unjudged.append(_unjudged(case, cast(Outcome, outcome)))
+        if past and alike is None and partial is None:
+            all_notes.append(_UNTOLD)
+        all_notes += _unused(options, metrics)
     lines = curves(current, past, options.seed_params)
-    start, end = current.header.start_time, current.end
     return Comparison(
-        session=session_info(current.header),
-        baseline=_baseline(baseline),
+        session=session_info(header),
+        baseline=_baseline(baseline, past),
         metrics=tuple(metrics),
         unjudged=tuple(unjudged),
         cases=current.count,
-        duration=max(0.0, (end.end_time - start) / 1_000) if end else 0.0,
+        duration=max(0.0, (end.end_time - header.start_time) / 1_000) if end else 0.0,
         problem=problem,
         partial=partial,
         gated=gated,
-        notes=(*notes, *curve_notes(lines)),
+        notes=(*all_notes, *curve_notes(lines)),
         curves=lines,
+    )
+
+
+def _selection(session: SessionValues) -> tuple[str, ...] | None:
+    return tuple(session.end.selection) if session.end is not None else None
+
+
+def _without_record(
+    current: SessionValues, past: Sequence[SessionValues | None]
+) -> Iterator[tuple[SessionValues, CaseValues]]:
+    """Yield the cases of past sessions that left no record now, each with the first that has it."""
+    seen = set(current.cases)
+    for session in filter(None, past):
+        for case in session.cases.values():
+            if case.passed and case.case not in seen:
+                seen.add(case.case)
+                yield session, case
+
+
+def _outcome(nodeid: str, not_run: Mapping[str, str]) -> str | None:
+    """Return what became of a test, or of the class or module that it stands in."""
+    while nodeid:
+        if nodeid in not_run:
+            return not_run[nodeid]
+        nodeid = nodeid.rpartition("::")[0]
+    return None
+
+
+def _unjudged(
+    case: CaseRecord | CaseValues, outcome: Outcome, failure: str | None = None
+) -> UnjudgedCase:
+    return UnjudgedCase(
+        case=case.case,
+        name=case.name,
+        nodeid=case.nodeid,
+        outcome=outcome,
+        failure=failure if outcome in FAILED_OUTCOMES else None,
     )
 
 
@@ -166,19 +144,59 @@ def _unused(options: CompareOptions, metrics: Collection[MetricComparison]) -> I
 
 def session_info(header: SessionHeader) -> SessionInfo:
     """Return a session as reports name it."""
-    return SessionInfo(
-        session_id=header.session_id,
-        name=header.name,
-        start_time=header.start_time,
-        branch=header.branch,
-        commit=header.commit,
-    )
+    return SessionInfo(**{one.name: getattr(header, one.name) for one in fields(SessionInfo)})
 
 
-def _baseline(sessions: Sessions | None) -> Baseline | None:
-    if sessions is None or not sessions.sessions or sessions.provenance is None:
+def _baseline(sessions: Sessions | None, past: Sequence[SessionValues]) -> Baseline | None:
+    if sessions is None or not past or sessions.provenance is None:
         return None
-    return Baseline(
-        provenance=sessions.provenance,
-        sessions=tuple(session_info(session.header) for session in sessions.sessions),
+    infos = tuple(session_info(session.header) for session in past)
+    return Baseline(provenance=sessions.provenance, sessions=infos)
+
+
+def gate_problem(damaged: Sequence[str], required_by: str | None) -> str | None:
+    """Return why a gate can't be passed without a baseline, or None where it can.
+
+    ``damaged`` are notes of sessions that might be the baseline and can't be read, ``required_by``
+    is the option that asks for a baseline, where it was given.
+    """
+    if damaged:
+        # Nobody can tell whether it really is the first session.
+        return f"no session that can be read is a baseline; {damaged[0]}"
+    if required_by is not None:
+        return f"there is no baseline yet, and {required_by} asks for one"
+    return None
+
+
+def reported_options(
+    comparison: Comparison | None, test: str, tolerances: Sequence[tuple[str, Tolerance]]
+) -> CompareOptions:
+    """Return the directions and tolerances that a comparison was made with, as far as it tells.
+
+    They are those of the metrics of one ``test``; ``tolerances`` win over the comparison's.
+    """
+    metrics = comparison.metrics if comparison is not None else ()
+    mine = [metric for metric in metrics if function_of(metric.nodeid) == test]
+    others = [metric for metric in mine if not mentions(metric.metric, tolerances)]
+    directions = _agreed(
+        (metric.metric, metric.direction)
+        for metric in mine
+        # To name the direction of a cost would make it gate.
+        if metric.direction is not None and not metric.advisory
     )
+    unknown = _agreed(
+        (metric.metric, metric.direction)
+        for metric in others
+        if metric.direction is None and metric.advisory
+    )
+    texts = _agreed((metric.metric, metric.tolerance) for metric in others)
+    told = [(name, Tolerance.parse(text)) for name, text in texts if text is not None]
+    return CompareOptions(directions=[*unknown, *directions], tolerances=[*tolerances, *told])
+
+
+def _agreed(pairs: Iterable[tuple[str, _Said]]) -> list[tuple[str, _Said]]:
+    """Return what is said of metrics by name, of those of which one thing alone is said."""
+    said: dict[str, set[_Said]] = {}
+    for name, text in pairs:
+        said.setdefault(name, set()).add(text)
+    return [(name, values.pop()) for name, values in said.items() if len(values) == 1]

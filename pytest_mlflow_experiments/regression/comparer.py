@@ -74,11 +74,8 @@ def known_direction(
 ) -> tuple[Direction | None, bool]:
     """Return which values of a metric are better, and whether somebody said so.
 
-    Args:
-        metric: its name.
-        operators: those of the assertions that guard it.
-        marked: what the marker of the test says of metrics, by pattern.
-        directions: what the ini file says.
+    ``operators`` are those of the assertions that guard it; ``marked`` is what the marker of the
+    test says of metrics, by pattern, ``directions`` what the ini file says.
     """
     of_marker = [(name, direction_of(text)) for name, text in marked.items()]
     for rules in (of_marker, directions):
@@ -87,39 +84,29 @@ def known_direction(
     return infer_direction(metric, operators), False
 
 
+_Past: TypeAlias = list[tuple[SessionValues, CaseValues]]
+"""What a case measured in the sessions before, the oldest first."""
+
+
 @final
 class Comparer:
     """The history of all cases, ready to judge one case after the other."""
 
     def __init__(self, past: Sequence[SessionValues], options: CompareOptions) -> None:
         self._options = options
-        self._past = past
-        self._accepted_in = [frozenset(session.header.accepted) for session in past]
-        self._history: dict[str, list[tuple[int, CaseValues]]] = {}
-        for number, session in enumerate(past):
+        self._history: dict[str, _Past] = {}
+        for session in past:
             for case, values in session.cases.items():
                 if values.passed:
                     past_of_case = self._history.setdefault(case, [])
-                    if len(self._measured_elsewhere(values, past_of_case)) == len(past_of_case):
-                        past_of_case.append((number, values))
-
-    def session(self, number: int) -> SessionValues:
-        """Return a session of the baseline."""
-        return self._past[number]
-
-    def newest_session(self, selection: Sequence[str] | None) -> int | None:
-        """Return the number of the newest session, of those with a selection where one is given."""
-        for number in reversed(range(len(self._past))):
-            end = self._past[number].end
-            if selection is None or (end and tuple(end.selection) == tuple(selection)):
-                return number
-        return None
+                    if len(_measured_elsewhere(values, past_of_case)) == len(past_of_case):
+                        past_of_case.append((session, values))
 
     def case(self, case: CaseValues) -> Iterator[MetricComparison]:
         """Yield what became of each metric of a case that ran."""
         if not case.passed:
             return
-        past = self._measured_elsewhere(case, self._history.get(case.case, []))
+        past = _measured_elsewhere(case, self._history.get(case.case, []))
         comparable = _comparable(case, past)
         for metric, values in case.metrics.items():
             history = self._values(case, metric, comparable)
@@ -133,7 +120,7 @@ class Comparer:
     def missing(
         self,
         case: CaseValues,
-        last: tuple[int, CaseValues],
+        last: tuple[SessionValues, CaseValues],
         found: Collection[str],
         reason: str,
     ) -> Iterator[MetricComparison]:
@@ -141,18 +128,6 @@ class Comparer:
         for metric in last[1].metrics.keys() - set(found) - last[1].optional:
             if history := self._values(last[1], metric, [last]):
                 yield self._missing(case, metric, history, reason)
-
-    def _measured_elsewhere(
-        self, case: CaseValues, past: list[tuple[int, CaseValues]]
-    ) -> list[tuple[int, CaseValues]]:
-        """Return the past without the very measurements that a case was taken over from."""
-        if not case.origins:
-            return past
-        return [
-            (number, old)
-            for number, old in past
-            if case.origins.isdisjoint((self._past[number].header.session_id, *old.origins))
-        ]
 
     def is_suspect(self, case: CaseValues) -> bool:
         """Tell whether a metric that could gate looks worse, so that fresh runs are worthwhile."""
@@ -164,23 +139,16 @@ class Comparer:
                     return True
         return False
 
-    def _values(
-        self, case: CaseValues, metric: str, past: Sequence[tuple[int, CaseValues]]
-    ) -> tuple[float, ...]:
+    def _values(self, case: CaseValues, metric: str, past: _Past) -> tuple[float, ...]:
         """Return the history of a metric since the last accepted step, one value a session."""
-        step = self._step(case, metric)
+        step = newest(self._options.accepted, case.case, metric)
         cost, seeds = is_cost(metric), frozenset(case.seeds.get(metric, ()))
         return tuple(
             average(values, cost=cost)
-            for number, old in past
-            if (step is None or step.id in self._accepted_in[number])
+            for session, old in past
+            if (step is None or step.id in session.header.accepted)
             and (values := old.values_of(metric, seeds))
         )
-
-    def _step(self, case: CaseValues, metric: str) -> AcceptedStep | None:
-        """Return the newest accepted step of a metric."""
-        steps = self._options.accepted
-        return newest(steps, case.case, metric) if steps else None
 
     def _series(
         self, case: CaseValues, metric: str, values: Sequence[float], history: tuple[float, ...]
@@ -190,7 +158,10 @@ class Comparer:
         marked = [(name, Tolerance.parse(text)) for name, text in case.tolerances.items()]
         levels = (options.tolerances, marked, options.ini_tolerances)
         tolerance = next((find(metric, rules) for rules in levels if mentions(metric, rules)), None)
-        direction, explicit = self._direction(case, metric)
+        operators = case.operators.get(metric, ())
+        direction, explicit = known_direction(
+            metric, operators, case.directions, options.directions
+        )
         cost = is_cost(metric)
         current = tuple(values) if case.fresh else (average(values, cost=cost),)
         series = MetricSeries(
@@ -205,11 +176,6 @@ class Comparer:
             # Whoever sets a tolerance wants a verdict, unless no direction is meant.
             return series, tolerance is None or explicit
         return series, cost and tolerance is None and not explicit
-
-    def _direction(self, case: CaseValues, metric: str) -> tuple[Direction | None, bool]:
-        """Return the direction, and whether somebody said so."""
-        operators = case.operators.get(metric, ())
-        return known_direction(metric, operators, case.directions, self._options.directions)
 
     def _judged(
         self,
@@ -230,13 +196,14 @@ class Comparer:
                 status="inconclusive",
                 reason="it looked worse, and none of the fresh runs yielded it again",
             )
-        elif len(history) < _ENOUGH and (step := self._step(case, metric)):
+        elif len(history) < _ENOUGH and (step := newest(self._options.accepted, case.case, metric)):
             verdict = replace(verdict, reason=f"{verdict.reason}; accepted: {step.reason}")
+        undirected = series.direction is None and not advisory
         no_number = verdict.current is not None and isnan(verdict.current)
         gates = (
             unconfirmed
             or (verdict.status == "regressed" and (not advisory or no_number))
-            or (verdict.status == "inconclusive" and (no_number or _undirected(series, advisory)))
+            or (verdict.status == "inconclusive" and (no_number or undirected))
         ) and not (series.options.cost and advisory)
         return _row(case, series, verdict, gates=gates, advisory=advisory and not gates)
 
@@ -250,9 +217,18 @@ class Comparer:
         return _row(case, series, verdict, gates=gates, advisory=not gates)
 
 
-def _undirected(series: MetricSeries, advisory: bool) -> bool:
-    """Tell whether a verdict that was asked for lacks a direction."""
-    return series.direction is None and not advisory
+_FIGURES = (
+    "status",
+    "current",
+    "baseline",
+    "change",
+    "relative",
+    "limit",
+    "p_value",
+    "n",
+    "reason",
+)
+"""What a row says as the verdict does."""
 
 
 def _row(
@@ -264,24 +240,16 @@ def _row(
         name=case.name,
         nodeid=case.nodeid,
         metric=series.metric,
-        status=verdict.status,
         gates=gates,
         advisory=advisory,
         cost=series.options.cost,
         direction=series.direction,
         values=tuple(case.metrics.get(series.metric, ())) if series.current else (),
         history=series.history,
-        current=verdict.current,
-        baseline=verdict.baseline,
-        change=verdict.change,
-        relative=verdict.relative,
-        limit=verdict.limit,
-        p_value=verdict.p_value,
-        n=verdict.n,
         tolerance=None if tolerance is None else str(tolerance),
         margin=_margin(case, series.metric, verdict.baseline),
         fresh=case.fresh if series.current else 0,
-        reason=verdict.reason,
+        **{name: getattr(verdict, name) for name in _FIGURES},
     )
 
 
@@ -298,9 +266,18 @@ def _margin(case: CaseValues, metric: str, baseline: float | None) -> Margin | N
     )
 
 
-def _comparable(
-    case: CaseValues, past: Sequence[tuple[int, CaseValues]]
-) -> list[tuple[int, CaseValues]]:
+def _measured_elsewhere(case: CaseValues, past: _Past) -> _Past:
+    """Return the past without the very measurements that a case was taken over from."""
+    if not case.origins:
+        return past
+    return [
+        (session, old)
+        for session, old in past
+        if case.origins.isdisjoint((session.header.session_id, *old.origins))
+    ]
+
+
+def _comparable(case: CaseValues, past: _Past) -> _Past:
     return [entry for entry in past if _difference(case, entry[1]) is None]
 
 

@@ -44,6 +44,5 @@ def curves(
 
 def curve_notes(found: Sequence[Curve]) -> list[str]:
     """Return a note where a session has more curves than are kept."""
-    if len(found) < MAX_CURVES:
-        return []
-    return [f"Of the metrics with several steps, the curves of {MAX_CURVES:,} at most are kept"]
+    note = f"Of the metrics with several steps, the curves of {MAX_CURVES:,} at most are kept"
+    return [note] if len(found) >= MAX_CURVES else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, isnan, ldexp
+from math import inf, isfinite, isnan, ldexp
 from typing import Literal, TypeAlias, final
 
 from .evidence import ENOUGH, RECENT, Evidence
@@ -70,19 +70,32 @@ class Finding:
     suspect: bool = False
 
 
-def missing(n: int) -> Finding:
-    """Tell that there is a history and no value now."""
-    return Finding(status="missing", reason=f"no value now; {_sessions(n)} of the baseline had it")
-
-
-def without_history(now: float) -> Finding:
-    """Tell that there is a value now and no history."""
-    if isnan(now):
+def find(
+    now: Sequence[float],
+    mean_now: float | None,
+    history: Sequence[float],
+    evidence: Evidence | None,
+    direction: Direction | None,
+    options: RuleOptions,
+) -> Finding:
+    """Return what applies; there is evidence where any value of the history is finite."""
+    if mean_now is None:
+        reason = f"no value now; {_sessions(len(history))} of the baseline had it"
+        return Finding(status="missing", reason=reason)
+    if not history and isnan(mean_now):
         return Finding(status="inconclusive", reason="NaN, and no history to compare it with")
-    return Finding(status="new", reason="no session of the baseline has it")
+    if not history:
+        return Finding(status="new", reason="no session of the baseline has it")
+    if evidence is None:
+        return _against_infinite(mean_now, history, direction)
+    if not isfinite(mean_now):
+        return _infinite_now(mean_now, direction)
+    if options.tolerance is not None:
+        return _by_tolerance(evidence, options.tolerance, direction)
+    return _by_test(evidence, direction, options, values=len(now))
 
 
-def against_infinite(now: float, history: Sequence[float], direction: Direction | None) -> Finding:
+def _against_infinite(now: float, history: Sequence[float], direction: Direction | None) -> Finding:
     """Compare with a history of NaN and infinities alone, by which of them is better."""
     before = ", ".join(sorted({f"{_infinite(value)}" for value in history}))
     if isnan(now) or all(value == now for value in history):
@@ -98,7 +111,7 @@ def against_infinite(now: float, history: Sequence[float], direction: Direction 
     return Finding(status="unchanged", reason=f"{_infinite(now)}; the baseline is {before}")
 
 
-def infinite_now(now: float, direction: Direction | None) -> Finding:
+def _infinite_now(now: float, direction: Direction | None) -> Finding:
     """Compare NaN or an infinity with a finite history."""
     reason = f"{_infinite(now)}, and the baseline is finite"
     if isnan(now):
@@ -109,7 +122,7 @@ def infinite_now(now: float, direction: Direction | None) -> Finding:
     return Finding(status="regressed" if bad else "improved", reason=reason)
 
 
-def by_tolerance(evidence: Evidence, tolerance: Tolerance, direction: Direction | None) -> Finding:
+def _by_tolerance(evidence: Evidence, tolerance: Tolerance, direction: Direction | None) -> Finding:
     """Compare the change with what a tolerance allows."""
     reason = f"{_compared(evidence, direction)}; the tolerance is {tolerance}"
     if abs(evidence.change) <= _allowed(evidence, tolerance) + evidence.slack:
@@ -119,7 +132,7 @@ def by_tolerance(evidence: Evidence, tolerance: Tolerance, direction: Direction 
     return Finding(status="regressed" if evidence.change > 0 else "improved", reason=reason)
 
 
-def by_test(
+def _by_test(
     evidence: Evidence, direction: Direction | None, options: RuleOptions, *, values: int
 ) -> Finding:
     """Apply the test, towards worse and towards better; ``values`` is how many there are now."""

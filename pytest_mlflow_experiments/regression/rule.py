@@ -7,20 +7,8 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import final
 
-from .evidence import Evidence, measure
-from .findings import (
-    Direction,
-    Finding,
-    RuleOptions,
-    Status,
-    against_infinite,
-    by_test,
-    by_tolerance,
-    infinite_now,
-    limit,
-    missing,
-    without_history,
-)
+from .evidence import measure
+from .findings import Direction, RuleOptions, Status, find, limit
 from .statistics import average
 
 
@@ -119,7 +107,7 @@ def judge(
         sign = -1.0 if direction == "max" else 1.0
         usable = now if mean_now is not None and isfinite(mean_now) else finite[-1:]
         evidence = measure(usable, finite, sign=sign, min_effect=options.min_effect)
-    finding = _find(now, mean_now, window, evidence, direction, options)
+    finding = find(now, mean_now, window, evidence, direction, options)
     change, relative = _difference(mean_now, mean)
     return Verdict(
         status=finding.status,
@@ -133,28 +121,6 @@ def judge(
         suspect=len(now) == 1 and (finding.suspect or finding.status == "regressed"),
         reason=finding.reason,
     )
-
-
-def _find(
-    now: Sequence[float],
-    mean_now: float | None,
-    window: Sequence[float],
-    evidence: Evidence | None,
-    direction: Direction | None,
-    options: RuleOptions,
-) -> Finding:
-    """Return which of the findings applies."""
-    if mean_now is None:
-        return missing(len(window))
-    if not window:
-        return without_history(mean_now)
-    if evidence is None:
-        return against_infinite(mean_now, window, direction)
-    if not isfinite(mean_now):
-        return infinite_now(mean_now, direction)
-    if options.tolerance is not None:
-        return by_tolerance(evidence, options.tolerance, direction)
-    return by_test(evidence, direction, options, values=len(now))
 
 
 def _difference(now: float | None, mean: float | None) -> tuple[float | None, float | None]:

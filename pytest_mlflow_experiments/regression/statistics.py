@@ -77,8 +77,7 @@ def average(values: Sequence[float], *, cost: bool = False) -> float:
         ordered = sorted(map(float, values))
         lower, upper = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
         return lower if lower == upper else lower / 2 + upper / 2
-    found = mean(values)
-    if found is None:
+    if (found := mean(values)) is None:
         raise ValueError("there are no values to average")
     return float(found)
 

@@ -53,9 +53,7 @@ class Tolerance:
         return cls(amount / 100 if relative else amount, relative)
 
     def __str__(self) -> str:
-        if not self.relative:
-            return f"{self.amount:.15g}"
-        return f"{self.amount * 100:.15g}%"
+        return f"{self.amount * 100:.15g}%" if self.relative else f"{self.amount:.15g}"
 
 
 def parse_rule(line: str) -> tuple[str, Tolerance]:

@@ -100,17 +100,15 @@ class CaseValues:
 
     def add(self, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> None:
         """Add one record of this case."""
-        if isinstance(record, SlimCase):
-            self._add_passed(record, seed_params)
-            return
-        self.tolerances.update(record.tolerances)
-        self.directions.update(record.directions)
-        if record.outcome not in PASSED_OUTCOMES:
-            return
-        if record.resumed_from is not None:
-            self.origins.add(record.resumed_from)
+        if isinstance(record, CaseRecord):
+            self.tolerances.update(record.tolerances)
+            self.directions.update(record.directions)
+            if record.outcome not in PASSED_OUTCOMES:
+                return
+            if record.resumed_from is not None:
+                self.origins.add(record.resumed_from)
+            self._add_checks(record.checks)
         self._add_passed(record, seed_params)
-        self._add_checks(record.checks)
 
     def _add_passed(self, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> None:
         self.passed += 1
@@ -118,13 +116,8 @@ class CaseValues:
             known = self.context.setdefault(name, text)
             if known != text:
                 self.context[name] = f"{known} | {text}"
-        seed = ", ".join(
-            [
-                f"{name}={record.params.get(name)}"
-                for name in record.arguments
-                if name in seed_params
-            ]
-        )
+        seeds = [name for name in record.arguments if name in seed_params]
+        seed = ", ".join([f"{name}={record.params.get(name)}" for name in seeds])
         # Fresh runs count whatever came of them: one that fails its assertion is no better news.
         repeats = () if isinstance(record, SlimCase) else record.repeats
         fresh = [values_of(run) for run in repeats]
@@ -200,24 +193,27 @@ def collect_values(
 ) -> Sessions:
     """Return the values of the sessions that a journal, or a baseline, holds.
 
-    Args:
-        entries: the entries as they stand in the file; none is kept.
-        seed_params: names of params that only repeat a case: cases that differ in nothing else
-            are one.
-
-    Of the lines of a metric, those of the newest session alone are kept.
+    No entry is kept. Cases that differ in nothing but ``seed_params`` are one. Of the lines of a
+    metric, those of the newest session alone are kept.
     """
-    sessions: list[SessionValues] = []
-    provenance: Provenance | None = None
+    found = Sessions()
     for stored in split_sessions(entries):
         session = SessionValues(header=stored.header)
         for case in stored:
             session.add(case, seed_params)
         session.end = stored.end
-        sessions.append(session)
-        provenance = stored.provenance
-        _forget_older_lines(sessions)
-    return Sessions(sessions=sessions, provenance=provenance)
+        found.sessions.append(session)
+        found.provenance = stored.provenance
+        _forget_older_lines(found.sessions)
+    return found
+
+
+def collect_session(
+    entries: Iterable[FileEntry[CaseRecord | SlimCase]], seed_params: AbstractSet[str]
+) -> SessionValues:
+    """Return the values of the one session that a journal holds."""
+    (session,) = collect_values(entries, seed_params).sessions
+    return session
 
 
 def _forget_older_lines(sessions: Sequence[SessionValues]) -> None:
@@ -255,7 +251,7 @@ def values_of(record: CaseRecord | SlimCase | Attempt) -> dict[str, float]:
         values = {**record.run_metrics, **values}
     for name in [name for name in values if name.startswith(SYSTEM_METRICS)]:
         del values[name]
-    duration = _duration(record)
+    duration = record.duration if isinstance(record, Attempt) else record.durations.get("call")
     if duration is not None and not isnan(duration):
         values.setdefault(DURATION, duration)
     for name, value in record.usage.items():
@@ -263,13 +259,7 @@ def values_of(record: CaseRecord | SlimCase | Attempt) -> dict[str, float]:
     return values
 
 
-def _duration(record: CaseRecord | SlimCase | Attempt) -> float | None:
-    return record.duration if isinstance(record, Attempt) else record.durations.get("call")
-
-
 def _context(record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> Mapping[str, str]:
-    params = {
-        f"param {name!r}": text for name, text in record.params.items() if name not in seed_params
-    }
+    params = ((name, text) for name, text in record.params.items() if name not in seed_params)
     datasets = {f"dataset {name!r}": digest for name, digest in record.datasets.items()}
-    return {**params, **datasets}
+    return {f"param {name!r}": text for name, text in params} | datasets

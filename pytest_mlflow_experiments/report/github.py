@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -19,6 +19,10 @@ _SHOWN = 9
 
 AnnotationLevel: TypeAlias = Literal["error", "warning"]
 
+# What a command's message, and its properties, can't have as they are.
+_DATA = "%\r\n"
+_PROPERTY = f"{_DATA}:,"
+
 _UNDECIDED = frozenset({"inconclusive", "not comparable"})
 
 
@@ -28,13 +32,14 @@ def annotation_lines(comparison: Comparison, *, prefix: str = "") -> list[str]:
     Without a gate nothing is an error. ``prefix`` is the path from the repository's root to
     pytest's rootdir.
     """
-    all_of_them = list(_annotations(comparison, prefix))
-    if len(all_of_them) <= _SHOWN + 1:
-        return [line for _, line in all_of_them]
-    rest = all_of_them[_SHOWN:]
+    found = list(_annotations(comparison, prefix))
+    lines = [line for _, line in found]
+    if len(lines) <= _SHOWN + 1:
+        return lines
+    rest = found[_SHOWN:]
     level: AnnotationLevel = "error" if any(level == "error" for level, _ in rest) else "warning"
     last = _line(level, f"… and {len(rest):,} more, in the report", title="pytest-mlflow")
-    return [*(line for _, line in all_of_them[:_SHOWN]), last]
+    return [*lines[:_SHOWN], last]
 
 
 def add_to_step_summary(comparison: Comparison) -> None:
@@ -95,18 +100,10 @@ def _of_metric(level: AnnotationLevel, metric: MetricComparison, prefix: str) ->
 
 def _line(level: AnnotationLevel, message: str, *, title: str, file: str = "") -> str:
     properties = [("file", clean(file)), ("title", one_line(title, 200))]
-    told = ",".join(f"{name}={_property(text)}" for name, text in properties if text)
-    return f"::{level} {told}::{_data(one_line(message, 1_000))}"
+    told = ",".join(f"{name}={_escaped(text, _PROPERTY)}" for name, text in properties if text)
+    return f"::{level} {told}::{_escaped(one_line(message, 1_000), _DATA)}"
 
 
-def _data(text: str) -> str:
-    return _escaped(text, "%\r\n")
-
-
-def _property(text: str) -> str:
-    return _escaped(text, "%\r\n:,")
-
-
-def _escaped(text: str, characters: Sequence[str]) -> str:
+def _escaped(text: str, characters: str) -> str:
     """Percent-encode some characters of a workflow command: ``%0A``."""
-    return re.sub(f"[{''.join(characters)}]", lambda match: f"%{ord(match[0]):02X}", text)
+    return re.sub(f"[{characters}]", lambda match: f"%{ord(match[0]):02X}", text)

@@ -59,15 +59,15 @@ def headline(comparison: Comparison) -> Headline:
     else:
         text = _nothing_gates(comparison)
     if failed:
-        text = f"{text}; {count(failed, 'case')} did not pass and {_are(failed)} not judged"
+        are = "is" if failed == 1 else "are"
+        text = f"{text}; {count(failed, 'case')} did not pass and {are} not judged"
     level: Severity = "good"
     if gate == "failed":
         level = "bad"
     elif bad or failed or comparison.baseline is None:
         level = "warning"
-    if gate == "off":
-        return Headline(gate=gate, level=level, text=text[0].upper() + text[1:])
-    return Headline(gate=gate, level=level, text=f"Gate {gate}: {text}")
+    text = text[0].upper() + text[1:] if gate == "off" else f"Gate {gate}: {text}"
+    return Headline(gate=gate, level=level, text=text)
 
 
 def counts(comparison: Comparison) -> str:
@@ -82,11 +82,6 @@ def counts(comparison: Comparison) -> str:
         cases = ", ".join(f"{number:,} {outcome}" for outcome, number in outcomes.items())
         text = f"{text}; not judged: {cases}"
     return text
-
-
-def session_line(comparison: Comparison) -> str:
-    """Return ``23 cases in session nightly (main at 1a2b3c4d)``."""
-    return f"{count(comparison.cases, 'case')} in session {describe_session(comparison.session)}"
 
 
 def provenance(comparison: Comparison) -> str:
@@ -121,19 +116,10 @@ def short_commit(session: SessionInfo) -> str:
 
 def describe_session(session: SessionInfo) -> str:
     """Return a session's name, with branch and commit unless the name contains them."""
-    commit = short_commit(session)
-    source = " at ".join(filter(None, (session.branch, commit)))
-    known = source and all(
-        part in session.name for part in filter(None, (session.branch, commit[:7]))
-    )
-    return session.name if known or not source else f"{session.name} ({source})"
-
-
-def grows_worse(metric: MetricComparison) -> bool | None:
-    """Tell whether the change is for the worse; None where it is none, or nobody knows."""
-    if not metric.change or metric.direction is None or metric.change != metric.change:
-        return None
-    return (metric.change < 0) is (metric.direction == "max")
+    source = [part for part in (session.branch, short_commit(session)) if part]
+    if all(part in session.name for part in (session.branch or "", short_commit(session)[:7])):
+        return session.name
+    return f"{session.name} ({' at '.join(source)})"
 
 
 def _count_gating(gating: list[MetricComparison]) -> str:
@@ -149,11 +135,6 @@ def _nothing_gates(comparison: Comparison) -> str:
     undecided = sum(numbers[status] for status in UNDECIDED)
     if undecided and undecided == sum(numbers.values()):
         return "no metric could be judged yet"
-    text = "nothing got worse"
-    if numbers["regressed"] or numbers["missing"]:
-        text = "nothing that gates got worse"
+    worse = numbers["regressed"] or numbers["missing"]
+    text = "nothing that gates got worse" if worse else "nothing got worse"
     return f"{text}, {undecided:,} undecided" if undecided else text
-
-
-def _are(number: int) -> str:
-    return "is" if number == 1 else "are"

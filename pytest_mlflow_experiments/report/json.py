@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from functools import partial
 
-from ..records.codec import decode, encode, encode_float
+from ..records.codec import decode, encode
 from ..regression.comparison import Comparison
 from .headline import headline
 
 SCHEMA_VERSION = 1
 KIND = "comparison"
+
+_dump = partial(json.dumps, allow_nan=False)
+
+_MEMBERS = ("session", "baseline", "cases", "duration", "problem", "partial", "gated", "notes")
+_LISTS = ("metrics", "unjudged", "sweeps", "curves")
 
 
 def render_json(comparison: Comparison) -> str:
@@ -19,27 +25,24 @@ def render_json(comparison: Comparison) -> str:
     ``gate``, ``headline`` and ``counts`` are there for those who only look; reading the comparison
     back makes nothing of them.
     """
-    verdict = headline(comparison)
-    baseline = comparison.baseline
-    lines = [
-        f'"schema": {SCHEMA_VERSION}',
-        f'"kind": {_dump(KIND)}',
-        f'"gate": {_dump(verdict.gate)}',
-        f'"headline": {_dump(verdict.text)}',
-        f'"counts": {_dump(comparison.counts())}',
-        f'"session": {_dump(encode(comparison.session))}',
-        f'"baseline": {"null" if baseline is None else _dump(encode(baseline))}',
-        f'"cases": {comparison.cases}',
-        f'"duration": {_dump(encode_float(comparison.duration))}',
-        f'"problem": {_dump(comparison.problem)}',
-        f'"partial": {_dump(comparison.partial)}',
-        f'"gated": {_dump(comparison.gated)}',
-        f'"notes": {_dump(comparison.notes)}',
-        f'"metrics": {_dump_lines(comparison.metrics)}',
-        f'"unjudged": {_dump_lines(comparison.unjudged)}',
-        f'"sweeps": {_dump_lines(comparison.sweeps)}',
-        f'"curves": {_dump_lines(comparison.curves)}',
-    ]
+    verdict, data = headline(comparison), encode(comparison)
+    members = {
+        "schema": SCHEMA_VERSION,
+        "kind": KIND,
+        "gate": verdict.gate,
+        "headline": verdict.text,
+        "counts": comparison.counts(),
+    }
+    members |= {name: data[name] for name in _MEMBERS}
+    return json_object(members, {name: data[name] for name in _LISTS})
+
+
+def json_object(members: Mapping[str, object], lists: Mapping[str, Sequence[object]]) -> str:
+    """Return an object as ASCII JSON, each member and each item of a list a line."""
+    lines = [f'"{name}": {_dump(value)}' for name, value in members.items()]
+    for name, items in lists.items():
+        rows = ",\n  ".join(map(_dump, items))
+        lines.append(f'"{name}": [\n  {rows}\n]' if items else f'"{name}": []')
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
@@ -64,12 +67,3 @@ def read_json(text: str | bytes) -> Comparison:
         return decode(Comparison, data)
     except ValueError as error:
         raise ValueError(f"not a comparison: {error}") from error
-
-
-def _dump(value: object) -> str:
-    return json.dumps(value, allow_nan=False)
-
-
-def _dump_lines(items: Iterable[object]) -> str:
-    lines = ",\n  ".join(_dump(encode(item)) for item in items)
-    return f"[\n  {lines}\n]" if lines else "[]"

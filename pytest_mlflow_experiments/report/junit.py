@@ -10,6 +10,7 @@ from .headline import BROKEN_OUTCOMES, provenance
 from .text import clean, one_line
 
 _SETTLED = frozenset({"improved", "unchanged"})
+_FIGURES = ("baseline", "current", "change", "relative", "limit", "p_value")
 
 
 def render_junit(comparison: Comparison) -> str:
@@ -19,10 +20,7 @@ def render_junit(comparison: Comparison) -> str:
     decided is skipped. A comparison that could not be made is an error.
     """
     suite = ElementTree.Element("testsuite", name="pytest-mlflow")
-    _properties(
-        suite,
-        {"session": comparison.session.name, "baseline": provenance(comparison)},
-    )
+    _properties(suite, {"session": comparison.session.name, "baseline": provenance(comparison)})
     if comparison.problem is not None:
         case = _case(suite, "pytest-mlflow", "comparison")
         _result(case, "error", "the comparison could not be made", comparison.problem)
@@ -44,17 +42,9 @@ def render_junit(comparison: Comparison) -> str:
 
 def _add_metric(suite: ElementTree.Element, metric: MetricComparison) -> None:
     case = _case(suite, metric.case, metric.metric)
-    properties = {
-        "status": metric.status,
-        "baseline": _exact(metric.baseline),
-        "current": _exact(metric.current),
-        "change": _exact(metric.change),
-        "relative": _exact(metric.relative),
-        "limit": _exact(metric.limit),
-        "p_value": _exact(metric.p_value),
-        "n": str(metric.n),
-        "margin": _exact(metric.margin.margin if metric.margin else None),
-    }
+    properties: dict[str, str] = {"status": metric.status}
+    properties |= {name: _exact(getattr(metric, name)) for name in _FIGURES}
+    properties |= {"n": str(metric.n), "margin": _exact(metric.margin and metric.margin.margin)}
     _properties(case, {name: text for name, text in properties.items() if text})
     if metric.gates:
         _result(case, "failure", _message(metric), _details(metric))

@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 from ..regression.comparison import Comparison, MetricComparison, UnjudgedCase
 from . import numbers
-from .headline import SYMBOLS, UNDECIDED, counts, headline, provenance, session_line
+from .headline import SYMBOLS, UNDECIDED, counts, describe_session, headline, provenance
 from .sweep_markdown import add_sweeps
-from .text import MarkdownPage, block, clean, code, html_code, inline_text
+from .text import MarkdownPage, block, clean, code, html_code, inline_text, table_row
 
 LIMIT = 60_000
 """Bytes of a report: GitHub takes 65,536 characters in a comment."""
@@ -77,18 +77,17 @@ def _verdict(comparison: Comparison) -> str:
 
 
 def _introduce(page: MarkdownPage, comparison: Comparison) -> None:
-    started = numbers.moment(comparison.session.start_time)
+    session, cases = comparison.session, numbers.count(comparison.cases, "case")
+    named = inline_text(f"{cases} in session {describe_session(session)}")
     page.add(
-        f"{counts(comparison)}. {inline_text(session_line(comparison))}, {started}, "
+        f"{counts(comparison)}. {named}, {numbers.moment(session.start_time)}, "
         f"{numbers.duration(comparison.duration)}."
     )
     page.add(f"{inline_text(provenance(comparison), 600)}.")
-    for word, text in (
-        ("Problem", comparison.problem),
-        ("Only some tests ran", comparison.partial),
-    ):
-        if text is not None:
-            page.add(f"> **{word}:** {inline_text(text)}")
+    if comparison.problem is not None:
+        page.add(f"> **Problem:** {inline_text(comparison.problem)}")
+    if comparison.partial is not None:
+        page.add(f"> **Only some tests ran:** {inline_text(comparison.partial)}")
 
 
 def _add_table(
@@ -106,10 +105,10 @@ def _add_table(
     if guarded:
         head.append("assertion")
         rule.append("---")
-    before = f"{_row([*head, 'why'])}\n{_row([*rule, '---'])}"
+    before = f"{table_row([*head, 'why'])}\n{table_row([*rule, '---'])}"
     page.add_items(
         rows,
-        lambda row: _row(_cells(row, guarded=guarded)),
+        lambda row: table_row(_cells(row, guarded=guarded)),
         before=before if title is None else f"{_summary(f'{len(rows):,} {title}')}{before}",
         after="" if title is None else "\n\n</details>",
         mark="\n",
@@ -141,10 +140,6 @@ def _failure(case: UnjudgedCase) -> str:
 
 def _summary(title: str) -> str:
     return f"<details><summary>{title}</summary>\n\n"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _cells(metric: MetricComparison, *, guarded: bool) -> list[str]:

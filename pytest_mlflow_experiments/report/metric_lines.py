@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, get_args
+from typing import Final
 
 from ..regression import Status
 from ..regression.comparison import Comparison, MetricComparison
@@ -11,37 +11,28 @@ from . import numbers
 from .headline import Severity, counts, headline, provenance_lines
 from .text import TerminalLine, one_line
 
-_SHOWN: Final[dict[Status, int]] = {
-    "regressed": 20,
-    "missing": 20,
-    "inconclusive": 3,
-    "not comparable": 3,
-    "improved": 3,
+_BAD: Final = {"red": True, "bold": True}
+_YELLOW: Final = {"yellow": True}
+
+_SHOWN: Final[dict[Status, tuple[int, dict[str, bool]]]] = {
+    "regressed": (20, _BAD),
+    "missing": (20, {"red": True}),
+    "improved": (3, {"green": True}),
+    "inconclusive": (3, _YELLOW),
+    "not comparable": (3, _YELLOW),
 }
+"""The statuses that are told of, how many metrics of each, and how they are shown."""
+
 LEVELS: Final[dict[Severity, dict[str, bool]]] = {
     "good": {"green": True},
-    "warning": {"yellow": True},
-    "bad": {"red": True, "bold": True},
+    "warning": _YELLOW,
+    "bad": _BAD,
 }
 """How the first sentence is shown."""
 
-_UNKNOWN: Final = {"yellow": True}
-_MARKUP: Final[dict[Status, dict[str, bool]]] = {
-    "regressed": {"red": True, "bold": True},
-    "missing": {"red": True},
-    "inconclusive": {"yellow": True},
-    "not comparable": {"yellow": True},
-    "improved": {"green": True},
-}
-
 
 def verdict_lines(comparison: Comparison, reports: Sequence[str]) -> Iterator[TerminalLine]:
-    """Yield the lines that tell of the comparison.
-
-    Args:
-        comparison: what was found.
-        reports: paths of the reports, as a person types them.
-    """
+    """Yield the lines that tell of the comparison, and of the paths of its reports."""
     head = headline(comparison)
     if comparison.baseline is None:
         yield from _nothing_to_compare(comparison, head.text)
@@ -50,11 +41,10 @@ def verdict_lines(comparison: Comparison, reports: Sequence[str]) -> Iterator[Te
         yield TerminalLine(f"{head.text} ({counts(comparison)})", LEVELS[head.level])
     if comparison.partial is not None:
         yield TerminalLine(
-            f"Only what ran was judged, and this is no baseline: {comparison.partial}",
-            {"yellow": True},
+            f"Only what ran was judged, and this is no baseline: {comparison.partial}", _YELLOW
         )
     yield from _metrics(comparison)
-    yield from (TerminalLine(note, {"yellow": True}) for note in comparison.notes)
+    yield from (TerminalLine(note, _YELLOW) for note in comparison.notes)
     for number, path in enumerate(reports):
         yield TerminalLine(f"{'report:' if number == 0 else '':<8}{path}")
 
@@ -70,7 +60,7 @@ def describe_metric(metric: MetricComparison) -> str:
 
 def _nothing_to_compare(comparison: Comparison, text: str) -> Iterator[TerminalLine]:
     if comparison.problem is not None:
-        yield TerminalLine(f"{text}: {comparison.problem}", {"red": True, "bold": True})
+        yield TerminalLine(f"{text}: {comparison.problem}", _BAD)
     else:
         hint = "later sessions are compared with this one"
         if comparison.partial is not None:
@@ -80,27 +70,23 @@ def _nothing_to_compare(comparison: Comparison, text: str) -> Iterator[TerminalL
 
 def _metrics(comparison: Comparison) -> Iterator[TerminalLine]:
     ranked = comparison.ranked()
-    for status in get_args(Status):
-        shown = _SHOWN.get(status)
-        if shown is None:
-            continue
+    for status in _SHOWN:
         metrics = [metric for metric in ranked if metric.status == status and not metric.advisory]
         if status == "inconclusive" and not any(metric.gates for metric in metrics):
             yield from _uncertain(metrics)
-            continue
-        yield from _group(status, metrics, shown)
+        else:
+            yield from _group(status, metrics)
     yield from _advisory([metric for metric in ranked if metric.advisory])
 
 
-def _group(
-    status: Status, metrics: Sequence[MetricComparison], shown: int
-) -> Iterator[TerminalLine]:
+def _group(status: Status, metrics: Sequence[MetricComparison]) -> Iterator[TerminalLine]:
+    shown, markup = _SHOWN[status]
     for number, metric in enumerate(metrics[:shown]):
         head = status if number == 0 else ""
         changed = metric.status in ("regressed", "improved")
         change = f"  {numbers.change(metric)}" if changed else ""
         text = f"{metric.metric} {_values(metric)}{change}  {metric.name}"
-        yield TerminalLine(f"  {head:<15}{text}", _MARKUP[status])
+        yield TerminalLine(f"  {head:<15}{text}", markup)
         detail = ", ".join(_details(metric)) if changed else metric.reason
         yield TerminalLine(f"  {'':<15}  {detail}")
     if len(metrics) > shown:
@@ -113,18 +99,16 @@ def _uncertain(metrics: Sequence[MetricComparison]) -> Iterator[TerminalLine]:
         first = f"{metrics[0].metric} of {metrics[0].name}"
         if len(metrics) > 1:
             first = f"{len(metrics):,} metrics, such as {first}"
-        yield TerminalLine(f"  {'inconclusive':<15}{first}:", {"yellow": True})
+        yield TerminalLine(f"  {'inconclusive':<15}{first}:", _YELLOW)
         yield TerminalLine(f"  {'':<15}  {metrics[0].reason}")
 
 
 def _advisory(metrics: Sequence[MetricComparison]) -> Iterator[TerminalLine]:
     """Sum up the advisory metrics: those without a direction, and the costs."""
-    unknown = [
-        metric for metric in metrics if metric.direction is None and metric.status == "inconclusive"
-    ]
+    unknown = [one for one in metrics if one.direction is None and one.status == "inconclusive"]
     for metric in unknown[:3]:
         yield TerminalLine(
-            f"  {'changed':<15}{metric.metric} {_values(metric)}  {metric.name}", _UNKNOWN
+            f"  {'changed':<15}{metric.metric} {_values(metric)}  {metric.name}", _YELLOW
         )
         yield TerminalLine(f"  {'':<15}  {metric.reason}")
     worse = sum(metric.status == "regressed" for metric in metrics)

@@ -45,9 +45,14 @@ def relative(share: float | None) -> str:
     return f"{percent:+.0f} %" if size >= 99.95 else f"{percent:+.1f} %"
 
 
+def finite(number: float | None) -> float | None:
+    """Return a number, or None where it is none or not finite."""
+    return number if number is not None and isfinite(number) else None
+
+
 def change(metric: MetricComparison) -> str:
     """Return the change of a metric, absolute and relative: ``-0.021 (-2.3 %)``."""
-    if metric.relative is None or not isfinite(metric.relative):
+    if finite(metric.relative) is None:
         return signed(metric.change)
     return f"{signed(metric.change)} ({relative(metric.relative)})"
 
@@ -116,13 +121,6 @@ def span(milliseconds: float) -> str:
     return count(int(seconds), "second")
 
 
-def ago(milliseconds: float) -> str:
-    """Return an age: ``3 days ago``, or ``3 days later`` where it is negative."""
-    if abs(milliseconds) < 1_000:
-        return "just now"
-    return f"{span(milliseconds)} {'ago' if milliseconds > 0 else 'later'}"
-
-
 def duration(seconds: float) -> str:
     """Return how long something took: ``3.2 s``, ``4 min 5 s``, ``2 h 3 min``."""
     if not 0 <= seconds < 1e9:
@@ -164,12 +162,11 @@ def _digits(number: float, digits: int) -> str:
 
 
 def sort_keys(numbers: Iterable[float | None]) -> str:
-    """Return the numbers that the page's script sorts a row by, as one attribute."""
+    """Return the numbers that the page's script sorts a row by; ``-`` (none, NaN) sorts last."""
     return " ".join(map(_key, numbers))
 
 
 def _key(number: float | None) -> str:
-    """Return a number for the script; ``-`` (none, NaN) sorts last in either order."""
     if number is None or number != number:
         return "-"
     if not isfinite(number):

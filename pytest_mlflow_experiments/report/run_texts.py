@@ -41,15 +41,9 @@ def sweep_end(sweep: Sweep) -> SweepEnd:
     and the means of its metrics with ``best_`` before their names, so that sweeps stand beside each
     other in a table and compare.
     """
-    metrics: dict[str, float] = {
-        "cases": float(sweep.cases),
-        "configurations": float(len(sweep.configurations)),
-    }
-    tags = {}
-    if sweep.objective is not None:
-        tags[OBJECTIVE] = sweep.objective
-    if sweep.mode is not None:
-        tags[MODE] = sweep.mode
+    counts = {"cases": sweep.cases, "configurations": len(sweep.configurations)}
+    metrics = {name: float(number) for name, number in counts.items()}
+    tags = {OBJECTIVE: sweep.objective, MODE: sweep.mode}
     best = sweep.best
     if best is not None and best.mean is not None:
         metrics |= {f"best_{name}": value for name, value in best.metrics.items()}
@@ -58,6 +52,6 @@ def sweep_end(sweep: Sweep) -> SweepEnd:
         test=sweep.test,
         metrics=metrics,
         params={} if best is None else {f"best_{name}": text for name, text in best.params.items()},
-        tags=tags,
+        tags={key: text for key, text in tags.items() if text is not None},
         summary=render_sweep(sweep),
     )

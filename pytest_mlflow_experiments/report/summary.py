@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import isfinite, isnan
+from operator import attrgetter
 from typing import final
 
 from ..records import CaseRecord, Check
@@ -17,14 +17,11 @@ _KEPT = 3
 @final
 @dataclass(frozen=True, slots=True)
 class CheckMargin:
-    """A check and the case it stands in, ordered by the margin relative to the limit."""
+    """A check, its margin relative to the limit, and the case it stands in."""
 
     relative: float
     check: Check
     case: str
-
-    def __lt__(self, other: CheckMargin) -> bool:
-        return self.relative < other.relative
 
 
 def relative_margin(check: Check) -> float:
@@ -35,18 +32,16 @@ def relative_margin(check: Check) -> float:
     return check.margin / scale
 
 
-def _ascending(margin: CheckMargin) -> float:
-    return margin.relative
-
-
-def _descending(margin: CheckMargin) -> float:
-    return -margin.relative
+_RELATIVE = attrgetter("relative")
 
 
 @final
 @dataclass(slots=True)
 class SessionSummary:
     """Counts over the kept cases of a session, and the margins worth a line.
+
+    ``missed`` are the checks that missed their limits most, the worst first; ``tightest`` the
+    margins nearest to their limits, the nearest first.
 
     A case takes part once in each list, so that one test doesn't fill it: with the check that came
     closest to its limit, with the one that stayed farthest from it (of each metric only the
@@ -56,8 +51,8 @@ class SessionSummary:
     cases: int = 0
     metrics: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
-    _missed: list[CheckMargin] = field(default_factory=list)
-    _tightest: list[CheckMargin] = field(default_factory=list)
+    missed: list[CheckMargin] = field(default_factory=list)
+    tightest: list[CheckMargin] = field(default_factory=list)
     _widest: list[CheckMargin] = field(default_factory=list)
 
     def add(self, record: CaseRecord) -> None:
@@ -75,33 +70,21 @@ class SessionSummary:
                     missed.append(margin)
             elif isfinite(margin.relative):
                 known = closest.get(check.metric)
-                if known is None or margin < known:
+                if known is None or margin.relative < known.relative:
                     closest[check.metric] = margin
         if missed:
-            _keep(self._missed, min(missed))
+            _keep(self.missed, min(missed, key=_RELATIVE))
         if closest:
-            _keep(self._tightest, min(closest.values()))
-            _keep(self._widest, max(closest.values()), key=_descending)
+            _keep(self.tightest, min(closest.values(), key=_RELATIVE))
+            _keep(self._widest, max(closest.values(), key=_RELATIVE), widest=True)
 
-    def missed(self) -> list[CheckMargin]:
-        """Return the checks that missed their limits most, the worst first."""
-        return list(self._missed)
-
-    def tightest(self) -> list[CheckMargin]:
-        """Return the margins nearest to their limits, the nearest first."""
-        return list(self._tightest)
-
+    @property
     def widest(self) -> list[CheckMargin]:
-        """Return the margins farthest from their limits that are not among the tightest."""
-        return [margin for margin in self._widest if margin not in self._tightest]
+        """The margins farthest from their limits that are not among the tightest."""
+        return [margin for margin in self._widest if margin not in self.tightest]
 
 
-def _keep(
-    ranking: list[CheckMargin],
-    margin: CheckMargin,
-    key: Callable[[CheckMargin], float] = _ascending,
-) -> None:
-    """Insert a margin into a ranking if it is among the first."""
-    if len(ranking) < _KEPT or key(margin) < key(ranking[-1]):
-        insort(ranking, margin, key=key)
-        del ranking[_KEPT:]
+def _keep(ranking: list[CheckMargin], margin: CheckMargin, *, widest: bool = False) -> None:
+    """Insert a margin into a ranking, which holds the first ones."""
+    insort(ranking, margin, key=lambda one: -one.relative if widest else one.relative)
+    del ranking[_KEPT:]

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 
 from ..regression.sweeps.model import Configuration, Effect, Sweep
-from ..regression.sweeps.ranking import is_near, noise_limit
+from ..regression.sweeps.ranking import Mark, marks
 from . import numbers
 from .sweep_text import (
     certainty,
     choice,
     failures,
-    known_share,
     mattered,
     score,
     size,
     varying,
     why_no_best,
 )
-from .text import MarkdownPage, code, inline_text
+from .text import MarkdownPage, code, inline_text, table_row
 
 _SHOWN = 5
 _TOP = 5
@@ -50,7 +50,7 @@ def render_sweep(sweep: Sweep) -> str:
         return page.text()
     _introduce(page, sweep)
     _rank(page, sweep, _LONG_TOP, share=0.6)
-    effects = [effect for effect in sweep.effects if known_share(effect) is not None]
+    effects = [effect for effect in sweep.effects if numbers.finite(effect.share) is not None]
     page.add_items(
         effects,
         _marginal_means,
@@ -74,29 +74,27 @@ def _introduce(page: MarkdownPage, sweep: Sweep) -> None:
 
 
 def _rank(page: MarkdownPage, sweep: Sweep, top: int, *, share: float) -> None:
-    limit = noise_limit(sweep)
     head = [*_HEAD[:2], code(sweep.objective or "", 80), *_HEAD[2:]]
     rule = ["---:", "---", *["---:"] * 3, "---", "---:"]
+    # The last column tells what failed.
     failed = any(found.failed for found in sweep.configurations[:top])
+    columns = slice(None if failed else -1)
     page.add_items(
-        list(enumerate(sweep.configurations[:top], 1)),
-        lambda row: _row(_cells(sweep, limit, *row), failed=failed),
-        before=f"{_row(head, failed=failed)}\n{_row(rule, failed=failed)}",
+        list(zip(count(1), sweep.configurations[:top], marks(sweep), strict=False)),
+        lambda row: table_row(_cells(sweep, *row)[columns]),
+        before=f"{table_row(head[columns])}\n{table_row(rule[columns])}",
         mark="\n",
         share=share,
         total=len(sweep.configurations),
     )
 
 
-def _cells(sweep: Sweep, limit: float, rank: int, found: Configuration) -> list[str]:
+def _cells(sweep: Sweep, rank: int, found: Configuration, mark: Mark) -> list[str]:
     params = choice(varying(sweep, found))
-    verdict = ""
-    if found is sweep.best:
-        verdict = "best"
-    elif found.p_value is not None:
-        verdict = f"{'within noise' if is_near(found, limit) else 'worse'}, "
-        verdict += numbers.p_value(found.p_value)
-    distance = None if found is sweep.best else found.distance
+    verdict = mark.replace("near", "within noise")
+    if mark in ("near", "worse"):
+        verdict = f"{verdict}, {numbers.p_value(found.p_value)}"
+    distance = None if mark == "best" else found.distance
     return [
         str(rank) if sweep.mode is not None else "",
         code(params, 120) if params else "",
@@ -108,13 +106,9 @@ def _cells(sweep: Sweep, limit: float, rank: int, found: Configuration) -> list[
     ]
 
 
-def _row(cells: Sequence[str], *, failed: bool) -> str:
-    return f"| {' | '.join(cells if failed else cells[:-1])} |"
-
-
 def _marginal_means(effect: Effect) -> str:
     shown = [f"{code(level.value, 40)} {numbers.value(level.mean)}" for level in effect.levels]
     if len(shown) > _LEVELS:
         shown = [*shown[:_LEVELS], f"… and {len(effect.levels) - _LEVELS:,} more"]
-    share = known_share(effect) or 0.0
+    share = numbers.finite(effect.share) or 0.0
     return f"- {code(effect.param, 80)} ({numbers.percent(share)}): {', '.join(shown)}"

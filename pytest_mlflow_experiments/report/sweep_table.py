@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from math import isfinite
 from typing import Final, final
 
 from ..records import CaseRecord
 from ..records.codec import Builtins, encode
 from ..regression.sweeps.model import Configuration, Sweep
-from ..regression.sweeps.ranking import within_noise
+from ..regression.sweeps.ranking import Mark, marks
 from . import numbers
+from .json import json_object
 from .sweep_text import choice, failures, mattered, score, short, why_no_best
 
 SCHEMA_VERSION: Final = 1
 
+_OF_SWEEP: Final = ("test", "name", "objective", "mode", "params", "repeats")
 _MEMBERS: Final = (
     *("rank", "params", "objective", "mean", "std", "n", "distance", "relative", "p_value"),
     *("within_noise", "values", "seeds", "metrics", "cases", "failed", "nodeids", "run_ids"),
@@ -41,20 +43,10 @@ class Ranking:
     incomplete: str | None = None
 
     @property
-    def configurations(self) -> Sequence[Configuration]:
-        """The configurations to show, best first."""
-        return self.sweep.configurations[: self.top]
-
-    def is_near(self) -> Callable[[Configuration], bool | None]:
-        """Return what tells whether a configuration is within noise of the best, if it can."""
-        near = within_noise(self.sweep)
-
-        def tell(configuration: Configuration) -> bool | None:
-            if configuration is self.sweep.best or configuration.p_value is None:
-                return None
-            return any(configuration is one for one in near)
-
-        return tell
+    def rows(self) -> list[tuple[int, Configuration, Mark]]:
+        """The configurations to show, best first, with rank and how they stand to the best."""
+        shown = self.sweep.configurations[: self.top]
+        return list(zip(count(1), shown, marks(self.sweep), strict=False))
 
 
 def answer(sweep: Sweep) -> str:
@@ -69,18 +61,16 @@ def answer(sweep: Sweep) -> str:
 
 def render_text(ranking: Ranking) -> str:
     """Return the answer, and a table below it."""
-    sweep, configurations = ranking.sweep, ranking.configurations
+    sweep, rows = ranking.sweep, ranking.rows
     counts = [
         numbers.count(len(sweep.configurations), "configuration"),
         numbers.count(sweep.cases, "case"),
         *([f"{sweep.failed:,} failed"] if sweep.failed else []),
     ]
     lines = [answer(sweep), f"{sweep.test}: {', '.join(counts)}, session {ranking.session_id}", ""]
-    is_near = ranking.is_near()
-    rows = [_row(rank, one, sweep, is_near(one)) for rank, one in enumerate(configurations, 1)]
     head = ("", *sweep.params, sweep.objective or "", "n", "distance", "within noise")
-    lines += _aligned([head, *rows])
-    if (rest := len(sweep.configurations) - len(configurations)) > 0:
+    lines += _aligned([head, *(_row(sweep, *row) for row in rows)])
+    if (rest := len(sweep.configurations) - len(rows)) > 0:
         lines.append(f"… and {rest:,} more")
     lines += filter(None, (mattered(sweep), failures(sweep), *sweep.notes))
     if ranking.incomplete is not None:
@@ -90,45 +80,31 @@ def render_text(ranking: Ranking) -> str:
 
 def render_json(ranking: Ranking) -> str:
     """Return the ranking as ASCII JSON, each configuration a line."""
-    sweep, is_near = ranking.sweep, ranking.is_near()
-    rows = [
-        _builtins(rank, one, ranking, is_near(one))
-        for rank, one in enumerate(ranking.configurations, 1)
-    ]
-    best = sweep.best
-    first = None if best is None else _builtins(1, best, ranking, None)
-    parts = {
+    sweep, best = ranking.sweep, ranking.sweep.best
+    members = {
         "schema": SCHEMA_VERSION,
         "kind": "best",
         "session": ranking.session_id,
-        "test": sweep.test,
-        "name": sweep.name,
-        "objective": sweep.objective,
-        "mode": sweep.mode,
-        "params": sweep.params,
-        "repeats": sweep.repeats,
+        **{name: getattr(sweep, name) for name in _OF_SWEEP},
         "configurations": len(sweep.configurations),
         "cases": sweep.cases,
         "failed": sweep.failed,
         "incomplete": ranking.incomplete,
-        "best": first,
+        "best": None if best is None else _builtins(ranking, 1, best, "best"),
     }
-    lines = [f"{json.dumps(key)}: {_dump(part)}" for key, part in parts.items()]
-    shown = ",\n  ".join(map(_dump, rows))
-    lines.append(f'"ranking": [\n  {shown}\n]' if rows else '"ranking": []')
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+    return json_object(members, {"ranking": [_builtins(ranking, *row) for row in ranking.rows]})
 
 
 def render_csv(ranking: Ranking) -> str:
     """Return a line for each configuration below a line of names, with MLflow's for params."""
-    sweep, is_near = ranking.sweep, ranking.is_near()
+    sweep = ranking.sweep
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     params = [f"params.{name}" for name in sweep.params]
     figures = ("mean", "std", "n", "distance", "relative", "p_value", "within_noise")
     writer.writerow(["rank", *params, *figures, "cases", "failed"])
-    for rank, one in enumerate(ranking.configurations, 1):
-        row = _builtins(rank, one, ranking, is_near(one))
+    for rank, one, mark in ranking.rows:
+        row = _builtins(ranking, rank, one, mark)
         values = [one.params.get(name, "") for name in sweep.params]
         rest = [_cell(row[name]) for name in (*figures, "cases", "failed")]
         writer.writerow([rank, *values, *rest])
@@ -145,24 +121,20 @@ FORMATS: Final[Mapping[str, Callable[[Ranking], str]]] = {
 def run_ids(cases: Sequence[CaseRecord], known: Mapping[str, str]) -> dict[str, str]:
     """Return the runs of cases by node id: those that tests held themselves, and the known ones.
 
-    Args:
-        cases: the records.
-        known: the ids of runs by those of records.
+    ``known`` are the ids of runs by those of records.
     """
     found = {record.nodeid: record.run_id or known.get(record.id) for record in cases}
     return {nodeid: run_id for nodeid, run_id in found.items() if run_id is not None}
 
 
-def _row(
-    rank: int, configuration: Configuration, sweep: Sweep, is_near: bool | None
-) -> tuple[str, ...]:
+def _row(sweep: Sweep, rank: int, configuration: Configuration, mark: Mark) -> tuple[str, ...]:
     params = (short(configuration.params.get(name, "")) for name in sweep.params)
     distance = ""
-    if configuration.distance is not None and configuration is not sweep.best:
+    if configuration.distance is not None and mark != "best":
         distance = numbers.signed(configuration.distance).lstrip("+")
         if configuration.relative is not None and isfinite(configuration.relative):
             distance = f"{distance} ({numbers.relative(configuration.relative).lstrip('+')})"
-    near = {True: "yes", False: "no", None: ""}[is_near]
+    near = {"near": "yes", "worse": "no"}.get(mark, "")
     mean = numbers.plus_minus(configuration.mean, configuration.std)
     if configuration.failed:
         near = f"{configuration.failed:,} of {configuration.cases:,} failed"
@@ -177,15 +149,13 @@ def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(cells).rstrip()
 
 
-def _builtins(
-    rank: int, configuration: Configuration, ranking: Ranking, is_near: bool | None
-) -> Builtins:
+def _builtins(ranking: Ranking, rank: int, configuration: Configuration, mark: Mark) -> Builtins:
     nodeids = configuration.nodeids
     data = encode(configuration) | {
         "rank": rank,
         "objective": ranking.sweep.objective,
         "n": configuration.n,
-        "within_noise": is_near,
+        "within_noise": {"near": True, "worse": False}.get(mark),
         "run_ids": [ranking.run_ids[one] for one in nodeids if one in ranking.run_ids],
     }
     return {name: data[name] for name in _MEMBERS}
@@ -195,7 +165,3 @@ def _cell(value: object) -> object:
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else value
-
-
-def _dump(value: object) -> str:
-    return json.dumps(value, allow_nan=False)

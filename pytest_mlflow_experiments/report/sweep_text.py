@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from math import isfinite
+from math import isfinite, nan
 from statistics import quantiles
 
-from ..regression.sweeps.model import Configuration, Effect, Sweep
-from ..regression.sweeps.ranking import is_near, noise_limit, within_noise
+from ..regression.sweeps.model import Configuration, Sweep
+from ..regression.sweeps.ranking import marks
 from . import numbers
 from .text import TerminalLine, cut, one_line, shorten
 
@@ -61,25 +62,22 @@ def why_no_best(sweep: Sweep) -> str:
 def certainty(sweep: Sweep) -> str:
     """Return how many configurations may be as good as the best; empty for a single one."""
     best = sweep.best
-    others = [
-        found for found in sweep.configurations if found is not best and found.mean is not None
-    ]
+    others = sum(one is not best and one.mean is not None for one in sweep.configurations)
     if best is None or not others:
         return ""
-    told = [found for found in others if found.p_value is not None]
+    standing = Counter(marks(sweep))
+    near, told = standing["near"], standing["near"] + standing["worse"]
     if not told:
         few = "one value each" if best.n < 2 else "so few values"
         return f"With {few}, nobody can tell its lead from noise: repeat the cases over seeds."
-    limit = noise_limit(sweep)
-    near = sum(is_near(found, limit) for found in told)
-    of = f"the other {numbers.count(len(told), 'configuration')}"
-    if len(told) == 1:
+    of = f"the other {numbers.count(told, 'configuration')}"
+    if told == 1:
         text = f"The other configuration is {'within noise of it' if near else 'clearly worse'}"
     elif near:
         text = f"{near:,} of {of} {'is' if near == 1 else 'are'} within noise of it"
     else:
         text = f"None of {of} is within noise of it"
-    rest = len(others) - len(told)
+    rest = others - told
     if rest:
         text = f"{text}; {rest:,} more {'has' if rest == 1 else 'have'} too few values to tell"
     return f"{text}."
@@ -91,10 +89,12 @@ def mattered(sweep: Sweep) -> str:
     if not effects:
         return ""
     if len(effects) == 1:
-        low, high = _means(effects[0])
-        text = f"{numbers.value(low)} and {numbers.value(high)}"
+        means = [level.mean for level in effects[0].levels if isfinite(level.mean)] or [nan]
+        text = f"{numbers.value(min(means))} and {numbers.value(max(means))}"
         return f"{shorten(effects[0].param, 60)} moves the mean between {text}."
-    shares = [(effect, share) for effect in effects if (share := known_share(effect)) is not None]
+    shares = [
+        (effect, share) for effect in effects if (share := numbers.finite(effect.share)) is not None
+    ]
     found = [(effect, share) for effect, share in shares if share >= _LEAST_SHARE][:_MATTERED]
     if found:
         named = ", ".join(
@@ -115,11 +115,8 @@ def failures(sweep: Sweep) -> str:
 
 def far_off(sweep: Sweep) -> str:
     """Return how many outliers dominate the means; empty where none does."""
-    means = sorted(
-        found.mean
-        for found in sweep.configurations
-        if found.mean is not None and isfinite(found.mean)
-    )
+    known = (numbers.finite(found.mean) for found in sweep.configurations)
+    means = sorted(mean for mean in known if mean is not None)
     if len(means) < _ENOUGH or sweep.mode is None:
         return ""
     first, _, third = quantiles(means, method="inclusive")
@@ -150,17 +147,6 @@ def full_size(sweep: Sweep) -> str:
     if sweep.repeats:
         parts.append(f"repeated over {' and '.join(map(short, sweep.repeats))}")
     return ", ".join(parts)
-
-
-def known_share(effect: Effect) -> float | None:
-    """Return the share of the variance, or None where it is not finite."""
-    share = effect.share
-    return share if share is not None and isfinite(share) else None
-
-
-def _means(effect: Effect) -> tuple[float, float]:
-    means = [level.mean for level in effect.levels if isfinite(level.mean)] or [float("nan")]
-    return min(means), max(means)
 
 
 _SHOWN = 5
@@ -210,7 +196,7 @@ def _facts(sweep: Sweep) -> Iterator[str]:
     # A param that is different in every configuration explains everything, and nothing.
     measured = sum(found.mean is not None for found in sweep.configurations)
     for effect in sweep.effects:
-        share = known_share(effect)
+        share = numbers.finite(effect.share)
         if share and len(effect.levels) < measured:
             yield f"{short(effect.param)} mattered most ({numbers.percent(share)})"
             return
@@ -222,8 +208,7 @@ def _answer(sweep: Sweep) -> str:
         return why_no_best(sweep)
     text = f"best {cut(choice(varying(sweep, best)), _LENGTH)}: "
     text += f"{sweep.objective} {score(best)}"
-    told = sum(found.p_value is not None for found in sweep.configurations)
-    if told:
-        near = len(within_noise(sweep))
-        text += f", {near:,} of {numbers.count(told, 'other')} within noise"
+    standing = Counter(marks(sweep))
+    if told := standing["near"] + standing["worse"]:
+        text += f", {standing['near']:,} of {numbers.count(told, 'other')} within noise"
     return text

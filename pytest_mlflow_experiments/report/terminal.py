@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from shlex import quote
 from typing import TYPE_CHECKING, final
 
@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 class Progress:
     """A progress line, shown once the session has waited for a second.
 
-    Args:
-        reporter: pytest's own, which writes the line.
-        timeout: seconds after which the wait ends where nothing arrives.
-        waiting_for: what is waited for, where it is not the sending.
+    The wait ends after ``timeout`` seconds where nothing arrives; ``waiting_for`` says what is
+    waited for, where it is not the sending.
     """
 
     def __init__(
@@ -97,37 +95,24 @@ def describe_outcome(
 ) -> SessionOutcome:
     """Return how the session ended.
 
-    Args:
-        state: what the tracker says, which may be at work still; None for an offline session.
-        tests: how many tests ran.
-        tracking_uri: where the runs go, without credentials.
-        experiment: the experiment's name or id, as the user gave it.
-        directory: the session's directory, as a person types it.
-        notes: what else a person should know.
+    ``state`` is what the tracker says, which may be at work still; None for an offline session.
+    ``tracking_uri`` has no credentials, ``experiment`` is the name or id as the user gave it, and
+    ``directory`` the session's, as a person types it.
     """
     remedy = f"The session is kept; send it with: pytest-mlflow sync {quote(directory)}"
+    told = (*notes, *(() if state is None else state.notes))
+    outcome = SessionOutcome(tests=tests, experiment=experiment, notes=told)
     if state is None:
-        return SessionOutcome(
-            tests=tests, experiment=experiment, place=(remedy,), notes=tuple(notes)
-        )
+        return replace(outcome, place=(remedy,))
     if state.is_unsure:
-        return SessionOutcome(
-            tests=tests,
-            experiment=experiment,
-            problem=f"Not everything is in MLflow: {(state.error or 'no word why').rstrip('.')}",
-            remedy=remedy,
-            notes=(*notes, *state.notes),
-        )
-    known = state.phase == "done" or state.experiment_id is not None
-    return SessionOutcome(
-        tests=tests,
-        experiment=state.experiment_name or experiment,
-        place=(
-            *(() if state.phase == "done" else ("MLflow gets the rest in the background",)),
-            *(_place(tracking_uri, state) if known else ()),
-        ),
-        notes=(*notes, *state.notes),
-    )
+        problem = f"Not everything is in MLflow: {(state.error or 'no word why').rstrip('.')}"
+        return replace(outcome, problem=problem, remedy=remedy)
+    place: tuple[str, ...] = ()
+    if state.phase != "done":
+        place = ("MLflow gets the rest in the background",)
+    if state.phase == "done" or state.experiment_id is not None:
+        place += _place(tracking_uri, state)
+    return replace(outcome, experiment=state.experiment_name or experiment, place=place)
 
 
 def _place(uri: str, state: SessionState) -> tuple[str, ...]:
@@ -167,11 +152,7 @@ def section(
 ) -> Iterator[TerminalLine]:
     """Yield the lines of the section, without its title.
 
-    Args:
-        summary: what the session counted.
-        outcome: how it ended.
-        comparison: the comparison with the baseline; None where there was none to make.
-        reports: paths of the reports, as a person types them.
+    ``reports`` are the paths of the reports, as a person types them.
     """
     yield TerminalLine(f"{_kept(summary, outcome)}{_outcomes(summary)}", _colour(summary))
     if not summary.cases:
@@ -182,9 +163,9 @@ def section(
             )
     else:
         yield from _margins(
-            ("missed limits", summary.missed(), {"red": True}),
-            ("tightest margins", summary.tightest(), {}),
-            ("widest margins", summary.widest(), {}),
+            ("missed limits", summary.missed, {"red": True}),
+            ("tightest margins", summary.tightest, {}),
+            ("widest margins", summary.widest, {}),
         )
     if comparison is not None:
         yield from sweep_lines(comparison.sweeps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import TypeVar, final
@@ -42,17 +42,6 @@ def cut(text: str, limit: int) -> str:
         return text
     half = limit // 2
     return f"{text[: limit - half - 1]}…{text[-half:]}"
-
-
-def last_lines(text: str, *, lines: int, characters: int) -> str:
-    """Return the end of ``text``, marked where something before it is left out."""
-    kept = clean(text).rstrip().split("\n")
-    end = "\n".join(kept[-lines:])
-    if len(end) > characters:
-        end = end[-characters:]
-    elif len(kept) <= lines:
-        return end
-    return f"…\n{end}"
 
 
 _COMMAND = re.compile(r"^(\s*)::")
@@ -99,10 +88,18 @@ def html_code(text: str, limit: int = 200) -> str:
 
 def block(text: str, *, lines: int = 25, characters: int = 2_000) -> str:
     """Return the end of ``text`` as a block of code that none of its lines can end."""
-    text = last_lines(clean(text), lines=lines, characters=characters)
+    kept = clean(text).rstrip().split("\n")
+    text = "\n".join(kept[-lines:])
+    if len(kept) > lines or len(text) > characters:
+        text = f"…\n{text[-characters:]}"
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{text}\n{fence}"
+
+
+def table_row(cells: Iterable[str]) -> str:
+    """Return cells, escaped already, as a row of a markdown table."""
+    return f"| {' | '.join(cells)} |"
 
 
 def _word(word: str) -> str:

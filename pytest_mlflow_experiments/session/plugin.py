@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 import pytest
 
 from ..baseline.local import local_pin
 from ..capture.measuring import Clock, Original
-from ..capture.params import shown_nodeid
+from ..capture.params import shown_text
 from ..capture.plugin import WORKER_ERROR
 from ..records import CaseRecord, SessionEnd, journal
 from ..records.directory import SessionDirectory, shown_path
@@ -47,7 +46,8 @@ def register(config: pytest.Config) -> None:
     comparing = ComparisonSettings.from_config(config)
     if config.option.collectonly:
         return
-    selection = Selection(config, partial(shown_nodeid, names=settings.secret_names))
+    names = settings.secret_names
+    selection = Selection(config, lambda item: shown_text(item, item.nodeid, names))
     config.pluginmanager.register(selection, "mlflow-selection")
     config.pluginmanager.register(DefaultRule(), "mlflow-rule")
     directory = received_directory(config)

@@ -19,11 +19,10 @@ from ..baseline.specs import BaselineError, session_request
 from ..records import SessionEnd, SessionHeader, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState, shown_path
 from ..records.journal import JournalError
-from ..regression.compare import session_info
+from ..regression.compare import compare, gate_problem, session_info
 from ..regression.comparison import Comparison
-from ..regression.sessions import compare_sessions, gate_problem
-from ..regression.sweeps.build import SweepBuilder, sweep_builder
-from ..regression.values import Sessions, collect_values
+from ..regression.sweeps.build import SweepBuilder
+from ..regression.values import Sessions, collect_session, collect_values
 from .builtin_hooks import STANDARD_SUFFIXES
 from .comparison_settings import ComparisonSettings
 from .selection import Selection
@@ -98,7 +97,7 @@ class SessionVerdicts:
         with warnings.catch_warnings():
             # Libraries are loaded here, and what they warn of must not become an error of ours.
             warnings.simplefilter("ignore")
-            sweeps = sweep_builder(self._settings.options)
+            sweeps = SweepBuilder(self._settings.options)
             try:
                 comparison = self._compare(end, selection, sweeps)
             except (Exception, OutcomeException) as error:  # noqa: BLE001 - as hooks like
@@ -137,17 +136,18 @@ class SessionVerdicts:
                 problem = gate_problem([] if self.awaits_tracker else damaged, required_by)
             if problem is None and settings.baseline != "auto":
                 notes.append(f"No session is known for --mlflow-baseline={settings.baseline}")
-        return compare_sessions(
-            journal.read(self._directory.journal),
+        entries = sweeps.watch(journal.read(self._directory.journal))
+        current = collect_session(entries, settings.options.seed_params)
+        current.end = end
+        return compare(
+            current,
             baseline,
             settings.options,
-            end=end,
             not_run=selection.not_run,
             passed=selection.passed,
             problem=problem,
             gated=settings.gate,
             notes=notes,
-            sweeps=sweeps,
         )
 
     def _damaged(self, baseline: Sessions | None) -> list[str]:

@@ -15,7 +15,7 @@ from ..capture.mlflow_run import CONNECTION, Connection
 from ..capture.plugin import CapturePlugin, Track, watch_assertions
 from ..capture.resumed import ResumedCases, read_cases
 from ..capture.running import RunningNote
-from ..capture.suspects import Rerunner, SuspectFinder
+from ..capture.suspects import Rerunner
 from ..records import Attempt, CaseRecord, journal
 from ..records.directory import SessionDirectory
 from ..records.secrets import SHOWN_NODEID
@@ -39,8 +39,8 @@ def watch_cases(
     """Follow the test cases of this process; return why their assertions yield no metrics."""
     rerunner = None
     if comparing.rerun and comparing.baseline != "none":
-        suspects = SuspectFinder(directory, comparing.options, settings.timeout)
-        rerunner = Rerunner(comparing.rerun, suspects)
+        options, timeout = comparing.options, settings.timeout
+        rerunner = Rerunner(comparing.rerun, directory, options, timeout)
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     resumed = None
     if settings.resume is not None:

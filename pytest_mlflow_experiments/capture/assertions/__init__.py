@@ -7,13 +7,5 @@ that the modules of one pytest config are loaded that way.
 """
 
 from .loader import install, uninstall
-from .recorder import MAX_OBSERVATIONS, Observation, Observations, ObservationSink
 
-__all__ = [
-    "MAX_OBSERVATIONS",
-    "Observation",
-    "ObservationSink",
-    "Observations",
-    "install",
-    "uninstall",
-]
+__all__ = ["install", "uninstall"]

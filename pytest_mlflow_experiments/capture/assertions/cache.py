@@ -11,16 +11,14 @@ import importlib.util
 import marshal
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import CodeType
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import pytest
 
 from . import names, sites, transform
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _HASH_LENGTH = 8
 
@@ -29,12 +27,13 @@ _HASH_LENGTH = 8
 class CodeCache:
     """The rewritten code of source files, for one way of rewriting.
 
-    Args:
-        settings: what the code depends on beyond its source, our own version and pytest's.
+    ``settings`` are what the code depends on beyond its source, our own version and pytest's.
     """
 
     def __init__(self, *settings: object) -> None:
-        self._settings = (pytest.__version__, __debug__, *_own_sources(), *settings)
+        makers = [Path(str(module.__file__)) for module in (names, sites, transform)]
+        sources = [_hash(file.read_bytes()) for file in makers]
+        self._settings = (pytest.__version__, __debug__, *sources, *settings)
         version = "".join(filter(str.isalnum, pytest.__version__))
         self._tag = f"mlflowpytest{version}"
 
@@ -69,7 +68,8 @@ class CodeCache:
             partial.replace(path)
         except OSError:
             # As in a read-only directory.
-            _remove(partial)
+            with suppress(OSError):
+                partial.unlink()
 
     def _path(self, file: Path) -> Path | None:
         try:
@@ -83,18 +83,5 @@ class CodeCache:
         return importlib.util.MAGIC_NUMBER + _hash(source) + digest
 
 
-def _own_sources() -> Iterator[bytes]:
-    """Yield the hashes of what makes the code: each change of it makes another cache."""
-    for module in (names, sites, transform):
-        yield _hash(Path(str(module.__file__)).read_bytes())
-
-
 def _hash(data: bytes | memoryview) -> bytes:
     return importlib.util.source_hash(data)
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink()
-    except OSError:
-        return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType
 from typing import Any, Final, final
@@ -15,7 +16,7 @@ from _pytest.stash import StashKey
 
 from . import recorder
 from .cache import CodeCache
-from .recorder import Observation, Observations
+from .recorder import Observations
 from .transform import transform
 
 _SOURCE: Final = b"""
@@ -39,12 +40,6 @@ _EXPECTED: Final = [
 ]
 
 
-class _Sink:
-    def __init__(self) -> None:
-        self.observations = Observations()
-        self.dropped = 0
-
-
 def mismatch(config: pytest.Config) -> str | None:
     """Return how pytest's rewriting differs from what the transformation expects, or None."""
     pytest_version = f"pytest {pytest.__version__}"
@@ -52,25 +47,24 @@ def mismatch(config: pytest.Config) -> str | None:
         code, tagged, injected = transform(_SOURCE, "<canary>", config, every_comparison=False)
         if not tagged == injected == len(_EXPECTED):
             return f"{pytest_version} rewrites assertions in a way that is not known yet"
-        observations = _run(code)
+        seen = [(o.name, o.operator, o.value, o.limit, o.passed) for o in _run(code)]
     except Exception as error:  # noqa: BLE001 - whatever a future pytest raises
         return f"{pytest_version} rewrites assertions in a way that is not known yet ({error!r})"
-    seen = [(o.name, o.operator, o.value, o.limit, o.passed) for o in observations]
     if seen != _EXPECTED:
         return f"{pytest_version} evaluates rewritten assertions in a way that is not known yet"
     return None
 
 
-def _run(code: CodeType) -> list[Observation]:
+def _run(code: CodeType) -> Observations:
     namespace: dict[str, Any] = {"__name__": "canary"}
     exec(code, namespace)
-    sink = _Sink()
-    outer, recorder.current = recorder.current, sink
+    observations = Observations()
+    outer, recorder.current = recorder.current, observations
     try:
         namespace["check"](0.75, 0.25, pytest.approx)
     finally:
         recorder.current = outer
-    return list(sink.observations)
+    return observations
 
 
 _FOREIGN: Final = frozenset({"site-packages", "dist-packages"})
@@ -82,10 +76,8 @@ def install(config: pytest.Config, *, rootdir: Path, every_comparison: bool) -> 
 
     Modules that are not below ``rootdir`` and installed packages stay as they are. With
     ``every_comparison`` comparisons of two integers and of ``len(...)`` are recorded as well.
-    Everything is put back when ``config`` is done with. Installing again changes nothing.
-
-    Returns:
-        Why it is not possible, or None.
+    Everything is put back when ``config`` is done with. Installing again changes nothing. Returns
+    why it is not possible, or None.
     """
     if _INSTALLED in config.stash:
         return None
@@ -96,10 +88,8 @@ def install(config: pytest.Config, *, rootdir: Path, every_comparison: bool) -> 
     problem = _other_loader(hook) or mismatch(config)
     if problem is not None:
         return problem
-    loader = _Loader(config, hook, rootdir, every_comparison)
-    loader.attach()
-    config.stash[_INSTALLED] = loader
-    config.add_cleanup(lambda: uninstall(config))
+    config.stash[_INSTALLED] = _Loader(config, hook, rootdir, every_comparison)
+    config.add_cleanup(partial(uninstall, config))
     return None
 
 
@@ -122,7 +112,7 @@ def _other_loader(hook: AssertionRewritingHook) -> str | None:
 
 @final
 class _Loader:
-    """Gives one import hook of pytest the code of modules."""
+    """Gives one import hook of pytest the code of modules, until it is detached."""
 
     def __init__(
         self,
@@ -141,10 +131,7 @@ class _Loader:
         original = AssertionRewritingHook.exec_module
         function = FunctionType(original.__code__, {**vars(rewrite), _READ: self.read})
         self._exec_module = MethodType(function, hook)
-
-    def attach(self) -> None:
-        """Make the hook ask for our code."""
-        self._hook.exec_module = self._exec_module  # type: ignore[method-assign]
+        hook.exec_module = self._exec_module  # type: ignore[method-assign]
 
     def detach(self) -> None:
         """Make the hook use pytest's own code again, even if it was wrapped meanwhile."""
@@ -176,7 +163,13 @@ class _Loader:
             code = self._cache.read(file, source)
             if code is None:
                 code = self._transform(file, source)
-                self._write(file, source, code)
+                # As pytest does: an import that writing sets off must not be rewritten and written
+                # itself.
+                self._hook._writing_pyc = True
+                try:
+                    self._cache.write(file, source, code)
+                finally:
+                    self._hook._writing_pyc = False
         except Exception:  # noqa: BLE001 - pytest reports its errors best; ours must not be seen
             return None
         return code
@@ -193,14 +186,6 @@ class _Loader:
                 warning.message, warning.category, warning.filename, warning.lineno
             )
         return code
-
-    def _write(self, file: Path, source: bytes, code: CodeType) -> None:
-        # As pytest does: an import that writing sets off must not be rewritten and written itself.
-        self._hook._writing_pyc = True
-        try:
-            self._cache.write(file, source, code)
-        finally:
-            self._hook._writing_pyc = False
 
 
 _INSTALLED = StashKey[_Loader]()

@@ -81,11 +81,9 @@ def dotted_path(node: ast.expr) -> str | None:
             return dotted_path(value)
         case ast.Attribute(value=value, attr=attribute):
             return _join(dotted_path(value), attribute)
-        case ast.Subscript(value=ast.Attribute(value=value, attr=attribute), slice=index) if (
-            attribute in _INDEXERS
-        ):
-            return _item(value, index)
         case ast.Subscript(value=value, slice=index):
+            if isinstance(value, ast.Attribute) and value.attr in _INDEXERS:
+                value = value.value
             return _item(value, index)
         case ast.Call():
             return _call(node)
@@ -127,8 +125,7 @@ def converted(node: ast.expr) -> ast.expr | None:
 
 
 def _call(node: ast.Call) -> str | None:
-    inner = converted(node)
-    if inner is not None:
+    if (inner := converted(node)) is not None:
         return dotted_path(inner)
     match node:
         case ast.Call(
@@ -139,16 +136,12 @@ def _call(node: ast.Call) -> str | None:
             function, REDUCTIONS
         ):
             path = dotted_path(value)
-            name = _last_part(function)
             if path is not None:
+                name = ast.unparse(function).rpartition(".")[2]
                 return _join(path, name, *_quantile(name, others))
         case ast.Call(func=ast.Attribute(attr=name) as function, args=arguments):
             return _join(dotted_path(function), *_quantile(name, arguments))
     return dotted_path(node.func)
-
-
-def _last_part(function: ast.expr) -> str:
-    return function.attr if isinstance(function, ast.Attribute) else ast.unparse(function)
 
 
 def _quantile(name: str, arguments: list[ast.expr]) -> list[str]:

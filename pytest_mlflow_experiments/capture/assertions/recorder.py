@@ -7,17 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import update_wrapper
 from math import isfinite
 from types import FunctionType
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Final,
-    NamedTuple,
-    ParamSpec,
-    Protocol,
-    TypeAlias,
-    TypeVar,
-    final,
-)
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeAlias, TypeVar, final
 
 from ..measuring import Original
 
@@ -161,11 +151,13 @@ class Observations:
     """The observations of one case, in the order of their time.
 
     They are kept as plain tuples, which are made in half the time, until someone looks at them.
+    ``dropped`` counts those that there was no room for.
     """
 
-    __slots__ = ("raw",)
+    __slots__ = ("dropped", "raw")
 
     def __init__(self) -> None:
+        self.dropped = 0
         self.raw: list[_Raw] = []
 
     def __len__(self) -> int:
@@ -179,15 +171,8 @@ class Observations:
             )
 
 
-class ObservationSink(Protocol):
-    """Where the observations of one test case go."""
-
-    observations: Observations
-    dropped: int
-
-
-current: ObservationSink | None = None
-"""The sink of the case that runs now. Whoever sets it puts back what was there before."""
+current: Observations | None = None
+"""Those of the case that runs now. Whoever sets it puts back what was there before."""
 
 
 @unseen
@@ -208,27 +193,20 @@ def record(
     # Constants of the bytecode are plain tuples: a site's items have no names here.
     if type(value) is float and type(limit) is float:
         passed = result is not site[4]
-        raw = sink.observations.raw
-        if len(raw) < MAX_OBSERVATIONS or _has_room(sink, passed):
-            raw.append((site, value, limit, None, passed, _clock()))
+        if len(sink.raw) < MAX_OBSERVATIONS or _has_room(sink, passed):
+            sink.raw.append((site, value, limit, None, passed, _clock()))
         return
     try:
         number = value if type(value) is float else as_number(value)
         bound = limit if type(limit) is float else as_number(limit)
-        if number is not None and bound is not None and _counts(site, number, bound):
-            _keep(sink, site, float(number), float(bound), None, bool(result), _clock())
+        if number is not None and bound is not None:
+            _keep(sink, site, number, bound, None, result)
     except Exception:  # noqa: BLE001 - operands are anything, and the assertion must not notice
         return
 
 
 @unseen
-def record_approx(
-    site: Site,
-    value: object,
-    limit: object,
-    result: object,
-    _clock: Callable[[], float] = Original.perf_counter,
-) -> None:
+def record_approx(site: Site, value: object, limit: object, result: object) -> None:
     """Keep one ``==`` of a number and a :func:`pytest.approx` of one; anything else is ignored."""
     sink = current
     if sink is None:
@@ -239,39 +217,34 @@ def record_approx(
             return
         number = approx.expected if approx.source is value else as_number(value)
         bound = approx.expected if approx.source is limit else as_number(limit)
-        if number is not None and bound is not None and _counts(site, number, bound):
-            tolerance = approx.tolerance
-            _keep(sink, site, float(number), float(bound), tolerance, bool(result), _clock())
+        if number is not None and bound is not None:
+            _keep(sink, site, number, bound, approx.tolerance, result)
     except Exception:  # noqa: BLE001 - as above
         return
 
 
 @unseen
-def _counts(site: Site, value: float, limit: float) -> bool:
-    """Tell whether two numbers count: two integers only where that is asked for."""
-    return type(value) is not int or type(limit) is not int or site[6]
-
-
-@unseen
 def _keep(
-    sink: ObservationSink,
+    sink: Observations,
     site: Site,
     value: float,
     limit: float,
     tolerance: float | None,
-    result: bool,
-    clock: float,
+    result: object,
+    _clock: Callable[[], float] = Original.perf_counter,
 ) -> None:
-    passed = result is not site[4]
-    raw = sink.observations.raw
-    if len(raw) < MAX_OBSERVATIONS or _has_room(sink, passed):
-        raw.append((site, value, limit, tolerance, passed, clock))
+    """Keep two numbers; two integers only where that is asked for."""
+    if type(value) is type(limit) is int and not site[6]:
+        return
+    passed = bool(result) is not site[4]
+    if len(sink.raw) < MAX_OBSERVATIONS or _has_room(sink, passed):
+        sink.raw.append((site, float(value), float(limit), tolerance, passed, _clock()))
 
 
 @unseen
-def _has_room(sink: ObservationSink, passed: bool) -> bool:
+def _has_room(sink: Observations, passed: bool) -> bool:
     """Tell whether a full sink takes one more, and count what it does not take."""
-    if not passed and len(sink.observations.raw) < 2 * MAX_OBSERVATIONS:
+    if not passed and len(sink.raw) < 2 * MAX_OBSERVATIONS:
         return True
     sink.dropped += 1
     return False

@@ -28,16 +28,6 @@ _EXTREMES: Final = re.compile(r"(?:min|max|minimum|maximum)_\w", re.IGNORECASE)
 _NUMBERS: Final = frozenset({"e", "inf", "nan", "pi", "tau"})
 
 
-def left_is_limit(left: ast.expr, right: ast.expr) -> bool:
-    """Whether the left side of a comparison is its limit."""
-    return (_rank(left), not is_approx(left)) < (_rank(right), not is_approx(right))
-
-
-def is_constant(node: ast.expr) -> bool:
-    """Whether ``node`` is a number that the source spells out."""
-    return _rank(node) == _CONSTANT
-
-
 def is_approx(node: ast.expr) -> bool:
     """Whether ``node`` is a call of :func:`pytest.approx`."""
     match node:
@@ -49,9 +39,8 @@ def is_approx(node: ast.expr) -> bool:
 
 def _rank(node: ast.expr) -> int:
     """Tell how surely ``node`` is a limit: the lower, the surer."""
-    inner = converted(node)
-    if inner is not None:
-        return _CONSTANT if _is_text(inner) else _rank(inner)
+    if (inner := converted(node)) is not None:
+        return _rank(inner)
     match node:
         case ast.Constant():
             return _CONSTANT
@@ -62,25 +51,16 @@ def _rank(node: ast.expr) -> int:
         case ast.UnaryOp(operand=operand):
             return _rank(operand)
         case ast.BinOp(left=left, right=right):
-            return _weakest(left, right)
+            # It is a limit as far as all that is not constant in it is.
+            return max(_rank(left), _rank(right))
         case ast.Call(args=[expected, *_]) if is_approx(node):
             return _rank(expected)
         case ast.Call(func=function, args=arguments) if arguments and is_library_function(
             function, REDUCTIONS
         ):
-            return _weakest(*arguments)
+            return max(map(_rank, arguments))
         case _:
             return _rank_of_name(node)
-
-
-def _is_text(node: ast.expr) -> bool:
-    """Whether ``node`` is the text of ``float("inf")`` or ``Decimal("0.1")``."""
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
-
-
-def _weakest(*nodes: ast.expr) -> int:
-    """Rank a computation: it is a limit as far as all that is not constant in it is."""
-    return max(map(_rank, nodes))
 
 
 def _rank_of_name(node: ast.expr) -> int:
@@ -113,18 +93,8 @@ _NEGATED: Final[dict[Operator, Operator]] = {"<": ">=", "<=": ">", ">": "<=", ">
 
 # What is never a number, whatever it is compared with.
 _NO_NUMBERS: Final = (
-    ast.BoolOp,
-    ast.Compare,
-    ast.Dict,
-    ast.DictComp,
-    ast.GeneratorExp,
-    ast.JoinedStr,
-    ast.Lambda,
-    ast.List,
-    ast.ListComp,
-    ast.Set,
-    ast.SetComp,
-    ast.Tuple,
+    *(ast.BoolOp, ast.Compare, ast.GeneratorExp, ast.JoinedStr, ast.Lambda),
+    *(ast.Dict, ast.DictComp, ast.List, ast.ListComp, ast.Set, ast.SetComp, ast.Tuple),
 )
 
 
@@ -147,7 +117,7 @@ class Site(NamedTuple):
     count_integers: bool
 
 
-class Comparison(NamedTuple):
+class ComparisonNode(NamedTuple):
     """Where a site stands in the syntax tree: ``node.ops[position]``."""
 
     node: ast.Compare
@@ -158,7 +128,7 @@ class Comparison(NamedTuple):
 
 def comparisons(
     assertion: ast.Assert, file: str, *, every_comparison: bool = False
-) -> Iterator[Comparison]:
+) -> Iterator[ComparisonNode]:
     """Yield the comparisons of one assertion that count.
 
     With ``every_comparison`` those with ``len(...)`` and those of two integers count as well.
@@ -169,14 +139,17 @@ def comparisons(
             operator = _OPERATORS.get(type(node.ops[index]))
             if operator is None or not _counts(left, right, every_comparison):
                 continue
-            swapped = _is_outer_left(node, index) or left_is_limit(left, right)
+            ranks = [(_rank(side), not is_approx(side)) for side in (left, right)]
+            swapped = _is_outer_left(node, index) or ranks[0] < ranks[1]
             value, limit = (right, left) if swapped else (left, right)
             if operator == "==" and (negated or not _may_be_approx(value, limit)):
                 continue
             if swapped:
                 operator = _MIRRORED[operator]
+            if isinstance(value, ast.Call) and is_approx(value):
+                value = value.args[0]
             site = Site(
-                name=metric_name(_without_approx(value)),
+                name=metric_name(value),
                 operator=_NEGATED[operator] if negated else operator,
                 line=left.lineno,
                 place=(file, right.lineno, right.col_offset),
@@ -184,7 +157,7 @@ def comparisons(
                 alternative=alternative or (negated and len(node.ops) > 1),
                 count_integers=every_comparison,
             )
-            yield Comparison(node, index, site, swapped)
+            yield ComparisonNode(node, index, site, swapped)
 
 
 def _clauses(
@@ -207,7 +180,7 @@ def _counts(left: ast.expr, right: ast.expr, every_comparison: bool) -> bool:
         return False
     if not every_comparison and (_is_len(left) or _is_len(right)):
         return False
-    return not (is_constant(left) and is_constant(right))
+    return not _rank(left) == _rank(right) == _CONSTANT
 
 
 def _may_be_number(node: ast.expr) -> bool:
@@ -239,13 +212,9 @@ def _may_be_approx(value: ast.expr, limit: ast.expr) -> bool:
     return isinstance(limit, ast.Name | ast.Attribute | ast.Subscript)
 
 
-def _without_approx(node: ast.expr) -> ast.expr:
-    return node.args[0] if isinstance(node, ast.Call) and is_approx(node) else node
-
-
 def _is_outer_left(node: ast.Compare, index: int) -> bool:
     """Whether this is the first half of ``low <= value <= high``, whatever the two are called."""
-    if index or len(node.ops) != 2 or is_constant(node.comparators[0]):
+    if index or len(node.ops) != 2 or _rank(node.comparators[0]) == _CONSTANT:
         return False
     first, second = (_OPERATORS.get(type(operator), "==")[0] for operator in node.ops)
     return first == second != "="

@@ -12,12 +12,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from types import CodeType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from _pytest.assertion import rewrite
 
 from . import recorder
-from .sites import Comparison, comparisons
+from .sites import ComparisonNode, comparisons
 
 if TYPE_CHECKING:
     import pytest
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 _RECORD: Final = "@mlflow_record"
 _RECORD_APPROX: Final = "@mlflow_record_approx"
 
-_PLACE: Final = ("lineno", "col_offset", "end_lineno", "end_col_offset")
-
 # The syntax parser shares one node among all uses of an operator, so a new one tells its place.
-_Tags = dict[ast.cmpop, Comparison]
+_Tags = dict[ast.cmpop, ComparisonNode]
 
 
 class Transformed(NamedTuple):
@@ -78,8 +76,7 @@ def _inject(tree: ast.Module, tags: _Tags) -> int:
         calls = [
             (index, call)
             for index, statement in enumerate(body)
-            if isinstance(statement, ast.Assign)
-            and (call := _call_after(statement, tags)) is not None
+            if (call := _call_after(statement, tags)) is not None
         ]
         for index, call in reversed(calls):
             body.insert(index + 1, call)
@@ -89,7 +86,7 @@ def _inject(tree: ast.Module, tags: _Tags) -> int:
     return injected
 
 
-def _call_after(statement: ast.Assign, tags: _Tags) -> ast.stmt | None:
+def _call_after(statement: ast.stmt, tags: _Tags) -> ast.stmt | None:
     match statement:
         case ast.Assign(
             targets=[ast.Name(id=result)],
@@ -105,14 +102,14 @@ def _call_after(statement: ast.Assign, tags: _Tags) -> ast.stmt | None:
         first, second = second, first
     site = comparison.site
     function = _RECORD_APPROX if site.operator == "==" else _RECORD
-    # The place of the statement before it: no line is entered that would not be entered anyway.
-    place: dict[str, Any] = {field: getattr(statement, field, None) for field in _PLACE}
     # The compiler takes no subclass of tuple for a constant.
-    arguments: list[ast.expr] = [ast.Constant(tuple(site), **place)]  # type: ignore[arg-type]
-    arguments += [ast.Name(name, ast.Load(), **place) for name in (first, second, result)]
-    return ast.Expr(
-        ast.Call(ast.Name(function, ast.Load(), **place), arguments, [], **place), **place
-    )
+    arguments: list[ast.expr] = [ast.Constant(tuple(site))]  # type: ignore[arg-type]
+    arguments += [ast.Name(name, ast.Load()) for name in (first, second, result)]
+    call = ast.Expr(ast.Call(ast.Name(function, ast.Load()), arguments, []))
+    # The place of the statement before it: no line is entered that would not be entered anyway.
+    for node in ast.walk(call):
+        ast.copy_location(node, statement)
+    return call
 
 
 def _name(operand: ast.expr) -> str | None:
@@ -132,16 +129,14 @@ def _import_recorder(tree: ast.Module) -> None:
         for index, statement in enumerate(tree.body)
         if isinstance(statement, ast.Import) and statement.names[0].name == rewrite.__name__
     )
-    neighbour = tree.body[position]
     names = [
-        ast.copy_location(ast.alias(function.__name__, name), neighbour)
-        for function, name in (
-            (recorder.record, _RECORD),
-            (recorder.record_approx, _RECORD_APPROX),
-        )
+        ast.alias(recorder.record.__name__, _RECORD),
+        ast.alias(recorder.record_approx.__name__, _RECORD_APPROX),
     ]
     added = ast.ImportFrom(recorder.__name__, names, 0)
-    tree.body.insert(position + 1, ast.copy_location(added, neighbour))
+    for node in ast.walk(added):
+        ast.copy_location(node, tree.body[position])
+    tree.body.insert(position + 1, added)
 
 
 def _bodies(tree: ast.Module) -> Iterator[list[ast.stmt]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TypeVar, final
 
 from ...records import PASSED_OUTCOMES, CaseRecord, last_values
 from ..comparer import CompareOptions, known_direction
 from ..direction import is_cost
-from ..findings import Direction
+from ..values import DURATION
 from .effects import effects
 from .model import Mode, Sweep
 from .ranking import Case, Group, folded, ranked
@@ -40,28 +40,27 @@ class Objective:
         self._directions.update(record.directions)
 
     def choose(
-        self,
-        direction_of: Callable[[str, Collection[str], Mapping[str, str]], Mode | None],
-        is_cost: Callable[[str], bool],
+        self, directions: Sequence[tuple[str, Mode | None]]
     ) -> tuple[str | None, Mode | None, list[str]]:
         """Return the metric, which of its values are better, and notes for people.
 
         It is the one that the marker names; else the first that an assertion guards, else the first
         that was logged; of both, those that are known to be better in one direction come first.
-        What a case cost is none of them.
+        What a case cost is none of them. ``directions`` are those of the ini file, by pattern.
         """
 
         def mode_of(metric: str) -> Mode | None:
-            return direction_of(metric, self._asserted.get(metric, ()), self._directions)
+            operators = self._asserted.get(metric, ())
+            return known_direction(metric, operators, self._directions, directions)[0]
 
-        if self._named:
-            chosen = next(iter(self._named))
-            return chosen, mode_of(chosen), self._notes(chosen, mode_of(chosen))
+        chosen = next(iter(self._named), None)
         for metrics in (self._asserted, self._logged):
-            usable = [metric for metric in metrics if not is_cost(metric)]
-            if usable:
-                chosen = next((metric for metric in usable if mode_of(metric)), usable[0])
-                return chosen, mode_of(chosen), self._notes(chosen, mode_of(chosen))
+            if chosen is None:
+                usable = [metric for metric in metrics if not is_cost(metric)]
+                chosen = next(filter(mode_of, usable), next(iter(usable), None))
+        if chosen is not None:
+            mode = mode_of(chosen)
+            return chosen, mode, self._notes(chosen, mode)
         if not self._logged:
             return None, None, []
         costs = ", ".join(self._logged)
@@ -70,7 +69,7 @@ class Objective:
 
     def _notes(self, chosen: str, mode: Mode | None) -> list[str]:
         notes = []
-        known = self._logged.keys() | self._costs.keys() | {"duration_seconds"}
+        known = self._logged.keys() | self._costs.keys() | {DURATION}
         if chosen not in known:
             metrics = ", ".join(self._logged) or "no metric at all"
             notes.append(f"No case has a value of the objective {chosen!r}; there is {metrics}")
@@ -87,33 +86,17 @@ class Objective:
 
 _Entry = TypeVar("_Entry")
 
-_DURATION = "duration_seconds"
-
 
 @final
 class SweepBuilder:
     """Collects cases, and makes the sweeps of them: the parametrized tests.
 
     What is kept of a case is a few hundred bytes, so that there may be many thousands of them.
-
-    Args:
-        seed_params: names of params that only repeat a configuration.
-        direction_of: tells which values of a metric are better, from its name, the operators of
-            the assertions that guard it, and what the marker says of metrics, by pattern.
-        is_cost: tells whether a metric is a time, money or the like, by its name. Such a metric is
-            what cases are ranked by only where the marker says so.
+    The options tell which params only repeat a configuration, and what is better.
     """
 
-    def __init__(
-        self,
-        seed_params: AbstractSet[str],
-        direction_of: Callable[[str, Collection[str], Mapping[str, str]], Mode | None],
-        *,
-        is_cost: Callable[[str], bool] = lambda metric: False,
-    ) -> None:
-        self._seed_params = seed_params
-        self._direction_of = direction_of
-        self._is_cost = is_cost
+    def __init__(self, options: CompareOptions) -> None:
+        self._options = options
         self._tests: dict[str, _Test] = {}
 
     def add(self, record: CaseRecord) -> None:
@@ -128,7 +111,7 @@ class SweepBuilder:
         if test is None:
             name = record.name.removesuffix(record.nodeid.removeprefix(sweep))
             test = self._tests[sweep] = _Test(sweep, name)
-        test.add(record, self._seed_params)
+        test.add(record, self._options.seed_params)
 
     def watch(self, entries: Iterable[_Entry]) -> Iterator[_Entry]:
         """Yield the entries of a journal as they come, and add the cases among them."""
@@ -139,7 +122,7 @@ class SweepBuilder:
 
     def build(self) -> tuple[Sweep, ...]:
         """Return the sweeps of what was added so far, in the order in which they started."""
-        return tuple(test.build(self._direction_of, self._is_cost) for test in self._tests.values())
+        return tuple(test.build(self._options) for test in self._tests.values())
 
 
 @final
@@ -175,13 +158,9 @@ class _Test:
             values=array("d", values.values()),
         )
 
-    def build(
-        self,
-        direction_of: Callable[[str, Collection[str], Mapping[str, str]], Mode | None],
-        is_cost: Callable[[str], bool],
-    ) -> Sweep:
+    def build(self, options: CompareOptions) -> Sweep:
         """Return the sweep of the cases so far."""
-        objective, mode, notes = self._objective.choose(direction_of, is_cost)
+        objective, mode, notes = self._objective.choose(options.directions)
         groups = _groups(self._cases.values())
         configurations = [folded(group, objective) for group in groups]
         return Sweep(
@@ -207,7 +186,7 @@ def _values(record: CaseRecord) -> dict[str, float]:
     """Return the last value of each metric, with what the case cost."""
     costs = dict(record.usage)
     if (duration := record.durations.get("call")) is not None:
-        costs[_DURATION] = duration
+        costs[DURATION] = duration
     return {**costs, **record.run_metrics, **last_values(record.metrics)}
 
 
@@ -255,14 +234,3 @@ def _alike(groups: Collection[Group]) -> list[str]:
     if len(kinds) == len(groups):
         return []
     return ["Some configurations have the same params and differ in the ids of their cases only"]
-
-
-def sweep_builder(options: CompareOptions) -> SweepBuilder:
-    """Return what collects the cases of a session and makes its sweeps of them."""
-
-    def direction_of(
-        metric: str, operators: Collection[str], marked: Mapping[str, str]
-    ) -> Direction | None:
-        return known_direction(metric, operators, marked, options.directions)[0]
-
-    return SweepBuilder(options.seed_params, direction_of, is_cost=is_cost)

@@ -10,7 +10,7 @@ from itertools import pairwise
 from math import fsum, isfinite, log
 from typing import final
 
-from ..statistics import ROUNDING, Scaled, deviation, finite_mean, mean, scaled, squares
+from ..statistics import ROUNDING, Scaled, average, deviation, finite_mean, scaled, squares
 from .model import Configuration, Effect, Level
 
 _DIGITS = re.compile(r"(\d+)")
@@ -29,11 +29,6 @@ class Axis:
     values: tuple[str, ...]
     numbers: tuple[float, ...] | None
     log: bool
-
-    @property
-    def varies(self) -> bool:
-        """Whether there is more than one value."""
-        return len(self.values) > 1
 
 
 def make_axis(texts: Iterable[str], order: Iterable[str] = ()) -> Axis:
@@ -66,11 +61,10 @@ def _is_geometric(sizes: tuple[float, ...]) -> bool:
     return _largest_gap([log(size) for size in sizes]) <= _largest_gap(sizes)
 
 
-def _largest_gap(sizes: Iterable[float]) -> float:
+def _largest_gap(sizes: Sequence[float]) -> float:
     """Return the largest distance between neighbours as a share of the whole."""
-    scaled = list(sizes)
-    whole = scaled[-1] - scaled[0]
-    return max(b / whole - a / whole for a, b in pairwise(scaled))
+    whole = sizes[-1] - sizes[0]
+    return max(b / whole - a / whole for a, b in pairwise(sizes))
 
 
 def _natural(text: str) -> tuple[tuple[int, str], ...]:
@@ -166,9 +160,7 @@ def _effect(param: str, groups: dict[str, list[float]], units: Scaled, total: fl
     levels = []
     for text, group in groups.items():
         values = [units.plain(value) for value in group]
-        level = mean(values)
-        assert level is not None  # no group is empty
-        levels.append(Level(value=text, mean=level, std=deviation(values), n=len(values)))
+        levels.append(Level(value=text, mean=average(values), std=deviation(values), n=len(values)))
     return Effect(
         param=param,
         levels=tuple(levels),

@@ -10,7 +10,7 @@ from typing import Final
 from ...records import CaseRecord
 from ...records.reader import StoredSession
 from ..comparer import SEED_PARAMS, CompareOptions
-from .build import sweep_builder
+from .build import SweepBuilder
 from .model import Mode, Sweep
 
 _LISTED: Final = 20
@@ -32,12 +32,8 @@ def sweeps_of(
 
     Where nothing is, it is as the session's own report has it: that knew the ini file.
 
-    Args:
-        session: the session.
-        reported: the sweeps of its report.
-        metric: what to rank by.
-        mode: which of its values are better.
-        seed_params: params that only repeat a configuration.
+    ``reported`` are the sweeps of that report; ``metric`` is what to rank by, ``mode`` which of its
+    values are better, ``seed_params`` are params that only repeat a configuration.
     """
     if reported and metric is mode is seed_params is None:
         return tuple(reported)
@@ -83,7 +79,7 @@ def build_sweeps(
 
 
 def _built(cases: Iterable[CaseRecord], seed_params: Collection[str]) -> tuple[Sweep, ...]:
-    builder = sweep_builder(CompareOptions(seed_params=frozenset(seed_params)))
+    builder = SweepBuilder(CompareOptions(seed_params=frozenset(seed_params)))
     for record in cases:
         builder.add(record)
     return builder.build()
@@ -107,20 +103,11 @@ def choose_sweep(sweeps: Sequence[Sweep], test: str | None) -> Sweep:
     raise SweepError(f"{test!r} fits no sweep of the session; there is:{listed(sweeps)}")
 
 
-def fitting(sweeps: Iterable[Sweep], test: str) -> list[Sweep]:
+def fitting(sweeps: Sequence[Sweep], test: str) -> list[Sweep]:
     """Return the sweeps that a text means: the very one, that of a case, or those it is part of."""
-    sweeps = list(sweeps)
-    for exact in (
-        [sweep for sweep in sweeps if sweep.test == test],
-        [
-            sweep
-            for sweep in sweeps
-            if any(test in configuration.nodeids for configuration in sweep.configurations)
-        ],
-    ):
-        if exact:
-            return exact
-    return [sweep for sweep in sweeps if test in sweep.test]
+    exact = [sweep for sweep in sweeps if sweep.test == test]
+    of_case = [one for one in sweeps if any(test in found.nodeids for found in one.configurations)]
+    return exact or of_case or [sweep for sweep in sweeps if test in sweep.test]
 
 
 def listed(sweeps: Sequence[Sweep]) -> str:

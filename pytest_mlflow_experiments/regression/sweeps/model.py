@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isfinite
 from typing import Literal, TypeAlias, final
 
@@ -96,7 +96,7 @@ class Sweep:
     effects: tuple[Effect, ...] = ()
     cases: int = 0
     failed: int = 0
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     @property
     def best(self) -> Configuration | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import inf, isfinite
-from typing import TypeAlias, final
+from typing import Literal, TypeAlias, final
 
-from ..statistics import deviation, mean, paired_p, scaled, welch_p
+from ..statistics import average, deviation, mean, paired_p, scaled, welch_p
 from .effects import number as as_number
 from .model import Configuration, Mode, Sweep, usual_n
 
@@ -58,20 +58,24 @@ def noise_limit(sweep: Sweep) -> float:
     return next((p for step, p in steps if p > ALPHA / (len(found) - step)), inf)
 
 
-def is_near(configuration: Configuration, limit: float) -> bool:
-    """Tell whether a configuration that is not the best is within noise of it.
+Mark: TypeAlias = Literal["best", "near", "worse", ""]
 
-    False also where nobody can tell, for there is no p-value. ``limit`` is the sweep's
-    :func:`noise_limit`.
+
+def marks(sweep: Sweep) -> list[Mark]:
+    """Return how each configuration stands to the best one.
+
+    Those that are near are within noise of it; the empty text says that nobody can tell, for there
+    is no p-value.
     """
-    p = configuration.p_value
-    return p is not None and (p >= limit or configuration.distance == 0)
+    limit, best = noise_limit(sweep), sweep.best
 
+    def mark(configuration: Configuration) -> Mark:
+        if configuration is best or configuration.p_value is None:
+            return "best" if configuration is best else ""
+        is_near = configuration.p_value >= limit or configuration.distance == 0
+        return "near" if is_near else "worse"
 
-def within_noise(sweep: Sweep) -> tuple[Configuration, ...]:
-    """Return the configurations that are within noise of the best."""
-    limit = noise_limit(sweep)
-    return tuple(other for other in sweep.configurations if is_near(other, limit))
+    return [mark(configuration) for configuration in sweep.configurations]
 
 
 def _finite(configuration: Configuration) -> list[tuple[str, float]]:
@@ -167,24 +171,14 @@ def folded(group: Group, objective: str | None) -> Configuration:
         distance=None,
         relative=None,
         p_value=None,
-        metrics={name: _mean(found) for name, found in metrics.items()},
+        metrics={name: average(found) for name, found in metrics.items()},
         cases=len(group),
         failed=sum(not case.passed for case in group),
         nodeids=tuple(case.nodeid for case in group),
     )
 
 
-def _mean(values: Sequence[float]) -> float:
-    found = mean(values)
-    assert found is not None  # a metric is listed with its first value
-    return found
-
-
 def _order(texts: Iterable[str]) -> list[tuple[float, str]]:
     """Return what sorts params as people do: numbers by their size, and before other texts."""
-    return [_place(text.rpartition("=")[2], text) for text in texts]
-
-
-def _place(number: str, text: str) -> tuple[float, str]:
-    size = as_number(number)
-    return (float("inf"), text) if size is None else (size, text)
+    sizes = ((as_number(text.rpartition("=")[2]), text) for text in texts)
+    return [(inf if size is None else size, text) for size, text in sizes]

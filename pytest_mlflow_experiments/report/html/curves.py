@@ -9,6 +9,7 @@ from math import isfinite
 from typing import final
 
 from ...regression.comparison import Comparison, Curve, Line
+from ...regression.statistics import mean
 from ..numbers import count, value
 from ..text import clean
 from .svg import Scale
@@ -59,9 +60,9 @@ def view_curves(comparison: Comparison) -> CurvesView:
 
 def caption(curve: Curve) -> str:
     """Return the last values now and before, and how many lines there are of several."""
-    text = f"at last {value(mean_of_ends(curve.current))}"
+    text = f"at last {value(_mean_of_ends(curve.current))}"
     if any(curve.baseline):
-        text = f"{text}, before {value(mean_of_ends(curve.baseline))}"
+        text = f"{text}, before {value(_mean_of_ends(curve.baseline))}"
     lines = sum(map(bool, curve.current))
     if lines > _LINES:
         return f"{text} ({_LINES} of {lines:,} repeats)"
@@ -71,16 +72,14 @@ def caption(curve: Curve) -> str:
 def describe_curve(curve: Curve) -> str:
     """Return in words what the chart shows."""
     steps = max((len(line) for line in curve.current), default=0)
-    text = f"{curve.metric}: {count(steps, 'step')}, at last {value(mean_of_ends(curve.current))}"
+    text = f"{curve.metric}: {count(steps, 'step')}, at last {value(_mean_of_ends(curve.current))}"
     if curve.baseline:
-        text = f"{text}; baseline {value(mean_of_ends(curve.baseline))}"
+        text = f"{text}; baseline {value(_mean_of_ends(curve.baseline))}"
     return text
 
 
-def mean_of_ends(lines: Iterable[Line]) -> float | None:
-    """Return the mean of the last values of some lines."""
-    ends = [line[-1][1] for line in lines if line]
-    return sum(end / len(ends) for end in ends) if ends else None
+def _mean_of_ends(lines: Iterable[Line]) -> float | None:
+    return mean([line[-1][1] for line in lines if line])
 
 
 def chart(curve: Curve) -> str:

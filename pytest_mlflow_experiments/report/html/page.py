@@ -6,14 +6,14 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping
 from hashlib import sha256
-from math import isfinite
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from ...regression import Status
 from ...regression.comparison import Comparison, MetricComparison
 from .. import numbers, sweep_text
-from ..headline import SYMBOLS, age, grows_worse, headline, short_commit
+from ..headline import SYMBOLS, age, headline, short_commit
 from ..text import clean, cut
 from .curves import caption, chart, view_curves
 from .svg import draw_level, sparkline
@@ -33,7 +33,8 @@ _SYMBOLS = {**{status: SYMBOLS[status] for status in get_args(Status)}, "advisor
 def render_html(comparison: Comparison) -> str:
     """Return the page, in UTF-8 without a byte order mark."""
     sweeps, curves = view_sweeps(comparison.sweeps), view_curves(comparison)
-    numbers_of = Counter(map(_group, comparison.metrics))
+    past = comparison.baseline.sessions if comparison.baseline else ()
+    numbers_of = Counter(map(group_of, comparison.metrics))
     groups = {group: numbers_of[group] for group in _SYMBOLS if numbers_of[group]}
     # What a page has no use for is left out of it.
     style = _read("report.css", *(["sweeps.css"] if sweeps.shown or curves.charts else []))
@@ -42,10 +43,7 @@ def render_html(comparison: Comparison) -> str:
         comparison=comparison,
         headline=headline(comparison),
         baseline=comparison.baseline,
-        ages=[
-            (session, age(comparison, session))
-            for session in reversed(comparison.baseline.sessions if comparison.baseline else ())
-        ],
+        ages=[(session, age(comparison, session)) for session in reversed(past)],
         groups=groups,
         folded=_folded(groups),
         sweeps=sweeps,
@@ -73,21 +71,9 @@ def _template() -> Template:
         finalize=lambda value: clean(value) if type(value) is str else value,
     )
     environment.filters["number"] = numbers.value
-    environment.globals.update(
-        numbers=numbers,
-        symbols=_SYMBOLS,
-        sweep_text=sweep_text,
-        cut=cut,
-        caption=caption,
-        chart=chart,
-        draw_level=draw_level,
-        failure_text=_failure_text,
-        finite=_finite,
-        group_of=_group,
-        short_commit=short_commit,
-        sparkline=sparkline,
-        tendency_of=_tendency,
-    )
+    helpers = (caption, chart, cut, draw_level, failure_text, group_of, short_commit, sparkline)
+    environment.globals |= {helper.__name__: helper for helper in (*helpers, tendency_of)}
+    environment.globals |= {"numbers": numbers, "sweep_text": sweep_text, "symbols": _SYMBOLS}
     return environment.get_template("report.html.jinja")
 
 
@@ -100,7 +86,8 @@ def _source(text: str) -> str:
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
-def _group(metric: MetricComparison) -> str:
+def group_of(metric: MetricComparison) -> str:
+    """Return the group of rows that a metric belongs to."""
     return "advisory" if metric.advisory else metric.status
 
 
@@ -111,16 +98,15 @@ def _folded(groups: Mapping[str, int]) -> set[str]:
     return {"advisory"} if "unchanged" in groups else set()
 
 
-def _tendency(metric: MetricComparison) -> str:
-    worse = None if metric.status == "unchanged" else grows_worse(metric)
-    return "" if worse is None else "worse" if worse else "better"
+def tendency_of(metric: MetricComparison) -> str:
+    """Tell whether a change is for the worse; empty where there is none, or nobody knows."""
+    change = metric.change
+    if not change or isnan(change) or metric.direction is None or metric.status == "unchanged":
+        return ""
+    return "worse" if (change < 0) is (metric.direction == "max") else "better"
 
 
-def _finite(number: float | None) -> float | None:
-    return number if number is not None and isfinite(number) else None
-
-
-def _failure_text(text: str) -> str:
+def failure_text(text: str) -> str:
     """Cut the middle of a very long failure."""
     if len(text) <= _FAILURE_LENGTH:
         return text

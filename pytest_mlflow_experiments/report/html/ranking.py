@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Literal, TypeAlias, final
+from typing import final
 
 from ...regression.direction import is_cost
 from ...regression.sweeps.effects import Axis
 from ...regression.sweeps.model import Configuration, Effect, Level, Sweep
-from ...regression.sweeps.ranking import is_near, noise_limit
-from ..numbers import sort_keys
-from ..sweep_text import known_share
+from ...regression.sweeps.ranking import Mark, marks
+from ..numbers import finite, sort_keys
 from .svg import Scale, level_scale
 
 _LEVELS = 12
@@ -50,7 +49,7 @@ def marginals(sweep: Sweep, axes: Mapping[str, Axis]) -> list[Marginal]:
     return [
         Marginal(
             param=effect.param,
-            share=known_share(effect),
+            share=finite(effect.share),
             levels=levels[:_LEVELS],
             left_out=max(0, len(levels) - _LEVELS),
             best=_best(sweep, levels),
@@ -83,20 +82,8 @@ def _best(sweep: Sweep, levels: Sequence[Level]) -> Level | None:
     return choose(known, key=lambda level: level.mean)
 
 
-Mark: TypeAlias = Literal["best", "near", "worse", ""]
-
 _METRICS = 4
 _COLUMNS = 8
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """A column's head; ``sort`` is "text", or the place of the row's number to sort by."""
-
-    name: str
-    sort: str
-    is_number: bool
 
 
 @final
@@ -117,11 +104,15 @@ class ConfigurationRow:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankingTable:
-    """The table; ``left_out`` configurations have no row in it."""
+    """The table; ``left_out`` configurations have no row in it.
 
-    params: Sequence[Column]
+    ``params`` and ``metrics`` are its columns, each with the place of the row's number that it is
+    sorted by, or "text".
+    """
+
+    params: Mapping[str, str]
     has_others: bool
-    metrics: Sequence[Column]
+    metrics: Mapping[str, str]
     metrics_left_out: int
     rows: Sequence[ConfigurationRow]
     left_out: int
@@ -137,19 +128,12 @@ def ranking(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> RankingTabl
     columns = dict(list(axes.items())[:_COLUMNS])
     others = list(axes)[_COLUMNS:]
     return RankingTable(
-        params=[
-            Column(
-                name=name,
-                sort="text" if axis.numbers is None else str(place),
-                is_number=axis.numbers is not None,
-            )
+        params={
+            name: "text" if axis.numbers is None else str(place)
             for place, (name, axis) in enumerate(columns.items(), _FIXED + len(metrics))
-        ],
+        },
         has_others=bool(others),
-        metrics=[
-            Column(name=name, sort=str(place), is_number=True)
-            for place, name in enumerate(metrics, _FIXED)
-        ],
+        metrics={name: str(place) for place, name in enumerate(metrics, _FIXED)},
         metrics_left_out=left_out,
         rows=list(_rows(sweep, most, columns, others, metrics)),
         left_out=max(0, len(sweep.configurations) - most),
@@ -174,13 +158,8 @@ def _rows(
         name: dict(zip(axis.values, axis.numbers or (), strict=False))
         for name, axis in columns.items()
     }
-    limit, best = noise_limit(sweep), sweep.best
-    for rank, found in enumerate(sweep.configurations[:most], 1):
-        mark: Mark = ""
-        if found is best:
-            mark = "best"
-        elif found.p_value is not None:
-            mark = "near" if is_near(found, limit) else "worse"
+    marked = zip(sweep.configurations[:most], marks(sweep), strict=False)
+    for rank, (found, mark) in enumerate(marked, 1):
         numbers = [rank, found.mean, found.n, found.distance, found.p_value]
         numbers += [found.metrics.get(name) for name in metrics]
         numbers += [sizes[name].get(found.params.get(name, "")) for name in columns]

@@ -11,7 +11,7 @@ from typing import final
 from ...regression.sweeps.effects import Axis, make_axis
 from ...regression.sweeps.model import Configuration, Sweep
 from .. import numbers
-from ..sweep_text import choice, known_share, short
+from ..sweep_text import choice, short
 from ..text import one_line
 from .ranking import Marginal, RankingTable, marginals, ranking
 
@@ -26,7 +26,7 @@ def plot_data(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> str:
     """
     shown = _sample(sweep.configurations, most)
     names = list(axes)[:_PARAMS]
-    shares = {effect.param: known_share(effect) for effect in sweep.effects}
+    shares = {effect.param: numbers.finite(effect.share) for effect in sweep.effects}
     places = {name: {text: place for place, text in enumerate(axes[name].values)} for name in names}
     data = {
         "objective": one_line(sweep.objective or "", 80),
@@ -151,10 +151,8 @@ def _shares(sizes: Sequence[int], total: int, least: int) -> list[int]:
 
 def _view(number: int, sweep: Sweep, *, rows: int, points: int) -> SweepView:
     axes = _axes(sweep)
-    varying = {param: axis for param, axis in axes.items() if axis.varies}
-    constants = {
-        param: axis.values[0] for param, axis in axes.items() if not axis.varies and axis.values
-    }
+    varying = {param: axis for param, axis in axes.items() if len(axis.values) > 1}
+    constants = {param: axis.values[0] for param, axis in axes.items() if len(axis.values) == 1}
     named = list(varying or axes)
     best = sweep.best.params if sweep.best is not None else None
     return SweepView(

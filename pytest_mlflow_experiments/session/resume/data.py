@@ -9,7 +9,7 @@ from typing import TypeAlias, final
 
 from ...capture.dataset_input import holds_files
 from ...records import CaseRecord
-from .choice import is_file
+from .resumable import is_file
 
 Params: TypeAlias = tuple[str, ...]
 _Rows: TypeAlias = list[tuple[Params, str]]

@@ -65,7 +65,7 @@ _FILE: Final = re.compile(r"[0-9a-f]{16}")
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class ResumableCases:
     """The cases to take over; ``others`` have to run again, ``files`` of some have changed.
 
     ``rounds`` are all of them, as they were recorded, by the sessions that they ran in, the oldest
@@ -94,7 +94,7 @@ def has_passed(directory: SessionDirectory) -> bool:
     return isinstance(end, SessionEnd) and end.complete and end.exit_status == 0
 
 
-def choose(directory: SessionDirectory, rootdir: Path) -> Choice:
+def choose(directory: SessionDirectory, rootdir: Path) -> ResumableCases:
     """Return the cases of a session that need not run again, as far as their records tell.
 
     ``rootdir`` is where relative paths of data start from. It raises what :func:`.journal.read`
@@ -127,7 +127,7 @@ def choose(directory: SessionDirectory, rootdir: Path) -> Choice:
         else:
             others.append(record)
     oldest_first = sorted(rounds, key=lambda name: ages.get(name, len(chain)), reverse=True)
-    return Choice(
+    return ResumableCases(
         cases=tuple(cases),
         others=tuple(others),
         files=tuple(files.changed),

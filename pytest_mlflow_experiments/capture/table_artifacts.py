@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import Any
 
 
-def add_rows(
-    data: Any,
-    target: Path | None,
-) -> None:
+def add_rows(data: Any, target: Path | None) -> None:
     """Write the rows of ``data`` to ``target``, after those that it already holds.
 
     Columns that only one of the two has are filled with null; so are NaN and the infinities, which
