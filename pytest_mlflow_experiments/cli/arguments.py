@@ -1,4 +1,4 @@
-"""Options that several commands have, and what commands print."""
+"""How commands are declared, the options that several have, and what they print."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ Arguments: TypeAlias = Mapping[str, "str | tuple[str, Mapping[str, Any]]"]
 
 A text of one word is a name without a metavar.
 """
-
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
