@@ -17,7 +17,7 @@ from pytest_mlflow_experiments.records import (
     SessionEnd,
     SessionHeader,
 )
-from pytest_mlflow_experiments.regression.compare import compare
+from pytest_mlflow_experiments.regression.compare import compare_sessions
 from pytest_mlflow_experiments.regression.comparer import SEED_PARAMS, CompareOptions
 from pytest_mlflow_experiments.regression.comparison import Comparison, MetricComparison
 from pytest_mlflow_experiments.regression.values import Sessions, SessionValues
@@ -116,7 +116,7 @@ def judged(
     if partial is not None:
         assert current.end is not None
         current.end = replace(current.end, partial=partial)
-    return compare(current, past, options, **arguments)
+    return compare_sessions(current, past, options, **arguments)
 
 
 def only(comparison: Comparison) -> MetricComparison:

@@ -12,7 +12,7 @@ from sessions import baseline, make_case, make_session, past_of
 from pytest_mlflow_experiments.records import CaseRecord, SessionEnd
 from pytest_mlflow_experiments.records.accepted import AcceptedStep
 from pytest_mlflow_experiments.records.journal import Entry
-from pytest_mlflow_experiments.regression.compare import compare, gate_problem
+from pytest_mlflow_experiments.regression.compare import compare_sessions, gate_problem
 from pytest_mlflow_experiments.regression.comparer import CompareOptions
 from pytest_mlflow_experiments.regression.comparison import Comparison
 from pytest_mlflow_experiments.regression.sweeps.build import SweepBuilder
@@ -39,7 +39,7 @@ def compared(
 ) -> Comparison:
     current = collect_session(entries, options.seed_params)
     current.end = end or current.end
-    return compare(current, past, options)
+    return compare_sessions(current, past, options)
 
 
 def test_a_session_is_compared_with_the_others() -> None:

@@ -12,7 +12,9 @@ import io
 import json
 import os
 import re
+import resource
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -35,6 +37,15 @@ SUFFIXES = (".html", ".json", ".md", ".xml")
 # The sessions of which also that is recorded which is long: without and with a baseline.
 LONG = ("0-first", "4-gate-fails")
 SHOWN_LINES = 60
+# What the project's conftest.py replaces.
+STOPPED: tuple[tuple[Any, str], ...] = (
+    (time, "time"),
+    (time, "perf_counter"),
+    (time, "process_time"),
+    (resource, "getrusage"),
+    (resource, "getpagesize"),
+    (os, "open"),
+)
 UPDATE = bool(os.environ.get("PYTEST_GOLDEN_UPDATE"))
 
 # Python, argparse and pytest lay out their help in several ways.
@@ -157,7 +168,16 @@ def substituted(text: str, substitutions: tuple[Any, ...]) -> str:
 def in_process(path: Path) -> Iterator[None]:
     """Be where the project is, in an environment without anything that is not the project's."""
     before = Path.cwd()
-    with patch.dict(os.environ, {**clean_environment(), **ENVIRONMENT}, clear=True):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(
+            patch.dict(os.environ, {**clean_environment(), **ENVIRONMENT}, clear=True)
+        )
+        # Commands load the project's conftest.py, which stops the clocks.
+        for owner, name in STOPPED:
+            stack.enter_context(patch.object(owner, name, getattr(owner, name)))
+        stack.enter_context(patch.object(sys, "path", [*sys.path]))
+        for name in ("frozen", "conftest"):
+            stack.callback(sys.modules.pop, name, None)
         os.chdir(path)
         time.tzset()
         try:

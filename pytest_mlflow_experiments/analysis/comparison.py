@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..baseline.specs import HISTORY
-from ..regression.compare import compare as compare_sessions
+from ..regression.compare import compare_sessions
 from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.comparison import Comparison, MetricComparison
 from ..regression.tolerance import parse_direction, parse_rule

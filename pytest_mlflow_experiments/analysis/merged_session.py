@@ -13,7 +13,7 @@ from ..records import SessionEnd, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.journal import Entry, JournalError, JournalWriter
 from ..records.reader import peek_header
-from ..regression.compare import compare, gate_problem
+from ..regression.compare import compare_sessions, gate_problem
 from ..regression.comparer import CompareOptions
 from ..regression.comparison import Comparison
 from ..regression.sweeps.build import SweepBuilder
@@ -105,7 +105,7 @@ def compare_merged(
     unrecorded = merged.end.unrecorded
     sweeps = SweepBuilder(options)
     entries: list[Entry] = [merged.header, *merged.cases, merged.end]
-    comparison = compare(
+    comparison = compare_sessions(
         collect_session(sweeps.watch(entries), options.seed_params),
         baseline,
         options,

@@ -14,7 +14,7 @@ from ..baseline.choice import why_incomplete
 from ..baseline.specs import BaselineError, BaselineRequest
 from ..records import PASSED_OUTCOMES, function_of, tags
 from ..records.reader import StoredSession
-from ..regression.compare import compare, reported_options
+from ..regression.compare import compare_sessions, reported_options
 from ..regression.comparison import Comparison
 from ..regression.tolerance import Tolerance, find
 from ..regression.values import collect_session, collect_values
@@ -256,7 +256,7 @@ def against_its_session(
     )
     past = collect_values(entries, seeds)
     current = collect_session(session.stored.entries(), seeds)
-    comparison = compare(current, past, settings)
+    comparison = compare_sessions(current, past, settings)
     words = ", against the champion's session"
     yield from worse_metrics(comparison, candidate.test, words)
     yield from incomparable(comparison, candidate, words)

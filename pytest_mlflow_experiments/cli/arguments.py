@@ -1,4 +1,4 @@
-"""The options that several commands share, and their output."""
+"""Declare commands, the options that several of them share, and their output."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ Arguments: TypeAlias = Mapping[str, "str | tuple[str, Mapping[str, Any]]"]
 
 A text of one word is a name without a metavar.
 """
-
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 

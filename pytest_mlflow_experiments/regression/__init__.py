@@ -1,6 +1,6 @@
 """Which metrics got better and which got worse: pure functions, from numbers to verdicts.
 
-:func:`judge` is the rule for one metric; :func:`.compare.compare` applies it to a session.
+:func:`judge` is the rule for one metric; :func:`.compare.compare_sessions` applies it to a session.
 """
 
 from .direction import infer_direction, is_cost

@@ -26,7 +26,7 @@ _OTHER_SELECTION = (
 _Value = TypeVar("_Value")
 
 
-def compare(
+def compare_sessions(
     current: SessionValues,
     baseline: Sessions | None,
     options: CompareOptions,

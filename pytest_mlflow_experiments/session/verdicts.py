@@ -19,7 +19,7 @@ from ..baseline.specs import BaselineError, session_request
 from ..records import SessionEnd, SessionHeader, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState, shown_path
 from ..records.journal import JournalError
-from ..regression.compare import compare, gate_problem, session_info
+from ..regression.compare import compare_sessions, gate_problem, session_info
 from ..regression.comparison import Comparison
 from ..regression.sweeps.build import SweepBuilder
 from ..regression.values import Sessions, collect_session, collect_values
@@ -139,7 +139,7 @@ class SessionVerdicts:
         entries = sweeps.watch(journal.read(self._directory.journal))
         current = collect_session(entries, settings.options.seed_params)
         current.end = end
-        return compare(
+        return compare_sessions(
             current,
             baseline,
             settings.options,

@@ -80,7 +80,7 @@ import sys
 import time
 
 from pytest_mlflow_experiments.records import journal
-from pytest_mlflow_experiments.regression.compare import compare
+from pytest_mlflow_experiments.regression.compare import compare_sessions
 from pytest_mlflow_experiments.regression.comparer import CompareOptions
 from pytest_mlflow_experiments.regression.values import collect_values
 from pytest_mlflow_experiments.session.builtin_hooks import REPORT_FORMATS
@@ -103,7 +103,7 @@ def read():
 *old, new = timed("read", read)
 for one in old[1:]:
     old[0].sessions.extend(one.sessions)
-comparison = timed("judge", lambda: compare(new.sessions[-1], old[0], options))
+comparison = timed("judge", lambda: compare_sessions(new.sessions[-1], old[0], options))
 for known in REPORT_FORMATS:
     text = timed(known.suffix, lambda: known.pytest_mlflow_render(comparison, known.suffix))
     sizes[known.suffix] = len(text)
