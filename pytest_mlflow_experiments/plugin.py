@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Declare the hooks that others can implement, also where nobody calls them."""
+    """Declare the hooks that others can implement, also without ``--mlflow``."""
     pluginmanager.add_hookspecs(hookspecs)
 
 

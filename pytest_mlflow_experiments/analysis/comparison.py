@@ -140,7 +140,7 @@ def compare_named(
 ) -> Comparison:
     """Compare a session with a baseline, both given as users name them.
 
-    Raises what :func:`.named_session` does, and :class:`.UsageError` where both are the same.
+    Raises what :func:`.named_session` does, and :class:`.UsageError` if both are the same.
     """
     current = named_session(location, session)
     if current is None:

@@ -69,7 +69,7 @@ def baseline_entries(
 
 
 def newest_id(location: Location, spec: str) -> str:
-    """Return the id of the newest session that a form of ``--mlflow-baseline`` stands for."""
+    """Return the id of the newest session that a form of ``--mlflow-baseline`` selects."""
     request = baseline_request(location, spec, 1)
     choice = location.ask(lambda catalog: choose(parse_spec(spec), request, catalog), request)
     return choice.sessions[-1].session_id

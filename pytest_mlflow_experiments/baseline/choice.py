@@ -146,7 +146,7 @@ class Choice:
 
 
 def choose(spec: Spec, request: BaselineRequest, catalog: Catalog) -> Choice | None:
-    """Return the sessions that ``spec`` stands for, or None if there are none yet.
+    """Return the sessions that ``spec`` selects, or None if there are none yet.
 
     ``spec`` decides, not the request's own text.
 

@@ -46,10 +46,10 @@ _Time: TypeAlias = Annotated[
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedStep:
-    """One change for the worse that somebody has accepted.
+    """One change for the worse that a user has accepted.
 
     ``id`` is 12 hexadecimal digits. ``case`` and ``metric`` are patterns, in which ``*`` stands for
-    any text and ``?`` for any character; brackets stand for themselves, for node ids are full of
+    any text and ``?`` for any character; brackets are literal, as node ids are full of
     them. ``time`` is ISO 8601 with a time zone.
     """
 

@@ -98,7 +98,7 @@ class DatasetInput:
 
     ``source``, ``schema`` and ``profile`` are JSON texts: where the data come from, the types of
     their columns or their dtype and shape, and how much of them there is. ``context`` is what they
-    were used for ("training", "evaluation"), where the test says so.
+    were used for ("training", "evaluation"), if the test says so.
     """
 
     name: str
@@ -128,7 +128,7 @@ class CaseRecord:
     a suspicious value. ``run_metrics`` are the last values of metrics that the test logged only to
     its own MLflow run, and ``run_history`` all values of those with several steps.
 
-    ``objective`` is the metric by which the marker wants the cases of the test to be ranked.
+    ``objective`` is the marker's metric for ranking the cases of the test.
     ``inputs`` are the datasets themselves. ``usage`` maps metric names to what the call cost (CPU
     seconds, memory). If the case was resumed and did not run, ``resumed_from`` is the id of the
     session that it ran in, and ``resumed_run`` the test's own MLflow run there.

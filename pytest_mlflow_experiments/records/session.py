@@ -88,7 +88,7 @@ class SweepEnd:
     """What is added to the run of a sweep after its last case.
 
     ``test`` is the sweep's :attr:`~.case.CaseRecord.sweep`. ``metrics`` and ``params`` are those of
-    the best configuration, where there is one; ``summary`` is markdown.
+    the best configuration, if there is one; ``summary`` is markdown.
     """
 
     test: str
@@ -104,7 +104,7 @@ class SessionEnd:
     """How a session ended: pytest's exit status and how many tests had which outcome.
 
     ``tests`` counts every test that ran, tracked or not; ``interrupted`` is the reason where the
-    session was cut short, and None if it ran to its end; ``partial`` the reason where only some of
+    session was cut short, and None if it ran to its end; ``partial`` the reason if only some of
     the tests were meant to run (``-k`` and the like), or a worker was lost. ``rejected`` tells that
     its gate failed. ``selection`` is the selection of tests on the command line (paths and ``-m``):
     sessions with the same one should have the same cases. ``tags``, ``metrics`` and ``summary``
@@ -135,7 +135,7 @@ class SessionEnd:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Which sessions a baseline is made of, and why these: the first line of ``baseline.jsonl``.
+    """Which sessions a baseline consists of, and why: the first line of ``baseline.jsonl``.
 
     ``spec`` is what the user asked for (``auto``, ``branch:main`` ...), ``place`` where the
     sessions were found (``experiment 'x' at http://...``, a file), ``reason`` why they were chosen,

@@ -42,7 +42,7 @@ def compare_sessions(
     Args:
         current: what the session measured. If it ended early, or only some of its tests ran, cases
             without a record are not missing.
-        baseline: the sessions to compare with; None where there are none.
+        baseline: the sessions to compare with; None without any.
         options: how to compare; only the accepted steps that the session ran with count.
         not_run: the outcomes of tests, classes and modules that were deselected or did not pass, by
             node id: their metrics are not missing.
@@ -160,7 +160,7 @@ def gate_problem(damaged: Sequence[str], required_by: str | None) -> str | None:
     """Return why a gate fails without a baseline, or None if it passes.
 
     ``damaged`` are notes of sessions that might be the baseline and can't be read, ``required_by``
-    is the option that asks for a baseline, where it was given.
+    is the option that asks for a baseline, if it was given.
     """
     if damaged:
         # Nobody can tell whether it really is the first session.

@@ -106,7 +106,7 @@ class Evidence:
     def far(self, *, cost: bool) -> float | None:
         """Return the change that is large whatever the scatter; None if percentages mean nothing.
 
-        It is 25 % of the mean; for a cost 100 %, or 50 % where smaller is worse.
+        It is 25 % of the mean; for a cost 100 %, or 50 % if smaller is worse.
         """
         if self.zero:
             return None
@@ -156,7 +156,7 @@ class Evidence:
 def measure(
     current: Sequence[float], history: Sequence[float], *, sign: float, min_effect: float
 ) -> Evidence:
-    """Return the evidence; ``sign`` is 1 where greater values are worse, else -1.
+    """Return the evidence; ``sign`` is 1 if greater values are worse, else -1.
 
     All values are finite, and there is at least one of each.
     """

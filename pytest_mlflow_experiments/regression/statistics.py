@@ -64,7 +64,7 @@ def mean(values: Sequence[float]) -> float | None:
 
 
 def average(values: Sequence[float], *, cost: bool = False) -> float:
-    """Return the one value that stands for repeats: their mean, or the median of a cost.
+    """Return one value for several repeats: their mean, or the median of a cost.
 
     Huge values do not overflow. A NaN, or infinities of both signs, make the result NaN.
 

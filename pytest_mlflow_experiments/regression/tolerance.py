@@ -23,7 +23,7 @@ _RIGHT = "write how much worse the metric may get: 0.02 (in its own unit) or 2%"
 class Tolerance:
     """How much worse a metric may get than its baseline.
 
-    ``amount`` is never negative, in the metric's unit or, where ``relative``, as a share of the
+    ``amount`` is never negative, in the metric's unit or, if ``relative``, as a share of the
     baseline's mean (0.02 for ``2%``).
 
     Raises:

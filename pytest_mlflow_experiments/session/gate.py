@@ -51,7 +51,7 @@ def fail_session(
 ) -> bool:
     """Fail a session with regressions or without verdicts; return whether it failed.
 
-    Each reason then stands in the short summary, in the JUnit XML and, where it is a test's, in the
+    Each reason is then shown in the short summary, the JUnit XML and, if it is a test's, the
     cache of ``--lf``. ``nodeids`` maps the comparison's node ids to pytest's own, where these
     contain secrets.
     """

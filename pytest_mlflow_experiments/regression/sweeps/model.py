@@ -18,7 +18,7 @@ class Configuration:
 
     ``params`` leaves out those that only repeat. ``values`` are the objective's, one for each
     repeat that has one, and ``seeds`` says which repeat each of them is of (``"seed=3"``; an empty
-    text where nothing repeats). ``mean`` and ``std`` (the sample standard deviation, from two
+    text if nothing repeats). ``mean`` and ``std`` (the sample standard deviation, from two
     values on) are theirs. ``distance`` is how much worse the mean is than that of the best, in the
     objective's unit and never below zero; ``relative`` the same as a share of the best's mean.
     ``p_value`` is the probability of such a distance between two equally good configurations; None

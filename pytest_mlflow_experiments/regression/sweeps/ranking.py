@@ -23,7 +23,7 @@ def p_value(best: Configuration, other: Configuration) -> float | None:
     paired t-test (Student 1908; ``scipy.stats.ttest_rel``), as scatter due to a seed, common to
     both, cancels out. Otherwise, and where the differences are all the same, it is that of Welch's
     (Welch 1947; ``scipy.stats.ttest_ind(..., equal_var=False)``), from two values of each on.
-    Values that are not finite are left out. None with fewer values, and where neither configuration
+    Values that are not finite are left out. None with fewer values, and if neither configuration
     scatters, unless both have the same value.
     """
     mine, theirs = _finite(best), _finite(other)

@@ -1,4 +1,4 @@
-"""The interface of the writers that bring runs into MLflow."""
+"""The interface of the writers that send runs to MLflow."""
 
 from __future__ import annotations
 
