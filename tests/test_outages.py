@@ -19,7 +19,6 @@ from unittest.mock import patch
 import pytest
 from faulty_server import Fault, FaultyServer, running
 from flaky_proxy import FAILURES, SHARE, flaky
-from layers import real
 from mlflow_server import Server, free_port, serve
 from project import Project, Result, clean_environment, plugins_for, quiet_mlflow, search_runs
 from tracker_kit import Journal, contents, rich_records
@@ -179,7 +178,14 @@ def test_the_wait_is_told_once_with_its_limit(project: Project) -> None:
     assert told == ["mlflow: opening the tracking store; waits at most 2 s without progress …"]
 
 
-@pytest.mark.parametrize("fault", [None, real("silent"), real(500)])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        None,
+        pytest.param("silent", marks=pytest.mark.real),
+        pytest.param(500, marks=pytest.mark.real),
+    ],
+)
 def test_the_gate_fails_where_there_is_no_answer(project: Project, fault: Fault | None) -> None:
     project.write("def test_it():\n    accuracy = 0.75\n    assert accuracy > 0.5\n")
     with out_of_order(fault) as uri:
