@@ -241,16 +241,16 @@ def test_last_line(tmp_path: Path, length: int, rest: bytes) -> None:
 
 def test_ends(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    assert not journal.ends(path)
+    assert not journal.has_end(path)
     path.touch()
-    assert not journal.ends(path)
+    assert not journal.has_end(path)
     end = journal.encode(END).encode()
     for whole, expected in ((OLDER_LINES[0].encode(), False), (end, True)):
         path.write_bytes(whole)
-        assert not journal.ends(path)
+        assert not journal.has_end(path)
         for rest in (b"\n", b"\n" + end[:-1]):
             path.write_bytes(whole + rest)
-            assert journal.ends(path) == expected
+            assert journal.has_end(path) == expected
 
 
 def test_append_after_close_raises(tmp_path: Path) -> None:

@@ -549,7 +549,7 @@ def test_the_whole_wait_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     )
     directory = SessionDirectory.create(tmp_path, "session")
     tracker = launch.Tracker(directory, tracking_uri="unused", cwd=tmp_path)
-    monkeypatch.setattr(launch, "WHOLE_WAIT", 2)
+    monkeypatch.setattr(launch, "MAX_WAIT_FACTOR", 2)
     tracker.reap_launcher()
     seen: set[int] = set()
     state = tracker.wait(2.0, lambda state: seen.add(state.sent))

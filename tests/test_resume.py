@@ -22,7 +22,7 @@ from pytest_mlflow_experiments.records import CaseRecord
 from pytest_mlflow_experiments.records.git import changes_digest
 from pytest_mlflow_experiments.records.journal import JournalWriter
 from pytest_mlflow_experiments.regression.values import SessionValues
-from pytest_mlflow_experiments.session.resume.data import DataFinding, judge, mixed_data
+from pytest_mlflow_experiments.session.resume.data import DataFinding, data_changed, mixed_data
 from pytest_mlflow_experiments.session.resume.resumable import why_other_code
 
 OFFLINE = ("--mlflow", "--mlflow-offline")
@@ -533,7 +533,7 @@ def test_when_data_are_known_to_have_changed(
     def split(rows: list[tuple[str, str, str]]) -> list[tuple[tuple[str, ...], str]]:
         return [(row[:2], row[2]) for row in rows]
 
-    assert judge(split(before), split(now)) is expected
+    assert data_changed(split(before), split(now)) is expected
 
 
 def on_data(digest: str, name: str = "test_a", **fields: object) -> CaseRecord:

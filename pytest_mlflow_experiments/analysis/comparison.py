@@ -128,7 +128,7 @@ def _texts(name: str, texts: Collection[str]) -> Collection[str]:
 
 
 def parse_all(name: str, texts: Collection[str], parse: Callable[[str], T]) -> Sequence[T]:
-    """Return what the texts of an argument, or of an option, say; they must be legal."""
+    """Parse the texts of an argument or an option; raise a UsageError for illegal ones."""
     try:
         return [parse(text) for text in _texts(name, texts)]
     except ValueError as error:
@@ -138,7 +138,7 @@ def parse_all(name: str, texts: Collection[str], parse: Callable[[str], T]) -> S
 def compare_named(
     location: Location, session: str, baseline: str, options: CompareOptions
 ) -> Comparison:
-    """Compare a session with a baseline, both as a person names them.
+    """Compare a session with a baseline, both given as users name them.
 
     Raises what :func:`.named_session` does, and :class:`.UsageError` where both are the same.
     """

@@ -1,4 +1,4 @@
-"""DataFrames whose columns and dtypes are the same whatever is in them, on any pandas."""
+"""Make DataFrames whose columns and dtypes don't depend on the data or on pandas' release."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal[
     "text", "time", "number", "numbers", "count", "rare count", "flag", "rare flag"
 ]
-"""What a column holds; ``rare`` ones, texts and times may have gaps, and a number's gap is NaN."""
+"""The kind of a column; ``rare`` ones, texts and times may have gaps, a number's gap is NaN."""
 
 Columns: TypeAlias = Mapping[str, tuple[Kind, str]]
 """What columns hold and mean, by their names, in the order of the frame.
@@ -44,7 +44,7 @@ _WIDTH = 96
 def documented(
     columns: Columns, args: Mapping[str, str], raises: Mapping[str, str]
 ) -> Callable[[_F], _F]:
-    """Complete the docstring of a function that returns a frame, by what is written once."""
+    """Complete the docstring of a function with the shared text on its columns and arguments."""
     sections = {
         "Columns": {
             f"{name} ({_DTYPES[kind]})": meaning for name, (kind, meaning) in columns.items()
@@ -72,7 +72,7 @@ def _section(title: str, items: Mapping[str, str]) -> str:
 
 
 def make_frame(rows: Sequence[Row], columns: Columns) -> pd.DataFrame:
-    """Return a frame of rows, which are values by the names of columns; what one lacks is a gap."""
+    """Return a frame of rows, given as dicts by column; missing values become gaps."""
     import pandas as pd
 
     kinds: dict[str, Kind] = {}
@@ -91,12 +91,12 @@ def make_frame(rows: Sequence[Row], columns: Columns) -> pd.DataFrame:
 
 
 def attributes(source: object, *names: str) -> dict[str, Any]:
-    """Return the columns that are called as the attributes of an object that they hold."""
+    """Return the columns with the same names as attributes of an object, with their values."""
     return {name: getattr(source, name) for listed in names for name in listed.split(", ")}
 
 
 def prefixed(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values as columns of a group."""
+    """Return the values as columns with a common prefix."""
     return {f"{prefix}{name}": value for name, value in values.items()}
 
 
@@ -112,7 +112,7 @@ def _column(values: Sequence[Any], kind: Kind) -> pd.Series[Any]:
 
 
 def _times(values: Iterable[int | None]) -> pd.Series[Any]:
-    """Return a column of times, from milliseconds since the epoch; so none overflows."""
+    """Return a column of times from milliseconds since the epoch, without overflow."""
     import numpy as np
     import pandas as pd
 

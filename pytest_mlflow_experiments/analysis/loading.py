@@ -42,7 +42,7 @@ ARGUMENTS: Final = {
     "branch": "only sessions of this branch.",
     "last": "only so many sessions, the newest ones.",
 }
-"""What :func:`load_stored` takes, for the help of those that hand it on."""
+"""The arguments of :func:`load_stored`, for the docstrings of functions that pass them on."""
 
 RAISES: Final = {
     "ValueError": "an argument is not legal.",
@@ -55,7 +55,7 @@ RAISES: Final = {
 def load_stored(
     source: Source, uri: str | None, experiment: str | None, branch: str | None, last: int | None
 ) -> Iterator[StoredSession]:
-    """Yield the sessions that :data:`ARGUMENTS` ask for, the oldest first."""
+    """Yield the sessions selected by :data:`ARGUMENTS`, the oldest first."""
     if last is not None and (isinstance(last, bool) or not isinstance(last, int) or last < 1):
         raise ValueError(f"last: expected a whole number, 1 or more, or None, got {last!r}")
     if source == MLFLOW or (source is None and uri is not None):
@@ -112,10 +112,10 @@ def _of_mlflow(
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Keep from the caller what MLflow does when it is loaded and used.
+    """Protect the caller from MLflow's side effects in the block.
 
-    A tracker sets MLflow's variables for a process of its own, and what libraries warn of while
-    they are loaded must not become an error of the caller's.
+    MLflow's environment variables, which the tracker's code sets, are restored, and warnings from
+    importing libraries can't become errors of the caller.
     """
     before = _variables()
     try:
@@ -133,7 +133,7 @@ def _variables() -> dict[str, str]:
 
 
 def _of_disk(source: Source) -> Iterator[tuple[SessionHeader, StoredSession | Path]]:
-    """Yield headers, each with the session or with the journal that holds it alone."""
+    """Yield headers, each with its session, or with the journal that holds only this session."""
     for path in _paths(source):
         if path.is_dir():
             for directory in _directories(path):
@@ -165,7 +165,7 @@ def _paths(source: Source) -> list[Path]:
 
 
 def _directories(path: Path) -> list[SessionDirectory]:
-    """Return the sessions of a directory: its own, those of a rootdir, or all that are below it."""
+    """Return the session directories of a directory: itself, a rootdir's, or all below it."""
     if (path / JOURNAL).is_file():
         return [SessionDirectory(path)]
     if (path / DIRECTORY_NAME).is_dir():

@@ -1,4 +1,4 @@
-"""Where kept sessions are: below the current directory, in files, and in MLflow."""
+"""Locate stored sessions: below the current directory, in files, and in MLflow."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 
 class UsageError(Exception):
-    """What was asked for can't be done as given; the message says why and what would be right."""
+    """The user's arguments are wrong; the message says why and what would be right."""
 
 
 def sessions_root() -> Path:
-    """Return the directory that keeps sessions: this one, or the next one above that does."""
+    """Return the directory with the sessions: the current one, or the nearest parent with any."""
     here = Path.cwd()
     return next((path for path in (here, *here.parents) if (path / DIRECTORY_NAME).is_dir()), here)
 
 
 def default_store(root: Path) -> str:
-    """Return the URI of the tracking store of a project that has named none."""
+    """Return the URI of the default tracking store of a project."""
     return f"sqlite:///{root.as_posix()}/mlflow.db"
 
 
 def session_directory(path: Path) -> SessionDirectory:
-    """Return the session in a directory, which must have one."""
+    """Return the session in a directory; raise a UsageError if there is none."""
     directory = SessionDirectory(path)
     if not directory.journal.is_file():
         raise UsageError(f"{path} is not the directory of a session: it has no journal.jsonl")
@@ -52,9 +52,9 @@ T = TypeVar("T")
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
-    """The experiment that sessions belong to: in MLflow, and on this machine where it is there.
+    """The experiment of sessions, in MLflow and on this machine.
 
-    ``tracking_uri`` may hold credentials and must not be shown. ``offline`` leaves MLflow out.
+    ``tracking_uri`` may contain credentials and must not be shown. ``offline`` ignores MLflow.
     """
 
     root: Path
@@ -73,9 +73,9 @@ class Location:
         *,
         offline: bool = False,
     ) -> Location:
-        """Return the location that arguments, the environment and a session tell of, in this order.
+        """Find the location from arguments, else the environment, else a session's header.
 
-        The session is the newest one here where none is given.
+        The session is by default the newest one here.
         """
         root = sessions_root()
         newest = session or _newest_header(root)
@@ -108,29 +108,29 @@ class Location:
         return {"experiment_name": self.experiment_name, "experiment_id": self.experiment_id}
 
     def mlflow(self) -> MlflowCatalog:
-        """Return the sessions that MLflow has; this loads mlflow, which takes seconds."""
+        """Open MLflow's sessions; this loads mlflow, which takes seconds."""
         from ..tracker.connect import open_catalog
 
         return open_catalog(self.tracking_uri, **self.experiment)
 
     def registry(self) -> AbstractContextManager[Registry]:
-        """Return MLflow's models and runs of sessions; this loads mlflow, which takes seconds."""
+        """Open MLflow's model registry; this loads mlflow, which takes seconds."""
         from ..tracker.registry import open_registry
 
         return open_registry(self.tracking_uri, **self.experiment)
 
     def accepted_steps(self) -> tuple[AcceptedStep, ...]:
-        """Return the accepted steps, whichever sessions had them."""
+        """Return the accepted steps in the file, whichever sessions ran with them."""
         try:
             return read_accepted(self.root / ACCEPTED_FILE)
         except AcceptedError as error:
             raise UsageError(str(error)) from None
 
     def ask(self, question: Callable[[Catalog], T | None], request: BaselineRequest) -> T:
-        """Return the answer of the nearest catalog that has one.
+        """Ask the catalogs, this machine's first; return the first answer.
 
         Raises:
-            BaselineError: none has; it says why the nearest has not.
+            BaselineError: no catalog has one; the message is the first catalog's.
         """
         answer, problems = self._first_answer(question, request)
         if answer is None:
@@ -140,10 +140,10 @@ class Location:
     def look_for(
         self, question: Callable[[Catalog], T | None], request: BaselineRequest
     ) -> T | None:
-        """Return the answer of the nearest catalog that has one, or None where there is none yet.
+        """Ask the catalogs as :meth:`ask` does; return None if there is no answer yet.
 
         Raises:
-            BaselineError: a catalog can't be asked, so that nobody can tell.
+            BaselineError: a catalog can't be read, so that the answer is unknown.
         """
         answer, problems = self._first_answer(question, request)
         serious = (one for one in problems if not isinstance(one, NothingYetError))
@@ -154,7 +154,7 @@ class Location:
     def _first_answer(
         self, question: Callable[[Catalog], T | None], request: BaselineRequest
     ) -> tuple[T | None, list[BaselineError]]:
-        """Return the answer, and why the catalogs before have none."""
+        """Return the first answer, and the errors of the catalogs before it."""
         catalogs: list[Callable[[], Catalog]] = [] if self.offline else [self.mlflow]
         if (local := self.local) is not None:
             # What a session on a server is compared with is what the server has.

@@ -1,4 +1,4 @@
-"""The session that shards make up: kept on this machine, and compared as any other."""
+"""Write the session merged from shards to this machine, and compare it with its baseline."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .shards import MergedSession
 
 
 def keep(merged: MergedSession, root: Path) -> SessionDirectory:
-    """Write the session below ``root``, but for its end; what was kept of it before is replaced."""
+    """Write the session below ``root`` without its end, replacing an earlier copy."""
     directory = SessionDirectory(root / DIRECTORY_NAME / merged.header.session_id)
     if directory.path.exists():
         header = peek_header(directory.journal)
@@ -45,7 +45,7 @@ def keep(merged: MergedSession, root: Path) -> SessionDirectory:
 
 
 def finish(directory: SessionDirectory, end: SessionEnd, comparison: Comparison) -> SessionEnd:
-    """Close the session's journal with what came of it; return its end."""
+    """Append the session's end, with the comparison's results, to its journal; return it."""
     failed = bool(comparison.gating()) or comparison.problem is not None
     end = replace(end, rejected=comparison.gated and failed)
     if end.rejected and end.exit_status == 0:
@@ -63,10 +63,10 @@ def _append(directory: SessionDirectory, *entries: Entry) -> None:
 
 
 def compare_options(merged: MergedSession, location: Location) -> CompareOptions:
-    """Return how the session is compared, as its shards were told.
+    """Return the options for the comparison, from the shards' headers.
 
     Raises:
-        JournalError: a shard tells of tolerances or directions that there are none of.
+        JournalError: a shard has illegal tolerances or directions.
     """
     told, accepted = merged.judging, location.accepted_steps()
     try:
@@ -85,7 +85,7 @@ def compare_options(merged: MergedSession, location: Location) -> CompareOptions
 def compare_merged(
     merged: MergedSession, options: CompareOptions, location: Location, directory: SessionDirectory
 ) -> Comparison:
-    """Compare the session with the baseline that its shards were told of."""
+    """Compare the session with the baseline named in its shards' headers."""
     told = merged.judging
     baseline: Sessions | None = None
     problem: str | None = None

@@ -1,4 +1,4 @@
-"""Sessions as people name them: a directory, a file, an id, or a form of ``--mlflow-baseline``."""
+"""Find sessions by a directory, a file, an id, or a form of ``--mlflow-baseline``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .location import Location, UsageError, session_directory, sessions_root
 def baseline_request(
     location: Location, spec: str, history: int, compared: SessionHeader | None = None
 ) -> BaselineRequest:
-    """Return what is looked for: for a session, or for the branch that is checked out."""
+    """Return the baseline request for a session, or for the checked-out branch."""
     try:
         parse_spec(spec)
     except ValueError as error:
@@ -50,7 +50,7 @@ def baseline_request(
 def baseline_entries(
     location: Location, reference: str, history: int, compared: SessionHeader | None = None
 ) -> list[Entry]:
-    """Return the baseline that a person means: its provenance and the entries of its sessions.
+    """Return the baseline of a reference: its provenance and the entries of its sessions.
 
     ``reference`` is the directory of a session, a file, or a form of ``--mlflow-baseline``, which
     may stand for several sessions, ``history`` at most.
@@ -76,9 +76,9 @@ def newest_id(location: Location, spec: str) -> str:
 
 
 def named_session(location: Location, reference: str) -> StoredSession | None:
-    """Return the one session that a person means, whether it can be a baseline or not.
+    """Return the one session of a reference, even if it can't be a baseline.
 
-    Of a file it is the newest one, or None where the file holds none.
+    For a file it is the newest one, or None if the file is empty.
 
     Raises:
         UsageError: the reference is not a legal one; see :func:`baseline_entries`.
@@ -93,7 +93,7 @@ def named_session(location: Location, reference: str) -> StoredSession | None:
 
 
 def _file(reference: str) -> Path | None:
-    """Return the file that a reference means, a session's journal among them, or None."""
+    """Return the file of a reference, which may be a session's journal, or None."""
     path = Path(reference.removeprefix("file:"))
     if path.is_dir():
         return session_directory(path).journal
@@ -109,7 +109,7 @@ def _last_session(path: Path) -> StoredSession | None:
 
 
 def _session(catalog: Catalog, request: BaselineRequest, directory: Path) -> StoredSession | None:
-    """Return the newest session that is asked for, or None without one."""
+    """Return the newest session of a request, or None without one."""
     spec = parse_spec(request.spec)
     if spec.kind == "session":
         session = catalog.session(spec.value)
@@ -130,7 +130,7 @@ def _session(catalog: Catalog, request: BaselineRequest, directory: Path) -> Sto
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenSession:
-    """A session, its directory where this machine keeps it, and whether MLflow had to be asked."""
+    """A session, its directory if it is on this machine, and whether it came from MLflow."""
 
     stored: StoredSession
     location: Location
@@ -138,7 +138,7 @@ class ChosenSession:
     is_fetched: bool
 
     def local_comparison(self) -> Comparison | None:
-        """Return the comparison that the session ended with, or None where it is not here."""
+        """Return the comparison that the session ended with, or None if it is not here."""
         if self.directory is None or not self.directory.report.exists():
             return None
         return read_comparison(self.directory.report)
@@ -150,7 +150,7 @@ def read_comparison(path: Path) -> Comparison:
 
 
 def parse_comparison(text: str, origin: object) -> Comparison:
-    """Return the comparison of a report.json's text, which stems from ``origin``.
+    """Parse the text of a report.json; ``origin`` names it in errors.
 
     Raises:
         UsageError: it can't be understood.
@@ -164,7 +164,7 @@ def parse_comparison(text: str, origin: object) -> Comparison:
 def choose_session(
     reference: str | None, tracking_uri: str | None, experiment: str | None
 ) -> ChosenSession:
-    """Return the session that a person means; the newest one where nothing is said.
+    """Return the session of a reference, by default the newest one.
 
     ``reference`` is a session's directory or id, or a form of ``--mlflow-baseline``.
 
@@ -202,7 +202,7 @@ def choose_session(
 
 
 def _directory(reference: str) -> SessionDirectory | None:
-    """Return the directory on this machine that is meant, or None where none is."""
+    """Return the session directory of a reference, or None if it names none."""
     kept = SessionDirectory(sessions_root() / DIRECTORY_NAME / reference.removeprefix("session:"))
     if kept.journal.is_file():
         return kept

@@ -1,4 +1,4 @@
-"""Shards of one session, often from several machines, and the session that they make up."""
+"""Merge the shards of one session, often from several machines, into one session."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_TESTS = 5
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardSession:
-    """One shard as its journal has it; ``end`` is None where it did not run to its end."""
+    """One shard, read from its journal; ``end`` is None if it did not run to its end."""
 
     path: Path
     header: SessionHeader
@@ -33,17 +33,17 @@ class ShardSession:
 
     @property
     def unrecorded(self) -> Mapping[str, str]:
-        """The outcomes of what left no record, by node id."""
+        """The outcomes of tests without a record, by node id."""
         return self.end.unrecorded if self.end is not None else {}
 
     @property
     def ran(self) -> set[str]:
-        """The node ids of what ran, or should have run."""
+        """The node ids of the tests that ran or should have run."""
         return {record.nodeid for record in self.cases}.union(self.unrecorded)
 
     @property
     def is_complete(self) -> bool:
-        """Whether it ran to its end, and found out what it should."""
+        """Whether it ran to its end, with passed, failed or no tests, without another error."""
         end = self.end
         return end is not None and end.interrupted is None and end.exit_status in (0, 1, _NO_TESTS)
 
@@ -51,10 +51,10 @@ class ShardSession:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergedSession:
-    """A session put together from its shards.
+    """A session merged from its shards.
 
     ``shards`` are those that count; ``replaced`` those that later ones have run again. ``judging``
-    is how the session is to be compared; ``notes`` are for people.
+    holds the options for the comparison; ``notes`` are for users.
     """
 
     header: SessionHeader
@@ -67,10 +67,10 @@ class MergedSession:
 
 
 def read_shard(path: Path, session_id: str | None = None) -> ShardSession | None:
-    """Return the shard whose journal it is.
+    """Read a shard from its journal.
 
-    None for what is no shard, or none of ``session_id`` where that is given, and for the journal of
-    a session that was killed before it had a first line.
+    Return None if it is not a shard (of ``session_id``, if given), and for the journal of a session
+    that was killed before its first line was written.
 
     Raises:
         JournalError: the journal can't be understood.
@@ -84,14 +84,14 @@ def read_shard(path: Path, session_id: str | None = None) -> ShardSession | None
 
 
 def merge(shards: Iterable[ShardSession], *, wanted: int | None = None) -> MergedSession:
-    """Put a session together.
+    """Merge shards into one session.
 
-    The same shard may be given more than once. A test that ran in several shards counts as often
-    as it would with reruns: the last run decides, others with a record are earlier attempts of it.
-    ``wanted`` is how many shards there have to be, where that is known.
+    The same shard may be given more than once. A test that ran in several shards counts as with
+    reruns: the last run decides, others with a record are its earlier attempts. ``wanted`` is the
+    expected number of shards, if known.
 
     Raises:
-        MergeError: there is none, or they are not of one session, commit and experiment.
+        MergeError: there are no shards, or they differ in session, commit or experiment.
     """
     ordered = _without_copies(shards)
     if not ordered:
@@ -148,7 +148,7 @@ def _judging(kept: Sequence[ShardSession]) -> Shard:
 
 
 def _without_copies(shards: Iterable[ShardSession]) -> list[ShardSession]:
-    """Return each shard once, the first that began first."""
+    """Return each shard once, sorted by start time."""
     longest: dict[str, ShardSession] = {}
     # Journals only grow, so that the longest of several copies has all of the others.
     for shard in sorted(
@@ -166,7 +166,7 @@ def _check_same(what: str, values: Sequence[str]) -> None:
 def _without_replaced(
     ordered: Sequence[ShardSession], wanted: int | None
 ) -> tuple[list[ShardSession], list[ShardSession]]:
-    """Return the shards that count, and those that were run again, as CI does with failed jobs."""
+    """Split the shards into those that count and those replaced by reruns of CI jobs."""
     kept: list[ShardSession] = []
     replaced: list[ShardSession] = []
     later: set[str] = set()
@@ -187,7 +187,7 @@ def _without_replaced(
 
 
 def _with_parents(nodeids: Iterable[str]) -> Iterator[str]:
-    """Yield node ids, and those of the classes and modules that they stand in."""
+    """Yield node ids, and those of their classes and modules."""
     for nodeid in nodeids:
         parent = nodeid
         while parent:
@@ -198,7 +198,7 @@ def _with_parents(nodeids: Iterable[str]) -> Iterator[str]:
 def _last_of_each(
     ordered: Sequence[ShardSession],
 ) -> tuple[list[CaseRecord], dict[str, str], int]:
-    """Return what counts: the records, the outcomes without one, and how many tests ran again."""
+    """Return the last records, the outcomes without one, and how many tests ran again."""
     last: dict[str, tuple[str, list[CaseRecord]]] = {}
     unrecorded: dict[str, str] = {}
     repeated: set[str] = set()

@@ -205,7 +205,7 @@ def _metric_rows(session: StoredSession, record: CaseRecord, metric: str | None)
 
 
 def _limits(checks: Iterable[Check]) -> dict[tuple[str, int], _Limits]:
-    """Return the closest limits of each value; clauses that an ``or`` may do without set none."""
+    """Return the closest limits of each value, without clauses of an ``or``."""
     limits: dict[tuple[str, int], _Limits] = {}
     for check in checks:
         if check.alternative:
@@ -223,9 +223,9 @@ def _limits(checks: Iterable[Check]) -> dict[tuple[str, int], _Limits]:
 
 
 def _all_values(record: CaseRecord) -> Iterator[Metric]:
-    """Yield each value of each metric that MLflow's run of the case has.
+    """Yield each value of each metric of the case's run in MLflow.
 
-    What has neither a step nor a time of its own gets step 0 and the time of the case's end.
+    Values without a step or time of their own get step 0 and the time of the case's end.
     """
     yield from record.metrics
     yield from record.run_history
@@ -242,7 +242,7 @@ def _all_values(record: CaseRecord) -> Iterator[Metric]:
 
 
 def _case_columns(session: StoredSession, record: CaseRecord) -> dict[str, Any]:
-    """Return which case of which session a row is of."""
+    """Return the columns that identify the case of a row."""
     return {
         **attributes(session.header, "session_id", "branch", "commit"),
         **attributes(record, "case", "name", "outcome"),

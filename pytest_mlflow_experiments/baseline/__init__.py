@@ -1,7 +1,7 @@
-"""Baselines: which sessions a session is compared with, and why these.
+"""Baselines: choose the sessions that a session is compared with.
 
 :func:`.files.make_baseline` chooses among the sessions of a catalog and copies them into one file;
-:func:`.files.load_file` reads such a file that somebody keeps, in git for example.
+:func:`.files.load_file` reads such a file, kept in git for example.
 """
 
 from .specs import BaselineError, BaselineRequest

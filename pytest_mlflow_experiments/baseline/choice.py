@@ -1,4 +1,4 @@
-"""Choose the sessions of a baseline: pure, whatever the place is that keeps them."""
+"""Choose the sessions of a baseline, independently of where sessions are stored."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .specs import BaselineError, BaselineRequest, Spec
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A session that may become part of a baseline, as far as it is known without its cases.
+    """A session that may become part of a baseline: what is known without reading its cases.
 
-    ``exit_status`` is None where it is not known. ``incomplete`` says why the session can't be a
-    baseline, as the end of a sentence, and is None where it can. ``experiment_id`` is set where the
-    place keeps several experiments; ``selection`` is that of its
-    :class:`~.records.SessionEnd`, or None where it is not known.
+    ``exit_status`` is None if it is not known. ``incomplete`` says why the session can't be a
+    baseline, as the end of a sentence, and is None if it can. ``experiment_id`` is set if the
+    catalog has several experiments; ``selection`` is that of its :class:`~.records.SessionEnd`, or
+    None if it is not known.
     """
 
     session_id: str
@@ -40,17 +40,17 @@ class Candidate:
 
     @property
     def passing(self) -> bool:
-        """Whether all tests ran that should, and pytest was content."""
+        """Whether all tests ran that should, and pytest's exit status was good."""
         return self.complete and self.exit_status == 0
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """Which sessions are wanted; all of them must be complete.
+    """The conditions for sessions; all sessions must be complete.
 
-    ``branch`` counts only where ``any_branch`` is False, and None is then the sessions outside of
-    any branch. ``before`` is a start time that is later than all that are wanted.
+    ``branch`` counts only if ``any_branch`` is False; None then means sessions outside of any
+    branch. ``before`` is a start time: only earlier sessions match.
     """
 
     passing: bool = False
@@ -62,7 +62,7 @@ class Query:
     selection: tuple[str, ...] | None = None
 
     def matches(self, candidate: Candidate) -> bool:
-        """Tell whether a session is one of those that are wanted."""
+        """Return whether a session meets the conditions."""
         return (
             (candidate.passing if self.passing else candidate.complete)
             and (self.any_branch or candidate.branch == self.branch)
@@ -73,19 +73,19 @@ class Query:
 
 
 class Catalog(Protocol):
-    """A place that keeps sessions.
+    """A store of sessions: this machine or MLflow.
 
-    What looks up one session raises :class:`.BaselineError` where there is none.
+    Methods that look up one session raise :class:`.BaselineError` if there is none.
     """
 
     @property
     def place(self) -> str:
-        """The place for people, without credentials."""
+        """The name of the store for messages, without credentials."""
 
     def newest(self, query: Query) -> Iterator[Candidate]:
-        """Yield sessions, the newest first, and read no more than is taken.
+        """Yield sessions lazily, the newest first.
 
-        All that match the query must be among them; others may be too.
+        All that match the query must be among them; others may be, too.
         """
 
     def session(self, session_id: str) -> Candidate:
@@ -101,14 +101,14 @@ class Catalog(Protocol):
         """Return the id of the session that is pinned as the baseline, or None."""
 
     def journals(self, sessions: Sequence[Candidate], directory: Path) -> Iterator[Path | str]:
-        """Yield the journal of each session, or a text that says why it can't be had.
+        """Yield the journal of each session, or a text that says why it is unavailable.
 
-        ``directory`` is an empty one for what has to be fetched.
+        ``directory`` is empty and takes downloads.
         """
 
 
 def why_incomplete(header: SessionHeader, end: SessionEnd | None) -> str | None:
-    """Return why a session can't be a baseline, or None where it can."""
+    """Return why a session can't be a baseline, or None if it can."""
     if end is None:
         return "it did not run to its end"
     if header.partial is not None:
@@ -121,7 +121,7 @@ def why_incomplete(header: SessionHeader, end: SessionEnd | None) -> str | None:
 
 
 def only_one(session_id: str, found: Collection[str], place: str) -> str:
-    """Return the one id among ``found``, which start with ``session_id`` all, or that very id.
+    """Return ``session_id`` if it is in ``found``, else the only id there; it is their prefix.
 
     Raises:
         BaselineError: there is none, or more than one.
@@ -146,12 +146,12 @@ class Choice:
 
 
 def choose(spec: Spec, request: BaselineRequest, catalog: Catalog) -> Choice | None:
-    """Return the sessions that ``spec`` stands for, or None where there are none yet.
+    """Return the sessions that ``spec`` stands for, or None if there are none yet.
 
-    ``spec`` decides; the request's own text is not looked at.
+    ``spec`` decides, not the request's own text.
 
     Raises:
-        BaselineError: a session is named that there is not, or that can't be a baseline.
+        BaselineError: a named session does not exist, or can't be a baseline.
     """
     search = _Search(spec, request, catalog)
     if spec.kind == "none":
@@ -176,7 +176,7 @@ def choose(spec: Spec, request: BaselineRequest, catalog: Catalog) -> Choice | N
 @final
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """One choice while it is made."""
+    """The state of one call of :func:`choose`."""
 
     spec: Spec
     request: BaselineRequest
@@ -196,7 +196,7 @@ class _Search:
         return self.last("complete", " of any branch", Query())
 
     def last(self, kind: str, words: str, query: Query) -> Choice | None:
-        """Return the newest sessions that are ``complete`` or ``passing``, or None."""
+        """Return the newest sessions of the ``kind`` complete or passing, or None."""
         query = replace(query, passing=kind == "passing", before=self.request.start_time)
         newest: list[Candidate] = []
         if self.request.selection is not None:

@@ -28,15 +28,15 @@ _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circul
 
 
 def slim(record: CaseRecord) -> CaseRecord:
-    """Return what comparisons need of a case: no metrics where it did not pass.
+    """Reduce a case to what comparisons need: no metrics if it did not pass.
 
-    Metrics with several steps keep enough of them to draw the curve.
+    Metrics with several steps keep enough steps to draw the curve.
     """
     return decode(CaseRecord, _slim_case(encode(record), steps=True))
 
 
 def slim_entry(entry: Entry) -> Entry:
-    """Return what comparisons need of any line of a journal."""
+    """Reduce any entry of a journal to what comparisons need."""
     if isinstance(entry, CaseRecord):
         return slim(entry)
     if isinstance(entry, SessionHeader):
@@ -49,12 +49,12 @@ def slim_entry(entry: Entry) -> Entry:
 
 
 def slim_line(line: bytes, *, steps: bool = True) -> str:
-    """Return what comparisons need of a line as it stands in a journal, without its end.
+    """Reduce an encoded line of a journal, without its newline, to what comparisons need.
 
-    With ``steps``, metrics keep several steps; otherwise they have the last one alone.
+    With ``steps``, metrics keep several steps, otherwise only the last one.
 
     Raises:
-        JournalError: it is no line of a journal.
+        JournalError: it is not a line of a journal.
     """
     try:
         data = json.loads(line)
@@ -82,13 +82,13 @@ def _slim_case(data: Builtins, *, steps: bool) -> Builtins:
 
 
 def _alternatives(checks: list[Any]) -> list[Any]:
-    """Return a check of each metric that an assertion need not come to, as in ``a or b``."""
+    """Return a check of each metric that an assertion may not evaluate, as in ``a or b``."""
     needed = {check["metric"] for check in checks if not check["alternative"]}
     return list({c["metric"]: c for c in checks if c["metric"] not in needed}.values())
 
 
 def _values(metrics: Iterable[Any], *, steps: bool) -> list[Any]:
-    """Return the last value of each metric, and where wanted some of those at earlier steps."""
+    """Return the last value of each metric and, with ``steps``, some of the earlier ones."""
     series: dict[str, dict[int, Any]] = {}
     for metric in metrics:
         by_step = series.setdefault(metric["key"], {})
@@ -103,7 +103,7 @@ def _values(metrics: Iterable[Any], *, steps: bool) -> list[Any]:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineFile:
-    """What a baseline file holds: at least one session, the oldest first."""
+    """The content of a baseline file: at least one session, the oldest first."""
 
     provenance: Provenance
     sessions: tuple[StoredSession, ...]
@@ -117,8 +117,8 @@ class BaselineFile:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """A baseline that was written; ``notes`` tell of sessions that had to be left out."""
+class WrittenBaseline:
+    """A written baseline; ``notes`` name the sessions that had to be left out."""
 
     provenance: Provenance
     sessions: int
@@ -126,7 +126,7 @@ class Made:
 
 
 def load_file(path: Path) -> BaselineFile:
-    """Read a baseline that somebody keeps in a file: an exported one, or any session's journal.
+    """Read a baseline from a file: an exported one, or any session's journal.
 
     Raises:
         BaselineError: the file can't be a baseline; the message names the line.
@@ -168,7 +168,7 @@ def load_file(path: Path) -> BaselineFile:
 
 
 def write_baseline(path: Path, provenance: Provenance, journals: Iterable[Iterable[Entry]]) -> None:
-    """Write slim copies of journals, whole or not at all, for the user alone.
+    """Write slim copies of journals atomically, readable by the user alone.
 
     Raises:
         OSError: the file can't be written.
@@ -185,13 +185,13 @@ def make_baseline(
     *,
     private: bool = True,
     on_progress: Callable[[int], None] = lambda number: None,
-) -> Made | None:
-    """Choose what is requested and write it to ``path``; return None where there is none yet.
+) -> WrittenBaseline | None:
+    """Choose the requested sessions and write them to ``path``; return None without any.
 
-    ``on_progress`` hears how many sessions have been read.
+    ``on_progress`` is called with the number of sessions read.
 
     Raises:
-        BaselineError: there is no such session, or no journal of one that can be read.
+        BaselineError: there is no such session, or none of the journals can be read.
         ValueError: the request's text is no legal one.
         OSError: the file can't be written.
     """
@@ -219,10 +219,10 @@ def make_baseline(
         reason = f"{provenance.reason}, of which {len(notes)} {are} left out"
         provenance = replace(provenance, reason=reason)
     _write(path, chain([journal.encode(provenance)], lines), private=private)
-    return Made(provenance=provenance, sessions=kept, notes=tuple(notes))
+    return WrittenBaseline(provenance=provenance, sessions=kept, notes=tuple(notes))
 
 
-def export(request: BaselineRequest, catalog: Catalog, path: Path) -> Made:
+def export(request: BaselineRequest, catalog: Catalog, path: Path) -> WrittenBaseline:
     """Write a baseline to keep in git.
 
     Raises:
@@ -241,7 +241,7 @@ def export(request: BaselineRequest, catalog: Catalog, path: Path) -> Made:
 
 
 def _slim_lines(path: Path, *, steps: bool) -> list[str] | str:
-    """Return the slim lines of a session's journal, or why it can't be used."""
+    """Return the slim lines of a session's journal, or the reason why it can't be used."""
     lines: list[str] = []
     try:
         with path.open("rb") as file:

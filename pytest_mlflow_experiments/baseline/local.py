@@ -1,4 +1,4 @@
-"""The sessions that are kept below the rootdir, and the baseline that is pinned there."""
+"""The sessions below the rootdir, and the baseline that is pinned there."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _DAMAGED_SHOWN: Final = 3
 
 @final
 class LocalCatalog:
-    """The sessions below ``root`` that were meant for one experiment of one tracking store.
+    """The sessions below ``root`` of one experiment of one tracking store.
 
-    Of a journal, only the first and the last line are read. What is no journal is passed over.
+    Only the first and the last line of a journal are read. Other files are ignored.
     ``tracking_uri`` is without credentials, as headers have it.
     """
 
@@ -41,7 +41,7 @@ class LocalCatalog:
 
     @property
     def place(self) -> str:
-        """The place for people."""
+        """The name of the store for messages."""
         _, name, number = self._target
         shown = f"experiment {name!r}" if name is not None else f"the experiment with id {number}"
         return f"{shown} in {DIRECTORY_NAME}"
@@ -73,13 +73,13 @@ class LocalCatalog:
         )
 
     def model(self, name: str, alias: str) -> Candidate:
-        """Refuse: models are not known here."""
+        """Raise an error: models are known to MLflow only."""
         raise BaselineError(
             f"which session is behind the model {name}@{alias}, only the tracking server can tell"
         )
 
     def pinned(self) -> str | None:
-        """Return the id of the pinned session, unless it is one of another experiment."""
+        """Return the id of the pinned session, unless it belongs to another experiment."""
         if (pin := local_pin(self._root)) is None:
             return None
         header = peek_header(SessionDirectory(self._root / DIRECTORY_NAME / pin).journal)
@@ -120,7 +120,7 @@ class LocalCatalog:
 
 
 def is_local_store(tracking_uri: str) -> bool:
-    """Tell whether a store is on this machine, so that it got its sessions from here."""
+    """Return whether a store is on this machine, so that its sessions are here too."""
     return "://" not in tracking_uri or tracking_uri.startswith(("sqlite", "file:"))
 
 
@@ -132,7 +132,7 @@ def local_pin(root: Path) -> str | None:
 
 
 def set_local_pin(root: Path, session_id: str) -> None:
-    """Pin a session as the baseline of whoever works below ``root``.
+    """Pin a session as the baseline for all sessions below ``root``.
 
     Raises:
         OSError: the directory can't be written to.
@@ -144,15 +144,14 @@ def set_local_pin(root: Path, session_id: str) -> None:
 
 
 def clear_local_pin(root: Path) -> None:
-    """Take the pin below ``root`` away, if there is one."""
+    """Remove the pin below ``root``, if there is one."""
     _pin_file(root).unlink(missing_ok=True)
 
 
 def damage_notes(root: Path) -> list[str]:
-    """Return notes of the sessions below ``root`` that are meant to be history and can't be read.
+    """Return a note for each session below ``root`` whose journal is damaged.
 
-    Only lines that are written to their end count: one that breaks off is that of a session that
-    did, or that still runs.
+    Only complete lines count: an incomplete one belongs to a session that broke off or still runs.
     """
     found = ((one.session_id, _damage(one.journal)) for one in SessionDirectory.find_all(root))
     notes = [
@@ -191,6 +190,6 @@ def _end(path: Path) -> SessionEnd | None:
 
 
 def _last_line(path: Path) -> bytes:
-    """Return the last line of a journal, or nothing where that is not whole."""
+    """Return the last line of a journal, or nothing if it is incomplete."""
     line, rest = journal.last_line(path)
     return b"" if rest else line

@@ -1,4 +1,4 @@
-"""How users name a baseline, and what a session asks for."""
+"""Parse what users write for a baseline; the request for one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMS = (
     "file:PATH or none"
 )
 _WORDS = ("auto", "latest", "none")
-"""The kinds that stand alone; the others want a value."""
+"""The kinds without a value; the others need one."""
 
 # Set by CI systems while they test a pull or merge request: GitHub, GitLab, Bitbucket, Jenkins,
 # Azure, Buildkite.
@@ -35,7 +35,7 @@ _BASE_BRANCHES = (
 @final
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """Where a baseline is to be taken from; ``value`` is what stands after the colon, if any."""
+    """A parsed value of ``--mlflow-baseline``; ``value`` is the part after the colon, if any."""
 
     kind: Kind
     value: str = ""
@@ -52,10 +52,10 @@ class Spec:
 
 
 def parse_spec(text: str) -> Spec:
-    """Read what a user wrote.
+    """Parse a value of ``--mlflow-baseline``.
 
     Raises:
-        ValueError: it is none of the legal forms; the message lists them.
+        ValueError: it has none of the legal forms; the message lists them.
     """
     word, colon, value = (part.strip() for part in text.partition(":"))
     spec = Spec(cast("Kind", word), value)
@@ -66,32 +66,32 @@ def parse_spec(text: str) -> Spec:
 
 
 def base_branch(environ: Mapping[str, str]) -> str | None:
-    """Return the branch that the tested pull or merge request goes into, or None without one."""
+    """Return the target branch of the tested pull or merge request, or None without one."""
     found = next((environ[name] for name in _BASE_BRANCHES if environ.get(name)), "")
     return found.removeprefix("refs/heads/") or None
 
 
 HISTORY = 20
-"""How many sessions a baseline has at most, where nothing else is said."""
+"""The default maximum of sessions of a baseline."""
 
 
 class BaselineError(Exception):
-    """A baseline can't be had; the text is for the user."""
+    """A baseline can't be found or read; the text is for the user."""
 
 
 class NothingYetError(BaselineError):
-    """There is no baseline yet, as before the first session; nothing is wrong."""
+    """There is no baseline yet, as before the first session; this is no error of the user."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineRequest:
-    """Which baseline is wanted, and for which session.
+    """The request for a baseline, for one session or any.
 
     ``spec`` is the user's text, ``history`` the largest number of sessions. ``session_id`` and
     ``start_time`` (milliseconds since the epoch) are those of the session to be compared: neither
-    it nor a later one is part of its baseline. Both are None where any session will do. Sessions
-    with the same ``selection`` (what was asked for on pytest's command line) are preferred.
+    it nor a later one is part of its baseline. Both are None for any session. Sessions with the
+    same ``selection`` of tests on pytest's command line are preferred.
     """
 
     spec: str = "auto"
@@ -103,16 +103,16 @@ class BaselineRequest:
     start_time: int | None = None
 
     def write(self, path: Path) -> None:
-        """Put the request at ``path``, before a tracker is started that is to answer it."""
+        """Write the request to ``path``, before the tracker that answers it is started."""
         path.touch(mode=0o600)
         path.write_text(json.dumps(encode(self)), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> BaselineRequest | None:
-        """Return the request at ``path``, or None where nothing is requested.
+        """Return the request at ``path``, or None if nothing is requested.
 
         Raises:
-            BaselineError: the file is no request.
+            BaselineError: the file is not a request.
         """
         try:
             # The constructor refuses unknown members, the codec what is of a wrong type.

@@ -1,1 +1,1 @@
-"""What runs where the tests run: params, metrics and checks of each case, and its environment."""
+"""Follow the cases in each process that runs tests: params, metrics, checks, artifacts."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pytest
 
 Deliver: TypeAlias = "Callable[[pytest.TestReport | None, CaseRecord], None]"
-"""Takes a record, with the report of the teardown; None where the case was interrupted."""
+"""A function that takes the teardown's report (None if interrupted) and the case's record."""
 
 MAX_FAILURE_LENGTH = 1_000_000
 
@@ -40,14 +40,14 @@ _NO_OPTIONS = CaseOptions()
 
 
 def record_ids() -> Iterator[str]:
-    """Return ids for records, numbered within the process: tests replace what makes a uuid."""
+    """Yield record ids, numbered within the process; tests may replace ``uuid``'s functions."""
     return map("{}{:08x}".format, repeat(uuid.uuid4().hex[8:]), count())
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class LoggedMetric:
-    """A value as a test logged it; ``step`` is None where the test gave none."""
+    """A value as a test logged it; ``step`` is None if the test gave none."""
 
     clock: float
     key: str
@@ -58,12 +58,11 @@ class LoggedMetric:
 @final
 @dataclass(slots=True, eq=False, kw_only=True)
 class CaseLog:
-    """What one attempt of a test case has said so far.
+    """The log of one attempt of a test case.
 
     The recorder of assertions appends to ``observations``, from whatever thread an assertion runs
-    in. ``artifact_root`` is the directory that gets a directory for each case with artifacts, or
-    None where nothing is kept. ``datasets`` holds digests by the name of the data, in the order in
-    which they came.
+    in. ``artifact_root`` gets a directory for each case with artifacts; with None no artifacts are
+    kept. ``datasets`` holds digests by the name of the data, in the order in which they came.
     """
 
     clock: Clock = field(kw_only=False)
@@ -96,12 +95,12 @@ class CaseLog:
 
     @property
     def is_kept(self) -> bool:
-        """Whether the case becomes a run; a fresh run of one only tells its metrics."""
+        """Whether the case becomes a run; of a fresh run only the metrics are used."""
         return self.artifact_root is not None
 
     @property
     def artifact_directory(self) -> Path | None:
-        """Where the artifacts go, or None where none are kept."""
+        """The directory for the artifacts, or None if they are not kept."""
         if self.artifact_root is None:
             return None
         self._has_artifacts = True
@@ -122,7 +121,7 @@ class CaseLog:
         return tuple(sorted(path.relative_to(root).as_posix() for path in files))
 
     def keep_artifacts_of(self, earlier: CaseLog, number: int) -> None:
-        """Take over the artifacts of an earlier attempt, below ``attempt-<number>``."""
+        """Move the artifacts of an earlier attempt below ``attempt-<number>``."""
         if not earlier.artifacts():
             return
         root, theirs = self.artifact_directory, earlier.artifact_directory
@@ -136,16 +135,16 @@ class CaseLog:
             self.notes.append(f"the artifacts of attempt {number} are not kept: {error}")
 
     def begin_call(self) -> None:
-        """Note what the process has used before the call of the test."""
+        """Read the process's usage before the call of the test."""
         self.usage_before = read_usage()
 
     def end_call(self) -> None:
-        """Note what the call has used so far; the last time counts, as subtests end within it."""
+        """Read the usage of the call so far; the last reading counts, as subtests end within it."""
         if self.usage_before is not None:
             self.usage = usage_between(self.usage_before, read_usage())
 
     def count_interrupted_phase(self) -> None:
-        """Count the time of the phase that has no report, for it was interrupted."""
+        """Add the duration of an interrupted phase, which has no report."""
         phase = next((p for p in ("setup", "call") if p not in self.durations), "teardown")
         elapsed = (self.clock.now() - self.start_time) / 1_000
         self.durations[phase] = max(0.0, elapsed - sum(self.durations.values()))
@@ -173,7 +172,7 @@ class CaseLog:
     ) -> CaseRecord:
         """Return the record of the finished case, without secrets.
 
-        ``renamed`` is pytest's name of the test, and the one that is kept, where they differ.
+        ``renamed`` is pytest's name of the test and the recorded one, if they differ.
         """
         attempts = tuple(attempts)
         metrics, checks = merge(self.logged, self.observations, self.clock)
@@ -229,7 +228,7 @@ class CaseLog:
         return record
 
     def as_attempt(self) -> Attempt:
-        """Return what is kept of an attempt that was followed by another."""
+        """Return the attempt as the record of a later one keeps it."""
         metrics, checks = merge(self.logged, self.observations, self.clock)
         attempt = Attempt(
             outcome=self.outcome,
@@ -243,7 +242,7 @@ class CaseLog:
 
 
 def _renamed(root: Path, name: str, masked: str) -> str:
-    """Give an artifact its other name, or what the system allows of it; return that."""
+    """Rename an artifact without secrets, as far as the system allows; return the name."""
     if name == masked:
         return name
     if os.name == "nt":
@@ -263,7 +262,7 @@ def _renamed(root: Path, name: str, masked: str) -> str:
 
 @final
 class _Series:
-    """The values of one metric so far: where it stands, and which assertions have seen that."""
+    """The last value and step of one metric, and the assertions that saw this value."""
 
     __slots__ = ("_sites", "_timestamps", "_value", "next_step", "step")
 
@@ -275,9 +274,9 @@ class _Series:
         self._timestamps: dict[int, int] = {}
 
     def holds(self, site: object, value: float) -> bool:
-        """Whether an assertion is one more look at the value that already stands here.
+        """Whether an assertion checks the last value once more, instead of adding a step.
 
-        A second assertion on the same value is; the same assertion again (a loop) is a new step.
+        A second assertion on the same value does; the same assertion again (a loop) is a new step.
         """
         if not self._timestamps or site in self._sites:
             return False
@@ -287,7 +286,7 @@ class _Series:
         return True
 
     def put(self, site: object, value: float, step: int, timestamp: int) -> int:
-        """Add a value; return its timestamp, which grows within a step, as MLflow expects it."""
+        """Add a value; return its timestamp, which increases within a step, as MLflow expects."""
         last = self._timestamps.get(step)
         if last is not None and last >= timestamp:
             timestamp = last + 1
@@ -302,7 +301,7 @@ class _Series:
 def merge(
     logged: Iterable[LoggedMetric], observations: Iterable[Observation], clock: Clock
 ) -> tuple[tuple[Metric, ...], tuple[Check, ...]]:
-    """Bring logged and asserted values together, in the order of their time.
+    """Merge logged and asserted values in the order of time.
 
     A logged value without a step has step 0, as in MLflow. An asserted value becomes the next step
     of its metric, unless it is the value that was logged or asserted last.

@@ -1,4 +1,4 @@
-"""Feed the content of arrays and tables to a digest, in the same form on every platform."""
+"""Hash the content of arrays and tables, the same on every platform."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONG_FLOATS: Final = "gG"
 
 
 def as_array(data: Any) -> Any:
-    """Return an array of numpy, or of a class below it, with the data; a copy only of a GPU's."""
+    """Convert data to a numpy array (or a subclass); copy only from a GPU."""
     import numpy as np
 
     if hasattr(data, "detach") and hasattr(data, "cpu"):
@@ -26,7 +26,7 @@ def as_array(data: Any) -> Any:
 
 
 def feed_array(content: ContentHash, array: Any) -> None:
-    """Bring the type, shape and values of an array into the hash."""
+    """Hash the type, shape and values of an array."""
     import numpy as np
 
     if isinstance(array, np.ma.MaskedArray):
@@ -57,9 +57,9 @@ def feed_array(content: ContentHash, array: Any) -> None:
 
 
 def _feed_values(content: ContentHash, array: Any, dtype: Any) -> None:
-    """Bring values into the hash in C order, as ``dtype``, a block at a time.
+    """Hash values in C order, as ``dtype``, block by block.
 
-    A block is copied only where it does not stand in memory like this.
+    A block is copied only if its memory layout differs.
     """
     import numpy as np
 
@@ -85,7 +85,7 @@ def _feed_values(content: ContentHash, array: Any, dtype: Any) -> None:
 
 
 def feed_sparse(content: ContentHash, matrix: Any) -> None:
-    """Bring a sparse matrix into the hash; its format does not matter, but stored zeros do."""
+    """Hash a sparse matrix; its format does not matter, but stored zeros do."""
     import numpy as np
 
     rows = matrix.tocsr()
@@ -100,7 +100,7 @@ def feed_sparse(content: ContentHash, matrix: Any) -> None:
 
 
 def feed_frame(content: ContentHash, frame: Any) -> None:
-    """Bring a data frame of pandas into the hash: columns, index and values."""
+    """Hash a pandas DataFrame: columns, index and values."""
     content.mark("frame", frame.shape)
     feed_column(content, frame.columns)
     feed_column(content, frame.index)
@@ -109,17 +109,17 @@ def feed_frame(content: ContentHash, frame: Any) -> None:
 
 
 def feed_series(content: ContentHash, series: Any) -> None:
-    """Bring a series of pandas into the hash: index, name and values."""
+    """Hash a pandas Series: index, name and values."""
     content.mark("series", len(series))
     feed_column(content, series.index)
     feed_column(content, series)
 
 
 def feed_column(content: ContentHash, column: Any) -> None:
-    """Bring the name and the values of a series, or an index, into the hash.
+    """Hash the name and the values of a pandas Series or Index.
 
-    Texts, and what is missing among them, are the same whatever type pandas keeps them in: its
-    releases differ in that.
+    Texts and missing texts have one hash whatever their dtype, which differs between pandas
+    releases.
     """
     import numpy as np
     import pandas as pd
@@ -156,7 +156,7 @@ _WIDTHS: Final = (32, 64)
 
 
 def feed_arrow(content: ContentHash, table: Any) -> None:
-    """Bring a table, or a batch of one, into the hash: names, types and values of its columns."""
+    """Hash an Arrow table or record batch: names, types and values of its columns."""
     content.mark("arrow", table.num_rows, table.num_columns)
     for name, column in zip(table.schema.names, table.columns, strict=True):
         content.mark("column", name)

@@ -1,7 +1,7 @@
 """Digests of data: the same content has the same digest in every process and on every platform.
 
-Floats are compared by their bits (all NaN are one), so data that a machine computes anew may have
-another digest on another kind of processor. Libraries are used only where a test has loaded them.
+Floats are compared by their bits (all NaN are one), so data that is recomputed may have another
+digest on another kind of processor. Libraries are used only if a test has loaded them.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _SCALARS: Final = frozenset({type(None), bool, int, float, complex, str})
 
 
 def dataset_name(data: object) -> str:
-    """Return the name that data carry themselves (a dataset of MLflow's does), or ``dataset``."""
+    """Return the name of data that have one (an MLflow dataset), or ``dataset``."""
     name = getattr(data, "name", None) if own_digest(data) is not None else None
     return name if isinstance(name, str) and name else "dataset"
 
 
 def dataset_digest(data: object) -> str:
-    """Return the digest of data: 16 hexadecimal digits, or the one that a dataset has itself.
+    """Return the digest of data: 16 hexadecimal digits, or a dataset's own one.
 
     Data are datasets of MLflow's (anything whose ``digest`` is a text); arrays of numpy and what
     turns into one (``__array__``: tensors and the like); tables, series and indexes of pandas;
@@ -58,7 +58,7 @@ def dataset_digest(data: object) -> str:
 
 
 def joined_digest(digests: Iterable[str]) -> str:
-    """Return one digest for several in their order; that of a single one is itself."""
+    """Join digests, in order, to one; a single one stays as it is."""
     first, *others = digests
     if not others:
         return first
@@ -67,7 +67,7 @@ def joined_digest(digests: Iterable[str]) -> str:
 
 @final
 class ContentHash:
-    """A hash of content: each part says what and how much it is, so that no two are the same."""
+    """A hash of content; each part is preceded by its kind and size, to avoid collisions."""
 
     __slots__ = ("_hash",)
 
@@ -75,23 +75,23 @@ class ContentHash:
         self._hash = sha256()
 
     def digest(self) -> bytes:
-        """Return the digest of all there was so far."""
+        """Return the digest of everything hashed so far."""
         return self._hash.digest()
 
     def mark(self, *parts: object) -> None:
-        """Say what comes next."""
+        """Hash the kind and size of the next part."""
         text = "".join(f"{len(part)}:{part}" for part in map(str, parts))
         self.update(f"{text};".encode(errors="surrogatepass"))
 
     def update(self, data: Any) -> None:
-        """Bring contiguous memory into the hash, after a mark that tells its size."""
+        """Hash contiguous memory, after a mark with its size."""
         self._hash.update(data)
 
     def feed(self, data: Any) -> bool:
-        """Bring data into the hash; tell whether they are any.
+        """Hash data; return False if they are of no supported type.
 
         Raises:
-            TypeError: they hold something that is not.
+            TypeError: they contain something of no supported type.
         """
         if isinstance(data, (list, tuple)):
             self.mark("sequence", len(data))
@@ -123,10 +123,10 @@ class ContentHash:
         return True
 
     def element(self, value: Any) -> None:
-        """Bring what stands within data into the hash: also texts, numbers, dates and the like.
+        """Hash an element of data, which may also be a text, a number, a date or the like.
 
         Raises:
-            TypeError: the value has neither content nor a text that stays the same.
+            TypeError: the value has neither content nor a stable text.
         """
         kind = type(value)
         if kind in _SCALARS:
@@ -141,7 +141,7 @@ class ContentHash:
             self.mark(kind.__name__, text)
 
     def elements(self, values: Iterable[Any]) -> None:
-        """Bring the elements of a list, or of an array of objects, into the hash."""
+        """Hash the elements of a list, or of an array of objects."""
         rest = iter(values)
         while chunk := list(islice(rest, _ELEMENTS)):
             # Such columns are long, and one value after the other takes several times as long.
@@ -156,7 +156,7 @@ class ContentHash:
                     self.element(value)
 
     def _mapping(self, data: Mapping[Any, Any]) -> None:
-        """Bring a dict into the hash; the order of its keys does not matter, as for equality."""
+        """Hash a dict; the order of its keys does not matter, as for equality."""
         items = []
         for key, value in data.items():
             content = ContentHash()
@@ -168,9 +168,9 @@ class ContentHash:
             self.element(value)
 
     def _path(self, path: Path) -> None:
-        """Bring a file's content, or all files in a directory with their names, into the hash.
+        """Hash a file's content, or all files in a directory with their names.
 
-        The name of the path itself is no part of it.
+        The name of the path itself is not hashed.
         """
         if not path.is_dir():
             self._file(path)
@@ -190,7 +190,7 @@ class ContentHash:
 
 
 def own_digest(data: object) -> str | None:
-    """Return the digest that data carry themselves, as MLflow's datasets do; else None."""
+    """Return the ``digest`` of an MLflow dataset; None for other data."""
     # Looked for where it is declared: a column of a table, and a mock, have any attribute.
     if not hasattr(type(data), "digest") and "digest" not in getattr(data, "__dict__", ()):
         return None
@@ -199,7 +199,7 @@ def own_digest(data: object) -> str | None:
 
 
 def is_of(data: object, module: str, *names: str) -> bool:
-    """Tell whether data are of one of a module's classes; the module then is loaded already."""
+    """Return whether data are of one of a module's classes; if so, the module is loaded."""
     kinds = (getattr(sys.modules.get(module), name, None) for name in names)
     return any(isinstance(kind, type) and isinstance(data, kind) for kind in kinds)
 

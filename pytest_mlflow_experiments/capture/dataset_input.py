@@ -36,7 +36,7 @@ _ARROW: Final = {
 
 
 def described(data: Any) -> tuple[str | None, str | None]:
-    """Return the schema and the profile of data as JSON; None where MLflow has no form for one."""
+    """Return the schema and the profile of data as JSON; None if MLflow has no form for it."""
     try:
         schema, profile = _described(data)
         text = None if schema is None else json.dumps(schema, default=str)
@@ -85,7 +85,7 @@ def _is_array(data: object) -> bool:
 
 
 def _frame(parts: Any) -> Description:
-    """Describe a table of pandas; features and targets are one table, as in MLflow."""
+    """Describe a pandas DataFrame; features and targets are one table, as in MLflow."""
     profile = {"num_rows": len(parts[0]), "num_elements": sum(int(part.size) for part in parts)}
     columns: list[tuple[object, Any]] = []
     for part in parts:
@@ -94,7 +94,7 @@ def _frame(parts: Any) -> Description:
 
 
 def _type(column: Any) -> str | None:
-    """Return MLflow's type of a column of pandas; None where it has none."""
+    """Return MLflow's type of a pandas column, or None if it has none."""
     if column.dtype.kind == "O" and not hasattr(column, "cat"):
         column = column.infer_objects()
     kind = column.dtype.kind
@@ -129,7 +129,7 @@ def _arrow(table: Any) -> Description:
 def _colspec(columns: list[tuple[Any, str | None, Any]]) -> dict[str, Any] | None:
     """Return a schema of columns: their names, types, and whether values are missing.
 
-    A schema with a column of no type is none, and names are those of all columns or of none.
+    It is None if a column has no type. Either all columns have names or none has.
     """
     if not columns or any(kind is None for _, kind, _ in columns):
         return None
@@ -182,15 +182,15 @@ MAX_TEXT: Final = 32_000
 """MLflow takes 65,535 characters and more, but each case has the text in its line."""
 
 _WITH_FILES: Final = json.dumps({"holds_files": True})
-"""The source, until the test stands in it, of data that are no file but have some within."""
+"""The source, until the test replaces it, of data that are no file but contain some."""
 
 
 def dataset_input(
     data: Any, digest: str, *, name: str | None = None, context: str | None = None
 ) -> tuple[DatasetInput, list[str]]:
-    """Return data as a dataset, and notes of what had to be left out.
+    """Describe data as a dataset, with notes of what had to be left out.
 
-    Without ``name``, it is the one that the dataset has itself, a file's name, or ``dataset``.
+    Without ``name``, it is the dataset's own one, a file's name, or ``dataset``.
     """
     own = _own_fields(data)
     own_name = data.name if isinstance(data, Path) and data.name else dataset_name(data)
@@ -226,7 +226,7 @@ def dataset_input(
 def finished_input(
     data: DatasetInput, nodeid: str, without_secrets: Callable[[str], str]
 ) -> DatasetInput:
-    """Return a dataset whose source, where it has none of its own, is the test; without secrets."""
+    """Mask secrets in a dataset; without a source of its own, its source is the test."""
     source = data.source
     if source in ("", _WITH_FILES):
         test = {SOURCE_NAME: nodeid.partition("[")[0], SOURCE_TYPE: "LOCAL"}
@@ -235,7 +235,7 @@ def finished_input(
 
 
 def holds_files(data: DatasetInput) -> bool:
-    """Tell whether data are a list, tuple or dict that had files in it, read for the digest."""
+    """Return whether data are a list, tuple or dict with files in it, read for the digest."""
     try:
         return data.source_type == "code" and "holds_files" in json.loads(data.source)
     except (ValueError, TypeError):
@@ -255,7 +255,7 @@ def _has_paths(data: Any) -> bool:
 
 
 def _own_fields(data: Any) -> dict[str, str | None] | None:
-    """Return what a dataset of MLflow's says of itself."""
+    """Return the fields of an MLflow dataset."""
     if own_digest(data) is None:
         return None
     try:

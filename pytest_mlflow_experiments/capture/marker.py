@@ -1,4 +1,4 @@
-"""What a test's marker says of it: the keywords of ``@pytest.mark.mlflow``, read and checked."""
+"""Read and check the keywords of ``@pytest.mark.mlflow``."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 class CaseOptions:
     """The keywords of ``@pytest.mark.mlflow``; its fields are the only list of them.
 
-    Where a test carries the marker more than once (module, class, function), the closest one wins,
-    keyword by keyword, and dicts are joined: what the closest one says comes last, as the last
-    pattern for a metric counts. ``mode`` is the direction of the ``objective``, and stands among
-    the directions too.
+    If a test has several markers (module, class, function), the closest one wins, keyword by
+    keyword. Dicts are joined, with the closest one last, as the last pattern for a metric counts.
+    ``mode`` is the direction of the ``objective``, and is among the directions too.
     """
 
     case: str | None = None
@@ -98,7 +97,7 @@ def _is_legal(key: str, value: object) -> bool:
 
 
 def _with_mode(item: pytest.Item, values: Mapping[str, Any]) -> dict[str, object]:
-    """Return the directions that the markers tell, with that of the objective."""
+    """Return the directions of the markers, with that of the objective."""
     where, mode = f"{item.nodeid}: @pytest.mark.mlflow", values["mode"]
     objective: str | None = values.get("objective")
     if objective is None:

@@ -13,11 +13,10 @@ from typing import Final, NamedTuple, final
 
 @final
 class Original:
-    """Functions of the standard library as they were before any test replaced them.
+    """Functions of the standard library, kept before any test could replace them.
 
-    They are attributes of a class, for tools that freeze time replace functions in every module
-    that holds them. ``perf_counter`` is the one clock that tools which patch the C library leave
-    alone.
+    They are attributes of a class because tools that freeze time replace functions in all modules.
+    ``perf_counter`` is the one clock that tools which patch the C library leave alone.
     """
 
     perf_counter = staticmethod(time.perf_counter)
@@ -33,7 +32,7 @@ class Original:
 
 @final
 class Clock:
-    """Milliseconds since the epoch, monotonic within one process."""
+    """A clock in milliseconds since the epoch, monotonic within one process."""
 
     __slots__ = ("_epoch", "perf_counter")
 
@@ -46,11 +45,11 @@ class Clock:
         return self.at(self.perf_counter())
 
     def at(self, counter: float) -> int:
-        """Return the time of a reading of the performance counter, in the same unit."""
+        """Convert a reading of ``perf_counter`` to milliseconds since the epoch."""
         return round((self._epoch + counter) * 1_000)
 
     def reading(self, timestamp: int) -> float:
-        """Return the performance counter's reading at a time in milliseconds since the epoch."""
+        """Convert milliseconds since the epoch to a reading of ``perf_counter``."""
         return timestamp / 1_000 - self._epoch
 
 
@@ -59,14 +58,14 @@ _MEGABYTE: Final = 1e6
 
 
 class Memory(NamedTuple):
-    """The resident memory of the process, in bytes: the most it ever had, and what it has."""
+    """The resident memory of the process in bytes: its peak, and now."""
 
     peak: int
     resident: int
 
 
 class Reading(NamedTuple):
-    """What the process has used so far; ``memory`` is None where nothing tells it cheaply."""
+    """What the process has used so far; ``memory`` is None if it can't be read cheaply."""
 
     cpu: float
     memory: Memory | None = None
@@ -97,7 +96,7 @@ else:
     _TELLS_MEMORY: Final = os.access(_STATM, os.R_OK)
 
     def read_usage() -> Reading:
-        """Return what the process, and its children that were waited for, have used so far."""
+        """Return what the process and its reaped children have used so far."""
         own, children = _getrusage(_SELF), _getrusage(_CHILDREN)
         cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
         if not _TELLS_MEMORY:
@@ -110,11 +109,11 @@ else:
 
 
 def usage_between(before: Reading, after: Reading) -> dict[str, float]:
-    """Return the metrics of what was used between two readings.
+    """Return the usage between two readings as metrics.
 
     ``cpu_seconds`` is user and system time. ``peak_memory_mb`` is resident memory in megabytes
-    (10^6 bytes, as in MLflow's system metrics): the peak, if it was reached meanwhile; if the
-    process had needed more than that before, the larger of what it had before and after.
+    (10^6 bytes, as in MLflow's system metrics): the peak, if it was reached meanwhile; otherwise
+    the larger of what it had before and after.
     """
     usage = {"cpu_seconds": max(0.0, round(after.cpu - before.cpu, 6))}
     if before.memory is not None and after.memory is not None:

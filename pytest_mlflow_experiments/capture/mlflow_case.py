@@ -28,12 +28,12 @@ CASE_LOG = pytest.StashKey[CaseLog]()
 
 
 def log_of(item: pytest.Item) -> CaseLog:
-    """Return the log of the case, or one that nobody reads where nobody follows the case."""
+    """Return the log of the case, or an unused one if no plugin follows the case."""
     return item.stash.get(CASE_LOG, None) or CaseLog(Clock())
 
 
 def case_of(item: pytest.Item) -> MlflowCase:
-    """Return the interface to the case of ``item``; it keeps nothing where nobody collects it."""
+    """Return the fixture's value for ``item``; without ``--mlflow`` it keeps nothing."""
     return MlflowCase(log_of(item))
 
 
@@ -241,7 +241,7 @@ class MlflowCase:
 
     @contextmanager
     def _target(self, artifact_file: str) -> Iterator[Path | None]:
-        """Give the path to write an artifact to, or None where artifacts are not kept.
+        """Yield the path to write an artifact to, or None if artifacts are not kept.
 
         A full or read-only disk is noted and fails no test.
         """
@@ -282,7 +282,7 @@ class MlflowCase:
 
 
 def _is_encodable(path: PurePosixPath) -> bool:
-    """Tell whether the characters of a path are such that files can have."""
+    """Return whether a file can have this path: whether its characters are encodable."""
     try:
         return b"\0" not in fsencode(path)
     except UnicodeEncodeError:

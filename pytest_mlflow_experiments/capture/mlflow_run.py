@@ -1,4 +1,4 @@
-"""The fixture ``mlflow_run``: a run of MLflow's own, active in the process of the test."""
+"""The fixture ``mlflow_run``: an MLflow run, active in the process of the test."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _POLL: Final = 0.02
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """The session as the processes that run tests know it.
+    """How processes that run tests reach the session and its MLflow store.
 
     ``tracking_uri`` is None for an offline session; ``shard_of`` is the id of the session that this
     one is a shard of. ``system_metrics`` tells whether MLflow's monitor records the machine's load.
@@ -49,8 +49,8 @@ class Connection:
     def session_run(self, timeout: float) -> SessionState:
         """Ask the tracker for the session's run, and wait up to ``timeout`` seconds for it.
 
-        Returns a state with ``run_id`` and ``experiment_id``, or one that is unsure and tells why:
-        also where MLflow answers again in a while, for a test can't wait for that.
+        Returns a state with ``run_id`` and ``experiment_id``, or an unavailable one with the
+        reason, also if the trouble is temporary: a test can't wait for its end.
         """
         if self.tracking_uri is None:
             return _failed("the session is offline")
@@ -63,7 +63,7 @@ class Connection:
         def is_answered() -> bool:
             nonlocal answer
             state = SessionState.read(self.directory.state)
-            if state is not None and state.run_id is None and not state.is_unsure:
+            if state is not None and state.run_id is None and not state.is_unavailable:
                 is_dead = state.pid is not None and not is_running(state.pid)
                 state = _failed("the tracker died") if is_dead else None
             answer = state or answer
@@ -96,7 +96,7 @@ _THROWAWAY: Final = pytest.StashKey["_Target"]()
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Target:
-    """Where a run is created, and the tags by which it is the case's run of the session."""
+    """The store and experiment of a run, and the tags that make it the case's run."""
 
     tracking_uri: str
     experiment_id: str
@@ -108,9 +108,9 @@ class _Target:
 def active_run(request: pytest.FixtureRequest) -> Iterator[ActiveRun]:
     """Open a run for the test, make it MLflow's active one, and end it after the test.
 
-    Under ``--mlflow`` it is the case's own run below the session's run. Otherwise, and where the
-    tracking store can't be reached, it stands in a throwaway store; in the second case what it got
-    is taken over into the record before the store goes.
+    Under ``--mlflow`` it is the case's own run below the session's run. Otherwise, and if the
+    tracking store can't be reached, it is in a throwaway store; in the second case its content is
+    copied to the record before the store is removed.
     """
     item = request.node
     is_followed, log = CASE_LOG in item.stash, log_of(item)
@@ -132,7 +132,7 @@ def active_run(request: pytest.FixtureRequest) -> Iterator[ActiveRun]:
 
 
 def _open(item: pytest.Item, log: CaseLog) -> tuple[_Target, ActiveRun]:
-    """Open the test's run where it belongs, or in a throwaway store where that is not possible."""
+    """Open the test's run in the session's store, or in a throwaway store if that fails."""
     target = _target(item, log)
     if target.is_kept:
         try:
@@ -165,7 +165,7 @@ def _start(target: _Target, item: pytest.Item, log: CaseLog) -> ActiveRun:
 
 
 def _system_metrics(item: pytest.Item, log: CaseLog) -> bool | None:
-    """Return whether MLflow's monitor is to run; None leaves that to MLflow's own variables."""
+    """Return whether to run MLflow's system monitor; None leaves it to MLflow's variables."""
     marked = CaseOptions.from_item(item).log_system_metrics
     connection = item.config.stash.get(CONNECTION, None)
     if marked is not None or connection is None or not connection.system_metrics:
@@ -188,7 +188,7 @@ def _target(item: pytest.Item, log: CaseLog) -> _Target:
         return _throwaway(item.config)
     state: SessionState = connection.session_run(_STORE_TIMEOUT)
     uri, experiment, parent = connection.tracking_uri, state.experiment_id, state.run_id
-    if state.is_unsure or parent is None or experiment is None or uri is None:
+    if state.is_unavailable or parent is None or experiment is None or uri is None:
         _note_throwaway(log, state.error)
         return _throwaway(item.config)
     tags = {}
@@ -201,7 +201,7 @@ def _target(item: pytest.Item, log: CaseLog) -> _Target:
 
 
 def _throwaway(config: pytest.Config) -> _Target:
-    """Return a store in a temporary directory, one for all tests: making one is slow."""
+    """Return the store in a temporary directory, shared by all tests: creating one is slow."""
     from mlflow import MlflowClient
 
     if _THROWAWAY not in config.stash:
@@ -224,7 +224,7 @@ def _throwaway(config: pytest.Config) -> _Target:
 
 
 def _close_store(uri: str) -> None:
-    """Close the database file, which keeps its directory alive on Windows."""
+    """Close the database file; Windows can't remove the directory of an open file."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     engine = getattr(SqlAlchemyStore, "_engine_map", {}).pop(uri, None)
@@ -233,7 +233,7 @@ def _close_store(uri: str) -> None:
 
 
 def _create_run(target: _Target, item: pytest.Item, log: CaseLog) -> str:
-    """Create the run; not through ``mlflow.start_run``, which would take MLFLOW_RUN_ID for it."""
+    """Create the run, but not by ``mlflow.start_run``, which would use MLFLOW_RUN_ID."""
     from mlflow import MlflowClient
     from mlflow.tracking.context import registry
 
@@ -258,7 +258,7 @@ def _create_run(target: _Target, item: pytest.Item, log: CaseLog) -> str:
 
 
 def _end_runs(target: _Target, run_id: str, log: CaseLog) -> None:
-    """End the run, and before it the nested runs that the test left open."""
+    """End the run, after the nested runs that the test left open."""
     import mlflow
     from mlflow.tracking import fluent
 

@@ -18,7 +18,7 @@ _THREAD_LOCAL: Final = (
 
 
 def _autologging() -> dict[str, dict[str, Any]]:
-    """Return MLflow's settings of autologging by library; a library without any is off."""
+    """Return MLflow's autologging settings by library; a library without any is off."""
     from mlflow.utils import autologging_utils
 
     return getattr(autologging_utils, "AUTOLOGGING_INTEGRATIONS", {})
@@ -36,7 +36,7 @@ def forget_active_model() -> None:
 
 @contextmanager
 def environment(variables: Mapping[str, str], also: Iterable[str] = ()) -> Iterator[None]:
-    """Set environment variables for a while, then restore them, and those in ``also``."""
+    """Set environment variables in the block, then restore them and those in ``also``."""
     before = {name: os.environ.get(name) for name in (*variables, *also)}
     os.environ.update(variables)
     try:

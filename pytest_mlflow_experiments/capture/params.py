@@ -1,4 +1,4 @@
-"""Params of a test case: the values of parametrize as stable texts, and ids without secrets."""
+"""Params of a test case: parametrized values as stable texts, and ids without secrets."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _MAX_ELEMENTS = 300
 def case_params(item: pytest.Item, secrets: CaseSecrets) -> dict[str, str]:
     """Return the params of every parametrize level, by name, in the order of declaration.
 
-    Indirect params and params of fixtures are included. A value without a stable text is given by
-    pytest's own id for it. ``secrets`` are told of the secrets, which are left out.
+    Indirect params and params of fixtures are included. A value without a stable text is replaced
+    by pytest's id for it. Secrets are masked and added to ``secrets``.
     """
     callspec = getattr(item, "callspec", None)
     if callspec is None:
@@ -46,16 +46,16 @@ def case_params(item: pytest.Item, secrets: CaseSecrets) -> dict[str, str]:
 
 
 def case_arguments(item: pytest.Item) -> tuple[str, ...]:
-    """Return the names of the params that are part of pytest's id, in order."""
+    """Return the names of the params in pytest's id, in order."""
     callspec = getattr(item, "callspec", None)
     return () if callspec is None else tuple(callspec.indices)
 
 
 def _ids_by_name(item: pytest.Item, callspec: Any) -> dict[str, str]:
-    """Return pytest's id of each param that has an id of its own.
+    """Return pytest's id of each param that is parametrized alone.
 
-    A parametrize over several names has one id for all of them, so it says nothing of one alone.
-    The ids stand in the order of the parametrize calls, as the params do.
+    A parametrize over several names has one id for all of them. The ids are in the order of the
+    parametrize calls, as the params are.
     """
     ids: list[object] = list(getattr(callspec, "_idlist", ()))
     together: dict[str, tuple[str, ...]] = {}
@@ -76,17 +76,17 @@ def _ids_by_name(item: pytest.Item, callspec: Any) -> dict[str, str]:
 
 
 def param_text(value: object) -> str:
-    """Return the stable text of a value, or the name of its type where it has none."""
+    """Return the stable text of a value, or the name of its type if it has none."""
     text = stable_text(value)
     return f"<{type(value).__module__}.{type(value).__qualname__}>" if text is None else text
 
 
 def stable_text(value: object) -> str | None:
-    """Return a text that is the same in every session, or None where there is none.
+    """Return a text that is the same in every session, or None if there is none.
 
-    Strings stand for themselves, numbers keep every digit, classes and functions give their
-    qualified name; other objects give their repr unless it holds a memory address. Tables, arrays
-    and tensors have none: their repr is a summary; nor have large collections of builtins.
+    Strings stay as they are, numbers keep every digit, classes and functions become their qualified
+    name, other objects their repr unless it contains a memory address. Tables, arrays and tensors
+    have none, as their repr is a summary; nor have large collections of builtins.
     """
     kind = type(value)
     if kind is str:
@@ -153,7 +153,7 @@ _REPRS = {kind.__repr__ for kind in (list, tuple, set, frozenset, dict)}
 
 
 def _text_of_container(value: Any) -> str | None:
-    """Return the text of a builtin container whose elements all have one; sets are sorted."""
+    """Return the text of a builtin container if all elements have one; sets are sorted."""
     if len(value) > _MAX_ELEMENTS:
         return None
     if isinstance(value, dict):
@@ -182,7 +182,7 @@ _NOTHING: Final[Mapping[str, object]] = {}
 
 
 def secret_arguments(item: pytest.Item, names: SecretNames) -> Mapping[str, object]:
-    """Return the params of a case that are secrets, and the texts of secrets in others."""
+    """Return the params of a case that are secrets, and the secret texts within others."""
     callspec = getattr(item, "callspec", None)
     if callspec is None:
         return {}
@@ -207,9 +207,9 @@ def secret_arguments(item: pytest.Item, names: SecretNames) -> Mapping[str, obje
 
 
 def shown_id(item: pytest.Item, names: SecretNames) -> str | None:
-    """Return pytest's id of the params of a case, without secrets; None where it has no params.
+    """Return pytest's id of the params of a case, without secrets; None if it has no params.
 
-    A secret becomes ``***0``, with the index of its set of params: two cases stay two cases.
+    A secret becomes ``***0``, with the index of its set of params, so that ids stay unique.
     """
     callspec = getattr(item, "callspec", None)
     if callspec is None:
@@ -219,7 +219,7 @@ def shown_id(item: pytest.Item, names: SecretNames) -> str | None:
 
 
 def shown_text(item: pytest.Item, text: str, names: SecretNames) -> str:
-    """Return a text that holds pytest's id of the case, such as its node id, without secrets."""
+    """Mask secrets in a text that contains pytest's id of the case, such as its node id."""
     secret = secret_arguments(item, names)
     if not secret:
         return text
@@ -247,7 +247,7 @@ def _without(callspec: Any, secret: Mapping[str, object]) -> str:
 
 
 def _id_forms(value: object) -> list[str]:
-    """Return how pytest may write a secret into an id, or the text of what holds secrets."""
+    """Return the spellings of a secret, or of a value that contains some, in pytest's ids."""
     if isinstance(value, tuple):
         # Within the text of another value they are escaped twice.
         inner = {

@@ -1,4 +1,4 @@
-"""The plugin in every process that runs tests: follow each case and deliver its record."""
+"""The plugin of each process that runs tests: follow each case and deliver its record."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ Assertions: TypeAlias = Literal["no", "yes", "all"]
 FIXTURES: Final = frozenset({"mlflow_case", "mlflow_run"})
 
 WORKER_ERROR: Final = "mlflow_usage_error"
-"""The key under which a pytest-xdist worker hands a usage error to the controller."""
+"""The key under which a pytest-xdist worker sends a usage error to the controller."""
 
 _OPTIONS = pytest.StashKey[CaseOptions]()
 _DEFAULT_OPTIONS: Final = CaseOptions()
-_UNTOLD_MARKERS: Final = frozenset({"mlflow", "parametrize", "usefixtures", "filterwarnings"})
+_UNREPORTED_MARKERS: Final = frozenset({"mlflow", "parametrize", "usefixtures", "filterwarnings"})
 
 
 def watch_assertions(config: pytest.Config, setting: Assertions) -> str | None:
-    """Take metrics from assertions where that is wanted; return why it is not possible, or None."""
+    """Take metrics from assertions if ``setting`` says so; return why it is impossible, or None."""
     if setting == "no":
         return None
     return install(config, rootdir=config.rootpath, every_comparison=setting == "all")
@@ -51,9 +51,9 @@ def watch_assertions(config: pytest.Config, setting: Assertions) -> str | None:
 class CapturePlugin:
     """Follow each test case from before its setup to after its teardown.
 
-    The record of each case that is kept is delivered. ``artifacts`` gets a directory for each case
-    with artifacts. ``note`` gets the case that is running, where another process looks after a
-    crash of this one.
+    The record of each case that is kept goes to ``deliver``. ``artifacts`` gets a directory for
+    each case with artifacts. ``note`` stores the running case, for the controller to read after a
+    crash.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class CapturePlugin:
     def pytest_runtest_protocol(
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
-        """Open the case of ``item``; assertions find it until the protocol is over."""
+        """Open the case of ``item`` and make it current for assertions during the protocol."""
         outer = recorder.current
         self._item, self._nextitem, self._attempts = item, nextitem, []
         self._options = item.stash.get(_OPTIONS, _DEFAULT_OPTIONS)
@@ -131,7 +131,7 @@ class CapturePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Open another attempt where the case was set up before."""
+        """Open another attempt if the case was set up before."""
         if item is not self._item:
             return
         earlier = item.stash.get(CASE_LOG, None)
@@ -146,9 +146,9 @@ class CapturePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> None:
-        """Note what the process has used, and the run that the setup has opened.
+        """Read the process's usage, and note the run that the setup has opened.
 
-        Whoever finds a crash has to end that run.
+        After a crash, the controller has to end that run.
         """
         log = item.stash.get(CASE_LOG, None)
         if log is None:
@@ -159,7 +159,7 @@ class CapturePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-        """Note what the call has used, before a traceback is made of its failure."""
+        """Read the usage of the call before pytest formats the traceback of its failure."""
         if call.when == "call" and (log := item.stash.get(CASE_LOG, None)) is not None:
             log.end_call()
 
@@ -257,7 +257,7 @@ class CapturePlugin:
         options = self._options
         markers = {marker.name for marker in item.iter_markers()}
         nodeid = self._nodeid(item)
-        told = sorted(markers - _UNTOLD_MARKERS)
+        told = sorted(markers - _UNREPORTED_MARKERS)
         tags = {MARKERS: ",".join(told)} if told else {}
         for key, value in options.tags.items():
             tags[str(key)] = log.secrets.text(str(key), value, str)
@@ -275,11 +275,11 @@ class CapturePlugin:
         )
 
     def _nodeid(self, item: pytest.Item) -> str:
-        """Return the node id to keep."""
+        """Return the node id for the record, without secrets."""
         return shown_text(item, _plain_nodeid(item), self._rules.names)
 
     def _case_name(self, item: pytest.Item, options: CaseOptions) -> str | None:
-        """Return the stable name that the marker gives, with the id of the params."""
+        """Return the marker's stable name, with the id of the params."""
         if options.case is None:
             return None
         params = shown_id(item, self._rules.names)
@@ -311,7 +311,7 @@ def _note_report(log: CaseLog, report: pytest.TestReport) -> None:
 
 
 def _outcome(report: pytest.TestReport) -> Outcome | None:
-    """Return the outcome that a report gives the case, or None for a plain pass."""
+    """Return the outcome of the case after this report, or None for a plain pass."""
     if report.passed:
         return "xpassed" if hasattr(report, "wasxfail") and report.when == "call" else None
     if report.skipped:
@@ -320,7 +320,7 @@ def _outcome(report: pytest.TestReport) -> Outcome | None:
 
 
 def _plain_nodeid(item: pytest.Item) -> str:
-    """Return the node id as it is without pytest-xdist, which adds ``@group`` to it."""
+    """Return the node id without the ``@group`` that pytest-xdist may add."""
     nodeid = item.nodeid
     if "@" in nodeid:
         for marker in item.iter_markers("xdist_group"):

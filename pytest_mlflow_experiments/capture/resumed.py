@@ -1,4 +1,4 @@
-"""Report the cases of a resumed session that need not run again."""
+"""Report the cases that a resumed session takes over instead of running them."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ _PHASES: Final[tuple[Phase, ...]] = ("setup", "call", "teardown")
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlierCase:
-    """A case that passed before: its record for this session, and where its artifacts are."""
+    """A case that passed before: its record for this session, and its artifact directory."""
 
     record: CaseRecord
     artifacts: Path
 
 
 def write_cases(path: Path, cases: Iterable[EarlierCase]) -> None:
-    """Write the cases that need not run, for the processes that run the others.
+    """Write the cases that need not run, for the processes that run tests.
 
     Raises:
         OSError: the file can't be written.
@@ -62,7 +62,7 @@ def write_cases(path: Path, cases: Iterable[EarlierCase]) -> None:
 
 
 def read_cases(path: Path) -> dict[str, EarlierCase]:
-    """Return the cases that :func:`write_cases` has written, by node id; none without a file."""
+    """Read the cases of :func:`write_cases`, by node id; none without a file."""
     cases: dict[str, EarlierCase] = {}
     with suppress(FileNotFoundError), path.open(encoding="ascii") as file:
         for data in map(json.loads, file):
@@ -72,9 +72,9 @@ def read_cases(path: Path) -> dict[str, EarlierCase]:
 
 
 def is_same(item: pytest.Item, record: CaseRecord, secrets: CaseSecrets) -> bool:
-    """Tell whether the params of a test are those of an earlier case with its node id.
+    """Return whether a test has the same params as an earlier case with its node id.
 
-    What can't be compared is not the same: secrets, and what has no text that tells all of it.
+    Params that can't be compared are different: secrets, and values without a complete text.
     """
     names = case_arguments(item)
     if names != record.arguments:
@@ -91,8 +91,8 @@ def is_same(item: pytest.Item, record: CaseRecord, secrets: CaseSecrets) -> bool
 class ResumedCases:
     """Reports tests that need not run, instead of running them.
 
-    ``cases`` are those that may be taken over, by their node ids; ``artifacts`` gets a directory
-    for each of them with artifacts.
+    ``cases`` are the earlier cases by node id; ``artifacts`` gets a directory for each resumed case
+    with artifacts.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class ResumedCases:
         self._next: tuple[pytest.Item, CaseRecord, CaseSecrets] | None = None
 
     def takes(self, item: pytest.Item, nodeid: str, secrets: CaseSecrets) -> bool:
-        """Tell whether a test, which comes next, need not run."""
+        """Return whether the next test need not run."""
         self._next = None
         # If it comes once more, somebody wants it to run again.
         case = self._cases.pop(nodeid, None)
@@ -143,7 +143,7 @@ class ResumedCases:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.CollectReport | pytest.TestReport) -> Any:
-        """Show resumed tests as such."""
+        """Show resumed tests as "resumed"."""
         if not report.passed or getattr(report, RESUMED, None) is None:
             return None
         return ("resumed", "r", "RESUMED") if report.when == "call" else ("", "", "")
@@ -168,7 +168,7 @@ def _report(item: pytest.Item, record: CaseRecord, phase: Phase) -> pytest.TestR
 def _tear_down(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.TestReport | None:
     """Tear down the fixtures of earlier tests that the next one does not need.
 
-    Returns the report of what went wrong, or None.
+    Returns the report of an error, or None.
     """
     session: Any = item.session
     if session.shouldfail or session.shouldstop:
@@ -188,7 +188,7 @@ def _tear_down(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.TestRe
 def _copy_artifacts(source: Path, target: Path, record: CaseRecord) -> bool:
     """Link or copy the artifacts of a case to its new directory; return whether all exist.
 
-    The same file has two names then, where the system allows it.
+    Files are hard-linked if the system allows it.
     """
     try:
         for name in record.artifacts:
@@ -209,10 +209,10 @@ _CONTAINERS: Final = (list, tuple, set, frozenset, dict)
 
 
 def has_complete_text(value: object) -> bool:
-    """Tell whether the text of a value, if it has any, leaves nothing of it out.
+    """Return whether the text of a value, if it has any, shows all of the value.
 
-    Functions without a name are what the code makes them. Objects of the tests' own may show as
-    little of themselves as they like, and arrays within them are shortened.
+    A function without a text does unless it has a closure or defaults; an object of the tests' own
+    classes does only if it is a dataclass or a named tuple with the generated repr.
     """
     if stable_text(value) is None:
         return isinstance(value, FunctionType) and not (
@@ -242,7 +242,7 @@ def _is_complete(value: Any) -> bool:
 
 
 def _has_fields(value: object, name: str, fields: Iterable[str]) -> bool:
-    """Tell whether a value shows all of its fields, and these all of theirs."""
+    """Return whether a value's repr shows all of its fields, recursively."""
     values = {field: getattr(value, field) for field in fields}
     shown = ", ".join(f"{field}={held!r}" for field, held in values.items())
     return repr(value) == f"{name}({shown})" and all(map(_is_complete, values.values()))

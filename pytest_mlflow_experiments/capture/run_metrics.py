@@ -1,4 +1,4 @@
-"""Read the metrics of the run that ``mlflow_run`` opened back into the record of the case."""
+"""Copy the metrics of the run that ``mlflow_run`` opened into the log of the case."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MAX_HISTORIES: Final = 20
-"""Of how many metrics the record keeps all steps: MLflow is asked once for each of them."""
+"""The number of metrics with all steps in the record: each takes a request to MLflow."""
 
 MAX_VALUES: Final = 1_000
 
 _PATIENCE: Final = 10.0
-"""How many seconds a slow server may take for them, as the next test waits."""
+"""The seconds that a slow server may take for them, as the next test waits."""
 
 _SYSTEM: Final = "system/"
 
@@ -27,7 +27,7 @@ _SYSTEM: Final = "system/"
 def read_metrics(client: MlflowClient, run_id: str, log: CaseLog) -> None:
     """Add the metrics of the test's own run to the log: comparisons read records, not MLflow.
 
-    The load of the machine, which MLflow's monitor records, is no result of the test.
+    The machine's load, from MLflow's system monitor, is left out.
     """
     try:
         data: Any = client.get_run(run_id).data
@@ -55,7 +55,7 @@ def read_metrics(client: MlflowClient, run_id: str, log: CaseLog) -> None:
 
 
 def _history(client: MlflowClient, run_id: str, name: str) -> list[Metric]:
-    """Return the values of a metric by step, or none where there is one step."""
+    """Return the values of a metric by step, or nothing if it has one step."""
     history = sorted(client.get_metric_history(run_id, name), key=lambda value: value.timestamp)
     last = {value.step: value for value in history}
     if len(last) < 2:
@@ -68,7 +68,7 @@ def _history(client: MlflowClient, run_id: str, name: str) -> list[Metric]:
 
 
 def take_over(client: MlflowClient, run_id: str, log: CaseLog) -> None:
-    """Add all that a run in the throwaway store got to the log of its case."""
+    """Copy everything logged to a run in the throwaway store to the log of its case."""
     run = client.get_run(run_id)
     for key, value in run.data.params.items():
         log.params.setdefault(key, log.secrets.text(key, value, str))

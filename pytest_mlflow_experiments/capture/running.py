@@ -1,4 +1,4 @@
-"""Note on disk which case a process is running, for the record of a crash."""
+"""Note on disk which case a process is running, for its record if the process crashes."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _PREFIX: Final = "running-"
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningCase:
-    """A case that has begun: its record as far as it is known, None where it won't be kept."""
+    """A case that has begun: its record so far, None if it won't be kept."""
 
     key: str
     record: CaseRecord | None
 
     def is_of(self, nodeid: str) -> bool:
-        """Tell whether this is the case that pytest reports by this node id."""
+        """Return whether this is the case with pytest's node id ``nodeid``."""
         return self.key == _key(nodeid)
 
 
 @final
 class RunningNote:
-    """The note of one process, which is written anew for each case."""
+    """The file with the running case of one process, overwritten for each case."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -49,9 +49,9 @@ class RunningNote:
         return [cls(path) for path in sorted(directory.path.glob(f"{_PREFIX}*"))]
 
     def write(self, nodeid: str, record: CaseRecord | None) -> None:
-        """Note a case by pytest's node id; a full disk costs the note alone.
+        """Write the case with pytest's node id; errors of the disk are ignored.
 
-        Of the node id a digest is kept, for it may hold what the record leaves out.
+        The node id is kept as a digest, as it may contain secrets.
         """
         key, line = _key(nodeid), "" if record is None else journal.encode(record)
         with suppress(OSError):
@@ -65,7 +65,7 @@ class RunningNote:
                 Original.close(fd)
 
     def read(self) -> RunningCase | None:
-        """Return the case that was noted last, or None where that can't be told."""
+        """Return the last case, or None if it can't be read."""
         try:
             key, line, end, *_ = self._path.read_bytes().split(b"\n")
             record = journal.decode(line) if line else None

@@ -25,14 +25,14 @@ _ATOMS: Final = frozenset({str, bytes, int, float, complex, *_NEVER_SECRET})
 Text = TypeVar("Text", str, "str | None")
 Record = TypeVar("Record", CaseRecord, Attempt, Metric, Check, DatasetInput)
 
-_DEEPEST: Final = 6
+_MAX_DEPTH: Final = 6
 # Longer ones have no text of their own either.
-_MOST: Final = 300
+_MAX_ITEMS: Final = 300
 
 
 @final
 class _Hidden:
-    """Stands where a secret stood."""
+    """The placeholder for a masked value."""
 
     def __repr__(self) -> str:
         return MASK
@@ -44,7 +44,7 @@ HIDDEN: Final = _Hidden()
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretRules:
-    """The names of secrets, and the values of those in the environment, for all cases."""
+    """The names of secrets, and the secret values in the environment, for all cases."""
 
     names: SecretNames = field(default_factory=SecretNames)
     environment: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class SecretRules:
 
 @final
 class CaseSecrets:
-    """The secrets of one attempt of a case; ``names`` are those whose values were hidden."""
+    """The secrets of one attempt of a case; ``names`` are those whose values were masked."""
 
     __slots__ = ("_spelled", "names", "rules", "values")
 
@@ -63,7 +63,7 @@ class CaseSecrets:
         self.values: dict[str, None] = {}
 
     def text(self, name: str, value: object, make: Callable[[object], Text]) -> Text:
-        """Return the text that ``make`` makes of a value, without the secrets in it."""
+        """Return ``make(value)`` without the secrets in it."""
         if type(value) not in _NEVER_SECRET and self.rules.names(name):
             self._hide(name, value)
             return make(HIDDEN)
@@ -77,22 +77,22 @@ class CaseSecrets:
         return text
 
     def of_failure(self, text: str) -> str:
-        """Return the text of a failure without the secrets of the environment as it is now."""
+        """Mask the secrets of the current environment in the text of a failure."""
         secrets = environment_secrets(self.rules.names)
         if secrets:
             text = Mask(secrets, pieces=True)(text)
         return without_environment(text, ())
 
     def without_environment(self, texts: Mapping[str, str]) -> Mapping[str, str]:
-        """Return params or tags without the environment's secrets, and the credentials of URLs."""
+        """Mask the environment's secrets and the credentials of URLs in params or tags."""
         return {name: self.in_text(text) for name, text in texts.items()}
 
     def in_text(self, text: str) -> str:
-        """Return a text without the environment's secrets, and the credentials of URLs."""
+        """Mask the environment's secrets and the credentials of URLs in a text."""
         return without_environment(text, self.rules.environment)
 
     def _is_hidden(self, name: object, value: object) -> bool:
-        """Tell whether a value within another is a secret by its name; note it if so."""
+        """Return whether a nested value is a secret by its name; note its name if so."""
         text = name.decode("latin-1") if type(name) is bytes else name
         if type(text) is not str or type(value) in _NEVER_SECRET or not self.rules.names(text):
             return False
@@ -106,14 +106,14 @@ class CaseSecrets:
     def _without(self, value: object, depth: int) -> object:
         """Return builtin containers with :data:`HIDDEN` in place of secrets.
 
-        Of other objects, it is noted how their repr spells the secrets.
+        For other objects, the spellings of secrets in their repr are noted.
         """
         kind = type(value)
-        if kind in _ATOMS or depth > _DEEPEST:
+        if kind in _ATOMS or depth > _MAX_DEPTH:
             return value
         if kind is list or kind is tuple:
             items: Any = value
-            if len(items) > _MOST:
+            if len(items) > _MAX_ITEMS:
                 return value
             inner = [self._without_pair(item, depth + 1) for item in items]
             same = all(new is old for new, old in zip(inner, items, strict=True))
@@ -138,7 +138,7 @@ class CaseSecrets:
         return self._without(value, depth)
 
     def _without_items(self, items: dict[Any, Any], depth: int) -> dict[Any, Any]:
-        if len(items) > _MOST:
+        if len(items) > _MAX_ITEMS:
             return items
         changed: dict[Any, object] = {}
         for name, item in items.items():
@@ -157,7 +157,7 @@ class CaseSecrets:
 
 
 def _attributes(value: object) -> Iterable[tuple[object, object]]:
-    """Return the names and values that may stand in the repr of an object."""
+    """Return the names and values that an object's repr may contain."""
     if isinstance(value, (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)):
         return ()
     try:
@@ -173,11 +173,11 @@ def _attributes(value: object) -> Iterable[tuple[object, object]]:
             pairs = [*_slots(value), *getattr(value, "__dict__", {}).items()]
     except Exception:  # noqa: BLE001 - the tests' own code, or an object without attributes
         return ()
-    return pairs if len(pairs) <= _MOST else ()
+    return pairs if len(pairs) <= _MAX_ITEMS else ()
 
 
 def _slots(value: object) -> Iterator[tuple[str, object]]:
-    """Yield what is in the slots of an object; none of the tests' own code runs for it."""
+    """Yield the slots of an object with their values, without running the tests' own code."""
     for kind in type(value).__mro__:
         if "__slots__" in vars(kind):
             for name, member in vars(kind).items():
@@ -187,7 +187,7 @@ def _slots(value: object) -> Iterator[tuple[str, object]]:
 
 
 def leaves(value: object, depth: int = 0) -> Iterator[str]:
-    """Yield the texts of a secret, as they may stand in the text of a failure."""
+    """Yield the texts of a secret that the text of a failure may contain."""
     if isinstance(value, str):
         yield str.__str__(value)
     elif isinstance(value, (bytes, bytearray)):
@@ -195,7 +195,7 @@ def leaves(value: object, depth: int = 0) -> Iterator[str]:
     elif isinstance(value, (int, float, complex)):
         if type(value) not in _NEVER_SECRET:
             yield str(value)
-    elif depth <= _DEEPEST:
+    elif depth <= _MAX_DEPTH:
         if isinstance(value, dict):
             inner: Iterable[object] = value.values()
         elif isinstance(value, (list, tuple, set, frozenset)):
@@ -210,12 +210,12 @@ def leaves(value: object, depth: int = 0) -> Iterator[str]:
 
 @final
 class CaseMask:
-    """Takes the secrets of one case out of all its texts.
+    """Masks the secrets of one case in all of its texts.
 
-    ``own`` is the node id without params: a word of it is a secret only where it stands alone.
-    ``renamed`` is pytest's name of the test, and the one that is kept. ``arguments`` are the names
-    of params that tell the case from others, and stay as they are. ``pieces`` masks a text in which
-    pytest may have cut the secrets.
+    ``own`` is the node id without params: a word of it is masked only as a whole word. ``renamed``
+    is pytest's name of the test, and the recorded one. ``arguments`` are the names of the params in
+    the identity, which stay as they are. ``pieces`` masks a text in which pytest may have cut the
+    secrets.
     """
 
     def __init__(
@@ -239,13 +239,13 @@ class CaseMask:
         return self._mask(text.replace(*self._renamed) if self._renamed else text)
 
     def record(self, record: Record) -> Record:
-        """Return a record, or a part of one, with the fields of :data:`MASKED` masked."""
+        """Mask the fields of :data:`MASKED` in a record, or in a part of one."""
         ways = MASKED[type(record)].items()
         return replace(record, **{name: way(self, getattr(record, name)) for name, way in ways})
 
 
 def _masked(mask: CaseMask, value: Any) -> Any:
-    """Return a text, a record, or what holds some, without secrets."""
+    """Mask a text, a record, or a container of these."""
     if isinstance(value, str):
         return mask(value)
     if isinstance(value, tuple):
@@ -287,6 +287,6 @@ Why its other texts stay as they are stands in the test that wants each field to
 
 
 def masked_input(data: DatasetInput, mask: Callable[[str], str]) -> DatasetInput:
-    """Return a dataset with ``mask`` applied to all that a person may have written."""
+    """Mask the fields of a dataset that users may have written."""
     texts = {name: getattr(data, name) for name in MASKED[DatasetInput]}
     return replace(data, **{name: mask(text) for name, text in texts.items() if text is not None})

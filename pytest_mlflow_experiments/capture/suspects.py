@@ -27,11 +27,11 @@ _POLL = 0.02
 
 @final
 class Rerunner:
-    """Runs cases again, in the process that ran them, whose metrics look worse than the baseline.
+    """Runs cases again, in the same process, if their metrics look worse than the baseline.
 
-    The baseline is read once, when the first case is judged, after waiting ``timeout`` seconds for
-    it at most. Where there is none, or none that can be read, no case is suspect; the end of the
-    session tells of it.
+    The baseline is read once, when the first case is judged, after waiting for it for at most
+    ``timeout`` seconds. Without a readable one, no case is suspect; the end of the session reports
+    why.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Rerunner:
         self._comparer: Comparer | None = None
 
     def _is_suspect(self, record: CaseRecord) -> bool:
-        """Tell whether a case is suspect, and so worth fresh runs.
+        """Return whether a case is suspect, so that it needs fresh runs.
 
         A case that is repeated over seeds has fresh values already.
         """
@@ -77,13 +77,13 @@ class Rerunner:
             return ()
 
     def _is_decided(self) -> bool:
-        """Tell whether the tracker looks for a baseline no more."""
+        """Return whether the tracker has finished looking for a baseline."""
         if not self._directory.baseline_request.exists() or self._directory.baseline.exists():
             return True
         state = SessionState.read(self._directory.state)
         if state is None:
             return False
-        if state.baseline is not None or state.phase == "done" or state.is_unsure:
+        if state.baseline is not None or state.phase == "done" or state.is_unavailable:
             return True
         return state.pid is not None and not is_running(state.pid)
 
@@ -97,8 +97,8 @@ class Rerunner:
     ) -> tuple[Attempt, ...]:
         """Return the fresh runs of a test that has just been torn down, if it needs any.
 
-        Fixtures that ``nextitem`` uses too stay as they are. ``open_log`` makes the log of a new
-        run current; ``note`` brings the report of a phase into it.
+        Fixtures that ``nextitem`` uses too stay as they are. ``open_log`` opens a log for a new
+        run; ``note`` adds the report of a phase to it.
         """
         if not self._is_suspect(record):
             return ()
@@ -117,7 +117,7 @@ class Rerunner:
 
 
 def _renew(item: pytest.Item) -> None:
-    """Reset an item's fixture values and the instance of its class."""
+    """Reset an item's fixture values and its class instance."""
     for name in ("_obj", "_instance"):
         if isinstance(item, pytest.Function) and getattr(item, name, None) is not None:
             setattr(item, name, None)

@@ -12,8 +12,8 @@ from typing import Any
 def add_rows(data: Any, target: Path | None) -> None:
     """Write the rows of ``data`` to ``target``, after those that it already holds.
 
-    Columns that only one of the two has are filled with null; so are NaN and the infinities, which
-    JSON does not know. With ``target`` None the data are only checked.
+    Columns that only one of the two has are filled with null; NaN and the infinities become null
+    too. With ``target`` None the data are only checked.
 
     Raises:
         TypeError: ``data`` is neither a dict nor a DataFrame.
@@ -31,7 +31,7 @@ def add_rows(data: Any, target: Path | None) -> None:
 
 
 def plain(value: Any, *, finite: bool = False) -> Any:
-    """Return ``value`` in JSON's own types: numpy's as numbers and lists, unknown ones as text.
+    """Convert ``value`` to JSON's types: numpy's to numbers and lists, unknown ones to text.
 
     With ``finite``, NaN and the infinities become None.
     """
@@ -79,7 +79,7 @@ def _split(data: Any) -> tuple[list[str], list[list[Any]]]:
 
 
 def _column(values: Any) -> Any:
-    """Return the cells of a column as a list, or a single value that stands in every row."""
+    """Return the cells of a column as a list, or a single value for every row."""
     if hasattr(values, "to_json"):
         return _pandas_json(values, orient="values")
     if isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping)):

@@ -1,9 +1,8 @@
 """The command ``pytest-mlflow``: what can be done with sessions without a pytest run.
 
-There is one module for each command. Which case ``promote`` takes (``candidate``) and what speaks
-against it (``admission``) stand here too: nothing else asks that, and it takes kept sessions,
-MLflow's registry and the words of reports together. What was asked for and can't be done is a
-:class:`.UsageError` everywhere in here.
+There is one module for each command. ``candidate`` (which case ``promote`` takes) and ``admission``
+(reasons against it) are here too, as only ``promote`` uses them, and they combine kept sessions,
+MLflow's registry and texts of reports. Mistakes of the user are a :class:`.UsageError`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status: 0, 1 where something could not be done, 2 misuse."""
+    """Run the command; return its exit status: 0 success, 1 failure, 2 wrong usage."""
     options = _parser().parse_args(arguments)
     try:
         status = int(options.command(options))

@@ -1,4 +1,4 @@
-"""Whether a candidate may become the champion: everything that speaks against it, with figures."""
+"""Check whether a candidate may become the champion: reasons against it, with figures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..tracker.registry import RegisteredVersion
 
 LASTING: Final = frozenset({tags.OBJECTIVE, tags.OBJECTIVE_VALUE, tags.GATE, tags.DATASETS})
-"""The tags of a champion that another promotion of the same model does not write anew."""
+"""The tags of a champion that a further promotion of the same model does not replace."""
 
 _JITTER: Final = 1e-9
 _SHOWN: Final = 10
@@ -38,10 +38,9 @@ _SHORTEST: Final = 80
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Champion:
-    """The version that the alias stands for now, with its value of the candidate's objective.
+    """The version that the alias points to, with its value of the candidate's objective.
 
-    ``value`` is None where it is not known; ``origin`` then says why, and else where it is
-    from.
+    ``value`` is None if unknown; ``origin`` says why, or where the value is from.
     """
 
     version: RegisteredVersion
@@ -50,7 +49,7 @@ class Champion:
 
     @classmethod
     def of(cls, version: RegisteredVersion, objective: str) -> Champion:
-        """Return what a version tells of the objective: its tag, else the metric of its run."""
+        """Read the objective's value of a version: from its tag, else the metric of its run."""
         number, run, text = None, version.run_id, version.tags.get(tags.OBJECTIVE_VALUE)
         if text is not None and version.tags.get(tags.OBJECTIVE) == objective:
             try:
@@ -68,7 +67,7 @@ class Champion:
 def against_session(
     session: StoredSession, comparison: Comparison | None, candidate: PromotionCandidate
 ) -> Iterator[str]:
-    """Yield what speaks against the case within its own session."""
+    """Yield the reasons against the case from its own session."""
     record = candidate.record
     if record.outcome not in PASSED_OUTCOMES:
         yield f"its case did not pass: {record.nodeid} is {record.outcome}"
@@ -86,7 +85,7 @@ def against_session(
 
 
 def against_repeats(candidate: PromotionCandidate) -> Iterator[str]:
-    """Yield what speaks against the mean over the repeats."""
+    """Yield the reasons against using the mean over the repeats."""
     configuration = candidate.configuration
     failed, cases, n = configuration.failed, configuration.cases, configuration.n
     if failed and cases > 1:
@@ -97,7 +96,7 @@ def against_repeats(candidate: PromotionCandidate) -> Iterator[str]:
 
 
 def worse_metrics(comparison: Comparison, test: str, words: str = "") -> Sequence[str]:
-    """Return what became worse in the cases of a test."""
+    """Return the regressions in the cases of a test."""
     worse = [
         f"{metric.name}{words}: {describe_metric(metric)}"
         for metric in comparison.gating()
@@ -109,7 +108,7 @@ def worse_metrics(comparison: Comparison, test: str, words: str = "") -> Sequenc
 def incomparable(
     comparison: Comparison, candidate: PromotionCandidate, words: str = ""
 ) -> Sequence[str]:
-    """Return where the objective was measured on other data or with other params than before."""
+    """Return the cases whose objective is not comparable: other data or params than before."""
     unlike = [
         f"{metric.name}{words}: {metric.metric} is not comparable: {metric.reason}"
         for metric in comparison.ranked()
@@ -127,7 +126,7 @@ def _first(lines: Sequence[str], others: str) -> Sequence[str]:
 def against_champion(
     candidate: PromotionCandidate, champion: Champion, rules: Sequence[tuple[str, Tolerance]]
 ) -> Iterator[str]:
-    """Yield why the candidate's objective is not good enough, or tells nothing."""
+    """Yield why the candidate's objective is not good enough, or not comparable."""
     yield from other_measurement(candidate, champion.version)
     number, objective = champion.value, candidate.objective
     version = champion.version.number
@@ -153,7 +152,7 @@ def against_champion(
 
 
 def other_measurement(candidate: PromotionCandidate, champion: RegisteredVersion) -> Iterator[str]:
-    """Yield why the candidate's values were not measured as the champion's were."""
+    """Yield how the measurement of the candidate's values differs from the champion's."""
     nodeid, text = champion.tags.get(tags.NODEID), champion.tags.get(tags.DATASETS)
     if nodeid is not None and function_of(nodeid) != candidate.test:
         yield f"the champion, version {champion.number}, is of another test: {function_of(nodeid)}"
@@ -177,7 +176,7 @@ def other_measurement(candidate: PromotionCandidate, champion: RegisteredVersion
 
 
 def difference(new: float, old: float) -> str:
-    """Return ``-0.021 (-2.3 %)``."""
+    """Format a difference: ``-0.021 (-2.3 %)``."""
     share = f" ({percent((new - old) / abs(old))})" if old and isfinite(new) else ""
     return f"{signed(new - old)}{share}"
 
@@ -185,7 +184,7 @@ def difference(new: float, old: float) -> str:
 def tags_of(
     session: StoredSession, candidate: PromotionCandidate, verdicts: str, refusals: Sequence[str]
 ) -> Mapping[str, str]:
-    """Return the tags of a version that lead back to where it comes from."""
+    """Return the tags of a version that name its session, case and verdicts."""
     record, header = candidate.record, session.header
     texts = {
         tags.SESSION_ID: header.joint_id,
@@ -205,7 +204,7 @@ def tags_of(
 
 
 def as_json(texts: Mapping[str, str]) -> str:
-    """Return an object of JSON that fits into a tag; long texts are cut, and the last left out."""
+    """Return a JSON object that fits into a tag; long texts are cut, and the last ones left out."""
     limit = VERSION_TAG_LENGTH
     while True:
         text = json.dumps({key: shorten(one, limit) for key, one in texts.items()})
@@ -225,9 +224,9 @@ def against_its_session(
     rules: Sequence[tuple[str, Tolerance]],
     options: argparse.Namespace,
 ) -> Iterator[str]:
-    """Yield what is worse in the promoted test than in the champion's session.
+    """Yield the regressions of the promoted test against the champion's session.
 
-    ``own`` is the comparison that the session ended with: it knew the ini file.
+    ``own`` is the comparison at the session's end, which knew the ini file.
     """
     if own and own.baseline and own.baseline.sessions[-1].session_id == champion_session:
         # The session was compared with that one already, as its newest baseline.

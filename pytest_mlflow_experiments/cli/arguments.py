@@ -1,4 +1,4 @@
-"""How commands are declared, the options that several have, and what they print."""
+"""Declare commands, the options that several of them share, and their output."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Command:
     run: Callable[[argparse.Namespace], int]
 
     def declare(self, commands: Commands) -> None:
-        """Add the command to those of a parser."""
+        """Add the command to the subparsers."""
         summary, _, details = (self.run.__doc__ or "").partition("\n\n")
         brief = f"{summary[:1].lower()}{summary[1:]}".removesuffix(".")
         description = " ".join(details.split()) or brief
@@ -64,7 +64,7 @@ def command(
 
 
 def positive(text: str) -> int:
-    """Return a number of sessions."""
+    """Parse a positive number of sessions."""
     number = int(text) if text.isdecimal() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text!r}")
@@ -112,9 +112,9 @@ SWEEP: Final[Arguments] = {
 
 
 def location_of(options: argparse.Namespace, session: SessionHeader | None = None) -> Location:
-    """Return the location that options, the environment and a session tell of.
+    """Return the location from the options, else the environment, else a session.
 
-    The session is the newest one here where none is given.
+    The session is by default the newest one here.
     """
     offline = getattr(options, "offline", False)
     return Location.resolve(options.tracking_uri, options.experiment, session, offline=offline)
@@ -128,7 +128,7 @@ def session_of(options: argparse.Namespace) -> ChosenSession:
 def asked_sweeps(
     options: argparse.Namespace, session: StoredSession, comparison: Comparison | None
 ) -> tuple[Sweep, ...]:
-    """Return the sweeps of a session, ranked as the options of :data:`SWEEP` say."""
+    """Return the sweeps of a session, ranked by the options of :data:`SWEEP`."""
     return sweeps_of(
         session,
         comparison.sweeps if comparison is not None else (),
@@ -139,14 +139,14 @@ def asked_sweeps(
 
 
 def say(*lines: str) -> None:
-    """Print lines, whatever the encoding of the terminal is."""
+    """Print lines, replacing characters that the terminal's encoding lacks."""
     encoding = sys.stdout.encoding or "ascii"
     for line in lines:
         print(line.encode(encoding, "replace").decode(encoding))  # noqa: T201
 
 
 def write_report(path: Path, text: str) -> None:
-    """Write a report, and the directories above it; where that fails, the path is wrong."""
+    """Write a report, and create its parent directories; raise a UsageError on failure."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", errors="replace")

@@ -48,10 +48,10 @@ def _clear(options: argparse.Namespace) -> int:
 
 
 def _share(location: Location, action: Callable[[MlflowCatalog], None]) -> str | None:
-    """Change the pin in MLflow; return why a store of this machine has not got it.
+    """Change the pin in MLflow; return why a store on this machine could not be changed.
 
     Raises:
-        BaselineError: a server can't be used, and others would go on with another pin.
+        BaselineError: a server can't be used, so that others would keep another pin.
     """
     try:
         action(location.mlflow())
@@ -90,7 +90,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def declare(commands: Commands) -> None:
-    """Declare the command and its actions."""
+    """Declare the command and its subcommands."""
     parser = commands.add_parser(
         "baseline",
         help="pin, show or export what sessions are compared with",

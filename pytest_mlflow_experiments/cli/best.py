@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _of_disk(session: ChosenSession) -> tuple[Comparison | None, dict[str, str]]:
-    """Return the session's comparison, and the runs of its records as far as they are known."""
+    """Return the session's comparison, and the known run ids by record id."""
     state = session.directory and SessionState.read(session.directory.state)
     runs: dict[str, str] = {}
     if state is not None and (state.phase, state.writer) == ("done", "bulk"):

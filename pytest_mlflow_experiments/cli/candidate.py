@@ -1,4 +1,4 @@
-"""The case whose model is to be promoted: the best one of a sweep, or the one that is named."""
+"""Choose the case whose model is promoted: the best one of a sweep, or a named one."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from ..report.sweep_text import choice, score, why_no_best
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromotionCandidate:
-    """A case and its configuration; ``story`` tells why it is this one, for people.
+    """A case and its configuration; ``story`` says for users why it was chosen.
 
-    ``usual`` is how many values most configurations of the sweep have, ``seeds`` names the params
-    that only repeat. ``datasets`` are the digests of the data by their names, of all repeats.
+    ``usual`` is the number of values of most configurations of the sweep, ``seeds`` names the
+    params that only repeat. ``datasets`` are the digests of the data of all repeats, by name.
     """
 
     test: str
@@ -50,7 +50,7 @@ class PromotionCandidate:
 def choose_candidate(
     session: StoredSession, sweeps: Sequence[Sweep], options: argparse.Namespace
 ) -> PromotionCandidate:
-    """Return the case that the options name, or that of the best configuration."""
+    """Return the case named by the options, or a case of the best configuration."""
     if options.case is None and (options.test is None or fitting(sweeps, options.test)):
         sweep = choose_sweep(sweeps, options.test)
         configuration, named = sweep.best, None
@@ -97,7 +97,7 @@ def choose_candidate(
 def _named(
     session: StoredSession, sweeps: Sequence[Sweep], options: argparse.Namespace
 ) -> tuple[Sweep, Configuration, CaseRecord | None]:
-    """Return the configuration that a text means, and the case where it means a single one."""
+    """Return the configuration that the option names, and the case if it names a single one."""
     if options.test is None:
         sweeps = (*sweeps, *_singles(session, options))
     else:
@@ -123,7 +123,7 @@ def _named(
 
 
 def _singles(session: StoredSession, options: argparse.Namespace) -> tuple[Sweep, ...]:
-    """Return the tests without params, each as a sweep of one configuration."""
+    """Return each test without params as a sweep of one configuration."""
     plain = [record for record in session.cases if record.sweep is None]
     if not plain:
         return ()
@@ -143,7 +143,7 @@ def _singles(session: StoredSession, options: argparse.Namespace) -> tuple[Sweep
 def _median(
     session: StoredSession, configuration: Configuration, objective: str
 ) -> tuple[CaseRecord, str | None]:
-    """Return the repeat with the median of the objective, the lower one of two, and say so."""
+    """Return the repeat with the (lower) median of the objective, and a sentence about it."""
     records = [_record(session, nodeid) for nodeid in configuration.nodeids]
     passed = [
         (number, record)
@@ -162,7 +162,7 @@ def _median(
 
 
 def _datasets(session: StoredSession, configuration: Configuration) -> dict[str, str]:
-    """Return the digests of the data by their names; of data that vary with the seed, all."""
+    """Return the digests of the data by name; all digests for data that vary with the seed."""
     by_name: defaultdict[str, set[str]] = defaultdict(set)
     nodeids = frozenset(configuration.nodeids)
     for record in session.cases:
@@ -173,5 +173,5 @@ def _datasets(session: StoredSession, configuration: Configuration) -> dict[str,
 
 
 def _record(session: StoredSession, nodeid: str) -> CaseRecord:
-    """Return the record of a case; the last one where it ran twice."""
+    """Return the record of a case, the last one if it ran twice."""
     return next(record for record in reversed(session.cases) if record.nodeid == nodeid)

@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _shards(options: argparse.Namespace, temporary: Path) -> list[ShardSession]:
-    """Return the shards that are to be put together; what is fetched goes to ``temporary``."""
+    """Return the shards to merge; downloads go to ``temporary``."""
     wanted = _wanted_id(options)
     shards = [
         shard
@@ -114,7 +114,7 @@ def _wanted_id(options: argparse.Namespace) -> str | None:
 
 
 def _fetched(options: argparse.Namespace, session_id: str, temporary: Path) -> list[ShardSession]:
-    """Return the shards that the tracking server has."""
+    """Download the shards from the tracking server."""
     location = location_of(options)
     if options.offline or is_local_store(location.tracking_uri):
         return []
@@ -140,7 +140,7 @@ def _journals(paths: list[Path]) -> Iterator[Path]:
 
 
 def _here(merged: MergedSession, options: argparse.Namespace) -> MergedSession:
-    """Return it as a session of this machine, where shards had stores of their own."""
+    """Set the merged session's store: the given one, or this machine's for a local one."""
     header = merged.header
     uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     if uri is None and options.paths and is_local_store(header.tracking_uri):
@@ -149,24 +149,24 @@ def _here(merged: MergedSession, options: argparse.Namespace) -> MergedSession:
     return replace(merged, header=replace(header, tracking_uri=uri))
 
 
-def _judging(options: argparse.Namespace, told: Shard) -> Shard:
+def _judging(options: argparse.Namespace, shard: Shard) -> Shard:
     if options.baseline is not None:
         parse_all("--baseline", [options.baseline], parse_spec)
-    baseline = options.baseline or told.baseline
-    gate = told.gate if options.gate is None else options.gate
+    baseline = options.baseline or shard.baseline
+    gate = shard.gate if options.gate is None else options.gate
     if gate and baseline == "none":
         raise UsageError(
             "--gate: there is nothing to judge by with --baseline=none; leave out one of them"
         )
     if options.baseline is not None and baseline.startswith("file:"):
-        # What shards were told is relative to the rootdir, what is typed here is not.
+        # Paths of the shards are relative to the rootdir, those typed here are not.
         baseline = f"file:{Path(baseline.removeprefix('file:')).absolute()}"
     return replace(
-        told,
+        shard,
         baseline=baseline,
-        history=options.history or told.history,
+        history=options.history or shard.history,
         gate=gate,
-        require_baseline=told.require_baseline or options.require_baseline,
+        require_baseline=shard.require_baseline or options.require_baseline,
     )
 
 

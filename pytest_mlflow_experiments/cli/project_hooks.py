@@ -1,4 +1,4 @@
-"""The hooks that commands call: the built-in ones, and those of the project where they matter."""
+"""The hooks that commands call: the built-in ones, and the project's if needed."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 @final
 class CommandHooks:
-    """Renders and judges as pytest does in this project.
+    """Renders and judges with the same hooks as pytest in this project.
 
-    Its plugins and conftest.py files are loaded, which may take seconds, only where a report is in
-    no built-in format or where a conftest.py names a hook of ours.
-    ``option`` says where to write ``reports``; ``judges`` tells whether the command judges metrics.
+    Its plugins and conftest.py files are loaded, which may take seconds, only if a report's format
+    is not built in or a conftest.py implements a hook of this package. ``option`` says where to
+    write ``reports``; ``judges`` tells whether the command judges metrics.
 
     Raises:
-        UsageError: nobody renders one of the reports, or the project's plugins can't be loaded.
+        UsageError: no hook renders one of the reports, or the project's plugins can't be loaded.
     """
 
     def __init__(self, option: str, reports: Sequence[Path], *, judges: bool = True) -> None:
@@ -56,7 +56,7 @@ class CommandHooks:
             raise UsageError(f"{option} {unknown[0]}: expected one of {', '.join(SUFFIXES)}")
 
     def render(self, comparison: Comparison, path: Path) -> str:
-        """Return the comparison in the format of a file, which somebody has to render."""
+        """Render the comparison in the format of a file."""
         try:
             text: str | None = self._hook.pytest_mlflow_render(
                 config=self._config, comparison=comparison, suffix=path.suffix
@@ -71,7 +71,7 @@ class CommandHooks:
         return text
 
     def write(self, comparison: Comparison, paths: Sequence[Path]) -> None:
-        """Write the comparison to files, each in its format, as :meth:`render` tells."""
+        """Write the comparison to files, each rendered in its format."""
         for path in paths:
             write_report(path, self.render(comparison, path))
 
@@ -82,14 +82,14 @@ class CommandHooks:
 
 
 def _mentions_hooks(root: Path) -> bool:
-    """Tell whether a conftest.py that pytest loads when it starts names a hook of ours."""
+    """Return whether an initial conftest.py contains the name of a hook of this package."""
     files = [*root.glob("conftest.py"), *root.glob("test*/conftest.py")]
     return any(b"pytest_mlflow_" in file.read_bytes() for file in files if file.is_file())
 
 
 @final
 class _KeepCoverage:
-    """Keeps pytest-cov from deleting what it measured when tests last ran."""
+    """Prevents pytest-cov from deleting the data of the last test run."""
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_load_initial_conftests(self, early_config: pytest.Config) -> Generator[None]:
@@ -98,7 +98,7 @@ class _KeepCoverage:
 
 
 def _load_project(root: Path) -> pytest.Config:
-    """Load the project's plugins and conftest.py files as pytest does before it collects."""
+    """Load the project's plugins and conftest.py files as pytest does before collection."""
     # Without capturing, which would write to the command's own output what it has captured.
     arguments = ["-s"] if Path.cwd() == root else ["-s", str(root)]
     try:

@@ -147,7 +147,7 @@ def _chosen(
     rules: Sequence[tuple[str, Tolerance]],
     options: argparse.Namespace,
 ) -> PromotionCandidate:
-    """Return the case that is to be promoted, about whose metrics all rules must be."""
+    """Return the case to promote; raise a UsageError if a rule matches none of its metrics."""
     candidate = choose_candidate(session, asked_sweeps(options, session, comparison), options)
     metrics = (candidate.objective, *candidate.configuration.metrics)
     for rule in rules:
@@ -160,9 +160,9 @@ def _chosen(
 
 
 def _model(registry: Registry, candidate: PromotionCandidate, name: str | None) -> LoggedModel:
-    """Return the model that the case logged; the one of the last step where it did several times.
+    """Return the model that the case logged, the last step's if it logged several times.
 
-    It is an error of usage where the case logged none, or several and nobody said which.
+    Raise a UsageError if the case logged no model, or several without a choice.
     """
     nodeid = candidate.record.nodeid
     models = registry.models(candidate.record)

@@ -15,7 +15,7 @@ from .project_hooks import CommandHooks
 
 
 def last_comparison(session: Path | None) -> Comparison:
-    """Return the comparison that a session, or the newest one, must have ended with."""
+    """Return the last comparison of a session (the newest one); UsageError without one."""
     if session is not None:
         directory = session_directory(session)
         problem = f"{session} was not compared: it has no {directory.report.name}"

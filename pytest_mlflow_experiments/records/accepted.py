@@ -61,13 +61,13 @@ class AcceptedStep:
     author: str | None = field(default=None, metadata=RARE)
 
     def matches(self, case: str, metric: str) -> bool:
-        """Tell whether the step is about this metric of this case."""
+        """Return whether the step matches this metric of this case."""
         pairs = (self.case, case), (self.metric, metric)
         return all(_compiled(pattern).fullmatch(text) for pattern, text in pairs)
 
 
 def make_step(case: str, metric: str, reason: str, *, author: str | None = None) -> AcceptedStep:
-    """Return a new step, of now.
+    """Return a new step with a new id and the present time.
 
     Raises:
         ValueError: a pattern or the reason is blank.
@@ -86,14 +86,14 @@ def make_step(case: str, metric: str, reason: str, *, author: str | None = None)
 
 
 def newest(steps: Sequence[AcceptedStep], case: str, metric: str) -> AcceptedStep | None:
-    """Return the last step, in the order of the file, that is about this metric of this case."""
+    """Return the last of the steps, in file order, that matches this metric of this case."""
     return next((step for step in reversed(steps) if step.matches(case, metric)), None)
 
 
 def read_accepted(path: Path) -> tuple[AcceptedStep, ...]:
-    """Return the steps in the order of the file; none where there is no file.
+    """Read the accepted steps in file order; none if the file does not exist.
 
-    Blank lines, and lines that start with ``#``, are passed over.
+    Blank lines, and lines that start with ``#``, are skipped.
 
     Raises:
         AcceptedError: the file, or a line of it, can't be understood; the message says which.
@@ -123,7 +123,7 @@ def read_accepted(path: Path) -> tuple[AcceptedStep, ...]:
 
 
 def append_accepted(path: Path, step: AcceptedStep) -> None:
-    """Append a step to the file, as a whole line or not at all; make the file where there is none.
+    """Append a step to the file atomically; create the file if it does not exist.
 
     Raises:
         OSError: the disk is full, or the file can't be written.
@@ -146,7 +146,7 @@ def append_accepted(path: Path, step: AcceptedStep) -> None:
 
 
 def _parse(line: str) -> AcceptedStep:
-    """Return the step that a line holds, or raise a ValueError that says what is wrong."""
+    """Parse a line of the file; raise a ValueError that says what is wrong with it."""
     if line.startswith(_CONFLICT_MARKERS):
         raise ValueError(
             f"{line[:7]!r} is the mark of a merge conflict; keep the lines of both sides and "

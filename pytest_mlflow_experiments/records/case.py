@@ -1,4 +1,4 @@
-"""What one test case leaves behind: metrics, checks, params, datasets, the outcome."""
+"""The record of one test case: metrics, checks, params, datasets, the outcome."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FAILED_OUTCOMES: frozenset[str] = frozenset({"failed", "error"})
 PASSED_OUTCOMES: frozenset[str] = frozenset({"passed", "xpassed"})
 
 CASE_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
-"""What the id of a case's record may be: it is the name of a directory."""
+"""The legal ids of a case's record: it is the name of a directory."""
 
 _HIDDEN = re.compile(rf"{re.escape(MASK)}\d+")
 
@@ -47,7 +47,7 @@ def last_values(metrics: Iterable[Metric]) -> dict[str, float]:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One comparison that an assertion made, turned so that it reads ``value operator limit``.
+    """One comparison that an assertion made, normalised to read ``value operator limit``.
 
     ``operator`` ``"=="`` is a comparison with :func:`pytest.approx`; ``tolerance`` is then the
     absolute distance it allows, and None otherwise. ``passed`` tells whether the comparison held;
@@ -80,7 +80,7 @@ class Check:
 class Attempt:
     """An earlier attempt of a case that was run again; the case itself holds the last one.
 
-    ``usage`` is what its call cost besides its time, as for the case.
+    ``usage`` is as in :class:`CaseRecord`.
     """
 
     outcome: Outcome
@@ -113,26 +113,25 @@ class DatasetInput:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseRecord:
-    """Everything that one finished test case leaves behind.
+    """The record of one finished test case.
 
-    ``id`` is 32 hexadecimal digits, made once when the case starts: sending the same record twice
-    is recognised by it. ``case`` is the identity across sessions, ``name`` the short name to show.
+    ``id`` is 32 hexadecimal digits, made once when the case starts; a record that is sent twice is
+    recognised by it. ``case`` is the identity across sessions, ``name`` the short name to show.
     Times are milliseconds since the epoch, ``durations`` seconds by phase (``setup``, ``call``,
     ``teardown``). ``artifacts`` are paths below the session's ``artifacts/<id>/``, with forward
-    slashes. ``run_id`` is set where the test itself holds an MLflow run. ``notes`` tell what was
-    shortened, renamed or left out.
+    slashes. ``run_id`` is set if the test has an MLflow run of its own (``mlflow_run``). ``notes``
+    tell what was shortened, renamed or left out.
 
     ``arguments`` names the params that are part of the identity (those of ``parametrize`` and of
     fixtures). ``datasets`` are digests of the data by their names. ``tolerances`` and
-    ``directions`` are what the marker says of metrics, by pattern. ``repeats`` are the fresh runs
-    that a suspicious value was followed by. ``run_metrics`` are the last values of metrics that
-    stand in the run which the test itself held, and nowhere else here, and ``run_history`` all
-    values of those of them that have several steps.
+    ``directions`` are the marker's, by metric pattern. ``repeats`` are the fresh runs that followed
+    a suspicious value. ``run_metrics`` are the last values of metrics that the test logged only to
+    its own MLflow run, and ``run_history`` all values of those with several steps.
 
     ``objective`` is the metric by which the marker wants the cases of the test to be ranked.
-    ``inputs`` are the datasets themselves. ``usage`` is what the call cost besides its time, by
-    the name of a metric. Where the case did not run but was taken over, ``resumed_from`` is the id
-    of the session that it ran in, and ``resumed_run`` the run that the test itself held there.
+    ``inputs`` are the datasets themselves. ``usage`` maps metric names to what the call cost (CPU
+    seconds, memory). If the case was resumed and did not run, ``resumed_from`` is the id of the
+    session that it ran in, and ``resumed_run`` the test's own MLflow run there.
     """
 
     id: Annotated[str, Constraint(CASE_ID.fullmatch, "letters and digits")]
@@ -167,12 +166,12 @@ class CaseRecord:
 
     @property
     def sweep(self) -> str | None:
-        """The node id of the test function whose cases this is one of; None without params."""
+        """The node id of the test function that the sweep runs; None without params."""
         return function_of(self.nodeid) if self.arguments else None
 
     @property
     def distinct_params(self) -> dict[str, str]:
-        """The texts of the parametrized arguments; of a secret, the mask with its number."""
+        """The texts of the parametrized arguments; a secret is a numbered mask."""
         # A param that is a secret is told by the index in the id alone.
         hidden = iter(_HIDDEN.findall(self.nodeid.partition("[")[2]))
         return {
@@ -186,7 +185,7 @@ class CaseRecord:
         return self.durations.get("call", self.durations.get("setup", 0.0))
 
     def as_attempt(self) -> Attempt:
-        """Return what is kept of the record where it is an earlier attempt of another one."""
+        """Return the record as an earlier attempt of a case that was run again."""
         return Attempt(**{one.name: getattr(self, one.name) for one in fields(Attempt)})
 
 

@@ -7,7 +7,7 @@ Fields may be ``str``, ``bool``, ``int`` (of 64 bits; of any size as :data:`AnyS
 ``Literal`` of texts, other dataclasses, ``tuple[X, ...]``, ``tuple[X, Y]`` and ``Mapping[str, X]``,
 each of them also ``| None``. ``Annotated`` with a :class:`Constraint` narrows one down.
 
-What a class needs is worked out once, as functions for each of its fields, and kept.
+The functions that convert the fields of a class are built once and cached.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _SHOWN = 80
 
 @final
 class DecodeError(ValueError):
-    """A member of some JSON is missing or wrong; the message names it (``metrics[0].value``)."""
+    """A member of the JSON is missing or wrong; the message names it (``metrics[0].value``)."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)
@@ -65,7 +65,7 @@ class DecodeError(ValueError):
         return f"{self._path or 'it'} {self._problem}"
 
     def below(self, step: str | int) -> DecodeError:
-        """Return the error with what holds the member, by name or number, before its path."""
+        """Return the error with ``step``, a member's name or an item's index, before its path."""
         joint = "." if self._path and not self._path.startswith("[") else ""
         name = f"[{step}]" if isinstance(step, int) else step[:_SHOWN]
         self._path = f"{name}{joint}{self._path}"
@@ -75,7 +75,7 @@ class DecodeError(ValueError):
 @final
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """What a value must be beyond its type: ``fits`` tells, ``wanted`` says it in words."""
+    """A restriction of a value beyond its type: ``fits`` checks it, ``wanted`` describes it."""
 
     fits: Callable[[Any], object]
     wanted: str
@@ -86,9 +86,9 @@ AnySize: TypeAlias = Annotated[int, "of any size"]
 
 
 def written_after(name: str) -> Callable[[Callable[[Any], T]], Callable[[Any], T]]:
-    """Mark a property's function: its value is written for readers after the field ``name``.
+    """Mark a property for encoding: its value is written after the field ``name``.
 
-    Decoding makes nothing of it.
+    Decoding ignores it.
     """
 
     def mark(function: Callable[[Any], T]) -> Callable[[Any], T]:
@@ -104,9 +104,9 @@ def encode(record: Any) -> Builtins:
 
 
 def decode(cls: type[T], data: object) -> T:
-    """Rebuild a dataclass from :func:`encode`; members that it does not know are passed over.
+    """Rebuild a dataclass from :func:`encode`; unknown members are ignored.
 
-    The dataclass may keep mappings of ``data`` as its own.
+    The dataclass may share mappings with ``data``.
 
     Raises:
         DecodeError: a member is missing, of a wrong type or out of its range.
@@ -115,7 +115,7 @@ def decode(cls: type[T], data: object) -> T:
 
 
 def encode_float(value: float) -> float | str:
-    """Return a float as JSON has it: NaN and the infinities, which it does not know, are texts."""
+    """Return a float for JSON: NaN and the infinities become strings."""
     if isfinite(value):
         return value
     if isnan(value):

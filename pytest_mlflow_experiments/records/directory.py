@@ -1,4 +1,4 @@
-"""The session directory: where a session's journal, artifacts and state stand on disk."""
+"""The session directory: the paths of a session's journal, artifacts and state."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _DIRECTORY = 0o700
 
 
 def make_directories(path: Path) -> None:
-    """Make a directory, and those above it that are missing."""
+    """Create a directory and its missing parents."""
     if not path.is_dir() and path != path.parent:
         make_directories(path.parent)
         path.mkdir(mode=_DIRECTORY, exist_ok=True)
 
 
 def restrict(path: Path) -> None:
-    """Make a file, or a directory with all that is in it, accessible to the user alone."""
+    """Make a file, or a directory recursively, accessible to the user alone."""
     if path.is_symlink():
         return
     if path.is_dir():
@@ -44,14 +44,14 @@ DIRECTORY_NAME = ".pytest_mlflow"
 _STARTED = re.compile(r"\d{8}-\d{6}-", re.ASCII)
 
 KEPT_SESSIONS = 50
-"""How many sessions stay on disk: the history at a desk."""
+"""The number of uploaded sessions that stay on disk, as the local history."""
 
 _GITIGNORE = "# Created by pytest-mlflow-experiments automatically.\n*\n"
 
 
 @final
-class _Below:
-    """A path within the session's directory, by its name there."""
+class _SessionPath:
+    """A descriptor for the path of one name within the session directory."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -67,22 +67,22 @@ class SessionDirectory:
 
     path: Path
 
-    journal = _Below("journal.jsonl")
-    state = _Below("session.json")
-    """How far MLflow has the session: a :class:`SessionState`."""
-    log = _Below("tracker.log")
-    """What the tracker, and MLflow in it, printed."""
-    baseline = _Below("baseline.jsonl")
+    journal = _SessionPath("journal.jsonl")
+    state = _SessionPath("session.json")
+    """The progress of the upload to MLflow: a :class:`SessionState`."""
+    log = _SessionPath("tracker.log")
+    """The output of the tracker, and of MLflow in it."""
+    baseline = _SessionPath("baseline.jsonl")
     """The sessions that this one is compared with, in one file as a journal."""
-    baseline_request = _Below("baseline.json")
-    """What the tracker is asked to make a baseline of: a ``BaselineRequest`` as JSON."""
-    report = _Below("report.json")
+    baseline_request = _SessionPath("baseline.json")
+    """The tracker's request for a baseline: a ``BaselineRequest`` as JSON."""
+    report = _SessionPath("report.json")
     """The comparison with the baseline as JSON, written once that is made."""
-    resumed = _Below("resumed.jsonl")
-    """The cases of an earlier session that need not run again, where there are any."""
-    run_request = _Below("run.request")
-    """A file that asks the tracker for the session's run at once; its content means nothing."""
-    all_artifacts = _Below("artifacts")
+    resumed = _SessionPath("resumed.jsonl")
+    """The cases of an earlier session that need not run again, if any."""
+    run_request = _SessionPath("run.request")
+    """An empty file that asks the tracker to create the session's run at once."""
+    all_artifacts = _SessionPath("artifacts")
     """The directory of the cases' artifacts: one directory for each record that has any."""
 
     @classmethod
@@ -110,7 +110,7 @@ class SessionDirectory:
         return sorted((cls(journal.parent) for journal in journals), key=cls._age)
 
     def _age(self) -> tuple[str, str]:
-        """Return what sorts sessions by their start: most are named by it."""
+        """Return a key that sorts sessions by start time, which most ids begin with."""
         name = self.session_id
         if _STARTED.match(name):
             return name, ""
@@ -124,10 +124,10 @@ class SessionDirectory:
     def prune(
         cls, root: Path, *, keep: int = KEPT_SESSIONS, keep_ids: Collection[str] = ()
     ) -> None:
-        """Remove the oldest sessions that MLflow has, so that ``keep`` sessions stay.
+        """Remove the oldest uploaded sessions until ``keep`` sessions are left.
 
-        What was not sent, or not wholly, always stays, and so do the sessions of ``keep_ids``. Of
-        those that stay, all but the newest lose their copy of the baseline, which may be large.
+        Sessions that are not completely uploaded, and those in ``keep_ids``, are never removed. Of
+        the remaining ones, all but the newest lose their copy of the baseline, which may be large.
         """
         directories = cls.find_all(root)
         for directory in directories[: max(0, len(directories) - keep)]:
@@ -141,7 +141,7 @@ class SessionDirectory:
 
     @property
     def is_sent(self) -> bool:
-        """Whether MLflow has all of the session."""
+        """Whether the session is completely uploaded."""
         state = SessionState.read(self.state)
         return state is not None and state.phase == "done"
 
@@ -167,7 +167,7 @@ class SessionDirectory:
 
 
 def shown_path(path: Path) -> str:
-    """Return a path as a person types it: relative where it is below the current directory."""
+    """Return a path as users type it: relative if it is below the current directory."""
     try:
         return str(path.relative_to(Path.cwd()))
     except (ValueError, OSError):  # elsewhere, or a test has removed the current directory
@@ -180,16 +180,16 @@ Phase = Literal["starting", "ready", "waiting", "failed", "done"]
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionState:
-    """How far MLflow has a session.
+    """The progress of a session's upload to MLflow.
 
     ``phase`` goes ``starting`` (MLflow is being loaded, the store opened), ``ready`` (cases are
-    being sent), then ``done`` (MLflow has all there is) or ``failed`` (``error`` says why; the
-    journal keeps what was not sent). While MLflow can't be written to for the time being
-    (``error`` says why), it is ``waiting``; then ``ready`` again, or ``failed``. ``sent`` counts
-    cases, ``sweeps`` the runs of sweeps that have ended. ``run_id`` is the session's run.
-    ``baseline`` tells of the baseline that the tracker was asked for: None (not looked for yet),
-    ``found`` (it is in the session's directory), ``none`` (there is no such session yet) or
-    ``failed`` (``baseline_error`` says why); ``fetched`` counts its sessions on the way.
+    being sent), then ``done`` (everything was sent) or ``failed`` (``error`` says why; the journal
+    keeps what was not sent). While MLflow is temporarily unavailable (``error`` says why), it is
+    ``waiting``; then ``ready`` again, or ``failed``. ``sent`` counts cases, ``sweeps`` the runs of
+    sweeps that have ended. ``run_id`` is the session's run. ``baseline`` is the state of the
+    request for a baseline: None (not looked for yet), ``found`` (it is in the session's directory),
+    ``none`` (there is no such session yet) or ``failed`` (``baseline_error`` says why); ``fetched``
+    counts the sessions fetched so far.
     """
 
     phase: Phase
@@ -208,7 +208,7 @@ class SessionState:
 
     @classmethod
     def read(cls, path: Path) -> SessionState | None:
-        """Return the state that ``path`` holds, or None where there is none that can be read."""
+        """Return the state at ``path``, or None if it is missing or unreadable."""
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
             # The constructor refuses members of a later version, the codec what is of a wrong type.
@@ -217,7 +217,7 @@ class SessionState:
             return None
 
     def write(self, path: Path) -> None:
-        """Put the state at ``path``, whole or not at all."""
+        """Write the state to ``path`` atomically."""
         fd, name = tempfile.mkstemp(dir=path.parent, prefix=".session-")
         try:
             with os.fdopen(fd, "w", encoding="utf-8") as file:
@@ -230,14 +230,14 @@ class SessionState:
 
     @property
     def progress(self) -> int:
-        """A number that grows when something has arrived in MLflow, or from there."""
+        """A number that grows whenever something was sent to MLflow or fetched from it."""
         known = (self.pid, self.experiment_name, self.run_id, self.baseline)
         counts = self.sent + self.sweeps + self.fetched
         return counts + sum(field is not None for field in known)
 
     @property
-    def is_unsure(self) -> bool:
-        """Whether MLflow can't be used, for good or for the time being."""
+    def is_unavailable(self) -> bool:
+        """Whether MLflow is unavailable, permanently or temporarily."""
         return self.phase in ("failed", "waiting")
 
     def update(self, **changes: object) -> SessionState:

@@ -20,7 +20,7 @@ _LOCATION: Final = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"})
 
 
 def git(directory: Path, *arguments: str) -> str | None:
-    """Return what git prints, or None where there is no git, no repository or no answer."""
+    """Return git's output, or None without git, a repository or an answer in time."""
     command = ["git", "--no-optional-locks", "-C", str(directory), *arguments]
     try:
         result = subprocess.run(
@@ -46,7 +46,7 @@ _CI_BRANCHES = (
 
 
 def git_tags(rootdir: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the tags that tell of the commit; none outside of git, or before the first one."""
+    """Return the tags for the commit; none outside of git, or before the first commit."""
     status = git(rootdir, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
     if status is None:
         return {}
@@ -67,7 +67,7 @@ def git_tags(rootdir: Path, environ: Mapping[str, str] = os.environ) -> dict[str
 
 
 def default_branch(rootdir: Path) -> str | None:
-    """Return the branch that others start from: the remote's default one, else main or master."""
+    """Return the default branch: the remote's, else main or master."""
     names = ("refs/remotes/origin/HEAD", "refs/heads/main", "refs/heads/master")
     found = git(rootdir, "for-each-ref", "--format=%(refname) %(symref)", *names)
     lines = dict(line.split(" ", 1) for line in (found or "").splitlines())
@@ -77,7 +77,7 @@ def default_branch(rootdir: Path) -> str | None:
 
 
 UNKNOWN: Final = "unknown"
-"""Stands for changes of which git gave no account."""
+"""The digest of changes if git does not answer."""
 
 # What Python, pytest, Hypothesis and MLflow write beside the code.
 _WRITTEN: Final = frozenset(
@@ -91,16 +91,16 @@ _WRITTEN_NAMES: Final = frozenset(
     f"{name}{end}" for name in ("mlflow.db", ".coverage") for end in _SQLITE
 )
 _COVERAGE: Final = ".coverage."
-"""Begins the names of the files of one process each."""
+"""The prefix of coverage's files of one process each."""
 
 _MOST: Final = 20_000
 
 
 def changes_digest(directory: Path, *, dirty: bool, outputs: Collection[Path] = ()) -> str | None:
-    """Return the digest of what differs from the commit, or None where nothing does.
+    """Return a digest of the uncommitted changes, or None without any.
 
-    ``dirty`` tells whether files that git knows have changed; ``outputs`` are files that are no
-    code, for sessions write them.
+    ``dirty`` tells whether files that git knows have changed; ``outputs`` are files that sessions
+    write, which don't count.
     """
     untracked = _untracked(directory, outputs)
     if untracked is None or len(untracked) > _MOST:
@@ -126,7 +126,8 @@ def changes_digest(directory: Path, *, dirty: bool, outputs: Collection[Path] = 
 def changed_files(directory: Path, since: float, outputs: Collection[Path] = ()) -> list[str]:
     """Return the names of uncommitted files that were written after a time, the newest first.
 
-    ``since`` is in seconds since the epoch; ``outputs`` are files that are no code.
+    ``since`` is in seconds since the epoch; ``outputs`` are files that sessions write, which don't
+    count.
     """
     known = _names(git(directory, "ls-files", "--modified", "-z", ":/")) or []
     times: dict[str, float] = {}
@@ -137,7 +138,7 @@ def changed_files(directory: Path, since: float, outputs: Collection[Path] = ())
 
 
 def _untracked(directory: Path, outputs: Collection[Path]) -> list[str] | None:
-    """Return the files that git neither knows nor ignores, but for what is no code."""
+    """Return the untracked files that are not ignored, without those that sessions write."""
     # The code may stand beside the tests: all of the repository counts.
     names = _names(git(directory, "ls-files", "--others", "--exclude-standard", "-z", ":/"))
     if names is None:

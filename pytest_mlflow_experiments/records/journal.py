@@ -1,7 +1,6 @@
 """The journal: one JSON line for the session's header, for every finished case, and for the end.
 
-A file with several of them, one after the other and the oldest first, is a baseline; its first line
-may tell where they come from.
+A baseline file holds several journals, the oldest first; its first line may be their provenance.
 
 The journal is the source of truth of a session. It is only ever appended to, by one process, so a
 reader that stops at the last complete line always sees a consistent prefix, also after a crash.
@@ -137,7 +136,7 @@ class JournalWriter:
         return fd
 
     def _is_open(self) -> bool:
-        """Tell whether the descriptor still is the journal's.
+        """Return whether the descriptor still is the journal's.
 
         A test may have closed all descriptors that it did not know; then the number may stand for
         a file of its own by now.
@@ -148,7 +147,7 @@ class JournalWriter:
             return False
 
     def _is_in_place(self) -> bool:
-        """Tell whether the file that is open is still the one with the journal's name."""
+        """Return whether the file that is open is still the one with the journal's name."""
         try:
             status = _stat(self._path)
         except OSError:
@@ -156,7 +155,7 @@ class JournalWriter:
         return (status.st_dev, status.st_ino) == self._identity
 
     def _put_back(self) -> None:
-        """Write the journal once more, for somebody has removed it: a test, or ``git clean``."""
+        """Write the journal again after a test, or ``git clean``, has removed it."""
         directory = Path(self._path).parent
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         aside = f"{self._path}.{os.getpid()}"
@@ -175,7 +174,7 @@ def _identity(fd: int) -> tuple[int, int]:
 
 
 def is_being_written(path: Path) -> bool:
-    """Tell whether the session still runs; False where the system can't tell."""
+    """Return whether the session still runs; False where the system can't tell."""
     try:
         fd = _open(str(path), os.O_RDWR)
     except OSError:
@@ -187,9 +186,9 @@ def is_being_written(path: Path) -> bool:
 
 
 def _set_lock(fd: int, *, locked: bool) -> bool:
-    """Take or free the lock that tells others of the writer; tell whether nobody else has it.
+    """Take or release the writer's lock; return whether no other process holds it.
 
-    On Windows a lock would keep readers out, so that there is none.
+    On Windows there is no lock, as it would keep readers out.
     """
     if sys.platform != "win32":
         try:
@@ -213,7 +212,7 @@ class JournalTail:
     def read_new(self, limit: int = 1_000) -> list[Entry]:
         """Return at most ``limit`` entries that have become complete since the last call.
 
-        A line that can't be understood is passed over and described in :attr:`damaged`.
+        A line that can't be understood is skipped and described in :attr:`damaged`.
         """
         entries: list[Entry] = []
         with self._path.open("rb") as file:
@@ -231,15 +230,15 @@ class JournalTail:
         return entries
 
 
-def ends(path: Path) -> bool:
-    """Tell whether a journal has its end already, whatever stands half written after that."""
+def has_end(path: Path) -> bool:
+    """Return whether a journal holds its end, even if a half-written line follows."""
     with suppress(OSError):
         return last_line(path)[0].startswith(_END)
     return False
 
 
 def last_line(path: Path) -> tuple[bytes, bytes]:
-    """Return the last whole line of a file, and what stands after it; no more of it is read.
+    """Return the last complete line of a file and what follows it; read only the file's end.
 
     Raises:
         OSError: the file can't be read.
@@ -267,7 +266,7 @@ def read(path: Path) -> Iterator[Entry]:
 
 
 def read_slim(path: Path) -> Iterator[Entry | SlimCase]:
-    """Do what :func:`read` does, with slim cases where they are nothing more."""
+    """Yield entries as :func:`read` does, cases as :class:`SlimCase` if that loses nothing."""
     return _read(path, _decode_slim)
 
 

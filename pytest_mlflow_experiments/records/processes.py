@@ -1,4 +1,4 @@
-"""Other processes: whether they still run, and waiting for what they do."""
+"""Check whether other processes still run; wait for a condition."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def wait_until(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Ask every ``poll`` seconds until a condition holds; False where it never did in time.
+    """Poll until a condition holds; return False if it did not within ``timeout`` seconds.
 
-    The condition is asked once at least, and once more after the last pause. Without ``timeout``,
-    it alone ends the waiting.
+    The condition is checked at least once, and once more after the last pause. Without ``timeout``
+    there is no limit.
     """
     deadline = None if timeout is None else clock() + timeout
     while not condition():
@@ -32,15 +32,15 @@ def wait_until(
 
 
 def started_at(pid: int) -> str | None:
-    """Return what tells a process from a later one with the same number; None where unknown."""
+    """Return when a process started, to recognise a reused pid; None if unknown."""
     fields = _status(pid)
     return fields[19] if len(fields) > 19 else None
 
 
 def is_running(pid: int, started: str | None = None) -> bool:
-    """Tell whether the process runs; True where the system gives no harmless way to ask.
+    """Return whether the process runs; True if the system has no harmless way to check.
 
-    ``started`` is what :func:`started_at` said of it: the system gives numbers away again.
+    ``started`` is the value of :func:`started_at`: pids are reused.
     """
     if os.name != "posix":
         return True
@@ -62,7 +62,7 @@ def is_running(pid: int, started: str | None = None) -> bool:
 
 
 def _status(pid: int) -> list[str]:
-    """Return what Linux tells of a process, from its state on; nothing elsewhere."""
+    """Return the fields of ``/proc/PID/stat`` from the state on; nothing outside of Linux."""
     with contextlib.suppress(OSError):
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         return text.rpartition(")")[2].split()

@@ -26,8 +26,8 @@ _NO_CASE = (SessionHeader, Provenance)
 class OpenSession(Generic[Case]):
     """A session while it is read: iterating yields its cases, after which ``end`` is known.
 
-    ``end`` is None where the session did not run to its end. ``provenance`` is that of the file,
-    where it has any.
+    ``end`` is None if the session did not run to its end. ``provenance`` is that of the file, where
+    it has any.
     """
 
     header: SessionHeader
@@ -46,8 +46,8 @@ class OpenSession(Generic[Case]):
 def split_sessions(entries: Iterable[FileEntry[Case]]) -> Iterator[OpenSession[Case]]:
     """Yield the sessions of a file one after the other, while its entries are read.
 
-    Each is to be read before the next one is asked for. What stands before the first header is
-    passed over.
+    Read each session to its end before asking for the next. Entries before the first header are
+    skipped.
     """
     headers = 0
     provenance: Provenance | None = None
@@ -69,9 +69,9 @@ def split_sessions(entries: Iterable[FileEntry[Case]]) -> Iterator[OpenSession[C
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSession:
-    """A session as a file holds it; ``end`` is None where it did not run to its end.
+    """A session as a file holds it; ``end`` is None if it did not run to its end.
 
-    ``run_id`` is the session's run in MLflow, where whoever read the session knows it.
+    ``run_id`` is the session's run in MLflow, if the reader of the session knows it.
     """
 
     header: SessionHeader
@@ -88,7 +88,7 @@ class StoredSession:
 
 
 def stored_sessions(entries: Iterable[Entry]) -> Iterator[StoredSession]:
-    """Yield the sessions of a file whole, as its entries have them."""
+    """Yield the sessions of a file, each with all of its cases."""
     for session in split_sessions(entries):
         cases = tuple(session)
         yield StoredSession(header=session.header, cases=cases, end=session.end)
@@ -113,7 +113,7 @@ def read_cases(path: Path) -> Iterator[CaseRecord]:
 
 
 def read_header(path: Path) -> SessionHeader | None:
-    """Return the header of a journal, or None where the session had not written it yet.
+    """Return the header of a journal, or None if the session had not written it yet.
 
     Raises:
         JournalError: the first line is no header, or can't be understood.
@@ -133,7 +133,7 @@ def read_header(path: Path) -> SessionHeader | None:
 
 
 def peek_header(path: Path) -> SessionHeader | None:
-    """Return the header of a journal, or None where there is none that can be read."""
+    """Return the header of a journal, or None if it is missing or unreadable."""
     with suppress(OSError, JournalError):
         return read_header(path)
     return None

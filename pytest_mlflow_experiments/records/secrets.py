@@ -1,4 +1,4 @@
-"""Which names are those of secrets, and how secrets are taken out of texts and URLs."""
+"""Recognise secrets by their names, and remove them from texts and URLs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def without_credentials(url: str) -> str:
 
 
 def secrets_of(url: str) -> Iterator[str]:
-    """Yield the secrets of a URL, each as it is written and as it is meant.
+    """Yield the secrets of a URL, each percent-encoded and decoded.
 
     They are the password before the host, or the user where there is no password, and the secrets
     in the query.
@@ -59,10 +59,10 @@ def _user_pattern(url: str) -> re.Pattern[str]:
 
 
 SHOWN_NODEID: Final = "mlflow_nodeid"
-"""The attribute of a report with the node id to keep, where pytest's own holds a secret."""
+"""The attribute of a report with the masked node id, if pytest's own contains a secret."""
 
 SHORTEST: Final = 4
-"""A shorter value would black out ordinary words."""
+"""The minimum length of a secret: a shorter one would mask ordinary words."""
 
 SHORTEST_IN_ENVIRONMENT: Final = 8
 
@@ -117,7 +117,7 @@ class SecretNames:
         return cls(tuple(patterns), tuple(exceptions))
 
     def __call__(self, name: str) -> bool:
-        """Tell whether ``name`` is that of a secret."""
+        """Return whether ``name`` is that of a secret."""
         return _is_secret(name, self.patterns, self.exceptions)
 
 
@@ -150,7 +150,7 @@ def environment_secrets(
 ) -> tuple[str, ...]:
     """Return the values of the environment variables whose names are those of secrets.
 
-    A file that exists is where a secret is kept, and is none itself.
+    The path of an existing file is not a secret itself.
     """
     is_secret = names or SecretNames()
     found = {
@@ -174,7 +174,7 @@ def without_environment(text: str, secrets: Sequence[str]) -> str:
 
 
 def forms_of(secret: str) -> Iterator[str]:
-    """Yield how a secret may stand in a text: as it is, within a repr, escaped, line by line."""
+    """Yield the spellings of a secret in a text: as it is, as a repr, escaped, line by line."""
     yield secret
     yield repr(secret)[1:-1]
     yield secret.encode("unicode_escape").decode("ascii")
@@ -187,10 +187,10 @@ class Mask:
     """Takes known secrets out of texts.
 
     Args:
-        secrets: those that are too short to be told from other text are passed over.
-        own: a text in which they may stand as ordinary words: where one does, it is a secret only
+        secrets: those too short to distinguish from other text are ignored.
+        own: a text that may contain them as ordinary words; one that it contains is masked only
             where no letter is next to it.
-        pieces: whether pieces of a secret are looked for too, as they stand in a text that was cut.
+        pieces: whether to mask pieces of a secret too, as in a text that was cut.
     """
 
     def __init__(self, secrets: Iterable[str], *, own: str = "", pieces: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What is known of a session before its first test, and after its last."""
+"""The header and the end of a session, and the provenance of a baseline."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Beside those of sessions there is the file ``baseline``.
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """What a session tells of the larger one that it is a part of.
+    """The merged session that a shard belongs to, and how to compare it.
 
-    ``session_id`` is the id of the whole. The rest is how the whole is to be compared, as the user
-    wrote it: the options ``--mlflow-baseline``, ``--mlflow-history`` and so on of the shard.
+    ``session_id`` is the id of the merged session. The rest are options for its comparison as the
+    user wrote them: ``--mlflow-baseline``, ``--mlflow-history`` and so on.
     """
 
     session_id: Annotated[str, Constraint(LEGAL_ID.fullmatch, "the id of a session")]
@@ -42,13 +42,12 @@ class Shard:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionHeader:
-    """What is known of a session before its first test.
+    """The header of a session, written before its first test.
 
     ``tracking_uri`` carries no credentials. Exactly one of ``experiment_name`` and
     ``experiment_id`` may be None. ``tags`` are the tags of the session's run. ``accepted`` are the
-    ids of the accepted steps that the session was run with. ``shard`` is set where several
-    sessions, on several machines as often as not, make up one; ``shards`` are the ids of those
-    that this one was put together from.
+    ids of the accepted steps that the session was run with. ``shard`` is set if the session is a
+    shard of another one; ``shards`` are the ids of the shards that a merged session consists of.
     """
 
     session_id: str
@@ -64,7 +63,7 @@ class SessionHeader:
 
     @property
     def joint_id(self) -> str:
-        """The id by which MLflow knows the session's run: that of the whole, for a shard."""
+        """The session id of the run in MLflow: for a shard, that of the merged session."""
         return self.shard.session_id if self.shard else self.session_id
 
     @property
@@ -86,10 +85,10 @@ class SessionHeader:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepEnd:
-    """What the run of a sweep says once its last case is known.
+    """What is added to the run of a sweep after its last case.
 
     ``test`` is the sweep's :attr:`~.case.CaseRecord.sweep`. ``metrics`` and ``params`` are those of
-    the best configuration, where there is one; ``tags`` and ``summary`` (markdown) tell the rest.
+    the best configuration, where there is one; ``summary`` is markdown.
     """
 
     test: str
@@ -105,13 +104,13 @@ class SessionEnd:
     """How a session ended: pytest's exit status and how many tests had which outcome.
 
     ``tests`` counts every test that ran, tracked or not; ``interrupted`` is the reason where the
-    session was cut short, and None where it ran to its end; ``partial`` the reason where only some
-    of the tests were meant to run (``-k`` and the like), or a worker was lost. ``rejected`` tells
-    that its gate failed. ``selection`` is what was asked for on the command line (paths and
-    ``-m``): sessions with the same one should have the same cases. ``tags``, ``metrics`` and
-    ``summary`` (markdown) are what the comparison with the baseline adds to the session's run.
-    ``unrecorded`` are the outcomes of tests, classes and modules that left no record, by node id;
-    only shards tell of them. ``sweeps`` are what the runs of the sweeps get.
+    session was cut short, and None if it ran to its end; ``partial`` the reason where only some of
+    the tests were meant to run (``-k`` and the like), or a worker was lost. ``rejected`` tells that
+    its gate failed. ``selection`` is the selection of tests on the command line (paths and ``-m``):
+    sessions with the same one should have the same cases. ``tags``, ``metrics`` and ``summary``
+    (markdown) are what the comparison with the baseline adds to the session's run. ``unrecorded``
+    are the outcomes of tests, classes and modules without a record, by node id; only shards have
+    them. ``sweeps`` are the ends of the sweeps' runs.
     """
 
     end_time: int

@@ -1,4 +1,4 @@
-"""The tags of a session's run in MLflow, in the order in which a session comes to know them."""
+"""The tags of a session's run in MLflow, in the order in which they are set."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _CI_JOB_URLS = ("CI_JOB_URL", "BUILD_URL", "CIRCLE_BUILD_URL", "BUILDKITE_BUILD_
 def environment_tags(
     rootdir: Path, environ: Mapping[str, str] = os.environ, outputs: Collection[Path] = ()
 ) -> dict[str, str]:
-    """Return what a session runs on: the tags of its header, but for those that users give.
+    """Return the tags of the session's environment; the header has these and the user's tags.
 
     MLflow's detection of the commit looks at ``sys.argv[0]``, which is pytest's script in some
     virtual environment; so the repository is the one that holds ``rootdir``. ``outputs`` are files
-    of which a change is none of the code.
+    that sessions write: changes of them don't count.
     """
     count, digest = packages_digest(sys.path)
     tags = {
@@ -84,11 +84,11 @@ def run_tags(header: SessionHeader, *, name: str, user: str) -> dict[str, str]:
 
 
 FIXED_TAGS: Final = frozenset({tag.KIND, tag.PARENT, tag.RUN_NAME, tag.SESSION_ID, tag.USER})
-"""What the run has had since it was created, and no later tag may replace."""
+"""The tags of the run since its creation, which no later tag may replace."""
 
 
 def baseline_tags(reason: str, session_ids: Sequence[str] = ()) -> dict[str, str]:
-    """Return what the comparison adds: ``reason`` says why with these sessions, or with none."""
+    """Return the tags of the comparison; ``reason`` says why with these sessions, or with none."""
     tags = {tag.BASELINE: reason}
     if session_ids:
         tags |= {tag.BASELINE_SESSIONS: str(len(session_ids)), tag.BASELINE_NEWEST: session_ids[-1]}
@@ -96,7 +96,7 @@ def baseline_tags(reason: str, session_ids: Sequence[str] = ()) -> dict[str, str
 
 
 def end_tags(end: SessionEnd | None) -> dict[str, str]:
-    """Return what the end adds: whether the session can be a baseline."""
+    """Return the tags set at the end, which say whether the session can be a baseline."""
     tags = {tag.COMPLETE: "true" if end is not None and end.complete else "false"}
     if end is not None:
         tags[tag.EXIT_STATUS] = str(end.exit_status)
@@ -113,12 +113,12 @@ _SHARD_PREFIX: Final = f"{tag.SHARD}."
 
 
 def shard_tags(states: Mapping[str, ShardState]) -> dict[str, str]:
-    """Return what tells how far shards of the session are, from their states by their ids."""
+    """Return the tags for the states of a session's shards, given by shard id."""
     return {f"{_SHARD_PREFIX}{shard_id}": state for shard_id, state in states.items()}
 
 
 def shard_states(tags: Mapping[str, str]) -> dict[str, ShardState]:
-    """Return how far the shards are, by their ids: what :func:`shard_tags` wrote."""
+    """Return the states of the shards by shard id; the inverse of :func:`shard_tags`."""
     return {
         key.removeprefix(_SHARD_PREFIX): cast(ShardState, state)
         for key, state in tags.items()
@@ -127,7 +127,7 @@ def shard_states(tags: Mapping[str, str]) -> dict[str, ShardState]:
 
 
 def merged_tags(header: SessionHeader) -> dict[str, str]:
-    """Return what a session adds that was put together from shards."""
+    """Return the additional tags of a session that was merged from shards."""
     if not header.shards:
         return {}
     states = shard_tags(dict.fromkeys(header.shards, "merged"))

@@ -1,4 +1,4 @@
-"""Less of a record: cases with nothing but a value of each metric, and fewer points of a series."""
+"""Reduced records: cases with one value for each metric, and downsampled series."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILLED = (
     *("id", "nodeid", "case", "name", "outcome", "start_time", "end_time"),
     *("durations", "params", "metrics"),
 )
-"""The fields of a slim case that hold something, in the order of the record's."""
+"""The fields of a slim case with values, in the order of the record's."""
 
 EMPTY: Builtins = {
     "checks": [],
@@ -26,7 +26,7 @@ EMPTY: Builtins = {
     "attempts": [],
     "notes": [],
 }
-"""The fields after these that a slim case does without."""
+"""The following fields, which a slim case lacks as they are empty."""
 
 _KNOWN = frozenset({"kind", "arguments", "datasets", "usage"}).union(EMPTY, FILLED)
 _empty_of, _NOTHING = itemgetter(*EMPTY), tuple(EMPTY.values())
@@ -39,10 +39,10 @@ _INTEGER = frozenset({int})
 @final
 @dataclass(frozen=True, slots=True)
 class SlimCase:
-    """What comparisons need of a case that passed at once and has nothing that is rare.
+    """The fields that comparisons need of a case that passed at once and has no rare fields.
 
-    A window has ten thousands of them, and to make a whole record of each takes several times as
-    long. ``metrics`` holds the one value of each metric; all else is as in the record.
+    A baseline has tens of thousands of cases, and building full records takes several times as
+    long. ``metrics`` maps names to values; all else is as in :class:`CaseRecord`.
     """
 
     nodeid: str
@@ -62,9 +62,9 @@ class SlimCase:
 
     @classmethod
     def from_line(cls, data: Builtins) -> SlimCase | None:
-        """Return the case of a line, or None where the line has to be read as a whole record.
+        """Return the case of a line, or None if the line has to be read as a full record.
 
-        It has to where anything is not as expected, so that what is wrong is told in one place.
+        A line with anything unexpected has to, so that errors are reported in one place.
         """
         try:
             if _empty_of(data) != _NOTHING or not data.keys() <= _KNOWN:
@@ -97,11 +97,11 @@ class SlimCase:
 T = TypeVar("T")
 
 MAX_POINTS = 200
-"""How many points of a curve are kept: more are not seen in a drawing."""
+"""The number of points of a curve that are kept: more are invisible in a chart."""
 
 
 def thinned(values: Sequence[T], most: int = MAX_POINTS) -> Sequence[T]:
-    """Return at most ``most`` values, evenly spread, with the first and the last."""
+    """Downsample a series to ``most`` values, evenly spread, with the first and the last."""
     if len(values) <= most:
         return values
     return [values[round(n * (len(values) - 1) / (most - 1))] for n in range(most)]

@@ -14,16 +14,16 @@ from .curves import curve_notes, curves
 from .tolerance import Tolerance, mentions
 from .values import CaseValues, Sessions, SessionValues
 
-_GONE = (
+_DID_NOT_RUN = (
     "the case did not run; a test that was renamed keeps its history by "
     "@pytest.mark.mlflow(case=...)"
 )
-_SILENT = "the test passed without yielding any metric"
-_UNTOLD = (
+_NO_METRIC = "the test passed without yielding any metric"
+_OTHER_SELECTION = (
     "No session of the baseline was asked for the same tests: whether a case is gone can't be told"
 )
 
-_Said = TypeVar("_Said")
+_Value = TypeVar("_Value")
 
 
 def compare_sessions(
@@ -37,19 +37,19 @@ def compare_sessions(
     gated: bool = False,
     notes: Sequence[str] = (),
 ) -> Comparison:
-    """Compare a session with the sessions of its baseline, of which it is none itself.
+    """Compare a session with the sessions of its baseline, which must not include it.
 
     Args:
-        current: what the session measured. Where it ended early, or only some of its tests ran,
-            no case is missing for it did not run.
+        current: what the session measured. If it ended early, or only some of its tests ran, cases
+            without a record are not missing.
         baseline: the sessions to compare with; None where there are none.
-        options: how to compare; of the accepted steps, those count that the session ran with.
-        not_run: node ids of tests, classes and modules that were left out ("deselected") or did
-            not pass, and their outcome: what the baseline has of them is not missing.
+        options: how to compare; only the accepted steps that the session ran with count.
+        not_run: the outcomes of tests, classes and modules that were deselected or did not pass, by
+            node id: their metrics are not missing.
         passed: node ids of the tests that passed.
-        problem: why no verdict can be reached; then nothing is judged.
+        problem: why verdicts are impossible; then nothing is judged.
         gated: whether the session has a gate.
-        notes: what else people should know.
+        notes: further notes for the reports.
     """
     header, end = current.header, current.end
     accepted = [step for step in options.accepted if step.id in header.accepted]
@@ -73,15 +73,15 @@ def compare_sessions(
         for session, case in _without_record(current, (alike, *past[-1:])):
             outcome = _outcome(case.nodeid, not_run)
             if outcome is None and case.nodeid in passed:
-                metrics += comparer.missing(case, (session, case), (), _SILENT)
+                metrics += comparer.missing(case, (session, case), (), _NO_METRIC)
             elif outcome is None and session is alike and partial is None:
-                metrics += comparer.missing(case, (session, case), (), _GONE)
+                metrics += comparer.missing(case, (session, case), (), _DID_NOT_RUN)
             elif outcome not in (None, "deselected"):
                 # It was skipped, or failed before it left anything.
                 unjudged.append(_unjudged(case, cast(Outcome, outcome)))
         if past and alike is None and partial is None:
-            all_notes.append(_UNTOLD)
-        all_notes += _unused(options, metrics)
+            all_notes.append(_OTHER_SELECTION)
+        all_notes += _unused_tolerances(options, metrics)
     lines = curves(current, past, options.seed_params)
     return Comparison(
         session=session_info(header),
@@ -105,7 +105,7 @@ def _selection(session: SessionValues) -> tuple[str, ...] | None:
 def _without_record(
     current: SessionValues, past: Sequence[SessionValues | None]
 ) -> Iterator[tuple[SessionValues, CaseValues]]:
-    """Yield the cases of past sessions that left no record now, each with the first that has it."""
+    """Yield the past cases without a record now, each with the first past session that has it."""
     seen = set(current.cases)
     for session in filter(None, past):
         for case in session.cases.values():
@@ -115,7 +115,7 @@ def _without_record(
 
 
 def _outcome(nodeid: str, not_run: Mapping[str, str]) -> str | None:
-    """Return what became of a test, or of the class or module that it stands in."""
+    """Return the outcome of a test, or of its class or module."""
     while nodeid:
         if nodeid in not_run:
             return not_run[nodeid]
@@ -135,7 +135,9 @@ def _unjudged(
     )
 
 
-def _unused(options: CompareOptions, metrics: Collection[MetricComparison]) -> Iterator[str]:
+def _unused_tolerances(
+    options: CompareOptions, metrics: Collection[MetricComparison]
+) -> Iterator[str]:
     """Yield a note for each tolerance that matches no metric: it may well be misspelt."""
     for pattern, tolerance in options.tolerances:
         if not any(mentions(metric.metric, [(pattern, tolerance)]) for metric in metrics):
@@ -155,7 +157,7 @@ def _baseline(sessions: Sessions | None, past: Sequence[SessionValues]) -> Basel
 
 
 def gate_problem(damaged: Sequence[str], required_by: str | None) -> str | None:
-    """Return why a gate can't be passed without a baseline, or None where it can.
+    """Return why a gate fails without a baseline, or None if it passes.
 
     ``damaged`` are notes of sessions that might be the baseline and can't be read, ``required_by``
     is the option that asks for a baseline, where it was given.
@@ -171,9 +173,9 @@ def gate_problem(damaged: Sequence[str], required_by: str | None) -> str | None:
 def reported_options(
     comparison: Comparison | None, test: str, tolerances: Sequence[tuple[str, Tolerance]]
 ) -> CompareOptions:
-    """Return the directions and tolerances that a comparison was made with, as far as it tells.
+    """Return the directions and tolerances of a comparison, as far as it records them.
 
-    They are those of the metrics of one ``test``; ``tolerances`` win over the comparison's.
+    Only the metrics of one ``test`` count; ``tolerances`` win over the comparison's.
     """
     metrics = comparison.metrics if comparison is not None else ()
     mine = [metric for metric in metrics if function_of(metric.nodeid) == test]
@@ -194,9 +196,9 @@ def reported_options(
     return CompareOptions(directions=[*unknown, *directions], tolerances=[*tolerances, *told])
 
 
-def _agreed(pairs: Iterable[tuple[str, _Said]]) -> list[tuple[str, _Said]]:
-    """Return what is said of metrics by name, of those of which one thing alone is said."""
-    said: dict[str, set[_Said]] = {}
+def _agreed(pairs: Iterable[tuple[str, _Value]]) -> list[tuple[str, _Value]]:
+    """Return the values by metric name, without metrics that have several different ones."""
+    said: dict[str, set[_Value]] = {}
     for name, text in pairs:
         said.setdefault(name, set()).add(text)
     return [(name, values.pop()) for name, values in said.items() if len(values) == 1]

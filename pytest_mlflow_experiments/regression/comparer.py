@@ -25,7 +25,7 @@ SEED_PARAMS = frozenset({"seed", "random_state", "repeat"})
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricSeries:
-    """All that is known of one metric of one case: what a rule judges.
+    """The current values and the history of one metric of one case, which a rule judges.
 
     ``current`` holds one value, or one for each fresh run; ``history`` one for each comparable
     session of the baseline, the oldest first.
@@ -72,10 +72,10 @@ def known_direction(
     marked: Mapping[str, str],
     directions: Sequence[tuple[str, Direction | None]],
 ) -> tuple[Direction | None, bool]:
-    """Return which values of a metric are better, and whether somebody said so.
+    """Return the direction of a metric, and whether a user set it.
 
-    ``operators`` are those of the assertions that guard it; ``marked`` is what the marker of the
-    test says of metrics, by pattern, ``directions`` what the ini file says.
+    ``operators`` are those of the assertions that guard it; ``marked`` are the directions of the
+    test's marker, ``directions`` those of the ini file, by pattern.
     """
     of_marker = [(name, direction_of(text)) for name, text in marked.items()]
     for rules in (of_marker, directions):
@@ -85,12 +85,12 @@ def known_direction(
 
 
 _Past: TypeAlias = list[tuple[SessionValues, CaseValues]]
-"""What a case measured in the sessions before, the oldest first."""
+"""The past sessions with a case's values, the oldest first."""
 
 
 @final
 class Comparer:
-    """The history of all cases, ready to judge one case after the other."""
+    """Compares cases, one after the other, with the past sessions."""
 
     def __init__(self, past: Sequence[SessionValues], options: CompareOptions) -> None:
         self._options = options
@@ -99,14 +99,14 @@ class Comparer:
             for case, values in session.cases.items():
                 if values.passed:
                     past_of_case = self._history.setdefault(case, [])
-                    if len(_measured_elsewhere(values, past_of_case)) == len(past_of_case):
+                    if len(_without_origins(values, past_of_case)) == len(past_of_case):
                         past_of_case.append((session, values))
 
     def case(self, case: CaseValues) -> Iterator[MetricComparison]:
-        """Yield what became of each metric of a case that ran."""
+        """Yield the comparison of each metric of a case that ran."""
         if not case.passed:
             return
-        past = _measured_elsewhere(case, self._history.get(case.case, []))
+        past = _without_origins(case, self._history.get(case.case, []))
         comparable = _comparable(case, past)
         for metric, values in case.metrics.items():
             history = self._values(case, metric, comparable)
@@ -124,13 +124,13 @@ class Comparer:
         found: Collection[str],
         reason: str,
     ) -> Iterator[MetricComparison]:
-        """Yield the metrics that the last session of a case had, and that are not found now."""
+        """Yield the metrics that the last session of a case had and that are missing now."""
         for metric in last[1].metrics.keys() - set(found) - last[1].optional:
             if history := self._values(last[1], metric, [last]):
                 yield self._missing(case, metric, history, reason)
 
     def is_suspect(self, case: CaseValues) -> bool:
-        """Tell whether a metric that could gate looks worse, so that fresh runs are worthwhile."""
+        """Return whether a metric that could gate looks bad enough for fresh runs."""
         comparable = _comparable(case, self._history.get(case.case, []))
         for metric, values in case.metrics.items():
             if history := self._values(case, metric, comparable):
@@ -153,7 +153,7 @@ class Comparer:
     def _series(
         self, case: CaseValues, metric: str, values: Sequence[float], history: tuple[float, ...]
     ) -> tuple[MetricSeries, bool]:
-        """Return what the rule judges, and whether that is advisory."""
+        """Return the series that the rule judges, and whether its verdict is advisory."""
         options = self._options
         marked = [(name, Tolerance.parse(text)) for name, text in case.tolerances.items()]
         levels = (options.tolerances, marked, options.ini_tolerances)
@@ -228,7 +228,7 @@ _FIGURES = (
     "n",
     "reason",
 )
-"""What a row says as the verdict does."""
+"""The fields that a row copies from the verdict."""
 
 
 def _row(
@@ -266,8 +266,8 @@ def _margin(case: CaseValues, metric: str, baseline: float | None) -> Margin | N
     )
 
 
-def _measured_elsewhere(case: CaseValues, past: _Past) -> _Past:
-    """Return the past without the very measurements that a case was taken over from."""
+def _without_origins(case: CaseValues, past: _Past) -> _Past:
+    """Return the past sessions without those that a resumed case was measured in."""
     if not case.origins:
         return past
     return [
@@ -282,7 +282,7 @@ def _comparable(case: CaseValues, past: _Past) -> _Past:
 
 
 def _difference(case: CaseValues, old: CaseValues) -> str | None:
-    """Return how the data or the params of a case differ from what they were, or None."""
+    """Return how the data or params of a case differ from an earlier session's, or None."""
     mine, theirs = case.context, old.context
     for name in mine.keys() & theirs.keys():
         if mine[name] != theirs[name]:

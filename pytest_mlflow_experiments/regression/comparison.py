@@ -1,4 +1,4 @@
-"""What a comparison found, as frozen values: all that a report needs to know."""
+"""The results of a comparison, as frozen values: everything that a report shows."""
 
 from __future__ import annotations
 
@@ -49,13 +49,12 @@ class Margin:
 class MetricComparison:
     """One metric of one case (or of its repeats over seeds), now and in the baseline.
 
-    ``case`` is the identity across sessions, ``name`` the short name, ``nodeid`` that of a test
-    to run it again. ``gates`` tells whether this fails a gated session; ``advisory`` that it never
-    would, for the metric is a cost or nobody knows which direction is better. ``values`` are the
-    values of this session that were used (several for repeats or fresh runs), ``history`` one for
-    each session of the baseline, the oldest first; ``fresh`` counts the runs that a suspicious
-    value was followed by. The other numbers are those of
-    :class:`~pytest_mlflow_experiments.regression.Verdict`.
+    ``case`` is the identity across sessions, ``name`` the short name, ``nodeid`` that of a test to
+    run it again. ``gates`` tells whether this fails a gated session; ``advisory`` that it never
+    does, because the metric is a cost or has no known direction. ``values`` are the values of this
+    session that were used (several for repeats or fresh runs), ``history`` one for each session of
+    the baseline, the oldest first; ``fresh`` counts the fresh runs that followed a suspicious
+    value. The other numbers are those of :class:`~pytest_mlflow_experiments.regression.Verdict`.
     """
 
     case: str
@@ -85,7 +84,7 @@ class MetricComparison:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnjudgedCase:
-    """A case that ran and is not judged, for it did not pass; ``failure`` is pytest's own text."""
+    """A case that is not judged because it did not pass; ``failure`` is pytest's own text."""
 
     case: str
     name: str
@@ -97,20 +96,20 @@ class UnjudgedCase:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """The sessions that were compared with, the oldest first."""
+    """The sessions that a session was compared with, the oldest first."""
 
     provenance: Provenance
     sessions: tuple[SessionInfo, ...]
 
 
 Line: TypeAlias = tuple[tuple[AnySize, float], ...]
-"""The values of a metric by step, the steps growing."""
+"""The values of a metric with their steps, in ascending order."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """A metric with several steps: a line for each repeat now, and in one session before.
+    """A metric with several steps: a line for each repeat, now and in one earlier session.
 
     ``baseline`` are the lines of the session named ``baseline_session``, the newest one of the
     baseline that has any; both may be empty.
@@ -130,9 +129,9 @@ class Curve:
 class Comparison:
     """One session compared with its baseline.
 
-    ``baseline`` is None where there is none yet; ``problem`` says why the comparison could not be
-    made although it was asked for, and ``partial`` why only some of the tests ran. ``metrics`` are
-    in no special order; :meth:`ranked` gives the order to show them in. ``notes`` are for people.
+    ``baseline`` is None if there is none yet; ``problem`` says why the comparison could not be made
+    although it was asked for, and ``partial`` why only some of the tests ran. ``metrics`` are in no
+    special order; :meth:`ranked` gives the order to show them in. ``notes`` are for people.
     ``sweeps`` are those of this session alone.
     """
 
@@ -150,18 +149,18 @@ class Comparison:
     curves: tuple[Curve, ...] = field(default=(), metadata=ADDED)
 
     def counts(self) -> dict[Status, int]:
-        """Return how many metrics have which status; the advisory ones are left out."""
+        """Count the metrics by status, without the advisory ones."""
         counts = Counter(metric.status for metric in self.metrics if not metric.advisory)
         return {status: counts[status] for status in get_args(Status)}
 
     def gating(self) -> list[MetricComparison]:
-        """Return what fails a gated session, in the order to show it in."""
+        """Return the metrics that fail a gated session, in the order of :meth:`ranked`."""
         return [metric for metric in self.ranked() if metric.gates]
 
     def ranked(self) -> list[MetricComparison]:
-        """Return the metrics: what gates first, then by status, the largest relative change first.
+        """Sort the metrics for display: gating first, then by status and relative change.
 
-        Advisory metrics come last.
+        Advisory metrics come last. Within a status, the largest relative change is first.
         """
         order = {status: number for number, status in enumerate(get_args(Status))}
 

@@ -1,4 +1,4 @@
-"""The curves of metrics with several steps: now, and in the newest session that has any."""
+"""The curves of metrics with several steps: now, and in the newest past session with any."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .values import MAX_CURVES, Lines, SessionValues, identity, lines_of
 def curves(
     current: SessionValues, past: Sequence[SessionValues], seed_params: AbstractSet[str]
 ) -> tuple[Curve, ...]:
-    """Return the curves of a session beside those before, in the order in which its cases ran.
+    """Return a session's curves with those of the past, in the order in which its cases ran.
 
-    Cases that failed have theirs too; of the ``past``, the oldest first, only those that passed.
+    Failed cases are included; of the ``past``, the oldest first, only passed ones.
     """
     now = Lines()
     for key, lines in current.lines.items():
@@ -43,6 +43,6 @@ def curves(
 
 
 def curve_notes(found: Sequence[Curve]) -> list[str]:
-    """Return a note where a session has more curves than are kept."""
+    """Return a note if a session has more curves than are kept."""
     note = f"Of the metrics with several steps, the curves of {MAX_CURVES:,} at most are kept"
     return [note] if len(found) >= MAX_CURVES else []

@@ -1,4 +1,4 @@
-"""Which way is better, and what is a cost: read from a metric's name, as people name metrics."""
+"""Infer from a metric's name which direction is better, and whether it is a cost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final, Literal, NamedTuple
 
 
 class _Meaning(NamedTuple):
-    """What a word says. A weak word decides only where its part of the name has no other."""
+    """The meaning of a word. A weak word decides only if its part of the name has no other."""
 
     direction: Literal["max", "min"] | None
     cost: bool = False
@@ -93,11 +93,11 @@ _CAMEL: Final = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\WA-Z_\d]+\d*|[A-Z]+\d
 
 
 def infer_direction(metric: str, operators: Iterable[str]) -> Literal["max", "min"] | None:
-    """Return which values of a metric are better, or None where nobody can know.
+    """Infer which values of a metric are better; None if unknown.
 
-    The name decides: the last part of a dotted or slashed name that says anything, and in it the
-    last word that does. Else the ``operators`` decide, of the assertions that guard the metric:
-    who asserts ``x >= 0.9`` wants ``x`` to be great.
+    The name decides: the last part of a dotted or slashed name with a known word, and in it the
+    last such word. Else the ``operators`` of the assertions that guard the metric decide: who
+    asserts ``x >= 0.9`` wants ``x`` to be large.
     """
     direction = _meaning(metric).direction
     if direction is not None:
@@ -113,7 +113,7 @@ def infer_direction(metric: str, operators: Iterable[str]) -> Literal["max", "mi
 def is_cost(metric: str) -> bool:
     """Whether a metric is a time, a memory size, money or the like, by its name.
 
-    Such metrics depend on the machine and scatter with it; so does the throughput.
+    Such metrics depend on the machine and scatter with it; so does throughput.
     """
     return _meaning(metric).cost
 
@@ -126,7 +126,7 @@ def _meaning(metric: str) -> _Meaning:
         if _COMPLEMENT.match(part):
             return _UNKNOWN
         tokens = list(_tokens(part))
-        meaning = _of_part(tokens)
+        meaning = _meaning_of_words(tokens)
         if meaning is None:
             continue
         if _NEGATED.match(" ".join(tokens)) and meaning.direction is not None:
@@ -136,7 +136,7 @@ def _meaning(metric: str) -> _Meaning:
 
 
 def _tokens(part: str) -> Iterator[str]:
-    """Yield the words of a part in lower case, those of ``camelCase`` and ``HTTPCode`` too."""
+    """Split a part into words in lower case, ``camelCase`` and ``HTTPCode`` too."""
     for word in _WORD.findall(part):
         if _known(word.lower()):
             yield word.lower()
@@ -145,27 +145,27 @@ def _tokens(part: str) -> Iterator[str]:
 
 
 def _known(token: str) -> _Meaning | None:
-    """Return what a word says, also with a number at its end: ``rouge1``, ``map50``."""
+    """Return the meaning of a word, also with a number at its end: ``rouge1``, ``map50``."""
     return _WORDS.get(token) or _WORDS.get(token.rstrip("0123456789"))
 
 
-def _of_part(tokens: list[str]) -> _Meaning | None:
-    """Return what the words before the first preposition say, else those after it, and so on."""
+def _meaning_of_words(tokens: list[str]) -> _Meaning | None:
+    """Return the meaning of the words before the first preposition, else after it, and so on."""
     if "per" in tokens:
-        return _of_rate(tokens)
+        return _meaning_of_rate(tokens)
     for segment in _segments(tokens):
-        said = list(_said(segment))
+        said = list(_meanings(segment))
         if said:
             strong = [meaning for meaning in said if not meaning.weak]
             return (strong or said)[-1]
     return None
 
 
-def _of_rate(tokens: list[str]) -> _Meaning | None:
-    """Return what ``head per unit`` says: a speed, where the head is only what gets done."""
+def _meaning_of_rate(tokens: list[str]) -> _Meaning | None:
+    """Return the meaning of ``head per unit``: a speed if the head is what gets done."""
     position = tokens.index("per")
     head, unit = tokens[:position], tokens[position + 1 : position + 2]
-    meaning = _of_part(head)
+    meaning = _meaning_of_words(head)
     if _TIME_UNITS.issuperset(unit) and unit and (meaning is None or _COUNTED & set(head)):
         return _SPEED
     return meaning
@@ -182,8 +182,8 @@ def _segments(tokens: list[str]) -> Iterator[list[str]]:
     yield segment
 
 
-def _said(tokens: list[str]) -> Iterator[_Meaning]:
-    """Yield what each word or phrase says, in their order."""
+def _meanings(tokens: list[str]) -> Iterator[_Meaning]:
+    """Yield the meaning of each word or phrase, in order."""
     position = 0
     while position < len(tokens):
         pair = _PAIRS.get(tuple(tokens[position : position + 2]))

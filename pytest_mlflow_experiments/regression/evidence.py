@@ -1,4 +1,4 @@
-"""The values of one metric now beside its history: the numbers that the rule looks at."""
+"""The current values of one metric and its history, as the numbers that the rule uses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import final
 from .statistics import ROUNDING, exponent_of, finite_mean, student_p, student_t
 
 RECENT = 3
-"""How many of the newest history values a change must go beyond, each by itself."""
+"""The number of newest history values that a change must exceed, each by itself."""
 
 ENOUGH = 5
 """With fewer history values than this, a change that is far also counts."""
@@ -31,15 +31,15 @@ _FRESH_FAR_ALPHA = 0.01
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Current values and a history, all finite, turned so that greater is worse.
+    """Current values and a history, all finite, with signs such that greater is worse.
 
     All numbers are in units of ``2**exponent``, so that squares of huge or tiny values neither
     overflow nor vanish; :meth:`plain` turns them back. ``recent`` is the worst of the last
     ``RECENT`` history values, ``recent_best`` the best. ``effect`` is the smallest change that
-    counts, ``floor`` the least scatter that is believed, ``slack`` what rounding may amount to.
-    ``zero`` is what counts as zero where the history touches it, else 0. ``n`` and ``k`` count the
-    values of the history and the independent ones now; ``squares`` and ``squares_now`` are their
-    sums of squared deviations.
+    counts, ``floor`` the lower bound of the scatter, ``slack`` the tolerance for rounding. ``zero``
+    is what counts as zero if the history touches it, else 0. ``n`` and ``k`` count the values of
+    the history and the independent ones now; ``squares`` and ``squares_now`` are their sums of
+    squared deviations.
     """
 
     exponent: int
@@ -63,7 +63,7 @@ class Evidence:
         return self.now - self.mean
 
     def plain(self, number: float) -> float | None:
-        """Return a number of this evidence in the metric's own unit; None where too large."""
+        """Return a number of this evidence in the metric's own unit; None if too large."""
         try:
             return ldexp(self.sign * number, self.exponent)
         except OverflowError:
@@ -81,7 +81,7 @@ class Evidence:
         )
 
     def p_value(self) -> float | None:
-        """Return the one-sided p of the pooled two-sample t-test, None without any scatter.
+        """Return the one-sided p-value of the pooled two-sample t-test, None without any scatter.
 
         It is that of ``scipy.stats.ttest_ind(now, history, equal_var=True)``, except that the
         scatter is never taken below ``floor``.
@@ -94,7 +94,7 @@ class Evidence:
         return student_p(t, freedom)
 
     def is_worse(self, p: float | None, alpha: float) -> bool:
-        """Whether the change is beyond the mean, the recent values, and chance."""
+        """Whether the values are significantly worse than the mean and the recent ones."""
         return (
             p is not None
             and p <= alpha
@@ -104,7 +104,7 @@ class Evidence:
         )
 
     def far(self, *, cost: bool) -> float | None:
-        """Return the change that is far whatever the scatter; None where percentages mean nothing.
+        """Return the change that is large whatever the scatter; None if percentages mean nothing.
 
         It is 25 % of the mean; for a cost 100 %, or 50 % where smaller is worse.
         """
@@ -114,7 +114,7 @@ class Evidence:
         return share * abs(self.mean)
 
     def is_far_worse(self, p: float | None, *, cost: bool) -> bool:
-        """Whether a young history is enough, for the change is far."""
+        """Whether the change is so large that a short history is enough."""
         far = self.far(cost=cost)
         if self.n >= ENOUGH or far is None or not self.change > far + self.slack:
             return False
@@ -123,7 +123,7 @@ class Evidence:
         return p <= (_FAR_ALPHA if self.k == 1 else _FRESH_FAR_ALPHA)
 
     def is_suspect(self, p: float | None, alpha: float, *, cost: bool) -> bool:
-        """Whether fresh runs are worth their time: far less than a regression needs."""
+        """Whether the change justifies fresh runs; this takes far less than a regression."""
         if self.change <= 0:
             return False
         if p is not None and p <= 10 * alpha:
@@ -133,7 +133,7 @@ class Evidence:
         return self.n < ENOUGH and self.change >= threshold - self.slack
 
     def limit(self, alpha: float, *, cost: bool) -> float | None:
-        """Return the value beyond which one further value would be worse; None where none would.
+        """Return the value beyond which one further value would be worse; None if none would.
 
         The part that depends on the scatter is the limit of Student's prediction interval,
         ``mean + t(n - 1, 1 - alpha) * scatter * sqrt(1 + 1 / n)``.

@@ -1,4 +1,4 @@
-"""What the rule finds in the values of one metric, and the sentence that says why."""
+"""Find the status of one metric from its values, and the sentence that says why."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ Status: TypeAlias = Literal[
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleOptions:
-    """What the rule can be told.
+    """The parameters of the rule.
 
-    ``alpha`` is the share of false alarms that a single comparison may give, ``min_effect`` the
-    smallest relative change that counts, ``window`` how many of the newest history values are
-    looked at. ``cost`` marks time, memory, money and the like, which scatter more. ``tolerance``
-    decides alone where it is given.
+    ``alpha`` is the false-alarm rate of a single comparison, ``min_effect`` the smallest relative
+    change that counts, ``window`` how many of the newest history values are looked at. ``cost``
+    marks time, memory, money and the like, which scatter more. ``tolerance``, if given, replaces
+    the test.
 
     Raises:
         ValueError: a number is out of its range.
@@ -78,7 +78,7 @@ def find(
     direction: Direction | None,
     options: RuleOptions,
 ) -> Finding:
-    """Return what applies; there is evidence where any value of the history is finite."""
+    """Return the status; there is evidence if any value of the history is finite."""
     if mean_now is None:
         reason = f"no value now; {_sessions(len(history))} of the baseline had it"
         return Finding(status="missing", reason=reason)
@@ -96,7 +96,7 @@ def find(
 
 
 def _against_infinite(now: float, history: Sequence[float], direction: Direction | None) -> Finding:
-    """Compare with a history of NaN and infinities alone, by which of them is better."""
+    """Compare with a history of only NaN and infinities, by which of them is better."""
     before = ", ".join(sorted({f"{_infinite(value)}" for value in history}))
     if isnan(now) or all(value == now for value in history):
         return Finding(status="unchanged", reason=f"{_infinite(now)}; the baseline is {before}")
@@ -135,7 +135,7 @@ def _by_tolerance(evidence: Evidence, tolerance: Tolerance, direction: Direction
 def _by_test(
     evidence: Evidence, direction: Direction | None, options: RuleOptions, *, values: int
 ) -> Finding:
-    """Apply the test, towards worse and towards better; ``values`` is how many there are now."""
+    """Apply the test in both directions; ``values`` is the number of current values."""
     alpha, cost = options.alpha, options.cost
     p_worse = evidence.p_value()
     turned = evidence if evidence.change > 0 else evidence.mirrored()
@@ -182,12 +182,12 @@ def _allowed(evidence: Evidence, tolerance: Tolerance) -> float:
 
 
 def _badness(value: float, direction: Direction) -> float:
-    """Return how bad a value is that is not finite; NaN is as bad as the infinity."""
+    """Return how bad a non-finite value is; NaN is as bad as the bad infinity."""
     return inf if isnan(value) else (-value if direction == "max" else value)
 
 
 def _compared(evidence: Evidence, direction: Direction | None) -> str:
-    """Return how the values now differ from the mean of the history, in words."""
+    """Describe in words how the current values differ from the mean of the history."""
     mean = f"the mean of {_sessions(evidence.n)}"
     change = evidence.change
     if abs(change) <= evidence.slack:
@@ -199,7 +199,7 @@ def _compared(evidence: Evidence, direction: Direction | None) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share as people read it: ``4.7 %``, ``0.052 %``, ``130 %``."""
+    """Format a share as a percentage: ``4.7 %``, ``0.052 %``, ``130 %``."""
     number = 100 * share
     return f"{number:.0f} %" if number >= 100 else f"{number:.2g} %"
 

@@ -1,4 +1,4 @@
-"""The rule: when is a metric worse than it was, and when is that not known."""
+"""The rule: decide whether a metric regressed, improved, or can't be judged yet."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .statistics import average
 class Verdict:
     """What the rule says of one metric.
 
-    ``current`` and ``baseline`` are means, None where there are no values. ``change`` is
-    ``current - baseline`` in the metric's unit, ``relative`` the same as a share of the baseline's
-    absolute value (None where that is zero); both are None where one of the means is not finite.
-    ``limit`` is the value beyond which one further value would be called regressed, None where
-    none would or that is not known. ``p_value`` is one-sided, towards worse; None without scatter
-    or without a direction. ``n`` counts the history values that were used. ``suspect`` says that
-    fresh runs are worth their time; ``reason`` is one sentence for people.
+    ``current`` and ``baseline`` are means, None if there are no values. ``change`` is ``current -
+    baseline`` in the metric's unit, ``relative`` the same as a share of the baseline's absolute
+    value (None if that is zero); both are None if one of the means is not finite. ``limit`` is the
+    value beyond which one further value would be called regressed, None if none would or that is
+    not known. ``p_value`` is one-sided, towards worse; None without scatter or without a direction.
+    ``n`` counts the history values that were used. ``suspect`` says that fresh runs are worth their
+    time; ``reason`` is one sentence for people.
     """
 
     status: Status

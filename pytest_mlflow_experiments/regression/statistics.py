@@ -11,17 +11,17 @@ from math import frexp, fsum, inf, isfinite, isnan, ldexp, nan, sqrt
 from typing import NamedTuple
 
 ROUNDING = 8 * 2.0**-52
-"""What the rounding of values within [-1, 1], their means and differences may amount to."""
+"""The bound on rounding errors of values within [-1, 1], their means and differences."""
 
 
 class Scaled(NamedTuple):
-    """Finite values in units of ``2**exponent``, all within [-1, 1]: their squares are too."""
+    """Finite values in units of ``2**exponent``: they and their squares are within [-1, 1]."""
 
     values: tuple[float, ...]
     exponent: int
 
     def plain(self, number: float) -> float:
-        """Return a number in these units in the values' own; infinite where it is too large."""
+        """Return a number in the values' own unit instead of this one; infinite if too large."""
         try:
             return ldexp(number, self.exponent)
         except OverflowError:
@@ -29,13 +29,13 @@ class Scaled(NamedTuple):
 
 
 def scaled(values: Sequence[float]) -> Scaled:
-    """Return finite values, at least one, so that one may add and square them."""
+    """Scale finite values, at least one, so that sums and squares don't overflow."""
     exponent = exponent_of(values)
     return Scaled(tuple([ldexp(value, -exponent) for value in values]), exponent)
 
 
 def exponent_of(values: Sequence[float]) -> int:
-    """Return the power of two that, divided by, brings all finite values into [-1, 1]."""
+    """Return the ``e`` for which all finite values, divided by ``2**e``, are within [-1, 1]."""
     largest = max(map(abs, values))
     return frexp(largest)[1] if largest else 0
 
@@ -52,7 +52,7 @@ def squares(values: Sequence[float]) -> float:
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """Return the mean, None of nothing; a NaN, or infinities of both signs, make it NaN."""
+    """Return the mean, None without values; a NaN, or infinities of both signs, make it NaN."""
     if not values:
         return None
     if any(map(isnan, values)):
@@ -83,7 +83,7 @@ def average(values: Sequence[float], *, cost: bool = False) -> float:
 
 
 def deviation(values: Sequence[float]) -> float | None:
-    """Return the sample standard deviation, None of fewer than two values, NaN of infinite ones."""
+    """Return the sample standard deviation: None below two values, NaN with infinite ones."""
     if len(values) < 2:
         return None
     if not all(map(isfinite, values)):
@@ -93,21 +93,21 @@ def deviation(values: Sequence[float]) -> float | None:
 
 
 def student_p(t: float, freedom: float) -> float:
-    """Return the chance of a value above ``t`` in Student's t distribution."""
+    """Return the probability of a value above ``t`` in Student's t distribution."""
     from scipy.special import stdtr
 
     return float(stdtr(freedom, -t))
 
 
 def student_t(p: float, freedom: float) -> float:
-    """Return the value that Student's t distribution exceeds with the chance ``p``."""
+    """Return the value that Student's t distribution exceeds with probability ``p``."""
     from scipy.special import stdtrit
 
     return -float(stdtrit(freedom, p))
 
 
 def paired_p(differences: Sequence[float]) -> float | None:
-    """Return the two-sided p of the paired t-test, None where the differences don't scatter.
+    """Return the two-sided p-value of the paired t-test, None if the differences don't scatter.
 
     That is Student's (1908), as in ``scipy.stats.ttest_rel``, for two differences or more.
     """
@@ -121,7 +121,7 @@ def paired_p(differences: Sequence[float]) -> float | None:
 
 
 def welch_p(a: Sequence[float], b: Sequence[float]) -> float | None:
-    """Return the two-sided p of Welch's t-test (1947), None without any scatter.
+    """Return the two-sided p-value of Welch's t-test (1947), None without any scatter.
 
     That is ``scipy.stats.ttest_ind(a, b, equal_var=False)``, for two values of each or more.
     Without scatter, equal means have a p of 1.

@@ -1,4 +1,4 @@
-"""What people say of metrics by pattern: ``accuracy: -0.02``, ``latency*: 10%``, ``loss: min``."""
+"""Tolerances and directions by metric pattern: ``accuracy: -0.02``, ``loss: min``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from math import inf
 from typing import Literal, TypeVar, final
 
-_Said = TypeVar("_Said")
+_Value = TypeVar("_Value")
 
 _NUMBER = re.compile(
     r"[+-]? (?P<amount> (?: \d+ (?:\.\d*)? | \.\d+ ) (?:e[+-]?\d+)? ) \s* (?P<percent>%?)",
@@ -39,7 +39,7 @@ class Tolerance:
 
     @classmethod
     def parse(cls, text: str | float) -> Tolerance:
-        """Return the tolerance that a person wrote; its sign is ignored, for worse is worse.
+        """Parse a tolerance; its sign is ignored, as it always bounds a change for the worse.
 
         Raises:
             ValueError: it is neither a number nor a percentage.
@@ -71,7 +71,7 @@ def parse_rule(line: str) -> tuple[str, Tolerance]:
 def parse_direction(line: str) -> tuple[str, Literal["max", "min"] | None]:
     """Return the pattern and the better direction of a line such as ``loss: min``.
 
-    ``none`` is a direction too: nobody knows.
+    ``none`` is a direction too: unknown.
 
     Raises:
         ValueError: the line is no such rule.
@@ -96,10 +96,10 @@ def direction_of(text: str) -> Literal["max", "min"] | None:
         ) from None
 
 
-def find(metric: str, rules: Iterable[tuple[str, _Said]]) -> _Said | None:
-    """Return what the rules say of a metric, None where they don't mention it.
+def find(metric: str, rules: Iterable[tuple[str, _Value]]) -> _Value | None:
+    """Return the value that the rules give a metric, None if they don't mention it.
 
-    Its exact name beats every pattern; else the last pattern that matches counts.
+    An exact name beats every pattern; else the last matching pattern counts.
     """
     said = None
     exact = False
@@ -112,7 +112,7 @@ def find(metric: str, rules: Iterable[tuple[str, _Said]]) -> _Said | None:
 
 
 def mentions(metric: str, rules: Iterable[tuple[str, object]]) -> bool:
-    """Whether any rule is about a metric, even if what it says is None."""
+    """Whether any rule matches a metric, even if its value is None."""
     return any(pattern == metric or fnmatchcase(metric, pattern) for pattern, _ in rules)
 
 

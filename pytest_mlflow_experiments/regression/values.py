@@ -1,4 +1,4 @@
-"""The values of sessions, by case and metric, as comparisons need them."""
+"""Collect the values of sessions by case and metric, for comparisons."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ DURATION = "duration_seconds"
 
 
 MAX_LINES: Final = 10
-"""How many repeats of a case have a line each: more can't be told apart."""
+"""The number of repeats of a case with a line each: more can't be distinguished."""
 
 MAX_CURVES: Final = 1_000
-"""Of how many metrics a session's lines are kept."""
+"""The number of metrics of a session with lines."""
 
 SYSTEM_METRICS: Final = "system/"
-"""How the names begin that MLflow gives to the load of the machine, which is no result."""
+"""The prefix of MLflow's names for the machine's load, which is no result."""
 
 
 def lines_of(record: CaseRecord) -> dict[str, Line]:
     """Return the line of each metric that has more than one distinct step.
 
-    A step counts with its last value. Long lines are thinned; NaN stays.
+    A step counts with its last value. Long lines are downsampled; NaN stays.
     """
     values = (*record.metrics, *record.run_history) if record.run_history else record.metrics
     if len(values) < 2:
@@ -60,7 +60,7 @@ def lines_of(record: CaseRecord) -> dict[str, Line]:
 
 @final
 class Lines(dict[tuple[str, str], list[Line]]):
-    """The lines of a session by case and metric; what goes beyond the limits is left out."""
+    """The lines of a session by case and metric, within the limits."""
 
     def extend(self, key: tuple[str, str], lines: Iterable[Line]) -> None:
         """Add the lines of further repeats."""
@@ -77,9 +77,9 @@ class CaseValues:
     ``metrics`` holds a value for each repeat that passed, or for each fresh run where there were
     any, and ``seeds`` which repeat each of them is of. ``operators`` are those of the assertions
     that guard a metric, ``checks`` the closest of them. ``optional`` are metrics that an assertion
-    may never come to, as in ``a or b``; ``unconfirmed`` those that no fresh run yielded.
-    ``context`` is what must agree with the baseline's for values to be comparable. ``origins`` are
-    the sessions that records were taken over from.
+    may not evaluate, as in ``a or b``; ``unconfirmed`` those without a value from a fresh run.
+    ``context`` must equal the baseline's for values to be comparable. ``origins`` are the sessions
+    that resumed records come from.
     """
 
     case: str
@@ -135,7 +135,7 @@ class CaseValues:
             self.seeds.setdefault(metric, []).extend([seed] * len(again))
 
     def values_of(self, metric: str, seeds: AbstractSet[str]) -> list[float]:
-        """Return the values of a metric; those of ``seeds`` alone where there are others too."""
+        """Return the values of a metric; only those of ``seeds`` if there are others too."""
         values, mine = self.metrics.get(metric, []), self.seeds.get(metric, [])
         if seeds < set(mine):
             return [value for value, seed in zip(values, mine, strict=True) if seed in seeds]
@@ -193,8 +193,8 @@ def collect_values(
 ) -> Sessions:
     """Return the values of the sessions that a journal, or a baseline, holds.
 
-    No entry is kept. Cases that differ in nothing but ``seed_params`` are one. Of the lines of a
-    metric, those of the newest session alone are kept.
+    No entry is kept. Cases that differ only in ``seed_params`` are one. Of the lines of a metric,
+    only those of the newest session are kept.
     """
     found = Sessions()
     for stored in split_sessions(entries):
@@ -217,20 +217,20 @@ def collect_session(
 
 
 def _forget_older_lines(sessions: Sequence[SessionValues]) -> None:
-    """Drop the lines that the last session has newer ones for."""
+    """Drop the older lines of metrics that have lines in the last session."""
     for older in sessions[:-1]:
         for key in older.lines.keys() & sessions[-1].lines.keys():
             del older.lines[key]
 
 
 def alternatives(checks: Sequence[Check]) -> set[str]:
-    """Return the metrics that only clauses of an ``or`` compared: there may be no value of them."""
+    """Return the metrics compared only in clauses of an ``or``: they may have no value."""
     needed = {check.metric for check in checks if not check.alternative}
     return {check.metric for check in checks} - needed
 
 
 def identity(record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> tuple[str, str]:
-    """Return the identity and the short name of a case, without the params that only repeat it."""
+    """Return the identity and the short name of a case, without the seed params."""
     if seed_params.isdisjoint(record.arguments):
         return record.case, record.name
     rest = [
@@ -242,9 +242,9 @@ def identity(record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> tu
 
 
 def values_of(record: CaseRecord | SlimCase | Attempt) -> dict[str, float]:
-    """Return the one value of each metric that is compared, duration and usage among them.
+    """Return the value of each metric that is compared, duration and usage included.
 
-    The load of the machine, as MLflow's monitor sees it, is none.
+    The machine's load, from MLflow's system monitor, is not compared.
     """
     values = {**record.metrics} if isinstance(record, SlimCase) else last_values(record.metrics)
     if isinstance(record, CaseRecord):

@@ -1,1 +1,1 @@
-"""Renderers: pure functions from what a session found to what a person or a tool reads."""
+"""Renderers: pure functions from comparisons, sweeps and summaries to text."""

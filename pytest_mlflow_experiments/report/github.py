@@ -1,4 +1,4 @@
-"""What GitHub Actions shows: annotations on files, and the summary of a step."""
+"""Write for GitHub Actions: annotations on files, and the summary of a step."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _UNDECIDED = frozenset({"inconclusive", "not comparable"})
 
 
 def annotation_lines(comparison: Comparison, *, prefix: str = "") -> list[str]:
-    """Return annotations as workflow commands: errors first, 10 at most, for GitHub shows no more.
+    """Return annotations as workflow commands: errors first, and the 10 that GitHub shows.
 
-    Without a gate nothing is an error. ``prefix`` is the path from the repository's root to
+    Without a gate there are no errors. ``prefix`` is the path from the repository's root to
     pytest's rootdir.
     """
     found = list(_annotations(comparison, prefix))
@@ -43,7 +43,7 @@ def annotation_lines(comparison: Comparison, *, prefix: str = "") -> list[str]:
 
 
 def add_to_step_summary(comparison: Comparison) -> None:
-    """Append the comparison to the step summary of GitHub Actions, when run there.
+    """Append the comparison to GitHub Actions' step summary, if running there.
 
     Raises:
         OSError: the summary can't be written.
@@ -57,7 +57,7 @@ def add_to_step_summary(comparison: Comparison) -> None:
 def append_step_summary(path: Path, text: str, *, limit: int = SUMMARY_LIMIT) -> bool:
     """Append markdown to the file that ``GITHUB_STEP_SUMMARY`` names.
 
-    Return False where it does not fit, and a line that says so is all that was added, or nothing.
+    Return False if it does not fit; then a line that says so is appended, if that fits.
 
     Raises:
         OSError: the file can't be written.

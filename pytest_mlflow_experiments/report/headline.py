@@ -71,7 +71,7 @@ def headline(comparison: Comparison) -> Headline:
 
 
 def counts(comparison: Comparison) -> str:
-    """Return ``2 regressed, 1 improved, 40 unchanged, 10 advisory; 1 case failed, not judged``."""
+    """Format the counts: ``2 regressed, 1 improved, 10 advisory; 1 case failed, not judged``."""
     parts = [f"{number:,} {status}" for status, number in comparison.counts().items() if number]
     advisory = sum(metric.advisory for metric in comparison.metrics)
     if advisory:
@@ -85,12 +85,12 @@ def counts(comparison: Comparison) -> str:
 
 
 def provenance(comparison: Comparison) -> str:
-    """Return where the baseline comes from, in one sentence without its full stop."""
+    """Say in one sentence, without its full stop, where the baseline comes from."""
     return "; ".join(provenance_lines(comparison))
 
 
 def provenance_lines(comparison: Comparison) -> list[str]:
-    """Return where the baseline comes from, in parts that are worth a line each."""
+    """Say where the baseline comes from, one line for each part."""
     baseline = comparison.baseline
     if baseline is None:
         return ["Compared with nothing: there is no baseline"]
@@ -102,7 +102,7 @@ def provenance_lines(comparison: Comparison) -> list[str]:
 
 
 def age(comparison: Comparison, session: SessionInfo) -> str:
-    """Return how much older a session of the baseline is: ``3 days before``."""
+    """Format how much older a session of the baseline is: ``3 days before``."""
     milliseconds = comparison.session.start_time - session.start_time
     if abs(milliseconds) < 1_000:
         return "at the same time"
@@ -130,7 +130,7 @@ def _count_gating(gating: list[MetricComparison]) -> str:
 
 
 def _nothing_gates(comparison: Comparison) -> str:
-    """Sum up a comparison in which nothing gates; undecided metrics are not called good."""
+    """Sum up a comparison without gating metrics; undecided ones are not called good."""
     numbers = comparison.counts()
     undecided = sum(numbers[status] for status in UNDECIDED)
     if undecided and undecided == sum(numbers.values()):

@@ -1,4 +1,4 @@
-"""The comparison as JSON with a versioned schema: ``comparison.schema.json`` describes it."""
+"""Write and read the comparison as JSON, with the schema ``comparison.schema.json``."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ _LISTS = ("metrics", "unjudged", "sweeps", "curves")
 def render_json(comparison: Comparison) -> str:
     """Return the comparison as ASCII JSON; each metric and case is a line.
 
-    ``gate``, ``headline`` and ``counts`` are there for those who only look; reading the comparison
-    back makes nothing of them.
+    ``gate``, ``headline`` and ``counts`` are for other readers; :func:`read_json` ignores them.
     """
     verdict, data = headline(comparison), encode(comparison)
     members = {
@@ -38,7 +37,7 @@ def render_json(comparison: Comparison) -> str:
 
 
 def json_object(members: Mapping[str, object], lists: Mapping[str, Sequence[object]]) -> str:
-    """Return an object as ASCII JSON, each member and each item of a list a line."""
+    """Return an object as ASCII JSON, one line for each member and each item of a list."""
     lines = [f'"{name}": {_dump(value)}' for name, value in members.items()]
     for name, items in lists.items():
         rows = ",\n  ".join(map(_dump, items))
@@ -50,7 +49,7 @@ def read_json(text: str | bytes) -> Comparison:
     """Rebuild a comparison from :func:`render_json`.
 
     Raises:
-        ValueError: the text is no comparison, or follows a schema that this version does not know.
+        ValueError: the text is not a comparison, or has an unknown version of the schema.
     """
     try:
         data = json.loads(text)

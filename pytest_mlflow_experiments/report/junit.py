@@ -14,10 +14,10 @@ _FIGURES = ("baseline", "current", "change", "relative", "limit", "p_value")
 
 
 def render_junit(comparison: Comparison) -> str:
-    """Return the XML, with its declaration (UTF-8).
+    """Render the XML, with its declaration (UTF-8).
 
-    What would fail a gated session is a failure, whether or not there is a gate; what was not
-    decided is skipped. A comparison that could not be made is an error.
+    A metric that fails a gated session is a failure, with or without a gate; an undecided one is
+    skipped. A comparison that could not be made is an error.
     """
     suite = ElementTree.Element("testsuite", name="pytest-mlflow")
     _properties(suite, {"session": comparison.session.name, "baseline": provenance(comparison)})

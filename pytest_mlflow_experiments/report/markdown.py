@@ -20,9 +20,9 @@ _FEW = 10
 
 
 def render_markdown(comparison: Comparison, *, limit: int = LIMIT) -> str:
-    """Return the report, with at most ``limit`` bytes in UTF-8.
+    """Render the report, with at most ``limit`` bytes in UTF-8.
 
-    What does not fit is left out row by row, and counted.
+    Rows that don't fit are left out and counted.
 
     Raises:
         ValueError: ``limit`` leaves no room for a report.
@@ -49,7 +49,7 @@ def render_markdown(comparison: Comparison, *, limit: int = LIMIT) -> str:
 
 
 def render_comment(comparison: Comparison, key: str, *, limit: int = LIMIT) -> str:
-    """Return the report below a hidden marker, by which a script finds the comment to update."""
+    """Render the report below a hidden marker, by which a script finds the comment to update."""
     first = marker(key)
     return f"{first}\n{render_markdown(comparison, limit=limit - len(first) - 1)}"
 
@@ -62,7 +62,7 @@ def marker(key: str) -> str:
 
 
 def render_short(comparison: Comparison) -> str:
-    """Return a few lines, at most 4,000 bytes: the description of the session's run."""
+    """Render the description of the session's run: a few lines, at most 4,000 bytes."""
     page = MarkdownPage(SHORT_LIMIT)
     page.add(f"**{_verdict(comparison)}**")
     _introduce(page, comparison)

@@ -1,4 +1,4 @@
-"""A comparison as lines for the terminal: what got worse first, then what got better."""
+"""A comparison as lines for the terminal: regressions first, then improvements."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _SHOWN: Final[dict[Status, tuple[int, dict[str, bool]]]] = {
     "inconclusive": (3, _YELLOW),
     "not comparable": (3, _YELLOW),
 }
-"""The statuses that are told of, how many metrics of each, and how they are shown."""
+"""The statuses shown, the number of metrics of each, and their markup."""
 
 LEVELS: Final[dict[Severity, dict[str, bool]]] = {
     "good": {"green": True},
     "warning": _YELLOW,
     "bad": _BAD,
 }
-"""How the first sentence is shown."""
+"""The markup of the first sentence."""
 
 
 def verdict_lines(comparison: Comparison, reports: Sequence[str]) -> Iterator[TerminalLine]:
-    """Yield the lines that tell of the comparison, and of the paths of its reports."""
+    """Yield the lines for the comparison and the paths of its reports."""
     head = headline(comparison)
     if comparison.baseline is None:
         yield from _nothing_to_compare(comparison, head.text)

@@ -1,4 +1,4 @@
-"""Numbers as people read them, the same in every report."""
+"""Format numbers for people, the same in every report."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ..records import Operator
 from ..regression.comparison import Margin, MetricComparison
 
 NOTHING = "—"
-"""What stands where there is no number."""
+"""The placeholder for a missing number."""
 
 _SIGNS: dict[Operator, str] = {"<": "<", "<=": "≤", ">": ">", ">=": "≥", "==": "≈"}
 _UNITS = (("year", 365 * 86_400), ("day", 86_400), ("hour", 3_600), ("minute", 60))
 
 
 def value(number: float | None) -> str:
-    """Return a metric's value with up to 6 significant digits."""
+    """Format a metric's value with up to 6 significant digits."""
     return NOTHING if number is None else _digits(number, 6)
 
 
 def signed(number: float | None) -> str:
-    """Return a difference with its sign and up to 3 significant digits."""
+    """Format a difference with its sign and up to 3 significant digits."""
     if number is None:
         return NOTHING
     text = _digits(number, 3)
@@ -30,7 +30,7 @@ def signed(number: float | None) -> str:
 
 
 def relative(share: float | None) -> str:
-    """Return a relative change with its sign, in percent: ``-2.3 %``."""
+    """Format a relative change with its sign, in percent: ``-2.3 %``."""
     if share is None:
         return NOTHING
     percent = 100 * share
@@ -46,19 +46,19 @@ def relative(share: float | None) -> str:
 
 
 def finite(number: float | None) -> float | None:
-    """Return a number, or None where it is none or not finite."""
+    """Return a number, or None if it is None or not finite."""
     return number if number is not None and isfinite(number) else None
 
 
 def change(metric: MetricComparison) -> str:
-    """Return the change of a metric, absolute and relative: ``-0.021 (-2.3 %)``."""
+    """Format the change of a metric, absolute and relative: ``-0.021 (-2.3 %)``."""
     if finite(metric.relative) is None:
         return signed(metric.change)
     return f"{signed(metric.change)} ({relative(metric.relative)})"
 
 
 def limit(metric: MetricComparison) -> str:
-    """Return the values that are no regression: ``> 0.912``."""
+    """Format the range of values that are no regression: ``> 0.912``."""
     if metric.limit is None:
         return NOTHING
     sign = {"max": "> ", "min": "< ", None: ""}[metric.direction]
@@ -66,15 +66,15 @@ def limit(metric: MetricComparison) -> str:
 
 
 def assertion(margin: Margin) -> str:
-    """Return what the assertion demands: ``≥ 0.9``, ``≈ 0.2 ± 0.15``."""
+    """Format the condition of an assertion: ``≥ 0.9``, ``≈ 0.2 ± 0.15``."""
     text = f"{_SIGNS[margin.operator]} {value(margin.limit)}"
     return text if margin.tolerance is None else f"{text} ± {_digits(margin.tolerance, 3)}"
 
 
 def margin(metric: MetricComparison) -> str:
-    """Return how far a metric is from failing its assertion: ``0.012 (was 0.034)``.
+    """Format how far a metric is from failing its assertion: ``0.012 (was 0.034)``.
 
-    How far it was is told where that was farther.
+    The earlier distance is added only if it was larger.
     """
     if metric.margin is None:
         return NOTHING
@@ -85,14 +85,14 @@ def margin(metric: MetricComparison) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """Return ``p = 0.0004``; nothing where there is none."""
+    """Format a p-value: ``p = 0.0004``; empty without one."""
     if p is None or isnan(p):
         return ""
     return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
 
 
 def plus_minus(mean: float | None, std: float | None) -> str:
-    """Return ``0.9623 ± 0.0041``, the mean rounded to the digits of its standard deviation."""
+    """Format ``0.9623 ± 0.0041``, the mean rounded to the digits of its standard deviation."""
     if mean is None or std is None or not isfinite(std):
         return value(mean)
     digits = f"{std:.2g}"
@@ -113,7 +113,7 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def span(milliseconds: float) -> str:
-    """Return a length of time in its largest unit: ``3 days``."""
+    """Format a length of time in its largest unit: ``3 days``."""
     seconds = abs(milliseconds) / 1_000
     for unit, length in _UNITS:
         if seconds >= length:
@@ -122,7 +122,7 @@ def span(milliseconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return how long something took: ``3.2 s``, ``4 min 5 s``, ``2 h 3 min``."""
+    """Format a duration: ``3.2 s``, ``4 min 5 s``, ``2 h 3 min``."""
     if not 0 <= seconds < 1e9:
         return NOTHING
     if seconds < 59.95:
@@ -134,13 +134,13 @@ def duration(seconds: float) -> str:
 
 
 def moment(milliseconds: int) -> str:
-    """Return a time since the epoch as a date in UTC: ``2026-11-23 13:35 UTC``."""
+    """Format a time since the epoch as a date in UTC: ``2026-11-23 13:35 UTC``."""
     time = _time(milliseconds)
     return NOTHING if time is None else f"{time:%Y-%m-%d %H:%M} UTC"
 
 
 def timestamp(milliseconds: int) -> str:
-    """Return a time since the epoch by ISO 8601, in UTC; empty where there is no such date."""
+    """Format a time since the epoch by ISO 8601, in UTC; empty if there is no such date."""
     time = _time(milliseconds)
     return "" if time is None else time.isoformat(timespec="seconds")
 

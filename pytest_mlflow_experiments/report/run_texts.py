@@ -1,4 +1,4 @@
-"""Tags, metrics and descriptions that a comparison adds to MLflow's runs of session and sweeps."""
+"""The tags, metrics and descriptions that a comparison adds to the runs in MLflow."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def with_comparison(end: SessionEnd, comparison: Comparison) -> SessionEnd:
 def sweep_end(sweep: Sweep) -> SweepEnd:
     """Return the metrics, params, tags and description of a sweep's run.
 
-    The best configuration stands there as in MLflow's own examples of parameter search: its params
-    and the means of its metrics with ``best_`` before their names, so that sweeps stand beside each
-    other in a table and compare.
+    As in MLflow's own examples of parameter search, the run has the best configuration's params,
+    and the means of its metrics with the prefix ``best_``, so that sweeps can be compared in a
+    table.
     """
     counts = {"cases": sweep.cases, "configurations": len(sweep.configurations)}
     metrics = {name: float(number) for name, number in counts.items()}

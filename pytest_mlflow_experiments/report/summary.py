@@ -17,7 +17,7 @@ _KEPT = 3
 @final
 @dataclass(frozen=True, slots=True)
 class CheckMargin:
-    """A check, its margin relative to the limit, and the case it stands in."""
+    """A check, its margin relative to the limit, and its case."""
 
     relative: float
     check: Check
@@ -38,14 +38,14 @@ _RELATIVE = attrgetter("relative")
 @final
 @dataclass(slots=True)
 class SessionSummary:
-    """Counts over the kept cases of a session, and the margins worth a line.
+    """Counts over the kept cases of a session, and its notable margins.
 
     ``missed`` are the checks that missed their limits most, the worst first; ``tightest`` the
     margins nearest to their limits, the nearest first.
 
-    A case takes part once in each list, so that one test doesn't fill it: with the check that came
-    closest to its limit, with the one that stayed farthest from it (of each metric only the
-    closest counts), and with the one that missed it most.
+    A case is at most once in each list, so that one test doesn't fill it: with the check closest to
+    its limit, with the one farthest from it (of each metric only the closest counts), and with the
+    one that missed it most.
     """
 
     cases: int = 0
@@ -80,11 +80,11 @@ class SessionSummary:
 
     @property
     def widest(self) -> list[CheckMargin]:
-        """The margins farthest from their limits that are not among the tightest."""
+        """The largest margins that are not among the tightest."""
         return [margin for margin in self._widest if margin not in self.tightest]
 
 
 def _keep(ranking: list[CheckMargin], margin: CheckMargin, *, widest: bool = False) -> None:
-    """Insert a margin into a ranking, which holds the first ones."""
+    """Insert a margin into a ranking, and cut it to its length."""
     insort(ranking, margin, key=lambda one: -one.relative if widest else one.relative)
     del ranking[_KEPT:]

@@ -1,4 +1,4 @@
-"""A sweep as markdown: a sentence or two, the first configurations, what mattered."""
+"""A sweep as markdown: its summary, the first configurations, the effects of params."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HEAD = ("", "params", "n", "distance", "", "failed")
 
 
 def add_sweeps(page: MarkdownPage, sweeps: Sequence[Sweep]) -> None:
-    """Add a short section for each of the first sweeps that had something to choose between."""
+    """Add a short section for each of the first sweeps with several configurations."""
     found = [
         sweep for sweep in sweeps if sweep.objective is not None and len(sweep.configurations) > 1
     ]

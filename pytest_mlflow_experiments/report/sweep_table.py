@@ -30,10 +30,10 @@ _MEMBERS: Final = (
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """What is to be shown: the first ``top`` configurations of a session's sweep.
+    """The ranking to show: the first ``top`` configurations of a session's sweep.
 
-    ``run_ids`` are those of the cases' runs by node id, as far as they are known. ``incomplete``
-    says why cases may be missing, or is None.
+    ``run_ids`` are the cases' runs by node id, as far as known. ``incomplete`` says why cases may
+    be missing, or is None.
     """
 
     sweep: Sweep
@@ -44,13 +44,13 @@ class Ranking:
 
     @property
     def rows(self) -> list[tuple[int, Configuration, Mark]]:
-        """The configurations to show, best first, with rank and how they stand to the best."""
+        """The configurations to show, best first, each with its rank and mark."""
         shown = self.sweep.configurations[: self.top]
         return list(zip(count(1), shown, marks(self.sweep), strict=False))
 
 
 def answer(sweep: Sweep) -> str:
-    """Return the sentence that says which configuration is the best, or why none is."""
+    """Say in one sentence which configuration is the best, or why none is."""
     best = sweep.best
     if best is None:
         return why_no_best(sweep)
@@ -60,7 +60,7 @@ def answer(sweep: Sweep) -> str:
 
 
 def render_text(ranking: Ranking) -> str:
-    """Return the answer, and a table below it."""
+    """Render the answer and a table below it."""
     sweep, rows = ranking.sweep, ranking.rows
     counts = [
         numbers.count(len(sweep.configurations), "configuration"),
@@ -79,7 +79,7 @@ def render_text(ranking: Ranking) -> str:
 
 
 def render_json(ranking: Ranking) -> str:
-    """Return the ranking as ASCII JSON, each configuration a line."""
+    """Render the ranking as ASCII JSON, one line for each configuration."""
     sweep, best = ranking.sweep, ranking.sweep.best
     members = {
         "schema": SCHEMA_VERSION,
@@ -96,7 +96,7 @@ def render_json(ranking: Ranking) -> str:
 
 
 def render_csv(ranking: Ranking) -> str:
-    """Return a line for each configuration below a line of names, with MLflow's for params."""
+    """Render a header and a line for each configuration, with MLflow's names for params."""
     sweep = ranking.sweep
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -119,9 +119,9 @@ FORMATS: Final[Mapping[str, Callable[[Ranking], str]]] = {
 
 
 def run_ids(cases: Sequence[CaseRecord], known: Mapping[str, str]) -> dict[str, str]:
-    """Return the runs of cases by node id: those that tests held themselves, and the known ones.
+    """Return the runs of cases by node id: the tests' own, and the ``known`` ones.
 
-    ``known`` are the ids of runs by those of records.
+    ``known`` maps record ids to run ids.
     """
     found = {record.nodeid: record.run_id or known.get(record.id) for record in cases}
     return {nodeid: run_id for nodeid, run_id in found.items() if run_id is not None}

@@ -1,4 +1,4 @@
-"""The sentences that sum up a sweep: the best configuration, how sure that is, what mattered."""
+"""The sentences about a sweep: the best configuration, its certainty, the effects of params."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ _WHY_NO_MODE = "nobody knows which values are better"
 
 
 def choice(params: Mapping[str, str]) -> str:
-    """Return ``C = 0.1, kernel = rbf``."""
+    """Format params: ``C = 0.1, kernel = rbf``."""
     return ", ".join(f"{name} = {short(text)}" for name, text in params.items())
 
 
 def short(text: str) -> str:
-    """Return a param's value on one line of at most 60 characters."""
+    """Shorten a param's value to one line of at most 60 characters."""
     return one_line(text, _VALUE_LENGTH) or "''"
 
 
 def score(configuration: Configuration) -> str:
-    """Return ``0.9623 ± 0.0041 (n = 5)``; a single value has no n."""
+    """Format a score: ``0.9623 ± 0.0041 (n = 5)``; a single value has no n."""
     text = numbers.plus_minus(configuration.mean, configuration.std)
     return f"{text} (n = {configuration.n})" if configuration.n > 1 else text
 
 
 def distance(configuration: Configuration) -> str:
-    """Return how much worse than the best a configuration is, with 3 significant digits."""
+    """Format a configuration's distance to the best, with 3 significant digits."""
     number = configuration.distance
     return numbers.value(None if number is None else float(f"{number:.3g}"))
 
 
 def why_no_best(sweep: Sweep) -> str:
-    """Return why no configuration is called the best; empty where one is."""
+    """Say why no configuration is called the best; empty if one is."""
     if sweep.best is not None:
         return ""
     if sweep.objective is None:
@@ -60,7 +60,7 @@ def why_no_best(sweep: Sweep) -> str:
 
 
 def certainty(sweep: Sweep) -> str:
-    """Return how many configurations may be as good as the best; empty for a single one."""
+    """Say how many configurations may be as good as the best; empty for a single one."""
     best = sweep.best
     others = sum(one is not best and one.mean is not None for one in sweep.configurations)
     if best is None or not others:
@@ -84,7 +84,7 @@ def certainty(sweep: Sweep) -> str:
 
 
 def mattered(sweep: Sweep) -> str:
-    """Return which params explain the differences, in percent of their variance."""
+    """Say which params explain the differences, in percent of the variance."""
     effects = [effect for effect in sweep.effects if len(effect.levels) > 1]
     if not effects:
         return ""
@@ -105,7 +105,7 @@ def mattered(sweep: Sweep) -> str:
 
 
 def failures(sweep: Sweep) -> str:
-    """Return how many cases did not pass; empty where all did."""
+    """Say how many cases did not pass; empty if all did."""
     if not sweep.failed:
         return ""
     where = sum(bool(found.failed) for found in sweep.configurations)
@@ -114,7 +114,7 @@ def failures(sweep: Sweep) -> str:
 
 
 def far_off(sweep: Sweep) -> str:
-    """Return how many outliers dominate the means; empty where none does."""
+    """Say how many outliers dominate the means; empty if none does."""
     known = (numbers.finite(found.mean) for found in sweep.configurations)
     means = sorted(mean for mean in known if mean is not None)
     if len(means) < _ENOUGH or sweep.mode is None:
@@ -140,7 +140,7 @@ def facts(sweep: Sweep) -> list[str]:
 
 
 def full_size(sweep: Sweep) -> str:
-    """Return ``12 configurations, 60 cases, repeated over seed``."""
+    """Format the size of a sweep: ``12 configurations, 60 cases, repeated over seed``."""
     parts = [numbers.count(len(sweep.configurations), "configuration")]
     if sweep.cases != len(sweep.configurations):
         parts.append(numbers.count(sweep.cases, "case"))
@@ -168,7 +168,7 @@ def sweep_lines(sweeps: Sequence[Sweep]) -> Iterator[TerminalLine]:
 
 
 def size(sweep: Sweep) -> str:
-    """Return how many configurations there are, and how often each was repeated."""
+    """Say how many configurations there are, and how often each was repeated."""
     text = numbers.count(len(sweep.configurations), "configuration")
     repeats = {found.cases for found in sweep.configurations}
     if repeats == {1}:
@@ -180,7 +180,7 @@ def size(sweep: Sweep) -> str:
 
 
 def varying(sweep: Sweep, found: Configuration) -> dict[str, str]:
-    """Return the params of a configuration, without those that are the same in all of them."""
+    """Return the params of a configuration that vary within the sweep, or all if none does."""
     params = {
         name: text
         for name, text in found.params.items()

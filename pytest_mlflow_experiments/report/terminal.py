@@ -1,4 +1,4 @@
-"""The section at the end of pytest's output, and the progress shown while it waits."""
+"""The section at the end of pytest's output, and the progress line before it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @final
 class Progress:
-    """A progress line, shown once the session has waited for a second.
+    """A progress line, shown after one second of waiting.
 
-    The wait ends after ``timeout`` seconds where nothing arrives; ``waiting_for`` says what is
-    waited for, where it is not the sending.
+    The wait ends after ``timeout`` seconds without progress; ``waiting_for`` says what is awaited,
+    if it is not the upload.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Progress:
         self._shown: str | None = None
 
     def __call__(self, state: SessionState) -> None:
-        """Show a new state; only the first where lines can't be overwritten."""
+        """Show a new state; only the first one if lines can't be overwritten."""
         if time.monotonic() - self._started < 1.0:
             return
         if not self._reporter.isatty and (self._shown or self._reporter.verbosity < 0):
@@ -69,11 +69,11 @@ def _doing(state: SessionState) -> str:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOutcome:
-    """How a session ended, as far as the terminal tells of it.
+    """How a session ended, as the terminal shows it.
 
-    ``place`` says where the runs are (a URL, after the command that serves it where nothing does
-    yet); ``problem`` why MLflow has not got all of them, and ``remedy`` what to do about it.
-    ``notes`` are shown as they are.
+    ``place`` says where the runs are (a URL, after the command that serves it if need be);
+    ``problem`` why runs are missing in MLflow, and ``remedy`` what to do about it. ``notes`` are
+    shown as they are.
     """
 
     tests: int
@@ -93,18 +93,18 @@ def describe_outcome(
     directory: str,
     notes: Sequence[str],
 ) -> SessionOutcome:
-    """Return how the session ended.
+    """Describe how the session ended.
 
-    ``state`` is what the tracker says, which may be at work still; None for an offline session.
-    ``tracking_uri`` has no credentials, ``experiment`` is the name or id as the user gave it, and
-    ``directory`` the session's, as a person types it.
+    ``state`` is the tracker's, which may still run; None for an offline session. ``tracking_uri``
+    has no credentials, ``experiment`` is the name or id as the user gave it, and ``directory`` the
+    session's, as users type it.
     """
     remedy = f"The session is kept; send it with: pytest-mlflow sync {quote(directory)}"
     told = (*notes, *(() if state is None else state.notes))
     outcome = SessionOutcome(tests=tests, experiment=experiment, notes=told)
     if state is None:
         return replace(outcome, place=(remedy,))
-    if state.is_unsure:
+    if state.is_unavailable:
         problem = f"Not everything is in MLflow: {(state.error or 'no word why').rstrip('.')}"
         return replace(outcome, problem=problem, remedy=remedy)
     place: tuple[str, ...] = ()
@@ -129,7 +129,7 @@ def _place(uri: str, state: SessionState) -> tuple[str, ...]:
 def quiet_line(
     summary: SessionSummary, outcome: SessionOutcome, comparison: Comparison | None = None
 ) -> TerminalLine:
-    """Return the section for ``-q``: a single line."""
+    """Format the section for ``-q``: a single line."""
     verdict, markup = "", {}
     if comparison is not None:
         head = headline(comparison)
@@ -152,7 +152,7 @@ def section(
 ) -> Iterator[TerminalLine]:
     """Yield the lines of the section, without its title.
 
-    ``reports`` are the paths of the reports, as a person types them.
+    ``reports`` are the paths of the reports, as users type them.
     """
     yield TerminalLine(f"{_kept(summary, outcome)}{_outcomes(summary)}", _colour(summary))
     if not summary.cases:
@@ -181,7 +181,7 @@ def section(
 
 
 def describe_check(check: Check) -> str:
-    """Return ``accuracy 0.94 >= 0.9``."""
+    """Format a check: ``accuracy 0.94 >= 0.9``."""
     limit = f"{check.limit:.6g}"
     if check.operator == "==":
         return f"{check.metric} {check.value:.6g} == {limit} ± {check.tolerance or 0.0:.2g}"

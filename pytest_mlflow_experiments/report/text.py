@@ -18,7 +18,7 @@ _ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def clean(text: str) -> str:
-    """Remove colours from ``text``, and replace control characters."""
+    """Remove escape sequences from ``text``, and replace control characters."""
     if text.isascii() and text.isprintable():
         return text
     text = _ESCAPE_SEQUENCE.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
@@ -32,12 +32,12 @@ def one_line(text: str, limit: int | None = None) -> str:
 
 
 def shorten(text: str, limit: int) -> str:
-    """Cut ``text`` to ``limit`` characters, the last an ellipsis where it was longer."""
+    """Cut ``text`` to ``limit`` characters, the last one an ellipsis if it was longer."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def cut(text: str, limit: int) -> str:
-    """Cut the middle of ``text``: how a name starts and ends tells most."""
+    """Cut the middle out of ``text``: the start and the end of a name matter most."""
     if len(text) <= limit:
         return text
     half = limit // 2
@@ -50,7 +50,7 @@ _COMMAND = re.compile(r"^(\s*)::")
 @final
 @dataclass(frozen=True, slots=True)
 class TerminalLine:
-    """One line, and the markup that pytest's terminal writer gives it."""
+    """One line, and its markup for pytest's terminal writer."""
 
     text: str
     markup: dict[str, bool] = field(default_factory=dict)
@@ -68,12 +68,12 @@ _REFERENCE = re.compile(r"@|#\d|\bGH-\d|://|\bwww\.", re.IGNORECASE)
 
 
 def inline_text(text: str, limit: int = 300) -> str:
-    """Escape ``text`` as one line of markdown; what GitHub would link becomes code."""
+    """Escape ``text`` as one line of markdown; what GitHub would turn into a link becomes code."""
     return " ".join(map(_word, one_line(text, limit).split(" ")))
 
 
 def code(text: str, limit: int = 200) -> str:
-    """Return ``text`` as code on one line, which may stand in a table."""
+    """Return ``text`` as code on one line, valid in a table too."""
     line = cut(one_line(text), limit)
     if line and not re.search(r"[`|\\]", line):
         return f"`{line}`"
@@ -81,13 +81,13 @@ def code(text: str, limit: int = 200) -> str:
 
 
 def html_code(text: str, limit: int = 200) -> str:
-    """Return ``text`` as code on one line, which may stand in HTML too."""
+    """Return ``text`` as code on one line, valid in HTML too."""
     line = _HTML_MARKUP.sub(lambda match: f"&#{ord(match[0])};", cut(one_line(text), limit))
     return f"<code>{line}</code>"
 
 
 def block(text: str, *, lines: int = 25, characters: int = 2_000) -> str:
-    """Return the end of ``text`` as a block of code that none of its lines can end."""
+    """Return the end of ``text`` as a block of code, fenced so that no line can close it."""
     kept = clean(text).rstrip().split("\n")
     text = "\n".join(kept[-lines:])
     if len(kept) > lines or len(text) > characters:
@@ -98,7 +98,7 @@ def block(text: str, *, lines: int = 25, characters: int = 2_000) -> str:
 
 
 def table_row(cells: Iterable[str]) -> str:
-    """Return cells, escaped already, as a row of a markdown table."""
+    """Join escaped cells to a row of a markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
@@ -126,7 +126,7 @@ class MarkdownPage:
         self._left = limit - 1 - _size(f"\n\n{_CUT}")
 
     def add(self, block: str) -> None:
-        """Add a block where there is room for it."""
+        """Add a block if there is room for it."""
         size = _size(block) + 2
         if size <= self._left:
             self._blocks.append(block)
@@ -148,13 +148,13 @@ class MarkdownPage:
         """Add a block with as many of the items as fit, and a line that counts the others.
 
         Args:
-            items: what to show, the most important first.
-            render: makes one or more whole lines of an item.
+            items: the items, the most important first.
+            render: returns one or more lines for an item.
             before: the lines above the items.
-            after: what ends the block, whatever was left out.
-            mark: what the line that counts the others starts with.
-            share: how much of the room that is left the block may take.
-            total: how many items there are, where ``items`` are the first of them.
+            after: the end of the block, always added.
+            mark: the start of the line that counts the others.
+            share: the share of the remaining room that the block may take.
+            total: the number of all items, if ``items`` are only the first ones.
         """
         total = total or len(items)
         lines = [before] if before else []

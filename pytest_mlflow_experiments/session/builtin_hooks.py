@@ -1,4 +1,4 @@
-"""What comes with the plugin: the rule, the baselines and the reports, as ordinary hooks."""
+"""The built-in rule, baselines and reports, as implementations of this package's hooks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @final
 class DefaultRule:
-    """The rule that the README tells of."""
+    """The built-in rule, described in the README."""
 
     @pytest.hookimpl(trylast=True)
     def pytest_mlflow_rule(self, series: MetricSeries) -> Verdict | None:
@@ -40,8 +40,8 @@ class DefaultRule:
 class ReportFormat:
     """A format of reports as a plugin.
 
-    ``suffix`` is that of its files, ``renderer`` the module and function that make the text, and
-    ``standard`` whether every session gets a report in this format.
+    ``suffix`` is that of its files, ``renderer`` the module and function that return the text, and
+    ``standard`` tells whether every session gets a report in this format.
     """
 
     suffix: str
@@ -65,16 +65,16 @@ REPORT_FORMATS: Final = (
     ReportFormat(".json", "..report.json:render_json"),
     ReportFormat(".xml", "..report.junit:render_junit", standard=False),
 )
-"""The formats that the README tells of."""
+"""The formats described in the README."""
 
 SUFFIXES: Final = tuple(known.suffix for known in REPORT_FORMATS)
 STANDARD_SUFFIXES: Final = tuple(known.suffix for known in REPORT_FORMATS if known.standard)
 
 
 def other_formats(hook: pluggy.HookRelay) -> list[str]:
-    """Return the names of the plugins, a conftest.py's path included, that render other formats.
+    """Return the names of other plugins (for a conftest.py, its path) that render reports.
 
-    Which suffixes they know shows when they are asked to render.
+    Their suffixes are unknown until they are called.
     """
     return [
         implementation.plugin_name
@@ -86,7 +86,7 @@ def other_formats(hook: pluggy.HookRelay) -> list[str]:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class DefaultBaselines:
-    """Files, and the sessions on this machine; for what they have not, the tracker asks MLflow."""
+    """The baselines in files and on this machine; the tracker asks MLflow for others."""
 
     settings: Settings
     header: SessionHeader
@@ -97,7 +97,7 @@ class DefaultBaselines:
         """Find the baseline in a file or on this machine.
 
         Raises:
-            BaselineError: there is no such baseline, and nobody else to ask.
+            BaselineError: there is no such baseline, and MLflow can't be asked.
         """
         spec, target = parse_spec(request.spec), self.directory.baseline
         if spec.kind == "file":

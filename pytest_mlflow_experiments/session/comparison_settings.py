@@ -61,7 +61,7 @@ class ComparisonSettings:
         )
 
     def for_shard(self, session_id: str, rootdir: Path) -> Shard:
-        """Return how to compare the session that this one is a shard of."""
+        """Return the settings for the merged session that this one is a shard of."""
         baseline = self.baseline
         file = Path(baseline.removeprefix("file:"))
         if baseline.startswith("file:") and file.is_relative_to(rootdir):
@@ -81,7 +81,7 @@ class ComparisonSettings:
 
 
 def _compare_options(config: pytest.Config) -> CompareOptions:
-    """Return how sessions are compared, with the rule that the hooks make."""
+    """Return the options for comparing sessions, with the rule of the hooks."""
     with usage_errors(OPTIONS["mlflow_tolerance"].flag):
         tolerances = tuple(map(parse_rule, config.option.mlflow_tolerance))
     try:
@@ -101,12 +101,12 @@ def _compare_options(config: pytest.Config) -> CompareOptions:
 
 
 def _texts(rules: Iterable[tuple[str, object]]) -> tuple[str, ...]:
-    """Return tolerances or directions as the user may have written them."""
+    """Format tolerances or directions as in the ini file."""
     return tuple(f"{pattern}: {'none' if said is None else said}" for pattern, said in rules)
 
 
 def _baseline(config: pytest.Config) -> str:
-    """Return what to compare with; plugins that find baselines may have forms of their own."""
+    """Return the baseline's spec; plugins that find baselines may have their own forms."""
     text, base = given(config, "mlflow_baseline")
     if text is None:
         text = OPTIONS["mlflow_baseline"].default
@@ -130,7 +130,7 @@ def _ini_lines(
 
 
 def _reports(config: pytest.Config) -> tuple[Path, ...]:
-    """Return where to write reports: beside the ini file, or below the current directory."""
+    """Return the reports' paths, relative to the ini file or to the current directory."""
     paths = [ini_directory(config) / line for line in config.getini("mlflow_report")]
     paths += [config.invocation_params.dir / text for text in config.option.mlflow_report]
     for path in paths:

@@ -1,4 +1,4 @@
-"""Fail a session whose metrics regressed, in the places where pytest shows failures."""
+"""Fail a session whose metrics regressed, wherever pytest shows failures."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def fail_testcase(xml: LogXML, nodeid: str, text: str) -> bool:
     """Turn a passed test case of the XML into a failed one; return whether there is one.
 
-    Another report of the same test would become a second test case of the same name. This one is
-    finished, but its element still is the one that is written at the end.
+    Another report of the same test would add a second test case. The first one is finished, but its
+    element is written at the end.
     """
     *classes, name = mangle_test_address(nodeid)
     if xml.prefix:
@@ -43,7 +43,7 @@ def fail_testcase(xml: LogXML, nodeid: str, text: str) -> bool:
 
 
 SECTION: Final = "mlflow gate"
-"""The node id under which a gate fails for a reason that is no test's."""
+"""The node id of failures of the gate that belong to no test."""
 
 
 def fail_session(
@@ -51,9 +51,9 @@ def fail_session(
 ) -> bool:
     """Fail a session with regressions or without verdicts; return whether it failed.
 
-    Each reason then stands in the short summary, in the JUnit XML and, where it is a test's, in
-    the cache of ``--lf``. ``nodeids`` are pytest's own where those of the comparison have no
-    secrets.
+    Each reason then stands in the short summary, in the JUnit XML and, where it is a test's, in the
+    cache of ``--lf``. ``nodeids`` maps the comparison's node ids to pytest's own, where these
+    contain secrets.
     """
     gating = comparison.gating()
     if not gating and comparison.problem is None:
@@ -119,7 +119,7 @@ def _send(config: pytest.Config, nodeid: str, text: str) -> None:
 
 
 def _count(terminal: TerminalReporter, report: pytest.TestReport) -> None:
-    """Count a test as failed that was counted as passed."""
+    """Change the count of a test from passed to failed."""
     passed = terminal.stats.get("passed", [])
     for number, known in enumerate(passed):
         # With pytest-xdist's groups, "@group" stands behind it.

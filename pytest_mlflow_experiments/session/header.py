@@ -1,4 +1,4 @@
-"""Begin a session: its header, its name and its directory."""
+"""Begin a session: make its header, its name and its directory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .settings import Settings
 
 
 def session_name(tags: Mapping[str, str]) -> str | None:
-    """Return ``branch@commit``, with a star for uncommitted changes, or None without git."""
+    """Return ``branch@commit``, with a ``*`` for uncommitted changes, or None without git."""
     commit = tags.get(COMMIT)
     if commit is None:
         return None
@@ -56,14 +56,14 @@ def _second(now: int) -> str:
 
 
 def written_files(settings: Settings, comparing: ComparisonSettings) -> tuple[Path, ...]:
-    """Return the files that sessions write, which may lie in the repository."""
+    """Return the files that sessions write, which may be in the repository."""
     kind, _, path = settings.tracking_uri.partition(":///")
     store = path.partition("?")[0] if kind.startswith("sqlite") else settings.tracking_uri
     return (*([] if "://" in store or not store else [Path(store)]), *comparing.reports)
 
 
 def make_directory(rootdir: Path, session_id: str) -> tuple[SessionDirectory, str | None]:
-    """Make the session's directory; return also a note if it is not in the rootdir."""
+    """Create the session's directory; also return a note if it is not in the rootdir."""
     try:
         return SessionDirectory.create(rootdir, session_id), None
     except OSError as error:

@@ -1,7 +1,7 @@
-"""One table of the options and ini values, and the loop that declares them; the marker's text.
+"""The table of options and ini values, the function that declares them, the marker's help.
 
 Pytest loads this at every start. :mod:`.settings` and :mod:`.comparison_settings` read the values;
-they are loaded only where somebody wants them.
+they are loaded only under ``--mlflow``.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Option(NamedTuple):
     Args:
         name: of the ini value; the option is ``--name``, with dashes.
         help: of the option, or of the ini value where there is no option.
-        metavar: what stands in the help for the text, or for one of the list.
+        metavar: the placeholder of the value in the help.
         kind: one text, a switch, a list (a line each in the ini file), or words (ini values only).
-        default: the text where neither is given.
+        default: the text if neither is given.
         place: where it can be given.
-        const: the text where the option is given without one.
+        const: the text if the option is given without one.
         ini_help: goes on after "Same as --name".
     """
 
@@ -48,17 +48,17 @@ class Option(NamedTuple):
 
     @property
     def flag(self) -> str:
-        """How the option is written on the command line."""
+        """The option on the command line."""
         return f"--{self.name.replace('_', '-')}"
 
     @property
     def ini_value(self) -> str:
-        """How errors name the ini value."""
+        """The name of the ini value in errors."""
         return f"ini value {self.name}"
 
     @property
     def source(self) -> str:
-        """How errors name the places where it can be given."""
+        """The name of the option and ini value in errors."""
         return self.ini_value if self.place == "ini" else f"{self.flag}, or {self.ini_value}"
 
 
@@ -246,7 +246,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def _arguments(option: Option) -> dict[str, Any]:
-    """Return what argparse has to know of an option beside its name and help."""
+    """Return argparse's arguments for an option, without name and help."""
     if option.kind == "switch":
         return {"action": "store_true", "default": False}
     if option.kind == "list":
@@ -256,7 +256,7 @@ def _arguments(option: Option) -> dict[str, Any]:
 
 
 def _ini_arguments(option: Option) -> dict[str, Any]:
-    """Return what pytest has to know of an ini value beside its name and help."""
+    """Return pytest's arguments for an ini value, without name and help."""
     if option.kind == "switch":
         return {"type": "bool", "default": False}
     if option.kind == "list":
@@ -265,15 +265,15 @@ def _ini_arguments(option: Option) -> dict[str, Any]:
 
 
 def is_enabled(config: pytest.Config, namespace: object | None = None) -> bool:
-    """Tell whether ``--mlflow`` is given, or ``mlflow = true`` set.
+    """Return whether ``--mlflow`` is given, or ``mlflow = true`` set.
 
-    ``namespace`` stands in for the options while pytest is still starting.
+    ``namespace`` replaces the config's options while pytest is still starting.
     """
     options = config.option if namespace is None else namespace
     return bool(getattr(options, "mlflow", False) or config.getini("mlflow"))
 
 
 def has_other_options(config: pytest.Config) -> bool:
-    """Tell whether any of our options but ``--mlflow`` is given on the command line."""
+    """Return whether any of our options but ``--mlflow`` is given on the command line."""
     options = vars(config.option).items()
     return any(value for name, value in options if name.startswith(("mlflow_", "no_mlflow_")))

@@ -90,7 +90,7 @@ class SessionPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        """Open the session, and start the tracker, which gets ready while pytest collects."""
+        """Open the session and start the tracker, which loads MLflow while pytest collects."""
         settings = self._settings
         header = make_header(settings, self._comparing, self._clock.now())
         directory, note = make_directory(settings.rootdir, header.session_id)
@@ -151,9 +151,9 @@ class SessionPlugin:
     def pytest_sessionfinish(
         self, session: pytest.Session, exitstatus: int
     ) -> Generator[None, object, object]:
-        """Compare before other plugins show failures; then end the journal.
+        """Compare with the baseline before other plugins show failures; then end the journal.
 
-        With the journal's end the tracker knows that it has everything.
+        The journal's end tells the tracker that it has everything.
         """
         if self._writer is None:
             return (yield)
@@ -191,8 +191,8 @@ class SessionPlugin:
             self._writer = None
 
     def _compare(self, session: pytest.Session, end: SessionEnd) -> bool:
-        """Compare with the baseline; tell whether the session's gate fails it."""
-        if self._verdicts is None or not self._is_ours():
+        """Compare with the baseline; return whether the session's gate fails."""
+        if self._verdicts is None or not self._is_own_process():
             return False
         if not self._summary.cases and not self._comparing.gate:
             return False
@@ -210,7 +210,7 @@ class SessionPlugin:
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         """Wait for the tracker and show the section."""
-        if self._directory is None or not self._is_ours():
+        if self._directory is None or not self._is_own_process():
             return
         ending = self._finish(Progress(terminalreporter, self._settings.timeout))
         verbosity = terminalreporter.verbosity
@@ -227,12 +227,12 @@ class SessionPlugin:
             terminalreporter.write_line(text)
 
     def pytest_unconfigure(self) -> None:
-        """Wait for the tracker where there was no summary to do it."""
-        if self._directory is not None and self._outcome is None and self._is_ours():
+        """Wait for the tracker if there was no terminal summary."""
+        if self._directory is not None and self._outcome is None and self._is_own_process():
             self._finish()
 
-    def _is_ours(self) -> bool:
-        """Tell whether this is the process that the session was opened in."""
+    def _is_own_process(self) -> bool:
+        """Return whether this is the process that opened the session, not a fork."""
         return Original.getpid() == self._pid
 
     @property
@@ -247,8 +247,8 @@ class SessionPlugin:
         self._append(record)
 
     def _append(self, entry: journal.Entry) -> None:
-        """Append to the journal; a full disk costs the record, never the test."""
-        if self._writer is None or not self._is_ours():
+        """Append to the journal; a full disk loses the record but fails no test."""
+        if self._writer is None or not self._is_own_process():
             # A child that a test forked, and that came back into pytest, is not the session.
             return
         try:
@@ -260,7 +260,7 @@ class SessionPlugin:
                 self._notes.append(note)
 
     def _finish(self, on_progress: Progress | None = None) -> SessionOutcome:
-        """Wait for the tracker, once; return how the session ended."""
+        """Wait for the tracker, once; return the session's outcome."""
         assert self._directory is not None
         if self._outcome is None:
             state = left = None
@@ -288,5 +288,5 @@ class SessionPlugin:
 
     @property
     def _is_worth_keeping(self) -> bool:
-        """Whether the session has a case; a shard is kept without one, for the merge to know."""
+        """Whether the session has a case; a shard is kept without one, as the merge needs it."""
         return bool(self._summary.cases) or self._settings.shard_of is not None

@@ -17,7 +17,7 @@ from ..records.secrets import SHOWN_NODEID
 _DESELECTED: Final = "mlflow_deselected"
 
 # Options that pick tests, or parts of them, for the moment; what they leave out is not gone.
-_FOR_NOW: Final = {
+_PARTIAL_OPTIONS: Final = {
     "keyword": "-k",
     "lf": "--lf",
     "stepwise": "--stepwise",
@@ -25,7 +25,7 @@ _FOR_NOW: Final = {
     "setupplan": "--setup-plan",
 }
 # Options that may stand in every call of a project: what they choose is a selection of its own.
-_FOR_GOOD: Final = {
+_SELECTION_OPTIONS: Final = {
     "markexpr": "-m",
     "deselect": "--deselect",
     "ignore": "--ignore",
@@ -35,15 +35,15 @@ _FOR_GOOD: Final = {
 
 @final
 class Selection:
-    """Follows, in every process, which tests were left out, and which did not pass.
+    """Follows, in every process, which tests were deselected, and which did not pass.
 
-    ``not_run`` goes from their node ids, or those of modules, to the outcome, which is "deselected"
-    where they were left out; ``passed`` holds the node ids of the others. ``partial`` is the reason
-    why a session is not complete, and ``chosen`` what was asked for: sessions with the same choice
-    should have the same cases. Where pytest's node id holds a secret, all of them have the one that
-    is kept instead; ``nodeids`` goes from these to pytest's own.
+    ``not_run`` maps their node ids, or those of modules, to the outcome or "deselected"; ``passed``
+    holds the node ids of the others. ``partial`` is the reason why a session is incomplete, and
+    ``chosen`` the selection on the command line: sessions with the same one should have the same
+    cases. If pytest's node id contains a secret, all of them have the masked one; ``nodeids`` maps
+    masked ones to pytest's own.
 
-    ``shown`` returns the node id of a test that is kept.
+    ``shown`` returns the masked node id of a test.
     """
 
     def __init__(
@@ -55,11 +55,13 @@ class Selection:
         self.not_run: dict[str, str] = {}
         self.passed: set[str] = set()
         self.chosen = _chosen(config)
-        picked = (text for name, text in _FOR_NOW.items() if getattr(config.option, name, None))
+        picked = (
+            text for name, text in _PARTIAL_OPTIONS.items() if getattr(config.option, name, None)
+        )
         self.partial = next((f"tests were picked with {text}" for text in picked), None)
 
     def besides(self, recorded: Set[str]) -> dict[str, str]:
-        """Return what became of the tests that ran, or were skipped, but for the ``recorded``."""
+        """Return the outcomes of the tests that ran or were skipped, without the ``recorded``."""
         passed = dict.fromkeys(sorted(self.passed - recorded), "passed")
         return passed | {
             nodeid: outcome
@@ -98,7 +100,7 @@ class Selection:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object | None) -> None:
-        """Take over what a pytest-xdist worker deselected, and note a crash."""
+        """Add what a pytest-xdist worker deselected, and note a crash."""
         for nodeid in getattr(node, "workeroutput", {}).get(_DESELECTED, ()):
             self.not_run.setdefault(nodeid, "deselected")
         if error:
@@ -115,15 +117,15 @@ class Selection:
 
 
 def plain_nodeid(nodeid: str) -> str:
-    """Return a node id without the group that pytest-xdist may have put behind it."""
+    """Return a node id without the group suffix that pytest-xdist may add."""
     head, at, group = nodeid.rpartition("@")
     return head if at and "::" in head and "/" not in group else nodeid
 
 
 def _chosen(config: pytest.Config) -> tuple[str, ...]:
-    """Return the paths that were asked for, relative to the rootdir, and what was left out."""
+    """Return the selection: paths relative to the rootdir, ``-m`` and the like."""
     chosen = [_relative(argument, config) for argument in config.args]
-    for name, option in _FOR_GOOD.items():
+    for name, option in _SELECTION_OPTIONS.items():
         value = getattr(config.option, name, None) or []
         values = [value] if isinstance(value, str) else value
         chosen += [

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Wait = Literal["auto", "yes", "no"]
 
-_OF_PYTEST = frozenset({"lsof", "runpytest"})
+_PYTEST_OPTIONS = frozenset({"lsof", "runpytest"})
 _ASSERTIONS: Final[Mapping[str, Assertions]] = {
     **dict.fromkeys(("1", "true", "yes", "on"), "yes"),
     **dict.fromkeys(("0", "false", "no", "off"), "no"),
@@ -41,9 +41,8 @@ class Settings:
     """The settings of a session, from options, ini values and environment, checked.
 
     ``tracking_uri`` may hold credentials: it must not be written anywhere. ``shard_of`` is the id
-    of the session that this one is to be a part of, ``resume`` which session it is to go on with.
-    ``own_options`` is a digest of the options that conftests have added, with their values;
-    ``timeout`` is in seconds.
+    of the session that this one is a shard of, ``resume`` the session to resume. ``own_options`` is
+    a digest of the options added by conftests, with their values; ``timeout`` is in seconds.
     """
 
     rootdir: Path
@@ -99,7 +98,7 @@ Number = TypeVar("Number", int, float)
 
 
 def given(config: pytest.Config, name: str) -> tuple[str | None, Path]:
-    """Return the text of an option, else of its ini value, and where relative paths in it start."""
+    """Return the text of an option or its ini value, and the base of relative paths in it."""
     text: str | None = getattr(config.option, name, None)
     if text is None and (text := config.getini(name) or None):
         return text, ini_directory(config)
@@ -107,7 +106,7 @@ def given(config: pytest.Config, name: str) -> tuple[str | None, Path]:
 
 
 def read(config: pytest.Config, name: str, parse: Callable[[str], T]) -> T:
-    """Return what ``parse`` makes of an option, else of its ini value, else of the default.
+    """Parse the text of an option, else of its ini value, else the default.
 
     Raises:
         pytest.UsageError: ``parse`` raises a ValueError.
@@ -118,7 +117,7 @@ def read(config: pytest.Config, name: str, parse: Callable[[str], T]) -> T:
 
 
 def is_on(config: pytest.Config, name: str) -> bool:
-    """Tell whether a switch is on, by its option or by its ini value."""
+    """Return whether a switch is on, by its option or ini value."""
     return bool(getattr(config.option, name) or config.getini(name))
 
 
@@ -137,7 +136,7 @@ def ini_directory(config: pytest.Config) -> Path:
 
 
 def assertions_setting(config: pytest.Config) -> Assertions:
-    """Tell whether assertions yield metrics, and which; raise what :func:`read` does."""
+    """Return which comparisons in assertions yield metrics; raise what :func:`read` does."""
     if getattr(config.known_args_namespace, "no_mlflow_assertions", False):
         return "no"
     return read(config, "mlflow_assertions", _assertions)
@@ -166,8 +165,8 @@ def _tracking_uri(config: pytest.Config) -> str:
 def _in_uri(directory: Path) -> str:
     """Return a directory as a part of a SQLite URI.
 
-    Whether ``%20`` is a space there depends on the release of SQLAlchemy, and MLflow means now the
-    one and now the other.
+    Whether ``%20`` is a space there depends on the release of SQLAlchemy, and MLflow itself is
+    inconsistent.
     """
     path = directory.as_posix()
     if match := _NOT_IN_URI.search(path):
@@ -207,7 +206,7 @@ def _tags(config: pytest.Config, is_secret: SecretNames) -> dict[str, str]:
 
 
 def _one_of(kind: Any, text: str) -> Any:
-    """Return the text, which has to be one of a ``Literal``."""
+    """Return the text, which has to be a value of the ``Literal``."""
     legal = get_args(kind)
     if text not in legal:
         raise ValueError(f"expected {', '.join(legal[:-1])} or {legal[-1]}, got {text!r}")
@@ -215,7 +214,7 @@ def _one_of(kind: Any, text: str) -> Any:
 
 
 def at_least(lowest: Number, wanted: str, text: str) -> Number:
-    """Return the number that a text holds; ``wanted`` says in words what is expected."""
+    """Parse a number; ``wanted`` describes what is expected."""
     with suppress(ValueError):
         if lowest <= (number := type(lowest)(text)) < inf:
             return number
@@ -225,7 +224,7 @@ def at_least(lowest: Number, wanted: str, text: str) -> Number:
 def _own_options(config: pytest.Config) -> str | None:
     # Those without a group of their own; as a rule that is what a conftest adds.
     group = getattr(getattr(config, "_parser", None), "_anonymous", None)
-    names = {str(option.dest) for option in getattr(group, "options", ())} - _OF_PYTEST
+    names = {str(option.dest) for option in getattr(group, "options", ())} - _PYTEST_OPTIONS
     if not names:
         return None
     values = [(name, repr(getattr(config.option, name, None))) for name in sorted(names)]
@@ -240,16 +239,16 @@ _RUNS: Final = {
     "BUILD_BUILDID": "azure",
     "BUILD_TAG": "jenkins",
 }
-"""The variables that hold the id of a run of all jobs, and whose they are."""
+"""The variables with the id of a CI run, common to its jobs, and the CI's name."""
 
 
 def joint_session_id(text: str, environ: Mapping[str, str] = os.environ) -> str:
-    """Return the id of a session that several machines share.
+    """Return the id of a session that several machines share as shards.
 
-    ``auto`` is the one that all jobs of a run of the CI have in common, as ``environ`` tells.
+    ``auto`` is the id of the CI run, common to all its jobs, from ``environ``.
 
     Raises:
-        ValueError: the id is not legal, or the CI is not known.
+        ValueError: the id is not legal, or the CI is unknown.
     """
     if text == "auto":
         text = next(
@@ -277,12 +276,12 @@ _BEFORE: Final = pytest.StashKey[dict[str, str]]()
 
 
 def remember_environment(config: pytest.Config) -> None:
-    """Remember MLflow's variables; to be called before the first conftest is imported."""
+    """Save MLflow's variables; to be called before the first conftest is imported."""
     config.stash[_BEFORE] = {name: os.environ[name] for name in _SET_BY_CALLS if name in os.environ}
 
 
 def mlflow_variable(config: pytest.Config, name: str) -> str | None:
-    """Return a variable of the environment, as it was before a call of MLflow changed it."""
+    """Return a variable of the environment as it was before calls of MLflow changed it."""
     value = os.environ.get(name) or None
     module, attribute = _SET_BY_CALLS.get(name, ("", ""))
     # What is loaded is looked at; nothing is loaded for it.

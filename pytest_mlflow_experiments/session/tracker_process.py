@@ -1,4 +1,4 @@
-"""Start the tracker, wait for it and end it; find unsent sessions."""
+"""Start the tracker, wait for it and stop it; find unsent sessions."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _DROPPED = (
 _POLL = 0.02
 _FINAL = ("done", "failed")
 
-WHOLE_WAIT = 10
-"""How many times as long as without progress the end of a session waits at most."""
+MAX_WAIT_FACTOR = 10
+"""The maximum wait at the end, as a multiple of the timeout without progress."""
 
 
 def tracker_environment(environ: Mapping[str, str], tracking_uri: str) -> dict[str, str]:
-    """Return the environment of the tracker; the only place that hands over credentials."""
+    """Return the tracker's environment; only here credentials are passed on."""
     kept = {key: value for key, value in environ.items() if not key.startswith(_DROPPED)}
     # Paths that aren't ASCII must be text that a database takes, whatever the locale is.
     return {**kept, "PYTHONUTF8": "1", "MLFLOW_TRACKING_URI": tracking_uri}
@@ -52,11 +52,11 @@ def tracker_environment(environ: Mapping[str, str], tracking_uri: str) -> dict[s
 
 @final
 class Tracker:
-    """The tracker of one session, seen from the controller.
+    """The controller's handle of the tracker of one session.
 
-    The tracker leaves the process that started it at once (it forks where that is possible), so
-    that tests never meet it among their children; from then on its state file tells of it, and the
-    end of its standard input makes it look whether the controller has gone.
+    The tracker is detached at once (by a fork where possible), so that tests never find it among
+    their children. From then on the controller reads its state file. The end of its standard input
+    makes the tracker check whether the controller still runs.
     """
 
     def __init__(self, directory: SessionDirectory, *, tracking_uri: str, cwd: Path) -> None:
@@ -93,7 +93,7 @@ class Tracker:
     def reap_launcher(self) -> None:
         """Reap the tracker's launcher, so that tests don't find it among their children.
 
-        Where it could not start the tracker, the state says so from then on: tests may be waiting.
+        If the start failed, write that to the state: tests may be waiting.
         """
         if os.name != "posix" or self._process is None:
             return
@@ -106,13 +106,13 @@ class Tracker:
         return self._state
 
     def stop_feeding(self) -> None:
-        """Tell the tracker that the journal is complete."""
+        """Close the tracker's input, which tells it that the journal is complete."""
         if self._process is not None and self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
 
     def look(self) -> SessionState:
-        """Return the newest state at once; a tracker that died without one has failed."""
+        """Return the newest state without waiting; a tracker that died without one has failed."""
         state = self.state()
         if self._given_up is not None and state.phase != "done":
             return state.update(phase="failed", error=self._given_up)
@@ -130,15 +130,15 @@ class Tracker:
         on_progress: Callable[[SessionState], None] | None,
         enough: Callable[[SessionState], bool] = lambda state: False,
     ) -> SessionState:
-        """Wait until the tracker has finished, or its state is ``enough``; return the last state.
+        """Wait until the tracker has finished or ``enough(state)`` is true; return the last state.
 
-        What several calls wait counts together.
+        The waiting times of several calls are added.
 
         Args:
-            timeout: how long, in seconds, to wait while nothing arrives in MLflow; altogether it
-                may take ten times as long.
-            on_progress: called with the state, again and again while waiting.
-            enough: tells whether a state is worth no more waiting.
+            timeout: how many seconds to wait without progress; in total it may take ten times as
+                long.
+            on_progress: called with the state, repeatedly while waiting.
+            enough: returns whether to stop waiting at a state.
         """
         last = Original.perf_counter()
         while (state := self.look()).phase not in _FINAL and not enough(state):
@@ -147,12 +147,12 @@ class Tracker:
             self._waited += passed
             self._idle = 0.0 if state.progress > self._progress else self._idle + passed
             self._progress = max(self._progress, state.progress)
-            if self._idle > timeout or self._waited > WHOLE_WAIT * timeout:
+            if self._idle > timeout or self._waited > MAX_WAIT_FACTOR * timeout:
                 self.kill()
                 self._given_up = state.error or (
                     f"no answer from MLflow for {timeout:g} seconds"
                     if self._idle > timeout
-                    else f"MLflow has not got it all after {WHOLE_WAIT * timeout:g} seconds"
+                    else f"MLflow has not got it all after {MAX_WAIT_FACTOR * timeout:g} seconds"
                 )
                 return self.look()
             if on_progress is not None:
@@ -161,7 +161,7 @@ class Tracker:
         return state
 
     def is_alive(self) -> bool:
-        """Tell whether the tracker still runs."""
+        """Return whether the tracker still runs."""
         if self._process is None:
             return False
         if os.name != "posix":
@@ -171,7 +171,7 @@ class Tracker:
         return self._state.pid is None or is_running(self._state.pid)
 
     def kill(self) -> None:
-        """End the tracker; what it has not sent stays in the journal."""
+        """Kill the tracker; what it has not sent stays in the journal."""
         pid = self._state.pid
         if pid is not None and os.name == "posix":
             with contextlib.suppress(ProcessLookupError):
@@ -194,7 +194,7 @@ class Tracker:
 
 @final
 class SessionTracker:
-    """The tracker of a session that runs: when to wait for it, and what to show meanwhile."""
+    """Decides when to wait for the tracker of a running session, and what to show meanwhile."""
 
     def __init__(
         self, config: pytest.Config, settings: Settings, directory: SessionDirectory
@@ -206,7 +206,7 @@ class SessionTracker:
         self.reap_launcher = self._tracker.reap_launcher
 
     def baseline_state(self, *, is_gate: bool, is_interrupted: bool) -> SessionState:
-        """Return the tracker's state once it tells of the baseline."""
+        """Wait until the tracker has answered the request for a baseline; return its state."""
         if is_interrupted:
             # Whoever wants to stop doesn't want to wait.
             return self._tracker.state()
@@ -219,13 +219,13 @@ class SessionTracker:
             return self._tracker.wait(
                 self._settings.timeout,
                 on_progress,
-                lambda state: state.baseline is not None or state.is_unsure,
+                lambda state: state.baseline is not None or state.is_unavailable,
             )
         except KeyboardInterrupt:
             return self._tracker.state().update(phase="failed", error="interrupted while waiting")
 
     def last_state(self, on_progress: Progress | None, *, is_empty: bool) -> SessionState:
-        """Return the tracker's state at the end, after waiting for it where that is wanted."""
+        """Return the tracker's state at the end, after waiting for it if the settings say so."""
         self._tracker.stop_feeding()
         if is_empty:
             # Nothing to send, and so nothing to wait for; the tracker finds out by itself.
@@ -240,7 +240,7 @@ class SessionTracker:
 
     @property
     def _waits(self) -> bool:
-        """Whether to wait until MLflow has everything; a container may go with its session."""
+        """Whether to wait until everything is sent, as in CI, where a container may vanish."""
         if self._settings.wait != "auto":
             return self._settings.wait == "yes"
         terminal = self._terminal
@@ -252,9 +252,9 @@ class SessionTracker:
 
 
 def backlog(root: Path, *, besides: str) -> str | None:
-    """Return a line about the unsent sessions below ``root``, or None where there are none.
+    """Return a line about the unsent sessions below ``root``, or None if there are none.
 
-    ``besides`` is the id of one that does not count.
+    ``besides`` is the id of a session to ignore.
     """
     number = sum(
         directory.session_id != besides
@@ -269,7 +269,7 @@ def backlog(root: Path, *, besides: str) -> str | None:
 
 
 def _is_sent_or_sending(state: SessionState | None) -> bool:
-    """Tell whether MLflow has the session, or a tracker is sending it."""
+    """Return whether the session is sent, or a tracker is sending it."""
     if state is None or state.phase == "failed":
         return False
     return state.phase == "done" or (state.pid is not None and is_running(state.pid))

@@ -1,4 +1,4 @@
-"""The comparison of a session with its baseline, in the controller: ask, judge, report."""
+"""Compare a session with its baseline in the controller: find it, judge, report."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .selection import Selection
 @final
 @dataclass
 class SessionVerdicts:
-    """Compares one session with its baseline; ``reports`` are what tells of it."""
+    """Compares one session with its baseline; ``reports`` writes the reports."""
 
     _config: pytest.Config
     _settings: ComparisonSettings
@@ -49,10 +49,10 @@ class SessionVerdicts:
         return self._directory.baseline_request.exists()
 
     def ask(self, selection: Sequence[str], *, online: bool) -> None:
-        """Find the baseline, or leave a request for the tracker, which is started after this.
+        """Find the baseline, or write a request for the tracker, which is started after this.
 
         Sessions with the same ``selection`` of tests are preferred. ``online`` tells whether there
-        is going to be a tracker.
+        will be a tracker.
         """
         spec, history = self._settings.baseline, self._settings.options.window
         rootdir = self._config.rootpath
@@ -60,14 +60,14 @@ class SessionVerdicts:
         try:
             path = self._config.hook.pytest_mlflow_baseline(config=self._config, request=request)
             if path is not None:
-                self._take(path)
+                self._copy_baseline(path)
             elif online:
                 request.write(self._directory.baseline_request)
         except (Exception, OutcomeException) as error:  # noqa: BLE001 - hooks raise what they like
             self._problem = f"the baseline {request.spec!r} can't be read: {error_text(error)}"
 
-    def _take(self, path: object) -> None:
-        """Bring a baseline to where workers, which may run suspicious cases again, find it too."""
+    def _copy_baseline(self, path: object) -> None:
+        """Copy a baseline to the session directory, where workers find it for fresh runs."""
         if not isinstance(path, str | os.PathLike):
             raise TypeError(f"pytest_mlflow_baseline returned {path!r}; expected a path or None")
         source, target = Path(path), self._directory.baseline
@@ -87,10 +87,10 @@ class SessionVerdicts:
         """Compare, tell the hooks and write the reports.
 
         Args:
-            end: how the session ends, as far as that is known.
-            state: what the tracker says; None where it was not asked for the baseline.
+            end: the session's end so far.
+            state: the tracker's state; None if it was not asked for the baseline.
             selection: which tests ran and which did not.
-            problem: why no verdict can be reached, whatever the baseline is.
+            problem: why verdicts are impossible, whatever the baseline is.
         """
         self._problem = problem or self._problem or _no_answer(state)
         self._has_baseline |= state is not None and state.baseline == "found"
@@ -151,7 +151,7 @@ class SessionVerdicts:
         )
 
     def _damaged(self, baseline: Sessions | None) -> list[str]:
-        """Return notes of the sessions on this machine that can't be read and might be history."""
+        """Return notes of damaged sessions on this machine that might belong to the baseline."""
         place = DIRECTORY_NAME
         if baseline is not None and baseline.provenance is not None:
             place = baseline.provenance.place
@@ -161,7 +161,7 @@ class SessionVerdicts:
 
 
 def _no_answer(state: SessionState | None) -> str | None:
-    """Return why the tracker has not answered, or None where it has or was not asked."""
+    """Return why the tracker has not answered, or None if it has or was not asked."""
     if state is None or state.baseline in ("found", "none"):
         return None
     return f"the baseline can't be read: {state.baseline_error or state.error or 'no answer'}"
@@ -170,10 +170,10 @@ def _no_answer(state: SessionState | None) -> str | None:
 @final
 @dataclass
 class SessionReports:
-    """The reports of one session, where whatever goes wrong with one costs that one alone.
+    """Writes the reports of one session; an error in one does not affect the others.
 
     ``written`` are the paths of the reports; ``annotations`` are lines that GitHub reads from the
-    output; ``notes`` tell of what failed.
+    output; ``notes`` describe failures.
     """
 
     _config: pytest.Config
@@ -183,7 +183,7 @@ class SessionReports:
     notes: list[str] = field(default_factory=list)
 
     def publish(self, comparison: Comparison, paths: Iterable[Path]) -> None:
-        """Tell the hooks, and write the reports: those of every session, and those at ``paths``."""
+        """Call the hooks, and write the reports: the standard ones, and those at ``paths``."""
         hook = self._config.hook.pytest_mlflow_compared
         self._try(
             "pytest_mlflow_compared", lambda: hook(config=self._config, comparison=comparison)
@@ -202,7 +202,7 @@ class SessionReports:
             self.annotations = annotation_lines(comparison, prefix=prefix)
 
     def shown(self) -> list[str]:
-        """Return the paths of the reports that people read, as they type them."""
+        """Return the paths of the reports for people, as users type them."""
         own = self._directory.path
         return [
             shown_path(path)
@@ -233,14 +233,14 @@ class SessionReports:
 
 
 def path_below(directory: Path | str | None, path: Path) -> str | None:
-    """Return the path from a directory to what is below it, or None for what is not."""
+    """Return a path relative to a directory, or None if it is not below it."""
     if not directory or not path.is_relative_to(directory):
         return None
     return path.relative_to(directory).as_posix()
 
 
 def error_text(error: BaseException) -> str:
-    """Return what went wrong, with the kind of error where the text alone may say little."""
+    """Return the text of an error, with its class if the text alone may say little."""
     if isinstance(error, BaselineError | JournalError | OSError):
         return str(error)
     return f"{type(error).__name__}: {error}"

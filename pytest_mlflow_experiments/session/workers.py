@@ -1,4 +1,4 @@
-"""Follow the cases in each process that runs tests, pytest-xdist workers that crash included."""
+"""Follow the cases in each process that runs tests, including crashed pytest-xdist workers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .settings import Settings
 
 _DIRECTORY: Final = "mlflow_directory"
 _TRACKING_URI: Final = "mlflow_tracking_uri"
-_CARGO: Final = "mlflow_case"
+_RECORD: Final = "mlflow_case"
 """The attribute under which a record travels on a report, as a line of the journal."""
 
 
@@ -73,14 +73,14 @@ def watch_cases(
 def send_directory(node: Any, directory: SessionDirectory, settings: Settings) -> None:
     """Tell a worker where the session is.
 
-    What a conftest says to MLflow in the controller is the worker's environment.
+    The worker inherits the changes of MLflow's settings by the controller's conftests.
     """
     node.workerinput[_DIRECTORY] = str(directory.path)
     node.workerinput[_TRACKING_URI] = settings.tracking_uri
 
 
 def received_directory(config: pytest.Config) -> SessionDirectory | None:
-    """Return the session's directory in a worker, and None in a controller."""
+    """Return the session's directory in a worker, None in a controller."""
     worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
     return None if worker_input is None else SessionDirectory(Path(worker_input[_DIRECTORY]))
 
@@ -88,12 +88,12 @@ def received_directory(config: pytest.Config) -> SessionDirectory | None:
 def send_record(report: pytest.TestReport | None, record: CaseRecord) -> None:
     """Send a record to the controller with the report, as text."""
     if report is not None:
-        setattr(report, _CARGO, journal.encode(record))
+        setattr(report, _RECORD, journal.encode(record))
 
 
 def received_record(report: pytest.TestReport) -> CaseRecord | None:
-    """Take the record that a worker sent with the report."""
-    line = report.__dict__.pop(_CARGO, None)
+    """Return the record that a worker sent with the report, removing it from the report."""
+    line = report.__dict__.pop(_RECORD, None)
     if line is None:
         return None
     record = journal.decode(line)
@@ -103,11 +103,11 @@ def received_record(report: pytest.TestReport) -> CaseRecord | None:
 
 @final
 class CrashedCases:
-    """Follows the reports of workers, and makes the records that crashed ones can't send.
+    """Follows the reports of workers, and makes the records of crashed ones.
 
-    A case that crashed its worker may have had metrics that nobody can know of. So it is kept,
-    except where its marker or ``--mlflow-track=marked`` say that it never would be. Workers note
-    in ``directory`` what they are running; ``deliver`` is called with each record made here.
+    A case that crashed its worker may have had metrics that are lost. So it is kept, unless its
+    marker or ``--mlflow-track=marked`` exclude it. Workers note in ``directory`` what they are
+    running; ``deliver`` is called with each record made here.
     """
 
     def __init__(self, directory: SessionDirectory, track: Track, deliver: Deliver) -> None:
@@ -121,20 +121,20 @@ class CrashedCases:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note the record that came with a report, or make the record of a crash."""
+        """Note the record of a report, or make the record of a crashed case."""
         node: Any = getattr(report, "node", None)
         worker = str(node.gateway.id) if node is not None else ""
-        line: str | None = getattr(report, _CARGO, None)
+        line: str | None = getattr(report, _RECORD, None)
         if line is not None:
             self._last[worker] = line
             if report.nodeid in self._attempts:
-                setattr(report, _CARGO, self._with_attempts(report.nodeid, line))
+                setattr(report, _RECORD, self._with_attempts(report.nodeid, line))
         elif report.when not in ("setup", "call", "teardown"):
             self._crashed(report, worker)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """Keep the cases that were interrupted in workers, which have ended by now."""
+        """Record the cases that were interrupted in workers, which have ended by now."""
         for note in RunningNote.find_all(self._directory):
             running = note.read()
             note.remove()
@@ -179,7 +179,7 @@ class CrashedCases:
         )
 
     def _bare(self, report: pytest.TestReport) -> CaseRecord:
-        """Return the record of a case of which only its node id is known."""
+        """Return the record of a case with only its node id known."""
         nodeid, now = plain_nodeid(report.nodeid), self._clock.now()
         head, bracket, params = nodeid.partition("[")
         return CaseRecord(
@@ -194,7 +194,7 @@ class CrashedCases:
         )
 
     def _is_news(self, record: CaseRecord) -> bool:
-        """Tell whether the case has no record yet: a worker can crash right after it sent one."""
+        """Return whether the case has no record yet: a worker can crash right after sending one."""
         return record.id not in self._told and not any(
             record.id in line for line in self._last.values()
         )

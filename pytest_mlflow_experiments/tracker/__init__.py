@@ -1,1 +1,1 @@
-"""The tracker: a process of its own that brings a session's journal into MLflow."""
+"""The tracker: a child process that sends a session's journal to MLflow."""

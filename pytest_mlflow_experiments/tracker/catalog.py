@@ -1,4 +1,4 @@
-"""The sessions that MLflow has, and the baseline that is pinned there for everybody."""
+"""The sessions in MLflow, and the baseline that is pinned there for all users."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SESSION: Final = f"tags.`{tag.KIND}` = 'session'"
 @final
 @dataclass(frozen=True, slots=True)
 class FetchedShards:
-    """The journals of shards that have ended, and the ids of those that have not."""
+    """The journals of the shards that have ended, and the ids of the others."""
 
     journals: tuple[Path, ...]
     running: tuple[str, ...]
@@ -43,9 +43,9 @@ class FetchedShards:
 
 @final
 class MlflowCatalog:
-    """The sessions of one experiment; ``experiment`` is None while there is none yet.
+    """The sessions of one experiment; ``experiment`` is None if it does not exist yet.
 
-    Whatever MLflow refuses, or can't be reached for, is a :class:`BaselineError`.
+    All errors of MLflow become a :class:`BaselineError`.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class MlflowCatalog:
 
     @property
     def place(self) -> str:
-        """The place for people, without credentials."""
+        """The name of the experiment and store for messages, without credentials."""
         name = self._experiment.name if self._experiment else self._shown_name
         return f"experiment {name!r} at {self._store.shown_uri}"
 
     @property
     def exists(self) -> bool:
-        """Whether there is such an experiment."""
+        """Whether the experiment exists."""
         return self._experiment is not None
 
     def newest(self, query: Query) -> Iterator[Candidate]:
@@ -83,7 +83,7 @@ class MlflowCatalog:
         return self._session(self._experiment.experiment_id, session_id)
 
     def run(self, run_id: str) -> Candidate:
-        """Return the session of a run: its own, one of a case, or one that a test opened."""
+        """Return the session of a run: a session's, a case's, or one that a test opened."""
         run = self._run(run_id)
         for _ in range(_FAMILY):
             tags = run.data.tags
@@ -97,7 +97,7 @@ class MlflowCatalog:
         raise BaselineError(f"the run {run_id} is not one that pytest --mlflow made")
 
     def model(self, name: str, alias: str) -> Candidate:
-        """Return the session that the model behind an alias comes from."""
+        """Return the session that logged the model behind an alias."""
         shown = f"model {name}@{alias}"
         version = self._call(f"the {shown}", self._client.get_model_version_by_alias, name, alias)
         if not version.run_id:
@@ -116,7 +116,7 @@ class MlflowCatalog:
         return (self._experiment and self._experiment.tags.get(tag.PINNED)) or None
 
     def pin(self, session_id: str) -> None:
-        """Make a session the baseline of everybody who uses the experiment.
+        """Pin a session as the baseline for all users of the experiment.
 
         Raises:
             BaselineError: there is no such experiment, or MLflow refuses.
@@ -129,7 +129,7 @@ class MlflowCatalog:
         self._experiment = self._call(what, self._client.get_experiment, number)
 
     def unpin(self) -> None:
-        """Take the pin away; this raises what :meth:`pin` does."""
+        """Remove the pin; raise what :meth:`pin` does."""
         # Empty, for older releases of MLflow can't delete an experiment's tag.
         self.pin("")
 
@@ -137,7 +137,7 @@ class MlflowCatalog:
         """Yield the journal of each session, or why MLflow does not have it.
 
         Raises:
-            BaselineError: MLflow can't be reached any more: part of a baseline is none.
+            BaselineError: MLflow can't be reached any more: a partial baseline is useless.
         """
         in_flight = self._store.in_flight
         with ThreadPoolExecutor(in_flight) as pool:
@@ -257,7 +257,7 @@ def _why_incomplete(run: Run) -> str | None:
 
 
 def _filter(query: Query) -> str:
-    """Return what MLflow can look for; the rest is left to the query itself."""
+    """Return MLflow's filter string for a query; the query itself checks the rest."""
     terms = [_SESSION]
     if query.passing:
         terms.append("attributes.status = 'FINISHED'")
@@ -271,7 +271,7 @@ def _filter(query: Query) -> str:
 
 
 def _equality(key: str, value: str) -> list[str]:
-    """Return the term for a tag, or none where MLflow's language has no way to write it."""
+    """Return the term for a tag, or nothing if MLflow's filter language can't express it."""
     if "`" in key or not (key + value).isprintable() or "\\" in value:
         return []
     quote = next((quote for quote in "'\"" if quote not in value), None)

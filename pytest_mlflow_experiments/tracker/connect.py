@@ -1,4 +1,4 @@
-"""Open a tracking store from a process in which nothing of MLflow is loaded yet."""
+"""Open a tracking store from a process that has not loaded MLflow yet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 
 
 
 def unreachable(tracking_uri: str) -> TrackerError | None:
-    """Return why the URI can't be reached; None where it can be, or where that is unknown.
+    """Return why the URI can't be reached; None if it can be, or if that is unknown.
 
     One connection is tried, for at most five seconds; nothing is sent.
     """
@@ -75,9 +75,9 @@ def open_store(tracking_uri: str, redact: Redactor, *, create: bool = True) -> S
     """Set MLflow's timeouts, load it, and open the store.
 
     Args:
-        tracking_uri: where it is; MLflow's environment of this process says the same from then on.
-        redact: what keeps credentials out of what is said of it.
-        create: whether to make a database file that is not there.
+        tracking_uri: the store's URI; MLflow's environment variables are set to it.
+        redact: removes credentials from messages.
+        create: whether to create a missing database file.
 
     Raises:
         TrackerError: there is no such store, or it does not answer.
@@ -109,7 +109,7 @@ def open_store(tracking_uri: str, redact: Redactor, *, create: bool = True) -> S
 
 @contextlib.contextmanager
 def _first_timeout() -> Iterator[None]:
-    """Use a shorter timeout than later, unless the user has set one."""
+    """Use a shorter timeout for the first request, unless the user has set one."""
     usual = os.environ[_TIMEOUT]
     if usual == _MLFLOW_DEFAULTS[_TIMEOUT]:
         os.environ[_TIMEOUT] = _FIRST_TIMEOUT
@@ -121,7 +121,7 @@ def _first_timeout() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _termination_deferred() -> Iterator[None]:
-    """Block SIGTERM: a database that is left in the middle of its migration can't be used."""
+    """Defer SIGTERM: an interrupted migration leaves a database that can't be used."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -135,7 +135,7 @@ def _termination_deferred() -> Iterator[None]:
 def open_catalog(
     tracking_uri: str, *, experiment_name: str | None = None, experiment_id: str | None = None
 ) -> MlflowCatalog:
-    """Return the sessions of an experiment; this loads MLflow, and sets its environment.
+    """Open the sessions of an experiment; this loads MLflow, and sets its environment.
 
     Raises:
         BaselineError: the tracking store, or the experiment, can't be used.
@@ -154,7 +154,7 @@ def open_catalog(
 
 
 def answer_request(directory: SessionDirectory, catalog: MlflowCatalog, reporter: Reporter) -> None:
-    """Fetch the baseline that a session asks for, if any; failures go into its state."""
+    """Fetch the baseline that a session requested, if any; write failures to its state."""
 
     def on_progress(number: int) -> None:
         # Who waits for the session gives up only where nothing changes.

@@ -1,4 +1,4 @@
-"""Use a database directly: find out what it says, and make MLflow's tables in a new one."""
+"""Use a database directly: test the connection, and create MLflow's tables in a new one."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from .retries import briefly
 
 
 def _dialect(tracking_uri: str) -> str:
-    """Return the scheme of a URI without the driver that may follow."""
+    """Return the scheme of a URI without its driver."""
     return tracking_uri.partition(":")[0].partition("+")[0]
 
 
 def database_file(tracking_uri: str) -> Path | None:
-    """Return the file of an SQLite database; None for anything else."""
+    """Return the file of an SQLite database; None for other stores."""
     if _dialect(tracking_uri) != "sqlite":
         return None
     file = make_url(tracking_uri).database
@@ -46,7 +46,7 @@ def _engine(tracking_uri: str) -> Iterator[Engine]:
 
 
 def try_database(tracking_uri: str) -> None:
-    """Connect to a database once: MLflow would try again for 100 s, whatever the reason is."""
+    """Connect to a database once: MLflow would retry for 100 s after any error."""
     if _dialect(tracking_uri) not in DATABASE_ENGINES:
         return
     if file := database_file(tracking_uri):
@@ -64,14 +64,14 @@ def try_database(tracking_uri: str) -> None:
 
 
 _QUIET: Final = 10.0
-"""Seconds without a change after which nobody is at work on a database; no step takes as long."""
+"""Seconds without a change after which no process is writing; no step takes as long."""
 _POLL: Final = 0.1
 
 
 def _make_database(tracking_uri: str, file: Path) -> None:
-    """Create a database file with all tables, or wait while another process does.
+    """Create a database file with all tables, or wait for another process that does.
 
-    Where it can't be made in this way, all is left to MLflow.
+    If that fails, MLflow creates it.
     """
     if not file.exists():
         # Somebody may be faster; and there are disks without links, and read-only ones.
@@ -107,7 +107,7 @@ def _wait_for_the_maker(tracking_uri: str, file: Path) -> None:
 
 
 def _is_complete(engine: Engine) -> bool:
-    """Tell whether a database has all tables, and the experiment that MLflow makes last."""
+    """Return whether a database has all tables, and the experiment that MLflow creates last."""
     verify: Callable[[Engine], None] = _verify_schema
     try:
         verify(engine)
@@ -123,11 +123,11 @@ _PATIENCE: Final = "120s"
 
 @contextmanager
 def migration_lock(tracking_uri: str) -> Iterator[None]:
-    """Hold a lock, so that one process at a time makes the tables of a PostgreSQL database.
+    """Lock a PostgreSQL database, so that only one process at a time creates its tables.
 
-    Sessions that begin together in an empty database would all make its tables, and all but one
-    fail. The lock is advisory, lasts as long as a transaction, and ends with its holder. Where it
-    can't be had, MLflow is left to itself.
+    Sessions that begin together in an empty database would all create its tables, and all but one
+    fail. The lock is advisory and lasts as long as a transaction. If it can't be taken, MLflow goes
+    on without it.
     """
     with ExitStack() as stack:
         if _dialect(tracking_uri) == POSTGRES:

@@ -28,9 +28,9 @@ _PLAINLY = (
 
 
 class TrackerError(Exception):
-    """A session can't be brought into MLflow; the text is one sentence for the user.
+    """A session can't be sent to MLflow; the text is one sentence for the user.
 
-    ``passing`` tells whether the trouble may pass by itself, so that it is worth trying again.
+    ``passing`` tells whether the error may be temporary, so that a retry is worthwhile.
     """
 
     def __init__(self, text: str, *, passing: bool = False) -> None:
@@ -39,11 +39,11 @@ class TrackerError(Exception):
 
 
 class NoDatabaseError(TrackerError):
-    """The tracking store is a database file that nobody has made yet."""
+    """The tracking store is a database file that does not exist yet."""
 
 
 class SessionBusyError(TrackerError):
-    """Another process is bringing this session into MLflow right now."""
+    """Another process is sending this session to MLflow right now."""
 
 
 class MergeError(Exception):
@@ -51,7 +51,7 @@ class MergeError(Exception):
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what an error says, on one line and without a full stop."""
+    """Return the text of an error, on one line and without a full stop."""
     # A database's own words are clearer than SQLAlchemy's, which repeat the whole statement.
     said = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error
     text = " ".join(str(said).split()).removesuffix(".")

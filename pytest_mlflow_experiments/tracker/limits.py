@@ -1,4 +1,4 @@
-"""MLflow's limits on keys, values and requests, and how to fit them visibly."""
+"""Fit keys, values and requests into MLflow's limits, visibly."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ _LARGEST_INTEGER = 2**63 - 1
 
 
 def clean_text(text: str) -> str:
-    """Replace what no database takes: the null character and lone surrogates."""
+    """Replace what databases refuse: the null character and lone surrogates."""
     if text.isascii() and "\0" not in text:
         return text
     return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text).replace("\0", "\N{SYMBOL FOR NULL}")
 
 
 def clean_integer(number: int) -> int:
-    """Bring a step or a timestamp into the range of a 64-bit integer."""
+    """Clamp a step or a timestamp to the range of a 64-bit integer."""
     return max(-_LARGEST_INTEGER, min(number, _LARGEST_INTEGER))
 
 
 def shorten(text: str, limit: int) -> str:
-    """Cut ``text`` to ``limit`` characters; the end then tells how long it was."""
+    """Cut ``text`` to ``limit`` characters; a cut text ends with its original length."""
     if len(text) <= limit:
         return text
     mark = f"… [{len(text)} characters]"
@@ -54,9 +54,9 @@ def shorten(text: str, limit: int) -> str:
 # A session repeats a few keys in every case.
 @lru_cache(maxsize=4_096)
 def legal_key(key: str) -> str:
-    """Return the key that MLflow takes for ``key``: the same where it is legal already.
+    """Return a legal key for ``key``: the same if it is legal already.
 
-    MLflow treats keys as paths, so one that names another path than it spells is illegal too.
+    MLflow treats keys as paths, so one that is not a normalised path is illegal too.
     """
     key = _ILLEGAL_IN_KEY.sub("_", clean_text(key))
     if len(key) > KEY_LENGTH:
@@ -73,10 +73,10 @@ def legal_key(key: str) -> str:
 def legal_keys(
     kind: str, keys: Iterable[str], notes: list[str], *, taken: Iterable[str] = ()
 ) -> dict[str, str]:
-    """Return legal keys, each of its own, by the keys that they stand for.
+    """Map keys to legal, unique keys.
 
-    A key that is legal as it stands keeps its name; one that has to change, and would then meet
-    another, gets a number. What changes is noted; ``kind`` ("param", ...) is for the notes.
+    A legal key stays as it is; a changed one that would collide with another gets a number. Changes
+    are added to the notes; ``kind`` ("param", ...) is for these.
     """
     wanted = {key: legal_key(key) for key in keys}
     used = {*taken, *(key for key, legal in wanted.items() if key == legal)}
@@ -124,7 +124,7 @@ def batches(
 
 
 def _chunks(entities: Iterable[tuple[T, object]], limit: int) -> Iterator[list[T]]:
-    """Yield lists of at most ``limit`` entities, and of few enough bytes; each has its text."""
+    """Yield lists of at most ``limit`` entities and ``_BYTES`` bytes; each comes with its text."""
     chunk: list[T] = []
     size = 0
     for entity, text in entities:

@@ -1,4 +1,4 @@
-"""The tracker's process: bring one session's journal into MLflow, now or later."""
+"""The tracker's process: send one session's journal to MLflow, now or later."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import NoReturn, final
 
 from ..records import SessionEnd, SessionHeader
 from ..records.directory import SessionDirectory, SessionState
-from ..records.journal import JournalError, JournalTail, ends, is_being_written
+from ..records.journal import JournalError, JournalTail, has_end, is_being_written
 from ..records.processes import is_running, started_at, wait_until
 from .connect import open_store
 from .errors import SessionBusyError, TrackerError, reason_of
@@ -30,10 +30,10 @@ _INTERVAL_AT_END = 0.2
 
 @final
 class Controller:
-    """The process at the other end of standard input.
+    """The controller, the process at the other end of standard input.
 
-    The end of the input says that it may have gone, and that it is worth a look. Tests can close
-    the pipe, and children that they forked can keep it open, so only the process itself counts.
+    The end of the input says that it may have ended, and that its pid should be checked. Tests can
+    close the pipe, and their forked children can keep it open, so only the process counts.
     """
 
     def __init__(self, pid: int) -> None:
@@ -45,7 +45,7 @@ class Controller:
         threading.Thread(target=self._read, name="stdin", daemon=True).start()
 
     def alive(self) -> bool:
-        """Tell whether the journal may still grow."""
+        """Return whether the journal may still grow."""
         clock = time.monotonic()
         interval = _INTERVAL_AT_END if self._closed.is_set() else _INTERVAL
         if self._alive and clock - self._looked_at >= interval:
@@ -67,7 +67,7 @@ _PATIENCE = 1.0
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock at ``path``; the system frees it however the process ends.
+    """Hold the lock at ``path``; the system releases it however the process ends.
 
     Raises:
         SessionBusyError: another process holds it.
@@ -114,12 +114,12 @@ def project(
     follow: Callable[[], bool] = lambda: False,
     on_state: Callable[[SessionState], None] | None = None,
 ) -> SessionState:
-    """Bring a session's journal into MLflow, and return the state that it ends in.
+    """Send a session's journal to MLflow, and return the final state.
 
-    ``follow`` is asked again and again whether the journal may still grow; by default it may not.
-    ``on_state`` hears each state that is written to the session's directory. A session that
-    MLflow has already, or has in part, is completed; doing it twice changes nothing. Whatever
-    goes wrong stands in the state, which is ``failed`` then.
+    ``follow`` is called repeatedly and tells whether the journal may still grow; by default it may
+    not. ``on_state`` is called with each state written to the session's directory. A session that
+    is partly in MLflow is completed; doing it twice changes nothing. Errors are in the state, which
+    is ``failed`` then.
 
     Raises:
         SessionBusyError: another process is sending this session.
@@ -131,7 +131,7 @@ def project(
 
 
 def _first_state(directory: SessionDirectory) -> SessionState:
-    """Return the state to begin with; a baseline that was fetched before stays so."""
+    """Return the initial state; it keeps a baseline that was fetched before."""
     state = SessionState(phase="starting", pid=os.getpid())
     if (last := SessionState.read(directory.state)) is not None:
         state = state.update(baseline=last.baseline, baseline_error=last.baseline_error)
@@ -186,7 +186,7 @@ def _send(
 
 
 def _is_empty(journal: Path) -> bool:
-    """Tell whether a session is over that had no case: it is not worth loading MLflow for.
+    """Return whether a session has ended without any case: then MLflow need not be loaded.
 
     A shard is never empty: the merge has to know that it ran.
     """
@@ -201,9 +201,9 @@ def _is_empty(journal: Path) -> bool:
 
 
 def main() -> NoReturn:
-    """Send the session whose directory is the first argument, as a process of its own.
+    """Run the tracker for the session whose directory is the first argument.
 
-    The second one is the number of the process that writes the journal; by default the parent's.
+    The second argument is the pid of the controller, by default the parent's.
     """
     # It may have been killed already, and then somebody else is the parent.
     controller = int(sys.argv[2]) if len(sys.argv) > 2 else os.getppid()
@@ -225,7 +225,7 @@ def main() -> NoReturn:
 
 
 def _detach() -> None:
-    """Fork into a grandchild, so that the test process has no child to wait for."""
+    """Continue in a grandchild, so that the test process has no child to wait for."""
     if os.fork():
         os._exit(0)
     os.setsid()
@@ -247,17 +247,17 @@ _WINDOWS_PATH = re.compile(r"(sqlite(\+\w+)?:///|file:/*)?[A-Za-z]:[\\/]")
 
 
 def sync(directory: SessionDirectory, *, tracking_uri: str | None = None) -> SessionState:
-    """Bring a session into MLflow, at ``tracking_uri`` or where it was meant to go.
+    """Send a session to MLflow, to ``tracking_uri`` or the store in its header.
 
-    A session that MLflow has in part is completed; doing it twice changes nothing. One that still
-    runs, or that a tracker is still at work on, is left alone, and reported as failed.
+    A session that is partly in MLflow is completed; doing it twice changes nothing. One that still
+    runs, or that a tracker is still sending, is not touched, and reported as failed.
 
     Raises:
-        JournalError: the journal does not tell where the session was meant to go.
+        JournalError: the journal does not name the session's store.
     """
     directory = SessionDirectory(directory.path.absolute())
     tracking_uri = tracking_uri or _intended_uri(directory)
-    if is_being_written(directory.journal) and not ends(directory.journal):
+    if is_being_written(directory.journal) and not has_end(directory.journal):
         return SessionState(phase="failed", error="It still runs.")
     before = Path.cwd()
     # The session's own tracker ran here, and MLflow takes relative places of artifacts from here.

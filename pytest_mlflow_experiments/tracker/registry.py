@@ -1,4 +1,4 @@
-"""The model registry: find the model that a case logged, make it a version, move an alias."""
+"""The model registry: find a case's model, register it as a version, set an alias."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MODEL_FILE: Final = "MLmodel"
 @final
 @dataclass(frozen=True, slots=True)
 class LoggedModel:
-    """A model that a run logged; ``source`` is what a version of it is made from."""
+    """A model that a run logged; ``source`` is the URI that its versions are created from."""
 
     name: str
     source: str
@@ -46,8 +46,8 @@ _THERE: Final = frozenset({"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"})
 class RegisteredVersion:
     """A version of a registered model.
 
-    ``session_id`` is the session that it comes from, None where that was none of pytest's;
-    ``metrics`` are those of its run.
+    ``session_id`` is the session that it comes from, None if it is not from pytest; ``metrics`` are
+    those of its run.
     """
 
     number: str
@@ -64,7 +64,7 @@ def open_registry(
 ) -> Iterator[Registry]:
     """Open the registry that belongs to a tracking store; this loads MLflow.
 
-    Whatever MLflow raises within is a :class:`TrackerError`, without credentials.
+    Errors of MLflow become a :class:`TrackerError`, without credentials.
 
     Raises:
         TrackerError: the store, or the experiment, can't be used.
@@ -84,19 +84,19 @@ def open_registry(
 @final
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The runs of one experiment, and the models of the registry beside them."""
+    """The runs of one experiment, and the registered models of its store."""
 
     _client: MlflowClient
     _call: Caller
     _experiment_id: str | None
 
     def session_run(self, header: SessionHeader) -> str | None:
-        """Return the id of the session's run, or None where MLflow has none that has ended."""
+        """Return the id of the session's run, or None if there is none that has ended."""
         found = self._search({SESSION_ID: header.joint_id, KIND: "session"})
         return next((run.info.run_id for run in found if run.info.status != "RUNNING"), None)
 
     def report(self, run_id: str) -> str | None:
-        """Return the text of the session's ``report.json``, or None where its run has none."""
+        """Return the text of the session's ``report.json``, or None if its run has none."""
         name, call = "report.json", self._call.of("a report")
         if name not in {info.path for info in call(self._client.list_artifacts, run_id)}:
             return None
@@ -110,7 +110,7 @@ class Registry:
         return {run.data.tags.get(RECORD_ID, ""): run.info.run_id for run in found}
 
     def models(self, record: CaseRecord) -> list[LoggedModel]:
-        """Return the models that a case logged, in the order in which it did."""
+        """Return the models that a case logged, in that order."""
         run = self._run_of(record)
         if run is None:
             return []
@@ -139,7 +139,7 @@ class Registry:
                 yield LoggedModel(info.path, source, run_id)
 
     def version_of(self, name: str, alias: str) -> RegisteredVersion | None:
-        """Return the version behind an alias, or None where there is no such alias yet."""
+        """Return the version behind an alias, or None if there is no such alias yet."""
         model = self._call.or_none(f"the model {name}", self._client.get_registered_model, name)
         number = None if model is None else dict(model.aliases).get(alias)
         if number is None:
@@ -160,11 +160,10 @@ class Registry:
         *,
         lasting: Collection[str] = (),
     ) -> tuple[RegisteredVersion, bool]:
-        """Register a model as a version, unless it is one already; tell whether it is new.
+        """Register a model as a version, unless it is one already; return whether it is new.
 
-        In both cases it has the tags and the description afterwards. But a version that an alias
-        stands for keeps its description, and of its tags those that are ``lasting``: others are
-        measured against them.
+        In both cases the tags and the description are set. But a version that an alias points to
+        keeps its description and its ``lasting`` tags, as later candidates are compared with them.
         """
         tags = {key: shorten(text, VERSION_TAG_LENGTH) for key, text in tags.items()}
         version = self._registered(name, model)

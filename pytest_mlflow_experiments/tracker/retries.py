@@ -1,4 +1,4 @@
-"""Call MLflow: again while an error may pass by itself, and with a message where it does not."""
+"""Call MLflow: retry temporary errors, and turn others into messages for the user."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _COLLISION_CALLS = 3
 
 
 def cause_of(error: Exception) -> Cause:
-    """Tell what an error comes from: a passing trouble, the data at hand, or the store itself."""
+    """Return the cause of an error: a temporary failure, the data sent, or the store itself."""
     if isinstance(error, MlflowException):
         # Stores wrap what their database or their connection said.
         if isinstance(error.__cause__, SQLAlchemyError):
@@ -61,29 +61,29 @@ def cause_of(error: Exception) -> Cause:
 
 
 def passes(error: Exception) -> bool:
-    """Tell whether an error may pass by itself."""
+    """Return whether an error may be temporary."""
     return cause_of(error) == "passing"
 
 
 def tracker_error(text: str, error: Exception) -> TrackerError:
-    """Return what tells the user of an error; ``text`` says what can't be done for it."""
+    """Return the error for the user; ``text`` says what can't be done because of it."""
     return TrackerError(f"{text}: {reason_of(error)}", passing=passes(error))
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Calls an action, and calls it again while its error may pass by itself.
+    """Calls an action, and retries it while its error may be temporary.
 
-    It gives up after so many ``calls``, or once ``patience`` seconds have gone by, as they do
-    where nothing answers at all: then somebody else decides whether it is worth waiting.
+    It gives up after ``calls`` calls, or after ``patience`` seconds if nothing answers: then the
+    caller decides whether to wait.
     """
 
     calls: int
     patience: float
 
     def __call__(self, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what ``action`` returns, in the end."""
+        """Return the result of ``action``."""
         started = time.monotonic()
         for calls, pause in enumerate(_PAUSES[: self.calls - 1], 1):
             try:
@@ -99,7 +99,7 @@ class Retry:
 
 
 def _collides(error: Exception) -> bool:
-    """Tell whether somebody else has written the same row at the same moment."""
+    """Return whether another process has written the same row at the same moment."""
     said = str(error).lower()
     return any(text in said for text in _COLLISIONS)
 
@@ -109,15 +109,15 @@ def _collides(error: Exception) -> bool:
 _PAUSES: Final = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 3.0, 3.0)
 
 patiently: Final = Retry(calls=10, patience=15.0)
-"""For what a session needs."""
+"""For calls that a session needs."""
 briefly: Final = Retry(calls=7, patience=5.0)
-"""For what is not worth more."""
+"""For calls that a session can do without."""
 
 
 def create_once(create: Callable[[], T], find: Callable[[], T | None]) -> T:
-    """Create something patiently, and look for it before that is tried again.
+    """Create something with retries, and look for it before each retry.
 
-    An answer that got lost may have been the answer to what was well created.
+    If only the response got lost, it has been created already.
     """
     is_first = True
 
@@ -134,7 +134,7 @@ _MISSING: Final = "RESOURCE_DOES_NOT_EXIST"
 
 
 def run_or_none(client: MlflowClient, run_id: str) -> Run | None:
-    """Return a run, or None where the store has no such run."""
+    """Return a run, or None if the store has no such run."""
     try:
         return patiently(client.get_run, run_id)
     except MlflowException as error:
@@ -146,9 +146,9 @@ def run_or_none(client: MlflowClient, run_id: str) -> Run | None:
 @final
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Calls MLflow's client patiently, and turns its errors into messages for the user.
+    """Calls MLflow's client with retries, and turns errors into messages for the user.
 
-    ``error`` is the class of what is raised, ``redact`` keeps credentials out of it.
+    ``error`` is the class of the errors raised, ``redact`` removes credentials from them.
     """
 
     shown_uri: str
@@ -158,20 +158,20 @@ class Caller:
     def __call__(
         self, what: str, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Return what the client says of ``what``, a noun for the message."""
+        """Call the action and return its result; ``what`` is a noun for the message."""
         try:
             return patiently(action, *args, **kwargs)
         except Exception as error:
             raise self.problem(what, error) from error
 
     def of(self, what: str) -> partial[Any]:
-        """Return what calls the client for ``what``."""
+        """Return a caller for ``what``."""
         return partial(self, what)
 
     def or_none(
         self, what: str, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T | None:
-        """Return the same, or None where there is no such thing."""
+        """Return the same, or None if the thing does not exist."""
         try:
             return patiently(action, *args, **kwargs)
         except Exception as error:
@@ -180,7 +180,7 @@ class Caller:
             raise self.problem(what, error) from error
 
     def problem(self, what: str, error: Exception) -> Exception:
-        """Return the error that tells of another one."""
+        """Return the error for the user with the reason of another one."""
         reason = self.redact(reason_of(error))
         return self.error(f"no answer from {self.shown_uri} for {what}: {reason}")
 
@@ -194,7 +194,7 @@ def search_runs(
     page: int = 500,
     **options: Any,
 ) -> Iterator[Run]:
-    """Yield all runs that a filter finds, page by page; ``call`` calls the client."""
+    """Yield all runs that match a filter, page by page; ``call`` calls the client."""
     search = partial(call, client.search_runs, [experiment_id], filter_string=filter_string)
     token: str | None = None
     while True:
@@ -213,7 +213,7 @@ def runs_with(
     deleted: bool = True,
     call: Callable[..., PagedList[Run]] = patiently,
 ) -> Iterator[Run]:
-    """Yield the runs that have these tags, or those of them that nobody has ``deleted``."""
+    """Yield the runs that have these tags, with ``deleted`` the deleted ones too."""
     view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
     terms = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
     return search_runs(client, experiment_id, terms, call=call, run_view_type=view)

@@ -1,4 +1,4 @@
-"""Bring one session's journal into MLflow, while it grows or after."""
+"""Send one session's journal to MLflow, while it grows or afterwards."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _DAMAGED = 5
 @final
 @dataclass(slots=True)
 class Target:
-    """Where the session's runs go, once there is something to send."""
+    """The store, experiment and run that a session's runs are sent to."""
 
     experiment: Experiment
     run: SessionRun
@@ -75,7 +75,7 @@ class Target:
 @final
 @dataclass(slots=True)
 class SessionProjector:
-    """Follows one journal to its end, and keeps the session's state up to date."""
+    """Follows one journal to its end, sends it, and keeps the session's state up to date."""
 
     directory: SessionDirectory
     store: Store
@@ -90,7 +90,7 @@ class SessionProjector:
     kept: set[str] = field(default_factory=set)
 
     def run(self) -> None:
-        """Send the journal until it is finished, or until nobody writes to it any more.
+        """Send the journal until its end, or until no process writes to it any more.
 
         Raises:
             TrackerError: the session can't be sent; the text is for the user.
@@ -258,7 +258,7 @@ class SessionProjector:
         self.problems += target.sweeps.close(self.end, held, take_over)
 
     def _finish_shard(self, header: SessionHeader, target: Target) -> None:
-        """End this shard; the run that shards share is ended as far as is known."""
+        """End this shard; set the status and end of the shared run so far."""
         client, status = self.store.client, session_status(self.end)
         end_time = self.tally.end_time(header, self.end)
         if self.end is None or not self.end.complete:

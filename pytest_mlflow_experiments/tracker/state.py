@@ -1,4 +1,4 @@
-"""Report how far a session is, without credentials, and send it again after passing failures."""
+"""Report a session's progress, without credentials; retry after temporary failures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, TextIO, final
 
 from ..records.directory import SessionState
-from ..records.journal import ends
+from ..records.journal import has_end
 from ..records.processes import wait_until
 from ..records.secrets import MASK, SECRET_IN_QUERY, SHORTEST, environment_secrets, secrets_of
 from .errors import TrackerError
@@ -25,7 +25,7 @@ _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "DATAB
 @final
 @dataclass(frozen=True, slots=True)
 class Redactor:
-    """Replaces the secrets it knows, and whatever looks like credentials within a URI."""
+    """Masks known secrets, and whatever looks like credentials in a URI."""
 
     secrets: tuple[str, ...] = ()
 
@@ -47,7 +47,7 @@ class Redactor:
 
 @final
 class RedactedStream(TextIOBase):
-    """A text stream that redacts what is written to it, before it reaches the real one."""
+    """A text stream that redacts what is written to it."""
 
     def __init__(self, stream: TextIO, redact: Redactor) -> None:
         self._stream = stream
@@ -78,7 +78,7 @@ _LOGGER = logging.getLogger(__name__)
 @final
 @dataclass(slots=True)
 class Reporter:
-    """Keeps a session's state, and writes it when it changed, but not too often."""
+    """Keeps a session's state, and writes changes of it, but not too often."""
 
     path: Path
     state: SessionState
@@ -92,21 +92,21 @@ class Reporter:
         self.state = self.state.update(**changes)
 
     def count(self, *, sent: int = 0, sweeps: int = 0) -> None:
-        """Count what has arrived."""
+        """Count sent cases and ended sweeps."""
         self.change(sent=self.state.sent + sent, sweeps=self.state.sweeps + sweeps)
         self.flush()
 
     def note(self, *notes: str) -> None:
-        """Add notes to the state; one that is there already is not repeated."""
+        """Add notes to the state, without duplicates."""
         self.change(notes=tuple(dict.fromkeys((*self.state.notes, *map(self.redact, notes)))))
 
     def trouble(self, phase: Literal["waiting", "failed"], reason: str) -> None:
-        """Report why MLflow can't be written to, for now or for good."""
+        """Report why MLflow is unavailable, temporarily or permanently."""
         self.change(phase=phase, error=self.redact(reason))
         self.flush(now=True)
 
     def flush(self, *, now: bool = False) -> None:
-        """Write the state if it changed, and if ``now`` or the last time is long ago."""
+        """Write the state if it changed and ``now`` is set or the last write is long ago."""
         clock = time.monotonic()
         if self.state == self._written or not (now or clock - self._written_at >= _INTERVAL):
             return
@@ -131,19 +131,18 @@ def send_repeatedly(
     follow: Callable[[], bool],
     reporter: Reporter,
 ) -> None:
-    """Call ``send``, which sends a session from its beginning, until it has sent all.
+    """Call ``send``, which sends a session from its beginning, until it succeeds.
 
-    While the session goes on, a trouble that may pass is waited for. Once the session has ended
-    ``send`` is called for the last time, or again if it came further than ever before. ``follow``
-    tells whether the ``journal`` may still grow; ``send`` is given what tells whether the session
-    goes on.
+    While the session runs, temporary errors lead to retries. Once it has ended, ``send`` is called
+    a last time, and again only if it made progress. ``follow`` tells whether the ``journal`` may
+    still grow; ``send`` gets a function that tells whether the session goes on.
 
     Raises:
         TrackerError: the session can't be sent.
     """
 
     def goes_on() -> bool:
-        return follow() and not ends(journal)
+        return follow() and not has_end(journal)
 
     furthest = 0
     while True:

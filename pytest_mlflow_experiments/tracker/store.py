@@ -1,4 +1,4 @@
-"""Open a tracking store, and find or make in it what a session needs."""
+"""Open a tracking store; find or create the experiment and the session's run in it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,10 @@ from .state import Redactor
 
 
 def artifact_location(engine: Engine | None) -> str | None:
-    """Return where a new experiment keeps its artifacts; None for MLflow's own choice.
+    """Return the artifact location of a new experiment; None for MLflow's own choice.
 
-    Beside a database, that choice is ``mlruns`` in the current directory. MLflow decodes its path
-    as if it were a URL's, and so writes elsewhere where a directory is called like
-    ``feature%2Fnew``.
+    For a database, that choice is ``mlruns`` in the current directory. MLflow decodes the path like
+    a URL's, and so writes to the wrong place if a directory has a name such as ``feature%2Fnew``.
     """
     directory = Path("mlruns").absolute()
     if engine is None or unquote(str(directory)) == str(directory):
@@ -48,7 +47,7 @@ _MOST = 1_000
 def _belongs(
     client: MlflowClient, run: Run | None, header: SessionHeader, known: dict[str, bool]
 ) -> bool:
-    """Tell whether a run, or one that it is nested below, is the session's."""
+    """Return whether a run is the session's run or nested below it."""
     above: list[str] = []
     verdict = False
     while run is not None and run.info.run_id not in above:
@@ -72,7 +71,7 @@ _SETTLING = 1.0
 @final
 @dataclass(frozen=True, slots=True)
 class SessionRun:
-    """The run of a session; ``resumed`` where an earlier tracker made it."""
+    """The run of a session; ``resumed`` if an earlier tracker created it."""
 
     run_id: str
     user: str
@@ -83,7 +82,7 @@ class SessionRun:
 @final
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A tracking store that answers. ``shown_uri`` is its URI without credentials."""
+    """An open tracking store. ``shown_uri`` is its URI without credentials."""
 
     client: MlflowClient
     shown_uri: str
@@ -108,17 +107,17 @@ class Store:
 
     @property
     def engine(self) -> Engine | None:
-        """The engine of a store that is a database, else None."""
+        """The SQLAlchemy engine if the store is a database, else None."""
         engine = getattr(self.client._tracking_client.store, "engine", None)
         return engine if isinstance(engine, Engine) else None
 
     @property
     def in_flight(self) -> int:
-        """How many requests to send at a time."""
+        """The number of concurrent requests."""
         return 8 if self.shown_uri.startswith(("http:", "https:", "databricks")) else 1
 
     def find_experiment(self, name: str | None, number: str | None) -> Experiment | None:
-        """Return the experiment with the id or the name, or None where it is to be created.
+        """Return the experiment with the id or the name, or None if it has to be created.
 
         Raises:
             TrackerError: the experiment is deleted, or there is none with the id.
@@ -141,7 +140,7 @@ class Store:
         return experiment
 
     def make_experiment(self, header: SessionHeader) -> Experiment:
-        """Return the session's experiment, and create it where there is none.
+        """Return the session's experiment; create it if it does not exist.
 
         Raises:
             TrackerError: the experiment can't be used, or MLflow refuses its name.
@@ -163,7 +162,7 @@ class Store:
         return experiment
 
     def make_session_run(self, header: SessionHeader, experiment: Experiment) -> SessionRun:
-        """Return the session's run, found by the session's id, or made."""
+        """Return the session's run, found by the session's id or created."""
         user = header.tags.get(tag.USER) or _user()
         found = self._session_runs(header, experiment)
         resumed = bool(found)
@@ -183,7 +182,7 @@ class Store:
         )
 
     def find_session_run(self, header: SessionHeader, experiment: Experiment) -> Run | None:
-        """Return the session's run, or None where there is none yet."""
+        """Return the session's run, or None if there is none yet."""
         found = self._session_runs(header, experiment)
         return merge_duplicates(self.client, experiment.experiment_id, found) if found else None
 
@@ -204,7 +203,7 @@ class Store:
         return list(runs_with(self.client, experiment.experiment_id, terms))
 
     def kill_open_runs(self, header: SessionHeader, experiment: Experiment, end_time: int) -> None:
-        """End the runs of cases that tests opened themselves and left RUNNING, and those below."""
+        """End the runs that tests opened and left RUNNING, with the runs nested below them."""
         since = max(0, header.start_time)
         found = patiently(
             self.client.search_runs,

@@ -1,8 +1,8 @@
-"""Cache rewritten modules on disk, beside pytest's own cache and apart from it.
+"""Cache rewritten modules on disk, in files next to pytest's own cache files.
 
 A file holds a header (magic number, hash of the source, digest of everything else that the code
-depends on, hash of the code) and the marshalled code. Whatever is not right with it, the module is
-rewritten anew.
+depends on, hash of the code) and the marshalled code. If anything in it is wrong, the module is
+rewritten.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ _HASH_LENGTH = 8
 
 @final
 class CodeCache:
-    """The rewritten code of source files, for one way of rewriting.
+    """The cache of rewritten code, for one set of settings.
 
-    ``settings`` are what the code depends on beyond its source, our own version and pytest's.
+    ``settings`` are what the code depends on besides its source and the versions of this package
+    and pytest.
     """
 
     def __init__(self, *settings: object) -> None:
@@ -38,7 +39,7 @@ class CodeCache:
         self._tag = f"mlflowpytest{version}"
 
     def read(self, file: Path, source: bytes) -> CodeType | None:
-        """Return the code kept for ``file``, if it belongs to ``source``."""
+        """Return the cached code of ``file`` if it was made from ``source``."""
         path = self._path(file)
         if path is None:
             return None
@@ -54,7 +55,7 @@ class CodeCache:
         return code if isinstance(code, CodeType) else None
 
     def write(self, file: Path, source: bytes, code: CodeType) -> None:
-        """Keep the code of ``file``, where that is wanted and possible."""
+        """Cache the code of ``file``, if bytecode may be written."""
         path = self._path(file)
         if path is None or sys.dont_write_bytecode:
             return

@@ -41,7 +41,7 @@ _EXPECTED: Final = [
 
 
 def mismatch(config: pytest.Config) -> str | None:
-    """Return how pytest's rewriting differs from what the transformation expects, or None."""
+    """Return how pytest's rewriting differs from what :mod:`.transform` expects, or None."""
     pytest_version = f"pytest {pytest.__version__}"
     try:
         code, tagged, injected = transform(_SOURCE, "<canary>", config, every_comparison=False)
@@ -67,7 +67,7 @@ def _run(code: CodeType) -> Observations:
     return observations
 
 
-_FOREIGN: Final = frozenset({"site-packages", "dist-packages"})
+_SITE_DIRECTORIES: Final = frozenset({"site-packages", "dist-packages"})
 _READ: Final = "_read_pyc"
 
 
@@ -76,8 +76,8 @@ def install(config: pytest.Config, *, rootdir: Path, every_comparison: bool) -> 
 
     Modules that are not below ``rootdir`` and installed packages stay as they are. With
     ``every_comparison`` comparisons of two integers and of ``len(...)`` are recorded as well.
-    Everything is put back when ``config`` is done with. Installing again changes nothing. Returns
-    why it is not possible, or None.
+    ``config``'s cleanup undoes it. Installing again changes nothing. Returns why it is impossible,
+    or None.
     """
     if _INSTALLED in config.stash:
         return None
@@ -112,7 +112,7 @@ def _other_loader(hook: AssertionRewritingHook) -> str | None:
 
 @final
 class _Loader:
-    """Gives one import hook of pytest the code of modules, until it is detached."""
+    """Supplies pytest's import hook with the code of modules, until it is detached."""
 
     def __init__(
         self,
@@ -134,13 +134,13 @@ class _Loader:
         hook.exec_module = self._exec_module  # type: ignore[method-assign]
 
     def detach(self) -> None:
-        """Make the hook use pytest's own code again, even if it was wrapped meanwhile."""
+        """Make the hook use pytest's own code again, even if it has been wrapped meanwhile."""
         self._roots = set()
         if vars(self._hook).get("exec_module") is self._exec_module:
             del self._hook.exec_module
 
     def read(self, file: Path, pyc: Path, *options: Any) -> CodeType | None:
-        """Return the code of a module; None has pytest rewrite it.
+        """Return the code of a module, or None to let pytest rewrite it.
 
         The parameters are those of the function that this replaces.
         """
@@ -148,7 +148,7 @@ class _Loader:
         return rewrite._read_pyc(file, pyc, *options) if code is None else code
 
     def _is_own(self, file: Path) -> bool:
-        if not _FOREIGN.isdisjoint(file.parts):
+        if not _SITE_DIRECTORIES.isdisjoint(file.parts):
             return False
         return any(map(file.is_relative_to, self._roots)) or any(
             map(Path(os.path.realpath(file)).is_relative_to, self._roots)

@@ -18,9 +18,9 @@
 ``acc - old``, ``abs(a - b)``            ``acc_minus_old``, ``a_minus_b.abs``
 =======================================  ===========================
 
-The last rows keep apart what a path of the function alone would mix into one metric: in one test,
-``np.mean(errors)`` and ``np.mean(latencies)`` are two. What has no such name is called by its
-source text. Nothing here knows which characters MLflow accepts.
+The last rows avoid collisions: in one test, ``np.mean(errors)`` and ``np.mean(latencies)`` are two
+metrics. Other expressions are named by their source text. MLflow's rules for characters in names
+are not applied here.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def metric_name(node: ast.expr) -> str:
 
 
 def dotted_path(node: ast.expr) -> str | None:
-    """Return the dotted path of an expression, or None where it has none."""
+    """Return the dotted path of an expression, or None if it has none."""
     match node:
         case ast.Name(id=name) | ast.NamedExpr(target=ast.Name(id=name)):
             return name
@@ -110,7 +110,7 @@ def is_library_function(function: ast.expr, names: frozenset[str]) -> bool:
 
 
 def converted(node: ast.expr) -> ast.expr | None:
-    """Return the expression whose number ``node`` only hands on, as ``float(x)`` does ``x``."""
+    """Return the expression whose number ``node`` only converts, as ``x`` of ``float(x)``."""
     match node:
         case ast.Call(func=function, args=[value, *_]) if is_library_function(
             function, _CONVERSIONS
@@ -156,7 +156,7 @@ def _item(value: ast.expr, index: ast.expr) -> str | None:
 
 
 def _key(index: ast.expr) -> str | None:
-    """Return a fixed index as text; one that varies is None, and its values become steps."""
+    """Return a constant index as text; None for a variable one, whose values become steps."""
     match index:
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() as position)):
             return "last" if position == 1 else f"-{position}"

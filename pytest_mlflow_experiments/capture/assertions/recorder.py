@@ -22,10 +22,10 @@ _FILE: Final = "<pytest_mlflow_experiments>"
 
 
 def unseen(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Return a copy of the function without the name of its file, as generated code.
+    """Return a copy of the function without a file name, as for generated code.
 
-    Hypothesis explains a failure by the lines that all failing examples have run and no other, and
-    would name ours. It passes over code without a file, and so does coverage.
+    Hypothesis explains a failure by the lines that only failing examples have run, and would list
+    ours. It ignores code without a file, and so does coverage.
     """
     assert isinstance(function, FunctionType)
     copy: Callable[_P, _R] = FunctionType(
@@ -42,7 +42,7 @@ _NO_NUMBERS: Final = frozenset({bool, bytes, dict, frozenset, list, set, str, tu
 
 
 class ApproxNumber(NamedTuple):
-    """What a :func:`pytest.approx` of one number expects; ``tolerance`` is absolute."""
+    """The number that a :func:`pytest.approx` expects; ``tolerance`` is absolute."""
 
     source: object
     expected: float
@@ -51,7 +51,7 @@ class ApproxNumber(NamedTuple):
 
 @unseen
 def as_number(operand: object) -> float | int | None:
-    """Return the number that ``operand`` is, as a plain int if it is an integer, or None.
+    """Convert a real number to a plain int or float; return None for anything else.
 
     Raises:
         Exception: whatever the conversion of a foreign type raises.
@@ -71,7 +71,7 @@ def as_number(operand: object) -> float | int | None:
 
 @unseen
 def as_approx(operand: object) -> ApproxNumber | None:
-    """Return what ``operand`` expects if it is a :func:`pytest.approx` of one number, or None."""
+    """Return the expected number if ``operand`` is a :func:`pytest.approx` of one, or None."""
     kind = type(operand)
     if kind.__name__ not in _APPROX_TYPES or not kind.__module__.startswith("_pytest."):
         return None
@@ -119,14 +119,14 @@ def _is_real(kind: type) -> bool:
 
 
 MAX_OBSERVATIONS: Final = 10_000
-"""How many observations of one case are kept, and as many failing ones again."""
+"""The maximum of observations of one case, and again as many failing ones."""
 
 # Site, value, limit, tolerance, whether it passed, reading of the clock.
 _Raw: TypeAlias = "tuple[Site, float, float, float | None, bool, float]"
 
 
 class Observation(NamedTuple):
-    """One comparison as it was made, turned so that it reads ``value operator limit``.
+    """One evaluated comparison, normalised to read ``value operator limit``.
 
     ``tolerance`` is the absolute distance that :func:`pytest.approx` allows, for ``==``. ``site``
     is the place of the comparison: file, line and column. ``clock`` is a reading of
@@ -148,10 +148,10 @@ class Observation(NamedTuple):
 
 @final
 class Observations:
-    """The observations of one case, in the order of their time.
+    """The observations of one case, in the order of time.
 
-    They are kept as plain tuples, which are made in half the time, until someone looks at them.
-    ``dropped`` counts those that there was no room for.
+    They are kept as plain tuples, which take half the time to create, until they are read.
+    ``dropped`` counts those beyond the limit.
     """
 
     __slots__ = ("dropped", "raw")
@@ -172,7 +172,7 @@ class Observations:
 
 
 current: Observations | None = None
-"""Those of the case that runs now. Whoever sets it puts back what was there before."""
+"""The observations of the running case. Code that sets it must restore the former value."""
 
 
 @unseen
@@ -184,7 +184,7 @@ def record(
     # A default is the quickest to call.
     _clock: Callable[[], float] = Original.perf_counter,
 ) -> None:
-    """Keep one ordering of two numbers; anything else is ignored."""
+    """Record one ordering of two numbers; ignore anything else."""
     sink = current
     if sink is None:
         return
@@ -207,7 +207,7 @@ def record(
 
 @unseen
 def record_approx(site: Site, value: object, limit: object, result: object) -> None:
-    """Keep one ``==`` of a number and a :func:`pytest.approx` of one; anything else is ignored."""
+    """Record one ``==`` of a number and a :func:`pytest.approx`; ignore anything else."""
     sink = current
     if sink is None:
         return
@@ -233,7 +233,7 @@ def _keep(
     result: object,
     _clock: Callable[[], float] = Original.perf_counter,
 ) -> None:
-    """Keep two numbers; two integers only where that is asked for."""
+    """Record a comparison of two numbers; of two integers only if the site counts these."""
     if type(value) is type(limit) is int and not site[6]:
         return
     passed = bool(result) is not site[4]
@@ -243,7 +243,7 @@ def _keep(
 
 @unseen
 def _has_room(sink: Observations, passed: bool) -> bool:
-    """Tell whether a full sink takes one more, and count what it does not take."""
+    """Return whether a full sink takes one more observation, and count it if not."""
     if not passed and len(sink.raw) < 2 * MAX_OBSERVATIONS:
         return True
     sink.dropped += 1

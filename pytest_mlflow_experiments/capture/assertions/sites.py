@@ -1,4 +1,4 @@
-"""Find the comparisons in an ``assert`` that are recorded."""
+"""Find the comparisons in an ``assert`` statement that are recorded."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def is_approx(node: ast.expr) -> bool:
 
 
 def _rank(node: ast.expr) -> int:
-    """Tell how surely ``node`` is a limit: the lower, the surer."""
+    """Return how surely ``node`` is a limit: the lower, the surer."""
     if (inner := converted(node)) is not None:
         return _rank(inner)
     match node:
@@ -99,13 +99,13 @@ _NO_NUMBERS: Final = (
 
 
 class Site(NamedTuple):
-    """One comparison in a source file; made of builtins only, to be a constant of the bytecode.
+    """One comparison in a source file; made of builtins, so that bytecode can hold it.
 
-    ``operator`` is turned so that it reads ``value operator limit``, and negated below a ``not``;
+    ``operator`` is mirrored to read ``value operator limit``, and negated below a ``not``;
     ``negated`` tells that the comparison as it stands yields the opposite. ``alternative`` tells
     that the assertion can hold although this comparison does not, as in ``a < b or c``.
     ``count_integers`` tells whether two integers count. ``place`` is the file, line and column of
-    the right side: the left one is shared by both halves of a chain.
+    the right operand: both halves of a chain share the left one.
     """
 
     name: str
@@ -118,7 +118,7 @@ class Site(NamedTuple):
 
 
 class ComparisonNode(NamedTuple):
-    """Where a site stands in the syntax tree: ``node.ops[position]``."""
+    """The position of a site in the syntax tree: ``node.ops[position]``."""
 
     node: ast.Compare
     position: int
@@ -129,7 +129,7 @@ class ComparisonNode(NamedTuple):
 def comparisons(
     assertion: ast.Assert, file: str, *, every_comparison: bool = False
 ) -> Iterator[ComparisonNode]:
-    """Yield the comparisons of one assertion that count.
+    """Yield the comparisons of one assertion that are recorded.
 
     With ``every_comparison`` those with ``len(...)`` and those of two integers count as well.
     """
@@ -206,7 +206,7 @@ def _is_len(node: ast.expr) -> bool:
 
 
 def _may_be_approx(value: ast.expr, limit: ast.expr) -> bool:
-    """Whether ``==`` may meet an approx: one that stands there, or one that has a name."""
+    """Whether an operand of ``==`` may be an approx: a call of it, or a name."""
     if is_approx(value) or is_approx(limit):
         return True
     return isinstance(limit, ast.Name | ast.Attribute | ast.Subscript)

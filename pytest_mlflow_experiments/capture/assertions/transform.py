@@ -1,10 +1,10 @@
 """Rewrite a module as pytest does, and insert calls of the recorder.
 
 Pytest turns ``assert acc > 0.9`` into ``@1 = 0.9; @0 = acc > @1; if not @0: ...``: one statement
-for each comparison, whose operands are names. Before that, each comparison that counts gets an
-operator node of its own; pytest passes the node on, and by it the statement is recognised
-afterwards. So pytest's own code stays as it is, nothing is evaluated twice, and how pytest names
-things need not be known.
+for each comparison, whose operands are names. Before that, each comparison to record gets an
+operator node of its own; pytest keeps the node, which identifies the statement afterwards. So
+pytest's own code stays as it is, nothing is evaluated twice, and pytest's names for operands don't
+matter.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _Tags = dict[ast.cmpop, ComparisonNode]
 
 
 class Transformed(NamedTuple):
-    """A rewritten module; how many comparisons were tagged, and how many got a call."""
+    """A rewritten module, with the numbers of comparisons tagged and of calls inserted."""
 
     code: CodeType
     tagged: int
@@ -68,7 +68,7 @@ def _tag(tree: ast.Module, file: str, every_comparison: bool) -> _Tags:
 
 
 def _inject(tree: ast.Module, tags: _Tags) -> int:
-    """Add a call of the recorder after each tagged comparison; return how many there are."""
+    """Insert a call of the recorder after each tagged comparison; return their number."""
     if not tags:
         return 0
     injected = 0
@@ -113,7 +113,7 @@ def _call_after(statement: ast.stmt, tags: _Tags) -> ast.stmt | None:
 
 
 def _name(operand: ast.expr) -> str | None:
-    """Return the name that an operand has once it was compared."""
+    """Return the name that holds an operand after the comparison."""
     match operand:
         # Pytest 7 leaves a walrus operator in its place.
         case ast.Name(id=name) | ast.NamedExpr(target=ast.Name(id=name)):
@@ -123,7 +123,7 @@ def _name(operand: ast.expr) -> str | None:
 
 
 def _import_recorder(tree: ast.Module) -> None:
-    """Import our functions next to the imports that pytest adds, after docstring and future."""
+    """Import the recorder next to pytest's imports, after docstring and ``__future__``."""
     position = next(
         index
         for index, statement in enumerate(tree.body)

@@ -1,1 +1,1 @@
-"""Parametrized sweeps: the cases of one test as a table of configurations, and what mattered."""
+"""Parametrized sweeps: rank the configurations of a test, and find which params matter."""

@@ -1,4 +1,4 @@
-"""Collect the cases of a session, one by one, and make its sweeps of them."""
+"""Collect the cases of a session, one by one, and build its sweeps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .ranking import Case, Group, folded, ranked
 
 @final
 class Objective:
-    """What the cases of one test tell of the metric that they are about."""
+    """Collects what the cases of one test say about their objective, the metric to rank by."""
 
     def __init__(self) -> None:
         self._named: dict[str, None] = {}
@@ -28,7 +28,7 @@ class Objective:
         self._directions: dict[str, str] = {}
 
     def add(self, record: CaseRecord) -> None:
-        """Add what one case tells."""
+        """Add one case."""
         if record.objective is not None:
             self._named.setdefault(record.objective)
         for check in record.checks:
@@ -42,11 +42,11 @@ class Objective:
     def choose(
         self, directions: Sequence[tuple[str, Mode | None]]
     ) -> tuple[str | None, Mode | None, list[str]]:
-        """Return the metric, which of its values are better, and notes for people.
+        """Choose the objective; return its name, its mode (which is better) and notes for users.
 
         It is the one that the marker names; else the first that an assertion guards, else the first
-        that was logged; of both, those that are known to be better in one direction come first.
-        What a case cost is none of them. ``directions`` are those of the ini file, by pattern.
+        that was logged; of both, metrics with a known direction come first. Costs are never chosen.
+        ``directions`` are those of the ini file, by pattern.
         """
 
         def mode_of(metric: str) -> Mode | None:
@@ -89,10 +89,10 @@ _Entry = TypeVar("_Entry")
 
 @final
 class SweepBuilder:
-    """Collects cases, and makes the sweeps of them: the parametrized tests.
+    """Collects cases, and builds a sweep for each parametrized test.
 
-    What is kept of a case is a few hundred bytes, so that there may be many thousands of them.
-    The options tell which params only repeat a configuration, and what is better.
+    What is kept of a case is a few hundred bytes, so that there may be many thousands of them. The
+    options name the params that only repeat a configuration, and the directions.
     """
 
     def __init__(self, options: CompareOptions) -> None:
@@ -100,9 +100,9 @@ class SweepBuilder:
         self._tests: dict[str, _Test] = {}
 
     def add(self, record: CaseRecord) -> None:
-        """Add a case; one that is not parametrized is passed over.
+        """Add a case; one that is not parametrized is ignored.
 
-        Where a case comes twice, its last record counts.
+        If a case is added twice, its last record counts.
         """
         sweep = record.sweep
         if sweep is None:
@@ -114,7 +114,7 @@ class SweepBuilder:
         test.add(record, self._options.seed_params)
 
     def watch(self, entries: Iterable[_Entry]) -> Iterator[_Entry]:
-        """Yield the entries of a journal as they come, and add the cases among them."""
+        """Pass the entries of a journal through, and add the cases among them."""
         for entry in entries:
             if isinstance(entry, CaseRecord):
                 self.add(entry)
@@ -127,7 +127,7 @@ class SweepBuilder:
 
 @final
 class _Test:
-    """The cases of one parametrized test; texts that they share are kept once."""
+    """The cases of one parametrized test; texts that they share are stored once."""
 
     def __init__(self, test: str, name: str) -> None:
         self._test = test
@@ -183,7 +183,7 @@ class _Test:
 
 
 def _values(record: CaseRecord) -> dict[str, float]:
-    """Return the last value of each metric, with what the case cost."""
+    """Return the last value of each metric, the costs of the case included."""
     costs = dict(record.usage)
     if (duration := record.durations.get("call")) is not None:
         costs[DURATION] = duration
@@ -191,10 +191,10 @@ def _values(record: CaseRecord) -> dict[str, float]:
 
 
 def _groups(cases: Iterable[Case]) -> list[Group]:
-    """Return the cases by configuration, in the order in which these came.
+    """Group the cases by configuration, in the order of their first cases.
 
-    Cases with the same params are repeats where their seeds differ. Objects that only look the same
-    make configurations of their own: then one seed comes twice, and the ids tell them apart.
+    Cases with the same params are repeats where their seeds differ. Different objects with the same
+    text are different configurations: then a seed occurs twice, and the ids tell them apart.
     """
     found: dict[tuple[tuple[str, ...], tuple[str, ...]], Group] = {}
     for case in cases:
@@ -229,7 +229,7 @@ def _id_without_seeds(case: Case) -> tuple[str, ...]:
 
 
 def _alike(groups: Collection[Group]) -> list[str]:
-    """Return a note where configurations look the same."""
+    """Return a note if different configurations have the same texts."""
     kinds = {(group[0].names, group[0].texts) for group in groups}
     if len(kinds) == len(groups):
         return []

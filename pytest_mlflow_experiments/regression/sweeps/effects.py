@@ -1,4 +1,4 @@
-"""Which param matters: the marginal means of the objective, and what they explain."""
+"""Compute which params matter: marginal means of the objective, and explained variance."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DECADE = 10.0
 class Axis:
     """The distinct values of a param.
 
-    ``numbers`` are the values as numbers, or None where not all of them are some. ``log`` tells
+    ``numbers`` are the values as numbers, or None if not all of them are numbers. ``log`` tells
     that they are positive, span a decade or more, and are spread more evenly by their logarithms.
     """
 
@@ -32,7 +32,7 @@ class Axis:
 
 
 def make_axis(texts: Iterable[str], order: Iterable[str] = ()) -> Axis:
-    """Return the values of a param: numbers by size, texts in ``order``, others behind."""
+    """Return the sorted values of a param: numbers by size, texts in ``order``, others last."""
     found = dict.fromkeys(texts)
     numbers = {text: number(text) for text in found}
     known = {text: size for text, size in numbers.items() if size is not None}
@@ -46,7 +46,7 @@ def make_axis(texts: Iterable[str], order: Iterable[str] = ()) -> Axis:
 
 
 def number(text: str) -> float | None:
-    """Return the finite number that ``text`` is, or None."""
+    """Parse a finite number; return None for other texts."""
     try:
         found = float(text)
     except ValueError:
@@ -62,7 +62,7 @@ def _is_geometric(sizes: tuple[float, ...]) -> bool:
 
 
 def _largest_gap(sizes: Sequence[float]) -> float:
-    """Return the largest distance between neighbours as a share of the whole."""
+    """Return the largest distance between neighbours as a share of the range."""
     whole = sizes[-1] - sizes[0]
     return max(b / whole - a / whole for a, b in pairwise(sizes))
 
@@ -82,11 +82,11 @@ def effects(configurations: Iterable[Configuration], params: Sequence[str]) -> t
 
     A marginal mean is that of the configurations' means, whatever the other params are: each
     configuration counts once, however often it was repeated. The share is eta squared, the sum of
-    squares between the values of a param divided by the whole one (Fisher 1925; Cohen 1973). In a
-    grid that lacks some configurations a param may take credit for what is another's.
+    squares between the values of a param divided by the total one (Fisher 1925; Cohen 1973). In an
+    incomplete grid a param may be credited with the effect of another.
 
-    Numbers of more than 12 values are joined to at most 8 ranges. What is another one in each
-    configuration would explain everything, so that it has no share, unless nothing else varies.
+    Numbers of more than 12 values are joined to at most 8 ranges. A param that differs in each
+    configuration would explain everything, so it has no share, unless nothing else varies.
     """
     usable = [
         (configuration.params, configuration.mean)
@@ -124,8 +124,7 @@ def effects(configurations: Iterable[Configuration], params: Sequence[str]) -> t
 def _ranges(groups: dict[str, list[float]], axis: Axis) -> dict[str, list[float]]:
     """Return the groups of a numeric param joined to ranges, equally wide on the param's scale.
 
-    A random search has another number in each configuration: the numbers as such explain
-    everything and tell nothing.
+    In a random search each configuration has a different number, which would explain everything.
     """
     assert axis.numbers is not None
     edges = _edges(axis.numbers, log=axis.log)

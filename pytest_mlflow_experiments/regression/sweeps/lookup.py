@@ -1,4 +1,4 @@
-"""The sweeps of a session as a person wants them ranked, and the one that a text means."""
+"""Rank the sweeps of a session as the user wants, and find the one that a text names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LISTED: Final = 20
 
 
 class SweepError(ValueError):
-    """No sweep, or more than one, is what a person means; the message says which there are."""
+    """A text names no sweep, or several; the message lists the sweeps."""
 
 
 def sweeps_of(
@@ -28,9 +28,9 @@ def sweeps_of(
     mode: Mode | None,
     seed_params: Collection[str] | None,
 ) -> tuple[Sweep, ...]:
-    """Return the sweeps of a session, ranked as is asked for.
+    """Return the sweeps of a session, ranked as requested.
 
-    Where nothing is, it is as the session's own report has it: that knew the ini file.
+    Without a request, they are ranked as in the session's own report, which knew the ini file.
 
     ``reported`` are the sweeps of that report; ``metric`` is what to rank by, ``mode`` which of its
     values are better, ``seed_params`` are params that only repeat a configuration.
@@ -54,10 +54,9 @@ def build_sweeps(
     mode: Mode | None,
     reported: Mapping[str, Sweep] = MappingProxyType({}),
 ) -> tuple[Sweep, ...]:
-    """Make the sweeps of cases, ranked by a metric and in a mode where these are given.
+    """Build the sweeps of cases, ranked by a metric and in a mode if these are given.
 
-    ``reported`` are sweeps as the session had them, by test: they know of the objective what the
-    ini file said.
+    ``reported`` are the session's own sweeps by test, which knew the objectives of the ini file.
     """
     objectives = {test: (sweep.objective, sweep.mode) for test, sweep in reported.items()}
     if metric is None:
@@ -86,7 +85,7 @@ def _built(cases: Iterable[CaseRecord], seed_params: Collection[str]) -> tuple[S
 
 
 def choose_sweep(sweeps: Sequence[Sweep], test: str | None) -> Sweep:
-    """Return the sweep that a text means, or the only one.
+    """Return the sweep that a text names, or the only one.
 
     Raises:
         SweepError: there is none, or more than one.
@@ -104,14 +103,14 @@ def choose_sweep(sweeps: Sequence[Sweep], test: str | None) -> Sweep:
 
 
 def fitting(sweeps: Sequence[Sweep], test: str) -> list[Sweep]:
-    """Return the sweeps that a text means: the very one, that of a case, or those it is part of."""
+    """Return the sweeps that a text names: by node id, by a case, or by a part of the id."""
     exact = [sweep for sweep in sweeps if sweep.test == test]
     of_case = [one for one in sweeps if any(test in found.nodeids for found in one.configurations)]
     return exact or of_case or [sweep for sweep in sweeps if test in sweep.test]
 
 
 def listed(sweeps: Sequence[Sweep]) -> str:
-    """Return the tests of sweeps, each on a line of its own."""
+    """Format the tests of sweeps, one a line."""
     lines = [f"\n  {sweep.test}" for sweep in sweeps[:_LISTED]]
     if (rest := len(sweeps) - _LISTED) > 0:
         lines.append(f"\n  and {rest:,} more")

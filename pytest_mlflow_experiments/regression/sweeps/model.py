@@ -1,4 +1,4 @@
-"""What a sweep found, as frozen values: all that a report, a command or a run of MLflow shows."""
+"""The results of a sweep, as frozen values: what reports, commands and MLflow runs show."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ class Configuration:
     text where nothing repeats). ``mean`` and ``std`` (the sample standard deviation, from two
     values on) are theirs. ``distance`` is how much worse the mean is than that of the best, in the
     objective's unit and never below zero; ``relative`` the same as a share of the best's mean.
-    ``p_value`` is the chance to see such a distance between two equally good configurations; None
-    where there are too few values to tell. ``metrics`` are the means of all other metrics.
-    ``failed`` counts the cases that neither passed nor were skipped, ``cases`` all of them;
-    ``nodeids`` are theirs.
+    ``p_value`` is the probability of such a distance between two equally good configurations; None
+    with too few values. ``metrics`` are the means of all other metrics. ``failed`` counts the cases
+    that neither passed nor were skipped, ``cases`` all of them; ``nodeids`` are theirs.
     """
 
     params: Mapping[str, str]
@@ -64,7 +63,7 @@ class Effect:
 
     ``spread`` is the distance between the best and the worst of the means; ``share`` the part of
     the variance between configurations that the param alone explains (eta squared), from 0 to 1,
-    None where nothing varies. The levels of a number with very many values are ranges of it.
+    None if nothing varies. The levels of a number with very many values are ranges of it.
     """
 
     param: str
@@ -80,10 +79,10 @@ class Sweep:
 
     ``test`` is the node id of the function, ``name`` its short name. ``params`` are the names of
     the params that make configurations, ``repeats`` of those that only repeat them. ``objective``
-    is None where no case has a metric, ``mode`` where nobody knows which values are better.
-    ``configurations`` come best first (those with a failed case, or with fewer values than most,
-    behind the others, those whose mean is no finite number last; without a mode in the order in
-    which they ran), ``effects`` by their share.
+    is None if no case has a metric, ``mode`` if the direction is unknown. ``configurations`` come
+    best first (those with a failed case, or with fewer values than most, behind the others, those
+    whose mean is no finite number last; without a mode in the order in which they ran), ``effects``
+    by their share.
     """
 
     test: str
@@ -109,6 +108,6 @@ class Sweep:
 
 
 def usual_n(configurations: Iterable[Configuration]) -> int:
-    """Return how many values most configurations have; one with fewer may just have been lucky."""
+    """Return the most frequent number of values; a mean of fewer may just be lucky."""
     counts = Counter(configuration.n for configuration in configurations)
     return max(counts, key=lambda n: (counts[n], n), default=0)

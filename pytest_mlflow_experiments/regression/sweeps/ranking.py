@@ -13,18 +13,18 @@ from .effects import number as as_number
 from .model import Configuration, Mode, Sweep, usual_n
 
 ALPHA = 0.05
-"""How often at most a configuration that is as good as the best may be told from it, in a sweep."""
+"""The largest probability, in a sweep, that a configuration as good as the best is called worse."""
 
 
 def p_value(best: Configuration, other: Configuration) -> float | None:
-    """Return the chance that two equally good configurations differ by as much as these two.
+    """Return the probability that two equally good configurations differ as much as these.
 
     It is two-sided. Where both ran with the same seeds, two of them or more, it is that of the
-    paired t-test (Student 1908; ``scipy.stats.ttest_rel``), for the scatter that a seed brings to
-    both of them cancels out. Otherwise, and where the differences are all the same, it is that of
-    Welch's (Welch 1947; ``scipy.stats.ttest_ind(..., equal_var=False)``), from two values of each
-    on. Values that are not finite are left out. None with fewer values, and where neither
-    configuration scatters: repeating a frozen value tells nothing, unless both have the same one.
+    paired t-test (Student 1908; ``scipy.stats.ttest_rel``), as scatter due to a seed, common to
+    both, cancels out. Otherwise, and where the differences are all the same, it is that of Welch's
+    (Welch 1947; ``scipy.stats.ttest_ind(..., equal_var=False)``), from two values of each on.
+    Values that are not finite are left out. None with fewer values, and where neither configuration
+    scatters, unless both have the same value.
     """
     mine, theirs = _finite(best), _finite(other)
     if min(len(mine), len(theirs)) < 2:
@@ -42,11 +42,12 @@ def p_value(best: Configuration, other: Configuration) -> float | None:
 
 
 def noise_limit(sweep: Sweep) -> float:
-    """Return the p-value from which on a configuration may well be as good as the best.
+    """Return the p-value above which a configuration may be as good as the best.
 
     The best is the best of many, so that some of the others look worse by chance alone. So their
-    p-values are taken together, by the method of Holm (1979): the chance that any configuration as
-    good as the best is told from it is ``ALPHA`` at most. Infinite where all are told from it.
+    p-values are taken together, by the method of Holm (1979): the probability that any
+    configuration as good as the best is called worse is ``ALPHA`` at most. Infinite if all are
+    worse.
     """
     found = sorted(
         other.p_value
@@ -62,10 +63,9 @@ Mark: TypeAlias = Literal["best", "near", "worse", ""]
 
 
 def marks(sweep: Sweep) -> list[Mark]:
-    """Return how each configuration stands to the best one.
+    """Mark each configuration as best, near or worse.
 
-    Those that are near are within noise of it; the empty text says that nobody can tell, for there
-    is no p-value.
+    Near ones are within noise of the best; the mark is empty without a p-value.
     """
     limit, best = noise_limit(sweep), sweep.best
 
@@ -86,7 +86,7 @@ def _finite(configuration: Configuration) -> list[tuple[str, float]]:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What is kept of one case: ``texts`` are its params, ``values`` those of ``metrics``.
+    """A case of a sweep: ``texts`` are its params, ``values`` those of ``metrics``.
 
     ``passed`` tells that it did not fail: it passed, or was skipped.
     """
@@ -105,12 +105,12 @@ Group: TypeAlias = list[Case]
 
 
 def ranked(configurations: Iterable[Configuration], mode: Mode | None) -> tuple[Configuration, ...]:
-    """Return the configurations, compared with the best one.
+    """Rank the configurations, and compare them with the best one.
 
     First come those whose cases all passed, then those with a case that failed or with fewer values
     than most (seeds that were skipped or lost), both with the best mean first; last those without a
-    mean that is a number (no value, NaN, infinity). Where two are equal, the order is that of their
-    params. Without a mode the configurations stay as they are.
+    mean that is a number (no value, NaN, infinity). Ties are sorted by their params. Without a mode
+    the configurations stay as they are.
     """
     found = list(configurations)
     if mode is None:
@@ -152,7 +152,7 @@ def _compared(
 
 
 def folded(group: Group, objective: str | None) -> Configuration:
-    """Return the configuration of some cases, not compared with any other yet."""
+    """Build the configuration of a group of cases, not compared with others yet."""
     group = sorted(group, key=lambda case: _order(case.seeds))
     metrics: dict[str, list[float]] = {}
     seeds = []
@@ -179,6 +179,6 @@ def folded(group: Group, objective: str | None) -> Configuration:
 
 
 def _order(texts: Iterable[str]) -> list[tuple[float, str]]:
-    """Return what sorts params as people do: numbers by their size, and before other texts."""
+    """Return a sort key for params: numbers by size, before other texts."""
     sizes = ((as_number(text.rpartition("=")[2]), text) for text in texts)
     return [(inf if size is None else size, text) for size, text in sizes]

@@ -28,9 +28,9 @@ _AT_ONCE = 12
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvesView:
-    """The charts to see at once, those that are folded, and how many more there are.
+    """The charts that are open, those that are folded, and the number of the others.
 
-    ``before`` names the session that the grey lines are of; empty where there are none.
+    ``before`` names the session of the grey lines; empty without any.
     """
 
     charts: Sequence[Curve]
@@ -40,7 +40,7 @@ class CurvesView:
 
 
 def view_curves(comparison: Comparison) -> CurvesView:
-    """Choose the curves to show: those with two points or more."""
+    """Choose the curves to show, those with at least two points."""
     drawable = [
         curve for curve in comparison.curves if any(len(line) > 1 for line in curve.current)
     ]
@@ -59,7 +59,7 @@ def view_curves(comparison: Comparison) -> CurvesView:
 
 
 def caption(curve: Curve) -> str:
-    """Return the last values now and before, and how many lines there are of several."""
+    """Return the caption: the last values now and before, and the number of lines if several."""
     text = f"at last {value(_mean_of_ends(curve.current))}"
     if any(curve.baseline):
         text = f"{text}, before {value(_mean_of_ends(curve.baseline))}"
@@ -70,7 +70,7 @@ def caption(curve: Curve) -> str:
 
 
 def describe_curve(curve: Curve) -> str:
-    """Return in words what the chart shows."""
+    """Describe the chart in words."""
     steps = max((len(line) for line in curve.current), default=0)
     text = f"{curve.metric}: {count(steps, 'step')}, at last {value(_mean_of_ends(curve.current))}"
     if curve.baseline:
@@ -103,10 +103,10 @@ def chart(curve: Curve) -> str:
 
 
 def downsample(line: Line, most: int) -> list[tuple[int, float]]:
-    """Return at most about ``most`` points that look the same, NaN where the line is broken.
+    """Downsample a line to about ``most`` points that look the same; NaN marks a gap.
 
-    Of each of ``most / 2`` stretches the smallest and the largest value stay, so that a single
-    outlier is still seen.
+    Each of ``most / 2`` stretches keeps its smallest and its largest value, so that a single
+    outlier stays visible.
     """
     if len(line) <= most:
         return list(line)
@@ -150,7 +150,7 @@ def _tick(number: float) -> str:
 
 
 def _line(name: str, line: Sequence[tuple[int, float]], x: Scale, y: Scale) -> str:
-    """Return a line as a path with a gap where a value is not finite."""
+    """Draw a line as a path with gaps at values that are not finite."""
     path: list[str] = []
     dots: list[str] = []
     pen, length = "M", 0

@@ -31,7 +31,7 @@ _SYMBOLS = {**{status: SYMBOLS[status] for status in get_args(Status)}, "advisor
 
 
 def render_html(comparison: Comparison) -> str:
-    """Return the page, in UTF-8 without a byte order mark."""
+    """Render the page, in UTF-8 without a byte order mark."""
     sweeps, curves = view_sweeps(comparison.sweeps), view_curves(comparison)
     past = comparison.baseline.sessions if comparison.baseline else ()
     numbers_of = Counter(map(group_of, comparison.metrics))
@@ -82,7 +82,7 @@ def _read(*names: str) -> str:
 
 
 def _source(text: str) -> str:
-    """Return the hash source that allows this text in a Content-Security-Policy."""
+    """Return the Content-Security-Policy hash source that allows this text."""
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
@@ -92,14 +92,14 @@ def group_of(metric: MetricComparison) -> str:
 
 
 def _folded(groups: Mapping[str, int]) -> set[str]:
-    """Return the groups of rows that are not shown at first."""
+    """Return the groups of rows that are hidden at first."""
     if set(groups) - {"unchanged", "advisory"}:
         return {"unchanged", "advisory"}
     return {"advisory"} if "unchanged" in groups else set()
 
 
 def tendency_of(metric: MetricComparison) -> str:
-    """Tell whether a change is for the worse; empty where there is none, or nobody knows."""
+    """Return ``worse`` or ``better`` for a change; empty without one or without a direction."""
     change = metric.change
     if not change or isnan(change) or metric.direction is None or metric.status == "unchanged":
         return ""
@@ -107,7 +107,7 @@ def tendency_of(metric: MetricComparison) -> str:
 
 
 def failure_text(text: str) -> str:
-    """Cut the middle of a very long failure."""
+    """Cut the middle out of a very long failure."""
     if len(text) <= _FAILURE_LENGTH:
         return text
     half = _FAILURE_LENGTH // 2

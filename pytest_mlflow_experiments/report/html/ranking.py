@@ -22,10 +22,9 @@ _MARGINALS = 60
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marginal:
-    """One param: its first levels, how many more there are, and the scale to draw them on.
+    """One param: its first levels, the number of the others, and the scale to draw them on.
 
-    ``share`` is the part of the variance that the param explains, ``middle`` the mean of
-    everything.
+    ``share`` is the share of variance that the param explains, ``middle`` the overall mean.
     """
 
     param: str
@@ -89,9 +88,9 @@ _COLUMNS = 8
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigurationRow:
-    """A configuration; ``keys`` are the numbers to sort by, ``others`` the params without a column.
+    """One row; ``keys`` are the numbers to sort by, ``others`` the params without a column.
 
-    ``mark`` says how the configuration stands to the best.
+    ``mark`` is the configuration's :data:`Mark`.
     """
 
     rank: int
@@ -104,10 +103,10 @@ class ConfigurationRow:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankingTable:
-    """The table; ``left_out`` configurations have no row in it.
+    """The table of configurations; ``left_out`` of them have no row.
 
-    ``params`` and ``metrics`` are its columns, each with the place of the row's number that it is
-    sorted by, or "text".
+    ``params`` and ``metrics`` are its columns, each with the index of its sort key in the row's
+    ``keys``, or "text".
     """
 
     params: Mapping[str, str]
@@ -123,7 +122,7 @@ _FIXED = 5
 
 
 def ranking(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> RankingTable:
-    """Return the first ``most`` configurations, with columns for the most important params."""
+    """Make the table of the first ``most`` configurations and the most important params."""
     metrics, left_out = _metrics(sweep.configurations)
     columns = dict(list(axes.items())[:_COLUMNS])
     others = list(axes)[_COLUMNS:]
@@ -141,7 +140,7 @@ def ranking(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> RankingTabl
 
 
 def _metrics(configurations: Sequence[Configuration]) -> tuple[list[str], int]:
-    """Return the metrics that most configurations have, costs last, and how many more there are."""
+    """Return the most frequent metrics, costs last, and the number of the others."""
     counts = Counter(name for found in configurations for name in found.metrics)
     names = [name for name, _ in sorted(counts.most_common(), key=lambda found: is_cost(found[0]))]
     return names[:_METRICS], max(0, len(names) - _METRICS)

@@ -1,4 +1,4 @@
-"""SVG: the scale of all drawings, a metric's sparkline, a param's marginal mean."""
+"""Draw SVG: the scale of all drawings, a metric's sparkline, a param's marginal mean."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Scale:
         return self._start + share * (self._end - self._start)
 
     def holds(self, number: float) -> bool:
-        """Tell whether a number is in the range."""
+        """Return whether a number is in the range."""
         return self.low <= number <= self.high
 
     def ticks(self) -> list[float]:
-        """Return up to 6 round numbers in the range; its ends where there are none."""
+        """Return up to 6 round numbers in the range, or its ends if there are none."""
         ends = [self.low, self.high] if self._half else [self.low]
         room = 2 * self._half / 4
         if not isfinite(room) or room <= abs(self.high) * 1e-12 or room < 1e-300:
@@ -77,7 +77,7 @@ def sparkline(metric: MetricComparison) -> str:
 
 
 def describe_history(metric: MetricComparison) -> str:
-    """Return in words what the sparkline shows."""
+    """Describe the sparkline in words."""
     parts = []
     known = [number for number in metric.history if isfinite(number)]
     if known:
@@ -93,7 +93,7 @@ def describe_history(metric: MetricComparison) -> str:
 
 
 def _scale(metric: MetricComparison) -> Scale:
-    """Return the vertical scale; it includes the assertion's limit where that is near."""
+    """Return the vertical scale; it includes the assertion's limit if that is near."""
     ends = _HEIGHT - _EDGE, _EDGE
     numbers = [*metric.history, *metric.values]
     if metric.limit is not None:
@@ -107,7 +107,7 @@ def _scale(metric: MetricComparison) -> Scale:
 
 
 def _history(history: Sequence[float], scale: Scale) -> list[str]:
-    """Return the history as a line with gaps where a value is not finite."""
+    """Draw the history as a line with gaps at values that are not finite."""
     step = (_RIGHT - _LEFT) / max(1, len(history))
     path: list[str] = []
     marks: list[str] = []
@@ -139,7 +139,7 @@ _LEVEL_WIDTH, _LEVEL_HEIGHT, _LEVEL_EDGE = 140.0, 16.0, 5.0
 
 
 def level_scale(levels: Iterable[Level]) -> Scale:
-    """Return the scale that the drawings of ``levels`` share."""
+    """Return the common scale of the drawings of ``levels``."""
     spans = ((level.mean, level.std or 0.0) for level in levels)
     ends = (end for mean, std in spans for end in (mean - std, mean + std, mean))
     return Scale(ends, _LEVEL_EDGE, _LEVEL_WIDTH - _LEVEL_EDGE)
@@ -148,7 +148,7 @@ def level_scale(levels: Iterable[Level]) -> Scale:
 def draw_level(level: Level, scale: Scale, middle: float | None) -> str:
     """Draw a level's mean as a dot, and a standard deviation to either side as a line.
 
-    ``middle`` is the mean of everything, a line to compare with.
+    ``middle`` is the overall mean, drawn as a line.
     """
     parts = []
     y = _LEVEL_HEIGHT / 2

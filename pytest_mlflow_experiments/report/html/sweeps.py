@@ -1,4 +1,4 @@
-"""The sweeps of the page, and the data that its script draws plots from."""
+"""Prepare the sweeps of the page, and the data that its script plots."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _PARAMS = 60
 def plot_data(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> str:
     """Return the sweep as JSON that is safe inside a script element.
 
-    ``axes`` are the params to draw, the most important one first. Of more than ``most``
-    configurations that many are taken, evenly from the best to the worst.
+    ``axes`` are the params to draw, the most important one first. At most ``most`` configurations
+    are taken, evenly from the best to the worst.
     """
     shown = _sample(sweep.configurations, most)
     names = list(axes)[:_PARAMS]
@@ -68,7 +68,7 @@ def _sample(configurations: Sequence[Configuration], most: int) -> list[tuple[in
 
 
 def _json_number(number: float | None) -> float | str | None:
-    """Round a number to 7 digits; NaN and the infinities become text."""
+    """Round a number to 7 digits; NaN and the infinities become strings."""
     if number is None:
         return None
     return float(f"{number:.7g}") if isfinite(number) else numbers.value(number)
@@ -85,11 +85,10 @@ _NAMED = 8
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepView:
-    """One sweep of the page; ``data`` is None where there is nothing to plot.
+    """One sweep of the page; ``data`` is None if there is nothing to plot.
 
-    ``best`` are the params of the best configuration, without the last ``best_more``, ``compared``
-    tells that there are tests against it, ``constants`` are the params that are the same
-    everywhere.
+    ``best`` are the params of the best configuration without the last ``best_more``, ``compared``
+    tells that there are p-values, ``constants`` are the params with a single value.
     """
 
     number: int
@@ -106,9 +105,9 @@ class SweepView:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepsView:
-    """All sweeps of the page: some to see at once, the others folded, the rest only counted.
+    """All sweeps of the page: some open, others folded, the rest only counted.
 
-    ``leading`` tells that there is something to choose between, so that they come first.
+    ``leading`` puts them before the metrics: a sweep has several configurations.
     """
 
     shown: Sequence[SweepView]
@@ -169,7 +168,7 @@ def _view(number: int, sweep: Sweep, *, rows: int, points: int) -> SweepView:
 
 
 def _axes(sweep: Sweep) -> dict[str, Axis]:
-    """Return the params, those that matter most first, then in the test's own order."""
+    """Return the params, those that matter most first, then in the test's order."""
     orders = {effect.param: [level.value for level in effect.levels] for effect in sweep.effects}
     mattering = [param for param in orders if param in sweep.params]
     return {
@@ -187,7 +186,7 @@ def _can_be_plotted(sweep: Sweep, varying: dict[str, Axis]) -> bool:
 
 
 def _constants(params: dict[str, str]) -> str:
-    """Return the params that are the same everywhere; of very many, the first ones."""
+    """Return the params with a single value; of very many, the first ones."""
     text = choice(dict(list(params.items())[:_CONSTANTS]))
     rest = len(params) - _CONSTANTS
     return f"{text} and {numbers.count(rest, 'more param')}" if rest > 0 else text

@@ -1,1 +1,1 @@
-"""Going on with a session that was interrupted: what passed in it does not run again."""
+"""Resume an interrupted session: cases that passed in it do not run again."""

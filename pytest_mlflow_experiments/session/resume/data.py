@@ -1,4 +1,4 @@
-"""Whether the cases that ran were run on the data of those that were taken over."""
+"""Check that new cases ran on the same data as the cases of the resumed session."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Rows: TypeAlias = list[tuple[Params, str]]
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFinding:
-    """What is wrong with the data of a test; ``sure`` where they are known to have changed."""
+    """A problem with the data of a test; ``sure`` if they are known to have changed."""
 
     test: str
     dataset: str
@@ -27,14 +27,14 @@ class DataFinding:
 
 @final
 class DataCheck:
-    """Compares the digests of data, other than those in files, which are compared beforehand."""
+    """Compares the digests of data, except those in files, which are compared beforehand."""
 
     def __init__(self) -> None:
         # By test and dataset: the params and digests of the earlier cases, and of those of now.
         self._tests: dict[tuple[str, str], tuple[_Rows, _Rows]] = defaultdict(lambda: ([], []))
 
     def add(self, record: CaseRecord, *, earlier: bool) -> None:
-        """Note the data of a case that ran now, or in the earlier session."""
+        """Add the data of a case that ran now, or in the earlier session."""
         # A case has one value of each.
         params = tuple(record.params.get(name, "") for name in record.arguments)
         for name, digest in record.datasets.items():
@@ -43,14 +43,14 @@ class DataCheck:
                 (before if earlier else now).append((params, digest))
 
     def findings(self) -> Iterator[DataFinding]:
-        """Yield what is wrong, or can't be told."""
+        """Yield the problems, and the data that can't be compared."""
         for (test, dataset), (before, now) in self._tests.items():
-            if (sure := judge(before, now)) is not None:
+            if (sure := data_changed(before, now)) is not None:
                 yield DataFinding(test=test, dataset=dataset, sure=sure)
 
 
 def mixed_data(rounds: Sequence[Iterable[CaseRecord]]) -> list[DataFinding]:
-    """Return where cases that ran one session after the other are known to have had other data.
+    """Return the problems of cases whose data are known to have changed between sessions.
 
     Args:
         rounds: the cases of each session, the oldest first.
@@ -75,14 +75,16 @@ def _are_files(record: CaseRecord, name: str) -> bool:
     return bool(inputs) and all(is_file(data) or holds_files(data) for data in inputs)
 
 
-def judge(before: Sequence[tuple[Params, str]], now: Iterable[tuple[Params, str]]) -> bool | None:
-    """Tell whether cases were run on other data than those before them.
+def data_changed(
+    before: Sequence[tuple[Params, str]], now: Iterable[tuple[Params, str]]
+) -> bool | None:
+    """Return whether cases ran on other data than earlier ones.
 
-    Data may depend on params. A param on which they don't depend is one that has several values
-    with the same data; two cases that differ in no other should have the same.
+    Data may depend on params. They don't depend on a param that has several values with the same
+    data; two cases that differ only in such params should have the same data.
 
     Returns:
-        True where they were, False where that can't be told, and None where they were not.
+        True if they did, False if that is unknown, None if they did not.
     """
     seen = {digest for _, digest in before}
     news = [params for params, digest in now if digest not in seen]

@@ -27,9 +27,9 @@ from ...records.tags import CHANGES, DIRTY, OPTIONS, PACKAGES_DIGEST, PYTHON, RE
 def why_other_code(
     earlier: SessionHeader, now: SessionHeader, rootdir: Path, outputs: Collection[Path] = ()
 ) -> str | None:
-    """Return why what an earlier session measured says nothing of the present code, or None.
+    """Return why the results of an earlier session don't apply to the current code, or None.
 
-    ``outputs`` are files in the working tree of ``rootdir`` that sessions write, and no code.
+    ``outputs`` are files in the working tree of ``rootdir`` that sessions write, which don't count.
     """
     name = f"session {earlier.session_id}"
     if now.commit is None or earlier.commit is None:
@@ -60,16 +60,15 @@ def why_other_code(
 
 
 _FILE: Final = re.compile(r"[0-9a-f]{16}")
-"""Digests of files; a dataset of MLflow's that came from one has another of its own."""
+"""Digests of files; MLflow's datasets from files have digests of another form."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumableCases:
-    """The cases to take over; ``others`` have to run again, ``files`` of some have changed.
+    """The cases to take over; ``others`` have to run again, some as their ``files`` changed.
 
-    ``rounds`` are all of them, as they were recorded, by the sessions that they ran in, the oldest
-    first.
+    ``rounds`` are the records of all cases by the session that they ran in, the oldest first.
     """
 
     cases: tuple[EarlierCase, ...]
@@ -79,26 +78,25 @@ class ResumableCases:
 
 
 def is_file(data: DatasetInput) -> bool:
-    """Tell whether the digest of data is that of a file, or of a directory."""
+    """Return whether the digest of data is that of a file or a directory."""
     return data.source_type == "local" and _FILE.fullmatch(data.digest) is not None
 
 
 def has_passed(directory: SessionDirectory) -> bool:
-    """Tell whether a session ran to its end, and everything passed.
+    """Return whether a session ran to its end, and everything passed.
 
     It raises what :func:`.journal.read` does.
     """
-    if not journal.ends(directory.journal):
+    if not journal.has_end(directory.journal):
         return False
     end = journal.decode(journal.last_line(directory.journal)[0])
     return isinstance(end, SessionEnd) and end.complete and end.exit_status == 0
 
 
 def choose(directory: SessionDirectory, rootdir: Path) -> ResumableCases:
-    """Return the cases of a session that need not run again, as far as their records tell.
+    """Return the cases of a session that need not run again, according to their records.
 
-    ``rootdir`` is where relative paths of data start from. It raises what :func:`.journal.read`
-    does.
+    Relative paths of data start from ``rootdir``. It raises what :func:`.journal.read` does.
     """
     files = _Files(rootdir)
     cases: list[EarlierCase] = []
@@ -136,7 +134,7 @@ def choose(directory: SessionDirectory, rootdir: Path) -> ResumableCases:
 
 
 def _chain(directory: SessionDirectory) -> list[SessionDirectory]:
-    """Return a session, the one that it went on with, and so on, as far as they are there."""
+    """Return a session, the one that it resumed, and so on, as far as they exist."""
     chain: dict[Path, SessionDirectory] = {}
     following: SessionDirectory | None = directory
     while following is not None and following.path not in chain:
@@ -153,7 +151,7 @@ def _last_of_each(
 ) -> Iterator[tuple[CaseRecord, SessionDirectory]]:
     """Yield the last record of each case.
 
-    A session that was killed early may not have come to cases that the one before it had.
+    A session that was killed early may lack cases that the one before it had.
     """
     seen: set[str] = set()
     for directory in chain:
@@ -164,7 +162,7 @@ def _last_of_each(
 
 @final
 class _Files:
-    """Tells whether data in files are what they were; each file is read once."""
+    """Checks whether data in files are unchanged; each file is read once."""
 
     def __init__(self, rootdir: Path) -> None:
         self._rootdir = rootdir
@@ -190,7 +188,7 @@ def _digest(path: Path) -> str | None:
 
 
 def _path(data: DatasetInput) -> Path | None:
-    """Return the path of data in a file, or None where their source tells none."""
+    """Return the path of data in a file, or None if their source has none."""
     try:
         uri = json.loads(data.source)["uri"]
     except (ValueError, KeyError, TypeError):

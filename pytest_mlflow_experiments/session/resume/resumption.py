@@ -1,4 +1,4 @@
-"""Follow what a session takes over from the one that ``--mlflow-resume`` names."""
+"""Decide what to take over from the session of ``--mlflow-resume``, and report it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHOWN: Final = 3
 
 
 def find_session(rootdir: Path, text: str, base: Path) -> SessionDirectory | None:
-    """Return the session to go on with, or None where ``latest`` is wanted and there is none yet.
+    """Return the session to resume, or None for ``latest`` if there is none yet.
 
     Args:
         rootdir: the directory below which sessions are kept.
@@ -32,7 +32,7 @@ def find_session(rootdir: Path, text: str, base: Path) -> SessionDirectory | Non
         base: where relative paths start from.
 
     Raises:
-        pytest.UsageError: there is no such session, or it still runs.
+        pytest.UsageError: there is no such session, or it is still running.
     """
     if text == LATEST:
         newest = reversed(SessionDirectory.find_all(rootdir))
@@ -73,7 +73,7 @@ def _has_cases(directory: SessionDirectory) -> bool:
 
 @final
 class Resumption:
-    """Decides what may be taken over from a session, or from none yet, and tells what was."""
+    """Decides which cases to take over from a session (or None), and reports them."""
 
     def __init__(self, earlier: SessionDirectory | None) -> None:
         self._earlier = earlier
@@ -89,13 +89,13 @@ class Resumption:
         rootdir: Path,
         outputs: Collection[Path] = (),
     ) -> SessionHeader:
-        """Leave the cases that need not run for the processes that run the others.
+        """Write the cases that need not run, for the processes that run tests.
 
-        ``outputs`` are files that sessions write, and that are no code.
+        ``outputs`` are files that sessions write, which don't count as code.
 
         Returns:
-            The header of the new session, which tells of the earlier one where anything may be
-            taken over.
+            The header of the new session, which names the earlier one if anything may be taken
+                over.
         """
         if self._earlier is None:
             self._refusal = "there is no earlier session with a case"
@@ -140,7 +140,7 @@ class Resumption:
 
     @property
     def headline(self) -> str:
-        """What is going to be taken over, for the head of the output."""
+        """What is going to be taken over, for pytest's header."""
         if self._refusal is not None:
             return f"nothing is resumed: {self._refusal}"
         assert self._earlier is not None
@@ -148,7 +148,7 @@ class Resumption:
 
     @property
     def problem(self) -> str | None:
-        """Why the cases don't belong together, or None."""
+        """Why old and new cases can't be combined, or None."""
         if not self._count:
             return None
         if not (changed := [finding for finding in self._data.findings() if finding.sure]):
@@ -159,7 +159,7 @@ class Resumption:
         )
 
     def notes(self) -> list[str]:
-        """Return what was taken over, and what a person should know of that."""
+        """Return notes on what was taken over."""
         if self._refusal is not None:
             return [f"Nothing is resumed: {self._refusal}"]
         assert self._earlier is not None

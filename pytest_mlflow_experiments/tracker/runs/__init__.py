@@ -1,1 +1,1 @@
-"""What records become in MLflow: the runs of sessions, cases, sweeps and shards."""
+"""Convert records to MLflow runs: of sessions, cases, sweeps and shards."""

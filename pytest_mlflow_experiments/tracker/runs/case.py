@@ -1,4 +1,4 @@
-"""What one case becomes in MLflow: pure functions from a record to a run's data."""
+"""Convert the record of a case to the data of its run: pure functions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _CONTEXT = 500
 
 
 def fit_inputs(inputs: Iterable[DatasetInput], notes: list[str]) -> tuple[DatasetInput, ...]:
-    """Return each dataset once; what is too long to be cut is left out, and noted.
+    """Return each dataset once, within MLflow's limits; what can't be cut is left out and noted.
 
     MLflow knows a dataset by its name and digest.
     """
@@ -57,7 +57,7 @@ def fit_inputs(inputs: Iterable[DatasetInput], notes: list[str]) -> tuple[Datase
 def _fit_json(
     what: str, data: DatasetInput, text: str | None, limit: int, notes: list[str]
 ) -> str | None:
-    """Return a JSON text, or None where it is too long: half of one can't be read."""
+    """Return a JSON text, or None if it is too long: it can't be cut."""
     if text is None or len(text) <= limit:
         return None if text is None else clean_text(text)
     name = shorten(data.name, 100)
@@ -69,10 +69,10 @@ DURATION: Final = "duration_seconds"
 
 
 def stored_value(value: float) -> tuple[float, bool]:
-    """Return a metric's value as SQL stores keep it, and whether it stands for NaN.
+    """Return a metric's value as SQL stores keep it, and whether it represents NaN.
 
-    The rule is MLflow's (``SqlAlchemyStore.sanitize_metric_value``): NaN is a zero with a mark,
-    an infinity the largest float of its sign.
+    The rule is MLflow's (``SqlAlchemyStore.sanitize_metric_value``): NaN is a zero with ``is_nan``
+    set, an infinity the largest float of its sign.
     """
     if isnan(value):
         return 0.0, True
@@ -82,7 +82,7 @@ def stored_value(value: float) -> tuple[float, bool]:
 
 
 def project_metrics(record: CaseRecord, notes: list[str]) -> tuple[Metric, ...]:
-    """Return the metrics within MLflow's limits."""
+    """Return the record's metrics within MLflow's limits."""
     measured = (*record.metrics, *_taken_over(record))
     keys = legal_keys("metric", (metric.key for metric in measured), notes)
     # MLflow identifies a value by all its fields, as they are stored.
@@ -107,7 +107,7 @@ def project_metrics(record: CaseRecord, notes: list[str]) -> tuple[Metric, ...]:
 
 
 def note_infinite(keys: Iterable[str], notes: list[str]) -> None:
-    """Note that these metrics are infinite."""
+    """Add a note that these metrics are infinite."""
     notes += (f"{key} is infinite; MLflow may store 1.797e+308 instead" for key in keys)
 
 
@@ -120,7 +120,7 @@ def metrics_at(timestamp: int, values: Mapping[str, float]) -> list[Metric]:
 
 
 def _taken_over(record: CaseRecord) -> list[Metric]:
-    """Return the metrics that stand in a run of an earlier session, and in none of this one."""
+    """Return the metrics of a resumed case that are only in its earlier MLflow run."""
     if record.resumed_from is None or record.run_id is not None:
         return []
     stepwise = {metric.key for metric in record.run_history}
@@ -129,7 +129,7 @@ def _taken_over(record: CaseRecord) -> list[Metric]:
 
 
 def _costs(record: CaseRecord, own: Collection[str], notes: list[str]) -> list[Metric]:
-    """Return what the case cost; a metric of the test's own wins."""
+    """Return the duration and usage as metrics; the test's own metrics of the same name win."""
     costs = {}
     for name, value in {DURATION: record.duration, **record.usage}.items():
         key = legal_key(name)
@@ -156,12 +156,12 @@ RESULTS_FILE = "results.jsonl"
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunData:
-    """One run as MLflow is to hold it, within MLflow's limits.
+    """The data of one run, within MLflow's limits.
 
     ``id`` is the record's id, and the run's own where the store lets us choose it. ``run_id`` is
-    set where the run exists already and is to be completed. ``end_time`` is None where the run goes
-    on. ``texts`` are small text artifacts by file name, ``artifacts`` a directory whose files are
-    artifacts, and ``artifact_names`` what stands at its top.
+    set if the run exists already and is to be completed. ``end_time`` is None if the run goes on.
+    ``texts`` are small text artifacts by file name, ``artifacts`` a directory of artifacts, and
+    ``artifact_names`` its top-level names.
     """
 
     id: str
@@ -187,7 +187,7 @@ class RunData:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parent:
-    """The run above others, the session's or a sweep's, as these refer to it."""
+    """The parent of runs: the session's run or a sweep's."""
 
     run_id: str
     session_id: str
@@ -204,7 +204,7 @@ def status_of(outcome: Outcome) -> Status:
 
 
 def project_case(record: CaseRecord, parent: Parent) -> RunData:
-    """Turn a record into its run; whatever had to change for MLflow stands in its description."""
+    """Convert a record to its run; its description lists what had to be changed for MLflow."""
     notes: list[str] = []
     params = fit_values("param", record.params, PARAM_LENGTH, notes)
     metrics = project_metrics(record, notes)
@@ -254,7 +254,7 @@ def project_case(record: CaseRecord, parent: Parent) -> RunData:
 def project_tags(
     tags: Mapping[str, str], reserved: Mapping[str, str], notes: list[str]
 ) -> dict[str, str]:
-    """Return the tags within MLflow's limits; a reserved one wins, and its description's place."""
+    """Return the tags within MLflow's limits; ``reserved`` ones win."""
     blocked = {*reserved, tag.NOTE}
     free = [key for key in tags if key not in blocked]
     keys = legal_keys("tag", free, notes, taken=blocked)
@@ -270,7 +270,7 @@ def project_tags(
 def fit_values(
     kind: str, values: Mapping[str, str], limit: int, notes: list[str]
 ) -> dict[str, str]:
-    """Return params or tags, as ``kind`` says, within MLflow's limits."""
+    """Return params or tags (``kind``) within MLflow's limits."""
     keys = legal_keys(kind, values, notes)
     return {keys[key]: _noted_fit(kind, key, value, limit, notes) for key, value in values.items()}
 

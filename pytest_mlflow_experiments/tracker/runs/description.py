@@ -1,4 +1,4 @@
-"""The description of a case's run: what was checked, what failed, what had to be changed."""
+"""Write the description of a case's run: checks, failures and changes for MLflow."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _MARKUP = re.compile(r"([\\`*_\[\]|#~])")
 
 
 def inline(text: str, limit: int = 200) -> str:
-    """Return ``text`` as one line that shows itself, whatever markup it spells."""
+    """Return ``text`` as one line with its markup escaped."""
     line = " ".join(shorten(clean_text(text), limit).split())
     return _MARKUP.sub(r"\\\1", escape(line, quote=False))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; its cells must be safe already."""
+    """Return a markdown table; its cells must be escaped already."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -35,7 +35,7 @@ def titled_list(title: str, items: Iterable[str], limit: int, kind: str) -> str:
 
 
 def number(value: float) -> str:
-    """Return a value with the digits a reader wants."""
+    """Format a value for readers."""
     if isnan(value):
         return "NaN"
     if isinf(value):
@@ -51,7 +51,7 @@ _NOTES = 20
 
 
 def describe_case(record: CaseRecord, notes: Sequence[str]) -> str:
-    """Return the markdown text of a case; ``notes`` come after the record's own."""
+    """Return the markdown description of a case; ``notes`` follow the record's own."""
     every_note = [inline(note) for note in (*record.notes, *notes)]
     parts = [
         _origin(record) if record.resumed_from else "",

@@ -1,4 +1,4 @@
-"""Find the runs of a session that are in MLflow already: an earlier tracker's, other shards'."""
+"""Find the runs of a session in MLflow, from an earlier tracker or other shards; merge them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .case import Status
 @final
 @dataclass(frozen=True, slots=True)
 class KnownRun:
-    """A run of this session that MLflow had before; ``open`` means that it is unfinished.
+    """A run of this session that exists already; ``open`` means that it is unfinished.
 
-    ``shard`` is the id of the shard that sent it, ``parent`` the id of the run above it.
+    ``shard`` is the id of the shard that sent it, ``parent`` the id of its parent run.
     """
 
     run_id: str
@@ -34,7 +34,7 @@ class KnownRun:
 
 
 def known_run(run: Run) -> KnownRun:
-    """Return what the tracker keeps of a run that MLflow has."""
+    """Return the fields that the tracker needs of a run."""
     active = run.info.lifecycle_stage == "active"
     return KnownRun(
         run.info.run_id,
@@ -48,7 +48,7 @@ def known_run(run: Run) -> KnownRun:
 def case_runs(
     client: MlflowClient, experiment_id: str, header: SessionHeader
 ) -> dict[str, KnownRun]:
-    """Return the runs of the session's cases that MLflow has already, by record id."""
+    """Return the existing runs of the session's cases, by record id."""
     terms = {SESSION_ID: header.joint_id, KIND: "case"}
     if header.shard is not None:
         # Those that others have replaced are known too: they must not come back.
@@ -61,9 +61,9 @@ def case_runs(
 def sweep_runs(
     client: MlflowClient, experiment_id: str, header: SessionHeader, parent_id: str
 ) -> dict[str, Run]:
-    """Return the runs of the session's sweeps, by the ids that they have in place of a record's.
+    """Return the runs of the session's sweeps by :func:`.sweeps.sweep_id`.
 
-    Of those that shards have opened twice, one stays, and all stand below ``parent_id``.
+    Runs that two shards have opened are merged, and all are moved below ``parent_id``.
     """
     found: dict[str, list[Run]] = {}
     terms = {SESSION_ID: header.joint_id, KIND: "sweep"}
@@ -81,12 +81,12 @@ _WORSE: Final[tuple[Status, ...]] = ("FINISHED", "FAILED", "KILLED")
 
 
 def merge_duplicates(client: MlflowClient, experiment_id: str, runs: Sequence[Run]) -> Run:
-    """Merge runs that were created twice into one of them, and return that."""
+    """Merge duplicate runs into one of them, and return that."""
     active = [run for run in runs if run.info.lifecycle_stage == "active"]
     chosen, *others = sorted(active or runs, key=lambda run: str(run.info.run_id))
     for other in others if active else ():
-        known, told = (shard_states(run.data.tags) for run in (chosen, other))
-        missing = {shard: told[shard] for shard in told.keys() - known.keys()}
+        known, states = (shard_states(run.data.tags) for run in (chosen, other))
+        missing = {shard: states[shard] for shard in states.keys() - known.keys()}
         _set_tags(client, chosen.info.run_id, shard_tags(missing))
         move_children(client, experiment_id, other.info.run_id, chosen.info.run_id)
         with _done_by_others():
@@ -101,13 +101,13 @@ def _set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> Non
 
 
 def mark_superseded(client: MlflowClient, run_ids: Iterable[str]) -> None:
-    """Tag runs that others replace."""
+    """Tag runs as superseded by others."""
     for run_id in run_ids:
         patiently(client.set_tag, run_id, KIND, "superseded")
 
 
 def move_children(client: MlflowClient, experiment_id: str, old_id: str, new_id: str) -> None:
-    """Move the children of one run below another."""
+    """Make the children of one run those of another."""
     for run in list(runs_with(client, experiment_id, {PARENT: old_id})):
         with _done_by_others():
             patiently(client.set_tag, run.info.run_id, PARENT, new_id)
@@ -122,12 +122,12 @@ def unmerged_note(session_id: str) -> str:
 
 
 def worse_status(status: Status, held: str) -> Status:
-    """Return the worse of two statuses; ``held`` counts only if it is final."""
+    """Return the worse of two statuses; ``held``, the run's own, counts only if it is final."""
     return max(status, held, key=_WORSE.index) if held in _WORSE else status
 
 
 def tag_new_shard(client: MlflowClient, run_id: str, header: SessionHeader) -> None:
-    """Tag the session's run with a running shard, unless it has a tag of it already."""
+    """Tag the session's run with a running shard, unless it has the shard's tag already."""
     if header.session_id not in shard_states(patiently(client.get_run, run_id).data.tags):
         _set_tags(client, run_id, shard_tags({header.session_id: "running"}))
 
@@ -135,7 +135,7 @@ def tag_new_shard(client: MlflowClient, run_id: str, header: SessionHeader) -> N
 def end_shard(
     client: MlflowClient, run_id: str, header: SessionHeader, status: Status, end_time: int
 ) -> None:
-    """Tag the session's run with the end of a shard, and end the run as far as is known."""
+    """Tag the session's run with the end of a shard; set the run's status and end so far."""
     state: ShardState = "broken off" if status == "KILLED" else "finished"
     tags = {**shard_tags({header.session_id: state}), **end_tags(None)}
     _set_tags(client, run_id, {**tags, NOTE: unmerged_note(header.joint_id)})
@@ -151,7 +151,7 @@ def end_shard(
 
 @contextlib.contextmanager
 def _done_by_others() -> Iterator[None]:
-    """Ignore what MLflow refuses because another shard has done it already."""
+    """Ignore errors of MLflow because another shard has done the same already."""
     try:
         yield
     except MlflowException as error:

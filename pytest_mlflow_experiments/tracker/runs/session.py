@@ -1,4 +1,4 @@
-"""What the run of a session says: counts by outcome, and the cases that failed."""
+"""Build the session's run: counts by outcome, and the cases that failed."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class SessionTally:
         return self.outcomes.total()
 
     def end_time(self, header: SessionHeader, end: SessionEnd | None) -> int:
-        """Return when the session ended, as far as the journal tells."""
+        """Return the end time of the session, or the best guess from the journal."""
         known = end.end_time if end else max(self.last_time, header.start_time)
         return max(1, clean_integer(known))
 
     def metrics(self, header: SessionHeader, end: SessionEnd | None) -> list[Metric]:
-        """Return the session's metrics; every outcome has one, so that sessions compare."""
+        """Return the session's metrics; each outcome has one, so that sessions can be compared."""
         end_time = self.end_time(header, end)
         values: dict[str, float] = {"cases": self.cases}
         values |= {outcome: self.outcomes[outcome] for outcome in get_args(Outcome)}
@@ -77,14 +77,14 @@ class SessionTally:
 
 
 def closing_tags(header: SessionHeader, end: SessionEnd | None) -> dict[str, str]:
-    """Return the tags that the session's run gets at its end, within MLflow's limits."""
-    told = end.tags if end else {}
-    given = {key: value for key, value in told.items() if key not in FIXED_TAGS}
+    """Return the tags for the end of the session's run, within MLflow's limits."""
+    tags = end.tags if end else {}
+    given = {key: value for key, value in tags.items() if key not in FIXED_TAGS}
     return {**project_tags(given, end_tags(end), []), **merged_tags(header)}
 
 
 def session_status(end: SessionEnd | None) -> Status:
-    """Return the status of the session's run; no end means that the session was cut off."""
+    """Return the status of the session's run; without an end the session was killed."""
     if end is None or end.interrupted is not None:
         return "KILLED"
     return "FINISHED" if end.exit_status in (0, _NO_TESTS_COLLECTED) else "FAILED"

@@ -1,4 +1,4 @@
-"""What one sweep becomes in MLflow: the run between the session's and those of its cases."""
+"""Build the run of a sweep, the parent of its cases' runs and child of the session's."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ class SweepTally:
 
 
 def sweep_id(session_id: str, test: str) -> str:
-    """Return the id that a sweep has in place of a record's: the same in each shard."""
+    """Return the sweep's substitute for a record id, which is the same in each shard."""
     return sha256(f"{session_id}\n{test}".encode(errors="replace")).hexdigest()[:32]
 
 
 def project_open_sweep(tally: SweepTally, parent: Parent) -> RunData:
-    """Return the run of a sweep as it is created, with its first case."""
+    """Return the run of a sweep as created with its first case."""
     file = tally.test.partition("::")[0]
     name = shorten(clean_text(tally.name), NAME_LENGTH)
     record_id = sweep_id(parent.session_id, tally.test)
@@ -103,25 +103,25 @@ def project_open_sweep(tally: SweepTally, parent: Parent) -> RunData:
 
 
 def project_ended_sweep(
-    tally: SweepTally, created: RunData, told: SweepEnd | None, end: SessionEnd | None
+    tally: SweepTally, created: RunData, sweep_end: SweepEnd | None, end: SessionEnd | None
 ) -> RunData:
-    """Return what the run of a sweep gets at the end of a session.
+    """Return what is added to the run of a sweep at the end of a session.
 
     Args:
         tally: its cases.
-        created: the run as it was opened, or would have been.
-        told: what is known of its best configuration and so on, if anything.
-        end: the end of the session, which broke off where it has none.
+        created: the run as :func:`project_open_sweep` made it.
+        sweep_end: its best configuration and so on, if known.
+        end: the end of the session; None if it broke off.
     """
-    told = told or SweepEnd(test=tally.test)
+    sweep_end = sweep_end or SweepEnd(test=tally.test)
     broke_off = end is None or end.interrupted is not None
     end_time = max(1, clean_integer(tally.last_time))
     notes: list[str] = []
-    params = fit_values("param", told.params, PARAM_LENGTH, notes)
-    metrics = _metrics(tally, told.metrics, end_time, notes)
-    given = {key: value for key, value in told.tags.items() if key not in _OF_THE_RUN}
+    params = fit_values("param", sweep_end.params, PARAM_LENGTH, notes)
+    metrics = _metrics(tally, sweep_end.metrics, end_time, notes)
+    given = {key: value for key, value in sweep_end.tags.items() if key not in _OF_THE_RUN}
     tags = project_tags(given, {}, notes)
-    tags[tag.NOTE] = _description(tally, told.summary, notes, broke_off=broke_off)
+    tags[tag.NOTE] = _description(tally, sweep_end.summary, notes, broke_off=broke_off)
     status: Status = "KILLED" if broke_off else tally.status
     return replace(
         created, status=status, end_time=end_time, params=params, metrics=metrics, tags=tags
@@ -129,10 +129,10 @@ def project_ended_sweep(
 
 
 def _metrics(
-    tally: SweepTally, told: Mapping[str, float], end_time: int, notes: list[str]
+    tally: SweepTally, metrics: Mapping[str, float], end_time: int, notes: list[str]
 ) -> tuple[Metric, ...]:
-    keys = legal_keys("metric", told, notes)
-    values = {keys[key]: value for key, value in told.items()}
+    keys = legal_keys("metric", metrics, notes)
+    values = {keys[key]: value for key, value in metrics.items()}
     note_infinite((key for key, value in values.items() if isinf(value)), notes)
     # Always there, so that sweeps compare; the other outcomes are rare.
     counts = {"cases": tally.outcomes.total(), "passed": 0, "failed": 0}
@@ -155,7 +155,7 @@ def _description(tally: SweepTally, summary: str, notes: Sequence[str], *, broke
 
 @final
 class SweepRuns:
-    """Puts cases below the runs of their sweeps, and creates those runs."""
+    """Creates the runs of sweeps, and makes them the parents of their cases' runs."""
 
     def __init__(self, parent: Parent, writer: RunWriter) -> None:
         self._parent = parent
@@ -165,7 +165,7 @@ class SweepRuns:
         self._parents: dict[str | None, Parent] = {None: parent}
 
     def project(self, records: Sequence[CaseRecord]) -> list[RunData]:
-        """Return the runs of cases, each below that of its sweep, if it is one of a sweep."""
+        """Return the runs of cases; a sweep's case gets the sweep's run as its parent."""
         for record in records:
             if (test := record.sweep) is not None:
                 name = record.name.partition("[")[0] or test
@@ -191,10 +191,9 @@ class SweepRuns:
         """End the runs, and return what MLflow did not store.
 
         Args:
-            end: the end of the session, which broke off where it has none.
-            held: the session's sweeps as MLflow has them, by record id, as far as others than this
-                tracker may have had a hand in them.
-            move: moves the children of one run below another.
+            end: the end of the session; None if it broke off.
+            held: the existing runs of sweeps, by record id, that other trackers may have changed.
+            move: makes the children of one run those of another.
         """
         runs = list(self._ended(end, held, move))
         by_run = {str(run.info.run_id): run for run in held.values()}
@@ -205,7 +204,7 @@ class SweepRuns:
     def _ended(
         self, end: SessionEnd | None, held: Mapping[str, Run], move: Callable[[str, str], None]
     ) -> Iterator[RunData]:
-        told = {sweep.test: sweep for sweep in end.sweeps} if end is not None else {}
+        sweep_ends = {sweep.test: sweep for sweep in end.sweeps} if end is not None else {}
         for test, tally in self._tallies.items():
             created, run_id = self._created[test], self._parents[test].run_id
             existing = held.get(created.id)
@@ -217,14 +216,14 @@ class SweepRuns:
                 run_id = existing.info.run_id
             if run_id == self._parent.run_id:
                 continue
-            ended = project_ended_sweep(tally, created, told.get(test), end)
+            ended = project_ended_sweep(tally, created, sweep_ends.get(test), end)
             if self._parent.shard_id is not None:
                 ended = _of_shard(ended, existing, self._parent.session_id)
             yield replace(ended, run_id=run_id)
 
 
 def _of_shard(run: RunData, existing: Run | None, session_id: str) -> RunData:
-    """Return what one shard knows of the end of a sweep; the merged session adds the rest."""
+    """Return the part of a sweep's end that one shard knows; the merge adds the rest."""
     status, end_time = run.status, run.end_time
     if existing is not None and status != "RUNNING":
         status = worse_status(status, existing.info.status)
@@ -240,7 +239,7 @@ def _of_shard(run: RunData, existing: Run | None, session_id: str) -> RunData:
 
 
 def _has_all(existing: Run | None, run: RunData) -> bool:
-    """Tell whether a run has ended as it should already."""
+    """Return whether a run has been ended with the same data already."""
     if existing is None:
         return False
     info, data = existing.info, existing.data

@@ -16,9 +16,9 @@ from ..runs.case import RunData
 @final
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A part of a case that MLflow did not store; ``passing`` where it may store it later.
+    """A part of a case that MLflow did not store; ``passing`` if it may store it later.
 
-    Of a sweep, ``case`` is the name, and the part that is missing is its end.
+    For a sweep, ``case`` is its name, and the missing part its end.
     """
 
     case: str
@@ -28,19 +28,19 @@ class Problem:
 
     @classmethod
     def refused(cls, part: Literal["run", "sweep"], run: RunData, error: Exception) -> Problem:
-        """Return what tells of a run whose data MLflow refuses."""
+        """Return the problem of a run whose data MLflow refuses."""
         return cls(run.tags[NODEID] if part == "run" else run.name, part, reason_of(error))
 
 
 class RunWriter(Protocol):
-    """Writes runs: those of cases in one step, those of sweeps in two, ``open`` and ``close``.
+    """Writes runs: cases by ``write``, sweeps in two steps, ``open`` and ``close``.
 
-    A case's run that MLflow has already is left as it is.
+    An existing run of a case is left as it is.
     """
 
     @property
     def name(self) -> str:
-        """What the session's state calls this writer."""
+        """The name of this writer in the session's state."""
 
     @property
     def batch_size(self) -> int:
@@ -57,8 +57,8 @@ class RunWriter(Protocol):
         """Create RUNNING runs that do not exist yet, and return their ids.
 
         Returns:
-            the runs' own ids by the records' ids; a run that somebody has deleted in MLflow, and
-            one that MLflow refuses, has none.
+            the run ids by record id, without runs that users have deleted in MLflow, and without
+                those that MLflow refuses.
 
         Raises:
             Exception: the store itself can't be used any more.
@@ -67,12 +67,12 @@ class RunWriter(Protocol):
     def close(self, runs: Sequence[RunData], held: Mapping[str, Run]) -> Sequence[Problem]:
         """Complete opened runs and end them; what they have under the same keys is replaced.
 
-        Only a param can't be, where MLflow's client writes: the older one stays, and the run's
-        description tells of it. Closing a run twice is harmless.
+        MLflow's client can't replace params: the older ones stay, and the run's description says
+        so. Closing a run twice is harmless.
 
         Args:
-            runs: the runs, with ``run_id``, and of params, metrics and tags what is to be added.
-            held: runs as MLflow has them, by their ids, as far as that is not what was opened.
+            runs: the runs, with ``run_id`` and the params, metrics and tags to add.
+            held: the runs in MLflow, by run id, that differ from what was opened.
 
         Raises:
             Exception: the store itself can't be used any more.

@@ -19,7 +19,7 @@ from . import Problem
 
 
 class ArtifactsError(Exception):
-    """An artifact is a link out of the session's directory."""
+    """An artifact is a symbolic link out of the session's directory."""
 
 
 @final
@@ -35,11 +35,11 @@ class ClientRepository:
         self.client.log_artifact(self.run_id, local_file)
 
     def log_artifacts(self, local_dir: str) -> None:
-        """Upload a directory's content."""
+        """Upload the content of a directory."""
         self.client.log_artifacts(self.run_id, local_dir)
 
     def list_artifacts(self) -> list[FileInfo]:
-        """Return the artifacts at the top."""
+        """Return the top-level artifacts."""
         return self.client.list_artifacts(self.run_id)
 
 
@@ -60,7 +60,7 @@ def upload_artifacts(repository: Repository, run: RunData) -> None:
 
 
 def _check_links(directory: Path) -> None:
-    """Refuse links that lead elsewhere: the journal may come from anybody.
+    """Refuse links out of the directory: the journal may come from an untrusted source.
 
     Raises:
         ArtifactsError: a link leads out of the directory.
@@ -72,17 +72,17 @@ def _check_links(directory: Path) -> None:
 
 
 def artifacts_missing(repository: Repository, run: RunData) -> bool:
-    """Tell whether MLflow lacks an artifact of the run, looking at the top level only."""
+    """Return whether MLflow lacks a top-level artifact of the run."""
     # By the names, for the files may be on the machine alone that has sent them.
     wanted = {*run.texts, *run.artifact_names}
     return not wanted <= {Path(info.path).name for info in repository.list_artifacts()}
 
 
 def upload_if_missing(repository: Repository, run: RunData, *, resumed: bool) -> Problem | None:
-    """Upload a run's artifacts; for a run that existed before, only if some are missing.
+    """Upload a run's artifacts; for a run that already existed, only if some are missing.
 
-    A failure is returned and not raised: a store for artifacts that can't be reached must not
-    keep the numbers out of MLflow.
+    A failure is returned and not raised: an unavailable artifact store must not prevent the upload
+    of metrics.
     """
     if not run.has_artifacts:
         return None

@@ -1,4 +1,4 @@
-"""Write runs straight into MLflow's own tables: a whole batch in one short transaction."""
+"""Write runs directly to MLflow's tables: a batch in one short transaction."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _RACES = 5
 
 
 def replace_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Insert rows in place of those with the same run and key."""
+    """Insert rows, replacing those with the same run and key."""
     if not rows:
         return
     written = {(row["run_uuid"], row["key"]) for row in rows}
@@ -83,7 +83,7 @@ def _by_run(run_id: Column[Any], column: Column[Any], runs: Sequence[RunData], n
 
 
 def insert_inputs(connection: Connection, experiment_id: int, runs: Sequence[RunData]) -> None:
-    """Insert the inputs of runs that have none yet; a dataset is there once in an experiment."""
+    """Insert the inputs of runs without any; each dataset exists once in an experiment."""
     wanted = {(data.name, data.digest): data for run in runs for data in reversed(run.inputs)}
     if not wanted:
         return
@@ -132,9 +132,9 @@ def insert_inputs(connection: Connection, experiment_id: int, runs: Sequence[Run
 class BulkWriter:
     """Inserts runs by the hundred.
 
-    The record's id becomes the run's, so a run that is there already is recognised in the same
-    transaction. Runs that the test opened itself, and those that an earlier tracker made through
-    the client, go to ``client``. ``begin`` opens a transaction.
+    The record's id becomes the run's, so that existing runs are recognised in the same transaction.
+    Runs that the test opened itself, and those that an earlier tracker created through the client,
+    go to ``client``. ``begin`` opens a transaction.
     """
 
     begin: Callable[[], AbstractContextManager[Connection]]
@@ -188,7 +188,7 @@ class BulkWriter:
         return problems
 
     def _insert(self, runs: Sequence[RunData]) -> set[str]:
-        """Insert the runs that are not there yet, and return their ids."""
+        """Insert the runs that do not exist yet, and return their ids."""
         with self.begin() as connection:
             prepare(connection)
             ids = {run.id for run in runs}
@@ -203,7 +203,7 @@ class BulkWriter:
         return fresh
 
     def _insert_despite_races(self, runs: Sequence[RunData]) -> set[str]:
-        """Insert runs, again where another process has inserted the same rows meanwhile."""
+        """Insert runs; retry if another process has inserted the same rows meanwhile."""
         for _ in range(_RACES):
             with suppress(IntegrityError):
                 return self._insert(runs)
@@ -253,7 +253,7 @@ def _at_once_or_singly(
     runs: Sequence[RunData],
     part: Literal["run", "sweep"],
 ) -> list[Problem]:
-    """Write runs at once; where the database refuses one, singly, so that the others get in."""
+    """Write runs at once, or one by one if the database refuses any of them."""
     try:
         return write(runs)
     except SQLAlchemyError as error:
@@ -295,7 +295,7 @@ def metric_rows(run: RunData) -> list[Row]:
 
 
 def _rows(runs: Collection[RunData]) -> Iterator[tuple[Table, list[Row]]]:
-    """Yield the rows of each table that holds what runs have under keys."""
+    """Yield the rows of each table with keys: tags, params and metrics."""
     metrics = [metric_rows(run) for run in runs]
     yield _TAGS, [row for run in runs for row in _pairs(run, run.tags)]
     yield _PARAMS, [row for run in runs for row in _pairs(run, run.params)]

@@ -29,7 +29,7 @@ _RACES: Final = 5
 
 @final
 class InputLog:
-    """Logs inputs, from several threads too: a dataset that several runs share is made once."""
+    """Logs inputs, also from several threads: a shared dataset is created once."""
 
     def __init__(self, client: MlflowClient) -> None:
         self._client = client
@@ -57,7 +57,7 @@ class InputLog:
 
 
 def mlflow_input(data: DatasetInput) -> MlflowInput:
-    """Return a dataset as MLflow's client takes it."""
+    """Convert a dataset for MLflow's client."""
     tags = [InputTag(DATA_CONTEXT, data.context)] if data.context else []
     what = data.name, data.digest, data.source_type, data.source
     return MlflowInput(Dataset(*what, schema=data.schema, profile=data.profile), tags)
@@ -75,10 +75,9 @@ T = TypeVar("T")
 class ClientWriter:
     """Writes runs through MLflow's client; over HTTP several at a time.
 
-    ``known`` holds the runs that an earlier tracker of the same session left, by record id.
-    ``shared`` tells that others may open the same runs at the same time. ``on_written`` is called
-    after each run, ``on_closed`` after each that was opened before: whoever waits must see that
-    something arrives.
+    ``known`` holds the runs of an earlier tracker of the session, by record id. ``shared`` tells
+    that other shards may open the same runs at the same time. ``on_written`` is called after each
+    run, ``on_closed`` after each closed one, to report progress.
     """
 
     client: MlflowClient
@@ -92,7 +91,7 @@ class ClientWriter:
     _inputs: InputLog = field(init=False)
 
     def __post_init__(self) -> None:
-        """Begin without inputs."""
+        """Create the log of inputs."""
         self._inputs = InputLog(self.client)
 
     @property
@@ -101,7 +100,7 @@ class ClientWriter:
         return 8 * self.in_flight
 
     def knows(self, run: RunData) -> bool:
-        """Tell whether an earlier tracker created this run through the client."""
+        """Return whether an earlier tracker created this run through the client."""
         known = self.known.get(run.id)
         return known is not None and known.run_id != run.id
 
@@ -128,7 +127,7 @@ class ClientWriter:
         refused: Callable[[RunData, Exception], T | None],
         on_done: Callable[[], None],
     ) -> list[T]:
-        """Call the action for each run, and return its results but for None.
+        """Call the action for each run, and return the results other than None.
 
         ``refused`` returns the result for a run whose data MLflow refuses.
         """
@@ -208,9 +207,9 @@ class ClientWriter:
     def _complete(
         self, existing: Run, run: RunData, *, owned: bool = False, staying: str = ""
     ) -> Problem | None:
-        """Add what a run lacks. What the test set in a run of its own stays as it is.
+        """Add missing data to a run. Values that the test set in its own run stay.
 
-        ``staying`` is what the description says of params that stay, before their names.
+        ``staying`` is the description's text before the names of params that stay.
         """
         held = existing.data
         params = {key: value for key, value in run.params.items() if key not in held.params}

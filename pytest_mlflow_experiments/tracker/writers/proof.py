@@ -1,4 +1,4 @@
-"""Choose how to write: in bulk where a trial proves that this leaves what MLflow would leave."""
+"""Choose a writer: in bulk if a trial shows that this writes the same rows as MLflow."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def choose_writer(
     on_written: Callable[[], None],
     on_closed: Callable[[], None],
 ) -> RunWriter:
-    """Return the fastest writer that is sure to work.
+    """Return the fastest writer that works with the store.
 
-    ``shared`` tells that other shards may open the same runs. ``on_note`` hears why it does not
-    write in bulk, and ``on_written`` then of each single run; ``on_closed`` of each run of a sweep
-    that has ended.
+    ``shared`` tells that other shards may open the same runs. ``on_note`` is called with the reason
+    for not writing in bulk, ``on_written`` then after each run, ``on_closed`` after each closed run
+    of a sweep.
 
     Raises:
-        Exception: the database can't be used for the time being.
+        Exception: the database is temporarily unavailable.
     """
     client = ClientWriter(
         store.client,
@@ -65,14 +65,14 @@ def choose_writer(
 
 
 def why_not_in_bulk(store: Store, experiment: Experiment) -> str | None:
-    """Return how runs written in bulk differ from MLflow's own, or None where they don't.
+    """Return how runs written in bulk differ from those of MLflow's client, or None.
 
     The trial writes the same runs, of a case with a dataset and of a sweep, both through MLflow's
-    client and in bulk, each within a transaction that is rolled back: nobody else ever sees them,
-    and nothing is left of them however the process ends.
+    client and in bulk, each within a transaction that is rolled back: they are never visible to
+    others, and nothing is left of them however the process ends.
 
     Raises:
-        Exception: the database can't be used for the time being.
+        Exception: the database is temporarily unavailable.
     """
     assert store.engine is not None
     with store.engine.connect() as connection:
@@ -96,7 +96,7 @@ def why_not_in_bulk(store: Store, experiment: Experiment) -> str | None:
 
 @contextmanager
 def _bound_to(connection: Connection, store: Store) -> Iterator[None]:
-    """Let MLflow's store work within the connection's transaction, and not commit it."""
+    """Make MLflow's store work within the connection's transaction without committing it."""
     mlflow_store: Any = store.client._tracking_client.store
     sessions = sessionmaker(bind=connection, join_transaction_mode="create_savepoint")
     make: Callable[..., Any] = _get_managed_session_maker
@@ -142,15 +142,15 @@ def _first_difference(mlflow: Found, bulk: Found) -> str | None:
 
 
 Found: TypeAlias = dict[str, dict[str, Any]]
-"""What there is of each run, by its kind."""
+"""The stored data of each run, by its kind."""
 
-# What runs that are alike do not share, and what is told of in the words of MLflow's entities.
+# Columns that differ between equal runs, and those that :func:`_entity` covers.
 _IDS: Final = frozenset({"run_uuid", "input_uuid", "dataset_uuid", "source_id", "destination_id"})
-_TOLD: Final = frozenset({"name", "status", "start_time", "end_time", "artifact_uri"})
+_IN_ENTITY: Final = frozenset({"name", "status", "start_time", "end_time", "artifact_uri"})
 
 
 def _write_trial(writer: RunWriter, session_id: str) -> str | None:
-    """Write two runs as a session does, and return why that was not possible, or None."""
+    """Write two runs as a session does, and return why that failed, or None."""
     sweep, case = (_trial_run(session_id, kind) for kind in ("sweep", "case"))
     opened = writer.open([replace(sweep, params={}, metrics=(), inputs=())])
     if sweep.id not in opened:
@@ -204,10 +204,10 @@ def _trial_run(session_id: str, kind: str) -> RunData:
 
 
 def _contents(connection: Connection, run: Run) -> dict[str, Any]:
-    """Return what MLflow has of a run, and what stands in its tables."""
+    """Return a run as MLflow's client reads it, with its rows in all tables."""
     table = RUN_TABLES[0]
     (row,) = _select(connection, table, table.c.run_uuid == run.info.run_id)
-    columns = {f"column {name!r}": value for name, value in row.items() if name not in _TOLD}
+    columns = {f"column {name!r}": value for name, value in row.items() if name not in _IN_ENTITY}
     return {**columns, **_entity(run), **_rows(connection, run)}
 
 
@@ -230,7 +230,7 @@ def _entity(run: Run) -> dict[str, Any]:
 
 
 def _rows(connection: Connection, run: Run) -> dict[str, Any]:
-    """Return the rows of a run in each other table, columns that nobody knows yet included."""
+    """Return the rows of a run in each other table, unknown columns included."""
     datasets, inputs, input_tags = INPUT_TABLES
     of_the_run = inputs.c.destination_id == run.info.run_id
     dataset_ids = select(inputs.c.source_id).where(of_the_run)
