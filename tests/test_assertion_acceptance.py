@@ -385,8 +385,8 @@ BROKEN = {
         # Pytest's own frames hold times, where it shows them.
         ("--showlocals", "--ignore=test_collection.py"),
         ("-o", "enable_assertion_pass_hook=true"),
-        ("--tb=native",),
-        ("-q", "--tb=short"),
+        real(("--tb=native",)),
+        real(("-q", "--tb=short")),
     ],
     ids=" ".join,
 )

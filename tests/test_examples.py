@@ -123,6 +123,7 @@ def test_mlflow_itself_logs_to_the_case(checkout: Project) -> None:
     assert run.data.tags["mlflow.parentRunId"] == sweep.info.run_id
 
 
+@pytest.mark.real
 def test_without_the_flag_they_pass_and_leave_nothing(
     make_project: Callable[[str], Project],
 ) -> None:

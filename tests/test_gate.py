@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 
 import pytest
+from layers import real
 from mlflow_server import free_port
 from project import Project, Result
 
@@ -127,7 +128,7 @@ def test_required_baseline(project: Project) -> None:
     assert "FAILED mlflow gate - there is no baseline" in result.stdout
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize("workers", [(), real(("-n", "2"))], ids=["alone", "xdist"])
 @pytest.mark.parametrize("selection", ["-k model", "-k model --deselect=test_it.py::test_other"])
 def test_picked_tests_are_judged_and_no_baseline(
     history: Project, selection: str, workers: tuple[str, ...]
@@ -191,7 +192,7 @@ def test_session_that_is_cut_short_is_no_baseline(
     "option",
     ["-m=not slow", "--deselect=test_it.py::test_other", "--ignore=other.py", "--ignore-glob=o*"],
 )
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize("workers", [(), real(("-n", "2"))], ids=["alone", "xdist"])
 def test_selection_for_good_is_a_baseline_of_its_own(
     history: Project, option: str, workers: tuple[str, ...]
 ) -> None:

@@ -372,6 +372,7 @@ def test_pruning_takes_only_what_was_sent(tmp_path: Path) -> None:
     assert left == states.keys() - {"0-done"}
 
 
+@pytest.mark.real
 def test_git_sees_the_database_only(project: Project) -> None:
     project.write(".pytest_cache/\n__pycache__/\nmlflow.db\nmlruns/\n", ".gitignore")
     project.write(SUITE)

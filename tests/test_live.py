@@ -176,6 +176,7 @@ MONITORED = """
 """
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ("options", "monitored"),
     [
@@ -202,6 +203,7 @@ def test_the_load_of_the_machine_is_in_the_run_and_no_result(
         assert (record.run_history, record.notes) == ((), ())
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ("broken", "note"),
     [
@@ -243,6 +245,7 @@ STEPS = """
 """
 
 
+@pytest.mark.real
 def test_steps_of_metrics_are_kept_within_bounds(project: Project) -> None:
     project.write(STEPS)
     project.pytest("--mlflow")
@@ -292,6 +295,7 @@ def test_without_a_store_the_record_keeps_what_mlflow_got(
     assert [m.value for m in project.history(run, "loss")] == [1.0, 1 / 2, 1 / 3]
 
 
+@pytest.mark.real
 def test_without_the_flag_nothing_is_left_behind(project: Project) -> None:
     project.write(SUITE)
     temp = project.path.parent / "temp"

@@ -104,6 +104,7 @@ def test_shards_become_one_session(whole: Project) -> None:
     assert "the last passing session outside of any branch (auto)" in "\n".join(section)
 
 
+@pytest.mark.real
 def test_whole_is_judged_as_its_shards_were_told(whole: Project) -> None:
     whole.write(JUDGED, "pytest.ini")
     assert "there is no baseline yet" in merged(whole)

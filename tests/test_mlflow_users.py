@@ -205,7 +205,7 @@ def test_a_run_from_outside_is_resumed_by_their_code_alone(
     assert "mlflow.parentRunId" not in session.data.tags
 
 
-@pytest.mark.parametrize("options", [(), ("--mlflow",)], ids=["without", "with"])
+@pytest.mark.parametrize("options", [real(()), ("--mlflow",)], ids=["without", "with"])
 def test_mlflow_run_leaves_open_runs_alone(
     project: Project, migrated_database: Path, options: tuple[str, ...]
 ) -> None:
@@ -290,6 +290,7 @@ def test_mlflow_run_leaves_open_runs_alone(
         assert {run.info.status for run in project.runs()} == {"FINISHED"}
 
 
+@pytest.mark.real
 def test_throwaway_store_has_no_active_model(project: Project) -> None:
     project.write(
         """

@@ -178,7 +178,14 @@ def test_the_wait_is_told_once_with_its_limit(project: Project) -> None:
     assert told == ["mlflow: opening the tracking store; waits at most 2 s without progress …"]
 
 
-@pytest.mark.parametrize("fault", [None, "silent", 500])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        None,
+        pytest.param("silent", marks=pytest.mark.real),
+        pytest.param(500, marks=pytest.mark.real),
+    ],
+)
 def test_the_gate_fails_where_there_is_no_answer(project: Project, fault: Fault | None) -> None:
     project.write("def test_it():\n    accuracy = 0.75\n    assert accuracy > 0.5\n")
     with out_of_order(fault) as uri:
@@ -511,6 +518,7 @@ def run_at_terminal(
     return Result(output.decode(), "", process.wait(TIMEOUT))
 
 
+@pytest.mark.real
 def test_what_earlier_sessions_left_is_told(project: Project) -> None:
     project.write("def test_it():\n    accuracy = 0.75\n    assert accuracy > 0.5\n")
     for _ in range(2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from layers import real
 from project import Project
 
 OFFLINE = ("--mlflow", "--mlflow-offline")
@@ -36,7 +37,9 @@ FLAKY = """
 RECORDED = [FLAKY.format(values=[value]) for value in (0.90, 0.91, 0.90, 0.89, 0.90)]
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2", "--dist=loadfile")], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    "workers", [(), real(("-n", "2", "--dist=loadfile"))], ids=["alone", "xdist"]
+)
 def test_false_alarm_is_withdrawn(history: Project, workers: tuple[str, ...]) -> None:
     history.write(FLAKY.format(values=[0.80, 0.90, 0.91, 0.90]))
     history.pytest(*OFFLINE, "--mlflow-gate", status=1)
@@ -114,6 +117,7 @@ def test_fresh_runs_leave_no_runs_in_mlflow(project: Project) -> None:
     assert {run.info.status for run in project.runs()} == {"FINISHED"}
 
 
+@pytest.mark.real
 def test_baseline_of_a_server_is_waited_for(project: Project) -> None:
     for values in ([0.9], [0.91], [0.9]):
         project.write(FLAKY.format(values=values))

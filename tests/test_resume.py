@@ -482,7 +482,7 @@ IN_MEMORY = """
 """
 
 
-@pytest.mark.parametrize("changed", [False, True])
+@pytest.mark.parametrize("changed", [False, real(True)])
 def test_data_in_memory(project: Project, changed: bool) -> None:
     write_repository(project, IN_MEMORY)
     project.write("1, 2", "train.data")

@@ -332,7 +332,7 @@ def test_credentials_of_a_server_that_fails_are_told_nowhere(project: Project, u
     assert leaks(project, "of-this-test") == []
 
 
-@pytest.mark.parametrize("place", ["rootdir", "elsewhere"])
+@pytest.mark.parametrize("place", ["rootdir", real("elsewhere")])
 def test_everything_is_the_users_alone(
     project: Project, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -417,6 +417,7 @@ def test_nothing_is_fetched_unless_somebody_waits(copy: str, tmp_path: Path) -> 
     assert len(entries) > 1
 
 
+@pytest.mark.real
 def test_tracker_answers_before_there_are_cases(copy: str, tmp_path: Path) -> None:
     asking = held(tmp_path, 50, session_id="asking")
     request = BaselineRequest(spec="latest", session_id="asking", start_time=START + 50_000)
@@ -468,6 +469,7 @@ class Line:
             sink.shutdown(socket.SHUT_WR)
 
 
+@pytest.mark.real
 def test_server_that_dies_while_it_is_asked(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
