@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from .dataset_digest import ContentHash
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
 
 _BLOCK: Final = 1 << 20
 
 # Whose bytes are their values; others hold pointers, padding or what a platform makes of them.
 _PLAIN_KINDS: Final = "biufcmMSU"
 _LONG_FLOATS: Final = "gG"
+
+
+class Content(Protocol):
+    """The hash that content is fed to: :class:`.dataset_digest.ContentHash`."""
+
+    def mark(self, *parts: object) -> None:
+        """Hash the kind and size of the next part."""
+
+    def update(self, data: Any) -> None:
+        """Hash contiguous memory."""
+
+    def element(self, value: Any) -> None:
+        """Hash an element of data."""
+
+    def elements(self, values: Iterable[Any]) -> None:
+        """Hash several elements."""
 
 
 def as_array(data: Any) -> Any:
@@ -25,7 +39,7 @@ def as_array(data: Any) -> Any:
     return np.asanyarray(data)
 
 
-def feed_array(content: ContentHash, array: Any) -> None:
+def feed_array(content: Content, array: Any) -> None:
     """Hash the type, shape and values of an array."""
     import numpy as np
 
@@ -56,7 +70,7 @@ def feed_array(content: ContentHash, array: Any) -> None:
         content.update(array.tobytes())
 
 
-def _feed_values(content: ContentHash, array: Any, dtype: Any) -> None:
+def _feed_values(content: Content, array: Any, dtype: Any) -> None:
     """Hash values in C order, as ``dtype``, block by block.
 
     A block is copied only if its memory layout differs.
@@ -84,7 +98,7 @@ def _feed_values(content: ContentHash, array: Any, dtype: Any) -> None:
         content.update(values.view("u1"))
 
 
-def feed_sparse(content: ContentHash, matrix: Any) -> None:
+def feed_sparse(content: Content, matrix: Any) -> None:
     """Hash a sparse matrix; its format does not matter, but stored zeros do."""
     import numpy as np
 
@@ -99,7 +113,7 @@ def feed_sparse(content: ContentHash, matrix: Any) -> None:
         _feed_values(content, numbers, np.dtype("<i8"))
 
 
-def feed_frame(content: ContentHash, frame: Any) -> None:
+def feed_frame(content: Content, frame: Any) -> None:
     """Hash a pandas DataFrame: columns, index and values."""
     content.mark("frame", frame.shape)
     feed_column(content, frame.columns)
@@ -108,14 +122,14 @@ def feed_frame(content: ContentHash, frame: Any) -> None:
         feed_column(content, frame.iloc[:, number])
 
 
-def feed_series(content: ContentHash, series: Any) -> None:
+def feed_series(content: Content, series: Any) -> None:
     """Hash a pandas Series: index, name and values."""
     content.mark("series", len(series))
     feed_column(content, series.index)
     feed_column(content, series)
 
 
-def feed_column(content: ContentHash, column: Any) -> None:
+def feed_column(content: Content, column: Any) -> None:
     """Hash the name and the values of a pandas Series or Index.
 
     Texts and missing texts have one hash whatever their dtype, which differs between pandas
@@ -155,7 +169,7 @@ def feed_column(content: ContentHash, column: Any) -> None:
 _WIDTHS: Final = (32, 64)
 
 
-def feed_arrow(content: ContentHash, table: Any) -> None:
+def feed_arrow(content: Content, table: Any) -> None:
     """Hash an Arrow table or record batch: names, types and values of its columns."""
     content.mark("arrow", table.num_rows, table.num_columns)
     for name, column in zip(table.schema.names, table.columns, strict=True):
@@ -163,7 +177,7 @@ def feed_arrow(content: ContentHash, table: Any) -> None:
         _feed_column(content, column)
 
 
-def _feed_column(content: ContentHash, column: Any) -> None:
+def _feed_column(content: Content, column: Any) -> None:
     pa: Any = sys.modules["pyarrow"]
     if not isinstance(column, pa.ChunkedArray):
         column = pa.chunked_array([column])
