@@ -180,7 +180,8 @@ def test_crashes_that_are_run_again(project: Project, crashes: int) -> None:
         """
     )
     status = 0 if crashes == 1 else 1
-    result = project.pytest("-p", "rerunfailures", *XDIST, *OFFLINE, status=status)
+    # It looks for pytest-xdist by the name of its entry point.
+    result = project.pytest(*XDIST, *OFFLINE, status=status, autoload=True)
     assert ("1 rerun" if crashes == 1 else "1 failed, 2 rerun") in outcomes(result.stdout)
     (record,) = project.session().cases
     assert record.outcome == ("passed" if crashes == 1 else "failed")
