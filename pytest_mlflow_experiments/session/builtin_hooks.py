@@ -36,7 +36,8 @@ class DefaultRule:
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
+# Without slots: pluggy looks at all attributes, and Python 3.10 leaves one that raises.
+@dataclass(frozen=True, eq=False)
 class ReportFormat:
     """A format of reports as a plugin.
 
@@ -84,7 +85,7 @@ def other_formats(hook: pluggy.HookRelay) -> list[str]:
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class DefaultBaselines:
     """The baselines in files and on this machine; the tracker asks MLflow for others."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -157,6 +158,9 @@ class SessionPlugin:
         """
         if self._writer is None:
             return (yield)
+        if self._interruption is None and isinstance(sys.exc_info()[1], KeyboardInterrupt):
+            # A second Ctrl-C came before pytest could call its hook for the first one.
+            self._interruption = "interrupted"
         reason = self._interruption or session.shouldfail or session.shouldstop
         end = SessionEnd(
             end_time=self._clock.now(),
