@@ -73,6 +73,18 @@ def mlflow_case(request: pytest.FixtureRequest) -> MlflowCase:
 
 
 @pytest.fixture
+def mlflow_seed(request: pytest.FixtureRequest) -> int:
+    """Return a number for this test case to seed with: the same one in every session.
+
+    Where --mlflow-rerun runs the case again, each fresh run has a new one, so that what chance does
+    is told from what the code does.
+    """
+    from .capture.mlflow_case import seed_of
+
+    return seed_of(request.node)
+
+
+@pytest.fixture
 def mlflow_run(request: pytest.FixtureRequest) -> Generator[ActiveRun, None, None]:
     """Open this test case's run in MLflow itself, active in this process, and yield it.
 

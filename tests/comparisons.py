@@ -124,6 +124,10 @@ def one_of_everything() -> Comparison:
             "regressed",
             margin=guard,
             reason="2.1 % worse than the baseline mean; worse than 999 of 1,000 further runs",
+            level_since="nightly-4",
+            below_since="nightly-1",
+            exceptions=("nightly-5",),
+            n=3,
         ),
         make_metric(
             "regressed",
@@ -182,6 +186,19 @@ def one_of_everything() -> Comparison:
             limit=None,
             p_value=None,
             reason="2 values are too few to tell",
+        ),
+        make_metric(
+            "drifting",
+            case=f"{file}::test_slow",
+            values=(0.901,),
+            reason="3.2 % worse over 5 sessions, steadily: p = 0.00021",
+        ),
+        make_metric(
+            "accepted",
+            case=f"{file}::test_small",
+            history=(),
+            n=0,
+            reason="the same as what was accepted; accepted: half the size",
         ),
         make_metric("new", case=f"{file}::test_new", metric="auc", reason="first measured now"),
         make_metric(

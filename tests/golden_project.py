@@ -27,7 +27,10 @@ ENVIRONMENT = {
     "TZ": "UTC",
 }
 
-GATE = ("--mlflow-gate", "--mlflow-report=out/comparison.xml", "--mlflow-report=out/comparison.csv")
+GATE = (
+    *("--mlflow-gate", "--mlflow-rerun=0"),
+    *("--mlflow-report=out/comparison.xml", "--mlflow-report=out/comparison.csv"),
+)
 
 
 class GoldenProject(Project):

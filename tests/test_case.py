@@ -289,8 +289,11 @@ def test_record_holds_what_a_comparison_needs() -> None:
         name="t[1]",
         tags={},
         arguments=("C",),
-        options=CaseOptions(tolerance={"accuracy": -0.02}, direction={"loss": "min"}),
+        options=CaseOptions(
+            tolerance={"accuracy": -0.02}, direction={"loss": "min"}, min_effect={"loglik": 100}
+        ),
     )
+    assert record.min_effects == {"loglik": "100"}
     assert (record.arguments, record.tolerances, record.directions) == (
         ("C",),
         {"accuracy": "-0.02"},

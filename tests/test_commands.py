@@ -12,6 +12,7 @@ from mlflow_server import serve
 from project import Project, search_runs
 
 OFFLINE = ("--mlflow", "--mlflow-offline")
+GATE = (*OFFLINE, "--mlflow-gate")
 
 
 CHECK = "def test_it(mlflow_case):\n    mlflow_case.log_metric('accuracy', {})\n"
@@ -111,8 +112,8 @@ def test_export_and_use_elsewhere(history: Project, make_project: Callable[[str]
     assert "the last 3 passing sessions" in printed
     other = make_project("other")
     history.path.joinpath("baseline.jsonl").rename(other.path / "b.jsonl")
-    check(other, 0.7, *OFFLINE, "--mlflow-gate", "--mlflow-baseline=file:b.jsonl", status=1)
-    check(other, 0.9, *OFFLINE, "--mlflow-gate", "--mlflow-baseline=file:b.jsonl")
+    check(other, 0.7, *GATE, "--mlflow-baseline=file:b.jsonl", status=1)
+    check(other, 0.9, *GATE, "--mlflow-baseline=file:b.jsonl")
 
 
 def test_pinned_session_is_the_baseline(history: Project) -> None:
@@ -123,24 +124,70 @@ def test_pinned_session_is_the_baseline(history: Project) -> None:
     shown = history.cli("baseline", "show").stdout
     assert f"pinned session {pinned} and 2 before it" in shown
     assert len(shown.splitlines()) == 4
-    check(history, 0.9, *OFFLINE, "--mlflow-gate")
+    check(history, 0.9, *GATE)
     history.cli("baseline", "clear")
     assert "pinned" not in history.cli("baseline", "show").stdout
 
 
 def test_accepted_regression_passes_the_gate(history: Project) -> None:
-    check(history, 0.7, *OFFLINE, "--mlflow-gate", status=1)
+    check(history, 0.7, *GATE, status=1)
     printed = history.cli("accept", "--reason", "a model half the size").stdout
     assert "accepted: accuracy of test_it.py::test_it" in printed
     accepted = history.path.joinpath("mlflow-accepted.jsonl").read_text(encoding="utf-8")
     assert "a model half the size" in accepted
-    check(history, 0.7, *OFFLINE, "--mlflow-gate")
-    check(history, 0.7, *OFFLINE, "--mlflow-gate")
-    check(history, 0.3, *OFFLINE, "--mlflow-gate", status=1)
+    check(history, 0.7, *GATE)
+    check(history, 0.7, *GATE)
+    check(history, 0.3, *GATE, status=1)
+
+
+def test_accepted_value_is_judged_against_from_the_first_session_on(history: Project) -> None:
+    for value in (0.90, 0.90):
+        check(history, value)
+    check(history, 0.8, *GATE, status=1)
+    history.cli("accept", "*::test_it", "acc*", "--reason=half the size")
+    file = history.path / "mlflow-accepted.jsonl"
+    (known,) = json.loads(file.read_text(encoding="utf-8"))["levels"]
+    assert (known["case"], known["metric"]) == ("test_it.py::test_it", "accuracy")
+    assert (known["level"]["value"], known["level"]["n"]) == (0.8, 5)
+    assert 0.001 < known["level"]["scatter"] < 0.01
+    for value, status in ((0.8, "accepted"), (0.79, "unchanged"), (0.1, "regressed")):
+        check(history, value, *GATE, status=int(value < 0.5))
+        assert f"1 {status}" in history.cli("report").stdout
+
+
+EXAMPLES = """
+    import os
+    import pytest
+
+    @pytest.mark.parametrize("number", range(20))
+    def test_example(mlflow_case, number):
+        mlflow_case.log_metric("correct", float(number >= int(os.environ["WRONG"])))
+"""
+
+
+def test_rate_of_examples_is_accepted(project: Project) -> None:
+    project.write(EXAMPLES)
+    for wrong, options, status in ((0, OFFLINE, 0), (0, OFFLINE, 0), (10, GATE, 1)):
+        project.pytest(*options, env={"WRONG": str(wrong)}, status=status)
+    assert "10 worse (0, 1, 2, 3, 4 and 5 more)" in project.cli("report").stdout
+    printed = project.cli("accept", "--reason=cheaper").stdout
+    assert "accepted: correct of test_it.py::test_example[*" in printed
+    for wrong, status in ((10, 0), (10, 0), (20, 1)):
+        project.pytest(*GATE, env={"WRONG": str(wrong)}, status=status)
+
+
+def test_file_of_an_older_release_has_no_values(history: Project) -> None:
+    check(history, 0.7, *GATE, status=1)
+    history.cli("accept", "--reason=why")
+    file = history.path / "mlflow-accepted.jsonl"
+    step = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**step, "levels": []}), encoding="utf-8")
+    check(history, 0.1, *GATE)
+    assert "1 new" in history.cli("report").stdout
 
 
 def test_nothing_is_accepted_twice(history: Project) -> None:
-    check(history, 0.7, *OFFLINE, "--mlflow-gate", status=1)
+    check(history, 0.7, *GATE, status=1)
     history.cli("accept", "--reason=once")
     assert "accepted already" in history.cli("accept", "--reason=twice").stdout
     accepted = history.path / "mlflow-accepted.jsonl"
@@ -151,7 +198,7 @@ def test_nothing_is_accepted_twice(history: Project) -> None:
 
 
 def test_session_that_failed_its_gate_can_be_judged(history: Project) -> None:
-    worse = check(history, 0.5, *OFFLINE, "--mlflow-gate", status=1)
+    worse = check(history, 0.5, *GATE, status=1)
     result = history.cli("compare", "latest", f"session:{worse}", "--fail-on=regressed", status=1)
     assert "accuracy 0.903333 → 0.5" in result.stdout
     assert "its gate failed" in history.cli("baseline", "set", f"session:{worse}", status=1).stderr

@@ -18,11 +18,13 @@ from sessions import (
     past_of,
 )
 
-from pytest_mlflow_experiments.records.accepted import make_step
-from pytest_mlflow_experiments.regression import Tolerance, Verdict
-from pytest_mlflow_experiments.regression.comparer import CompareOptions, MetricSeries
+from pytest_mlflow_experiments.records.accepted import AcceptedValue, MetricLevel, make_step
+from pytest_mlflow_experiments.records.tags import COMMIT
+from pytest_mlflow_experiments.regression import MetricSeries, Tolerance, Verdict
+from pytest_mlflow_experiments.regression.comparer import CompareOptions, Comparer
 from pytest_mlflow_experiments.regression.comparison import MetricComparison
-from pytest_mlflow_experiments.regression.values import SessionValues
+from pytest_mlflow_experiments.regression.values import Sessions, SessionValues
+from pytest_mlflow_experiments.report.run_texts import with_comparison
 
 STEADY = [0.90, 0.91, 0.90, 0.89, 0.90]
 
@@ -55,7 +57,7 @@ def test_one_value_is_not_enough() -> None:
 
 
 def test_one_value_shows_a_collapse() -> None:
-    assert only(judged(now(0.5), past_of([0.9]))).status == "regressed"
+    assert only(judged(now(0.4), past_of([0.9]))).status == "regressed"
 
 
 @pytest.mark.parametrize(
@@ -308,6 +310,28 @@ def test_tolerance_decides_alone(
 
 
 @pytest.mark.parametrize(
+    ("ini", "marker", "status"),
+    [
+        ([], {}, "unchanged"),
+        (["100"], {}, "regressed"),
+        (["0.1%"], {}, "regressed"),
+        (["1000"], {}, "unchanged"),
+        (["100"], {"log*": "1000"}, "unchanged"),
+    ],
+)
+def test_smallest_effect_of_a_large_offset(
+    ini: list[str], marker: dict[str, str], status: str
+) -> None:
+    options = CompareOptions(
+        min_effects=[("loglik", Tolerance.parse(text)) for text in ini],
+        directions=[("loglik", "max")],
+    )
+    past = past_of([-100_000.0 + offset for offset in (3, -2, 0, 1, -1)], "loglik")
+    current = now(-100_500.0, "loglik", min_effects=marker)
+    assert only(judged(current, past, options)).status == status
+
+
+@pytest.mark.parametrize(
     ("metric", "check", "direction"),
     [
         ("accuracy", None, "max"),
@@ -366,6 +390,95 @@ def test_accepted_step_restarts_the_window() -> None:
     assert only(judged(now(0.8), past_of(STEADY), other)).status == "regressed"
 
 
+def ended(session: SessionValues, past: Sessions, options: CompareOptions) -> MetricComparison:
+    """Compare a session and end it as the plugin does."""
+    comparison = judged(session, past, options)
+    assert session.end is not None
+    session.end = with_comparison(session.end, comparison)
+    past.sessions.append(session)
+    del past.sessions[: -options.window]
+    return only(comparison)
+
+
+@pytest.mark.parametrize("commits", ["ab" * 20, None], ids=["one commit", "no commit"])
+def test_level_is_inherited_beyond_the_window(commits: str | None) -> None:
+    options, past = CompareOptions(window=8), past_of([*STEADY, *STEADY][:8])
+    rows = []
+    for value in [0.80] * 20 + [0.86]:
+        session = now(value)
+        if commits is not None:
+            session.header = replace(session.header, tags={COMMIT: commits})
+        rows.append(ended(session, past, options))
+    assert {(row.status, row.n) for row in rows[-14:]} <= {("regressed", n) for n in range(5, 9)}
+    assert rows[-1].below_since == (commits[:8] if commits else rows[5].below_since)
+    assert f"than the level before; worse than it since {rows[-1].below_since}" in rows[-1].reason
+    assert rows[-1].baseline == pytest.approx(0.9, abs=0.01)
+    # Back at the level for some sessions, it is no longer missed.
+    assert [ended(now(0.9), past, options).status for _ in range(7)] == ["unchanged"] * 7
+    (end,) = (session.end for session in past.sessions[-1:])
+    assert end is not None
+    assert end.levels == ()
+
+
+def test_level_outlives_sessions_without_it() -> None:
+    options, past = CompareOptions(window=8), past_of([*STEADY, *STEADY][:8])
+    for _ in range(8):
+        ended(now(0.8), past, options)
+    past.sessions.append(make_session(make_case("test_b", metrics={"f1": 0.5})))
+    past.sessions.append(now(0.8))  # which was not compared
+    del past.sessions[:2]
+    assert only(judged(now(0.8), past, options)).status == "regressed"
+
+
+def test_level_of_other_data_is_not_inherited() -> None:
+    options, past = CompareOptions(window=8), past_of([*STEADY, *STEADY][:8])
+    for _ in range(9):
+        ended(now(0.8), past, options)
+    for session in past.sessions:
+        session.cases["test_it.py::test_a"].context["param 'size'"] = "small"
+    for status in ("not comparable", "inconclusive"):
+        other = now(0.8, params={"size": "large"})
+        assert ended(other, past, options).status == status
+
+
+def test_fixture_for_seeds_is_recommended_where_they_are_frozen() -> None:
+    same, other = ({"accuracy": value} for value in (0.8, 0.81))
+    for repeats, history, expected in (
+        ([same] * 3, [0.9] * 5, True),
+        ([same, other, same], [0.9] * 5, False),
+        ([same] * 3, STEADY, False),
+        ([], [0.9] * 5, False),
+    ):
+        comparison = judged(now(0.8, repeats=repeats), past_of(history))
+        assert only(comparison).status == "regressed"
+        assert any("mlflow_seed" in note for note in comparison.notes) == expected
+
+
+def test_level_after_an_accepted_one_is_inherited() -> None:
+    step = replace(
+        make_step("*test_a", "accuracy", "a smaller model"),
+        levels=(
+            MetricLevel(
+                case="test_it.py::test_a",
+                metric="accuracy",
+                level=AcceptedValue(value=0.8, scatter=0.005, n=5),
+            ),
+        ),
+    )
+    options, past = CompareOptions(window=8, accepted=[step]), past_of(STEADY)
+    comparer = Comparer(past.sessions, options)
+    suspect = {
+        value: [one.metric for one in comparer.suspects(now(value).cases["test_it.py::test_a"])]
+        for value in (0.8, 0.1)
+    }
+    assert suspect == {0.8: [], 0.1: ["accuracy"]}
+    rows = [ended(now(value), past, options) for value in [0.8] * 4 + [0.9] * 8 + [0.8] * 12]
+    assert rows[0].status == "accepted"
+    assert {row.status for row in rows[1:4]} == {"unchanged"}
+    assert [row.status for row in rows[-8:]] == ["regressed"] * 8
+    assert rows[-1].baseline == pytest.approx(0.9)
+
+
 def test_accepted_step_forgives_what_is_missing() -> None:
     options = CompareOptions(accepted=[make_step("*test_a", "*", "was of no use")])
     assert judged(make_session(), past_of(STEADY), options).metrics == ()
@@ -392,7 +505,7 @@ def test_rule_can_be_another() -> None:
         seen.append(series)
         return Verdict(
             status="regressed",
-            current=series.current[0],
+            current=None,
             baseline=None,
             change=None,
             relative=None,

@@ -14,8 +14,8 @@ from sessions import baseline, judged, make_case, make_session
 from pytest_mlflow_experiments.baseline.files import slim, slim_line
 from pytest_mlflow_experiments.records import CaseRecord, Metric, journal, last_values
 from pytest_mlflow_experiments.records.slim import MAX_POINTS, thinned
+from pytest_mlflow_experiments.regression.compare import curves
 from pytest_mlflow_experiments.regression.comparison import Curve
-from pytest_mlflow_experiments.regression.curves import curves
 from pytest_mlflow_experiments.regression.values import (
     MAX_CURVES,
     MAX_LINES,

@@ -72,10 +72,47 @@ def test_without_the_gate_the_exit_status_stays(history: Project) -> None:
     assert "short test summary" not in result.stdout
 
 
+def test_gate_and_a_path(history: Project) -> None:
+    # The option may have a value, and the path is none.
+    result = history.pytest(*OFFLINE, "--mlflow-gate", "test_it.py")
+    assert "2 passed" in result.stdout
+
+
+def test_drift_fails_where_that_is_asked_for(history: Project) -> None:
+    history.write(
+        """
+        from dataclasses import replace
+        from pytest_mlflow_experiments.regression import judge
+
+        def pytest_mlflow_rule(series):
+            if series.metric == "accuracy":
+                return replace(judge([1.0], [1.0] * 5, direction="max"), status="drifting")
+        """,
+        "conftest.py",
+    )
+    assert "Gate passed" in told(gated(history))
+    result = history.pytest(*OFFLINE, "--mlflow-gate=drift", "test_it.py", status=1)
+    assert "FAILED test_it.py::test_model - accuracy drifting" in result.stdout
+
+
 def test_session_that_got_worse_is_no_baseline(history: Project) -> None:
     for _ in range(3):
         gated(history, value="0.7", status=1)
     assert "the last 3 passing sessions" in told(gated(history, value="0.7", status=1))
+
+
+def test_fall_that_nobody_accepted_stays_red_beyond_the_window(history: Project) -> None:
+    window = ("--mlflow-history=5",)
+    for value in [0.9] * 3 + [0.8] * 7:
+        history.pytest(*OFFLINE, *window, env={"VALUE": str(value)})
+    first = history.sessions()[6].header.name
+    history.cli("baseline", "export", "baseline.jsonl", "--history=5")
+    for baseline in ((), ("--mlflow-baseline=file:baseline.jsonl",)):
+        result = told(gated(history, *window, *baseline, value=0.8, status=1))
+        assert "accuracy 0.9 → 0.8" in result
+        assert f"worse since {first}" in result
+    history.cli("accept", "--reason=cheaper")
+    gated(history, *window, value=0.8)
 
 
 def test_missing_metric_and_missing_case_fail(history: Project) -> None:

@@ -15,7 +15,9 @@ NOT_MASKED: Mapping[type, Mapping[str, str]] = {
     CaseRecord: {
         **dict.fromkeys(("id", "run_id", "resumed_from", "resumed_run"), "made by us or by MLflow"),
         **dict.fromkeys(("nodeid", "case", "name"), "made without secrets, see shown_text"),
-        **dict.fromkeys(("tolerances", "directions", "objective"), "stand in the code, as a rule"),
+        **dict.fromkeys(
+            ("tolerances", "directions", "min_effects", "objective"), "stand in the code, as a rule"
+        ),
         "arguments": "tell the case from others",
         "artifacts": "names of files, which are renamed with them",
         "durations": "by phase",

@@ -180,6 +180,7 @@ def test_id_of_the_ci_run(whole: Project) -> None:
         (("merge", "--session=x", "--offline"), 1, "there is no shard of x in"),
         (("merge",), 2, "there is no shard here, and nothing tells of which session"),
         (("merge", "--gate", "--baseline=none", "shards"), 2, "nothing to judge by"),
+        (("merge", "--gate=drift", "--baseline=none", "shards"), 2, "nothing to judge by"),
         (("merge", "--report=x.md/y.md", "--offline", "shards"), 2, "x.md/y.md can't be written"),
         (("merge", "--session=a/b"), 2, "--session: expected"),
         (("merge", "--shards=0", "."), 2, "'0'"),

@@ -32,6 +32,7 @@ OPTIONS = [
     "--mlflow-history",
     "--mlflow-tolerance",
     "--mlflow-rerun",
+    "--mlflow-rerun-time",
     "--mlflow-gate",
     "--mlflow-require-baseline",
     "--mlflow-report",
@@ -52,10 +53,12 @@ INI_VALUES = [
     "mlflow_baseline",
     "mlflow_history",
     "mlflow_tolerance",
+    "mlflow_min_effect",
     "mlflow_direction",
     "mlflow_seed_params",
     "mlflow_redact",
     "mlflow_rerun",
+    "mlflow_rerun_time",
     "mlflow_gate",
     "mlflow_require_baseline",
     "mlflow_report",
@@ -442,13 +445,15 @@ def test_every_keyword_of_the_marker(tester: pytest.Pytester) -> None:
         tester,
         "@mlflow(case='digits', tags={'a': 1}, params={'b': 2}, tolerance={'accuracy': '-0.02', "
         "'rmse*': '2%', 'loss': 0.5}, direction={'loss': 'min', 'f?': 'max'}, track=False, "
-        "log_system_metrics=True, objective='rmse', mode='min')\ndef test_func(): pass",
+        "min_effect={'loglik': 100}, log_system_metrics=True, objective='rmse', mode='min')\n"
+        "def test_func(): pass",
     )
     assert options == CaseOptions(
         case="digits",
         tags={"a": 1},
         params={"b": 2},
         tolerance={"accuracy": "-0.02", "rmse*": "2%", "loss": 0.5},
+        min_effect={"loglik": 100},
         direction={"loss": "min", "f?": "max", "rmse": "min"},
         objective="rmse",
         mode="min",
@@ -510,7 +515,7 @@ def test_the_objective_of_a_module_may_have_its_mode_from_a_test(tester: pytest.
         (
             "@mlflow(name='digits')",
             "has no keyword 'name'; the legal ones are case, tags, params, track, "
-            "log_system_metrics, tolerance, direction, objective, mode",
+            "log_system_metrics, tolerance, min_effect, direction, objective, mode",
         ),
         ("@mlflow(case=3)", "(case=...) takes a string, got 3"),
         ("@mlflow(tags=['a'])", "(tags=...) takes a dict, got ['a']"),
@@ -518,10 +523,15 @@ def test_the_objective_of_a_module_may_have_its_mode_from_a_test(tester: pytest.
         ("@mlflow(tolerance='2%')", "(tolerance=...) takes a dict, got '2%'"),
         (
             "@mlflow(tolerance={'a': '2%', 'rmse': 'two'})",
-            "(tolerance=...), 'rmse': the tolerance 'two' is not a number",
+            "(tolerance=...), 'rmse': the amount 'two' is not a number",
         ),
-        ("@mlflow(tolerance={'a': True})", "(tolerance=...), 'a': the tolerance 'True' is not a"),
-        ("@mlflow(tolerance={'a': None})", "(tolerance=...), 'a': the tolerance 'None' is not a"),
+        ("@mlflow(tolerance={'a': True})", "(tolerance=...), 'a': the amount 'True' is not a"),
+        ("@mlflow(tolerance={'a': None})", "(tolerance=...), 'a': the amount 'None' is not a"),
+        ("@mlflow(min_effect=1)", "(min_effect=...) takes a dict, got 1"),
+        (
+            "@mlflow(min_effect={'loglik': 'much'})",
+            "(min_effect=...), 'loglik': the amount 'much' is not a number; write 0.02 (in the ",
+        ),
         ("@mlflow(tolerance={3: 1})", "(tolerance=...) takes names or patterns of metrics, got 3"),
         ("@mlflow(direction={' ': 'min'})", "(direction=...) takes names or patterns of metrics"),
         ("@mlflow(direction='min')", "(direction=...) takes a dict, got 'min'"),

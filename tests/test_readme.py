@@ -118,8 +118,8 @@ def test_every_option_is_told() -> None:
     options: list[str] = []
 
     class Group:
-        def addoption(self, name: str, **_: object) -> None:
-            options.append(name)
+        def addoption(self, *names: str, **_: object) -> None:
+            options.extend(names)
 
     class Parser:
         def getgroup(self, *_: object) -> Group:
@@ -129,7 +129,7 @@ def test_every_option_is_told() -> None:
             options.append(name)
 
     add_options(Parser())  # type: ignore[arg-type]
-    assert len(options) == 42
+    assert len(options) == 46
     assert [option for option in options if f"`{option}" not in README] == []
 
 

@@ -118,13 +118,13 @@ def test_chips_show_and_hide_their_rows(browser: Chrome, open_report: Open) -> N
     open_report(one_of_everything())
     keep_screenshot(browser, "report")
     assert "=unchanged" not in column(browser, 0)
-    assert find(browser, "#shown").text == "8 of 12 shown"
+    assert find(browser, "#shown").text == "10 of 14 shown"
     press(browser, "unchanged")
     assert column(browser, 0).count("=unchanged") == 2
     press(browser, "regressed")
     press(browser, "advisory")
     assert sorted(column(browser, 2))[-1].startswith("weights.deep.")
-    assert find(browser, "#shown").text == "9 of 12 shown"
+    assert find(browser, "#shown").text == "11 of 14 shown"
 
 
 @pytest.mark.real

@@ -10,7 +10,7 @@ from pytest_mlflow_experiments.report.github import annotation_lines, append_ste
 
 def test_errors_come_first_and_name_the_file() -> None:
     lines = annotation_lines(one_of_everything(), prefix="python/")
-    assert [line.partition(" ")[0] for line in lines] == ["::error"] * 4 + ["::warning"] * 2
+    assert [line.partition(" ")[0] for line in lines] == ["::error"] * 4 + ["::warning"] * 3
     assert lines[1] == (
         "::error file=python/tests/test_model.py,title=rmse regressed::test_forest[100]: 12 %25 "
         "worse, and so are 3 fresh runs (54.9167 → 61.1667, +6.25 (+11.4 %25), limit < 57.3)"

@@ -87,7 +87,7 @@ def test_everything_is_told() -> None:
     comparison = one_of_everything()
     text = Page(render_html(comparison)).text
     for words in (
-        "Gate failed: 3 metrics regressed, 1 missing; 2 cases did not pass",
+        "Gate failed: 3 metrics regressed, 1 missing, 1 drifting; 2 cases did not pass",
         "branch faster-model",
         "2026-11-23 13:20 UTC",
         "1 min 23 s",
@@ -97,6 +97,7 @@ def test_everything_is_told() -> None:
         "0.8 (was 7.1) left",
         "p < 0.0001",
         "mean of 3",
+        "level since nightly-4; worse since nightly-1",
         "E   assert 0",
     ):
         assert words in text

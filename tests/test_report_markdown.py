@@ -57,6 +57,15 @@ def test_report_tells_verdict_provenance_and_what_matters_first() -> None:
             make_comparison(make_metric(), make_metric("new"), make_metric("inconclusive")),
             "✅ Gate passed: nothing got worse, 2 undecided",
         ),
+        (
+            make_comparison(make_metric(), make_metric("drifting"), make_metric("new")),
+            "⚠️ Gate passed: nothing got worse, 1 metric is drifting, 1 undecided",
+        ),
+        (
+            make_comparison(make_metric("drifting", gates=True), make_metric("regressed")),
+            "❌ Gate failed: 1 metric regressed, 1 drifting",
+        ),
+        (make_comparison(make_metric("accepted")), "✅ Gate passed: nothing got worse"),
         (make_comparison(make_metric("new")), "✅ Gate passed: no metric could be judged yet"),
         (
             make_comparison(make_metric("regressed", gates=False)),

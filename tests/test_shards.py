@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from sessions import make_case
 
+from pytest_mlflow_experiments.analysis.location import Location
+from pytest_mlflow_experiments.analysis.merged_session import compare_options
 from pytest_mlflow_experiments.analysis.shards import ShardSession, merge, read_shard
 from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHeader, Shard
 from pytest_mlflow_experiments.records.journal import JournalError, encode
+from pytest_mlflow_experiments.regression.tolerance import Tolerance
 from pytest_mlflow_experiments.session.settings import joint_session_id
 from pytest_mlflow_experiments.tracker.errors import MergeError
 
@@ -155,10 +158,21 @@ def test_later_run_without_a_record_counts(outcome: str) -> None:
 
 def test_shards_that_were_told_different_things() -> None:
     second = shard(2, "b")
-    told = Shard(session_id="whole", gate=True, history=3)
+    told = Shard(session_id="whole", gate=True, gate_drift=True, history=3)
     whole = merge([shard(1, "a"), replace(second, header=replace(second.header, shard=told))])
-    assert (whole.judging.gate, whole.judging.history) == (True, 20)
+    judging = whole.judging
+    assert (judging.gate, judging.gate_drift, judging.history) == (True, True, 20)
     assert "different things" in whole.notes[0]
+
+
+def test_whole_is_compared_as_its_shards_were_told(tmp_path: Path) -> None:
+    told = Shard(session_id="whole", gate=True, gate_drift=True, min_effects=("loglik: 100",))
+    location = Location(
+        root=tmp_path, tracking_uri="x", experiment_name="it", experiment_id=None, local=None
+    )
+    options = compare_options(merge([changed(1, shard=told)]), location)
+    assert options.gate_drift
+    assert options.min_effects == [("loglik", Tolerance(100.0, relative=False))]
 
 
 def test_case_in_several_shards_is_told_of() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from comparisons import make_comparison
+from comparisons import make_comparison, make_metric
 from sweep_values import sixty, twelve
 from swept import many, ordinary
 
@@ -9,6 +9,7 @@ from pytest_mlflow_experiments.records import CaseRecord, Check, Metric, Operato
 from pytest_mlflow_experiments.records.directory import SessionState
 from pytest_mlflow_experiments.regression.comparison import Comparison
 from pytest_mlflow_experiments.regression.sweeps.ranking import marks
+from pytest_mlflow_experiments.report.metric_lines import describe_metric, verdict_lines
 from pytest_mlflow_experiments.report.summary import SessionSummary
 from pytest_mlflow_experiments.report.terminal import (
     SessionOutcome,
@@ -160,6 +161,22 @@ def test_section_passes_over_sweeps_without_a_choice_or_a_mode() -> None:
     assert [line for line in lines if not line.startswith("         ")] == lines[:1]
     assert len(lines) == 2 * 5
     assert lines[-1].strip().startswith("No configuration is called the best")
+
+
+def test_verdicts_tell_of_drift_after_what_regressed_and_of_levels() -> None:
+    regressed = make_metric(
+        "regressed", p_value=0.0004, n=3, level_since="main@b", below_since="main@d"
+    )
+    rows = (make_metric("accepted"), make_metric("drifting"), make_metric("improved"), regressed)
+    lines = list(verdict_lines(make_comparison(*rows), []))[4:]
+    heads = [line.text.split()[0] for line in lines[::2]]
+    assert heads == ["regressed", "drifting", "accepted", "improved"]
+    told = "limit > 0.9187, n = 3, p = 0.0004, level since main@b, worse since main@d"
+    assert lines[1].text.strip() == told
+    assert lines[3].text.strip() == "the metric is drifting"
+    assert lines[2].markup == {"yellow": True}
+    assert describe_metric(rows[1]).endswith("n = 5; the metric is drifting")
+    assert "since" not in describe_metric(make_metric("regressed", level_since="main@a"))
 
 
 def test_section_shows_notes_before_the_place() -> None:

@@ -66,7 +66,7 @@ def compare_options(merged: MergedSession, location: Location) -> CompareOptions
     """Return the options for the comparison, from the shards' headers.
 
     Raises:
-        JournalError: a shard has illegal tolerances or directions.
+        JournalError: a shard has illegal amounts or directions.
     """
     told, accepted = merged.judging, location.accepted_steps()
     try:
@@ -76,7 +76,9 @@ def compare_options(merged: MergedSession, location: Location) -> CompareOptions
             ini_tolerances=[parse_rule(line) for line in told.ini_tolerances],
             tolerances=[parse_rule(line) for line in told.tolerances],
             directions=[parse_direction(line) for line in told.directions],
+            min_effects=[parse_rule(line) for line in told.min_effects],
             accepted=accepted,
+            gate_drift=told.gate_drift,
         )
     except ValueError as error:
         raise JournalError(f"{merged.shards[0].path}: {error}") from error

@@ -143,6 +143,7 @@ def _judging(kept: Sequence[ShardSession]) -> Shard:
     return replace(
         told[0],
         gate=any(one.gate for one in told),
+        gate_drift=any(one.gate_drift for one in told),
         require_baseline=any(one.require_baseline for one in told),
     )
 

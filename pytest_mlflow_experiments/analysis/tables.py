@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _NAMED: Final = frozenset({BRANCH, COMMIT, DIRTY, BASELINE, BASELINE_NEWEST})
 _OUTCOMES: Final = get_args(Outcome)
-_STATUSES: Final = ("regressed", "missing", "improved")
+_STATUSES: Final = ("regressed", "missing", "drifting", "improved")
 
 _SESSION_COLUMNS: Final[Columns] = {
     "session_id, name": ("text", ""),

@@ -246,7 +246,7 @@ class _Search:
         if before:
             branch = f" on {session.branch}" if session.branch else ""
             reason += f" and {len(before)} before it{branch}"
-        return self._choice([session, *before], reason)
+        return self._choice([session, *before], reason, pinned=True)
 
     def _too_late(self, session: Candidate) -> bool:
         limit = self.request.start_time
@@ -263,6 +263,7 @@ class _Search:
         )
         return list(islice(wanted, max(0, count)))
 
-    def _choice(self, newest: list[Candidate], reason: str) -> Choice:
-        provenance = Provenance(spec=str(self.spec), place=self.catalog.place, reason=reason)
+    def _choice(self, newest: list[Candidate], reason: str, *, pinned: bool = False) -> Choice:
+        place = self.catalog.place
+        provenance = Provenance(spec=str(self.spec), place=place, reason=reason, pinned=pinned)
         return Choice(sessions=tuple(reversed(newest)), provenance=provenance)

@@ -63,6 +63,7 @@ class CaseLog:
     The recorder of assertions appends to ``observations``, from whatever thread an assertion runs
     in. ``artifact_root`` gets a directory for each case with artifacts; with None no artifacts are
     kept. ``datasets`` holds digests by the name of the data, in the order in which they came.
+    ``fresh_run`` is the number of a fresh run, ``seed`` the one that it asked for.
     """
 
     clock: Clock = field(kw_only=False)
@@ -87,6 +88,8 @@ class CaseLog:
     failures: list[str] = field(default_factory=list)
     outcome: Outcome = "passed"
     rerun: bool = False
+    fresh_run: int = 0
+    seed: int | None = None
     _has_artifacts: bool = False
 
     def __post_init__(self, rules: SecretRules) -> None:
@@ -210,6 +213,7 @@ class CaseLog:
             datasets={name: joined_digest(digests) for name, digests in self.datasets.items()},
             tolerances={key: str(value) for key, value in options.tolerance.items()},
             directions={key: str(value) for key, value in options.direction.items()},
+            min_effects={key: str(value) for key, value in options.min_effect.items()},
             objective=options.objective,
             run_metrics={name: v for name, v in self.run_metrics.items() if name not in own},
             run_history=tuple(metric for metric in self.run_history if metric.key not in own),
@@ -237,6 +241,7 @@ class CaseLog:
             checks=checks,
             failure=self.failure(),
             usage=self.usage,
+            seed=self.seed,
         )
         return CaseMask(self.secrets.values).record(attempt) if self.secrets.values else attempt
 

@@ -27,6 +27,7 @@ class CaseOptions:
     track: bool = True
     log_system_metrics: bool | None = None
     tolerance: Mapping[str, object] = field(default_factory=dict)
+    min_effect: Mapping[str, object] = field(default_factory=dict)
     direction: Mapping[str, object] = field(default_factory=dict)
     objective: str | None = None
     mode: str | None = None
@@ -68,6 +69,7 @@ _KEYWORD_TYPES: dict[str, tuple[type, str]] = {
     "track": (bool, "True or False"),
     "log_system_metrics": (bool, "True or False"),
     "tolerance": (Mapping, "a dict"),
+    "min_effect": (Mapping, "a dict"),
     "direction": (Mapping, "a dict"),
     "objective": (str, "the name of a metric"),
     "mode": (str, "'min' or 'max'"),
@@ -86,7 +88,7 @@ def _check_marker(item: pytest.Item, marker: pytest.Mark) -> None:
         expected, text = _KEYWORD_TYPES[key]
         if value is not None and not (isinstance(value, expected) and _is_legal(key, value)):
             raise pytest.UsageError(f"{where}({key}=...) takes {text}, got {value!r}")
-        if key in ("tolerance", "direction") and isinstance(value, Mapping):
+        if key in ("tolerance", "min_effect", "direction") and isinstance(value, Mapping):
             _check_metrics(f"{where}({key}=...)", key, value)
 
 
@@ -114,14 +116,14 @@ def _with_mode(item: pytest.Item, values: Mapping[str, Any]) -> dict[str, object
 
 
 def _check_metrics(where: str, key: str, said: Mapping[object, object]) -> None:
-    # Only here: few tests say a tolerance.
+    # Only here: few tests say an amount.
     from ..regression.tolerance import Tolerance
 
     for metric, value in said.items():
         if not isinstance(metric, str) or not metric.strip():
             raise pytest.UsageError(f"{where} takes names or patterns of metrics, got {metric!r}")
         try:
-            if key == "tolerance":
+            if key != "direction":
                 Tolerance.parse(str(value))
             elif value not in ("min", "max"):
                 raise ValueError(f"expected 'min' or 'max', whichever is better, got {value!r}")

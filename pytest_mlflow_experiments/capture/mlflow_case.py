@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from operator import index
 from os import fsencode
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING, Any, final
 import pytest
 
 from ..records.directory import make_directories, restrict
+from ..records.secrets import SecretNames
 from ..records.tags import TABLES
 from .case import CaseLog, LoggedMetric
 from .dataset_digest import dataset_digest, dataset_name
 from .dataset_input import dataset_input
+from .marker import CaseOptions
 from .measuring import Clock
-from .params import param_text
+from .params import case_name, param_text, plain_nodeid, shown_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -316,3 +319,28 @@ def _step(key: str, step: object) -> int | None:
         raise TypeError(
             f"mlflow_case.log_metric({key!r}): expected an integer step, got {step!r}"
         ) from None
+
+
+def seed_of(item: pytest.Item) -> int:
+    """Return the fixture's value for ``item``; that of a fresh run is noted in its log."""
+    log = item.stash.get(CASE_LOG, None)
+    if log is None or not log.fresh_run:
+        return _seed(_identity(item), 0)
+    log.seed = _seed(_identity(item), log.fresh_run)
+    return log.seed
+
+
+def _identity(item: pytest.Item) -> str:
+    """Return what tells a case from others in all sessions, without secrets."""
+    try:
+        case = CaseOptions.from_item(item).case
+        names = SecretNames.parse(item.config.getini("mlflow_redact"))
+    except (pytest.UsageError, ValueError):  # told of under --mlflow, and no matter without
+        case, names = None, SecretNames()
+    return case_name(item, case, names) or shown_text(item, plain_nodeid(item), names)
+
+
+def _seed(identity: str, number: int) -> int:
+    """Return a number of 31 bits, which every library takes for a seed."""
+    text = f"{identity} {number}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(sha256(text).digest()[:4], "big") >> 1

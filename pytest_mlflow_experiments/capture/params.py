@@ -228,6 +228,24 @@ def shown_text(item: pytest.Item, text: str, names: SecretNames) -> str:
     return f"{head}[{_without(callspec, secret)}]{rest}" if bracket else text
 
 
+def case_name(item: pytest.Item, case: str | None, names: SecretNames) -> str | None:
+    """Return the marker's stable name, with the id of the params, without secrets."""
+    if case is None:
+        return None
+    params = shown_id(item, names)
+    return case if params is None else f"{case}[{params}]"
+
+
+def plain_nodeid(item: pytest.Item) -> str:
+    """Return the node id without the ``@group`` that pytest-xdist may add."""
+    nodeid = item.nodeid
+    if "@" in nodeid:
+        for marker in item.iter_markers("xdist_group"):
+            name = marker.args[0] if marker.args else marker.kwargs.get("name", "default")
+            return nodeid.removesuffix(f"@{name}")
+    return nodeid
+
+
 def _without(callspec: Any, secret: Mapping[str, object]) -> str:
     masks: dict[str, str] = {}
     for name, value in secret.items():

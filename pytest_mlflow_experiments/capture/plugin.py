@@ -18,7 +18,15 @@ from .case import CaseLog, Deliver, record_ids
 from .marker import CaseOptions
 from .measuring import Clock
 from .mlflow_case import CASE_LOG
-from .params import case_arguments, case_params, param_text, secret_arguments, shown_id, shown_text
+from .params import (
+    case_arguments,
+    case_name,
+    case_params,
+    param_text,
+    plain_nodeid,
+    secret_arguments,
+    shown_text,
+)
 from .resumed import ResumedCases
 from .running import RunningNote
 from .secrets import CaseSecrets, SecretRules, leaves
@@ -30,7 +38,7 @@ Track: TypeAlias = Literal["auto", "marked", "all"]
 Assertions: TypeAlias = Literal["no", "yes", "all"]
 """Which comparisons in assertions become metrics."""
 
-FIXTURES: Final = frozenset({"mlflow_case", "mlflow_run"})
+FIXTURES: Final = frozenset({"mlflow_case", "mlflow_run", "mlflow_seed"})
 
 WORKER_ERROR: Final = "mlflow_usage_error"
 """The key under which a pytest-xdist worker sends a usage error to the controller."""
@@ -96,7 +104,7 @@ class CapturePlugin:
                 options = CaseOptions.from_item(item)
                 if options != _DEFAULT_OPTIONS:
                     item.stash[_OPTIONS] = options
-                name = self._case_name(item, options)
+                name = case_name(item, options.case, self._rules.names)
                 known = item.nodeid if name is None else named.setdefault(name, item.nodeid)
                 if known != item.nodeid:
                     raise pytest.UsageError(
@@ -172,7 +180,7 @@ class CapturePlugin:
         log = item.stash.get(CASE_LOG, None)
         if log is None:
             return
-        if log.secrets.names and (nodeid := self._nodeid(item)) != _plain_nodeid(item):
+        if log.secrets.names and (nodeid := self._nodeid(item)) != plain_nodeid(item):
             setattr(report, SHOWN_NODEID, nodeid)
         _note_report(log, report)
         if report.when == "teardown" and not log.rerun:
@@ -199,17 +207,18 @@ class CapturePlugin:
         """Return the record with the fresh runs of the case, if it is suspect."""
         self._item = None
         try:
-            repeats = rerunner.fresh_runs(
-                item, self._nextitem, record, partial(self._open, item, fresh=True), _note_report
+            return rerunner.with_fresh_runs(
+                item, self._nextitem, record, partial(self._open, item), _note_report
             )
         finally:
             self._item = item
             _forget(item)
-        return replace(record, repeats=repeats) if repeats else record
 
-    def _open(self, item: pytest.Item, *, fresh: bool = False) -> CaseLog:
-        artifacts = None if fresh else self._artifacts
+    def _open(self, item: pytest.Item, fresh_run: int = 0) -> CaseLog:
+        """Open the log of an attempt, or of the fresh run of that number."""
+        artifacts = None if fresh_run else self._artifacts
         log = CaseLog(self._clock, artifact_root=artifacts, id=next(self._ids), rules=self._rules)
+        log.fresh_run = fresh_run
         log.params.update(case_params(item, log.secrets))
         if self._siblings:
             log.secrets.values.update(self._siblings.get(function_of(item.nodeid), {}))
@@ -217,7 +226,7 @@ class CapturePlugin:
             log.params[str(key)] = log.secrets.text(str(key), value, param_text)
         item.stash[CASE_LOG] = log
         recorder.current = log.observations
-        if not fresh:
+        if not fresh_run:
             self._note_running(item, log)
         return log
 
@@ -261,7 +270,7 @@ class CapturePlugin:
         tags = {MARKERS: ",".join(told)} if told else {}
         for key, value in options.tags.items():
             tags[str(key)] = log.secrets.text(str(key), value, str)
-        case = self._case_name(item, options)
+        case = case_name(item, options.case, self._rules.names)
         name = shown_text(item, item.name, self._rules.names)
         return log.freeze(
             nodeid=nodeid,
@@ -276,14 +285,7 @@ class CapturePlugin:
 
     def _nodeid(self, item: pytest.Item) -> str:
         """Return the node id for the record, without secrets."""
-        return shown_text(item, _plain_nodeid(item), self._rules.names)
-
-    def _case_name(self, item: pytest.Item, options: CaseOptions) -> str | None:
-        """Return the marker's stable name, with the id of the params."""
-        if options.case is None:
-            return None
-        params = shown_id(item, self._rules.names)
-        return options.case if params is None else f"{options.case}[{params}]"
+        return shown_text(item, plain_nodeid(item), self._rules.names)
 
 
 def _forget(item: pytest.Item) -> None:
@@ -317,13 +319,3 @@ def _outcome(report: pytest.TestReport) -> Outcome | None:
     if report.skipped:
         return "xfailed" if hasattr(report, "wasxfail") else "skipped"
     return "failed" if report.when == "call" else "error"
-
-
-def _plain_nodeid(item: pytest.Item) -> str:
-    """Return the node id without the ``@group`` that pytest-xdist may add."""
-    nodeid = item.nodeid
-    if "@" in nodeid:
-        for marker in item.iter_markers("xdist_group"):
-            name = marker.args[0] if marker.args else marker.kwargs.get("name", "default")
-            return nodeid.removesuffix(f"@{name}")
-    return nodeid

@@ -3,58 +3,104 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, cast, final
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar, cast, final
 
 import pytest
 from _pytest.outcomes import OutcomeException
-from _pytest.runner import runtestprotocol
+from _pytest.runner import call_and_report
 
-from ..records import PASSED_OUTCOMES, Attempt, CaseRecord, journal
+from ..records import PASSED_OUTCOMES, CaseRecord, journal
 from ..records.directory import SessionDirectory, SessionState
 from ..records.journal import JournalError
 from ..records.processes import is_running, wait_until
 from ..records.slim import SlimCase
 from ..regression.comparer import CompareOptions, Comparer
+from ..regression.session_rule import MetricSeries
 from ..regression.values import CaseValues, collect_values, identity
 from .measuring import Original
 
 if TYPE_CHECKING:
     from .case import CaseLog
 
+_Answer = TypeVar("_Answer")
+
 _POLL = 0.02
+_LEAST_TIME: Final = 60.0
+
+
+@final
+class FreshTime:
+    """The time that fresh runs may take in this process.
+
+    That is ``seconds``; with None as long as all else has taken so far, and a minute at least.
+    """
+
+    def __init__(
+        self, seconds: float | None, clock: Callable[[], float] = Original.perf_counter
+    ) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._start = clock()
+        self.spent = 0.0
+
+    def is_enough(self, seconds: float) -> bool:
+        """Return whether ``seconds`` are left."""
+        allowed = self._seconds
+        if allowed is None:
+            allowed = max(_LEAST_TIME, self._clock() - self._start - self.spent)
+        return self.spent + seconds <= allowed
 
 
 @final
 class Rerunner:
     """Runs cases again, in the same process, if their metrics look worse than the baseline.
 
-    The baseline is read once, when the first case is judged, after waiting for it for at most
-    ``timeout`` seconds. Without a readable one, no case is suspect; the end of the session reports
-    why.
+    A case runs until its fresh values are clear, at most ``times`` more times, as long as ``time``
+    is left. The baseline is read once, when the first case is judged, after waiting for it for at
+    most ``timeout`` seconds. Without a readable one, no case is suspect; the end of the session
+    reports why.
     """
 
     def __init__(
-        self, times: int, directory: SessionDirectory, options: CompareOptions, timeout: float
+        self,
+        times: int,
+        time: FreshTime,
+        directory: SessionDirectory,
+        options: CompareOptions,
+        timeout: float,
     ) -> None:
         self._times = times
+        self._time = time
         self._directory = directory
         self._options = options
         self._timeout = timeout
         self._comparer: Comparer | None = None
 
-    def _is_suspect(self, record: CaseRecord) -> bool:
-        """Return whether a case is suspect, so that it needs fresh runs.
+    def _suspects(self, record: CaseRecord) -> list[MetricSeries]:
+        """Return the metrics of a case that need fresh runs.
 
         A case that is repeated over seeds has fresh values already.
         """
         seeds = self._options.seed_params
         if record.outcome not in PASSED_OUTCOMES or not seeds.isdisjoint(record.arguments):
-            return False
+            return []
         if self._comparer is None:
             self._comparer = Comparer(
                 collect_values(self._baseline(), seeds).sessions, self._options
             )
+        return self._asked(self._comparer.suspects, record) or []
+
+    def _needs_more(self, suspects: Sequence[MetricSeries], record: CaseRecord) -> bool:
+        """Return whether another fresh run may still change a verdict."""
+        assert self._comparer is not None
+        return self._asked(partial(self._comparer.need_more, suspects), record) or False
+
+    def _asked(self, judge: Callable[[CaseValues], _Answer], record: CaseRecord) -> _Answer | None:
+        """Return what the rule says of the values of a case, or None where it raises."""
+        seeds = self._options.seed_params
         case, name = identity(record, seeds)
         values = CaseValues(case=case, name=name, nodeid=record.nodeid)
         values.add(record, seeds)
@@ -62,10 +108,10 @@ class Rerunner:
             with warnings.catch_warnings():
                 # Libraries are loaded here; what they warn of is not the test's.
                 warnings.simplefilter("ignore")
-                return self._comparer.is_suspect(values)
+                return judge(values)
         except (Exception, OutcomeException):  # noqa: BLE001 - hooks raise what they like
             # Somebody's rule; the end of the session tells of it.
-            return False
+            return None
 
     def _baseline(self) -> Iterable[journal.Entry | SlimCase]:
         """Return the baseline's entries, after waiting for the tracker to fetch it."""
@@ -87,33 +133,54 @@ class Rerunner:
             return True
         return state.pid is not None and not is_running(state.pid)
 
-    def fresh_runs(
+    def with_fresh_runs(
         self,
         item: pytest.Item,
         nextitem: pytest.Item | None,
         record: CaseRecord,
-        open_log: Callable[[], CaseLog],
+        open_log: Callable[[int], CaseLog],
         note: Callable[[CaseLog, pytest.TestReport], None],
-    ) -> tuple[Attempt, ...]:
-        """Return the fresh runs of a test that has just been torn down, if it needs any.
+    ) -> CaseRecord:
+        """Run a test that has just been torn down again, if need be; return its record with that.
 
-        Fixtures that ``nextitem`` uses too stay as they are. ``open_log`` opens a log for a new
-        run; ``note`` adds the report of a phase to it.
+        Fixtures that ``nextitem`` uses too stay as they are. ``open_log`` opens the log of a new
+        run by its number; ``note`` adds the report of a phase to it.
         """
-        if not self._is_suspect(record):
-            return ()
-        runs: list[Attempt] = []
-        for number in range(1, self._times + 1):
-            if item.session.shouldfail or item.session.shouldstop:
-                break
-            log = open_log()
-            _renew(item)
+        suspects = self._suspects(record)
+        going_on = bool(suspects) and not _is_ending(item)
+        clock = Original.perf_counter
+        if going_on and not self._time.is_enough(sum(record.durations.values())):
+            return replace(record, cut_short=True)
+        while going_on:
+            start = clock()
+            log = open_log(len(record.repeats) + 1)
+            _run(item, partial(note, log))
+            so_far = replace(record, repeats=(*record.repeats, log.as_attempt()))
+            going_on = len(so_far.repeats) < self._times and self._needs_more(suspects, so_far)
+            # This run is not spent yet, and the next one takes as long.
+            cut_short = going_on and not self._time.is_enough(2 * (clock() - start))
+            going_on = going_on and not cut_short
             # Fixtures of wider scopes live until the last of the fresh runs.
-            following = nextitem if number == self._times else cast(pytest.Item, item.parent)
-            for report in runtestprotocol(item, log=False, nextitem=following):
-                note(log, report)
-            runs.append(log.as_attempt())
-        return tuple(runs)
+            following = cast(pytest.Item, item.parent) if going_on else nextitem
+            note(log, call_and_report(item, "teardown", log=False, nextitem=following))
+            repeats = (*record.repeats, log.as_attempt())
+            record = replace(record, repeats=repeats, cut_short=cut_short)
+            self._time.spent += clock() - start
+            going_on = going_on and not _is_ending(item)
+        return record
+
+
+def _is_ending(item: pytest.Item) -> bool:
+    return bool(item.session.shouldfail or item.session.shouldstop)
+
+
+def _run(item: pytest.Item, note: Callable[[pytest.TestReport], None]) -> None:
+    """Set up and call a test that was torn down, as ``runtestprotocol`` does."""
+    _renew(item)
+    report = call_and_report(item, "setup", log=False)
+    note(report)
+    if report.passed and not item.config.getoption("setuponly", False):
+        note(call_and_report(item, "call", log=False))
 
 
 def _renew(item: pytest.Item) -> None:

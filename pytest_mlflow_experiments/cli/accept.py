@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from ..analysis.location import UsageError, sessions_root
 from ..records.accepted import (
     ACCEPTED_FILE,
     AcceptedError,
+    AcceptedStep,
+    MetricLevel,
     append_accepted,
     make_step,
     read_accepted,
 )
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.reader import peek_header
+from ..regression.comparison import Comparison, MetricComparison
 from .arguments import command, say
 from .report import last_comparison
 
@@ -31,9 +35,9 @@ from .report import last_comparison
 def run(options: argparse.Namespace) -> int:
     """Accept that metrics became worse, with a reason.
 
-    Write into mlflow-accepted.jsonl, which belongs into git, that metrics became worse on purpose.
-    From that commit on they are compared only with sessions that had it too. Without CASE, all
-    that the last session failed for is accepted.
+    Write into mlflow-accepted.jsonl, which belongs into git, that metrics became worse on purpose,
+    and their values. From that commit on they are compared with these, and only with sessions that
+    had the file's line too. Without CASE, all that the last session failed for is accepted.
     """
     comparison = last_comparison(options.session)
     session_id = comparison.session.session_id
@@ -42,14 +46,17 @@ def run(options: argparse.Namespace) -> int:
     header = peek_header(SessionDirectory(root / DIRECTORY_NAME / session_id).journal)
     # The session ran with these steps: it may need new ones beyond them.
     used = () if header is None else header.accepted
-    pairs = [(metric.case, metric.metric) for metric in comparison.gating()]
+    pairs = [_patterns(row) for row in comparison.gating()]
     if options.case is not None:
         pairs = [(options.case, options.metric)]
     elif not pairs:
         say("There is nothing to accept: the session has nothing that a gate fails for.")
         return 0
     try:
-        steps = [make_step(case, metric, options.reason) for case, metric in pairs]
+        steps = [
+            _with_values(make_step(case, metric, options.reason), comparison)
+            for case, metric in pairs
+        ]
         if options.case is not None and not any(
             steps[0].matches(one.case, one.metric) for one in comparison.metrics
         ):
@@ -69,3 +76,19 @@ def run(options: argparse.Namespace) -> int:
         say(f"accepted: {step.metric} of {step.case}")
     say(f"Commit {path.name}.")
     return 0
+
+
+def _patterns(row: MetricComparison) -> tuple[str, str]:
+    """Return the patterns of the case and the metric of a row."""
+    is_rate = row.limit is None and "[" in row.nodeid and "[" not in row.case
+    return (f"{row.case}[*" if is_rate else row.case), row.metric
+
+
+def _with_values(step: AcceptedStep, comparison: Comparison) -> AcceptedStep:
+    """Add the values that a step accepts, which later sessions are judged against."""
+    levels = (
+        MetricLevel(case=row.case, metric=row.metric, level=level)
+        for row in comparison.metrics
+        if step.matches(row.case, row.metric) and (level := row.level_at(row.current)) is not None
+    )
+    return replace(step, levels=tuple(levels))

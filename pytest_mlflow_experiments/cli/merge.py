@@ -46,6 +46,10 @@ from .project_hooks import CommandHooks
             "fail where a metric regressed; default: as the shards were told by --mlflow-gate",
             {"action": argparse.BooleanOptionalAction},
         ),
+        "--gate=drift": (
+            "fail also where a metric gets worse slowly",
+            {"dest": "gate", "action": "store_const", "const": "drift"},
+        ),
         "--require-baseline": ("with the gate: fail also where there is no baseline yet", FLAG),
         "--baseline SPEC": "what to compare with; default: as the shards were told by "
         "--mlflow-baseline",
@@ -153,7 +157,7 @@ def _judging(options: argparse.Namespace, shard: Shard) -> Shard:
     if options.baseline is not None:
         parse_all("--baseline", [options.baseline], parse_spec)
     baseline = options.baseline or shard.baseline
-    gate = shard.gate if options.gate is None else options.gate
+    gate = shard.gate if options.gate is None else bool(options.gate)
     if gate and baseline == "none":
         raise UsageError(
             "--gate: there is nothing to judge by with --baseline=none; leave out one of them"
@@ -166,6 +170,7 @@ def _judging(options: argparse.Namespace, shard: Shard) -> Shard:
         baseline=baseline,
         history=options.history or shard.history,
         gate=gate,
+        gate_drift=shard.gate_drift or options.gate == "drift",
         require_baseline=shard.require_baseline or options.require_baseline,
     )
 

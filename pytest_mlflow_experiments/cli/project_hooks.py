@@ -15,12 +15,11 @@ from _pytest.config import ConftestImportFailure, _prepareconfig
 
 from ..analysis.location import UsageError, sessions_root
 from ..session import hookspecs
-from ..session.builtin_hooks import REPORT_FORMATS, SUFFIXES, DefaultRule, other_formats
+from ..session.builtin_hooks import REPORT_FORMATS, SUFFIXES, other_formats
 from .arguments import write_report
 
 if TYPE_CHECKING:
-    from ..regression import Verdict
-    from ..regression.comparer import MetricSeries
+    from ..regression import MetricSeries, Verdict
     from ..regression.comparison import Comparison
 
 
@@ -46,7 +45,7 @@ class CommandHooks:
             manager: pluggy.PluginManager = self._config.pluginmanager
         else:
             manager = pluggy.PluginManager("pytest")
-        for plugin in (DefaultRule(), *REPORT_FORMATS):
+        for plugin in REPORT_FORMATS:
             manager.register(plugin)
         self._hook = manager.hook
         if not self._hook.pytest_mlflow_render.has_spec():
@@ -75,9 +74,9 @@ class CommandHooks:
         for path in paths:
             write_report(path, self.render(comparison, path))
 
-    def rule(self, series: MetricSeries) -> Verdict:
-        """Judge a metric."""
-        verdict: Verdict = self._hook.pytest_mlflow_rule(series=series)
+    def rule(self, series: MetricSeries) -> Verdict | None:
+        """Judge a metric by the project's rule; None without any."""
+        verdict: Verdict | None = self._hook.pytest_mlflow_rule(series=series)
         return verdict
 
 

@@ -1,7 +1,8 @@
 """Accepted steps: values that became worse on purpose, with the reason, in a file beside the code.
 
 The file is committed, so that whoever reviews a change sees what it costs and why. From the commit
-that has a step on, the metrics it names are compared only with sessions that had it too.
+that has a step on, the metrics it names are compared with the values that were accepted, and only
+with sessions that had the step too.
 """
 
 from __future__ import annotations
@@ -45,12 +46,38 @@ _Time: TypeAlias = Annotated[
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedValue:
+    """A level of a metric that was measured earlier.
+
+    ``value`` is the mean of what was accepted, ``scatter`` the standard deviation around it, both
+    in the metric's unit, ``n`` the number of values that they were found from.
+    """
+
+    value: float
+    scatter: float
+    n: int
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricLevel:
+    """The level of one metric of one case; ``since`` names the session since when it is missed."""
+
+    case: str
+    metric: str
+    level: AcceptedValue
+    since: str | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedStep:
     """One change for the worse that a user has accepted.
 
     ``id`` is 12 hexadecimal digits. ``case`` and ``metric`` are patterns, in which ``*`` stands for
     any text and ``?`` for any character; brackets are literal, as node ids are full of
-    them. ``time`` is ISO 8601 with a time zone.
+    them. ``time`` is ISO 8601 with a time zone. ``levels`` are the values that were accepted; steps
+    that somebody wrote by hand, or an older release, have none.
     """
 
     id: Annotated[str, Constraint(re.compile("[0-9a-f]{12}").fullmatch, "12 hexadecimal digits")]
@@ -59,6 +86,13 @@ class AcceptedStep:
     reason: _Text
     time: _Time
     author: str | None = field(default=None, metadata=RARE)
+    levels: tuple[MetricLevel, ...] = field(default=(), metadata=RARE)
+
+    def level_of(self, case: str, metric: str) -> AcceptedValue | None:
+        """Return the value that was accepted of a metric of a case, None if it is not known."""
+        pairs = ((known.case, known.metric) for known in self.levels)
+        found = zip(pairs, self.levels, strict=True)
+        return next((known.level for pair, known in found if pair == (case, metric)), None)
 
     def matches(self, case: str, metric: str) -> bool:
         """Return whether the step matches this metric of this case."""
@@ -66,7 +100,14 @@ class AcceptedStep:
         return all(_compiled(pattern).fullmatch(text) for pattern, text in pairs)
 
 
-def make_step(case: str, metric: str, reason: str, *, author: str | None = None) -> AcceptedStep:
+def make_step(
+    case: str,
+    metric: str,
+    reason: str,
+    *,
+    author: str | None = None,
+    levels: Sequence[MetricLevel] = (),
+) -> AcceptedStep:
     """Return a new step with a new id and the present time.
 
     Raises:
@@ -82,6 +123,7 @@ def make_step(case: str, metric: str, reason: str, *, author: str | None = None)
         reason=reason.strip(),
         time=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         author=author,
+        levels=tuple(levels),
     )
 
 

@@ -78,9 +78,10 @@ class Check:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """An earlier attempt of a case that was run again; the case itself holds the last one.
+    """An earlier attempt of a case that was run again, or a fresh run of a suspicious one.
 
-    ``usage`` is as in :class:`CaseRecord`.
+    ``usage`` is as in :class:`CaseRecord`. ``seed`` is the number that the fixture ``mlflow_seed``
+    gave a fresh run, None where the test did not ask for one.
     """
 
     outcome: Outcome
@@ -89,6 +90,7 @@ class Attempt:
     checks: tuple[Check, ...] = ()
     failure: str | None = None
     usage: Mapping[str, float] = field(default_factory=dict, metadata=RARE)
+    seed: int | None = field(default=None, metadata=RARE)
 
 
 @final
@@ -123,10 +125,11 @@ class CaseRecord:
     tell what was shortened, renamed or left out.
 
     ``arguments`` names the params that are part of the identity (those of ``parametrize`` and of
-    fixtures). ``datasets`` are digests of the data by their names. ``tolerances`` and
-    ``directions`` are the marker's, by metric pattern. ``repeats`` are the fresh runs that followed
-    a suspicious value. ``run_metrics`` are the last values of metrics that the test logged only to
-    its own MLflow run, and ``run_history`` all values of those with several steps.
+    fixtures). ``datasets`` are digests of the data by their names. ``tolerances``,
+    ``directions`` and ``min_effects`` are the marker's, by metric pattern. ``repeats`` are the
+    fresh runs that followed a suspicious value; ``cut_short`` tells that the time for more was used
+    up. ``run_metrics`` are the last values of metrics that the test logged only to its own MLflow
+    run, and ``run_history`` all values of those with several steps.
 
     ``objective`` is the marker's metric for ranking the cases of the test.
     ``inputs`` are the datasets themselves. ``usage`` maps metric names to what the call cost (CPU
@@ -155,7 +158,9 @@ class CaseRecord:
     datasets: Mapping[str, str] = field(default_factory=dict, metadata=RARE)
     tolerances: Mapping[str, str] = field(default_factory=dict, metadata=RARE)
     directions: Mapping[str, str] = field(default_factory=dict, metadata=RARE)
+    min_effects: Mapping[str, str] = field(default_factory=dict, metadata=RARE)
     repeats: tuple[Attempt, ...] = field(default=(), metadata=RARE)
+    cut_short: bool = field(default=False, metadata=RARE)
     run_metrics: Mapping[str, float] = field(default_factory=dict, metadata=RARE)
     run_history: tuple[Metric, ...] = field(default=(), metadata=RARE)
     objective: str | None = field(default=None, metadata=RARE)
@@ -186,7 +191,9 @@ class CaseRecord:
 
     def as_attempt(self) -> Attempt:
         """Return the record as an earlier attempt of a case that was run again."""
-        return Attempt(**{one.name: getattr(self, one.name) for one in fields(Attempt)})
+        # Only fresh runs have a seed.
+        names = [one.name for one in fields(Attempt) if one.name != "seed"]
+        return Attempt(**{name: getattr(self, name) for name in names})
 
 
 def function_of(nodeid: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, final
 
+from .accepted import MetricLevel
 from .codec import ADDED, RARE, Constraint
 from .tags import BRANCH, COMMIT
 
@@ -37,6 +38,8 @@ class Shard:
     seed_params: tuple[str, ...] = ()
     gate: bool = False
     require_baseline: bool = False
+    gate_drift: bool = field(default=False, metadata=RARE)
+    min_effects: tuple[str, ...] = field(default=(), metadata=RARE)
 
 
 @final
@@ -110,7 +113,8 @@ class SessionEnd:
     sessions with the same one should have the same cases. ``tags``, ``metrics`` and ``summary``
     (markdown) are what the comparison with the baseline adds to the session's run. ``unrecorded``
     are the outcomes of tests, classes and modules without a record, by node id; only shards have
-    them. ``sweeps`` are the ends of the sweeps' runs.
+    them. ``sweeps`` are the ends of the sweeps' runs. ``levels`` are those that metrics fell from
+    and that nobody has accepted: later sessions are judged against them too.
     """
 
     end_time: int
@@ -125,6 +129,7 @@ class SessionEnd:
     summary: str = field(default="", metadata=ADDED)
     unrecorded: Mapping[str, str] = field(default_factory=dict, metadata=RARE)
     sweeps: tuple[SweepEnd, ...] = field(default=(), metadata=RARE)
+    levels: tuple[MetricLevel, ...] = field(default=(), metadata=RARE)
 
     @property
     def complete(self) -> bool:
@@ -139,9 +144,11 @@ class Provenance:
 
     ``spec`` is what the user asked for (``auto``, ``branch:main`` ...), ``place`` where the
     sessions were found (``experiment 'x' at http://...``, a file), ``reason`` why they were chosen,
-    as the end of a sentence ("the last 5 passing sessions on main").
+    as the end of a sentence ("the last 5 passing sessions on main"). ``pinned`` tells that somebody
+    named the session that they end at.
     """
 
     spec: str
     place: str
     reason: str
+    pinned: bool = field(default=False, metadata=RARE)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import TypeVar, cast
 
 from ..records import FAILED_OUTCOMES, CaseRecord, Outcome, SessionHeader, function_of
 from .comparer import CompareOptions, Comparer
-from .comparison import Baseline, Comparison, MetricComparison, SessionInfo, UnjudgedCase
-from .curves import curve_notes, curves
+from .comparison import Baseline, Comparison, Curve, MetricComparison, SessionInfo, UnjudgedCase
 from .tolerance import Tolerance, mentions
-from .values import CaseValues, Sessions, SessionValues
+from .values import MAX_CURVES, CaseValues, Lines, Sessions, SessionValues, identity, lines_of
 
 _DID_NOT_RUN = (
     "the case did not run; a test that was renamed keeps its history by "
@@ -21,6 +21,10 @@ _DID_NOT_RUN = (
 _NO_METRIC = "the test passed without yielding any metric"
 _OTHER_SELECTION = (
     "No session of the baseline was asked for the same tests: whether a case is gone can't be told"
+)
+_CUT_SHORT = (
+    "The time for fresh runs was used up before all that looked worse was clear; "
+    "--mlflow-rerun-time gives more"
 )
 
 _Value = TypeVar("_Value")
@@ -53,7 +57,9 @@ def compare_sessions(
     """
     header, end = current.header, current.end
     accepted = [step for step in options.accepted if step.id in header.accepted]
-    options = replace(options, accepted=accepted)
+    provenance = baseline.provenance if baseline is not None else None
+    pinned = provenance is not None and provenance.pinned
+    options = replace(options, accepted=accepted, pinned=pinned)
     past = [
         session
         for session in (baseline.sessions if baseline is not None else ())
@@ -66,22 +72,27 @@ def compare_sessions(
     if problem is None:
         comparer = Comparer(past, options)
         passed = frozenset(passed)
-        metrics += [row for case in current.cases.values() for row in comparer.case(case)]
+        for case in current.cases.values():
+            comparer.add(case)
         # Expected are the cases of the newest session that was asked for the same tests.
         selection = tuple(end.selection) if end is not None else ()
         alike = next((one for one in reversed(past) if _selection(one) == selection), None)
         for session, case in _without_record(current, (alike, *past[-1:])):
             outcome = _outcome(case.nodeid, not_run)
             if outcome is None and case.nodeid in passed:
-                metrics += comparer.missing(case, (session, case), (), _NO_METRIC)
+                comparer.add_missing(case, (session, case), (), _NO_METRIC)
             elif outcome is None and session is alike and partial is None:
-                metrics += comparer.missing(case, (session, case), (), _DID_NOT_RUN)
+                comparer.add_missing(case, (session, case), (), _DID_NOT_RUN)
             elif outcome not in (None, "deselected"):
                 # It was skipped, or failed before it left anything.
                 unjudged.append(_unjudged(case, cast(Outcome, outcome)))
+        metrics += comparer.judged()
         if past and alike is None and partial is None:
             all_notes.append(_OTHER_SELECTION)
+        if any(case.cut_short for case in current.cases.values()):
+            all_notes.append(_CUT_SHORT)
         all_notes += _unused_tolerances(options, metrics)
+        all_notes += _frozen(metrics)
     lines = curves(current, past, options.seed_params)
     return Comparison(
         session=session_info(header),
@@ -144,6 +155,25 @@ def _unused_tolerances(
             yield f"The tolerance for {pattern!r} is for no metric of this session"
 
 
+def _frozen(metrics: Iterable[MetricComparison]) -> Iterator[str]:
+    """Yield a note if fresh runs repeated exactly what a history that never varies has not got."""
+    number = sum(
+        row.status == "regressed"
+        and row.gates
+        and row.fresh > 0
+        and {*row.values} == {row.current}  # which NaN never is
+        and len(row.history) > 1
+        and len({*row.history}) == 1
+        for row in metrics
+    )
+    if number:
+        yield (
+            f"The history of {'1 metric' if number == 1 else f'{number:,} metrics'} never varies: "
+            "with the fixture mlflow_seed fresh runs can tell a harmless change of random numbers "
+            "from a worse model"
+        )
+
+
 def session_info(header: SessionHeader) -> SessionInfo:
     """Return a session as reports name it."""
     return SessionInfo(**{one.name: getattr(header, one.name) for one in fields(SessionInfo)})
@@ -202,3 +232,42 @@ def _agreed(pairs: Iterable[tuple[str, _Value]]) -> list[tuple[str, _Value]]:
     for name, text in pairs:
         said.setdefault(name, set()).add(text)
     return [(name, values.pop()) for name, values in said.items() if len(values) == 1]
+
+
+def curves(
+    current: SessionValues, past: Sequence[SessionValues], seed_params: AbstractSet[str]
+) -> tuple[Curve, ...]:
+    """Return a session's curves with those of the past, in the order in which its cases ran.
+
+    Failed cases are included; of the ``past``, the oldest first, only passed ones.
+    """
+    now = Lines()
+    for key, lines in current.lines.items():
+        now.extend(key, lines)
+    for record in current.failed:
+        case, _ = identity(record, seed_params)
+        for metric, line in lines_of(record).items():
+            now.extend((case, metric), (line,))
+    order = {case: number for number, case in enumerate(current.cases)}
+    found = []
+    for case, metric in sorted(now, key=lambda key: order[key[0]]):
+        values = current.cases[case]
+        before = next((old for old in reversed(past) if (case, metric) in old.lines), None)
+        found.append(
+            Curve(
+                case=case,
+                name=values.name,
+                nodeid=values.nodeid,
+                metric=metric,
+                current=tuple(now[case, metric]),
+                baseline=() if before is None else tuple(before.lines[case, metric]),
+                baseline_session=None if before is None else before.header.session_id,
+            )
+        )
+    return tuple(found)
+
+
+def curve_notes(found: Sequence[Curve]) -> list[str]:
+    """Return a note if a session has more curves than are kept."""
+    note = f"Of the metrics with several steps, the curves of {MAX_CURVES:,} at most are kept"
+    return [note] if len(found) >= MAX_CURVES else []

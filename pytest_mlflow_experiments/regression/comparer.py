@@ -4,47 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isnan
 from typing import TypeAlias, final
 
-from ..records.accepted import AcceptedStep, newest
+from ..records.accepted import AcceptedStep, MetricLevel, newest
 from .comparison import Margin, MetricComparison
 from .direction import infer_direction, is_cost
+from .examples import Examples
 from .findings import Direction, RuleOptions
-from .rule import Verdict, judge
+from .levels import RECENT
+from .rule import Verdict
+from .session_rule import MetricSeries, groups_of_examples, judge_alone, judge_session
 from .statistics import average
 from .tolerance import Tolerance, direction_of, find, mentions
 from .values import CaseValues, SessionValues
 
-_ENOUGH = 5
-
 SEED_PARAMS = frozenset({"seed", "random_state", "repeat"})
 
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricSeries:
-    """The current values and the history of one metric of one case, which a rule judges.
-
-    ``current`` holds one value, or one for each fresh run; ``history`` one for each comparable
-    session of the baseline, the oldest first.
-    """
-
-    case: str
-    metric: str
-    current: tuple[float, ...]
-    history: tuple[float, ...]
-    direction: Direction | None
-    options: RuleOptions
-
-
-Rule: TypeAlias = Callable[[MetricSeries], Verdict]
-
-
-def default_rule(series: MetricSeries) -> Verdict:
-    """Judge a metric by the rule that comes with the plugin."""
-    return judge(series.current, series.history, direction=series.direction, options=series.options)
+Rule: TypeAlias = Callable[[MetricSeries], "Verdict | None"]
 
 
 @final
@@ -52,9 +30,12 @@ def default_rule(series: MetricSeries) -> Verdict:
 class CompareOptions:
     """How to compare.
 
-    Tolerances and directions go from patterns of metric names to values. ``tolerances``, those of
-    the command line, win over a marker's, and these over ``ini_tolerances``; a marker's direction
-    wins over ``directions``, those of the ini file.
+    Tolerances, smallest effects and directions go from patterns of metric names to values.
+    ``tolerances``, those of the command line, win over a marker's, and these over
+    ``ini_tolerances``; a marker's direction wins over ``directions``, and its smallest effect over
+    ``min_effects``, those of the ini file. ``rule`` is the project's own, asked first, and
+    ``gate_drift`` tells that drifting metrics gate, ``pinned`` that somebody named the session that
+    the baseline ends at.
     """
 
     seed_params: AbstractSet[str] = SEED_PARAMS
@@ -62,8 +43,11 @@ class CompareOptions:
     ini_tolerances: Sequence[tuple[str, Tolerance]] = ()
     tolerances: Sequence[tuple[str, Tolerance]] = ()
     directions: Sequence[tuple[str, Direction | None]] = ()
+    min_effects: Sequence[tuple[str, Tolerance]] = ()
     accepted: Sequence[AcceptedStep] = ()
-    rule: Rule = default_rule
+    rule: Rule | None = None
+    gate_drift: bool = False
+    pinned: bool = False
 
 
 def known_direction(
@@ -84,138 +68,236 @@ def known_direction(
     return infer_direction(metric, operators), False
 
 
+_Values: TypeAlias = "tuple[float, ...] | tuple[tuple[float, ...], ...]"
+
 _Past: TypeAlias = list[tuple[SessionValues, CaseValues]]
 """The past sessions with a case's values, the oldest first."""
 
 
 @final
+@dataclass(slots=True, kw_only=True)
+class _Row:
+    """One metric of one case on its way to a verdict.
+
+    ``held`` is the level that sessions of the history had fallen from, ``fresh`` are the values of
+    fresh runs, ``missing`` is the reason why there is no value now, and ``different`` why the
+    history is not comparable.
+    """
+
+    case: CaseValues
+    series: MetricSeries
+    advisory: bool
+    step: AcceptedStep | None = None
+    held: MetricLevel | None = None
+    fresh: tuple[float, ...] = ()
+    missing: str | None = None
+    different: str | None = None
+    verdict: Verdict | None = field(default=None)
+
+
+@final
 class Comparer:
-    """Compares cases, one after the other, with the past sessions."""
+    """Compares cases with the past sessions: first all are added, then :meth:`judged` together."""
 
     def __init__(self, past: Sequence[SessionValues], options: CompareOptions) -> None:
         self._options = options
         self._history: dict[str, _Past] = {}
+        self._held: dict[str, list[tuple[SessionValues, MetricLevel]]] = {}
+        self._rows: list[_Row] = []
+        self._names = {session.header.session_id: name_of(session) for session in past}
         for session in past:
             for case, values in session.cases.items():
                 if values.passed:
                     past_of_case = self._history.setdefault(case, [])
                     if len(_without_origins(values, past_of_case)) == len(past_of_case):
                         past_of_case.append((session, values))
+            for level in session.end.levels if session.end is not None else ():
+                self._held.setdefault(level.case, []).append((session, level))
 
-    def case(self, case: CaseValues) -> Iterator[MetricComparison]:
-        """Yield the comparison of each metric of a case that ran."""
+    def add(self, case: CaseValues) -> None:
+        """Add the metrics of a case that ran."""
         if not case.passed:
             return
         past = _without_origins(case, self._history.get(case.case, []))
-        comparable = _comparable(case, past)
-        for metric, values in case.metrics.items():
-            history = self._values(case, metric, comparable)
-            left_out = [old for _, old in past if metric in old.metrics] if not history else []
-            different = next(filter(None, (_difference(case, old) for old in left_out)), None)
-            yield self._judged(case, metric, values, history, different)
+        for row in self._measured(case, past):
+            if not row.series.history:
+                left_out = [old for _, old in past if row.series.metric in old.metrics]
+                row.different = next(
+                    filter(None, (_difference(case, old) for old in left_out)), None
+                )
+            self._rows.append(row)
         if past:
             reason = "the test passed without this metric, which its baseline has"
-            yield from self.missing(case, past[-1], case.metrics, reason)
+            self.add_missing(case, past[-1], case.metrics, reason)
 
-    def missing(
+    def add_missing(
         self,
         case: CaseValues,
         last: tuple[SessionValues, CaseValues],
         found: Collection[str],
         reason: str,
-    ) -> Iterator[MetricComparison]:
-        """Yield the metrics that the last session of a case had and that are missing now."""
+    ) -> None:
+        """Add the metrics that the last session of a case had and that are missing now."""
         for metric in last[1].metrics.keys() - set(found) - last[1].optional:
-            if history := self._values(last[1], metric, [last]):
-                yield self._missing(case, metric, history, reason)
+            row = self._row(case, metric, last[1], [last])
+            if row.series.history:
+                row.series = replace(row.series, current=())
+                row.missing = reason
+                self._rows.append(row)
 
-    def is_suspect(self, case: CaseValues) -> bool:
-        """Return whether a metric that could gate looks bad enough for fresh runs."""
-        comparable = _comparable(case, self._history.get(case.case, []))
-        for metric, values in case.metrics.items():
-            if history := self._values(case, metric, comparable):
-                series, advisory = self._series(case, metric, values, history)
-                if not advisory and self._options.rule(series).suspect:
-                    return True
+    def suspects(self, case: CaseValues) -> list[MetricSeries]:
+        """Return the metrics of a case that could gate and look bad enough for fresh runs."""
+        past = self._history.get(case.case, [])
+        rows = [row for row in self._measured(case, past) if not row.advisory]
+        # An example of an evaluation is not judged by itself.
+        found = [row.series for row in rows]
+        if _is_parametrized(case):
+            found = [series for series in found if not Examples.are([series])]
+        return [
+            series
+            for series in found
+            if (series.history or series.accepted) and self._judge_alone(series).suspect
+        ]
+
+    def need_more(self, suspects: Sequence[MetricSeries], case: CaseValues) -> bool:
+        """Return whether another fresh run may decide on one of the suspect metrics."""
+        for series in suspects:
+            values = tuple(case.again.get(series.metric, ()))
+            fresh = replace(series, current=values, reseeded=case.reseeded)
+            if not values or self._judge_alone(fresh, fresh=True).suspect:
+                return True
         return False
 
-    def _values(self, case: CaseValues, metric: str, past: _Past) -> tuple[float, ...]:
-        """Return the history of a metric since the last accepted step, one value a session."""
-        step = newest(self._options.accepted, case.case, metric)
-        cost, seeds = is_cost(metric), frozenset(case.seeds.get(metric, ()))
-        return tuple(
-            average(values, cost=cost)
-            for session, old in past
-            if (step is None or step.id in session.header.accepted)
-            and (values := old.values_of(metric, seeds))
-        )
+    def judged(self) -> Iterator[MetricComparison]:
+        """Yield the comparison of each metric that was added."""
+        for row in self._rows:
+            if self._options.rule is not None:
+                row.verdict = self._options.rule(row.series)
+        open_rows = [row for row in self._rows if row.verdict is None]
+        series = [row.series for row in open_rows]
+        groups = groups_of_examples(series)
+        for row, verdict in zip(open_rows, judge_session(series), strict=True):
+            row.verdict = verdict
+        self._judge_fresh()
+        for places in groups:
+            yield _rate([open_rows[place] for place in places])
+        examples = {id(open_rows[place]) for places in groups for place in places}
+        for row in self._rows:
+            if id(row) not in examples:
+                yield self._compared(row)
 
-    def _series(
-        self, case: CaseValues, metric: str, values: Sequence[float], history: tuple[float, ...]
-    ) -> tuple[MetricSeries, bool]:
-        """Return the series that the rule judges, and whether its verdict is advisory."""
+    def _judge_alone(self, series: MetricSeries, *, fresh: bool = False) -> Verdict:
+        own = self._options.rule(series) if self._options.rule is not None else None
+        return own or judge_alone(series, fresh=fresh)
+
+    def _judge_fresh(self) -> None:
+        """Judge suspect metrics by their fresh runs, each by its own."""
+        for row in self._rows:
+            if row.fresh and row.verdict is not None and row.verdict.suspect and not row.advisory:
+                fresh = replace(row.series, current=row.fresh, reseeded=row.case.reseeded)
+                row.verdict = replace(self._judge_alone(fresh, fresh=True), suspect=False)
+            else:
+                row.fresh = ()
+
+    def _measured(self, case: CaseValues, past: _Past) -> Iterator[_Row]:
+        comparable = _comparable(case, past)
+        for metric in case.metrics:
+            row = self._row(case, metric, case, comparable)
+            row.fresh = tuple(case.again.get(metric, ()))
+            yield row
+
+    def _row(self, case: CaseValues, metric: str, values: CaseValues, past: _Past) -> _Row:
+        """Return the series that the rule judges, with its history since the last accepted step."""
         options = self._options
-        marked = [(name, Tolerance.parse(text)) for name, text in case.tolerances.items()]
-        levels = (options.tolerances, marked, options.ini_tolerances)
-        tolerance = next((find(metric, rules) for rules in levels if mentions(metric, rules)), None)
+        step = newest(options.accepted, case.case, metric)
+        past = [
+            (session, old)
+            for session, old in past
+            if metric in old.metrics and (step is None or step.id in session.header.accepted)
+        ]
         operators = case.operators.get(metric, ())
         direction, explicit = known_direction(
             metric, operators, case.directions, options.directions
         )
         cost = is_cost(metric)
-        current = tuple(values) if case.fresh else (average(values, cost=cost),)
+        tolerance = _first_of(metric, options.tolerances, case.tolerances, options.ini_tolerances)
+        effect = _first_of(metric, (), case.min_effects, options.min_effects)
+        rule = RuleOptions(window=options.window, cost=cost, tolerance=tolerance)
+        if effect is not None and effect.relative:
+            rule = replace(rule, min_effect=effect.amount)
+        elif effect is not None:
+            rule = replace(rule, min_change=effect.amount)
+        # A session that was not compared with any baseline knows of no level.
+        held = next(
+            (
+                level
+                for session, level in reversed(self._held.get(case.case, ()))
+                if level.metric == metric and any(session is one for one, _ in past)
+            ),
+            None,
+        )
+        seeds, past = _common_seeds(values, metric, past)
+        current, history = _by_session(values, metric, seeds, past, cost=cost)
+        names = tuple([self._names[session.header.session_id] for session, _ in past])
+        # As long as the history shows the level itself, that tells more than the record of it.
+        shown = held is None or (held.since in names and names.index(held.since) >= RECENT)
+        level = None if held is None or shown else held.level
         series = MetricSeries(
             case=case.case,
             metric=metric,
             current=current,
             history=history,
             direction=direction,
-            options=RuleOptions(window=options.window, cost=cost, tolerance=tolerance),
+            options=rule,
+            accepted=None if step is None or level else step.level_of(case.case, metric),
+            level=level,
+            level_until=None if level is None or held is None else held.since,
+            names=names,
+            pinned=options.pinned,
         )
-        if direction is None:
-            # Whoever sets a tolerance wants a verdict, unless no direction is meant.
-            return series, tolerance is None or explicit
-        return series, cost and tolerance is None and not explicit
+        # Whoever sets a tolerance wants a verdict, unless no direction is meant.
+        advisory = tolerance is None or explicit
+        if direction is not None:
+            advisory = cost and tolerance is None and not explicit
+        return _Row(case=case, series=series, advisory=advisory, step=step, held=held)
 
-    def _judged(
-        self,
-        case: CaseValues,
-        metric: str,
-        values: Sequence[float],
-        history: tuple[float, ...],
-        different: str | None,
-    ) -> MetricComparison:
-        series, advisory = self._series(case, metric, values, history)
-        verdict = self._options.rule(series)
-        unconfirmed = metric in case.unconfirmed and verdict.suspect and not advisory
-        if different is not None:
-            verdict = replace(verdict, status="not comparable", suspect=False, reason=different)
+    def _compared(self, row: _Row) -> MetricComparison:
+        """Return the comparison of a metric that was judged."""
+        verdict, advisory, cost = row.verdict, row.advisory, row.series.options.cost
+        assert verdict is not None
+        if row.missing is not None:
+            verdict = replace(verdict, status="missing", reason=row.missing)
+            gates = not (cost and advisory)
+            return _comparison(row, verdict, gates=gates, advisory=not gates)
+        unconfirmed = row.case.fresh > 0 and not row.fresh and verdict.suspect and not advisory
+        if row.different is not None:
+            verdict = replace(verdict, status="not comparable", suspect=False, reason=row.different)
+        elif row.case.cut_short and verdict.suspect and not row.fresh and not advisory:
+            verdict = replace(
+                verdict, reason=f"{verdict.reason} (not run again: the time for that was used up)"
+            )
         elif unconfirmed:
             verdict = replace(
                 verdict,
                 status="inconclusive",
                 reason="it looked worse, and none of the fresh runs yielded it again",
             )
-        elif len(history) < _ENOUGH and (step := newest(self._options.accepted, case.case, metric)):
-            verdict = replace(verdict, reason=f"{verdict.reason}; accepted: {step.reason}")
-        undirected = series.direction is None and not advisory
+        elif row.step is not None and len(row.series.history) < _TOLD:
+            verdict = replace(verdict, reason=f"{verdict.reason}; accepted: {row.step.reason}")
+        unconfirmed = unconfirmed and verdict.status == "inconclusive"
+        undirected = row.series.direction is None and not advisory
         no_number = verdict.current is not None and isnan(verdict.current)
         gates = (
-            unconfirmed
+            (unconfirmed and not row.case.cut_short)
             or (verdict.status == "regressed" and (not advisory or no_number))
             or (verdict.status == "inconclusive" and (no_number or undirected))
-        ) and not (series.options.cost and advisory)
-        return _row(case, series, verdict, gates=gates, advisory=advisory and not gates)
+            or (verdict.status == "drifting" and self._options.gate_drift and not advisory)
+        ) and not (cost and advisory)
+        return _comparison(row, verdict, gates=gates, advisory=advisory and not gates)
 
-    def _missing(
-        self, case: CaseValues, metric: str, history: tuple[float, ...], reason: str
-    ) -> MetricComparison:
-        series, advisory = self._series(case, metric, history, history)
-        series = replace(series, current=())
-        verdict = replace(self._options.rule(series), status="missing", reason=reason)
-        gates = not (series.options.cost and advisory)
-        return _row(case, series, verdict, gates=gates, advisory=not gates)
 
+_TOLD = 5
+"""In the first sessions after an accepted step, its reason is told."""
 
 _FIGURES = (
     "status",
@@ -227,14 +309,30 @@ _FIGURES = (
     "p_value",
     "n",
     "reason",
+    "scatter",
 )
 """The fields that a row copies from the verdict."""
 
 
-def _row(
-    case: CaseValues, series: MetricSeries, verdict: Verdict, *, gates: bool, advisory: bool
-) -> MetricComparison:
+def name_of(session: SessionValues) -> str:
+    """Return the name of a session in sentences: its commit, else its own."""
+    return (session.header.commit or "")[:8] or session.header.name
+
+
+def _comparison(row: _Row, verdict: Verdict, *, gates: bool, advisory: bool) -> MetricComparison:
+    series, case, names, held = row.series, row.case, row.series.names, row.held
     tolerance = series.options.tolerance
+    values = row.fresh or (case.metrics.get(series.metric, ()) if series.current else ())
+    since, below = verdict.level_since, verdict.below_since
+    below_since = None if below is None or below >= len(names) else names[below]
+    if verdict.decisive is not None:
+        verdict = replace(verdict, p_value=verdict.decisive)
+    elif verdict.status == "regressed":
+        verdict = replace(verdict, exceptions=())  # it regressed with them too
+    if held and below is not None:
+        # It is the same level still, though the history has lost some or all of it.
+        below_since = below_since if series.level is None else held.since
+        verdict = replace(verdict, n=max(verdict.n, held.level.n))
     return MetricComparison(
         case=case.case,
         name=case.name,
@@ -244,13 +342,85 @@ def _row(
         advisory=advisory,
         cost=series.options.cost,
         direction=series.direction,
-        values=tuple(case.metrics.get(series.metric, ())) if series.current else (),
-        history=series.history,
+        values=tuple(values),
+        history=tuple([average(one) if isinstance(one, tuple) else one for one in series.history]),
         tolerance=None if tolerance is None else str(tolerance),
         margin=_margin(case, series.metric, verdict.baseline),
-        fresh=case.fresh if series.current else 0,
+        fresh=len(row.fresh),
+        level_since=None if since is None or since >= len(names) else names[since],
+        below_since=below_since,
+        exceptions=tuple([names[place] for place in verdict.exceptions if place < len(names)]),
         **{name: getattr(verdict, name) for name in _FIGURES},
     )
+
+
+def _rate(rows: Sequence[_Row]) -> MetricComparison:
+    """Return the comparison of the examples of an evaluation, which are judged by their rate."""
+    examples = Examples([row.series for row in rows])
+    worse = [row for row in rows if row.series.case in examples.worse]
+    first = (worse or rows)[0]
+    verdict = first.verdict
+    assert verdict is not None
+    row = _comparison(
+        first,
+        verdict,
+        gates=verdict.status == "regressed" and not first.advisory,
+        advisory=first.advisory,
+    )
+    return replace(
+        row,
+        case=first.case.case.partition("[")[0],
+        name=first.case.name.partition("[")[0],
+        values=(examples.rate,),
+        history=examples.rates,
+        margin=None,
+        fresh=0,
+    )
+
+
+def _first_of(
+    metric: str,
+    typed: Sequence[tuple[str, Tolerance]],
+    marked: Mapping[str, str],
+    of_ini: Sequence[tuple[str, Tolerance]],
+) -> Tolerance | None:
+    """Return what the command line, else a marker, else the ini file says of a metric."""
+    of_marker = [(name, Tolerance.parse(text)) for name, text in marked.items()]
+    levels = (typed, of_marker, of_ini)
+    return next((find(metric, rules) for rules in levels if mentions(metric, rules)), None)
+
+
+def _common_seeds(case: CaseValues, metric: str, past: _Past) -> tuple[list[str], _Past]:
+    """Return the seeds that a case is repeated over now and before, and the sessions with them.
+
+    The newest session decides: seeds that it lacks are new, sessions that lack its seeds are left
+    out. There are none if the case is not repeated over seeds.
+    """
+    now = case.by_seed(metric)
+    if not past or len(now) != len(case.metrics[metric]) or not any(now):
+        return [], past
+    seeds = sorted(now.keys() & past[-1][1].by_seed(metric).keys())
+    with_them = [entry for entry in past if entry[1].by_seed(metric).keys() >= {*seeds}]
+    return (seeds, with_them) if seeds else ([], past)
+
+
+def _by_session(
+    case: CaseValues, metric: str, seeds: Sequence[str], past: _Past, *, cost: bool
+) -> tuple[_Values, _Values]:
+    """Return the values now and one entry for each past session, a tuple if there are seeds."""
+    if len(seeds) < 2:
+        now = [case.by_seed(metric)[seed] for seed in seeds] or case.metrics[metric]
+        chosen = frozenset(seeds or case.by_seed(metric))
+        history = [
+            values[0]
+            if len(values := old.metrics[metric]) == 1
+            else average(old.values_of(metric, chosen), cost=cost)
+            for _, old in past
+        ]
+        return (average(now, cost=cost),), tuple(history)
+    rows = [one.by_seed(metric) for one in (*[old for _, old in past], case)]
+    *before, current = (tuple([row[seed] for seed in seeds]) for row in rows)
+    return (current,), tuple(before)
 
 
 def _margin(case: CaseValues, metric: str, baseline: float | None) -> Margin | None:
@@ -264,6 +434,10 @@ def _margin(case: CaseValues, metric: str, baseline: float | None) -> Margin | N
         margin=check.margin,
         baseline_margin=None if baseline is None else replace(check, value=baseline).margin,
     )
+
+
+def _is_parametrized(case: CaseValues) -> bool:
+    return "[" in case.case
 
 
 def _without_origins(case: CaseValues, past: _Past) -> _Past:

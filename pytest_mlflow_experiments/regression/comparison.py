@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import TypeAlias, final, get_args
 
 from ..records import Operator, Outcome, Provenance
+from ..records.accepted import AcceptedValue
 from ..records.codec import ADDED, AnySize
 from .findings import Direction, Status
 from .sweeps.model import Sweep
@@ -54,7 +56,9 @@ class MetricComparison:
     does, because the metric is a cost or has no known direction. ``values`` are the values of this
     session that were used (several for repeats or fresh runs), ``history`` one for each session of
     the baseline, the oldest first; ``fresh`` counts the fresh runs that followed a suspicious
-    value. The other numbers are those of :class:`~pytest_mlflow_experiments.regression.Verdict`.
+    value. ``level_since`` names the session since when the baseline stands at its level,
+    ``below_since`` the one since when the metric is worse than it, ``exceptions`` those that stand
+    alone. The other numbers are those of :class:`~pytest_mlflow_experiments.regression.Verdict`.
     """
 
     case: str
@@ -79,6 +83,16 @@ class MetricComparison:
     margin: Margin | None
     fresh: int
     reason: str
+    level_since: str | None = field(default=None, metadata=ADDED)
+    below_since: str | None = field(default=None, metadata=ADDED)
+    exceptions: tuple[str, ...] = field(default=(), metadata=ADDED)
+    scatter: float | None = field(default=None, metadata=ADDED)
+
+    def level_at(self, value: float | None) -> AcceptedValue | None:
+        """Return a value with the scatter that is known, as a level for later sessions."""
+        if value is None or not isfinite(value):
+            return None
+        return AcceptedValue(value=value, scatter=self.scatter or 0.0, n=max(1, self.n))
 
 
 @final

@@ -7,7 +7,7 @@ The distribution comes from ``scipy.special``, which is imported where it is nee
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import frexp, fsum, inf, isfinite, isnan, ldexp, nan, sqrt
+from math import exp, frexp, fsum, inf, isfinite, isnan, ldexp, lgamma, nan, sqrt
 from typing import NamedTuple
 
 ROUNDING = 8 * 2.0**-52
@@ -104,6 +104,43 @@ def student_t(p: float, freedom: float) -> float:
     from scipy.special import stdtrit
 
     return -float(stdtrit(freedom, p))
+
+
+def poisson_p(now: int, times: int, before: int, sessions: int) -> float:
+    """Return the probability of as many events as now, or more, if their rate is as before.
+
+    ``now`` events in ``times`` runs and ``before`` in ``sessions`` runs: given their sum, those now
+    are binomial. That is the conditional test of Przyborowski and Wilenski (1940).
+    """
+    return binomial_p(now, now + before, times / (times + sessions))
+
+
+def binomial_p(successes: int, trials: int, probability: float) -> float:
+    """Return the probability of as many successes, or more, in independent trials."""
+    from scipy.special import bdtrc
+
+    if successes <= 0:
+        return 1.0
+    return float(bdtrc(successes - 1, trials, probability)) if successes <= trials else 0.0
+
+
+def fisher_p(now: int, of_now: int, before: int, of_before: int) -> float:
+    """Return the one-sided mid-p of Fisher's exact test (1935): more events now than before.
+
+    The mid-p (Lancaster, 1961) counts half of the probability of what was seen: exact tests of few
+    events are too careful without it.
+    """
+    total, n = now + before, of_now + of_before
+
+    def log_choose(top: int, bottom: int) -> float:
+        return lgamma(top + 1) - lgamma(bottom + 1) - lgamma(top - bottom + 1)
+
+    everything = log_choose(n, total)
+    chances = [
+        exp(log_choose(of_now, k) + log_choose(of_before, total - k) - everything)
+        for k in range(max(now, total - of_before), min(of_now, total) + 1)
+    ]
+    return min(1.0, fsum(chances) - chances[0] / 2)
 
 
 def paired_p(differences: Sequence[float]) -> float | None:

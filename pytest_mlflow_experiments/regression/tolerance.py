@@ -1,4 +1,4 @@
-"""Tolerances and directions by metric pattern: ``accuracy: -0.02``, ``loss: min``."""
+"""Amounts and directions by metric pattern: ``accuracy: -0.02``, ``loss: min``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _NUMBER = re.compile(
     r"[+-]? (?P<amount> (?: \d+ (?:\.\d*)? | \.\d+ ) (?:e[+-]?\d+)? ) \s* (?P<percent>%?)",
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
-_RIGHT = "write how much worse the metric may get: 0.02 (in its own unit) or 2%"
+_RIGHT = "write 0.02 (in the metric's own unit) or 2%"
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How much worse a metric may get than its baseline.
+    """How much worse a metric may get than its baseline, or has to, in order to count.
 
     ``amount`` is never negative, in the metric's unit or, if ``relative``, as a share of the
     baseline's mean (0.02 for ``2%``).
@@ -35,21 +35,21 @@ class Tolerance:
 
     def __post_init__(self) -> None:
         if not 0 <= self.amount < inf:
-            raise ValueError(f"the tolerance {self.amount!r} is not a finite number from 0 on")
+            raise ValueError(f"the amount {self.amount!r} is not a finite number from 0 on")
 
     @classmethod
     def parse(cls, text: str | float) -> Tolerance:
-        """Parse a tolerance; its sign is ignored, as it always bounds a change for the worse.
+        """Parse an amount; its sign is ignored, as it always bounds a change for the worse.
 
         Raises:
             ValueError: it is neither a number nor a percentage.
         """
         written = text if isinstance(text, str) else repr(text)
         if isinstance(text, bool) or not (match := _NUMBER.fullmatch(written.strip())):
-            raise ValueError(f"the tolerance {text!r} is not a number; {_RIGHT}")
+            raise ValueError(f"the amount {text!r} is not a number; {_RIGHT}")
         amount, relative = float(match["amount"]), bool(match["percent"])
         if amount == inf:
-            raise ValueError(f"the tolerance {text!r} is too large; {_RIGHT}")
+            raise ValueError(f"the amount {text!r} is too large; {_RIGHT}")
         return cls(amount / 100 if relative else amount, relative)
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class Tolerance:
 
 
 def parse_rule(line: str) -> tuple[str, Tolerance]:
-    """Return the pattern and the tolerance of a line such as ``latency*: 10%``.
+    """Return the pattern and the amount of a line such as ``latency*: 10%``.
 
     The last colon divides them, so that the pattern may have others.
 

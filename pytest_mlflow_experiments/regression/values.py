@@ -74,10 +74,11 @@ class Lines(dict[tuple[str, str], list[Line]]):
 class CaseValues:
     """What one case measured in one session; repeats over seeds are one case.
 
-    ``metrics`` holds a value for each repeat that passed, or for each fresh run where there were
-    any, and ``seeds`` which repeat each of them is of. ``operators`` are those of the assertions
-    that guard a metric, ``checks`` the closest of them. ``optional`` are metrics that an assertion
-    may not evaluate, as in ``a or b``; ``unconfirmed`` those without a value from a fresh run.
+    ``metrics`` holds a value for each repeat that passed, ``seeds`` which repeat each of them is
+    of. ``again`` are the values of the fresh runs that followed, ``fresh`` their number;
+    ``reseeded`` tells that these had seeds of their own, ``cut_short`` that the time for them was
+    used up. ``operators`` are those of the assertions that guard a metric, ``checks`` the closest
+    of them. ``optional`` are metrics that an assertion may not evaluate, as in ``a or b``.
     ``context`` must equal the baseline's for values to be comparable. ``origins`` are the sessions
     that resumed records come from.
     """
@@ -93,9 +94,12 @@ class CaseValues:
     context: dict[str, str] = field(default_factory=dict)
     tolerances: dict[str, str] = field(default_factory=dict)
     directions: dict[str, str] = field(default_factory=dict)
+    min_effects: dict[str, str] = field(default_factory=dict)
     passed: int = 0
+    again: dict[str, list[float]] = field(default_factory=dict)
     fresh: int = 0
-    unconfirmed: set[str] = field(default_factory=set)
+    reseeded: bool = False
+    cut_short: bool = False
     origins: set[str] = field(default_factory=set)
 
     def add(self, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> None:
@@ -103,6 +107,7 @@ class CaseValues:
         if isinstance(record, CaseRecord):
             self.tolerances.update(record.tolerances)
             self.directions.update(record.directions)
+            self.min_effects.update(record.min_effects)
             if record.outcome not in PASSED_OUTCOMES:
                 return
             if record.resumed_from is not None:
@@ -118,21 +123,21 @@ class CaseValues:
                 self.context[name] = f"{known} | {text}"
         seeds = [name for name in record.arguments if name in seed_params]
         seed = ", ".join([f"{name}={record.params.get(name)}" for name in seeds])
-        # Fresh runs count whatever came of them: one that fails its assertion is no better news.
-        repeats = () if isinstance(record, SlimCase) else record.repeats
-        fresh = [values_of(run) for run in repeats]
-        self.fresh += len(fresh)
         for metric, value in values_of(record).items():
-            if not fresh:
-                self.metrics.setdefault(metric, []).append(value)
-                self.seeds.setdefault(metric, []).append(seed)
-                continue
-            again = [run[metric] for run in fresh if metric in run]
-            if not again:
-                self.unconfirmed.add(metric)
-                again = [value]
-            self.metrics.setdefault(metric, []).extend(again)
-            self.seeds.setdefault(metric, []).extend([seed] * len(again))
+            self.metrics.setdefault(metric, []).append(value)
+            self.seeds.setdefault(metric, []).append(seed)
+        if isinstance(record, CaseRecord) and (record.repeats or record.cut_short):
+            self.add_fresh(record.repeats)
+            self.cut_short |= record.cut_short
+
+    def add_fresh(self, runs: Sequence[Attempt]) -> None:
+        """Add fresh runs; they count whatever came of them."""
+        self.fresh += len(runs)
+        self.reseeded |= any(run.seed is not None for run in runs)
+        for run in runs:
+            # A run that fails its assertion is no better news.
+            for metric, value in values_of(run).items():
+                self.again.setdefault(metric, []).append(value)
 
     def values_of(self, metric: str, seeds: AbstractSet[str]) -> list[float]:
         """Return the values of a metric; only those of ``seeds`` if there are others too."""
@@ -140,6 +145,10 @@ class CaseValues:
         if seeds < set(mine):
             return [value for value, seed in zip(values, mine, strict=True) if seed in seeds]
         return values
+
+    def by_seed(self, metric: str) -> dict[str, float]:
+        """Return the values of a metric by the seed that they are of, the last of each."""
+        return dict(zip(self.seeds.get(metric, ()), self.metrics.get(metric, ()), strict=True))
 
     def _add_checks(self, checks: Sequence[Check]) -> None:
         for check in checks:

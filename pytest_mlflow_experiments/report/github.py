@@ -23,7 +23,7 @@ AnnotationLevel: TypeAlias = Literal["error", "warning"]
 _DATA = "%\r\n"
 _PROPERTY = f"{_DATA}:,"
 
-_UNDECIDED = frozenset({"inconclusive", "not comparable"})
+_WARNED_OF = frozenset({"drifting", "inconclusive", "not comparable"})
 
 
 def annotation_lines(comparison: Comparison, *, prefix: str = "") -> list[str]:
@@ -82,7 +82,7 @@ def _annotations(comparison: Comparison, prefix: str) -> Iterator[tuple[Annotati
     for metric in comparison.gating():
         yield gated, _of_metric(gated, metric, prefix)
     for metric in comparison.ranked():
-        if metric.status in _UNDECIDED and not metric.gates and not metric.advisory:
+        if metric.status in _WARNED_OF and not metric.gates and not metric.advisory:
             yield "warning", _of_metric("warning", metric, prefix)
 
 
@@ -94,6 +94,7 @@ def _of_metric(level: AnnotationLevel, metric: MetricComparison, prefix: str) ->
         parts.append(numbers.change(metric))
     if metric.limit is not None:
         parts.append(f"limit {numbers.limit(metric)}")
+    parts += numbers.standing(metric)
     message = f"{metric.name}: {metric.reason} ({', '.join(parts)})"
     return _line(level, message, title=f"{metric.metric} {metric.status}", file=path)
 

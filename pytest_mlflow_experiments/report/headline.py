@@ -17,6 +17,8 @@ Severity: TypeAlias = Literal["good", "warning", "bad"]
 SYMBOLS: dict[Status, str] = {
     "regressed": "✕",
     "missing": "○",
+    "drifting": "~",
+    "accepted": "✓",
     "improved": "▲",
     "unchanged": "=",
     "inconclusive": "?",
@@ -52,6 +54,9 @@ def headline(comparison: Comparison) -> Headline:
         text = "the comparison could not be made"
     elif gating:
         text = _count_gating(gating)
+        drifting = comparison.counts()["drifting"]
+        if drifting and not any(metric.status == "drifting" for metric in gating):
+            text += f", {drifting:,} drifting"
     elif comparison.baseline is None:
         text = "there is no baseline yet"
     elif not comparison.metrics:
@@ -64,7 +69,7 @@ def headline(comparison: Comparison) -> Headline:
     level: Severity = "good"
     if gate == "failed":
         level = "bad"
-    elif bad or failed or comparison.baseline is None:
+    elif bad or failed or comparison.baseline is None or comparison.counts()["drifting"]:
         level = "warning"
     text = text[0].upper() + text[1:] if gate == "off" else f"Gate {gate}: {text}"
     return Headline(gate=gate, level=level, text=text)
@@ -137,4 +142,6 @@ def _nothing_gates(comparison: Comparison) -> str:
         return "no metric could be judged yet"
     worse = numbers["regressed"] or numbers["missing"]
     text = "nothing that gates got worse" if worse else "nothing got worse"
+    if drifting := numbers["drifting"]:
+        text = f"{text}, {count(drifting, 'metric is', 'metrics are')} drifting"
     return f"{text}, {undecided:,} undecided" if undecided else text

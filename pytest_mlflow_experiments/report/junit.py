@@ -9,7 +9,7 @@ from . import numbers
 from .headline import BROKEN_OUTCOMES, provenance
 from .text import clean, one_line
 
-_SETTLED = frozenset({"improved", "unchanged"})
+_SETTLED = frozenset({"accepted", "improved", "unchanged"})
 _FIGURES = ("baseline", "current", "change", "relative", "limit", "p_value")
 
 
@@ -17,7 +17,7 @@ def render_junit(comparison: Comparison) -> str:
     """Render the XML, with its declaration (UTF-8).
 
     A metric that fails a gated session is a failure, with or without a gate; an undecided one is
-    skipped. A comparison that could not be made is an error.
+    skipped, as is one that drifts. A comparison that could not be made is an error.
     """
     suite = ElementTree.Element("testsuite", name="pytest-mlflow")
     _properties(suite, {"session": comparison.session.name, "baseline": provenance(comparison)})
@@ -90,6 +90,7 @@ def _details(metric: MetricComparison) -> str:
         f"now {numbers.value(metric.current)}",
         f"change {numbers.change(metric)}",
         f"limit {numbers.limit(metric)}",
+        *numbers.standing(metric),
     ]
     if metric.margin is not None:
         guard = f"{numbers.assertion(metric.margin)}, margin {numbers.margin(metric)}"

@@ -17,6 +17,8 @@ _YELLOW: Final = {"yellow": True}
 _SHOWN: Final[dict[Status, tuple[int, dict[str, bool]]]] = {
     "regressed": (20, _BAD),
     "missing": (20, {"red": True}),
+    "drifting": (10, _YELLOW),
+    "accepted": (3, {"green": True}),
     "improved": (3, {"green": True}),
     "inconclusive": (3, _YELLOW),
     "not comparable": (3, _YELLOW),
@@ -84,7 +86,7 @@ def _group(status: Status, metrics: Sequence[MetricComparison]) -> Iterator[Term
     for number, metric in enumerate(metrics[:shown]):
         head = status if number == 0 else ""
         changed = metric.status in ("regressed", "improved")
-        change = f"  {numbers.change(metric)}" if changed else ""
+        change = f"  {numbers.change(metric)}" if changed or metric.status == "drifting" else ""
         text = f"{metric.metric} {_values(metric)}{change}  {metric.name}"
         yield TerminalLine(f"  {head:<15}{text}", markup)
         detail = ", ".join(_details(metric)) if changed else metric.reason
@@ -131,11 +133,19 @@ def _details(metric: MetricComparison) -> Iterator[str]:
     if metric.limit is not None:
         yield f"limit {numbers.limit(metric)}"
     yield f"n = {metric.n}"
-    if metric.n == 0:
+    if metric.n == 0 or metric.status == "drifting" or _is_rate(metric):
         yield metric.reason
+    elif metric.status == "regressed" and metric.p_value is not None:
+        yield numbers.p_value(metric.p_value)
+    yield from numbers.standing(metric)
     if len(metric.values) > 1 and not metric.fresh:
         yield f"the mean of {len(metric.values)} repeats"
     if metric.fresh:
         yield f"{numbers.count(metric.fresh, 'fresh run')}"
     if metric.margin is not None and metric.margin.shrank:
         yield f"margin to {numbers.assertion(metric.margin)}: {numbers.margin(metric)}"
+
+
+def _is_rate(metric: MetricComparison) -> bool:
+    """Return whether examples were judged by their rate: the reason says which of them changed."""
+    return metric.limit is None and metric.tolerance is None and metric.p_value is not None

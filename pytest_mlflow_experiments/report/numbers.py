@@ -65,6 +65,18 @@ def limit(metric: MetricComparison) -> str:
     return f"{sign}{value(metric.limit)}"
 
 
+def standing(metric: MetricComparison) -> list[str]:
+    """Say what the baseline's level is of, and since when the metric is worse."""
+    told = []
+    if metric.level_since is not None and metric.n < len(metric.history):
+        told.append(f"level since {metric.level_since}")
+    if metric.below_since is not None:
+        told.append(f"worse since {metric.below_since}")
+    if metric.exceptions and metric.status == "regressed":
+        told.append(f"without {', '.join(metric.exceptions)}")
+    return told
+
+
 def assertion(margin: Margin) -> str:
     """Format the condition of an assertion: ``≥ 0.9``, ``≈ 0.2 ± 0.15``."""
     text = f"{_SIGNS[margin.operator]} {value(margin.limit)}"

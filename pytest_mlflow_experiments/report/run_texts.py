@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..records import SessionEnd, SweepEnd
+from ..records.accepted import MetricLevel
 from ..records.session_tags import baseline_tags
 from ..records.tags import MODE, OBJECTIVE
 from ..regression.comparison import Comparison
@@ -14,7 +15,7 @@ from .sweep_markdown import render_sweep
 
 
 def with_comparison(end: SessionEnd, comparison: Comparison) -> SessionEnd:
-    """Add a comparison's tags, metrics and summary to the end of its session."""
+    """Add a comparison's tags, metrics, summary and levels to the end of its session."""
     tags = dict(end.tags)
     metrics: dict[str, float] = {}
     if (baseline := comparison.baseline) is not None:
@@ -31,6 +32,13 @@ def with_comparison(end: SessionEnd, comparison: Comparison) -> SessionEnd:
         metrics=metrics,
         summary=render_short(comparison),
         sweeps=tuple(map(sweep_end, comparison.sweeps)),
+        levels=tuple(
+            MetricLevel(case=row.case, metric=row.metric, level=level, since=row.below_since)
+            for row in comparison.metrics
+            if row.below_since is not None
+            and not row.advisory
+            and (level := row.level_at(row.baseline)) is not None
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""The built-in rule, baselines and reports, as implementations of this package's hooks."""
+"""The built-in baselines and reports, as implementations of this package's hooks."""
 
 from __future__ import annotations
 
@@ -18,21 +18,7 @@ from ..records.directory import SessionDirectory
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from ..regression import Verdict
-    from ..regression.comparer import MetricSeries
     from ..regression.comparison import Comparison
-
-
-@final
-class DefaultRule:
-    """The built-in rule, described in the README."""
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_mlflow_rule(self, series: MetricSeries) -> Verdict | None:
-        """Judge a metric."""
-        from ..regression.comparer import default_rule
-
-        return default_rule(series)
 
 
 @final

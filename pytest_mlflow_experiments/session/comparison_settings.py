@@ -17,22 +17,29 @@ from ..regression.comparer import CompareOptions
 from ..regression.tolerance import parse_direction, parse_rule
 from .builtin_hooks import SUFFIXES, other_formats
 from .options import OPTIONS
-from .settings import at_least, given, ini_directory, is_on, read, usage_errors
+from .settings import at_least, given, ini_directory, is_on, read, switch, usage_errors
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 T = TypeVar("T")
 
+_GATE = partial(switch, "drift")
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonSettings:
-    """How to compare: ``reports`` are absolute paths, ``rerun`` is a number of runs."""
+    """How to compare: ``reports`` are absolute paths.
+
+    ``rerun`` is how many fresh runs a suspicious case may have, ``rerun_time`` the seconds for all
+    of them, or None for the default.
+    """
 
     baseline: str
     options: CompareOptions
     rerun: int
+    rerun_time: float | None
     gate: bool
     require_baseline: bool
     reports: tuple[Path, ...]
@@ -45,16 +52,18 @@ class ComparisonSettings:
             pytest.UsageError: a value is not legal; the message names its option or ini value.
         """
         baseline = _baseline(config)
-        gate = is_on(config, "mlflow_gate")
+        gate = read(config, "mlflow_gate", _GATE) != "no"
         if gate and baseline == "none":
             raise pytest.UsageError(
                 f"{OPTIONS['mlflow_gate'].source}: there is nothing to judge by with "
                 "--mlflow-baseline=none; leave out one of them"
             )
+        rerun = "5" if gate else "0"
         return cls(
             baseline=baseline,
             options=_compare_options(config),
-            rerun=read(config, "mlflow_rerun", partial(at_least, 0, "a whole number")),
+            rerun=read(config, "mlflow_rerun", partial(at_least, 0, "a whole number"), rerun),
+            rerun_time=read(config, "mlflow_rerun_time", _rerun_time),
             gate=gate,
             require_baseline=is_on(config, "mlflow_require_baseline"),
             reports=_reports(config),
@@ -77,6 +86,8 @@ class ComparisonSettings:
             seed_params=tuple(sorted(self.options.seed_params)),
             gate=self.gate,
             require_baseline=self.require_baseline,
+            gate_drift=self.options.gate_drift,
+            min_effects=_texts(self.options.min_effects),
         )
 
 
@@ -95,13 +106,15 @@ def _compare_options(config: pytest.Config) -> CompareOptions:
         ini_tolerances=_ini_lines(config, "mlflow_tolerance", parse_rule),
         tolerances=tolerances,
         directions=_ini_lines(config, "mlflow_direction", parse_direction),
+        min_effects=_ini_lines(config, "mlflow_min_effect", parse_rule),
         accepted=accepted,
         rule=lambda series: rule(series=series),
+        gate_drift=read(config, "mlflow_gate", _GATE) == "drift",
     )
 
 
 def _texts(rules: Iterable[tuple[str, object]]) -> tuple[str, ...]:
-    """Format tolerances or directions as in the ini file."""
+    """Format amounts or directions as in the ini file."""
     return tuple(f"{pattern}: {'none' if said is None else said}" for pattern, said in rules)
 
 
@@ -127,6 +140,10 @@ def _ini_lines(
 ) -> tuple[tuple[str, T], ...]:
     with usage_errors(OPTIONS[name].ini_value):
         return tuple(map(parse, config.getini(name)))
+
+
+def _rerun_time(text: str) -> float | None:
+    return at_least(0.0, "seconds", text) if text else None
 
 
 def _reports(config: pytest.Config) -> tuple[Path, ...]:

@@ -1,6 +1,6 @@
 """The hooks that users and plugins can implement, in a ``conftest.py`` or a plugin of their own.
 
-The built-in rule, baselines and reports are implementations of these hooks that come last.
+The built-in baselines and reports are implementations of these hooks that come last.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from ..baseline.specs import BaselineRequest
-    from ..regression import Verdict
-    from ..regression.comparer import MetricSeries
+    from ..regression import MetricSeries, Verdict
     from ..regression.comparison import Comparison
 
 
@@ -22,8 +21,8 @@ def pytest_mlflow_rule(series: MetricSeries) -> Verdict | None:
     """Judge one metric of one case.
 
     Called for every metric at the end of the session and, with ``--mlflow-rerun``, after the case
-    in the process that ran it. Return None to leave the metric to others; the built-in rule comes
-    last.
+    in the process that ran it, and after each of its fresh runs. Return None to leave the metric to
+    others, and in the end to the built-in rule, which judges all of these together.
     """
 
 

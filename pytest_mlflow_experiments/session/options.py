@@ -6,6 +6,7 @@ they are loaded only under ``--mlflow``.
 
 from __future__ import annotations
 
+from argparse import Action
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
@@ -13,13 +14,15 @@ import pytest
 
 MARKER = (
     "mlflow(case=None, tags=None, params=None, track=True, log_system_metrics=None, "
-    "tolerance=None, direction=None, objective=None, mode=None): keep this test as an MLflow run "
-    "under --mlflow. case: a name that stays when the test is renamed or moved; tags, params: "
-    "dicts to add to the run; track=False: never make it a run; log_system_metrics=True: record "
-    "the machine's load while the fixture mlflow_run is open; tolerance: how much worse metrics "
-    "may get, such as {'accuracy': '-0.02', 'rmse*': '2%'}; direction: which values are better, "
-    "such as {'loss': 'min'}; objective: the metric by which the cases of a parametrized test are "
-    "ranked; mode: 'min' or 'max', whichever of its values are better."
+    "tolerance=None, min_effect=None, direction=None, objective=None, mode=None): keep this test "
+    "as an MLflow run under --mlflow. case: a name that stays when the test is renamed or moved; "
+    "tags, params: dicts to add to the run; track=False: never make it a run; "
+    "log_system_metrics=True: record the machine's load while the fixture mlflow_run is open; "
+    "tolerance: how much worse metrics may get, such as {'accuracy': '-0.02', 'rmse*': '2%'}; "
+    "min_effect: how much worse they have to get in order to count, such as {'loglik': 100}; "
+    "direction: which values are better, such as {'loss': 'min'}; objective: the metric by which "
+    "the cases of a parametrized test are ranked; mode: 'min' or 'max', whichever of its values "
+    "are better."
 )
 
 
@@ -35,6 +38,7 @@ class Option(NamedTuple):
         place: where it can be given.
         const: the text if the option is given without one.
         ini_help: goes on after "Same as --name".
+        other: what a switch can be besides true and false.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Option(NamedTuple):
     place: Literal["both", "option", "ini"] = "both"
     const: str | None = None
     ini_help: str = ""
+    other: str | None = None
 
     @property
     def flag(self) -> str:
@@ -184,6 +189,13 @@ _ROWS: Final = (
         kind="list",
     ),
     Option(
+        "mlflow_min_effect",
+        "How much worse a metric has to get in order to count, instead of 1 %, one METRIC: AMOUNT "
+        "a line: '2%', or '100' in the metric's unit.",
+        place="ini",
+        kind="list",
+    ),
+    Option(
         "mlflow_direction",
         "Which values of a metric are better, one METRIC: max|min|none a line.",
         place="ini",
@@ -206,16 +218,23 @@ _ROWS: Final = (
     ),
     Option(
         "mlflow_rerun",
-        "Run a case whose metrics look worse N more times, at once; only the fresh values then "
-        "decide (default 0).",
+        "Run a case whose metrics look worse up to N more times, at once, until they are clear; "
+        "only the fresh values then decide (default 0, with --mlflow-gate 5).",
         "N",
-        default="0",
+    ),
+    Option(
+        "mlflow_rerun_time",
+        "How long the fresh runs of --mlflow-rerun may take in all (default: as long again as the "
+        "session has taken so far, at least 60). What they leave open is judged without them.",
+        "SECONDS",
     ),
     Option(
         "mlflow_gate",
         "Fail the session where a metric regressed, is missing or NaN, and where that could not be "
-        "found out.",
+        "found out; with =drift also where a metric gets worse slowly.",
+        ini_help=" (true, false or drift)",
         kind="switch",
+        other="drift",
     ),
     Option(
         "mlflow_require_baseline",
@@ -238,15 +257,33 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("mlflow", "MLflow experiments")
     for option in OPTIONS.values():
         if option.place != "ini":
-            group.addoption(option.flag, help=option.help, **_arguments(option))
+            flags = (
+                [option.flag]
+                if option.other is None
+                else [option.flag, f"{option.flag}={option.other}"]
+            )
+            group.addoption(*flags, help=option.help, **_arguments(option))
         if option.place != "option":
             same = f"Same as {option.flag}{option.ini_help}."
             text = option.help if option.place == "ini" else same
             parser.addini(option.name, text, **_ini_arguments(option))
 
 
+class _Switch(Action):
+    """A switch that can have a value, after "=" only: the next argument may well be a path.
+
+    So the option with its value is another name of the option for argparse.
+    """
+
+    def __call__(self, parser: object, namespace: object, values: object, name: Any = None) -> None:
+        """Note the value."""
+        setattr(namespace, self.dest, name.partition("=")[2] or "true")
+
+
 def _arguments(option: Option) -> dict[str, Any]:
     """Return argparse's arguments for an option, without name and help."""
+    if option.other is not None:
+        return {"action": _Switch, "nargs": 0}
     if option.kind == "switch":
         return {"action": "store_true", "default": False}
     if option.kind == "list":
@@ -257,7 +294,7 @@ def _arguments(option: Option) -> dict[str, Any]:
 
 def _ini_arguments(option: Option) -> dict[str, Any]:
     """Return pytest's arguments for an ini value, without name and help."""
-    if option.kind == "switch":
+    if option.kind == "switch" and option.other is None:
         return {"type": "bool", "default": False}
     if option.kind == "list":
         return {"type": "linelist"}

@@ -21,7 +21,7 @@ from ..records.secrets import without_credentials
 from ..regression.comparison import Comparison
 from ..report.summary import SessionSummary
 from ..report.terminal import Progress, SessionOutcome, describe_outcome, quiet_line, section
-from .builtin_hooks import REPORT_FORMATS, DefaultBaselines, DefaultRule
+from .builtin_hooks import REPORT_FORMATS, DefaultBaselines
 from .comparison_settings import ComparisonSettings
 from .gate import fail_session, mark_failed
 from .header import make_directory, make_header, written_files
@@ -50,7 +50,6 @@ def register(config: pytest.Config) -> None:
     names = settings.secret_names
     selection = Selection(config, lambda item: shown_text(item, item.nodeid, names))
     config.pluginmanager.register(selection, "mlflow-selection")
-    config.pluginmanager.register(DefaultRule(), "mlflow-rule")
     directory = received_directory(config)
     if directory is None:
         plugin = SessionPlugin(config, settings, comparing, selection)

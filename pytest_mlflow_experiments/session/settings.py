@@ -27,10 +27,9 @@ if TYPE_CHECKING:
 Wait = Literal["auto", "yes", "no"]
 
 _PYTEST_OPTIONS = frozenset({"lsof", "runpytest"})
-_ASSERTIONS: Final[Mapping[str, Assertions]] = {
+_SWITCH: Final = {
     **dict.fromkeys(("1", "true", "yes", "on"), "yes"),
-    **dict.fromkeys(("0", "false", "no", "off"), "no"),
-    "all": "all",
+    **dict.fromkeys(("0", "false", "no", "off", ""), "no"),
 }
 _NOT_IN_URI = re.compile(r"\?|%[0-9A-Fa-f]{2}")
 _SQLITE_FILE = re.compile(r"sqlite(\+\w+)?:///(?!/|:memory:|[A-Za-z]:[\\/])(?P<path>.+)")
@@ -105,15 +104,17 @@ def given(config: pytest.Config, name: str) -> tuple[str | None, Path]:
     return text, config.invocation_params.dir
 
 
-def read(config: pytest.Config, name: str, parse: Callable[[str], T]) -> T:
-    """Parse the text of an option, else of its ini value, else the default.
+def read(
+    config: pytest.Config, name: str, parse: Callable[[str], T], default: str | None = None
+) -> T:
+    """Parse the text of an option, else of its ini value, else the default, which may be given.
 
     Raises:
         pytest.UsageError: ``parse`` raises a ValueError.
     """
     option = OPTIONS[name]
     with usage_errors(option.source):
-        return parse(given(config, name)[0] or option.default)
+        return parse(given(config, name)[0] or default or option.default)
 
 
 def is_on(config: pytest.Config, name: str) -> bool:
@@ -139,14 +140,15 @@ def assertions_setting(config: pytest.Config) -> Assertions:
     """Return which comparisons in assertions yield metrics; raise what :func:`read` does."""
     if getattr(config.known_args_namespace, "no_mlflow_assertions", False):
         return "no"
-    return read(config, "mlflow_assertions", _assertions)
+    return read(config, "mlflow_assertions", partial(switch, "all"))
 
 
-def _assertions(text: str) -> Assertions:
+def switch(other: str, text: str) -> Any:
+    """Parse a switch: return yes, no, or ``other``."""
     word = text.strip().lower()
-    if word not in _ASSERTIONS:
-        raise ValueError(f"expected true, false or all, got {word!r}")
-    return _ASSERTIONS[word]
+    if word not in (other, *_SWITCH):
+        raise ValueError(f"expected true, false or {other}, got {word!r}")
+    return _SWITCH.get(word, other)
 
 
 def _tracking_uri(config: pytest.Config) -> str:

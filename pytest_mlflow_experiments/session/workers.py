@@ -15,7 +15,7 @@ from ..capture.mlflow_run import CONNECTION, Connection
 from ..capture.plugin import CapturePlugin, Track, watch_assertions
 from ..capture.resumed import ResumedCases, read_cases
 from ..capture.running import RunningNote
-from ..capture.suspects import Rerunner
+from ..capture.suspects import FreshTime, Rerunner
 from ..records import Attempt, CaseRecord, journal
 from ..records.directory import SessionDirectory
 from ..records.secrets import SHOWN_NODEID
@@ -40,7 +40,8 @@ def watch_cases(
     rerunner = None
     if comparing.rerun and comparing.baseline != "none":
         options, timeout = comparing.options, settings.timeout
-        rerunner = Rerunner(comparing.rerun, directory, options, timeout)
+        time = FreshTime(comparing.rerun_time)
+        rerunner = Rerunner(comparing.rerun, time, directory, options, timeout)
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     resumed = None
     if settings.resume is not None:
