@@ -216,3 +216,25 @@ def test_place() -> None:
     first, second = found("assert (a >\n        0.5 and\n  b > 0.5)")
     assert (first.site.line, first.site.place) == (1, ("file.py", 2, 8))
     assert (second.site.line, second.site.place) == (3, ("file.py", 3, 6))
+
+
+@pytest.mark.parametrize(
+    ("text", "is_expression"),
+    [
+        ("a - b < 0.1", True),
+        ("0.1 > a - b", True),
+        ("abs(a) < 0.1", True),
+        ("-a < 0.1", True),
+        ("(a if b else c) < 0.1", True),
+        ("a < 0.1", False),
+        ("round(float(a), 2) < 0.1", False),
+        ("(await a()).b['c'] < 0.1", False),
+        ("a(b - c) < 0.1", False),
+        ("a < b - 0.1", False),
+    ],
+)
+def test_expression(text: str, is_expression: bool) -> None:
+    module = ast.parse(f"async def test():\n    assert {text}")
+    (assertion,) = (node for node in ast.walk(module) if isinstance(node, ast.Assert))
+    (found,) = comparisons(assertion, "test_it.py")
+    assert found.site.expression is is_expression

@@ -368,3 +368,11 @@ def test_record_of_a_full_log_survives_json() -> None:
     observe(log, 0.9)
     record = freeze(log, CaseLog(CLOCK))
     assert decode(CaseRecord, encode(record)) == record
+
+
+def test_check_of_a_metric_that_is_logged_too() -> None:
+    for values, names in (([logged(0.5, 0, clock=9.0)], ()), ([], ("accuracy",))):
+        _, (check,) = merge(values, [asserted(0.6, clock=3.5)], CLOCK, names)
+        assert check.logged
+    _, (check,) = merge([], [asserted(0.6, clock=3.5)], CLOCK, ("other",))
+    assert not check.logged

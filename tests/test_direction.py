@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from metric_names import metric_names
 
 from pytest_mlflow_experiments.regression.direction import infer_direction, is_cost
 
@@ -15,6 +16,7 @@ HIGHER = """
     timeseries_accuracy recall_at_5_seconds accuracy_over_time real_time_accuracy
     accuracy_within_10_ms accuracy_for_price token_accuracy time.accuracy r_squared
     1-shot_accuracy precision_score reward_per_episode accuracy_gain
+    error_reduction error_reduction_rate loss_decrease brier_skill_score d2_absolute_error
 """
 LOWER = """
     loss valLoss train_loss_epoch losses.total error max_error mean_absolute_error rmse RMSE
@@ -25,6 +27,7 @@ LOWER = """
     negative_log_likelihood davies_bouldin_score toxicity_score accuracy_drop accuracy_loss
     loss_of_accuracy generalization_gap rate_of_error rmse_price mae_energy price_error memory_error
     errors_per_page errors_per_second incorrect abs_bias loss_per_sample
+    accuracy_decrease recall_reduction dimensionality_reduction_error neg_d2_score quality_issues
 """
 COST = """
     duration_seconds seconds fit_time score_time time_to_accuracy time_to_first_token latency
@@ -40,7 +43,9 @@ SPEED = """
 UNKNOWN = """
     x value result sample_size batch_size learning_rate 1-accuracy one_minus_auc accuracy_std
     loss_variance bias count p_value report.support weighted_delta epoch timeline recaller
-    accurate_enough memorable oscillation latent erroneous
+    accurate_enough memorable oscillation latent erroneous mean_time_between_failures no_match
+    time_weighted_return error_free_rate no_violations win_loss_ratio reduction_in_error l1_ratio
+    scores.pstdev score_range
 """
 
 
@@ -50,22 +55,22 @@ def each(names: str) -> pytest.MarkDecorator:
 
 @each(HIGHER)
 def test_greater_is_better(metric: str) -> None:
-    assert (infer_direction(metric, ["<"]), is_cost(metric)) == ("max", False)
+    assert (infer_direction(metric, [">"]), is_cost(metric)) == ("max", False)
 
 
 @each(LOWER)
 def test_smaller_is_better(metric: str) -> None:
-    assert (infer_direction(metric, [">"]), is_cost(metric)) == ("min", False)
+    assert (infer_direction(metric, ["<"]), is_cost(metric)) == ("min", False)
 
 
 @each(COST)
 def test_a_cost(metric: str) -> None:
-    assert (infer_direction(metric, [">"]), is_cost(metric)) == ("min", True)
+    assert (infer_direction(metric, ["<"]), is_cost(metric)) == ("min", True)
 
 
 @each(SPEED)
 def test_a_speed_is_a_cost_too(metric: str) -> None:
-    assert (infer_direction(metric, ["<"]), is_cost(metric)) == ("max", True)
+    assert (infer_direction(metric, [">"]), is_cost(metric)) == ("max", True)
 
 
 @each(UNKNOWN)
@@ -97,5 +102,15 @@ def test_the_assertion_decides_where_the_name_does_not(
     assert infer_direction("x", operators) == direction
 
 
-def test_the_name_goes_before_the_assertion() -> None:
-    assert infer_direction("loss", [">"]) == "min"
+def test_nobody_knows_where_name_and_assertion_disagree() -> None:
+    assert infer_direction("loss", [">"]) is None
+    assert infer_direction("accuracy", ["<"]) is None
+
+
+def test_an_assertion_on_both_sides_does_not_disagree() -> None:
+    assert infer_direction("loss", [">", "<"]) == "min"
+
+
+@pytest.mark.parametrize(("library", "metric", "direction"), [*metric_names()])
+def test_metrics_of_libraries(library: str, metric: str, direction: str | None) -> None:
+    assert infer_direction(metric, []) == direction, library

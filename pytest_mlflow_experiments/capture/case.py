@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import InitVar, dataclass, field, replace
 from itertools import count, repeat
@@ -178,7 +178,7 @@ class CaseLog:
         ``renamed`` is pytest's name of the test and the recorded one, if they differ.
         """
         attempts = tuple(attempts)
-        metrics, checks = merge(self.logged, self.observations, self.clock)
+        metrics, checks = merge(self.logged, self.observations, self.clock, self.run_metrics)
         own = {metric.key for metric in metrics} if self.run_metrics else ()
         notes = list(self.notes)
         hidden, secrets = self.secrets.names, self.secrets.values
@@ -304,16 +304,21 @@ class _Series:
 
 
 def merge(
-    logged: Iterable[LoggedMetric], observations: Iterable[Observation], clock: Clock
+    logged: Sequence[LoggedMetric],
+    observations: Iterable[Observation],
+    clock: Clock,
+    names: Collection[str] = (),
 ) -> tuple[tuple[Metric, ...], tuple[Check, ...]]:
     """Merge logged and asserted values in the order of time.
 
     A logged value without a step has step 0, as in MLflow. An asserted value becomes the next step
-    of its metric, unless it is the value that was logged or asserted last.
+    of its metric, unless it is the value that was logged or asserted last. ``names`` are metrics
+    that the test logged elsewhere.
     """
     metrics: list[Metric] = []
     checks: list[Check] = []
     series: defaultdict[str, _Series] = defaultdict(_Series)
+    own = {*names, *[metric.key for metric in logged]}
     events: list[LoggedMetric | Observation] = [*logged, *observations]
     for event in sorted(events, key=_CLOCK):
         if isinstance(event, LoggedMetric):
@@ -322,7 +327,7 @@ def merge(
             timestamp = state.put(None, event.value, step, clock.at(event.clock))
             metrics.append(Metric(key=event.key, value=event.value, step=step, timestamp=timestamp))
             continue
-        name, operator, value, limit, tolerance, passed, line, site, at, alternative = event
+        name, operator, value, limit, tolerance, passed, line, site, at, *rest = event
         state = series[name]
         if not state.holds(site, value):
             timestamp = state.put(site, value, state.next_step, clock.at(at))
@@ -337,7 +342,9 @@ def merge(
                 tolerance=tolerance,
                 passed=passed,
                 line=line,
-                alternative=alternative,
+                alternative=rest[0],
+                expression=rest[1],
+                logged=name in own,
             )
         )
     return tuple(metrics), tuple(checks)

@@ -51,7 +51,9 @@ class Check:
 
     ``operator`` ``"=="`` is a comparison with :func:`pytest.approx`; ``tolerance`` is then the
     absolute distance it allows, and None otherwise. ``passed`` tells whether the comparison held;
-    ``alternative`` that the assertion could hold without it, as in ``a < b or c``.
+    ``alternative`` that the assertion could hold without it, as in ``a < b or c``; ``expression``
+    that the value is calculated from what the metric's name names, as in ``train - test < 0.3``;
+    ``logged`` that the test logged the metric, too.
     """
 
     metric: str
@@ -63,6 +65,8 @@ class Check:
     passed: bool
     line: int
     alternative: bool = False
+    expression: bool = field(default=False, metadata=RARE)
+    logged: bool = field(default=False, metadata=RARE)
 
     @property
     @written_after("tolerance")

@@ -93,6 +93,7 @@ def compare_sessions(
             all_notes.append(_CUT_SHORT)
         all_notes += _unused_tolerances(options, metrics)
         all_notes += _frozen(metrics)
+        all_notes += comparer.contradictions()
     lines = curves(current, past, options.seed_params)
     return Comparison(
         session=session_info(header),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from math import isnan
@@ -10,9 +10,9 @@ from typing import TypeAlias, final
 
 from ..records.accepted import AcceptedStep, MetricLevel, newest
 from .comparison import Margin, MetricComparison
-from .direction import infer_direction, is_cost
 from .examples import Examples
-from .findings import Direction, RuleOptions
+from .findings import UNKNOWN_DIRECTION, Direction, RuleOptions
+from .guards import Guard, Meaning, is_guarded_cost, meaning_of, negligible
 from .levels import RECENT
 from .rule import Verdict
 from .session_rule import MetricSeries, groups_of_examples, judge_alone, judge_session
@@ -52,20 +52,21 @@ class CompareOptions:
 
 def known_direction(
     metric: str,
-    operators: Iterable[str],
+    guards: Collection[Guard],
     marked: Mapping[str, str],
     directions: Sequence[tuple[str, Direction | None]],
-) -> tuple[Direction | None, bool]:
+) -> tuple[Meaning, bool]:
     """Return the direction of a metric, and whether a user set it.
 
-    ``operators`` are those of the assertions that guard it; ``marked`` are the directions of the
-    test's marker, ``directions`` those of the ini file, by pattern.
+    ``guards`` are the assertions that guard it; ``marked`` are the directions of the test's marker,
+    ``directions`` those of the ini file, by pattern.
     """
     of_marker = [(name, direction_of(text)) for name, text in marked.items()]
     for rules in (of_marker, directions):
         if mentions(metric, rules):
-            return find(metric, rules), True
-    return infer_direction(metric, operators), False
+            said = find(metric, rules)
+            return Meaning(said), True
+    return meaning_of(metric, guards), False
 
 
 _Values: TypeAlias = "tuple[float, ...] | tuple[tuple[float, ...], ...]"
@@ -80,8 +81,8 @@ class _Row:
     """One metric of one case on its way to a verdict.
 
     ``held`` is the level that sessions of the history had fallen from, ``fresh`` are the values of
-    fresh runs, ``missing`` is the reason why there is no value now, and ``different`` why the
-    history is not comparable.
+    fresh runs, ``missing`` is the reason why there is no value now, ``different`` why the history
+    is not comparable, and ``contradiction`` why nobody knows the direction.
     """
 
     case: CaseValues
@@ -92,6 +93,7 @@ class _Row:
     fresh: tuple[float, ...] = ()
     missing: str | None = None
     different: str | None = None
+    contradiction: str | None = None
     verdict: Verdict | None = field(default=None)
 
 
@@ -140,7 +142,7 @@ class Comparer:
         """Add the metrics that the last session of a case had and that are missing now."""
         for metric in last[1].metrics.keys() - set(found) - last[1].optional:
             row = self._row(case, metric, last[1], [last])
-            if row.series.history:
+            if row is not None and row.series.history:
                 row.series = replace(row.series, current=())
                 row.missing = reason
                 self._rows.append(row)
@@ -186,6 +188,18 @@ class Comparer:
             if id(row) not in examples:
                 yield self._compared(row)
 
+    def contradictions(self) -> Iterator[str]:
+        """Yield a note if name and assertion of a metric disagree, unless its change tells."""
+        told = {
+            row.series.metric: row.contradiction
+            for row in self._rows
+            if row.contradiction is not None
+            and (row.verdict is None or row.verdict.status != "inconclusive")
+        }
+        for metric, contradiction in [*told.items()][:1]:
+            others = f" (like {len(told) - 1:,} more)" if len(told) > 1 else ""
+            yield f"{metric}{others} is not judged: {contradiction}"
+
     def _judge_alone(self, series: MetricSeries, *, fresh: bool = False) -> Verdict:
         own = self._options.rule(series) if self._options.rule is not None else None
         return own or judge_alone(series, fresh=fresh)
@@ -203,11 +217,15 @@ class Comparer:
         comparable = _comparable(case, past)
         for metric in case.metrics:
             row = self._row(case, metric, case, comparable)
-            row.fresh = tuple(case.again.get(metric, ()))
-            yield row
+            if row is not None:
+                row.fresh = tuple(case.again.get(metric, ()))
+                yield row
 
-    def _row(self, case: CaseValues, metric: str, values: CaseValues, past: _Past) -> _Row:
-        """Return the series that the rule judges, with its history since the last accepted step."""
+    def _row(self, case: CaseValues, metric: str, values: CaseValues, past: _Past) -> _Row | None:
+        """Return the series that the rule judges, with its history since the last accepted step.
+
+        None is a metric that is not judged: assertions check its range, and nobody wants more.
+        """
         options = self._options
         step = newest(options.accepted, case.case, metric)
         past = [
@@ -215,13 +233,14 @@ class Comparer:
             for session, old in past
             if metric in old.metrics and (step is None or step.id in session.header.accepted)
         ]
-        operators = case.operators.get(metric, ())
-        direction, explicit = known_direction(
-            metric, operators, case.directions, options.directions
-        )
-        cost = is_cost(metric)
+        guards = values.guards.get(metric, ())
+        meaning, explicit = known_direction(metric, guards, case.directions, options.directions)
+        direction = meaning.direction
+        cost = is_guarded_cost(metric, guards)
         tolerance = _first_of(metric, options.tolerances, case.tolerances, options.ini_tolerances)
         effect = _first_of(metric, (), case.min_effects, options.min_effects)
+        if meaning.is_range and tolerance is None:
+            return None
         rule = RuleOptions(window=options.window, cost=cost, tolerance=tolerance)
         if effect is not None and effect.relative:
             rule = replace(rule, min_effect=effect.amount)
@@ -239,6 +258,11 @@ class Comparer:
         seeds, past = _common_seeds(values, metric, past)
         current, history = _by_session(values, metric, seeds, past, cost=cost)
         names = tuple([self._names[session.header.session_id] for session, _ in past])
+        check = values.checks.get(metric)
+        if check is not None and tolerance is None and effect is None:
+            means = [average(one) if isinstance(one, tuple) else one for one in history]
+            least = negligible(check, means)
+            rule = rule if least is None else replace(rule, min_change=least)
         # As long as the history shows the level itself, that tells more than the record of it.
         shown = held is None or (held.since in names and names.index(held.since) >= RECENT)
         level = None if held is None or shown else held.level
@@ -259,12 +283,22 @@ class Comparer:
         advisory = tolerance is None or explicit
         if direction is not None:
             advisory = cost and tolerance is None and not explicit
-        return _Row(case=case, series=series, advisory=advisory, step=step, held=held)
+        return _Row(
+            case=case,
+            series=series,
+            advisory=advisory,
+            step=step,
+            held=held,
+            contradiction=meaning.contradiction,
+        )
 
     def _compared(self, row: _Row) -> MetricComparison:
         """Return the comparison of a metric that was judged."""
         verdict, advisory, cost = row.verdict, row.advisory, row.series.options.cost
         assert verdict is not None
+        if row.contradiction is not None:
+            reason = verdict.reason.removesuffix(f", but {UNKNOWN_DIRECTION}")
+            verdict = replace(verdict, reason=f"{reason}; {row.contradiction}")
         if row.missing is not None:
             verdict = replace(verdict, status="missing", reason=row.missing)
             gates = not (cost and advisory)

@@ -5,23 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
 
 class _Meaning(NamedTuple):
-    """The meaning of a word. A weak word decides only if its part of the name has no other."""
+    """The meaning of a word; in a part of a name the last one of the highest rank decides."""
 
     direction: Literal["max", "min"] | None
     cost: bool = False
-    weak: bool = False
+    rank: int = 1
+
+    def turned(self) -> _Meaning:
+        """Return the meaning of the opposite."""
+        if self.direction is None:
+            return self
+        return self._replace(direction="min" if self.direction == "max" else "max")
 
 
 _UNKNOWN = _Meaning(None)
 _HIGHER = _Meaning("max")
 _LOWER = _Meaning("min")
-_SCORE = _Meaning("max", weak=True)
+_SKILL = _Meaning("max", rank=2)  # d2_log_loss is the share of the loss that is explained
+_SCORE = _Meaning("max", rank=0)
 _COST = _Meaning("min", cost=True)
-_SUBJECT = _Meaning("min", cost=True, weak=True)  # rmse_price is the error of a predicted price
+_SUBJECT = _Meaning("min", cost=True, rank=0)  # rmse_price is the error of a predicted price
 _SPEED = _Meaning("max", cost=True)
 
 _TABLE: Final = (
@@ -29,23 +37,30 @@ _TABLE: Final = (
         _HIGHER,
         """accuracy accuracies acc auc auroc auprc roc prauc ap map f1 f2 fbeta fscore precision
         recall sensitivity specificity tpr tnr ppv npv r2 rsquared ndcg dcg mrr hit hits iou miou
-        jaccard dice kappa mcc matthews correlation corr pearson spearman kendall concordance
-        bleu sacrebleu rouge meteor chrf cider bertscore similarity cosine
-        likelihood loglik loglikelihood elbo silhouette calinski harabasz ari nmi ami homogeneity
-        completeness purity coverage psnr ssim snr sdr reward rewards profit revenue sharpe
-        gain improvement uplift lift success successes solved passed pass correct
-        correctness faithfulness groundedness relevance relevancy helpfulness coherence fluency""",
+        jaccard dice kappa mcc matthews correlation corr pearson spearman kendall concordance bleu
+        sacrebleu rouge meteor chrf cider bertscore similarity cosine likelihood loglik
+        loglikelihood elbo silhouette calinski harabasz ari nmi ami homogeneity completeness purity
+        coverage psnr ssim snr sdr reward rewards profit revenue sharpe gain improvement uplift lift
+        success successes solved passed pass correct correctness faithfulness groundedness relevance
+        relevancy helpfulness coherence fluency safety guidelines equivalence sufficiency adherence
+        retention summarization efficiency quality fidelity intersection aucpr rocauc logauc
+        pearsonr spearmanr kendalltau corrcoef preserved dunn fowlkes mauve sari bleurt comet
+        frugalscore""",
     ),
     (
         _LOWER,
         """loss losses error errors err rmse mse mae mape smape wape mase medae msle rmsle sse rmsd
         deviance perplexity ppl bpc nll logloss hinge pinball crps brier hamming wer cer ter fid
-        kid fvd lpips ece mce aic bic kl divergence wasserstein mmd distance drift regret risk
-        fpr fnr fdr false miss misses missed misclassification misclassified incorrect wrong
-        invalid violation violations failure failures failed fail hallucination hallucinations
-        toxicity drop drops dropped degradation gap drawdown davies bouldin""",
+        kid fvd lpips ece mce aic bic kl divergence wasserstein mmd distance drift regret risk fpr
+        fnr fdr false miss misses missed misclassification misclassified incorrect wrong invalid
+        violation violations violated failure failures failed fail hallucination hallucinations
+        toxicity drop drops dropped degradation gap drawdown davies bouldin merror mlogloss mphe
+        nloglik xentropy xentlambda kldiv kullback eer disparity lost frustration mismatch
+        mismatches issue issues""",
     ),
-    (_SCORE, "score scores"),
+    (_SKILL, "d2 skill"),
+    (_SCORE, "score scores match matches"),
+    (_LOWER._replace(rank=0), "l1 l2 huber"),
     (
         _COST,
         """time times duration durations seconds second secs sec milliseconds millis ms minutes
@@ -54,22 +69,31 @@ _TABLE: Final = (
     ),
     (_SUBJECT, "cost costs usd eur dollars price energy memory mem ram size params parameters"),
     (_SPEED, "throughput qps rps tps fps speedup"),
-    (_SPEED._replace(weak=True), "speed bandwidth"),
+    (_SPEED._replace(rank=0), "speed bandwidth"),
     # Signed, a measure of scatter, or a setting: the words before these decide nothing.
     (_UNKNOWN, "bias std stdev stddev sd stderr variance var threshold support delta diff pvalue"),
+    (_UNKNOWN, "pstdev pvariance nanstd nanvar ptp iqr sem spread range"),
 )
 _PHRASES: Final = (
     (
         _HIGHER,
-        """true positive, true positives, true negative, true negatives, explained variance,
-        r squared, area under, v measure, f measure, f beta, predictive value, win rate,
-        episode return, mean return, average return, cumulative return, discounted return""",
+        """true positive, true positives, true negative, true negatives, explained variance, r
+        squared, area under, v measure, f measure, f beta, predictive value, win rate, episode
+        return, mean return, average return, cumulative return, discounted return, noise ratio,
+        reciprocal rank, parity ratio""",
     ),
-    (_LOWER, "cross entropy, false negative, false negatives, abs bias, absolute bias"),
+    (
+        _LOWER,
+        """cross entropy, false negative, false negatives, abs bias, absolute bias, negative
+        likelihood, probability score, patch similarity, fall out, edit rate, parity difference,
+        odds difference, distortion index, spectral angle, grade level""",
+    ),
+    (_UNKNOWN._replace(rank=2), "time between"),  # the longer between failures, the better
     (
         _UNKNOWN,
         """p value, learning rate, effect size, sample size, batch size, test size, train size,
-        step size, window size, dataset size, data size, vocab size, population size""",
+        step size, time step, time steps, short time, energy ratio, window size, dataset size, data
+        size, vocab size, population size, time weighted, error free, win loss, l1 ratio""",
     ),
 )
 _WORDS: Final = {word: meaning for meaning, words in _TABLE for word in words.split()}
@@ -85,8 +109,13 @@ _COUNTED: Final = frozenset(
     {"tokens", "bytes", "kb", "mb", "gb", "kib", "mib", "gib", "flops", "macs"}
 )
 
-_NEGATED: Final = re.compile(r"(neg|negated|minus)\b|negative (log|mean|median|root|max)\b")
-_COMPLEMENT: Final = re.compile(r"\s*1\s*-(?!shot)|(one|1)[-_ ]minus|inver(se|ted)")
+# Less of what comes before: error_reduction.
+_LESS: Final = frozenset({"decrease", "reduction"})
+_NEGATED: Final = re.compile(
+    r"(neg|negated|minus)\b|negative (log(lik|likelihood)?|mean|median|root|max)\b"
+)
+_COMPLEMENT: Final = re.compile(r"\s*1\s*-(?!shot)|(one|1)[-_ ]minus|no[-_ ]|inver(se|ted)")
+_OPERATOR: Final = re.compile(r"_(?:minus|plus|over|times|pow|mod)_(?!times_)")
 _PER_TIME: Final = re.compile(r"/(s|secs?|seconds?|min|minute|hour)$", re.IGNORECASE)
 _WORD: Final = re.compile(r"[^\W_]+|@")
 _CAMEL: Final = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\WA-Z_\d]+\d*|[A-Z]+\d*|\d+|@")
@@ -95,13 +124,24 @@ _CAMEL: Final = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\WA-Z_\d]+\d*|[A-Z]+\d
 def infer_direction(metric: str, operators: Iterable[str]) -> Literal["max", "min"] | None:
     """Infer which values of a metric are better; None if unknown.
 
-    The name decides: the last part of a dotted or slashed name with a known word, and in it the
-    last such word. Else the ``operators`` of the assertions that guard the metric decide: who
-    asserts ``x >= 0.9`` wants ``x`` to be large.
+    Name and ``operators``, those of the assertions that guard the metric, must not contradict each
+    other, and one of them must say it.
     """
-    direction = _meaning(metric).direction
-    if direction is not None:
-        return direction
+    named, wanted = direction_by_name(metric), direction_by_operators(operators)
+    return None if named and wanted and named != wanted else named or wanted
+
+
+def direction_by_name(metric: str) -> Literal["max", "min"] | None:
+    """Infer the direction from the name of a metric.
+
+    The last part of a dotted or slashed name with a known word decides, and in it the last such
+    word.
+    """
+    return _meaning(metric).direction
+
+
+def direction_by_operators(operators: Iterable[str]) -> Literal["max", "min"] | None:
+    """Infer the direction from assertions: who asserts ``x >= 0.9`` wants ``x`` to be large."""
     found = set(operators)
     if found and found <= {">", ">="}:
         return "max"
@@ -118,6 +158,14 @@ def is_cost(metric: str) -> bool:
     return _meaning(metric).cost
 
 
+def is_cost_of_expression(metric: str) -> bool:
+    """Whether what was calculated, as ``end_minus_start``, depends on a cost."""
+    known = [one for one in map(_meaning, _OPERATOR.split(metric)) if one.direction is not None]
+    return any(one.cost and one.rank for one in known) or (
+        bool(known) and all(one.cost for one in known)
+    )
+
+
 # A session repeats a few names in every case.
 @lru_cache(maxsize=4_096)
 def _meaning(metric: str) -> _Meaning:
@@ -129,9 +177,7 @@ def _meaning(metric: str) -> _Meaning:
         meaning = _meaning_of_words(tokens)
         if meaning is None:
             continue
-        if _NEGATED.match(" ".join(tokens)) and meaning.direction is not None:
-            return meaning._replace(direction="min" if meaning.direction == "max" else "max")
-        return meaning
+        return meaning.turned() if _NEGATED.match(" ".join(tokens)) else meaning
     return _UNKNOWN
 
 
@@ -154,11 +200,20 @@ def _meaning_of_words(tokens: list[str]) -> _Meaning | None:
     if "per" in tokens:
         return _meaning_of_rate(tokens)
     for segment in _segments(tokens):
-        said = list(_meanings(segment))
-        if said:
-            strong = [meaning for meaning in said if not meaning.weak]
-            return (strong or said)[-1]
+        meaning = _meaning_of_segment(segment)
+        if meaning is not None:
+            return meaning
     return None
+
+
+def _meaning_of_segment(tokens: list[str]) -> _Meaning | None:
+    place = next((place for place, token in enumerate(tokens) if token in _LESS), len(tokens))
+    if tokens[place:]:
+        head, tail = map(_meaning_of_segment, (tokens[:place], tokens[place + 1 :]))
+        return tail or (head or _UNKNOWN).turned()
+    said = list(_meanings(tokens))
+    rank = max((meaning.rank for meaning in said), default=0)
+    return next((meaning for meaning in reversed(said) if meaning.rank == rank), None)
 
 
 def _meaning_of_rate(tokens: list[str]) -> _Meaning | None:
@@ -173,8 +228,8 @@ def _meaning_of_rate(tokens: list[str]) -> _Meaning | None:
 
 def _segments(tokens: list[str]) -> Iterator[list[str]]:
     segment: list[str] = []
-    for token in tokens:
-        if token in _PREPOSITIONS:
+    for token, following in pairwise([*tokens, ""]):
+        if token in _PREPOSITIONS or (token == "times" and following.isdecimal()):
             yield segment
             segment = []
         else:

@@ -22,6 +22,7 @@ from ..records import (
 from ..records.reader import FileEntry, split_sessions
 from ..records.slim import SlimCase, thinned
 from .comparison import Line
+from .guards import Guard
 
 DURATION = "duration_seconds"
 """The metric that every case has: how long the call of its test took."""
@@ -77,8 +78,8 @@ class CaseValues:
     ``metrics`` holds a value for each repeat that passed, ``seeds`` which repeat each of them is
     of. ``again`` are the values of the fresh runs that followed, ``fresh`` their number;
     ``reseeded`` tells that these had seeds of their own, ``cut_short`` that the time for them was
-    used up. ``operators`` are those of the assertions that guard a metric, ``checks`` the closest
-    of them. ``optional`` are metrics that an assertion may not evaluate, as in ``a or b``.
+    used up. ``guards`` are the assertions that guard a metric, ``checks`` the closest of them.
+    ``optional`` are metrics that an assertion may not evaluate, as in ``a or b``.
     ``context`` must equal the baseline's for values to be comparable. ``origins`` are the sessions
     that resumed records come from.
     """
@@ -89,7 +90,7 @@ class CaseValues:
     metrics: dict[str, list[float]] = field(default_factory=dict)
     seeds: dict[str, list[str]] = field(default_factory=dict)
     checks: dict[str, Check] = field(default_factory=dict)
-    operators: dict[str, set[str]] = field(default_factory=dict)
+    guards: dict[str, set[Guard]] = field(default_factory=dict)
     optional: set[str] = field(default_factory=set)
     context: dict[str, str] = field(default_factory=dict)
     tolerances: dict[str, str] = field(default_factory=dict)
@@ -152,9 +153,14 @@ class CaseValues:
 
     def _add_checks(self, checks: Sequence[Check]) -> None:
         for check in checks:
-            self.operators.setdefault(check.metric, set()).add(check.operator)
+            guard = Guard.of(check)
+            self.guards.setdefault(check.metric, set()).add(guard)
             closest = self.checks.get(check.metric)
-            if closest is None or check.margin < closest.margin:
+            # What is so by nature is no limit to come close to.
+            if closest is None or (guard.is_natural, check.margin) < (
+                Guard.of(closest).is_natural,
+                closest.margin,
+            ):
                 self.checks[check.metric] = check
         self.optional |= alternatives(checks)
 

@@ -41,6 +41,8 @@ _CONVERSIONS: Final = frozenset(
     {"Decimal", "Fraction", "array", "asarray", "float", "float16", "float32", "float64", "int"}
     | {"round", "tensor"}
 )
+# Their values are good at neither end of what they are applied to.
+_DISTANCES: Final = frozenset({"abs", "absolute", "fabs"})
 _CONVERTING_METHODS: Final = frozenset({"cpu", "detach", "double", "float", "item", "numpy"})
 
 # Functions whose name says nothing without what they are applied to.
@@ -95,6 +97,32 @@ def dotted_path(node: ast.expr) -> str | None:
             return "_".join(part for part in parts if part) if all(parts) else None
         case _:
             return None
+
+
+def is_expression(node: ast.expr) -> bool:
+    """Whether ``node`` calculates with what it names, as ``acc - old``, ``abs(bias)``."""
+    if (inner := converted(node)) is not None:
+        return is_expression(inner)
+    match node:
+        case ast.Name() | ast.NamedExpr():
+            return False
+        case (
+            ast.Await(value=value)
+            | ast.UnaryOp(op=ast.UAdd(), operand=value)
+            | ast.Attribute(value=value)
+            | ast.Subscript(value=value)
+        ):
+            return is_expression(value)
+        case ast.Call(func=function, args=[value, *_]) if is_library_function(function, REDUCTIONS):
+            return _is_distance(function) or is_expression(value)
+        case ast.Call(func=function):
+            return _is_distance(function) or is_expression(function)
+        case _:
+            return True
+
+
+def _is_distance(function: ast.expr) -> bool:
+    return (dotted_path(function) or "").rpartition(".")[2] in _DISTANCES
 
 
 def is_library_function(function: ast.expr, names: frozenset[str]) -> bool:

@@ -131,7 +131,8 @@ class Observation(NamedTuple):
     ``tolerance`` is the absolute distance that :func:`pytest.approx` allows, for ``==``. ``site``
     is the place of the comparison: file, line and column. ``clock`` is a reading of
     :func:`time.perf_counter`. ``alternative`` tells that the assertion could hold although this
-    comparison did not, as in ``a < b or c``.
+    comparison did not, as in ``a < b or c``; ``expression`` that the value is calculated from what
+    the name names.
     """
 
     name: str
@@ -144,6 +145,7 @@ class Observation(NamedTuple):
     site: tuple[str, int, int]
     clock: float
     alternative: bool = False
+    expression: bool = False
 
 
 @final
@@ -165,9 +167,11 @@ class Observations:
 
     def __iter__(self) -> Iterator[Observation]:
         for site, value, limit, tolerance, passed, clock in self.raw:
-            name, operator, line, place, _, alternative, _ = site
+            name, operator, line, place, _, *rest = site
             yield Observation(
-                name, operator, value, limit, tolerance, passed, line, place, clock, alternative
+                *(name, operator, value, limit, tolerance, passed, line, place, clock),
+                alternative=rest[0],
+                expression=rest[2],
             )
 
 

@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .names import LIBRARIES, REDUCTIONS, converted, dotted_path, is_library_function, metric_name
+from .names import (
+    LIBRARIES,
+    REDUCTIONS,
+    converted,
+    dotted_path,
+    is_expression,
+    is_library_function,
+    metric_name,
+)
 
 if TYPE_CHECKING:
     from ...records import Operator
@@ -104,8 +112,9 @@ class Site(NamedTuple):
     ``operator`` is mirrored to read ``value operator limit``, and negated below a ``not``;
     ``negated`` tells that the comparison as it stands yields the opposite. ``alternative`` tells
     that the assertion can hold although this comparison does not, as in ``a < b or c``.
-    ``count_integers`` tells whether two integers count. ``place`` is the file, line and column of
-    the right operand: both halves of a chain share the left one.
+    ``count_integers`` tells whether two integers count, ``expression`` whether the value is
+    calculated from what the name names. ``place`` is the file, line and column of the right
+    operand: both halves of a chain share the left one.
     """
 
     name: str
@@ -115,6 +124,7 @@ class Site(NamedTuple):
     negated: bool
     alternative: bool
     count_integers: bool
+    expression: bool = False
 
 
 class ComparisonNode(NamedTuple):
@@ -156,6 +166,7 @@ def comparisons(
                 negated=negated,
                 alternative=alternative or (negated and len(node.ops) > 1),
                 count_integers=every_comparison,
+                expression=is_expression(value),
             )
             yield ComparisonNode(node, index, site, swapped)
 

@@ -9,7 +9,7 @@ from typing import TypeVar, final
 
 from ...records import PASSED_OUTCOMES, CaseRecord, last_values
 from ..comparer import CompareOptions, known_direction
-from ..direction import is_cost
+from ..guards import Guard, Meaning, is_guarded_cost
 from ..values import DURATION
 from .effects import effects
 from .model import Mode, Sweep
@@ -22,7 +22,7 @@ class Objective:
 
     def __init__(self) -> None:
         self._named: dict[str, None] = {}
-        self._asserted: dict[str, set[str]] = {}
+        self._asserted: dict[str, set[Guard]] = {}
         self._logged: dict[str, None] = {}
         self._costs: dict[str, None] = {}
         self._directions: dict[str, str] = {}
@@ -32,7 +32,7 @@ class Objective:
         if record.objective is not None:
             self._named.setdefault(record.objective)
         for check in record.checks:
-            self._asserted.setdefault(check.metric, set()).add(check.operator)
+            self._asserted.setdefault(check.metric, set()).add(Guard.of(check))
         for metric in record.metrics:
             self._logged.setdefault(metric.key)
         self._logged.update(dict.fromkeys(record.run_metrics))
@@ -49,14 +49,21 @@ class Objective:
         ``directions`` are those of the ini file, by pattern.
         """
 
+        def guards(metric: str) -> Collection[Guard]:
+            return self._asserted.get(metric, ())
+
+        def meaning(metric: str) -> Meaning:
+            return known_direction(metric, guards(metric), self._directions, directions)[0]
+
         def mode_of(metric: str) -> Mode | None:
-            operators = self._asserted.get(metric, ())
-            return known_direction(metric, operators, self._directions, directions)[0]
+            return meaning(metric).direction
 
         chosen = next(iter(self._named), None)
         for metrics in (self._asserted, self._logged):
             if chosen is None:
-                usable = [metric for metric in metrics if not is_cost(metric)]
+                usable = [one for one in metrics if not is_guarded_cost(one, guards(one))]
+                if metrics is self._asserted:
+                    usable = [metric for metric in usable if not meaning(metric).is_range]
                 chosen = next(filter(mode_of, usable), next(iter(usable), None))
         if chosen is not None:
             mode = mode_of(chosen)

@@ -1,0 +1,128 @@
+"""What the name of a metric and the assertions that guard it say together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from math import inf, isfinite
+from statistics import median_low
+from typing import Final, Literal, NamedTuple
+
+from ..records import Check, Operator
+from .direction import (
+    direction_by_name,
+    direction_by_operators,
+    is_cost,
+    is_cost_of_expression,
+)
+
+_LOWER: Final = frozenset({-inf, -1.0, 0.0})
+_UPPER: Final = frozenset({1.0, inf})
+_BOUNDS: Final = _LOWER | _UPPER
+_SHARE: Final = 0.01
+_TOLERANCE: Final = 0.01
+
+
+class Guard(NamedTuple):
+    """An assertion on a metric.
+
+    ``bound`` is its limit if many quantities can't be beyond that by nature (0, 1, infinity), else
+    None. ``expression`` tells that the value is calculated from what the metric's name names,
+    ``logged`` that the test logged the metric, too.
+    """
+
+    operator: Operator
+    bound: float | None = None
+    expression: bool = False
+    logged: bool = False
+
+    @classmethod
+    def of(cls, check: Check) -> Guard:
+        """Return the guard that a check is."""
+        bound = check.limit if check.limit in _BOUNDS else None
+        return cls(check.operator, bound, check.expression, check.logged)
+
+    @property
+    def is_natural(self) -> bool:
+        """Whether it only says what is so by nature: ``x >= 0``, ``x <= 1``, ``x < inf``."""
+        if self.operator in (">", ">="):
+            return self.bound == -inf or (self.bound == 0 and not self.expression)
+        return self.bound == inf or (
+            self.operator == "<=" and self.bound == 1 and not self.expression
+        )
+
+
+class Meaning(NamedTuple):
+    """Which values of a metric are better, None if nobody knows, and why.
+
+    ``contradiction`` says how name and guards disagree, if they do. ``is_range`` tells that the
+    guards only check the range of possible values.
+    """
+
+    direction: Literal["max", "min"] | None
+    contradiction: str | None = None
+    is_range: bool = False
+
+
+def meaning_of(metric: str, guards: Collection[Guard]) -> Meaning:
+    """Return what the name of a metric and its guards say; of an expression the guards alone."""
+    named = None if is_expression(guards) else direction_by_name(metric)
+    pair = _pair(guards)
+    # What a test logs it wants to know.
+    may_be_range = bool(guards) and not any(guard.logged for guard in guards)
+    if may_be_range and pair.issuperset(guards):
+        return Meaning(named, is_range=True)
+    if named is None:
+        is_range = may_be_range and all(guard.is_natural for guard in guards)
+        # Of 0.8 <= x <= 1 the 1 is no goal; of 0 < x < 5 nobody knows.
+        goals = [g for g in guards if g.operator == ">" or not g.is_natural] or guards
+        return Meaning(direction_by_operators(g.operator for g in goals), is_range=is_range)
+    # A score is below 1 and a loss above 0: that is no goal that its name contradicts.
+    goals = [g for g in guards if not (g.is_natural or g in pair or g[:2] == ("<", 1))]
+    wanted = direction_by_operators(g.operator for g in goals)
+    if wanted is None or wanted == named:
+        return Meaning(named)
+    return Meaning(
+        None,
+        f"its name suggests that {_words(named)} values are better, and its assertion that "
+        f"{_words(wanted)} ones are: say it with the marker's direction= or the ini value "
+        "mlflow_direction",
+    )
+
+
+def negligible(check: Check, history: Iterable[float]) -> float | None:
+    """Return the change that is nothing beside the limit of an assertion, if the history is so too.
+
+    Whoever asserts ``abs(a - b) < 1e-6`` is content with 1e-14, and no less with 2e-14. But a loss
+    of 0.01 is not good just because it must be below 10: where the name says what is better, only
+    limits up to 0.01 are such tolerances.
+    """
+    finite = [value for value in history if isfinite(value)]
+    if not finite or check.operator == "==" or check.margin <= 0:
+        return None
+    level = median_low(finite)
+    way = abs(check.limit - level)
+    if not check.expression and direction_by_name(check.metric) is not None:
+        way = min(way, _TOLERANCE)
+    share = way * _SHARE
+    return share if abs(level) <= share < inf else None
+
+
+def is_expression(guards: Iterable[Guard]) -> bool:
+    """Whether the value that is guarded is calculated from what the metric's name names."""
+    return any(guard.expression for guard in guards)
+
+
+def is_guarded_cost(metric: str, guards: Iterable[Guard]) -> bool:
+    """Whether a metric is a cost, by its name; an expression by the names in it."""
+    return is_cost_of_expression(metric) if is_expression(guards) else is_cost(metric)
+
+
+def _pair(guards: Iterable[Guard]) -> frozenset[Guard]:
+    """Return the guards of a range on both sides, as ``0 <= x <= 1``; none if there is no such."""
+    lower = [g for g in guards if g.operator in (">", ">=") and g.bound in _LOWER]
+    upper = [g for g in guards if g.operator in ("<", "<=") and g.bound in _UPPER]
+    return frozenset([*lower, *upper] if lower and upper else ())
+
+
+def _words(direction: str) -> str:
+    return "greater" if direction == "max" else "smaller"
