@@ -173,3 +173,15 @@ def test_a_type_that_the_codec_does_not_know_is_a_mistake_of_ours() -> None:
 
     with pytest.raises(TypeError, match="no fields of type <class 'complex'>"):
         decode(Unknown, {"when": 1})
+
+
+def test_false_and_zero_are_written_where_nothing_is_none() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Rare:
+        name: str = "a"
+        said: bool | None = field(default=None, metadata=RARE)
+        number: int | None = field(default=None, metadata=RARE)
+        is_cut: bool = field(default=False, metadata=RARE)
+
+    assert encode(Rare(said=False, number=0)) == {"name": "a", "said": False, "number": 0}
+    assert encode(Rare()) == {"name": "a"}

@@ -445,8 +445,8 @@ def test_every_keyword_of_the_marker(tester: pytest.Pytester) -> None:
         tester,
         "@mlflow(case='digits', tags={'a': 1}, params={'b': 2}, tolerance={'accuracy': '-0.02', "
         "'rmse*': '2%', 'loss': 0.5}, direction={'loss': 'min', 'f?': 'max'}, track=False, "
-        "min_effect={'loglik': 100}, log_system_metrics=True, objective='rmse', mode='min')\n"
-        "def test_func(): pass",
+        "min_effect={'loglik': 100}, log_system_metrics=True, objective='rmse', mode='min', "
+        "sweep=True)\ndef test_func(): pass",
     )
     assert options == CaseOptions(
         case="digits",
@@ -457,6 +457,7 @@ def test_every_keyword_of_the_marker(tester: pytest.Pytester) -> None:
         direction={"loss": "min", "f?": "max", "rmse": "min"},
         objective="rmse",
         mode="min",
+        sweep=True,
         track=False,
         log_system_metrics=True,
         marked=True,
@@ -515,7 +516,7 @@ def test_the_objective_of_a_module_may_have_its_mode_from_a_test(tester: pytest.
         (
             "@mlflow(name='digits')",
             "has no keyword 'name'; the legal ones are case, tags, params, track, "
-            "log_system_metrics, tolerance, min_effect, direction, objective, mode",
+            "log_system_metrics, tolerance, min_effect, direction, objective, mode, sweep",
         ),
         ("@mlflow(case=3)", "(case=...) takes a string, got 3"),
         ("@mlflow(tags=['a'])", "(tags=...) takes a dict, got ['a']"),

@@ -141,6 +141,87 @@ def test_a_failed_comparison_has_the_sweeps(tmp_path: Path) -> None:
     assert [sweep.name for sweep in comparison.sweeps] == ["test_guarded"]
 
 
+def test_not_every_parametrized_test_is_a_sweep(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.write("[pytest]\n", "pytest.ini")
+    project.write(
+        """
+        import numpy as np
+        import pytest
+
+        mlflow, parametrize = pytest.mark.mlflow, pytest.mark.parametrize
+
+        @parametrize("model, rate", [("svc", 0.1), ("svc", 0.2), ("tree", 0.1), ("tree", 0.2)])
+        def test_grid(model, rate):
+            accuracy = 0.8 + rate
+            assert accuracy > 0.5
+
+        @parametrize("alpha, expected_gmean", [(0.1, 0.81), (0.2, 0.82)])
+        def test_regression(alpha, expected_gmean):
+            gmean = 0.8 + alpha / 10
+            assert gmean == pytest.approx(expected_gmean)
+
+        @parametrize("alpha, bound", [(0.1, 0.7), (0.2, 0.8)])
+        def test_own_limits(alpha, bound):
+            accuracy = 0.8 + alpha
+            assert accuracy > bound
+
+        @parametrize("X, y, expected", [(np.ones(k), np.zeros(k), k / 10) for k in (3, 4)])
+        def test_data(X, y, expected):
+            accuracy = len(X) / 10
+            assert accuracy >= 0.3
+
+        @parametrize("kind", [np.float32, np.float64])
+        def test_dtypes(kind):
+            accuracy = kind(1).nbytes / 10
+            assert accuracy > 0.1
+
+        @parametrize("seed", range(3))
+        def test_seeds(seed):
+            accuracy = 0.9 + seed / 100
+            assert accuracy > 0.5
+
+        @parametrize("question, answer", [("Of France?", "Paris"), ("Of Italy?", "Rome")])
+        def test_evaluation(question, answer, mlflow_case):
+            mlflow_case.log_metric("correct", answer == "Paris")
+
+        @parametrize("region", ["north", "south"])
+        def test_regions(region):
+            accuracy = 0.8 + (region == "north") / 10
+            assert accuracy > 0.5
+
+        @mlflow(sweep=True)
+        @parametrize("dtype", ["float16", "float32"])
+        def test_said(dtype):
+            accuracy = 0.9 if dtype == "float32" else 0.8
+            assert accuracy > 0.5
+
+        @mlflow(sweep=False)
+        @parametrize("rate", [0.1, 0.2])
+        def test_denied(rate):
+            accuracy = 0.8 + rate
+            assert accuracy > 0.5
+        """
+    )
+    result = project.pytest("--mlflow", "--mlflow-offline")
+    assert [sweep.name for sweep in compared(project).sweeps] == ["test_grid", "test_said"]
+    assert "test_grid: 4 configurations" in result.stdout
+    end = project.session().end
+    assert end is not None
+    assert [sweep.test for sweep in end.sweeps] == [
+        "test_it.py::test_grid",
+        "test_it.py::test_said",
+    ]
+    # In MLflow what one case can tell decides: neither the limits nor the values of the others.
+    swept = {record.sweep for record in project.session().cases} - {None}
+    assert swept == {f"test_it.py::test_{name}" for name in ("grid", "own_limits", "said")}
+    assert (
+        "name one of them:\n  test_it.py::test_grid\n  test_it.py::test_said\n"
+        in project.cli("best", "--metric=accuracy", status=2).stderr
+    )
+    assert "fits no sweep" in project.cli("best", "test_denied", status=2).stderr
+
+
 def test_merged_shards_have_the_sweep_of_all_cases(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.write("[pytest]\n", "pytest.ini")

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf, nan, sqrt
 from typing import Literal
 
 import pytest
-from sessions import make_case, make_check
+from sessions import make_case, make_check, make_session
 
+from pytest_mlflow_experiments.cli.candidate import choose_candidate
 from pytest_mlflow_experiments.records import CaseRecord, Outcome, SessionEnd
-from pytest_mlflow_experiments.regression.comparer import CompareOptions
+from pytest_mlflow_experiments.records.reader import StoredSession
+from pytest_mlflow_experiments.regression.comparer import SEED_PARAMS, CompareOptions
 from pytest_mlflow_experiments.regression.statistics import deviation, mean
 from pytest_mlflow_experiments.regression.sweeps.build import SweepBuilder
+from pytest_mlflow_experiments.regression.sweeps.lookup import build_sweeps
 from pytest_mlflow_experiments.regression.sweeps.model import Configuration, Mode, Sweep
 from pytest_mlflow_experiments.regression.sweeps.ranking import marks, noise_limit, p_value
 
@@ -42,7 +46,7 @@ def built(cases: Iterable[CaseRecord], options: CompareOptions | None = None) ->
 
 
 def only(*cases: CaseRecord, options: CompareOptions | None = None) -> Sweep:
-    (sweep,) = built(cases, options)
+    (sweep,) = built([replace(case, swept=True) for case in cases], options)
     return sweep
 
 
@@ -237,7 +241,7 @@ def test_sweeps_come_in_the_order_of_their_first_cases() -> None:
     records = [
         one(test="test_b", k=1),
         make_case("test_plain", metrics={"accuracy": 1.0}),
-        one(test="test_a", k=1),
+        *(one(test="test_a", k=k) for k in range(3)),
         one(test="test_b", k=2),
     ]
     builder = SweepBuilder(CompareOptions())
@@ -245,7 +249,7 @@ def test_sweeps_come_in_the_order_of_their_first_cases() -> None:
     assert list(builder.watch([*records, end])) == [*records, end]
     assert [(sweep.name, sweep.cases) for sweep in builder.build()] == [
         ("test_b", 2),
-        ("test_a", 1),
+        ("test_a", 3),
     ]
 
 
@@ -355,3 +359,77 @@ def test_params_that_are_never_the_same_twice_explain_nothing() -> None:
     assert [effect.share for effect in only(*searched).effects] == [None, None]
     alone = only(*(one(value, lr=n / 7) for n, value in enumerate(values)))
     assert [effect.share for effect in alone.effects] == [1.0]
+
+
+def swept(*cases: CaseRecord, **changes: object) -> bool:
+    """Return whether cases make a sweep."""
+    return bool(built(replace(case, **changes) for case in cases))  # type: ignore[arg-type]
+
+
+GRID = [one(0.8 + k / 100, model=model, rate=k / 10) for model in ("svc", "tree") for k in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("is_sweep", "cases"),
+    [
+        (True, GRID),
+        (False, GRID[:1]),
+        (False, [one({}, k=k) for k in range(3)]),
+        (False, [one({"seconds": 1.0}, k=k) for k in range(3)]),
+        (False, [one(0.8, alpha=k, expected=0.8 + k) for k in range(3)]),
+        (False, [one(0.8 + k, X=f"X{k}", y=f"y{k}", expected=f"expected{k}") for k in range(3)]),
+        (False, [one(0.8, dtype=dtype) for dtype in ("float32", "int64")]),
+        (False, [one(0.8 + k / 10, region=f"r{k}") for k in range(2)]),
+        (False, [one(0.8 + k / 10, region=f"r{k}", depth=k) for k in range(2)]),
+        (False, [one(0.8 + k / 100, seed=k) for k in range(5)]),
+        (False, [one(float(k % 2), size=k) for k in range(5)]),
+        (False, [*GRID, one(0.8, model="What is the capital of France?", rate=1)]),
+    ],
+    ids=[
+        *("grid", "one of it", "no metric", "costs", "expectation", "data", "dtypes"),
+        *("regions", "a setting for each region", "seeds", "0 or 1", "one odd case"),
+    ],
+)
+def test_what_is_a_sweep(is_sweep: bool, cases: list[CaseRecord]) -> None:
+    assert swept(*cases) is is_sweep
+    assert swept(*cases, swept=True)
+    assert swept(*cases, objective="accuracy")
+    assert not swept(*cases, objective="accuracy", swept=False)
+
+
+def test_cases_of_a_sweep_are_held_against_the_same_limit() -> None:
+    def case(k: int, *checks: tuple[float, float]) -> CaseRecord:
+        found = tuple(make_check("accuracy", value, limit) for value, limit in checks)
+        return replace(one(0.8 + k / 10, k=k), checks=found)
+
+    assert swept(case(0, (0.8, 0.5)), case(1, (0.9, 0.5)))
+    assert swept(case(0, (0.8, 0.9)), case(1, (0.9, 0.9), (0.9, 0.5)))
+    assert not swept(case(0, (0.8, 0.7)), case(1, (0.9, 0.8)))
+
+
+def test_params_that_repeat_are_no_parts_of_the_data() -> None:
+    cases = [one(depth + fold / 10, depth=depth, fold=fold) for depth in (2, 3) for fold in (1, 2)]
+    (sweep,) = built(cases, CompareOptions(seed_params=frozenset({"fold"})))
+    assert (sweep.params, sweep.repeats) == (("depth",), ("fold",))
+
+
+@pytest.mark.parametrize(
+    ("test", "case", "name"),
+    [
+        # Their values are 0.8 + 0.01, 0.02 and 0.03; that of the median is registered.
+        ("test_seeds", None, "test_seeds[2]"),
+        (None, "south", "test_regions[south]"),
+        ("test_regions", "north", "test_regions[north]"),
+    ],
+)
+def test_a_case_of_no_sweep_can_be_promoted(test: str | None, case: str | None, name: str) -> None:
+    records = (
+        *(one(0.8 + seed / 100, "test_seeds", seed=seed) for seed in (1, 2, 3)),
+        *(one(0.8, "test_regions", region=region) for region in ("north", "south")),
+    )
+    session = StoredSession(header=make_session().header, cases=records, end=None)
+    options = Namespace(test=test, case=case, metric=None, mode=None)
+    sweeps = build_sweeps(records, SEED_PARAMS, metric=None, mode=None)
+    assert sweeps == ()
+    candidate = choose_candidate(session, sweeps, options)
+    assert candidate.record.name == name

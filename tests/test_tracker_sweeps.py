@@ -57,6 +57,26 @@ def store(
     return database
 
 
+def test_cases_with_data_or_with_a_marker_that_says_so_stand_below_the_session(
+    database: Database,
+) -> None:
+    journal = Journal(database.path)
+    text = {"depth": "What is the capital of France?"}
+    said = [case(3, "test_c", swept=False), case(4, "test_d", params=text, swept=True)]
+    journal.cases([case(1), case(2, "test_b", params=text), *said])
+    database.send(journal.finish())
+    (session,) = database.runs(kind="session")
+    sweeps = {run.info.run_name: run.info.run_id for run in database.runs(kind="sweep")}
+    assert sweeps.keys() == {"test_it", "test_d"}
+    above = {run.info.run_name: run.data.tags["mlflow.parentRunId"] for run in database.runs()}
+    assert above == {
+        "test_it[1]": sweeps["test_it"],
+        "test_b[2]": session.info.run_id,
+        "test_c[3]": session.info.run_id,
+        "test_d[4]": sweeps["test_d"],
+    }
+
+
 def test_cases_stand_below_the_run_of_their_sweep(store: Database) -> None:
     journal = Journal(store.path)
     journal.cases([case(1), case(2), make_record(3), case(4, "TestIt::test_more")])

@@ -215,6 +215,7 @@ class CaseLog:
             directions={key: str(value) for key, value in options.direction.items()},
             min_effects={key: str(value) for key, value in options.min_effect.items()},
             objective=options.objective,
+            swept=options.sweep,
             run_metrics={name: v for name, v in self.run_metrics.items() if name not in own},
             run_history=tuple(metric for metric in self.run_history if metric.key not in own),
             inputs=tuple(

@@ -31,6 +31,7 @@ class CaseOptions:
     direction: Mapping[str, object] = field(default_factory=dict)
     objective: str | None = None
     mode: str | None = None
+    sweep: bool | None = None
     marked: bool = False
 
     @classmethod
@@ -73,6 +74,7 @@ _KEYWORD_TYPES: dict[str, tuple[type, str]] = {
     "direction": (Mapping, "a dict"),
     "objective": (str, "the name of a metric"),
     "mode": (str, "'min' or 'max'"),
+    "sweep": (bool, "True or False"),
 }
 assert {f.name for f in fields(CaseOptions)} - {"marked"} == _KEYWORD_TYPES.keys()
 

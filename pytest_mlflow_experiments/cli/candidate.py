@@ -99,9 +99,10 @@ def _named(
 ) -> tuple[Sweep, Configuration, CaseRecord | None]:
     """Return the configuration that the option names, and the case if it names a single one."""
     if options.test is None:
-        sweeps = (*sweeps, *_singles(session, options))
+        sweeps = (*sweeps, *_singles(session, sweeps, options))
     else:
-        sweeps = fitting(sweeps, options.test) or fitting(_singles(session, options), options.test)
+        others = _singles(session, sweeps, options)
+        sweeps = fitting(sweeps, options.test) or fitting(others, options.test)
     text = options.case or ""
     pairs = [
         (sweep, configuration, nodeid)
@@ -122,13 +123,18 @@ def _named(
     return sweep, configuration, _record(session, nodeid) if len(matching) == 1 else None
 
 
-def _singles(session: StoredSession, options: argparse.Namespace) -> tuple[Sweep, ...]:
-    """Return each test without params as a sweep of one configuration."""
-    plain = [record for record in session.cases if record.sweep is None]
-    if not plain:
-        return ()
-    # Only what has a param is a sweep; this one is taken off again.
-    cases = [replace(record, arguments=("",), params={}) for record in plain]
+def _singles(
+    session: StoredSession, sweeps: Sequence[Sweep], options: argparse.Namespace
+) -> tuple[Sweep, ...]:
+    """Return the tests that are no sweeps, a configuration for each case but for repeats."""
+    known = {id for sweep in sweeps for one in sweep.configurations for id in one.nodeids}
+    cases = []
+    for record in session.cases:
+        if record.nodeid not in known:
+            seeds = {k: text for k, text in record.distinct_params.items() if k in SEED_PARAMS}
+            # Only what has a param is a sweep; this one is taken off again.
+            changed = replace(record, arguments=("", *seeds), params=seeds, swept=True)
+            cases.append(changed)
     return tuple(
         replace(
             sweep,

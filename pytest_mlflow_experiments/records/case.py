@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Annotated, Literal, TypeAlias, final
 
 from .codec import ADDED, RARE, AnySize, Constraint, written_after
+from .param_kinds import param_kind
 from .secrets import MASK
 
 Operator: TypeAlias = Literal["<", "<=", ">", ">=", "=="]
@@ -135,7 +136,7 @@ class CaseRecord:
     up. ``run_metrics`` are the last values of metrics that the test logged only to its own MLflow
     run, and ``run_history`` all values of those with several steps.
 
-    ``objective`` is the marker's metric for ranking the cases of the test.
+    ``objective`` is the marker's metric for ranking the cases of the test, ``swept`` its ``sweep``.
     ``inputs`` are the datasets themselves. ``usage`` maps metric names to what the call cost (CPU
     seconds, memory). If the case was resumed and did not run, ``resumed_from`` is the id of the
     session that it ran in, and ``resumed_run`` the test's own MLflow run there.
@@ -168,6 +169,7 @@ class CaseRecord:
     run_metrics: Mapping[str, float] = field(default_factory=dict, metadata=RARE)
     run_history: tuple[Metric, ...] = field(default=(), metadata=RARE)
     objective: str | None = field(default=None, metadata=RARE)
+    swept: bool | None = field(default=None, metadata=RARE)
     inputs: tuple[DatasetInput, ...] = field(default=(), metadata=RARE)
     usage: Mapping[str, float] = field(default_factory=dict, metadata=RARE)
     resumed_from: str | None = field(default=None, metadata=RARE)
@@ -175,8 +177,23 @@ class CaseRecord:
 
     @property
     def sweep(self) -> str | None:
-        """The node id of the test function that the sweep runs; None without params."""
-        return function_of(self.nodeid) if self.arguments else None
+        """The node id of the test function, if its params look like those of a sweep; else None.
+
+        It is what one case can tell, as its run in MLflow is written before the others have ended:
+        a marker that says so, or settings (:func:`.param_kind`) and no data. Reports, which know
+        all cases and the ini file's ``mlflow_seed_params``, call some of these tests no sweep.
+        """
+        if not self.arguments or self.swept is False:
+            return None
+        kinds = {param_kind(name, self.params.get(name, "")) for name in self.arguments}
+        if self.is_marked_sweep or ("data" not in kinds and ("setting" in kinds or len(kinds) > 1)):
+            return function_of(self.nodeid)
+        return None
+
+    @property
+    def is_marked_sweep(self) -> bool:
+        """Whether the marker makes the test a sweep, whatever its params are."""
+        return self.swept if self.swept is not None else self.objective is not None
 
     @property
     def distinct_params(self) -> dict[str, str]:

@@ -145,7 +145,12 @@ def _kind_of_class(cls: type) -> _Kind:
 def _object_encoder(cls: type, kinds: Mapping[str, _Kind]) -> _Convert:
     encoders = {name: kind.encode for name, kind in kinds.items()}
     common = [one.name for one in fields(cls) if "rare" not in one.metadata]
-    rare = [(name, encoders[name]) for name in kinds if name not in common]
+    # False and 0 say something where nothing is None.
+    rare = [
+        (one.name, encoders[one.name], one.default is None)
+        for one in fields(cls)
+        if one.name not in common
+    ]
     for name, member in vars(cls).items():
         if before := getattr(getattr(member, "fget", None), "written_after", None):
             common.insert(common.index(before) + 1, name)
@@ -166,9 +171,9 @@ def _object_encoder(cls: type, kinds: Mapping[str, _Kind]) -> _Convert:
             value = data[name]
             if value is not None:
                 data[name] = convert(value)
-        for name, convert in rare:
+        for name, convert, is_optional in rare:
             value = getattr(record, name)
-            if value:
+            if value or (is_optional and value is not None):
                 data[name] = convert(value)
         return data
 

@@ -9,6 +9,7 @@ from math import isnan
 from typing import TypeAlias, final
 
 from ..records.accepted import AcceptedStep, MetricLevel, newest
+from ..records.param_kinds import SEED_PARAMS as SEED_PARAMS
 from .comparison import Margin, MetricComparison
 from .examples import Examples
 from .findings import UNKNOWN_DIRECTION, Direction, RuleOptions
@@ -19,8 +20,6 @@ from .session_rule import MetricSeries, groups_of_examples, judge_alone, judge_s
 from .statistics import average
 from .tolerance import Tolerance, direction_of, find, mentions
 from .values import CaseValues, SessionValues
-
-SEED_PARAMS = frozenset({"seed", "random_state", "repeat"})
 
 Rule: TypeAlias = Callable[[MetricSeries], "Verdict | None"]
 

@@ -8,11 +8,13 @@ from collections.abc import Set as AbstractSet
 from typing import TypeVar, final
 
 from ...records import PASSED_OUTCOMES, CaseRecord, last_values
+from ...records.case import function_of
+from ...records.param_kinds import param_kind
 from ..comparer import CompareOptions, known_direction
 from ..guards import Guard, Meaning, is_guarded_cost
 from ..values import DURATION
 from .effects import effects
-from .model import Mode, Sweep
+from .model import Configuration, Mode, Sweep
 from .ranking import Case, Group, folded, ranked
 
 
@@ -26,13 +28,18 @@ class Objective:
         self._logged: dict[str, None] = {}
         self._costs: dict[str, None] = {}
         self._directions: dict[str, str] = {}
+        self._guards: dict[str, set[frozenset[tuple[str, float]]]] = {}
 
     def add(self, record: CaseRecord) -> None:
         """Add one case."""
         if record.objective is not None:
             self._named.setdefault(record.objective)
+        guards: dict[str, set[tuple[str, float]]] = {}
         for check in record.checks:
             self._asserted.setdefault(check.metric, set()).add(Guard.of(check))
+            guards.setdefault(check.metric, set()).add((check.operator, check.limit))
+        for name, found in guards.items():
+            self._guards.setdefault(name, set()).add(frozenset(found))
         for metric in record.metrics:
             self._logged.setdefault(metric.key)
         self._logged.update(dict.fromkeys(record.run_metrics))
@@ -74,6 +81,14 @@ class Objective:
         note = f"Nothing but costs was measured ({costs}): the marker's objective=... names one"
         return None, None, [note]
 
+    def has_one_guard(self, metric: str) -> bool:
+        """Return whether the assertions of all cases hold a metric against the same limits.
+
+        A case that failed may lack some.
+        """
+        guards = self._guards.get(metric, set())
+        return all(found <= max(guards, key=len) for found in guards)
+
     def _notes(self, chosen: str, mode: Mode | None) -> list[str]:
         notes = []
         known = self._logged.keys() | self._costs.keys() | {DURATION}
@@ -96,7 +111,12 @@ _Entry = TypeVar("_Entry")
 
 @final
 class SweepBuilder:
-    """Collects cases, and builds a sweep for each parametrized test.
+    """Collects cases, and builds a sweep for each parametrized test that is one.
+
+    It is one if its marker says so. Otherwise what :attr:`.CaseRecord.sweep` sees in a case must be
+    true of all of them; and together they must be several configurations, of which no param names
+    parts of the data, with one guard for the objective, and other values than 0 and 1 (such are
+    the questions of an evaluation).
 
     What is kept of a case is a few hundred bytes, so that there may be many thousands of them. The
     options name the params that only repeat a configuration, and the directions.
@@ -104,21 +124,20 @@ class SweepBuilder:
 
     def __init__(self, options: CompareOptions) -> None:
         self._options = options
-        self._tests: dict[str, _Test] = {}
+        self._tests: dict[str, _Test | None] = {}
 
     def add(self, record: CaseRecord) -> None:
-        """Add a case; one that is not parametrized is ignored.
-
-        If a case is added twice, its last record counts.
-        """
-        sweep = record.sweep
-        if sweep is None:
+        """Add a case; if it is added twice, its last record counts."""
+        if not record.arguments:
             return
-        test = self._tests.get(sweep)
-        if test is None:
-            name = record.name.removesuffix(record.nodeid.removeprefix(sweep))
-            test = self._tests[sweep] = _Test(sweep, name)
-        test.add(record, self._options.seed_params)
+        function = function_of(record.nodeid)
+        if record.sweep is None:
+            self._tests[function] = None
+        elif function not in self._tests:
+            name = record.name.removesuffix(record.nodeid.removeprefix(function))
+            self._tests[function] = _Test(function, name)
+        if (test := self._tests[function]) is not None:
+            test.add(record, self._options.seed_params)
 
     def watch(self, entries: Iterable[_Entry]) -> Iterator[_Entry]:
         """Pass the entries of a journal through, and add the cases among them."""
@@ -129,7 +148,8 @@ class SweepBuilder:
 
     def build(self) -> tuple[Sweep, ...]:
         """Return the sweeps of what was added so far, in the order in which they started."""
-        return tuple(test.build(self._options) for test in self._tests.values())
+        built = (test.build(self._options) for test in self._tests.values() if test is not None)
+        return tuple(sweep for sweep in built if sweep is not None)
 
 
 @final
@@ -143,12 +163,14 @@ class _Test:
         self._repeats: dict[str, None] = {}
         self._cases: dict[str, Case] = {}
         self._objective = Objective()
+        self._is_marked = False
         self._texts: dict[str, str] = {}
         self._tuples: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def add(self, record: CaseRecord, seed_params: AbstractSet[str]) -> None:
         """Add a case of this test."""
         self._objective.add(record)
+        self._is_marked |= record.is_marked_sweep
         texts = record.distinct_params
         params = {name: text for name, text in texts.items() if name not in seed_params}
         seeds = {name: text for name, text in texts.items() if name in seed_params}
@@ -165,11 +187,13 @@ class _Test:
             values=array("d", values.values()),
         )
 
-    def build(self, options: CompareOptions) -> Sweep:
-        """Return the sweep of the cases so far."""
+    def build(self, options: CompareOptions) -> Sweep | None:
+        """Return the sweep of the cases so far; None if they are none."""
         objective, mode, notes = self._objective.choose(options.directions)
         groups = _groups(self._cases.values())
         configurations = [folded(group, objective) for group in groups]
+        if not self._is_marked and not self._looks_swept(objective, configurations):
+            return None
         return Sweep(
             test=self._test,
             name=self._name,
@@ -182,6 +206,16 @@ class _Test:
             cases=len(self._cases),
             failed=sum(not case.passed for case in self._cases.values()),
             notes=(*notes, *_alike(groups)),
+        )
+
+    def _looks_swept(self, objective: str | None, found: Sequence[Configuration]) -> bool:
+        values = {value for one in found for value in one.values}
+        return (
+            objective is not None
+            and len(found) > 1
+            and not values <= {0.0, 1.0}
+            and self._objective.has_one_guard(objective)
+            and not any(param_kind(param, "") == "slice" for param in self._params)
         )
 
     def _shared(self, texts: Iterable[str]) -> tuple[str, ...]:

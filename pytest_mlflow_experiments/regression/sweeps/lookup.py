@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ...records import CaseRecord
+from ...records.case import function_of
 from ...records.reader import StoredSession
 from ..comparer import SEED_PARAMS, CompareOptions
 from .build import SweepBuilder
@@ -59,12 +60,16 @@ def build_sweeps(
     ``reported`` are the session's own sweeps by test, which knew the objectives of the ini file.
     """
     objectives = {test: (sweep.objective, sweep.mode) for test, sweep in reported.items()}
+    inferred = _built(cases, seed_params)
+    swept = {one.test for one in inferred} | reported.keys()
     if metric is None:
-        inferred = _built(cases, seed_params)
         objectives = {one.test: (one.objective, one.mode) for one in inferred} | objectives
     known: list[CaseRecord] = []
     for record in cases:
-        objective, direction = objectives.get(record.sweep or "", (None, None))
+        # Whatever they are ranked by, they are the same sweeps.
+        test = function_of(record.nodeid)
+        record = replace(record, swept=test in swept)
+        objective, direction = objectives.get(test, (None, None))
         if metric not in (None, objective):
             objective, direction = metric, None
         direction = mode or direction
@@ -91,7 +96,10 @@ def choose_sweep(sweeps: Sequence[Sweep], test: str | None) -> Sweep:
         SweepError: there is none, or more than one.
     """
     if not sweeps:
-        raise SweepError("the session has no parametrized test that was kept")
+        raise SweepError(
+            "the session has no sweep: no parametrized test whose params look like settings was "
+            "kept; @pytest.mark.mlflow(sweep=True) or objective=... makes a test a sweep"
+        )
     matching = list(sweeps) if test is None else fitting(sweeps, test)
     if len(matching) == 1:
         return matching[0]

@@ -9,6 +9,7 @@ from typing import TypeAlias, final
 
 from ...capture.dataset_input import holds_files
 from ...records import CaseRecord
+from ...records.case import function_of
 from .resumable import is_file
 
 Params: TypeAlias = tuple[str, ...]
@@ -39,7 +40,7 @@ class DataCheck:
         params = tuple(record.params.get(name, "") for name in record.arguments)
         for name, digest in record.datasets.items():
             if not _are_files(record, name):
-                before, now = self._tests[record.sweep or record.nodeid, name]
+                before, now = self._tests[function_of(record.nodeid), name]
                 (before if earlier else now).append((params, digest))
 
     def findings(self) -> Iterator[DataFinding]:
