@@ -9,9 +9,10 @@ import pytest
 from pytest_mlflow_experiments.capture.assertions import recorder
 from pytest_mlflow_experiments.capture.assertions.recorder import Observation
 from pytest_mlflow_experiments.capture.assertions.sites import Site
-from pytest_mlflow_experiments.capture.case import MAX_FAILURE_LENGTH, CaseLog, LoggedMetric, merge
+from pytest_mlflow_experiments.capture.case import MAX_FAILURE_LENGTH, CaseLog
 from pytest_mlflow_experiments.capture.marker import CaseOptions
 from pytest_mlflow_experiments.capture.measuring import Clock
+from pytest_mlflow_experiments.capture.merged_metrics import LoggedMetric, merge
 from pytest_mlflow_experiments.records import CaseRecord
 from pytest_mlflow_experiments.records.codec import decode, encode
 
@@ -281,6 +282,9 @@ def test_record_holds_what_the_log_got() -> None:
 
 def test_record_holds_what_a_comparison_needs() -> None:
     log = CaseLog(CLOCK)
+    log.options = CaseOptions(
+        tolerance={"accuracy": -0.02}, direction={"loss": "min"}, min_effect={"loglik": 100}
+    )
     log.datasets["train"] = {"abc": None}
     log.datasets["folds"] = {"abc": None, "def": None}
     record = log.freeze(
@@ -289,9 +293,6 @@ def test_record_holds_what_a_comparison_needs() -> None:
         name="t[1]",
         tags={},
         arguments=("C",),
-        options=CaseOptions(
-            tolerance={"accuracy": -0.02}, direction={"loss": "min"}, min_effect={"loglik": 100}
-        ),
     )
     assert record.min_effects == {"loglik": "100"}
     assert (record.arguments, record.tolerances, record.directions) == (
@@ -371,8 +372,9 @@ def test_record_of_a_full_log_survives_json() -> None:
 
 
 def test_check_of_a_metric_that_is_logged_too() -> None:
-    for values, names in (([logged(0.5, 0, clock=9.0)], ()), ([], ("accuracy",))):
-        _, (check,) = merge(values, [asserted(0.6, clock=3.5)], CLOCK, names)
+    nothing: dict[str, float] = {}
+    for values, of_run in (([logged(0.5, 0, clock=9.0)], nothing), ([], {"accuracy": 0.5})):
+        _, (check,) = merge(values, [asserted(0.6, clock=3.5)], CLOCK, of_run)
         assert check.logged
-    _, (check,) = merge([], [asserted(0.6, clock=3.5)], CLOCK, ("other",))
+    _, (check,) = merge([], [asserted(0.6, clock=3.5)], CLOCK, {"other": 0.5})
     assert not check.logged

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
 from ..baseline.choice import why_incomplete
 from ..records import CaseRecord, Check, Metric, Outcome, function_of, last_values
+from ..records.case import values_by_place
 from ..records.reader import StoredSession
 from ..records.tags import BASELINE, BASELINE_NEWEST, BRANCH, COMMIT, DIRTY
 from ..regression.values import DURATION
@@ -146,7 +147,9 @@ def _case_row(session: StoredSession, record: CaseRecord) -> Row:
         "attempts": len(record.attempts),
         "repeats": len(record.repeats),
         **prefixed("params.", record.params),
-        **prefixed("metrics.", last_values(_all_values(record))),
+        **prefixed(
+            "metrics.", {**last_values(_all_values(record)), **values_by_place(record.metrics)}
+        ),
         **prefixed("tags.", record.tags),
     }
 

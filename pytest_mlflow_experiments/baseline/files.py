@@ -13,8 +13,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, final
 
-from ..records import PASSED_OUTCOMES, CaseRecord, Provenance, SessionEnd, SessionHeader, journal
-from ..records.codec import Builtins, decode, encode
+from ..records import (
+    PASSED_OUTCOMES,
+    CaseRecord,
+    Metric,
+    Provenance,
+    SessionEnd,
+    SessionHeader,
+    journal,
+)
+from ..records.case import is_key, values_by_place
+from ..records.codec import Builtins, decode, encode, encode_float
 from ..records.journal import Entry, JournalError
 from ..records.reader import StoredSession
 from ..records.slim import EMPTY, FILLED, thinned
@@ -23,7 +32,7 @@ from .choice import Catalog, choose, why_incomplete
 from .specs import BaselineError, BaselineRequest, parse_spec
 
 _TAGS = (BRANCH, COMMIT, DIRTY, CI_JOB)
-_KEPT_WHERE_ANY = ("arguments", "datasets", "run_metrics", "usage", "resumed_from")
+_KEPT_WHERE_ANY = ("arguments", "datasets", "run_metrics", "usage", "resumed_from", "best")
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 
@@ -89,8 +98,12 @@ def _alternatives(checks: list[Any]) -> list[Any]:
 
 def _values(metrics: Iterable[Any], *, steps: bool) -> list[Any]:
     """Return the last value of each metric and, with ``steps``, some of the earlier ones."""
+    rows = [*metrics]
+    placed = [row for row in rows if row.get("place")]
+    if placed:
+        return _values_by_place(rows, placed, steps=steps)
     series: dict[str, dict[int, Any]] = {}
-    for metric in metrics:
+    for metric in rows:
         by_step = series.setdefault(metric["key"], {})
         held = by_step.get(metric["step"])
         if held is None or metric["timestamp"] >= held["timestamp"]:
@@ -98,6 +111,20 @@ def _values(metrics: Iterable[Any], *, steps: bool) -> list[Any]:
     if not steps:
         return [by_step[max(by_step)] for by_step in series.values()]
     return [by_step[step] for by_step in series.values() for step in thinned(sorted(by_step))]
+
+
+def _values_by_place(rows: list[Any], placed: list[Any], *, steps: bool) -> list[Any]:
+    """Return the values at several places under names of their own, and what else there is."""
+    names = {row["key"] for row in placed}
+    others = [row for row in rows if row["key"] not in names]
+    moment = {"step": 0, "timestamp": placed[-1]["timestamp"]}
+    values = values_by_place([decode(Metric, row) for row in placed])
+    # A loop over names is no curve.
+    line = [{**row, "place": ""} for row in placed if not is_key(row["place"])] if steps else []
+    return [
+        *_values([*others, *line], steps=steps),
+        *[{"key": key, "value": encode_float(value), **moment} for key, value in values.items()],
+    ]
 
 
 @final

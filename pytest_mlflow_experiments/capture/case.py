@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import InitVar, dataclass, field, replace
 from itertools import count, repeat
-from math import isnan
-from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias, final
 
-from ..records import Attempt, CaseRecord, Check, DatasetInput, Metric, Outcome
+from ..records import Attempt, CaseRecord, DatasetInput, Metric, Outcome
 from ..records.directory import make_directories
 from ..records.secrets import MASK
-from .assertions.recorder import Observation, Observations
+from .assertions.recorder import Observations
 from .dataset_digest import joined_digest
 from .dataset_input import finished_input
 from .marker import CaseOptions
 from .measuring import Clock, Reading, read_usage, usage_between
+from .merged_metrics import LoggedMetric, best_values, merge
 from .secrets import CaseMask, CaseSecrets, SecretRules
 
 if TYPE_CHECKING:
@@ -34,7 +32,6 @@ Deliver: TypeAlias = "Callable[[pytest.TestReport | None, CaseRecord], None]"
 
 MAX_FAILURE_LENGTH = 1_000_000
 
-_CLOCK = attrgetter("clock")
 _NO_RULES = SecretRules()
 _NO_OPTIONS = CaseOptions()
 
@@ -45,17 +42,6 @@ def record_ids() -> Iterator[str]:
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class LoggedMetric:
-    """A value as a test logged it; ``step`` is None if the test gave none."""
-
-    clock: float
-    key: str
-    value: float
-    step: int | None
-
-
-@final
 @dataclass(slots=True, eq=False, kw_only=True)
 class CaseLog:
     """The log of one attempt of a test case.
@@ -63,7 +49,8 @@ class CaseLog:
     The recorder of assertions appends to ``observations``, from whatever thread an assertion runs
     in. ``artifact_root`` gets a directory for each case with artifacts; with None no artifacts are
     kept. ``datasets`` holds digests by the name of the data, in the order in which they came.
-    ``fresh_run`` is the number of a fresh run, ``seed`` the one that it asked for.
+    ``fresh_run`` is the number of a fresh run, ``seed`` the one that it asked for;
+    ``random_examples`` tells that Hypothesis runs the test.
     """
 
     clock: Clock = field(kw_only=False)
@@ -88,7 +75,9 @@ class CaseLog:
     failures: list[str] = field(default_factory=list)
     outcome: Outcome = "passed"
     rerun: bool = False
+    options: CaseOptions = _NO_OPTIONS
     fresh_run: int = 0
+    random_examples: bool = False
     seed: int | None = None
     _has_artifacts: bool = False
 
@@ -170,7 +159,6 @@ class CaseLog:
         tags: dict[str, str],
         attempts: Iterable[CaseLog] = (),
         arguments: tuple[str, ...] = (),
-        options: CaseOptions = _NO_OPTIONS,
         renamed: tuple[str, str] | None = None,
     ) -> CaseRecord:
         """Return the record of the finished case, without secrets.
@@ -178,9 +166,17 @@ class CaseLog:
         ``renamed`` is pytest's name of the test and the recorded one, if they differ.
         """
         attempts = tuple(attempts)
-        metrics, checks = merge(self.logged, self.observations, self.clock, self.run_metrics)
+        metrics, checks = merge(
+            self.logged,
+            self.observations,
+            self.clock,
+            self.run_metrics,
+            self.run_history,
+            random_examples=self.random_examples,
+        )
         own = {metric.key for metric in metrics} if self.run_metrics else ()
         notes = list(self.notes)
+        options = self.options
         hidden, secrets = self.secrets.names, self.secrets.values
         for log in attempts:
             hidden, secrets = hidden | log.secrets.names, secrets | log.secrets.values
@@ -216,8 +212,9 @@ class CaseLog:
             min_effects={key: str(value) for key, value in options.min_effect.items()},
             objective=options.objective,
             swept=options.sweep,
+            best=self._best(metrics),
             run_metrics={name: v for name, v in self.run_metrics.items() if name not in own},
-            run_history=tuple(metric for metric in self.run_history if metric.key not in own),
+            run_history=tuple(self.run_history),
             inputs=tuple(
                 finished_input(data, nodeid, self.secrets.in_text) for data in self.inputs
             ),
@@ -232,9 +229,18 @@ class CaseLog:
             record = replace(record, artifacts=tuple(names))
         return record
 
+    def _best(self, metrics: Sequence[Metric]) -> dict[str, float]:
+        """Return the best values of the metrics that the marker wants them of."""
+        options = self.options
+        if not options.best:
+            return {}
+        return best_values((*metrics, *self.run_history), options.best, options.direction)
+
     def as_attempt(self) -> Attempt:
         """Return the attempt as the record of a later one keeps it."""
-        metrics, checks = merge(self.logged, self.observations, self.clock)
+        metrics, checks = merge(
+            self.logged, self.observations, self.clock, random_examples=self.random_examples
+        )
         attempt = Attempt(
             outcome=self.outcome,
             duration=self.durations.get("call", self.durations.get("setup", 0.0)),
@@ -243,6 +249,7 @@ class CaseLog:
             failure=self.failure(),
             usage=self.usage,
             seed=self.seed,
+            best=self._best(metrics),
         )
         return CaseMask(self.secrets.values).record(attempt) if self.secrets.values else attempt
 
@@ -264,88 +271,3 @@ def _renamed(root: Path, name: str, masked: str) -> str:
         for parent in PurePosixPath(name).parents[:-1]:
             (root / parent).rmdir()
     return str(path)
-
-
-@final
-class _Series:
-    """The last value and step of one metric, and the assertions that saw this value."""
-
-    __slots__ = ("_sites", "_timestamps", "_value", "next_step", "step")
-
-    def __init__(self) -> None:
-        self.step = 0
-        self.next_step = 0
-        self._value = 0.0
-        self._sites: set[object] = set()
-        self._timestamps: dict[int, int] = {}
-
-    def holds(self, site: object, value: float) -> bool:
-        """Whether an assertion checks the last value once more, instead of adding a step.
-
-        A second assertion on the same value does; the same assertion again (a loop) is a new step.
-        """
-        if not self._timestamps or site in self._sites:
-            return False
-        if self._value != value and not (isnan(self._value) and isnan(value)):
-            return False
-        self._sites.add(site)
-        return True
-
-    def put(self, site: object, value: float, step: int, timestamp: int) -> int:
-        """Add a value; return its timestamp, which increases within a step, as MLflow expects."""
-        last = self._timestamps.get(step)
-        if last is not None and last >= timestamp:
-            timestamp = last + 1
-        self._timestamps[step] = timestamp
-        self._value, self._sites = value, {site}
-        self.step = step
-        if step >= self.next_step:
-            self.next_step = step + 1
-        return timestamp
-
-
-def merge(
-    logged: Sequence[LoggedMetric],
-    observations: Iterable[Observation],
-    clock: Clock,
-    names: Collection[str] = (),
-) -> tuple[tuple[Metric, ...], tuple[Check, ...]]:
-    """Merge logged and asserted values in the order of time.
-
-    A logged value without a step has step 0, as in MLflow. An asserted value becomes the next step
-    of its metric, unless it is the value that was logged or asserted last. ``names`` are metrics
-    that the test logged elsewhere.
-    """
-    metrics: list[Metric] = []
-    checks: list[Check] = []
-    series: defaultdict[str, _Series] = defaultdict(_Series)
-    own = {*names, *[metric.key for metric in logged]}
-    events: list[LoggedMetric | Observation] = [*logged, *observations]
-    for event in sorted(events, key=_CLOCK):
-        if isinstance(event, LoggedMetric):
-            state = series[event.key]
-            step = event.step if event.step is not None else 0
-            timestamp = state.put(None, event.value, step, clock.at(event.clock))
-            metrics.append(Metric(key=event.key, value=event.value, step=step, timestamp=timestamp))
-            continue
-        name, operator, value, limit, tolerance, passed, line, site, at, *rest = event
-        state = series[name]
-        if not state.holds(site, value):
-            timestamp = state.put(site, value, state.next_step, clock.at(at))
-            metrics.append(Metric(key=name, value=value, step=state.step, timestamp=timestamp))
-        checks.append(
-            Check(
-                metric=name,
-                step=state.step,
-                operator=operator,
-                value=value,
-                limit=limit,
-                tolerance=tolerance,
-                passed=passed,
-                line=line,
-                alternative=rest[0],
-                expression=rest[1],
-                logged=name in own,
-            )
-        )
-    return tuple(metrics), tuple(checks)

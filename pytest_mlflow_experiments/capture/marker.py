@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -18,7 +19,8 @@ class CaseOptions:
 
     If a test has several markers (module, class, function), the closest one wins, keyword by
     keyword. Dicts are joined, with the closest one last, as the last pattern for a metric counts.
-    ``mode`` is the direction of the ``objective``, and is among the directions too.
+    ``mode`` is the direction of the ``objective``, and is among the directions too. ``best`` are
+    the metrics of which the best step counts, instead of the last.
     """
 
     case: str | None = None
@@ -32,6 +34,7 @@ class CaseOptions:
     objective: str | None = None
     mode: str | None = None
     sweep: bool | None = None
+    best: Sequence[str] = ()
     marked: bool = False
 
     @classmethod
@@ -60,10 +63,12 @@ class CaseOptions:
                     values.setdefault(key, value)
         if "mode" in values:
             values["direction"] = _with_mode(item, values)
+        if "best" in values:
+            values["best"] = _checked_best(item, values)
         return cls(**values, marked=marked)
 
 
-_KEYWORD_TYPES: dict[str, tuple[type, str]] = {
+_KEYWORD_TYPES: dict[str, tuple[type | UnionType, str]] = {
     "case": (str, "a string"),
     "tags": (Mapping, "a dict"),
     "params": (Mapping, "a dict"),
@@ -75,6 +80,7 @@ _KEYWORD_TYPES: dict[str, tuple[type, str]] = {
     "objective": (str, "the name of a metric"),
     "mode": (str, "'min' or 'max'"),
     "sweep": (bool, "True or False"),
+    "best": (str | list | tuple, "the name of a metric, or several in a list"),
 }
 assert {f.name for f in fields(CaseOptions)} - {"marked"} == _KEYWORD_TYPES.keys()
 
@@ -97,7 +103,9 @@ def _check_marker(item: pytest.Item, marker: pytest.Mark) -> None:
 def _is_legal(key: str, value: object) -> bool:
     if key == "mode":
         return value in ("min", "max")
-    return key != "objective" or bool(str(value).strip())
+    if key == "best" and not isinstance(value, str):
+        return all(isinstance(name, str) and name.strip() for name in cast("list[object]", value))
+    return key not in ("objective", "best") or bool(str(value).strip())
 
 
 def _with_mode(item: pytest.Item, values: Mapping[str, Any]) -> dict[str, object]:
@@ -115,6 +123,23 @@ def _with_mode(item: pytest.Item, values: Mapping[str, Any]) -> dict[str, object
             f"{directions[objective]!r}}}; leave out one of them"
         )
     return {**directions, objective: mode}
+
+
+def _checked_best(item: pytest.Item, values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the metrics whose best step counts; it must be known which is better."""
+    from ..regression.direction import direction_by_name
+    from ..regression.tolerance import mentions
+
+    best = values["best"]
+    names = (best,) if isinstance(best, str) else tuple(best)
+    for name in names:
+        known = mentions(name, values.get("direction", {}).items()) or direction_by_name(name)
+        if not known and not {*"*?["} & {*name}:
+            raise pytest.UsageError(
+                f"{item.nodeid}: @pytest.mark.mlflow(best={name!r}) needs "
+                f"direction={{{name!r}: 'min'}} or 'max', for the name does not say it"
+            )
+    return names
 
 
 def _check_metrics(where: str, key: str, said: Mapping[object, object]) -> None:

@@ -17,11 +17,12 @@ import pytest
 from ..records.directory import make_directories, restrict
 from ..records.secrets import SecretNames
 from ..records.tags import TABLES
-from .case import CaseLog, LoggedMetric
+from .case import CaseLog
 from .dataset_digest import dataset_digest, dataset_name
 from .dataset_input import dataset_input
 from .marker import CaseOptions
 from .measuring import Clock
+from .merged_metrics import LoggedMetric
 from .params import case_name, param_text, plain_nodeid, shown_text
 
 if TYPE_CHECKING:

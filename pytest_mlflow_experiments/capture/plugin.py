@@ -218,7 +218,8 @@ class CapturePlugin:
         """Open the log of an attempt, or of the fresh run of that number."""
         artifacts = None if fresh_run else self._artifacts
         log = CaseLog(self._clock, artifact_root=artifacts, id=next(self._ids), rules=self._rules)
-        log.fresh_run = fresh_run
+        log.options, log.fresh_run = self._options, fresh_run
+        log.random_examples = hasattr(getattr(item, "obj", None), "hypothesis")
         log.params.update(case_params(item, log.secrets))
         if self._siblings:
             log.secrets.values.update(self._siblings.get(function_of(item.nodeid), {}))
@@ -279,7 +280,6 @@ class CapturePlugin:
             tags=tags,
             attempts=self._attempts,
             arguments=case_arguments(item),
-            options=options,
             renamed=(item.name, name) if name != item.name else None,
         )
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ..records import Metric
 from ..records.directory import make_directories, restrict
 from ..records.slim import thinned
-from .case import CaseLog, LoggedMetric
+from .case import CaseLog
 from .measuring import Original
+from .merged_metrics import LoggedMetric
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -276,8 +276,8 @@ MASKED: Final[Mapping[type, Mapping[str, Callable[[CaseMask, Any], Any]]]] = {
         **{"params": _params, "failure": _failure, "datasets": _names},
     },
     Attempt: {"metrics": _masked, "checks": _masked, "failure": _failure},
-    Metric: {"key": _masked},
-    Check: {"metric": _masked},
+    Metric: {"key": _masked, "place": _masked},
+    Check: {"metric": _masked, "place": _masked},
     DatasetInput: dict.fromkeys(("name", "source", "schema", "profile", "context"), _masked),
 }
 """The fields of a record, and of what is in it, that may hold secrets, and how these are masked.

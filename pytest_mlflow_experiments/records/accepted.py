@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias, final
 
+from .case import placeless
 from .codec import RARE, Constraint, decode, encode
 
 ACCEPTED_FILE: Final = "mlflow-accepted.jsonl"
@@ -95,9 +96,11 @@ class AcceptedStep:
         return next((known.level for pair, known in found if pair == (case, metric)), None)
 
     def matches(self, case: str, metric: str) -> bool:
-        """Return whether the step matches this metric of this case."""
-        pairs = (self.case, case), (self.metric, metric)
-        return all(_compiled(pattern).fullmatch(text) for pattern, text in pairs)
+        """Return whether the step matches this metric of this case, at whatever place."""
+        if _compiled(self.case).fullmatch(case) is None:
+            return False
+        pattern = _compiled(self.metric)
+        return any(pattern.fullmatch(name) for name in (metric, placeless(metric)))
 
 
 def make_step(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Literal, TypeAlias, final
+from typing import Annotated, Final, Literal, TypeAlias, final
 
 from .codec import ADDED, RARE, AnySize, Constraint, written_after
 from .param_kinds import param_kind
@@ -30,13 +30,76 @@ _HIDDEN = re.compile(rf"{re.escape(MASK)}\d+")
 class Metric:
     """One value of one metric; ``timestamp`` is in milliseconds since the epoch.
 
-    A test may log any ``step``; the tracker brings it into MLflow's range.
+    A test may log any ``step``; the tracker brings it into MLflow's range. ``place`` tells values
+    apart that assertions saw in one case: the key of the loop (``cat``), or ``2 of 5``.
     """
 
     key: str
     value: float
     step: AnySize
     timestamp: int
+    place: str = field(default="", metadata=RARE)
+
+
+MAX_PLACES: Final = 100
+"""The number of places at which the values of a metric are told apart within one case."""
+
+ANY_PLACE: Final = "*"
+"""The place of a value that is one of many, or of random examples: its place tells nothing."""
+
+_POSITION: Final = re.compile(r"(?:.+, )?(?:\d+ of \d+|\*)")
+
+SUMMARIES: Final = ("lowest", "highest", "mean")
+"""What stands for the values at several places together."""
+
+
+def name_at(key: str, place: str) -> str:
+    """Return the name of a metric at a place: ``recall[cat]``."""
+    return f"{key}[{place}]" if place else key
+
+
+def is_key(place: str) -> bool:
+    """Whether the code itself names the place, in a loop over names or numbers."""
+    return _POSITION.fullmatch(place) is None
+
+
+def placeless(name: str) -> str:
+    """Return the name of a metric without its place."""
+    return name.partition("[")[0] if name.endswith("]") and name[0] != "[" else name
+
+
+def values_by_place(metrics: Sequence[Metric]) -> dict[str, float]:
+    """Return what is compared: the last value of a metric, or its values at their places.
+
+    Values at several places come with their :data:`SUMMARIES`, for sessions in which the places
+    are others.
+    """
+    if not any(metric.place for metric in metrics):
+        return last_values(metrics)
+    placed: dict[str, list[Metric]] = {}
+    for metric in metrics:
+        placed.setdefault(metric.key, []).append(metric)
+    values: dict[str, float] = {}
+    for key, found in placed.items():
+        if not all(metric.place for metric in found):
+            values |= last_values(found)
+            continue
+        values |= {name_at(key, one.place): one.value for one in found if one.place != ANY_PLACE}
+        numbers = [metric.value for metric in found]
+        # A number that is none is lower and higher than all others.
+        none = next((number for number in numbers if number != number), None)
+        mean = sum(numbers) / len(numbers)
+        summary = (min(numbers), max(numbers), mean) if none is None else (none, none, none)
+        values |= {name_at(key, name): one for name, one in zip(SUMMARIES, summary, strict=True)}
+    return values
+
+
+def values_by_name(metrics: Sequence[Metric]) -> dict[str, float]:
+    """Return one value of each metric: the last one, or the mean of those at several places."""
+    values = values_by_place(metrics)
+    return {
+        name: values.get(name_at(name, "mean"), last) for name, last in last_values(metrics).items()
+    }
 
 
 def last_values(metrics: Iterable[Metric]) -> dict[str, float]:
@@ -54,7 +117,8 @@ class Check:
     absolute distance it allows, and None otherwise. ``passed`` tells whether the comparison held;
     ``alternative`` that the assertion could hold without it, as in ``a < b or c``; ``expression``
     that the value is calculated from what the metric's name names, as in ``train - test < 0.3``;
-    ``logged`` that the test logged the metric, too.
+    ``logged`` that the test logged the metric, too; ``twin`` that the limit is another name of the
+    same number, which is no limit to judge by. ``place`` is the metric's.
     """
 
     metric: str
@@ -68,6 +132,8 @@ class Check:
     alternative: bool = False
     expression: bool = field(default=False, metadata=RARE)
     logged: bool = field(default=False, metadata=RARE)
+    twin: bool = field(default=False, metadata=RARE)
+    place: str = field(default="", metadata=RARE)
 
     @property
     @written_after("tolerance")
@@ -86,7 +152,7 @@ class Attempt:
     """An earlier attempt of a case that was run again, or a fresh run of a suspicious one.
 
     ``usage`` is as in :class:`CaseRecord`. ``seed`` is the number that the fixture ``mlflow_seed``
-    gave a fresh run, None where the test did not ask for one.
+    gave a fresh run, None where the test did not ask for one. ``best`` is as in the case's record.
     """
 
     outcome: Outcome
@@ -96,6 +162,7 @@ class Attempt:
     failure: str | None = None
     usage: Mapping[str, float] = field(default_factory=dict, metadata=RARE)
     seed: int | None = field(default=None, metadata=RARE)
+    best: Mapping[str, float] = field(default_factory=dict, metadata=RARE)
 
 
 @final
@@ -136,7 +203,8 @@ class CaseRecord:
     up. ``run_metrics`` are the last values of metrics that the test logged only to its own MLflow
     run, and ``run_history`` all values of those with several steps.
 
-    ``objective`` is the marker's metric for ranking the cases of the test, ``swept`` its ``sweep``.
+    ``objective`` is the marker's metric for ranking the cases of the test, ``swept`` its ``sweep``;
+    ``best`` are the values of those metrics whose best step counts, not their last.
     ``inputs`` are the datasets themselves. ``usage`` maps metric names to what the call cost (CPU
     seconds, memory). If the case was resumed and did not run, ``resumed_from`` is the id of the
     session that it ran in, and ``resumed_run`` the test's own MLflow run there.
@@ -170,6 +238,7 @@ class CaseRecord:
     run_history: tuple[Metric, ...] = field(default=(), metadata=RARE)
     objective: str | None = field(default=None, metadata=RARE)
     swept: bool | None = field(default=None, metadata=RARE)
+    best: Mapping[str, float] = field(default_factory=dict, metadata=RARE)
     inputs: tuple[DatasetInput, ...] = field(default=(), metadata=RARE)
     usage: Mapping[str, float] = field(default_factory=dict, metadata=RARE)
     resumed_from: str | None = field(default=None, metadata=RARE)

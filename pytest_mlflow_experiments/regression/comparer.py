@@ -9,6 +9,7 @@ from math import isnan
 from typing import TypeAlias, final
 
 from ..records.accepted import AcceptedStep, MetricLevel, newest
+from ..records.case import SUMMARIES, is_key, name_at, placeless
 from ..records.param_kinds import SEED_PARAMS as SEED_PARAMS
 from .comparison import Margin, MetricComparison
 from .examples import Examples
@@ -65,7 +66,7 @@ def known_direction(
         if mentions(metric, rules):
             said = find(metric, rules)
             return Meaning(said), True
-    return meaning_of(metric, guards), False
+    return meaning_of(placeless(metric), guards), False
 
 
 _Values: TypeAlias = "tuple[float, ...] | tuple[tuple[float, ...], ...]"
@@ -129,7 +130,8 @@ class Comparer:
             self._rows.append(row)
         if past:
             reason = "the test passed without this metric, which its baseline has"
-            self.add_missing(case, past[-1], case.metrics, reason)
+            found = {*case.metrics, *self._left_out(case, _comparable(case, past))}
+            self.add_missing(case, past[-1], found, reason)
 
     def add_missing(
         self,
@@ -139,7 +141,7 @@ class Comparer:
         reason: str,
     ) -> None:
         """Add the metrics that the last session of a case had and that are missing now."""
-        for metric in last[1].metrics.keys() - set(found) - last[1].optional:
+        for metric in _expected(last[1], found):
             row = self._row(case, metric, last[1], [last])
             if row is not None and row.series.history:
                 row.series = replace(row.series, current=())
@@ -214,11 +216,34 @@ class Comparer:
 
     def _measured(self, case: CaseValues, past: _Past) -> Iterator[_Row]:
         comparable = _comparable(case, past)
+        left_out = self._left_out(case, comparable)
         for metric in case.metrics:
+            if metric in left_out:
+                continue
             row = self._row(case, metric, case, comparable)
             if row is not None:
                 row.fresh = tuple(case.again.get(metric, ()))
                 yield row
+
+    def _left_out(self, case: CaseValues, past: _Past) -> set[str]:
+        """Return the names under which values at several places are not compared.
+
+        These are the summaries if the places are those of the history, else the single values and
+        the better end.
+        """
+        left_out: set[str] = set()
+        for name, places in case.places.items():
+            before = [old.places[name] for _, old in past if name in old.places]
+            lowest, highest, mean = (name_at(name, one) for one in SUMMARIES)
+            if places and _are_alike(places, before):
+                left_out |= {name, lowest, highest, mean}
+                continue
+            meaning, _ = known_direction(
+                name, case.guards_of(name), case.directions, self._options.directions
+            )
+            better = {"max": {highest}, "min": {lowest}}.get(meaning.direction or "", set())
+            left_out |= {name, *better}.union(places, *before)
+        return left_out
 
     def _row(self, case: CaseValues, metric: str, values: CaseValues, past: _Past) -> _Row | None:
         """Return the series that the rule judges, with its history since the last accepted step.
@@ -232,10 +257,10 @@ class Comparer:
             for session, old in past
             if metric in old.metrics and (step is None or step.id in session.header.accepted)
         ]
-        guards = values.guards.get(metric, ())
+        guards = values.guards_of(metric)
         meaning, explicit = known_direction(metric, guards, case.directions, options.directions)
         direction = meaning.direction
-        cost = is_guarded_cost(metric, guards)
+        cost = is_guarded_cost(placeless(metric), guards)
         tolerance = _first_of(metric, options.tolerances, case.tolerances, options.ini_tolerances)
         effect = _first_of(metric, (), case.min_effects, options.min_effects)
         if meaning.is_range and tolerance is None:
@@ -257,7 +282,7 @@ class Comparer:
         seeds, past = _common_seeds(values, metric, past)
         current, history = _by_session(values, metric, seeds, past, cost=cost)
         names = tuple([self._names[session.header.session_id] for session, _ in past])
-        check = values.checks.get(metric)
+        check = values.check_of(metric)
         if check is not None and tolerance is None and effect is None:
             means = [average(one) if isinstance(one, tuple) else one for one in history]
             least = negligible(check, means)
@@ -457,7 +482,7 @@ def _by_session(
 
 
 def _margin(case: CaseValues, metric: str, baseline: float | None) -> Margin | None:
-    check = case.checks.get(metric)
+    check = case.check_of(metric)
     if check is None:
         return None
     return Margin(
@@ -467,6 +492,28 @@ def _margin(case: CaseValues, metric: str, baseline: float | None) -> Margin | N
         margin=check.margin,
         baseline_margin=None if baseline is None else replace(check, value=baseline).margin,
     )
+
+
+def _are_alike(places: AbstractSet[str], before: Sequence[AbstractSet[str]]) -> bool:
+    """Whether values at these places can be compared one by one with those of the past."""
+    if not before:
+        return True
+    if any(is_key(place.rpartition("[")[2].removesuffix("]")) for place in places):
+        return 2 * len(places & before[-1]) >= len(before[-1])
+    return all(places == one for one in before)
+
+
+def _expected(last: CaseValues, found: Collection[str]) -> set[str]:
+    """Return the metrics that a case had, without those found and those that it may not have."""
+    superfluous: set[str] = set()
+    for name, places in last.places.items():
+        lowest, highest, mean = (name_at(name, one) for one in SUMMARIES)
+        superfluous |= {lowest, highest} | ({mean} if places else set())
+        if name in found:
+            # It has one value now.
+            superfluous = (superfluous | places) - {mean}
+    names = last.metrics.keys() - set(found) - superfluous
+    return {name for name in names if placeless(name) not in last.optional}
 
 
 def _is_parametrized(case: CaseValues) -> bool:

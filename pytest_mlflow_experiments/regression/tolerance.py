@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 from math import inf
 from typing import Literal, TypeVar, final
 
+from ..records.case import placeless
+
 _Value = TypeVar("_Value")
 
 _NUMBER = re.compile(
@@ -99,21 +101,26 @@ def direction_of(text: str) -> Literal["max", "min"] | None:
 def find(metric: str, rules: Iterable[tuple[str, _Value]]) -> _Value | None:
     """Return the value that the rules give a metric, None if they don't mention it.
 
-    An exact name beats every pattern; else the last matching pattern counts.
+    An exact name beats every pattern; else the last matching pattern counts. The name of a metric
+    stands for its values at all places, too.
     """
     said = None
     exact = False
     for pattern, value in rules:
         if pattern == metric:
             said, exact = value, True
-        elif not exact and fnmatchcase(metric, pattern):
+        elif not exact and _matches(metric, pattern):
             said = value
     return said
 
 
 def mentions(metric: str, rules: Iterable[tuple[str, object]]) -> bool:
     """Whether any rule matches a metric, even if its value is None."""
-    return any(pattern == metric or fnmatchcase(metric, pattern) for pattern, _ in rules)
+    return any(pattern == metric or _matches(metric, pattern) for pattern, _ in rules)
+
+
+def _matches(metric: str, pattern: str) -> bool:
+    return fnmatchcase(metric, pattern) or fnmatchcase(placeless(metric), pattern)
 
 
 def _divide(line: str, example: str) -> tuple[str, str]:

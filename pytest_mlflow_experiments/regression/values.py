@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from math import isnan
@@ -17,8 +17,8 @@ from ..records import (
     Provenance,
     SessionEnd,
     SessionHeader,
-    last_values,
 )
+from ..records.case import SUMMARIES, is_key, name_at, placeless, values_by_place
 from ..records.reader import FileEntry, split_sessions
 from ..records.slim import SlimCase, thinned
 from .comparison import Line
@@ -48,6 +48,8 @@ def lines_of(record: CaseRecord) -> dict[str, Line]:
         return {}
     series: dict[str, dict[int, Metric]] = {}
     for metric in values:
+        if metric.place and is_key(metric.place) and not metric.place.isdigit():
+            continue  # classes and slices are no line
         steps = series.setdefault(metric.key, {})
         held = steps.get(metric.step)
         if held is None or metric.timestamp >= held.timestamp:
@@ -102,6 +104,7 @@ class CaseValues:
     reseeded: bool = False
     cut_short: bool = False
     origins: set[str] = field(default_factory=set)
+    _places: dict[str, set[str]] | None = None
 
     def add(self, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> None:
         """Add one record of this case."""
@@ -118,6 +121,7 @@ class CaseValues:
 
     def _add_passed(self, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> None:
         self.passed += 1
+        self._places = None
         for name, text in _context(record, seed_params).items():
             known = self.context.setdefault(name, text)
             if known != text:
@@ -151,17 +155,35 @@ class CaseValues:
         """Return the values of a metric by the seed that they are of, the last of each."""
         return dict(zip(self.seeds.get(metric, ()), self.metrics.get(metric, ()), strict=True))
 
+    def guards_of(self, metric: str) -> set[Guard]:
+        """Return the assertions that guard a metric, at its place or at any."""
+        return self.guards.get(metric) or self.guards.get(placeless(metric), set())
+
+    def check_of(self, metric: str) -> Check | None:
+        """Return the closest check of a metric, at its place or at any."""
+        return self.checks.get(metric) or self.checks.get(placeless(metric))
+
+    @property
+    def places(self) -> dict[str, set[str]]:
+        """The names of the values at the places of each metric that has values at several."""
+        if self._places is None:
+            self._places = _places(self.metrics)
+        return self._places
+
     def _add_checks(self, checks: Sequence[Check]) -> None:
         for check in checks:
+            if check.twin:
+                continue
             guard = Guard.of(check)
-            self.guards.setdefault(check.metric, set()).add(guard)
-            closest = self.checks.get(check.metric)
-            # What is so by nature is no limit to come close to.
-            if closest is None or (guard.is_natural, check.margin) < (
-                Guard.of(closest).is_natural,
-                closest.margin,
-            ):
-                self.checks[check.metric] = check
+            for name in {check.metric, name_at(check.metric, check.place)}:
+                self.guards.setdefault(name, set()).add(guard)
+                closest = self.checks.get(name)
+                # What is so by nature is no limit to come close to.
+                if closest is None or (guard.is_natural, check.margin) < (
+                    Guard.of(closest).is_natural,
+                    closest.margin,
+                ):
+                    self.checks[name] = check
         self.optional |= alternatives(checks)
 
 
@@ -238,6 +260,16 @@ def _forget_older_lines(sessions: Sequence[SessionValues]) -> None:
             del older.lines[key]
 
 
+def _places(names: Collection[str]) -> dict[str, set[str]]:
+    bases = {placeless(name) for name in names if name.endswith("[mean]")}
+    found = {base: {name_at(base, one) for one in SUMMARIES} for base in bases}
+    found = {base: summary for base, summary in found.items() if summary.issubset(names)}
+    return {
+        base: {name for name in names if placeless(name) == base} - {base, *summary}
+        for base, summary in found.items()
+    }
+
+
 def alternatives(checks: Sequence[Check]) -> set[str]:
     """Return the metrics compared only in clauses of an ``or``: they may have no value."""
     needed = {check.metric for check in checks if not check.alternative}
@@ -261,9 +293,11 @@ def values_of(record: CaseRecord | SlimCase | Attempt) -> dict[str, float]:
 
     The machine's load, from MLflow's system monitor, is not compared.
     """
-    values = {**record.metrics} if isinstance(record, SlimCase) else last_values(record.metrics)
+    values = {**record.metrics} if isinstance(record, SlimCase) else values_by_place(record.metrics)
     if isinstance(record, CaseRecord):
         values = {**record.run_metrics, **values}
+    if not isinstance(record, SlimCase):
+        values |= record.best
     for name in [name for name in values if name.startswith(SYSTEM_METRICS)]:
         del values[name]
     duration = record.duration if isinstance(record, Attempt) else record.durations.get("call")

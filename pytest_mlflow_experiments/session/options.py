@@ -14,16 +14,18 @@ import pytest
 
 MARKER = (
     "mlflow(case=None, tags=None, params=None, track=True, log_system_metrics=None, "
-    "tolerance=None, min_effect=None, direction=None, objective=None, mode=None, sweep=None): "
-    "keep this test as an MLflow run under --mlflow. case: a name that stays when the test is "
-    "renamed or moved; tags, params: dicts to add to the run; track=False: never make it a run; "
+    "tolerance=None, min_effect=None, direction=None, objective=None, mode=None, sweep=None, "
+    "best=None): keep this test as an MLflow run under --mlflow. case: a name that stays when the "
+    "test is renamed or moved; tags, params: dicts to add to the run; track=False: never make it a "
+    "run; "
     "log_system_metrics=True: record the machine's load while the fixture mlflow_run is open; "
     "tolerance: how much worse metrics may get, such as {'accuracy': '-0.02', 'rmse*': '2%'}; "
     "min_effect: how much worse they have to get in order to count, such as {'loglik': 100}; "
     "direction: which values are better, such as {'loss': 'min'}; objective: the metric by which "
     "the cases of a parametrized test are ranked; mode: 'min' or 'max', whichever of its values "
     "are better; sweep: whether the test is a sweep of settings, by default with an objective or "
-    "where its params look like settings."
+    "where its params look like settings; best: the metrics that count with their best step, "
+    "not with their last."
 )
 
 

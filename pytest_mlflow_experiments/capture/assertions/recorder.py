@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from enum import Enum
 from functools import update_wrapper
 from math import isfinite
 from types import FunctionType
@@ -121,8 +122,10 @@ def _is_real(kind: type) -> bool:
 MAX_OBSERVATIONS: Final = 10_000
 """The maximum of observations of one case, and again as many failing ones."""
 
-# Site, value, limit, tolerance, whether it passed, reading of the clock.
-_Raw: TypeAlias = "tuple[Site, float, float, float | None, bool, float]"
+# Site, value, limit, tolerance, whether it passed, reading of the clock, key of the place.
+_Raw: TypeAlias = "tuple[Site, float, float, float | None, bool, float, str]"
+
+_KEY_LENGTH: Final = 60
 
 
 class Observation(NamedTuple):
@@ -132,7 +135,9 @@ class Observation(NamedTuple):
     is the place of the comparison: file, line and column. ``clock`` is a reading of
     :func:`time.perf_counter`. ``alternative`` tells that the assertion could hold although this
     comparison did not, as in ``a < b or c``; ``expression`` that the value is calculated from what
-    the name names.
+    the name names. ``same_as`` is another name that the number may have: of the metric that the
+    test logs it as, or of the limit that it must equal. ``key`` tells the place in a loop, as far
+    as the loop shows one.
     """
 
     name: str
@@ -146,6 +151,8 @@ class Observation(NamedTuple):
     clock: float
     alternative: bool = False
     expression: bool = False
+    same_as: str = ""
+    key: str = ""
 
 
 @final
@@ -166,12 +173,14 @@ class Observations:
         return len(self.raw)
 
     def __iter__(self) -> Iterator[Observation]:
-        for site, value, limit, tolerance, passed, clock in self.raw:
-            name, operator, line, place, _, *rest = site
+        for site, value, limit, tolerance, passed, clock, key in self.raw:
+            name, operator, line, place, _, alternative, _, expression, same_as = site
             yield Observation(
                 *(name, operator, value, limit, tolerance, passed, line, place, clock),
-                alternative=rest[0],
-                expression=rest[2],
+                alternative=alternative,
+                expression=expression,
+                same_as=same_as,
+                key=key,
             )
 
 
@@ -185,6 +194,7 @@ def record(
     value: object,
     limit: object,
     result: object,
+    keys: tuple[object, ...] = (),
     # A default is the quickest to call.
     _clock: Callable[[], float] = Original.perf_counter,
 ) -> None:
@@ -198,19 +208,26 @@ def record(
     if type(value) is float and type(limit) is float:
         passed = result is not site[4]
         if len(sink.raw) < MAX_OBSERVATIONS or _has_room(sink, passed):
-            sink.raw.append((site, value, limit, None, passed, _clock()))
+            place = _place(keys) if keys else ""
+            sink.raw.append((site, value, limit, None, passed, _clock(), place))
         return
     try:
         number = value if type(value) is float else as_number(value)
         bound = limit if type(limit) is float else as_number(limit)
         if number is not None and bound is not None:
-            _keep(sink, site, number, bound, None, result)
+            _keep(sink, site, number, bound, None, result, keys)
     except Exception:  # noqa: BLE001 - operands are anything, and the assertion must not notice
         return
 
 
 @unseen
-def record_approx(site: Site, value: object, limit: object, result: object) -> None:
+def record_approx(
+    site: Site,
+    value: object,
+    limit: object,
+    result: object,
+    keys: tuple[object, ...] = (),
+) -> None:
     """Record one ``==`` of a number and a :func:`pytest.approx`; ignore anything else."""
     sink = current
     if sink is None:
@@ -222,7 +239,7 @@ def record_approx(site: Site, value: object, limit: object, result: object) -> N
         number = approx.expected if approx.source is value else as_number(value)
         bound = approx.expected if approx.source is limit else as_number(limit)
         if number is not None and bound is not None:
-            _keep(sink, site, number, bound, approx.tolerance, result)
+            _keep(sink, site, number, bound, approx.tolerance, result, keys)
     except Exception:  # noqa: BLE001 - as above
         return
 
@@ -235,6 +252,7 @@ def _keep(
     limit: float,
     tolerance: float | None,
     result: object,
+    keys: tuple[object, ...],
     _clock: Callable[[], float] = Original.perf_counter,
 ) -> None:
     """Record a comparison of two numbers; of two integers only if the site counts these."""
@@ -242,7 +260,8 @@ def _keep(
         return
     passed = bool(result) is not site[4]
     if len(sink.raw) < MAX_OBSERVATIONS or _has_room(sink, passed):
-        sink.raw.append((site, float(value), float(limit), tolerance, passed, _clock()))
+        place = _place(keys) if keys else ""
+        sink.raw.append((site, float(value), float(limit), tolerance, passed, _clock(), place))
 
 
 @unseen
@@ -252,3 +271,40 @@ def _has_room(sink: Observations, passed: bool) -> bool:
         return True
     sink.dropped += 1
     return False
+
+
+@unseen
+def _place(keys: tuple[object, ...]) -> str:
+    """Return the text of a place's key; an empty one where no variable has a short text."""
+    try:
+        named = [text for key in keys if (text := _text(key))]
+    except Exception:  # noqa: BLE001 - objects of any kind are keys, and the assertion must not notice
+        return ""
+    # Where there is a name, a number that comes with it may be a result.
+    floats = [repr(key) for key in keys if type(key) is float]
+    return ", ".join(named or floats)
+
+
+@unseen
+def _text(key: object) -> str | None:
+    kind = type(key)
+    if issubclass(kind, Enum):
+        return str(key.name)  # type: ignore[attr-defined]
+    if kind is str:
+        return _clean(key)  # type: ignore[arg-type]
+    if kind is int or kind is bool:
+        return repr(key)
+    if type(key) is tuple and 0 < len(key) < 4:
+        parts = [_text(part) for part in key]
+        return "-".join([part for part in parts if part]) if all(parts) else None
+    if hasattr(kind, "dtype") and getattr(key, "ndim", 1) == 0:
+        item = key.item()  # type: ignore[attr-defined]
+        return None if hasattr(type(item), "dtype") else _text(item)
+    return None
+
+
+@unseen
+def _clean(text: str) -> str:
+    """Return a text within the length of a name, and without brackets."""
+    text = " ".join(text.replace("[", "(").replace("]", ")").split())
+    return text if len(text) <= _KEY_LENGTH else f"{text[: _KEY_LENGTH - 1]}…"

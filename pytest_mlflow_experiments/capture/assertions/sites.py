@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -17,9 +17,12 @@ from .names import (
     is_library_function,
     metric_name,
 )
+from .places import Context, Keys, keys_for
 
 if TYPE_CHECKING:
     from ...records import Operator
+
+_NO_CONTEXT: Final = Context()
 
 _CONSTANT, _SAYS_SO, _UPPER_CASE, _EXTREME, _ANYTHING = range(5)
 
@@ -113,8 +116,9 @@ class Site(NamedTuple):
     ``negated`` tells that the comparison as it stands yields the opposite. ``alternative`` tells
     that the assertion can hold although this comparison does not, as in ``a < b or c``.
     ``count_integers`` tells whether two integers count, ``expression`` whether the value is
-    calculated from what the name names. ``place`` is the file, line and column of the right
-    operand: both halves of a chain share the left one.
+    calculated from what the name names; ``same_as`` is another name that the number may have.
+    ``place`` is the file, line and column of the right operand: both halves of a chain share the
+    left one.
     """
 
     name: str
@@ -125,19 +129,28 @@ class Site(NamedTuple):
     alternative: bool
     count_integers: bool
     expression: bool = False
+    same_as: str = ""
 
 
 class ComparisonNode(NamedTuple):
-    """The position of a site in the syntax tree: ``node.ops[position]``."""
+    """The position of a site in the syntax tree: ``node.ops[position]``.
+
+    The values of ``keys`` tell its place in a loop.
+    """
 
     node: ast.Compare
     position: int
     site: Site
     left_is_limit: bool
+    keys: Keys = ()
 
 
 def comparisons(
-    assertion: ast.Assert, file: str, *, every_comparison: bool = False
+    assertion: ast.Assert,
+    file: str,
+    context: Context = _NO_CONTEXT,
+    *,
+    every_comparison: bool = False,
 ) -> Iterator[ComparisonNode]:
     """Yield the comparisons of one assertion that are recorded.
 
@@ -167,8 +180,22 @@ def comparisons(
                 alternative=alternative or (negated and len(node.ops) > 1),
                 count_integers=every_comparison,
                 expression=is_expression(value),
+                same_as=_other_name(value, limit, operator, context.logged),
             )
-            yield ComparisonNode(node, index, site, swapped)
+            yield ComparisonNode(node, index, site, swapped, keys_for(context, value, limit))
+
+
+def _other_name(
+    value: ast.expr, limit: ast.expr, operator: Operator, logged: Mapping[str, str]
+) -> str:
+    """Return another name that the number of a comparison may have, or nothing."""
+    if (key := logged.get(metric_name(value))) is not None:
+        return key
+    if operator != "==":
+        return ""
+    if isinstance(limit, ast.Call) and is_approx(limit):
+        limit = limit.args[0]
+    return "" if _rank(limit) == _CONSTANT else metric_name(limit)
 
 
 def _clauses(

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from copy import copy
 from types import CodeType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from _pytest.assertion import rewrite
 
 from . import recorder
+from .places import Context, contexts_of_assertions
 from .sites import ComparisonNode, comparisons
 
 if TYPE_CHECKING:
@@ -56,10 +58,16 @@ def transform(
 
 def _tag(tree: ast.Module, file: str, every_comparison: bool) -> _Tags:
     tags: _Tags = {}
+    contexts = contexts_of_assertions(tree)
     for body in _bodies(tree):
         for statement in body:
             if isinstance(statement, ast.Assert):
-                for comparison in comparisons(statement, file, every_comparison=every_comparison):
+                for comparison in comparisons(
+                    statement,
+                    file,
+                    contexts.get(statement, Context()),
+                    every_comparison=every_comparison,
+                ):
                     operators = comparison.node.ops
                     operator = type(operators[comparison.position])()
                     operators[comparison.position] = operator
@@ -105,6 +113,8 @@ def _call_after(statement: ast.stmt, tags: _Tags) -> ast.stmt | None:
     # The compiler takes no subclass of tuple for a constant.
     arguments: list[ast.expr] = [ast.Constant(tuple(site))]  # type: ignore[arg-type]
     arguments += [ast.Name(name, ast.Load()) for name in (first, second, result)]
+    if comparison.keys:
+        arguments.append(ast.Tuple([copy(key) for key in comparison.keys], ast.Load()))
     call = ast.Expr(ast.Call(ast.Name(function, ast.Load()), arguments, []))
     # The place of the statement before it: no line is entered that would not be entered anyway.
     for node in ast.walk(call):

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TypeVar, final
 
-from ...records import PASSED_OUTCOMES, CaseRecord, last_values
-from ...records.case import function_of
+from ...records import PASSED_OUTCOMES, CaseRecord
+from ...records.case import function_of, values_by_name
 from ...records.param_kinds import param_kind
 from ..comparer import CompareOptions, known_direction
 from ..guards import Guard, Meaning, is_guarded_cost
@@ -224,11 +224,11 @@ class _Test:
 
 
 def _values(record: CaseRecord) -> dict[str, float]:
-    """Return the last value of each metric, the costs of the case included."""
+    """Return one value of each metric, the costs of the case included."""
     costs = dict(record.usage)
     if (duration := record.durations.get("call")) is not None:
         costs[DURATION] = duration
-    return {**costs, **record.run_metrics, **last_values(record.metrics)}
+    return {**costs, **record.run_metrics, **values_by_name(record.metrics), **record.best}
 
 
 def _groups(cases: Iterable[Case]) -> list[Group]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from math import copysign, isinf, isnan
@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias, final
 
 from ...records import FAILED_OUTCOMES, CaseRecord, DatasetInput, Metric, Outcome
 from ...records import tags as tag
+from ...records.case import is_key
 from ...records.directory import SessionDirectory
 from ..limits import (
     NAME_LENGTH,
@@ -65,6 +66,9 @@ def _fit_json(
     return None
 
 
+_MAX_KEYED: Final = 50
+"""The number of values of a metric, by the keys of a loop, that are metrics of their own."""
+
 DURATION: Final = "duration_seconds"
 
 
@@ -83,7 +87,7 @@ def stored_value(value: float) -> tuple[float, bool]:
 
 def project_metrics(record: CaseRecord, notes: list[str]) -> tuple[Metric, ...]:
     """Return the record's metrics within MLflow's limits."""
-    measured = (*record.metrics, *_taken_over(record))
+    measured = (*record.metrics, *_keyed(record.metrics), *_taken_over(record))
     keys = legal_keys("metric", (metric.key for metric in measured), notes)
     # MLflow identifies a value by all its fields, as they are stored.
     metrics: dict[tuple[str, int, int, float, bool], Metric] = {}
@@ -104,6 +108,17 @@ def project_metrics(record: CaseRecord, notes: list[str]) -> tuple[Metric, ...]:
     note_infinite(infinite, notes)
     own = {*keys.values(), *record.run_metrics}
     return (*metrics.values(), *_costs(record, own, notes))
+
+
+def _keyed(metrics: Sequence[Metric]) -> Iterator[Metric]:
+    """Yield the values at the keys of a loop as metrics of their own: ``recall.cat``."""
+    keyed: dict[str, list[Metric]] = {}
+    for metric in metrics:
+        if metric.place and is_key(metric.place):
+            keyed.setdefault(metric.key, []).append(metric)
+    for key, values in keyed.items():
+        if len(values) <= _MAX_KEYED:
+            yield from (replace(one, key=f"{key}.{one.place}", step=0) for one in values)
 
 
 def note_infinite(keys: Iterable[str], notes: list[str]) -> None:
