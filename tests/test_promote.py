@@ -257,7 +257,7 @@ def test_circle(tmp_path: Path, migrated_database: Path) -> None:
     assert "the candidate is at +0.05 (+6.2 %)" in printed
     assert "digits@champion is version 2, and was version 1" in printed
     assert champion(project.uri).tags["pytest.session_id"] == second
-    assert "inconclusive" in champion(project.uri).tags["pytest.verdicts"]
+    assert "unchanged" in champion(project.uri).tags["pytest.verdicts"]
 
     # One that got worse fails the gate, and is registered without taking it.
     run(project, 0.60, *AGAINST, "--mlflow-tolerance=accuracy: 0.1", status=1)
