@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
 from ..baseline.choice import why_incomplete
 from ..records import CaseRecord, Check, Metric, Outcome, function_of, last_values
-from ..records.case import values_by_place
+from ..records.case import ANY_PLACE, name_at
 from ..records.reader import StoredSession
 from ..records.tags import BASELINE, BASELINE_NEWEST, BRANCH, COMMIT, DIRTY
 from ..regression.values import DURATION
@@ -147,11 +147,14 @@ def _case_row(session: StoredSession, record: CaseRecord) -> Row:
         "attempts": len(record.attempts),
         "repeats": len(record.repeats),
         **prefixed("params.", record.params),
-        **prefixed(
-            "metrics.", {**last_values(_all_values(record)), **values_by_place(record.metrics)}
-        ),
+        **prefixed("metrics.", {**last_values(_all_values(record)), **_values_at_places(record)}),
         **prefixed("tags.", record.tags),
     }
+
+
+def _values_at_places(record: CaseRecord) -> dict[str, float]:
+    placed = (one for one in record.metrics if one.place not in ("", ANY_PLACE))
+    return {name_at(one.key, one.place): one.value for one in placed}
 
 
 _Limits: TypeAlias = tuple[float | None, float | None]

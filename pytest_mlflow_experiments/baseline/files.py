@@ -22,7 +22,7 @@ from ..records import (
     SessionHeader,
     journal,
 )
-from ..records.case import is_key, values_by_place
+from ..records.case import is_on_line, values_by_place
 from ..records.codec import Builtins, decode, encode, encode_float
 from ..records.journal import Entry, JournalError
 from ..records.reader import StoredSession
@@ -120,7 +120,7 @@ def _values_by_place(rows: list[Any], placed: list[Any], *, steps: bool) -> list
     moment = {"step": 0, "timestamp": placed[-1]["timestamp"]}
     values = values_by_place([decode(Metric, row) for row in placed])
     # A loop over names is no curve.
-    line = [{**row, "place": ""} for row in placed if not is_key(row["place"])] if steps else []
+    line = [{**row, "place": ""} for row in placed if is_on_line(row["place"])] if steps else []
     return [
         *_values([*others, *line], steps=steps),
         *[{"key": key, "value": encode_float(value), **moment} for key, value in values.items()],

@@ -63,6 +63,11 @@ def is_key(place: str) -> bool:
     return _POSITION.fullmatch(place) is None
 
 
+def is_on_line(place: str) -> bool:
+    """Whether values at such places are drawn as a line: positions and numbers, but no names."""
+    return place.isdigit() or not is_key(place)
+
+
 def placeless(name: str) -> str:
     """Return the name of a metric without its place."""
     return name.partition("[")[0] if name.endswith("]") and name[0] != "[" else name

@@ -18,7 +18,7 @@ from ..records import (
     SessionEnd,
     SessionHeader,
 )
-from ..records.case import SUMMARIES, is_key, name_at, placeless, values_by_place
+from ..records.case import SUMMARIES, is_on_line, name_at, placeless, values_by_place
 from ..records.reader import FileEntry, split_sessions
 from ..records.slim import SlimCase, thinned
 from .comparison import Line
@@ -48,7 +48,7 @@ def lines_of(record: CaseRecord) -> dict[str, Line]:
         return {}
     series: dict[str, dict[int, Metric]] = {}
     for metric in values:
-        if metric.place and is_key(metric.place) and not metric.place.isdigit():
+        if metric.place and not is_on_line(metric.place):
             continue  # classes and slices are no line
         steps = series.setdefault(metric.key, {})
         held = steps.get(metric.step)
