@@ -166,6 +166,11 @@ def is_cost_of_expression(metric: str) -> bool:
     )
 
 
+def has_metric_word(name: str) -> bool:
+    """Whether a word that says what is measured stands anywhere in a name."""
+    return any(any(_meanings([*_tokens(part)])) for part in re.split(r"[./\\]", name))
+
+
 # A session repeats a few names in every case.
 @lru_cache(maxsize=4_096)
 def _meaning(metric: str) -> _Meaning:

@@ -128,12 +128,13 @@ class Site(NamedTuple):
 
 
 class ComparisonNode(NamedTuple):
-    """The position of a site in the syntax tree: ``node.ops[position]``."""
+    """The position of a site in the syntax tree, ``node.ops[position]``, and the value there."""
 
     node: ast.Compare
     position: int
     site: Site
     left_is_limit: bool
+    value: ast.expr
 
 
 def comparisons(
@@ -168,7 +169,7 @@ def comparisons(
                 count_integers=every_comparison,
                 expression=is_expression(value),
             )
-            yield ComparisonNode(node, index, site, swapped)
+            yield ComparisonNode(node, index, site, swapped, value)
 
 
 def _clauses(

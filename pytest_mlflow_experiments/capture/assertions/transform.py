@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from _pytest.assertion import rewrite
 
 from . import recorder
+from .origins import telling_names
 from .sites import ComparisonNode, comparisons
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def transform(
 
 def _tag(tree: ast.Module, file: str, every_comparison: bool) -> _Tags:
     tags: _Tags = {}
+    found: dict[ast.Assert, list[ast.expr]] = {}
     for body in _bodies(tree):
         for statement in body:
             if isinstance(statement, ast.Assert):
@@ -64,6 +66,12 @@ def _tag(tree: ast.Module, file: str, every_comparison: bool) -> _Tags:
                     operator = type(operators[comparison.position])()
                     operators[comparison.position] = operator
                     tags[operator] = comparison
+                    found.setdefault(statement, []).append(comparison.value)
+    names = telling_names(tree, found)
+    for operator, comparison in tags.items():
+        if (told := names.get(comparison.value)) is not None:
+            site = comparison.site._replace(name=told.name, expression=told.expression)
+            tags[operator] = comparison._replace(site=site)
     return tags
 
 
