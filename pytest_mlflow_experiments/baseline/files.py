@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, final
 
 from ..records import PASSED_OUTCOMES, CaseRecord, Provenance, SessionEnd, SessionHeader, journal
+from ..records.case import guard_texts
 from ..records.codec import Builtins, decode, encode
 from ..records.journal import Entry, JournalError
 from ..records.reader import StoredSession
@@ -23,7 +24,7 @@ from .choice import Catalog, choose, why_incomplete
 from .specs import BaselineError, BaselineRequest, parse_spec
 
 _TAGS = (BRANCH, COMMIT, DIRTY, CI_JOB)
-_KEPT_WHERE_ANY = ("arguments", "datasets", "run_metrics", "usage", "resumed_from")
+_KEPT_WHERE_ANY = ("arguments", "datasets", "run_metrics", "usage", "resumed_from", "guards")
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 
@@ -71,6 +72,11 @@ def _slim_case(data: Builtins, *, steps: bool) -> Builtins:
     case["metrics"] = _values(data["metrics"], steps=steps) if passed else []
     case["checks"] = _alternatives(data["checks"])
     case |= {name: data[name] for name in _KEPT_WHERE_ANY if data.get(name)}
+    if data["checks"] and passed:
+        rows = [
+            (one["metric"], one["step"], one["operator"], one["limit"]) for one in data["checks"]
+        ]
+        case["guards"] = guard_texts(rows)
     if steps and passed and (history := data.get("run_history")):
         case["run_history"] = _values(history, steps=True)
     if repeats := data.get("repeats"):
