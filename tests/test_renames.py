@@ -89,6 +89,24 @@ def test_same_value_tells_which_of_several() -> None:
     assert {row.metric: row.history[-1] for row in comparison.metrics} == {"x": 0.8, "y": 0.9}
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "value", "is_it"),
+    [
+        ("acc", "accuracy", 1.0, True),
+        ("rmse", "root_mean_squared_error", 1.0, True),
+        ("log_loss", "logloss", 0.0, True),
+        ("auc", "metrics.roc_auc_score", 0.9, True),
+        ("thing", "accuracy", 0.9, True),
+        ("thing", "accuracy", 1.0, False),
+        ("recall", "precision", 0.9, False),
+    ],
+)
+def test_value_alone_tells_less(old: str, new: str, value: float, is_it: bool) -> None:
+    past = baseline(*of_metric(old, [value] * 5, None))
+    comparison = judged(make_session(case({new: value})), past)
+    assert (len(comparison.metrics) == 1) is is_it
+
+
 def test_another_guard_and_value_is_another_metric() -> None:
     past = baseline(*of_metric("acc", STEADY))
     comparison = judged(make_session(case({"accuracy": 0.7}, 0.6)), past)

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias, TypeVar, final
 
 from ..records import function_of
 from ..records.accepted import AcceptedStep
-from .direction import direction_by_name, is_cost
+from .direction import are_other_metrics, direction_by_name, is_cost
 from .values import CaseValues, Lines, SessionValues
 
 _TOLD: Final = 5
@@ -256,16 +256,19 @@ def _paired_metrics(
             for name in new
             if old not in pairs and name not in pairs.values()
             if not by_guard or before.limits.get(old, 0) == after.limits.get(name, 1)
-            if not by_value or _same_value(before.metrics[old], after.metrics[name])
+            if not by_value or before.metrics[old][-1] == after.metrics[name][-1]
             if not _disagree(old, name)
+            if by_guard or _may_be_by_value(old, name, after.metrics[name][-1])
         ]
         olds, news = Counter(old for old, _ in fits), Counter(name for _, name in fits)
         pairs.update({old: name for old, name in fits if olds[old] == news[name] == 1})
     return pairs
 
 
-def _same_value(before: Sequence[float], after: Sequence[float]) -> bool:
-    return before[-1] == after[-1] and isfinite(after[-1])
+def _may_be_by_value(old: str, new: str, value: float) -> bool:
+    """Whether the same value tells that two names are one metric's: of 0 and 1 it doesn't."""
+    others = are_other_metrics(old, new)
+    return isfinite(value) and (others is False or (others is None and value not in (0, 1)))
 
 
 def _disagree(old: str, new: str) -> bool:

@@ -303,10 +303,10 @@ def _origin(value: ast.expr | None, known: _Origins) -> Origin | None:
 def _telling(value: ast.expr, known: _Origins) -> Origin | None:
     """Return a better name for a value than its own, where that tells nothing."""
     # Only here: modules that are cached need none of it.
-    from ...regression.direction import has_metric_word
+    from ...regression.direction import metric_words
 
     own = dotted_path(value)
-    if own is None or has_metric_word(own):
+    if own is None or metric_words(own):
         return None
     root: ast.expr | None = value
     while root is not None and _key(root) not in known:
@@ -315,7 +315,7 @@ def _telling(value: ast.expr, known: _Origins) -> Origin | None:
     base = None if root is None else dotted_path(root)
     if not origin or not base or not own.startswith(base):
         return None
-    if has_metric_word(origin.name) or (_is_among(base, _NO_RESULT) and not _is_vague(origin)):
+    if metric_words(origin.name) or (_is_among(base, _NO_RESULT) and not _is_vague(origin)):
         return origin._replace(name=origin.name + own[len(base) :])
     return None
 
