@@ -489,6 +489,10 @@ def test_renamed_variable_and_added_param(history: Project) -> None:
     history.write(old)
     for value in ("0.9", "0.91", "0.9", "0.89", "0.9"):
         history.pytest(*OFFLINE, env={"VALUE": value})
+    history.write(old.replace("acc ", "accuracy "))
+    result = gated(history, value="0.7", status=1)
+    assert "accuracy was called acc before; its history is continued (in 2 cases)" in told(result)
+    assert history.sessions()[-1].case("test_fit[0.1]").repeats != ()
     history.write(new)
     result = gated(history, value="0.7", status=1)
     assert "FAILED test_it.py::test_fit[0.1-10] - accuracy regressed" in result.stdout
@@ -499,6 +503,7 @@ def test_renamed_variable_and_added_param(history: Project) -> None:
         assert "nothing got worse" in told(gated(history, value=value))
     result = gated(history, value="0.7", status=1)
     assert "Gate failed: 2 metrics regressed" in told(result)
+    assert history.sessions()[-1].case("test_fit[0.1-10]").repeats != ()
     assert "missing" not in told(result)
     history.write(source.format('"x", [1]', "x", "acc", "x", "acc").replace("test_fit", "test_new"))
     missing = told(gated(history, status=1))

@@ -232,7 +232,8 @@ def test_several_cases_that_may_be_it() -> None:
     (missing,) = (row for row in comparison.metrics if row.status == "missing")
     assert missing.reason == (
         "the case did not run: its test has the param 'depth', and which of its cases continues "
-        "this one can't be told"
+        "this one can't be told; "
+        'pytest.param(..., marks=pytest.mark.mlflow(case="test_it.py::test_fit[0.1]")) says it'
     )
 
 

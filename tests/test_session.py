@@ -326,6 +326,33 @@ def test_the_name_of_a_class_is_told_apart_by_its_tests(project: Project) -> Non
     assert cases == ["model::test_a[1]", "model::test_a[2]", "own"]
 
 
+def test_the_name_of_a_set_of_params_is_all_of_it(project: Project) -> None:
+    """As the name in a report, it continues a case whose test got another param."""
+    project.write(
+        """
+        import pytest
+
+        mlflow = pytest.mark.mlflow
+
+        @mlflow(case="fit")
+        @pytest.mark.parametrize(
+            "lr, depth",
+            [pytest.param(0.1, 10, marks=mlflow(case="test_it.py::test_fit[0.1]")), (0.1, 20)],
+        )
+        def test_fit(lr, depth):
+            pass
+
+        @pytest.mark.parametrize("x", [1, 2])
+        @pytest.mark.parametrize("y", [pytest.param(3, marks=mlflow(case="three"))])
+        def test_two(x, y):
+            pass
+        """
+    )
+    project.pytest("--mlflow", "--mlflow-offline")
+    cases = [record.case for record in project.session().cases]
+    assert cases == ["test_it.py::test_fit[0.1]", "fit[0.1-20]", "three[3-1]", "three[3-2]"]
+
+
 def test_metrics_from_threads(project: Project) -> None:
     project.write(
         """

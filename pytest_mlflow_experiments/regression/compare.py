@@ -146,7 +146,8 @@ def _did_not_run(case: CaseValues, current: SessionValues) -> str:
         return "the case did not run, though its test did: with other params"
     return (
         f"the case did not run: its test {' and '.join(changes)}, and which of its cases "
-        "continues this one can't be told"
+        "continues this one can't be told; "
+        f'pytest.param(..., marks=pytest.mark.mlflow(case="{case.case}")) says it'
     )
 
 
