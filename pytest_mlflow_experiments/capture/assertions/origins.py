@@ -13,7 +13,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias, cast, final
 
-from .names import MAX_LENGTH, agreement, converted, dotted_path, is_expression, metric_name
+from .names import (
+    LIBRARIES,
+    MAX_LENGTH,
+    REDUCTIONS,
+    agreement,
+    converted,
+    dotted_path,
+    is_expression,
+    metric_name,
+)
 
 WORDS: Final = Path(__file__).parents[2] / "regression" / "direction.py"
 """The file with the words that say what is measured, on which the names depend, too."""
@@ -25,8 +34,8 @@ _RESULTS: Final = """
     """
 _FUNCTIONS: Final = """
     apply build calc calculate call check compute create do eval evaluate execute fit fn foo func
-    function get helper load main make measure model next predict process read run test train
-    wrapper
+    function get getattr helper iter load loads main make measure model next predict process read
+    run test train wrapper
     """
 _NO_RESULT: Final = frozenset(_RESULTS.split())
 _NO_FUNCTION: Final = _NO_RESULT.union(_FUNCTIONS.split())
@@ -302,11 +311,8 @@ def _origin(value: ast.expr | None, known: _Origins) -> Origin | None:
 
 def _telling(value: ast.expr, known: _Origins) -> Origin | None:
     """Return a better name for a value than its own, where that tells nothing."""
-    # Only here: modules that are cached need none of it.
-    from ...regression.direction import metric_words
-
     own = dotted_path(value)
-    if own is None or metric_words(own):
+    if own is None or _metric_words(own):
         return None
     root: ast.expr | None = value
     while root is not None and _key(root) not in known:
@@ -315,9 +321,11 @@ def _telling(value: ast.expr, known: _Origins) -> Origin | None:
     base = None if root is None else dotted_path(root)
     if not origin or not base or not own.startswith(base):
         return None
-    if metric_words(origin.name) or (_is_among(base, _NO_RESULT) and not _is_vague(origin)):
-        return origin._replace(name=origin.name + own[len(base) :])
-    return None
+    rest, said = own[len(base) :], origin.name if origin.expression else _telling_part(origin.name)
+    vague = origin.expression or not said or not _is_among(base, _NO_RESULT)
+    if _telling_part(rest) or (vague and not _metric_words(said)):
+        return None
+    return origin._replace(name=origin.name + rest)
 
 
 def _key(node: ast.expr) -> str:
@@ -351,10 +359,21 @@ def _inner(node: ast.expr) -> ast.expr | None:
             return None
 
 
-def _is_vague(origin: Origin) -> bool:
-    return origin.expression or _is_among(
-        origin.name.rstrip("0123456789.").rpartition(".")[2], _NO_FUNCTION
-    )
+def _telling_part(path: str) -> str:
+    """Return the last part of a path that may say what is measured; none is ``""``."""
+    for part in reversed(path.split(".")):
+        if part not in REDUCTIONS | LIBRARIES | {"last"} and (
+            _metric_words(part) or not _is_among(part, _NO_FUNCTION)
+        ):
+            return part
+    return ""
+
+
+def _metric_words(name: str) -> list[str]:
+    # Only here: modules that are cached need none of it.
+    from ...regression.direction import metric_words
+
+    return metric_words(name)
 
 
 def _is_among(name: str, words: frozenset[str]) -> bool:
