@@ -79,10 +79,17 @@ def _with_names(
 ) -> SessionValues:
     found: dict[str, CaseValues] = {}
     for case, values in session.cases.items():
-        names = {metric: moved.get((case, metric), ("", metric))[1] for metric in values.metrics}
-        if case in cases or any(old != new for old, new in names.items()):
-            values = _with_metrics(replace(values, case=cases.get(case, case)), names)
-        found[values.case] = values
+        name = cases.get(case, case)
+        names = {
+            metric: place[1]
+            for metric in values.metrics
+            if (place := moved.get((case, metric))) is not None and place[1] != metric
+        }
+        if names:
+            values = _with_metrics(values, name, names)
+        elif name != case:
+            values = replace(values, case=name)
+        found[name] = values
     end = session.end
     if end is not None and end.levels:
         levels = []
@@ -94,14 +101,17 @@ def _with_names(
     return replace(session, cases=found, lines=lines, end=end)
 
 
-def _with_metrics(values: CaseValues, names: Mapping[str, str]) -> CaseValues:
-    """Return a copy of the values with other names of metrics."""
+def _with_metrics(values: CaseValues, case: str, names: Mapping[str, str]) -> CaseValues:
+    """Return a copy of the values with another name of the case, and of metrics."""
 
-    def renamed(by_metric: Mapping[str, _Old]) -> dict[str, _Old]:
-        return {names.get(metric, metric): value for metric, value in by_metric.items()}
+    def renamed(by_metric: dict[str, _Old]) -> dict[str, _Old]:
+        return by_metric and {
+            names.get(metric, metric): value for metric, value in by_metric.items()
+        }
 
     return replace(
         values,
+        case=case,
         metrics=renamed(values.metrics),
         seeds=renamed(values.seeds),
         checks=renamed(values.checks),

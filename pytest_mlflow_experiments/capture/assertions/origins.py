@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias, cast, final
@@ -67,7 +68,10 @@ def telling_names(
     names: dict[ast.expr, Origin] = {}
     tests: list[dict[ast.expr, Origin]] = []
     helpers: dict[ast.expr, Origin] = {}
+    lines = sorted(assertion.lineno for assertion in values)
     for function in _functions(tree) if values else ():
+        if not bisect_left(lines, function.lineno) < bisect_right(lines, function.end_lineno or 0):
+            continue
         scope = _Scope(values)
         scope.enter(function)
         if function.name.startswith("test"):
