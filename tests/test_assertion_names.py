@@ -143,6 +143,8 @@ def told(source: str) -> list[str]:
         ("self.ret = log_loss(y, p)\nassert self.ret < 1.0", "log_loss"),
         ("x = f1(a)\nassert x > 0.5\nx = auc(a)\nassert x > 0.5", "f1 auc"),
         ("for s in cross_val_score(m):\n    assert s > 0.5", "cross_val_score"),
+        ("for s in map(f1, xs):\n    assert s > 0.5", "f1"),
+        ("for s in map(float, filter(None, losses)):\n    assert s > 0.5", "losses"),
         ("for k, v in recall.items():\n    assert v > 0.5", "recall"),
         (
             "for i, (a, b) in enumerate(zip(mae, mse)):\n    assert a < 1\n    assert b < 1",

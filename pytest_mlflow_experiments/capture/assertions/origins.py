@@ -294,6 +294,8 @@ def _bind_elements(target: ast.expr, values: ast.expr, known: _Origins) -> None:
 
 
 def _origin(value: ast.expr | None, known: _Origins) -> Origin | None:
+    while value is not None and (inner := converted(value)) is not None:
+        value = inner
     match value:
         case None:
             return None
@@ -306,6 +308,10 @@ def _origin(value: ast.expr | None, known: _Origins) -> Origin | None:
             return _origin(element, known)
         case ast.DictComp(value=element):
             return _origin(element, known)
+        case ast.Call(func=ast.Name(id="map"), args=[function, *values]):
+            return _origin(ast.Call(function, values, []), known)
+        case ast.Call(func=ast.Name(id="filter"), args=[_, values]):
+            return _origin(values, known)
     path = dotted_path(value)
     if path is None:
         return None
