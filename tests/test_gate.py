@@ -464,3 +464,47 @@ def test_on_github(history: Project) -> None:
     )
     assert "::error file=test_it.py" in result.stdout
     assert "regressed" in summary.read_text(encoding="utf-8")
+
+
+def test_renamed_variable_and_added_param(history: Project) -> None:
+    """Five sessions under the old names, three under the new ones, and then it gets worse."""
+    source = """
+        import os
+        import pytest
+
+        VALUE = float(os.environ.get("VALUE", "0.9"))
+
+        def measured(*args):
+            return VALUE
+
+        @pytest.mark.parametrize({})
+        def test_fit({}):
+            {} = measured({})
+            assert {} >= 0.5
+    """
+    old = source.format('"lr", [0.1, 0.2]', "lr", "acc", "lr", "acc")
+    new = source.format(
+        '"lr, depth", [(0.1, 10), (0.2, 10)]', "lr, depth", "accuracy", "lr, depth", "accuracy"
+    )
+    history.write(old)
+    for value in ("0.9", "0.91", "0.9", "0.89", "0.9"):
+        history.pytest(*OFFLINE, env={"VALUE": value})
+    history.write(old.replace("acc ", "accuracy "))
+    result = gated(history, value="0.7", status=1)
+    assert "accuracy was called acc before; its history is continued (in 2 cases)" in told(result)
+    assert history.sessions()[-1].case("test_fit[0.1]").repeats != ()
+    history.write(new)
+    result = gated(history, value="0.7", status=1)
+    assert "FAILED test_it.py::test_fit[0.1-10] - accuracy regressed" in result.stdout
+    assert "Gate failed: 2 metrics regressed" in told(result)
+    assert "accuracy was called acc before; its history is continued (in 2 cases)" in told(result)
+    assert "test_fit[0.1-10] was called test_fit[0.1] before its test got the param" in told(result)
+    for value in ("0.9", "0.91", "0.9"):
+        assert "nothing got worse" in told(gated(history, value=value))
+    result = gated(history, value="0.7", status=1)
+    assert "Gate failed: 2 metrics regressed" in told(result)
+    assert history.sessions()[-1].case("test_fit[0.1-10]").repeats != ()
+    assert "missing" not in told(result)
+    history.write(source.format('"x", [1]', "x", "acc", "x", "acc").replace("test_fit", "test_new"))
+    missing = told(gated(history, status=1))
+    assert '@pytest.mark.mlflow(case="test_it.py::test_fit") keeps its history' in missing

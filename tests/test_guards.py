@@ -56,7 +56,6 @@ EXPRESSIONS = """
     min  sum(losses) / len(losses) < 0.4
     max  sum(scores) / len(scores) > 0.4
     min  abs(accuracy) < 0.5
-    max  (y == p).mean() > 0.8
     None 0.1 < train_acc - test_acc < 0.3
 """
 NAMES = """
@@ -70,6 +69,7 @@ NAMES = """
     max  accuracy_score(y, p > 0.5) > 0.8
     max  model.score(x - mean, y) > 0.8
     max  evaluate(x * 2)["f1"] > 0.8
+    max  (y == p).mean() > 0.8
     min  max(errors) < 0.1
     min  np.log(loss) < 2
 """

@@ -16,7 +16,8 @@ NOT_MASKED: Mapping[type, Mapping[str, str]] = {
         **dict.fromkeys(("id", "run_id", "resumed_from", "resumed_run"), "made by us or by MLflow"),
         **dict.fromkeys(("nodeid", "case", "name"), "made without secrets, see shown_text"),
         **dict.fromkeys(
-            ("tolerances", "directions", "min_effects", "objective"), "stand in the code, as a rule"
+            ("tolerances", "directions", "min_effects", "objective", "guards"),
+            "stand in the code, as a rule",
         ),
         "arguments": "tell the case from others",
         "artifacts": "names of files, which are renamed with them",

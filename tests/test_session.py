@@ -326,6 +326,69 @@ def test_the_name_of_a_class_is_told_apart_by_its_tests(project: Project) -> Non
     assert cases == ["model::test_a[1]", "model::test_a[2]", "own"]
 
 
+def test_the_name_of_a_set_of_params_is_all_of_it(project: Project) -> None:
+    """As the name in a report, it continues a case whose test got another param."""
+    project.write(
+        """
+        import pytest
+
+        mlflow = pytest.mark.mlflow
+
+        @mlflow(case="fit")
+        @pytest.mark.parametrize(
+            "lr, depth",
+            [pytest.param(0.1, 10, marks=mlflow(case="test_it.py::test_fit[0.1]")), (0.1, 20)],
+        )
+        def test_fit(lr, depth):
+            pass
+
+        @pytest.mark.parametrize("x", [1, 2])
+        @pytest.mark.parametrize("y", [pytest.param(3, marks=mlflow(case="three"))])
+        def test_two(x, y):
+            pass
+        """
+    )
+    project.pytest("--mlflow", "--mlflow-offline")
+    cases = [record.case for record in project.session().cases]
+    assert cases == ["test_it.py::test_fit[0.1]", "fit[0.1-20]", "three[3-1]", "three[3-2]"]
+
+
+def test_a_name_that_says_nothing_gives_way_to_the_function(project: Project) -> None:
+    project.write(
+        """
+        def log_loss(values):
+            return sum(values) / len(values)
+
+        def check(values):
+            result = log_loss(values)
+            assert result < 0.5
+            return result
+
+        def test_it():
+            ret = log_loss([0.1, 0.3])
+            assert 0.1 < ret < 0.5
+            accuracy = 1 - check([0.3, 0.3])
+            assert accuracy > 0.5
+            predicted, y = [1, 0, 1, 1], [1, 0, 0, 1]
+            assert sum(p == t for p, t in zip(predicted, y)) / len(y) > 0.7
+            for ret in map(float, (0.7, 0.8)):
+                assert ret > 0.6
+        """
+    )
+    for _ in range(2):  # the second time from the cache
+        project.pytest("--mlflow", "--mlflow-offline")
+    for session in project.sessions():
+        (case,) = session.cases
+        assert [(metric.key, metric.value) for metric in case.metrics] == [
+            ("ret.log_loss", 0.2),
+            ("log_loss", 0.3),
+            ("accuracy", 0.7),
+            ("p.accuracy", 0.75),
+            ("ret", 0.7),
+            ("ret", 0.8),
+        ]
+
+
 def test_metrics_from_threads(project: Project) -> None:
     project.write(
         """

@@ -34,6 +34,7 @@ PLAIN = replace(
     nodeid="test_a.py::test_it[0.1-1]",
     datasets={"data": "digest"},
     usage={"cpu_seconds": 0.5},
+    checks=(make_check(),),
 )
 RARE = {
     "several steps": replace(PLAIN, metrics=tuple(make_metric("loss", 1.0, n) for n in (1, 2))),

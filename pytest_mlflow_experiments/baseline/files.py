@@ -22,7 +22,7 @@ from ..records import (
     SessionHeader,
     journal,
 )
-from ..records.case import is_on_line, values_by_place
+from ..records.case import guard_texts, is_on_line, values_by_place
 from ..records.codec import Builtins, decode, encode, encode_float
 from ..records.journal import Entry, JournalError
 from ..records.reader import StoredSession
@@ -32,7 +32,9 @@ from .choice import Catalog, choose, why_incomplete
 from .specs import BaselineError, BaselineRequest, parse_spec
 
 _TAGS = (BRANCH, COMMIT, DIRTY, CI_JOB)
-_KEPT_WHERE_ANY = ("arguments", "datasets", "run_metrics", "usage", "resumed_from", "best")
+_KEPT_WHERE_ANY = (
+    *("arguments", "datasets", "run_metrics", "usage", "resumed_from", "best", "guards"),
+)
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 
@@ -80,6 +82,11 @@ def _slim_case(data: Builtins, *, steps: bool) -> Builtins:
     case["metrics"] = _values(data["metrics"], steps=steps) if passed else []
     case["checks"] = _alternatives(data["checks"])
     case |= {name: data[name] for name in _KEPT_WHERE_ANY if data.get(name)}
+    if data["checks"] and passed:
+        rows = [
+            (one["metric"], one["step"], one["operator"], one["limit"]) for one in data["checks"]
+        ]
+        case["guards"] = guard_texts(rows)
     if steps and passed and (history := data.get("run_history")):
         case["run_history"] = _values(history, steps=True)
     if repeats := data.get("repeats"):

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 class CaseOptions:
     """The keywords of ``@pytest.mark.mlflow``; its fields are the only list of them.
 
-    If a test has several markers (module, class, function), the closest one wins, keyword by
-    keyword. Dicts are joined, with the closest one last, as the last pattern for a metric counts.
-    ``mode`` is the direction of the ``objective``, and is among the directions too. ``best`` are
-    the metrics of which the best step counts, instead of the last.
+    If a test has several markers (module, class, function, set of params), the closest one wins,
+    keyword by keyword. Dicts are joined, with the closest one last, as the last pattern for a
+    metric counts. ``mode`` is the direction of the ``objective``, and is among the directions too.
+    ``best`` are the metrics of which the best step counts, instead of the last.
     """
 
     case: str | None = None
@@ -47,7 +47,11 @@ class CaseOptions:
         """
         values: dict[str, Any] = {}
         marked = False
-        for node, marker in item.iter_markers_with_node("mlflow"):
+        # Of pytest, those of the set of params come after those of the function.
+        of_params = {id(mark) for mark in getattr(getattr(item, "callspec", None), "marks", ())}
+        for node, marker in sorted(
+            item.iter_markers_with_node("mlflow"), key=lambda pair: id(pair[1]) not in of_params
+        ):
             marked = True
             _check_marker(item, marker)
             for key, value in marker.kwargs.items():

@@ -229,9 +229,17 @@ def shown_text(item: pytest.Item, text: str, names: SecretNames) -> str:
 
 
 def case_name(item: pytest.Item, case: str | None, names: SecretNames) -> str | None:
-    """Return the marker's stable name, with the id of the params, without secrets."""
+    """Return the marker's stable name, with the id of the params, without secrets.
+
+    A marker of ``pytest.param`` names one set of params, and needs no id if there are no others.
+    """
     if case is None:
         return None
+    callspec: Any = getattr(item, "callspec", None)
+    if len(getattr(callspec, "_idlist", ())) == 1 and any(
+        mark.name == "mlflow" and mark.kwargs.get("case") == case for mark in callspec.marks
+    ):
+        return case
     params = shown_id(item, names)
     return case if params is None else f"{case}[{params}]"
 

@@ -272,10 +272,10 @@ def _params(mask: CaseMask, params: Mapping[str, str]) -> dict[str, str]:
 MASKED: Final[Mapping[type, Mapping[str, Callable[[CaseMask, Any], Any]]]] = {
     CaseRecord: {
         **dict.fromkeys(("metrics", "checks", "tags", "attempts", "notes", "repeats"), _masked),
-        **dict.fromkeys(("run_metrics", "run_history", "inputs"), _masked),
+        **dict.fromkeys(("run_metrics", "run_history", "inputs", "best"), _masked),
         **{"params": _params, "failure": _failure, "datasets": _names},
     },
-    Attempt: {"metrics": _masked, "checks": _masked, "failure": _failure},
+    Attempt: {"metrics": _masked, "checks": _masked, "failure": _failure, "best": _masked},
     Metric: {"key": _masked, "place": _masked},
     Check: {"metric": _masked, "place": _masked},
     DatasetInput: dict.fromkeys(("name", "source", "schema", "profile", "context"), _masked),

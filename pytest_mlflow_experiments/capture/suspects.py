@@ -18,8 +18,9 @@ from ..records.journal import JournalError
 from ..records.processes import is_running, wait_until
 from ..records.slim import SlimCase
 from ..regression.comparer import CompareOptions, Comparer
+from ..regression.renames import continued
 from ..regression.session_rule import MetricSeries
-from ..regression.values import CaseValues, collect_values, identity
+from ..regression.values import CaseValues, SessionValues, collect_values, identity
 from .measuring import Original
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Rerunner:
         self._directory = directory
         self._options = options
         self._timeout = timeout
+        self._past: list[SessionValues] = []
         self._comparer: Comparer | None = None
 
     def _suspects(self, record: CaseRecord) -> list[MetricSeries]:
@@ -88,10 +90,21 @@ class Rerunner:
         if record.outcome not in PASSED_OUTCOMES or not seeds.isdisjoint(record.arguments):
             return []
         if self._comparer is None:
-            self._comparer = Comparer(
-                collect_values(self._baseline(), seeds).sessions, self._options
-            )
-        return self._asked(self._comparer.suspects, record) or []
+            self._past = continued(collect_values(self._baseline(), seeds).sessions).past
+            self._comparer = Comparer(self._past, self._options)
+        return self._asked(self._suspects_of, record) or []
+
+    def _suspects_of(self, case: CaseValues) -> list[MetricSeries]:
+        assert self._comparer is not None
+        comparer = self._comparer
+        mine = [one for one in self._past if case.case in one.cases]
+        if mine and case.metrics.keys() - mine[-1].cases[case.case].metrics.keys():
+            # One of its metrics may have had another name.
+            past = [replace(one, cases={case.case: one.cases[case.case]}) for one in mine]
+            now = SessionValues(header=past[-1].header, cases={case.case: case})
+            renamed = continued(past, now, self._options.accepted)
+            comparer = Comparer(renamed.past, replace(self._options, accepted=renamed.accepted))
+        return comparer.suspects(case)
 
     def _needs_more(self, suspects: Sequence[MetricSeries], record: CaseRecord) -> bool:
         """Return whether another fresh run may still change a verdict."""

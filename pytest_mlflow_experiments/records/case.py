@@ -212,7 +212,8 @@ class CaseRecord:
     ``best`` are the values of those metrics whose best step counts, not their last.
     ``inputs`` are the datasets themselves. ``usage`` maps metric names to what the call cost (CPU
     seconds, memory). If the case was resumed and did not run, ``resumed_from`` is the id of the
-    session that it ran in, and ``resumed_run`` the test's own MLflow run there.
+    session that it ran in, and ``resumed_run`` the test's own MLflow run there. Copies without
+    checks have ``guards`` instead, as :func:`guard_texts` makes them.
     """
 
     id: Annotated[str, Constraint(CASE_ID.fullmatch, "letters and digits")]
@@ -248,6 +249,7 @@ class CaseRecord:
     usage: Mapping[str, float] = field(default_factory=dict, metadata=RARE)
     resumed_from: str | None = field(default=None, metadata=RARE)
     resumed_run: str | None = field(default=None, metadata=RARE)
+    guards: Mapping[str, str] = field(default_factory=dict, metadata=RARE)
 
     @property
     def sweep(self) -> str | None:
@@ -289,6 +291,20 @@ class CaseRecord:
         # Only fresh runs have a seed.
         names = [one.name for one in fields(Attempt) if one.name != "seed"]
         return Attempt(**{name: getattr(self, name) for name in names})
+
+
+def guard_texts(checks: Iterable[tuple[str, int, str, float | str]]) -> dict[str, str]:
+    """Return the guards of the last value of each metric, such as ``"> 0.5, < 0.9"``.
+
+    Of a check they are metric, step, operator and limit.
+    """
+    last: dict[str, tuple[int, dict[str, None]]] = {}
+    for metric, step, operator, limit in checks:
+        if metric not in last or step > last[metric][0]:
+            last[metric] = step, {}
+        if step == last[metric][0]:
+            last[metric][1][f"{operator} {float(limit)!r}"] = None
+    return {metric: ", ".join(guards) for metric, (_, guards) in last.items()}
 
 
 def function_of(nodeid: str) -> str:

@@ -28,7 +28,7 @@ EMPTY: Builtins = {
 }
 """The following fields, which a slim case lacks as they are empty."""
 
-_KNOWN = frozenset({"kind", "arguments", "datasets", "usage"}).union(EMPTY, FILLED)
+_KNOWN = frozenset({"kind", "arguments", "datasets", "usage", "guards"}).union(EMPTY, FILLED)
 _empty_of, _NOTHING = itemgetter(*EMPTY), tuple(EMPTY.values())
 _filled_of = itemgetter(*FILLED)
 _TEXT = frozenset({str})
@@ -54,6 +54,7 @@ class SlimCase:
     durations: Mapping[str, float]
     metrics: Mapping[str, float]
     usage: Mapping[str, float]
+    guards: Mapping[str, str]
 
     @property
     def distinct_params(self) -> dict[str, str]:
@@ -71,8 +72,9 @@ class SlimCase:
                 return None
             id_, nodeid, case, name, outcome, start, end, durations, params, rows = _filled_of(data)
             arguments, datasets = data.get("arguments", []), data.get("datasets", {})
-            usage = data.get("usage", {})
+            usage, guards = data.get("usage", {}), data.get("guards", {})
             texts = (nodeid, case, name, *params.values(), *arguments, *datasets.values())
+            texts += (*guards.values(),)
             numbers = (*durations.values(), *usage.values())
             metrics = {row["key"]: row["value"] for row in rows}
             moments = (start, end, *[row["timestamp"] for row in rows])
@@ -91,7 +93,9 @@ class SlimCase:
                 return None
         except (KeyError, TypeError, AttributeError):
             return None
-        return cls(nodeid, case, name, params, arguments, datasets, durations, metrics, usage)
+        return cls(
+            nodeid, case, name, params, arguments, datasets, durations, metrics, usage, guards
+        )
 
 
 T = TypeVar("T")

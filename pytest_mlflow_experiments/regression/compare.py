@@ -11,13 +11,10 @@ from typing import TypeVar, cast
 from ..records import FAILED_OUTCOMES, CaseRecord, Outcome, SessionHeader, function_of
 from .comparer import CompareOptions, Comparer
 from .comparison import Baseline, Comparison, Curve, MetricComparison, SessionInfo, UnjudgedCase
+from .renames import continued
 from .tolerance import Tolerance, mentions
 from .values import MAX_CURVES, CaseValues, Lines, Sessions, SessionValues, identity, lines_of
 
-_DID_NOT_RUN = (
-    "the case did not run; a test that was renamed keeps its history by "
-    "@pytest.mark.mlflow(case=...)"
-)
 _NO_METRIC = "the test passed without yielding any metric"
 _OTHER_SELECTION = (
     "No session of the baseline was asked for the same tests: whether a case is gone can't be told"
@@ -70,6 +67,10 @@ def compare_sessions(
     unjudged = [_unjudged(record, record.outcome, record.failure) for record in current.failed]
     all_notes = [*notes]
     if problem is None:
+        some = partial is not None or (end is not None and any("[" in one for one in end.selection))
+        renamed = continued(past, current, accepted, all_cases=not some)
+        past, options = renamed.past, replace(options, accepted=renamed.accepted)
+        all_notes += renamed.notes
         comparer = Comparer(past, options)
         passed = frozenset(passed)
         for case in current.cases.values():
@@ -82,7 +83,7 @@ def compare_sessions(
             if outcome is None and case.nodeid in passed:
                 comparer.add_missing(case, (session, case), (), _NO_METRIC)
             elif outcome is None and session is alike and partial is None:
-                comparer.add_missing(case, (session, case), (), _DID_NOT_RUN)
+                comparer.add_missing(case, (session, case), (), _did_not_run(case, current))
             elif outcome not in (None, "deselected"):
                 # It was skipped, or failed before it left anything.
                 unjudged.append(_unjudged(case, cast(Outcome, outcome)))
@@ -124,6 +125,30 @@ def _without_record(
             if case.passed and case.case not in seen:
                 seen.add(case.case)
                 yield session, case
+
+
+def _did_not_run(case: CaseValues, current: SessionValues) -> str:
+    """Return the reason why the metrics of a case are missing that no test ran for."""
+    test = function_of(case.nodeid)
+    others = [one for one in current.cases.values() if function_of(one.nodeid) == test]
+    if not others:
+        name = case.case.partition("[")[0]
+        return (
+            "the case did not run; if its test was renamed, "
+            f'@pytest.mark.mlflow(case="{name}") keeps its history'
+        )
+    now = {name for one in others for name in one.arguments}
+    changes = [
+        f"{'has' if name in now else 'lost'} the param {name!r}"
+        for name in sorted(now ^ {*case.arguments})
+    ]
+    if not changes:
+        return "the case did not run, though its test did: with other params"
+    return (
+        f"the case did not run: its test {' and '.join(changes)}, and which of its cases "
+        "continues this one can't be told; "
+        f'pytest.param(..., marks=pytest.mark.mlflow(case="{case.case}")) says it'
+    )
 
 
 def _outcome(nodeid: str, not_run: Mapping[str, str]) -> str | None:

@@ -166,6 +166,29 @@ def is_cost_of_expression(metric: str) -> bool:
     )
 
 
+def metric_words(name: str) -> list[str]:
+    """Return the words and phrases in a name that say what is measured."""
+    parts = re.split(r"[./\\]", name)
+    return [said for part in parts for said, _ in _said([*_tokens(part)])]
+
+
+def are_other_metrics(old: str, new: str) -> bool | None:
+    """Whether two names say different things, as ``recall`` and ``precision``.
+
+    It is False for ``acc`` and ``accuracy``, ``rmse`` and ``root_mean_squared_error``; None where
+    one of them says nothing.
+    """
+    said = [{*metric_words(name)} - {"score", "scores"} for name in (old, new)]
+    if not all(said):
+        return None
+    for mine, name in zip(said, (new, old), strict=True):
+        tokens = [token for part in re.split(r"[./\\]", name) for token in _tokens(part)]
+        short = ("".join(token[0] for token in tokens), "".join(tokens))
+        if any(one.startswith(token) or one in short for one in mine for token in tokens):
+            return False
+    return True
+
+
 # A session repeats a few names in every case.
 @lru_cache(maxsize=4_096)
 def _meaning(metric: str) -> _Meaning:
@@ -239,10 +262,16 @@ def _segments(tokens: list[str]) -> Iterator[list[str]]:
 
 def _meanings(tokens: list[str]) -> Iterator[_Meaning]:
     """Yield the meaning of each word or phrase, in order."""
+    return (meaning for _, meaning in _said(tokens))
+
+
+def _said(tokens: list[str]) -> Iterator[tuple[str, _Meaning]]:
+    """Yield each word or phrase that is known, with its meaning."""
     position = 0
     while position < len(tokens):
         pair = _PAIRS.get(tuple(tokens[position : position + 2]))
         meaning = pair or _known(tokens[position])
+        number = 2 if pair else 1
         if meaning:
-            yield meaning
-        position += 2 if pair else 1
+            yield " ".join(tokens[position : position + number]), meaning
+        position += number

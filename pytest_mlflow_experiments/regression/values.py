@@ -18,7 +18,14 @@ from ..records import (
     SessionEnd,
     SessionHeader,
 )
-from ..records.case import SUMMARIES, is_on_line, name_at, placeless, values_by_place
+from ..records.case import (
+    SUMMARIES,
+    guard_texts,
+    is_on_line,
+    name_at,
+    placeless,
+    values_by_place,
+)
 from ..records.reader import FileEntry, split_sessions
 from ..records.slim import SlimCase, thinned
 from .comparison import Line
@@ -27,6 +34,8 @@ from .guards import Guard
 DURATION = "duration_seconds"
 """The metric that every case has: how long the call of its test took."""
 
+
+_PARAM: Final = "param {!r}"
 
 MAX_LINES: Final = 10
 """The number of repeats of a case with a line each: more can't be distinguished."""
@@ -77,13 +86,14 @@ class Lines(dict[tuple[str, str], list[Line]]):
 class CaseValues:
     """What one case measured in one session; repeats over seeds are one case.
 
-    ``metrics`` holds a value for each repeat that passed, ``seeds`` which repeat each of them is
-    of. ``again`` are the values of the fresh runs that followed, ``fresh`` their number;
-    ``reseeded`` tells that these had seeds of their own, ``cut_short`` that the time for them was
-    used up. ``guards`` are the assertions that guard a metric, ``checks`` the closest of them.
-    ``optional`` are metrics that an assertion may not evaluate, as in ``a or b``.
-    ``context`` must equal the baseline's for values to be comparable. ``origins`` are the sessions
-    that resumed records come from.
+    ``arguments`` are the params that tell the case from others of its test. ``metrics`` holds a
+    value for each repeat that passed, ``seeds`` which repeat each of them is of. ``again`` are the
+    values of the fresh runs that followed, ``fresh`` their number; ``reseeded`` tells that these
+    had seeds of their own, ``cut_short`` that the time for them was used up. ``guards`` are the
+    assertions that guard a metric, ``checks`` the closest of them, ``limits`` their texts, which
+    copies of sessions have too. ``optional`` are metrics that an assertion may not evaluate, as in
+    ``a or b``. ``context`` must equal the baseline's for values to be comparable. ``origins`` are
+    the sessions that resumed records come from.
     """
 
     case: str
@@ -94,6 +104,8 @@ class CaseValues:
     checks: dict[str, Check] = field(default_factory=dict)
     guards: dict[str, set[Guard]] = field(default_factory=dict)
     optional: set[str] = field(default_factory=set)
+    limits: dict[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
     context: dict[str, str] = field(default_factory=dict)
     tolerances: dict[str, str] = field(default_factory=dict)
     directions: dict[str, str] = field(default_factory=dict)
@@ -113,10 +125,17 @@ class CaseValues:
             self.directions.update(record.directions)
             self.min_effects.update(record.min_effects)
             if record.outcome not in PASSED_OUTCOMES:
+                for name in self.arguments:
+                    self.context.setdefault(_PARAM.format(name), record.params.get(name, ""))
                 return
             if record.resumed_from is not None:
                 self.origins.add(record.resumed_from)
             self._add_checks(record.checks)
+            self.limits.update(
+                guard_texts(
+                    (one.metric, one.step, one.operator, one.limit) for one in record.checks
+                )
+            )
         self._add_passed(record, seed_params)
 
     def _add_passed(self, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> None:
@@ -126,6 +145,7 @@ class CaseValues:
             known = self.context.setdefault(name, text)
             if known != text:
                 self.context[name] = f"{known} | {text}"
+        self.limits.update(record.guards)
         seeds = [name for name in record.arguments if name in seed_params]
         seed = ", ".join([f"{name}={record.params.get(name)}" for name in seeds])
         for metric, value in values_of(record).items():
@@ -134,6 +154,10 @@ class CaseValues:
         if isinstance(record, CaseRecord) and (record.repeats or record.cut_short):
             self.add_fresh(record.repeats)
             self.cut_short |= record.cut_short
+
+    def param(self, name: str) -> str | None:
+        """Return the text of a param."""
+        return self.context.get(_PARAM.format(name))
 
     def add_fresh(self, runs: Sequence[Attempt]) -> None:
         """Add fresh runs; they count whatever came of them."""
@@ -206,6 +230,7 @@ class SessionValues:
         values = self.cases.get(case)
         if values is None:
             values = self.cases[case] = CaseValues(case=case, name=name, nodeid=record.nodeid)
+            values.arguments = tuple([key for key in record.arguments if key not in seed_params])
         values.add(record, seed_params)
         if isinstance(record, SlimCase):
             return
@@ -309,6 +334,6 @@ def values_of(record: CaseRecord | SlimCase | Attempt) -> dict[str, float]:
 
 
 def _context(record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> Mapping[str, str]:
-    params = ((name, text) for name, text in record.params.items() if name not in seed_params)
+    params = [(name, text) for name, text in record.params.items() if name not in seed_params]
     datasets = {f"dataset {name!r}": digest for name, digest in record.datasets.items()}
-    return {f"param {name!r}": text for name, text in params} | datasets
+    return {_PARAM.format(name): text for name, text in params} | datasets

@@ -16,11 +16,12 @@
 ``max(errors)``, ``np.mean(errors)``     ``errors.max``, ``errors.mean``
 ``np.percentile(latency, 99)``           ``latency.percentile.99``
 ``acc - old``, ``abs(a - b)``            ``acc_minus_old``, ``a_minus_b.abs``
+``(p == y).mean()``, ``np.mean(p != y)`` ``accuracy``, ``error_rate``
 =======================================  ===========================
 
-The last rows avoid collisions: in one test, ``np.mean(errors)`` and ``np.mean(latencies)`` are two
-metrics. Other expressions are named by their source text. MLflow's rules for characters in names
-are not applied here.
+The rows with suffixes avoid collisions: in one test, ``np.mean(errors)`` and ``np.mean(latencies)``
+are two metrics. Other expressions are named by their source text. MLflow's rules for characters in
+names are not applied here.
 """
 
 from __future__ import annotations
@@ -55,6 +56,13 @@ REDUCTIONS: Final = frozenset(
 # Functions that are another metric for each value of their argument.
 _QUANTILES: Final = frozenset({"nanpercentile", "nanquantile", "percentile", "quantile"})
 
+_MEANS: Final = frozenset({"average", "fmean", "mean", "nanmean"})
+_SUMS: Final = frozenset({"count_nonzero", "nansum", "sum"})
+_EQUALITIES: Final = {
+    **dict.fromkeys(("eq", "equal"), "accuracy"),
+    **dict.fromkeys(("ne", "not_equal"), "error_rate"),
+}
+
 _INDEXERS: Final = frozenset({"at", "iat", "iloc", "loc"})
 
 _WORDS: Final[dict[type[ast.operator], str]] = {
@@ -76,6 +84,8 @@ def metric_name(node: ast.expr) -> str:
 
 def dotted_path(node: ast.expr) -> str | None:
     """Return the dotted path of an expression, or None if it has none."""
+    if (share := agreement(node)) is not None:
+        return share[0]
     match node:
         case ast.Name(id=name) | ast.NamedExpr(target=ast.Name(id=name)):
             return name
@@ -101,6 +111,8 @@ def dotted_path(node: ast.expr) -> str | None:
 
 def is_expression(node: ast.expr) -> bool:
     """Whether ``node`` calculates with what it names, as ``acc - old``, ``abs(bias)``."""
+    if agreement(node) is not None:
+        return False
     if (inner := converted(node)) is not None:
         return is_expression(inner)
     match node:
@@ -119,6 +131,55 @@ def is_expression(node: ast.expr) -> bool:
             return _is_distance(function) or is_expression(function)
         case _:
             return True
+
+
+def agreement(node: ast.expr) -> tuple[str, ast.expr] | None:
+    """Return the name of a share of equal pairs, ``(p == y).mean()``, and ``p``; else None."""
+    match node:
+        case ast.BinOp(left=total, op=ast.Div()):
+            compared = _reduced(total, _SUMS)
+        case _:
+            compared = _reduced(node, _MEANS)
+    match compared:
+        case ast.GeneratorExp(elt=ast.Constant(value=1), generators=[ast.comprehension(ifs=[one])]):
+            compared = one
+        case ast.GeneratorExp(elt=one) | ast.ListComp(elt=one):
+            compared = one
+    while compared is not None and (inner := converted(compared) or _cast(compared)) is not None:
+        compared = inner
+    match compared:
+        case ast.Compare(left=left, ops=[ast.Eq() | ast.NotEq() as operator], comparators=[right]):
+            name = "accuracy" if isinstance(operator, ast.Eq) else "error_rate"
+        case (
+            ast.Call(func=ast.Attribute(value=left, attr=called), args=[right])
+            | ast.Call(func=ast.Attribute(attr=called), args=[left, right])
+        ) if called in _EQUALITIES:
+            name = _EQUALITIES[called]
+        case _:
+            return None
+    # The share of a single class is no accuracy.
+    return None if any(isinstance(side, ast.Constant) for side in (left, right)) else (name, left)
+
+
+def _cast(node: ast.expr) -> ast.expr | None:
+    match node:
+        case ast.Call(func=ast.Attribute(value=value, attr="astype" | "to")):
+            return value
+        case _:
+            return None
+
+
+def _reduced(node: ast.expr, names: frozenset[str]) -> ast.expr | None:
+    """Return what one of the functions or methods ``names`` reduces to a number."""
+    while (inner := converted(node)) is not None:
+        node = inner
+    match node:
+        case ast.Call(func=function, args=[value, *_]) if is_library_function(function, names):
+            return value
+        case ast.Call(func=ast.Attribute(value=value, attr=attribute)) if attribute in names:
+            return value
+        case _:
+            return None
 
 
 def _is_distance(function: ast.expr) -> bool:

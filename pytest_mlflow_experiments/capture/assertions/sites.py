@@ -133,15 +133,18 @@ class Site(NamedTuple):
 
 
 class ComparisonNode(NamedTuple):
-    """The position of a site in the syntax tree: ``node.ops[position]``.
+    """The position of a site in the syntax tree, ``node.ops[position]``, and the value there.
 
-    The values of ``keys`` tell its place in a loop.
+    ``twin`` is the limit where that may be another name of the same number, ``keys`` are the
+    expressions whose values tell the place in a loop.
     """
 
     node: ast.Compare
     position: int
     site: Site
     left_is_limit: bool
+    value: ast.expr
+    twin: ast.expr | None = None
     keys: Keys = ()
 
 
@@ -182,7 +185,9 @@ def comparisons(
                 expression=is_expression(value),
                 same_as=_other_name(value, limit, operator, context.logged),
             )
-            yield ComparisonNode(node, index, site, swapped, keys_for(context, value, limit))
+            twin = None if site.same_as in ("", *context.logged.values()) else _expected(limit)
+            keys = keys_for(context, value, limit)
+            yield ComparisonNode(node, index, site, swapped, value, twin, keys)
 
 
 def _other_name(
@@ -191,11 +196,13 @@ def _other_name(
     """Return another name that the number of a comparison may have, or nothing."""
     if (key := logged.get(metric_name(value))) is not None:
         return key
-    if operator != "==":
+    if operator != "==" or _rank(limit) == _CONSTANT:
         return ""
-    if isinstance(limit, ast.Call) and is_approx(limit):
-        limit = limit.args[0]
-    return "" if _rank(limit) == _CONSTANT else metric_name(limit)
+    return metric_name(_expected(limit))
+
+
+def _expected(limit: ast.expr) -> ast.expr:
+    return limit.args[0] if isinstance(limit, ast.Call) and is_approx(limit) else limit
 
 
 def _clauses(

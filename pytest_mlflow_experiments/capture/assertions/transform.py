@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from _pytest.assertion import rewrite
 
 from . import recorder
+from .origins import telling_names
 from .places import Context, contexts_of_assertions
 from .sites import ComparisonNode, comparisons
 
@@ -59,6 +60,7 @@ def transform(
 def _tag(tree: ast.Module, file: str, every_comparison: bool) -> _Tags:
     tags: _Tags = {}
     contexts = contexts_of_assertions(tree)
+    found: dict[ast.Assert, list[ast.expr]] = {}
     for body in _bodies(tree):
         for statement in body:
             if isinstance(statement, ast.Assert):
@@ -72,6 +74,15 @@ def _tag(tree: ast.Module, file: str, every_comparison: bool) -> _Tags:
                     operator = type(operators[comparison.position])()
                     operators[comparison.position] = operator
                     tags[operator] = comparison
+                    twin = [comparison.twin] if comparison.twin else []
+                    found.setdefault(statement, []).extend((comparison.value, *twin))
+    names = telling_names(tree, found)
+    for operator, comparison in tags.items():
+        if (told := names.get(comparison.value)) is not None:
+            site = comparison.site._replace(name=told.name, expression=told.expression)
+            if comparison.twin is not None:
+                site = site._replace(same_as=names[comparison.twin].name)
+            tags[operator] = comparison._replace(site=site)
     return tags
 
 
