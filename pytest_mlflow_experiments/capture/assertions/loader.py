@@ -20,12 +20,18 @@ from .recorder import Observations
 from .transform import transform
 
 _SOURCE: Final = b"""
+import math
+class Case:
+    assertLess = min
 def check(acc, old, approx):
     assert acc > 0.5
     assert 0.5 < acc <= 1.0, "out of range"
     assert acc < 0.1 or (acc >= old and not acc < old)
     assert (loss := 1 - acc) < 0.5
     assert acc == approx(0.75)
+    assert all(0.5 < float(acc) <= 1.0 for acc in [acc])
+    assert math.isclose(acc, 0.75)
+    Case.assertLess(float(acc), 1.0)
 """
 
 _EXPECTED: Final = [
@@ -37,6 +43,10 @@ _EXPECTED: Final = [
     ("acc", ">=", 0.75, 0.25, True),
     ("loss", "<", 0.25, 0.5, True),
     ("acc", "==", 0.75, 0.75, True),
+    ("acc", ">", 0.75, 0.5, True),
+    ("acc", "<=", 0.75, 1.0, True),
+    ("acc", "==", 0.75, 0.75, True),
+    ("acc", "<", 0.75, 1.0, True),
 ]
 
 

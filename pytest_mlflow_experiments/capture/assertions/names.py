@@ -16,17 +16,19 @@
 ``max(errors)``, ``np.mean(errors)``     ``errors.max``, ``errors.mean``
 ``np.percentile(latency, 99)``           ``latency.percentile.99``
 ``acc - old``, ``abs(a - b)``            ``acc_minus_old``, ``a_minus_b.abs``
+``s`` of ``for s in scores``             ``scores``
 =======================================  ===========================
 
-The last rows avoid collisions: in one test, ``np.mean(errors)`` and ``np.mean(latencies)`` are two
-metrics. Other expressions are named by their source text. MLflow's rules for characters in names
-are not applied here.
+Functions of several values avoid collisions: in one test, ``np.mean(errors)`` and
+``np.mean(latencies)`` are two metrics. Other expressions are named by their source text. MLflow's
+rules for characters in names are not applied here.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from typing import Final
 
 MAX_LENGTH: Final = 100
@@ -97,6 +99,61 @@ def dotted_path(node: ast.expr) -> str | None:
             return "_".join(part for part in parts if part) if all(parts) else None
         case _:
             return None
+
+
+def with_sources(
+    node: ast.expr, comprehensions: Sequence[ast.GeneratorExp | ast.ListComp]
+) -> ast.expr:
+    """Replace the loop variables of comprehensions by what they run through, for its name."""
+    loops = [loop for comprehension in comprehensions for loop in comprehension.generators]
+    # What an inner loop runs through may be the variable of an outer one.
+    for loop in reversed(loops):
+        if sources := dict(_sources(loop.target, loop.iter)):
+            node = _Replacer(sources).visit(deepcopy(node))
+    return node
+
+
+class _Replacer(ast.NodeTransformer):
+    def __init__(self, sources: dict[str, ast.expr]) -> None:
+        self._sources = sources
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return deepcopy(self._sources.get(node.id, node))
+
+
+def _sources(target: ast.expr, iterable: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    """Yield the names of a loop's target that say less than what the loop runs through."""
+    match target, iterable:
+        case _, ast.Call(func=ast.Name(id=name), args=[inner, *_]) if name in _REORDERING:
+            yield from _sources(target, inner)
+        case ast.Name(), ast.Call(func=ast.Attribute(value=inner, attr=name), args=[]) if (
+            name in _VIEWS
+        ):
+            yield from _sources(target, inner)
+        case (
+            ast.Tuple(elts=[_, value]),
+            ast.Call(func=ast.Attribute(value=inner, attr="items"))
+            | ast.Call(func=ast.Name(id="enumerate"), args=[inner, *_]),
+        ):
+            yield from _sources(value, inner)
+        case ast.Tuple(elts=targets), ast.Call(func=ast.Name(id="zip"), args=iterables):
+            for one, inner in zip(targets, iterables, strict=False):
+                yield from _sources(one, inner)
+        case ast.Name(id=name), _:
+            path = dotted_path(iterable)
+            if path not in (None, "range") and (
+                len(name) < 3 or name in _SAYING_NOTHING or name in str(path)
+            ):
+                yield name, iterable
+
+
+# Functions and methods whose elements are those of what they are applied to.
+_REORDERING: Final = frozenset({"iter", "list", "reversed", "set", "sorted", "tuple"})
+_VIEWS: Final = frozenset({"flatten", "ravel", "tolist", "values"})
+_SAYING_NOTHING: Final = frozenset(
+    {"element", "elem", "entry", "fold", "item", "metric", "num", "number", "one", "res"}
+    | {"result", "row", "run", "val", "value"}
+)
 
 
 def is_expression(node: ast.expr) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from functools import update_wrapper
-from math import isfinite
+from math import floor, isfinite, log10
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeAlias, TypeVar, final
 
@@ -34,6 +34,7 @@ def unseen(function: Callable[_P, _R]) -> Callable[_P, _R]:
         function.__name__,
         function.__defaults__,
     )
+    copy.__kwdefaults__ = function.__kwdefaults__
     return update_wrapper(copy, function)
 
 
@@ -121,8 +122,9 @@ def _is_real(kind: type) -> bool:
 MAX_OBSERVATIONS: Final = 10_000
 """The maximum of observations of one case, and again as many failing ones."""
 
-# Site, value, limit, tolerance, whether it passed, reading of the clock.
-_Raw: TypeAlias = "tuple[Site, float, float, float | None, bool, float]"
+PASSED: Final = 4
+# Site, value, limit, tolerance, whether it passed, reading of the clock; a list if it may change.
+_Raw: TypeAlias = "tuple[Site, float, float, float | None, bool, float] | list[Any]"
 
 
 class Observation(NamedTuple):
@@ -184,14 +186,14 @@ def record(
     site: Site,
     value: object,
     limit: object,
-    result: object,
+    result: _R,
     # A default is the quickest to call.
     _clock: Callable[[], float] = Original.perf_counter,
-) -> None:
-    """Record one ordering of two numbers; ignore anything else."""
+) -> _R:
+    """Record one ordering of two numbers, ignore anything else; return the result."""
     sink = current
     if sink is None:
-        return
+        return result
     # Two floats are by far the commonest, and nothing here can fail for them. There is no "try"
     # around it, so that what a signal handler raises meanwhile (a timeout) reaches the test.
     # Constants of the bytecode are plain tuples: a site's items have no names here.
@@ -199,32 +201,126 @@ def record(
         passed = result is not site[4]
         if len(sink.raw) < MAX_OBSERVATIONS or _has_room(sink, passed):
             sink.raw.append((site, value, limit, None, passed, _clock()))
-        return
+        return result
     try:
         number = value if type(value) is float else as_number(value)
         bound = limit if type(limit) is float else as_number(limit)
         if number is not None and bound is not None:
             _keep(sink, site, number, bound, None, result)
     except Exception:  # noqa: BLE001 - operands are anything, and the assertion must not notice
-        return
+        pass
+    return result
 
 
 @unseen
-def record_approx(site: Site, value: object, limit: object, result: object) -> None:
-    """Record one ``==`` of a number and a :func:`pytest.approx`; ignore anything else."""
+def record_approx(site: Site, value: object, limit: object, result: _R) -> _R:
+    """Record one ``==`` of a number and a :func:`pytest.approx`; return the result."""
     sink = current
     if sink is None:
-        return
+        return result
     try:
         approx = as_approx(limit) or as_approx(value)
         if approx is None:
-            return
+            return result
         number = approx.expected if approx.source is value else as_number(value)
         bound = approx.expected if approx.source is limit else as_number(limit)
         if number is not None and bound is not None:
             _keep(sink, site, number, bound, approx.tolerance, result)
     except Exception:  # noqa: BLE001 - as above
-        return
+        pass
+    return result
+
+
+# The name of a function, and the names of its arguments after the first two.
+_Rule: TypeAlias = tuple[str, tuple[str | None, ...]]
+
+
+@unseen
+def record_call(
+    site: Site,
+    swapped: bool,
+    rule: _Rule,
+    function: object,
+    result: _R,
+    first: object,
+    second: object,
+    *others: object,
+) -> _R:
+    """Record a call that tells whether two numbers are approximately equal; return its result."""
+    sink = current
+    if sink is None:
+        return result
+    try:
+        _keep_call(sink, site, swapped, rule, function, result, first, second, others)
+    except Exception:  # noqa: BLE001 - as above
+        return result
+    return result
+
+
+@unseen
+def begin(
+    site: Site,
+    swapped: bool,
+    rule: _Rule | None,
+    first: object,
+    second: object,
+    *others: object,
+    _clock: Callable[[], float] = Original.perf_counter,
+) -> list[Any]:
+    """Record a call that compares two numbers as a failed one, until its item says otherwise.
+
+    The last item is the last argument of the call, to be taken away.
+    """
+    sink = current
+    raw: list[Any] | None = None
+    if sink is not None:
+        full = len(sink.raw) >= MAX_OBSERVATIONS
+        if rule is None and type(first) is type(second) is float and not full:
+            value, limit = (second, first) if swapped else (first, second)
+            raw = [site, value, limit, None, False, _clock()]
+            sink.raw.append(raw)
+        else:
+            try:
+                raw = _keep_call(sink, site, swapped, rule, None, None, first, second, others)
+            except Exception:  # noqa: BLE001 - as above
+                raw = None
+    if raw is None:
+        raw = [None] * (PASSED + 1)
+    raw.append(others[-1] if others else second)
+    return raw
+
+
+@unseen
+def _keep_call(
+    sink: Observations,
+    site: Site,
+    swapped: bool,
+    rule: _Rule | None,
+    function: object,
+    result: object,
+    first: object,
+    second: object,
+    others: tuple[object, ...],
+) -> list[Any] | None:
+    """Record a call that compares two numbers; return what can be changed if there is one."""
+    numbers = as_number(first), as_number(second)
+    if None in numbers:
+        return None
+    value, limit = reversed(numbers) if swapped else numbers
+    assert value is not None
+    assert limit is not None
+    tolerance = None
+    if rule is not None:
+        name, names = rule
+        if name.startswith("?"):
+            module = getattr(function, "__module__", None)
+            name = {"math": "math.isclose", "numpy": name[1:]}[str(module)]
+        positional = [other for other, key in zip(others, names, strict=True) if key is None]
+        keywords = {key: other for other, key in zip(others, names, strict=True) if key}
+        tolerance = float(_TOLERANCES[name](*numbers, *positional, **keywords))
+        if not isfinite(limit):
+            tolerance = 0.0
+    return _keep(sink, site, value, limit, tolerance, result)
 
 
 @unseen
@@ -236,13 +332,16 @@ def _keep(
     tolerance: float | None,
     result: object,
     _clock: Callable[[], float] = Original.perf_counter,
-) -> None:
+) -> list[Any] | None:
     """Record a comparison of two numbers; of two integers only if the site counts these."""
     if type(value) is type(limit) is int and not site[6]:
-        return
+        return None
     passed = bool(result) is not site[4]
-    if len(sink.raw) < MAX_OBSERVATIONS or _has_room(sink, passed):
-        sink.raw.append((site, float(value), float(limit), tolerance, passed, _clock()))
+    if len(sink.raw) >= MAX_OBSERVATIONS and not _has_room(sink, passed):
+        return None
+    raw = [site, float(value), float(limit), tolerance, passed, _clock()]
+    sink.raw.append(raw)
+    return raw
 
 
 @unseen
@@ -252,3 +351,66 @@ def _has_room(sink: Observations, passed: bool) -> bool:
         return True
     sink.dropped += 1
     return False
+
+
+# The greatest distance at which functions take two numbers for equal, by their own signatures.
+
+
+@unseen
+def _of_math(a: float, b: float, *, rel_tol: float = 1e-9, abs_tol: float = 0.0) -> float:
+    return max(rel_tol * max(abs(a), abs(b)), abs_tol)
+
+
+@unseen
+def _of_isclose(
+    a: float, b: float, rtol: float = 1e-5, atol: float = 1e-8, *_: object, **__: object
+) -> float:
+    return atol + rtol * abs(b)
+
+
+@unseen
+def _of_allclose(
+    a: float, b: float, rtol: float = 1e-7, atol: float = 0.0, *_: object, **__: object
+) -> float:
+    return atol + rtol * abs(b)
+
+
+@unseen
+def _of_decimals(a: float, b: float, decimal: int = 7, *_: object, **__: object) -> float:
+    return 1.5 * 10.0**-decimal
+
+
+@unseen
+def _of_fewer_decimals(a: float, b: float, decimal: int = 6, *_: object, **__: object) -> float:
+    return 1.5 * 10.0**-decimal
+
+
+@unseen
+def _of_digits(a: float, b: float, significant: int = 7, *_: object, **__: object) -> float:
+    scale = (abs(a) + abs(b)) / 2
+    return 10.0 ** (floor(log10(scale)) - significant + 1) if scale else 0.0
+
+
+@unseen
+def _of_places(
+    a: float,
+    b: float,
+    places: int | None = None,
+    msg: object = None,
+    delta: float | None = None,
+) -> float:
+    if delta is not None:
+        return delta
+    return 0.5 * 10.0 ** -(7 if places is None else places)
+
+
+_TOLERANCES: Final[dict[str, Callable[..., float]]] = {
+    "allclose": _of_isclose,
+    "assertAlmostEqual": _of_places,
+    "assert_allclose": _of_allclose,
+    "assert_almost_equal": _of_decimals,
+    "assert_approx_equal": _of_digits,
+    "assert_array_almost_equal": _of_fewer_decimals,
+    "isclose": _of_isclose,
+    "math.isclose": _of_math,
+}

@@ -1,4 +1,4 @@
-"""Find the comparisons in an ``assert`` statement that are recorded."""
+"""Find the comparisons in assertions that are recorded: in ``assert``, and calls that assert."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from .names import (
     LIBRARIES,
@@ -16,6 +16,7 @@ from .names import (
     is_expression,
     is_library_function,
     metric_name,
+    with_sources,
 )
 
 if TYPE_CHECKING:
@@ -127,30 +128,57 @@ class Site(NamedTuple):
     expression: bool = False
 
 
+Comprehension: TypeAlias = ast.GeneratorExp | ast.ListComp
+
+
 class ComparisonNode(NamedTuple):
-    """The position of a site in the syntax tree: ``node.ops[position]``."""
+    """The position of a site in the syntax tree: ``node.ops[position]``.
+
+    ``comprehension`` is the innermost one around it, as in ``all(a > b for a in c)``.
+    """
 
     node: ast.Compare
     position: int
     site: Site
     left_is_limit: bool
+    comprehension: Comprehension | None = None
+
+
+class CallNode(NamedTuple):
+    """A call that compares its first two arguments.
+
+    ``rule`` tells what approximately equal means: the name of the function, and the names of the
+    other arguments, None for positional ones. It is None for orderings.
+    """
+
+    node: ast.Call
+    site: Site
+    left_is_limit: bool
+    rule: tuple[str, tuple[str | None, ...]] | None
+    comprehension: Comprehension | None = None
 
 
 def comparisons(
     assertion: ast.Assert, file: str, *, every_comparison: bool = False
-) -> Iterator[ComparisonNode]:
+) -> Iterator[ComparisonNode | CallNode]:
     """Yield the comparisons of one assertion that are recorded.
 
     With ``every_comparison`` those with ``len(...)`` and those of two integers count as well.
     """
-    for node, negated, alternative in _clauses(assertion.test, False, False):
+    for clause in _clauses(assertion.test, False, False):
+        node, negated, alternative, comprehensions = clause
+        inner = comprehensions[-1] if comprehensions else None
+        if isinstance(node, ast.Call):
+            if not negated:
+                yield from _call(clause, "==", file, every_comparison)
+            continue
         operands = [node.left, *node.comparators]
-        for index, (left, right) in enumerate(pairwise(operands)):
+        told = [with_sources(operand, comprehensions) for operand in operands]
+        for index, (left, right) in enumerate(pairwise(told)):
             operator = _OPERATORS.get(type(node.ops[index]))
             if operator is None or not _counts(left, right, every_comparison):
                 continue
-            ranks = [(_rank(side), not is_approx(side)) for side in (left, right)]
-            swapped = _is_outer_left(node, index) or ranks[0] < ranks[1]
+            swapped = _is_outer_left(node, index) or _is_swapped(left, right)
             value, limit = (right, left) if swapped else (left, right)
             if operator == "==" and (negated or not _may_be_approx(value, limit)):
                 continue
@@ -158,32 +186,148 @@ def comparisons(
                 operator = _MIRRORED[operator]
             if isinstance(value, ast.Call) and is_approx(value):
                 value = value.args[0]
+            place = operands[index + 1]
             site = Site(
                 name=metric_name(value),
                 operator=_NEGATED[operator] if negated else operator,
-                line=left.lineno,
-                place=(file, right.lineno, right.col_offset),
+                line=operands[index].lineno,
+                place=(file, place.lineno, place.col_offset),
                 negated=negated,
                 alternative=alternative or (negated and len(node.ops) > 1),
                 count_integers=every_comparison,
                 expression=is_expression(value),
             )
-            yield ComparisonNode(node, index, site, swapped)
+            yield ComparisonNode(node, index, site, swapped, inner)
+
+
+def asserting_call(
+    statement: ast.stmt, file: str, *, every_comparison: bool = False
+) -> CallNode | None:
+    """Return the call of unittest's or NumPy's assertions that the statement is, if it counts."""
+    match statement:
+        case ast.Expr(value=ast.Call(func=ast.Name(id=name)) as call) if "_" in name:
+            pass
+        case ast.Expr(value=ast.Call(func=ast.Attribute(attr=name)) as call):
+            pass
+        case _:
+            return None
+    operator = _ASSERTING.get(name)
+    if operator is None:
+        return None
+    return next(_call(_Clause(call, False, False), operator, file, every_comparison), None)
+
+
+def arguments(call: ast.Call) -> list[ast.expr]:
+    """Return the arguments of a call in the order in which they are evaluated."""
+    return [*call.args, *(keyword.value for keyword in call.keywords)]
+
+
+# Calls that compare two numbers, as statements.
+_ASSERTING: Final[dict[str, Operator]] = {
+    "assertAlmostEqual": "==",
+    "assertGreater": ">",
+    "assertGreaterEqual": ">=",
+    "assertLess": "<",
+    "assertLessEqual": "<=",
+    "assert_allclose": "==",
+    "assert_almost_equal": "==",
+    "assert_approx_equal": "==",
+    "assert_array_almost_equal": "==",
+    "assert_array_less": "<",
+}
+_CLOSE: Final = frozenset({"allclose", "isclose"})
+_QUANTIFIERS: Final = frozenset({"all", "any"})
+# What the first two arguments are called, in the order in which they stand.
+_FIRST: Final = frozenset({"a", "actual", "first", "input", "x"})
+_SECOND: Final = frozenset({"b", "desired", "other", "second", "y"})
+
+
+class _Clause(NamedTuple):
+    node: ast.Compare | ast.Call
+    negated: bool
+    alternative: bool
+    comprehensions: tuple[Comprehension, ...] = ()
+
+
+def _call(
+    clause: _Clause, operator: Operator, file: str, every_comparison: bool
+) -> Iterator[CallNode]:
+    """Yield the call of a clause if its first two arguments are a number and a limit."""
+    call = clause.node
+    assert isinstance(call, ast.Call)
+    values = arguments(call)
+    names = [*(None for _ in call.args), *(keyword.arg for keyword in call.keywords)]
+    if (
+        len(values) < 2
+        or any(isinstance(value, ast.Starred) for value in values)
+        or None in names[len(call.args) :]
+        or not {names[0]} <= {None, *_FIRST}
+        or not {names[1]} <= {None, *_SECOND}
+    ):
+        return
+    left, right = (with_sources(value, clause.comprehensions) for value in values[:2])
+    if not _counts(left, right, every_comparison):
+        return
+    swapped = _is_swapped(left, right)
+    value = right if swapped else left
+    site = Site(
+        name=metric_name(value),
+        operator=_MIRRORED[operator] if swapped else operator,
+        line=values[0].lineno,
+        place=(file, values[1].lineno, values[1].col_offset),
+        negated=False,
+        alternative=clause.alternative,
+        count_integers=every_comparison,
+        expression=is_expression(value),
+    )
+    rule = (_rule_name(call.func), tuple(names[2:])) if operator == "==" else None
+    inner = clause.comprehensions[-1] if clause.comprehensions else None
+    yield CallNode(call, site, swapped, rule, inner)
+
+
+def _rule_name(function: ast.expr) -> str:
+    """Return the name of a function that compares, with ``math`` where it is that module's."""
+    name = dotted_path(function) or ""
+    name = name.rpartition(".")[2] if name != "math.isclose" else name
+    # Whose function "isclose" is shows only when it runs.
+    return f"?{name}" if isinstance(function, ast.Name) and name in _CLOSE else name
+
+
+def _is_swapped(left: ast.expr, right: ast.expr) -> bool:
+    """Whether the left operand is the limit."""
+    ranks = [(_rank(side), not is_approx(side)) for side in (left, right)]
+    return ranks[0] < ranks[1]
 
 
 def _clauses(
-    node: ast.expr, negated: bool, alternative: bool
-) -> Iterator[tuple[ast.Compare, bool, bool]]:
+    node: ast.expr,
+    negated: bool,
+    alternative: bool,
+    comprehensions: tuple[Comprehension, ...] = (),
+) -> Iterator[_Clause]:
     match node:
         case ast.Compare():
-            yield node, negated, alternative
+            yield _Clause(node, negated, alternative, comprehensions)
+        case ast.Call(
+            func=function, args=[ast.GeneratorExp() | ast.ListComp() as inner], keywords=[]
+        ) if is_library_function(function, _QUANTIFIERS):
+            # By De Morgan, "not any" is "all" of the negated.
+            name = function.id if isinstance(function, ast.Name) else _attribute(function)
+            is_any = (name == "any") is not negated
+            yield from _clauses(inner.elt, negated, alternative or is_any, (*comprehensions, inner))
+        case ast.Call(func=function) if is_library_function(function, _CLOSE):
+            yield _Clause(node, negated, alternative, comprehensions)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            yield from _clauses(operand, not negated, alternative)
+            yield from _clauses(operand, not negated, alternative, comprehensions)
         case ast.BoolOp(op=operator, values=values):
             # By De Morgan, a negated "and" is an "or" of the negated clauses.
             is_or = isinstance(operator, ast.Or) is not negated
             for value in values:
-                yield from _clauses(value, negated, alternative or is_or)
+                yield from _clauses(value, negated, alternative or is_or, comprehensions)
+
+
+def _attribute(function: ast.expr) -> str | None:
+    return function.attr if isinstance(function, ast.Attribute) else None
 
 
 def _counts(left: ast.expr, right: ast.expr, every_comparison: bool) -> bool:
