@@ -17,7 +17,10 @@ def found(source: str, *, every_comparison: bool = False) -> list[ComparisonNode
     if isinstance(statement, ast.AsyncFunctionDef):
         statement = statement.body[0]
     assert isinstance(statement, ast.Assert)
-    return list(comparisons(statement, "file.py", every_comparison=every_comparison))
+    functions = {"close": "isclose"}
+    return list(
+        comparisons(statement, "file.py", every_comparison=every_comparison, functions=functions)
+    )
 
 
 def limit_of(comparison: ComparisonNode | CallNode) -> str:
@@ -138,7 +141,7 @@ COUNTED = [
     # Calls.
     ("math.isclose(acc, 0.9)", "acc", "==", "0.9"),
     ("math.isclose(0.9, acc, rel_tol=0.1)", "acc", "==", "0.9"),
-    ("isclose(acc, other)", "acc", "==", "other"),
+    ("close(acc, other)", "acc", "==", "other"),
     ("np.isclose(expected, acc)", "acc", "==", "expected"),
     ("a and torch.allclose(loss, target)", "loss", "==", "target"),
 ]
@@ -197,6 +200,7 @@ NOT_COUNTED = [
     "np.isclose(a, [0.5, 0.6])",
     "np.isclose(a, 0.5, **options)",
     "shape.isclose(a, 0.5)",
+    "isclose(a, 0.5)",
     "np.isclose(a, 0.5).all()",
     "[x for x in xs if x > 0.5]",
     "f(x > 0.5)",

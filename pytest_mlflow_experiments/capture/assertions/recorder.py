@@ -34,7 +34,6 @@ def unseen(function: Callable[_P, _R]) -> Callable[_P, _R]:
         function.__name__,
         function.__defaults__,
     )
-    copy.__kwdefaults__ = function.__kwdefaults__
     return update_wrapper(copy, function)
 
 
@@ -122,9 +121,15 @@ def _is_real(kind: type) -> bool:
 MAX_OBSERVATIONS: Final = 10_000
 """The maximum of observations of one case, and again as many failing ones."""
 
+# How a call compares: whether the limit comes first, its function, and the names and values of its
+# other arguments. Its tolerance follows from that, and most are not asked for while a test runs.
+Closeness: TypeAlias = tuple[bool, str, tuple[str | None, ...], tuple[object, ...]]
+
+_PLAIN: Final = frozenset({bool, float, int, str, type(None)})
 PASSED: Final = 4
-# Site, value, limit, tolerance, whether it passed, reading of the clock; a list if it may change.
-_Raw: TypeAlias = "tuple[Site, float, float, float | None, bool, float] | list[Any]"
+_UNKEPT: Final = (None,) * (PASSED + 2)
+# Site, value, limit, tolerance or what it follows from, whether it passed, reading of the clock.
+_Raw: TypeAlias = "tuple[Site, float, float, float | Closeness | None, bool, float] | list[Any]"
 
 
 class Observation(NamedTuple):
@@ -170,6 +175,8 @@ class Observations:
     def __iter__(self) -> Iterator[Observation]:
         for site, value, limit, tolerance, passed, clock in self.raw:
             name, operator, line, place, _, *rest = site
+            if isinstance(tolerance, tuple):
+                tolerance = _tolerance(value, limit, *tolerance)
             yield Observation(
                 *(name, operator, value, limit, tolerance, passed, line, place, clock),
                 alternative=rest[0],
@@ -231,96 +238,114 @@ def record_approx(site: Site, value: object, limit: object, result: _R) -> _R:
     return result
 
 
-# The name of a function, and the names of its arguments after the first two.
-_Rule: TypeAlias = tuple[str, tuple[str | None, ...]]
-
-
 @unseen
-def record_call(
+def record_close(
     site: Site,
-    swapped: bool,
-    rule: _Rule,
-    function: object,
+    how: Closeness,
+    value: object,
+    limit: object,
     result: _R,
-    first: object,
-    second: object,
-    *others: object,
+    _clock: Callable[[], float] = Original.perf_counter,
 ) -> _R:
     """Record a call that tells whether two numbers are approximately equal; return its result."""
     sink = current
     if sink is None:
         return result
     try:
-        _keep_call(sink, site, swapped, rule, function, result, first, second, others)
+        passed = bool(result)
+        if type(value) is float and type(limit) is float and len(sink.raw) < MAX_OBSERVATIONS:
+            sink.raw.append((site, value, limit, how, passed, _clock()))
+        else:
+            _keep_call(sink, site, how, passed, value, limit)
     except Exception:  # noqa: BLE001 - as above
         return result
     return result
 
 
 @unseen
+def record_close_by(
+    site: Site, how: Closeness, value: object, limit: object, result: _R, *others: object
+) -> _R:
+    """Record a call as :func:`record_close` does, with what its other arguments are only now."""
+    return record_close(site, _with(how, others), value, limit, result)
+
+
+@unseen
 def begin(
     site: Site,
+    how: Closeness | None,
     swapped: bool,
-    rule: _Rule | None,
     first: object,
     second: object,
-    *others: object,
     _clock: Callable[[], float] = Original.perf_counter,
 ) -> list[Any]:
     """Record a call that compares two numbers as a failed one, until its item says otherwise.
 
-    The last item is the last argument of the call, to be taken away.
+    The last item is the second number as it was, to be taken away.
     """
     sink = current
-    raw: list[Any] | None = None
+    value, limit = (second, first) if swapped else (first, second)
     if sink is not None:
-        full = len(sink.raw) >= MAX_OBSERVATIONS
-        if rule is None and type(first) is type(second) is float and not full:
-            value, limit = (second, first) if swapped else (first, second)
-            raw = [site, value, limit, None, False, _clock()]
+        if type(value) is float and type(limit) is float and len(sink.raw) < MAX_OBSERVATIONS:
+            raw = [site, value, limit, how, False, _clock(), second]
             sink.raw.append(raw)
-        else:
-            try:
-                raw = _keep_call(sink, site, swapped, rule, None, None, first, second, others)
-            except Exception:  # noqa: BLE001 - as above
-                raw = None
-    if raw is None:
-        raw = [None] * (PASSED + 1)
-    raw.append(others[-1] if others else second)
+            return raw
+        try:
+            kept = _keep_call(sink, site, how, False, value, limit)
+            if kept is not None:
+                kept.append(second)
+                return kept
+        except Exception:  # noqa: BLE001 - as above
+            return [*_UNKEPT, second]
+    return [*_UNKEPT, second]
+
+
+@unseen
+def begin_by(
+    site: Site,
+    how: Closeness | None,
+    swapped: bool,
+    first: object,
+    second: object,
+    *others: object,
+) -> list[Any]:
+    """Record a call as :func:`begin` does; the last item is the last argument."""
+    raw = begin(site, how and _with(how, others), swapped, first, second)
+    raw[-1] = others[-1]
     return raw
+
+
+@unseen
+def _with(how: Closeness, others: tuple[object, ...]) -> Closeness:
+    """Return how a call compares with these other arguments, keeping no reference to objects."""
+    if not _PLAIN.issuperset(map(type, others)):
+        try:
+            others = tuple([o if type(o) in _PLAIN else as_number(o) for o in others])
+        except Exception:  # noqa: BLE001 - as above
+            others = (None,) * len(others)
+    return (*how[:3], others)
 
 
 @unseen
 def _keep_call(
     sink: Observations,
     site: Site,
-    swapped: bool,
-    rule: _Rule | None,
-    function: object,
-    result: object,
-    first: object,
-    second: object,
-    others: tuple[object, ...],
+    how: Closeness | None,
+    passed: bool,
+    value: object,
+    limit: object,
+    _clock: Callable[[], float] = Original.perf_counter,
 ) -> list[Any] | None:
-    """Record a call that compares two numbers; return what can be changed if there is one."""
-    numbers = as_number(first), as_number(second)
-    if None in numbers:
+    """Record a call that compares; return what can be changed if it compares two numbers."""
+    number = value if type(value) is float else as_number(value)
+    bound = limit if type(limit) is float else as_number(limit)
+    if number is None or bound is None or (type(number) is type(bound) is int and not site[6]):
         return None
-    value, limit = reversed(numbers) if swapped else numbers
-    assert value is not None
-    assert limit is not None
-    tolerance = None
-    if rule is not None:
-        name, names = rule
-        if name.startswith("?"):
-            module = getattr(function, "__module__", None)
-            name = {"math": "math.isclose", "numpy": name[1:]}[str(module)]
-        positional = [other for other, key in zip(others, names, strict=True) if key is None]
-        keywords = {key: other for other, key in zip(others, names, strict=True) if key}
-        tolerance = float(_TOLERANCES[name](*numbers, *positional, **keywords))
-        if not isfinite(limit):
-            tolerance = 0.0
-    return _keep(sink, site, value, limit, tolerance, result)
+    if len(sink.raw) >= MAX_OBSERVATIONS and not _has_room(sink, passed):
+        return None
+    raw = [site, float(number), float(bound), how, passed, _clock()]
+    sink.raw.append(raw)
+    return raw
 
 
 @unseen
@@ -332,16 +357,13 @@ def _keep(
     tolerance: float | None,
     result: object,
     _clock: Callable[[], float] = Original.perf_counter,
-) -> list[Any] | None:
+) -> None:
     """Record a comparison of two numbers; of two integers only if the site counts these."""
     if type(value) is type(limit) is int and not site[6]:
-        return None
+        return
     passed = bool(result) is not site[4]
-    if len(sink.raw) >= MAX_OBSERVATIONS and not _has_room(sink, passed):
-        return None
-    raw = [site, float(value), float(limit), tolerance, passed, _clock()]
-    sink.raw.append(raw)
-    return raw
+    if len(sink.raw) < MAX_OBSERVATIONS or _has_room(sink, passed):
+        sink.raw.append((site, float(value), float(limit), tolerance, passed, _clock()))
 
 
 @unseen
@@ -356,48 +378,37 @@ def _has_room(sink: Observations, passed: bool) -> bool:
 # The greatest distance at which functions take two numbers for equal, by their own signatures.
 
 
-@unseen
 def _of_math(a: float, b: float, *, rel_tol: float = 1e-9, abs_tol: float = 0.0) -> float:
     return max(rel_tol * max(abs(a), abs(b)), abs_tol)
 
 
-@unseen
 def _of_isclose(
     a: float, b: float, rtol: float = 1e-5, atol: float = 1e-8, *_: object, **__: object
 ) -> float:
     return atol + rtol * abs(b)
 
 
-@unseen
 def _of_allclose(
     a: float, b: float, rtol: float = 1e-7, atol: float = 0.0, *_: object, **__: object
 ) -> float:
     return atol + rtol * abs(b)
 
 
-@unseen
 def _of_decimals(a: float, b: float, decimal: int = 7, *_: object, **__: object) -> float:
     return 1.5 * 10.0**-decimal
 
 
-@unseen
 def _of_fewer_decimals(a: float, b: float, decimal: int = 6, *_: object, **__: object) -> float:
     return 1.5 * 10.0**-decimal
 
 
-@unseen
 def _of_digits(a: float, b: float, significant: int = 7, *_: object, **__: object) -> float:
     scale = (abs(a) + abs(b)) / 2
     return 10.0 ** (floor(log10(scale)) - significant + 1) if scale else 0.0
 
 
-@unseen
 def _of_places(
-    a: float,
-    b: float,
-    places: int | None = None,
-    msg: object = None,
-    delta: float | None = None,
+    a: float, b: float, places: int | None = None, msg: object = None, delta: float | None = None
 ) -> float:
     if delta is not None:
         return delta
@@ -414,3 +425,23 @@ _TOLERANCES: Final[dict[str, Callable[..., float]]] = {
     "isclose": _of_isclose,
     "math.isclose": _of_math,
 }
+
+
+def _tolerance(
+    value: float,
+    limit: float,
+    swapped: bool,
+    rule: str,
+    names: tuple[str | None, ...],
+    others: tuple[Any, ...],
+) -> float | None:
+    """Return the tolerance of a call by its own arguments; None where they make no sense."""
+    first, second = (limit, value) if swapped else (value, limit)
+    arguments = list(zip(names, others, strict=True))
+    positional = [other for key, other in arguments if key is None]
+    keywords = {key: other for key, other in arguments if key is not None}
+    try:
+        tolerance = float(_TOLERANCES[rule](first, second, *positional, **keywords))
+    except (ArithmeticError, TypeError, ValueError):
+        return None
+    return tolerance if isfinite(limit) else 0.0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from .names import (
@@ -147,30 +148,60 @@ class ComparisonNode(NamedTuple):
 class CallNode(NamedTuple):
     """A call that compares its first two arguments.
 
-    ``rule`` tells what approximately equal means: the name of the function, and the names of the
-    other arguments, None for positional ones. It is None for orderings.
+    ``rule`` is the function that tells what approximately equal means, None for orderings;
+    ``names`` are those of the other arguments, None for positional ones.
     """
 
     node: ast.Call
     site: Site
     left_is_limit: bool
-    rule: tuple[str, tuple[str | None, ...]] | None
+    rule: str | None
+    names: tuple[str | None, ...]
     comprehension: Comprehension | None = None
 
 
+def imported_functions(tree: ast.Module) -> dict[str, str]:
+    """Return the functions like ``isclose`` that a module imports by their own names.
+
+    The value is that of :data:`CallNode.rule`.
+    """
+    return {
+        alias.asname or alias.name: _rule(str(node.module), alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] in LIBRARIES
+        for alias in node.names
+        if alias.name in _CLOSE
+    }
+
+
+def _rule(module: str, name: str) -> str:
+    return "math.isclose" if module == "math" else name
+
+
 def comparisons(
-    assertion: ast.Assert, file: str, *, every_comparison: bool = False
+    assertion: ast.Assert,
+    file: str,
+    *,
+    every_comparison: bool = False,
+    functions: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[ComparisonNode | CallNode]:
     """Yield the comparisons of one assertion that are recorded.
 
-    With ``every_comparison`` those with ``len(...)`` and those of two integers count as well.
+    ``functions`` are the :func:`imported_functions` of the module. With ``every_comparison`` those
+    with ``len(...)`` and those of two integers count as well.
     """
     for clause in _clauses(assertion.test, False, False):
         node, negated, alternative, comprehensions = clause
         inner = comprehensions[-1] if comprehensions else None
         if isinstance(node, ast.Call):
-            if not negated:
-                yield from _call(clause, "==", file, every_comparison)
+            match node.func:
+                case ast.Name(id=name):
+                    rule = functions.get(name)
+                case function:
+                    module, _, name = (dotted_path(function) or "").rpartition(".")
+                    rule = _rule(module, name)
+            if rule is not None and not negated:
+                yield from _call(clause, "==", rule, file, every_comparison)
             continue
         operands = [node.left, *node.comparators]
         told = [with_sources(operand, comprehensions) for operand in operands]
@@ -214,7 +245,9 @@ def asserting_call(
     operator = _ASSERTING.get(name)
     if operator is None:
         return None
-    return next(_call(_Clause(call, False, False), operator, file, every_comparison), None)
+    rule = name if operator == "==" else None
+    clause = _Clause(call, False, False)
+    return next(_call(clause, operator, rule, file, every_comparison), None)
 
 
 def arguments(call: ast.Call) -> list[ast.expr]:
@@ -250,7 +283,7 @@ class _Clause(NamedTuple):
 
 
 def _call(
-    clause: _Clause, operator: Operator, file: str, every_comparison: bool
+    clause: _Clause, operator: Operator, rule: str | None, file: str, every_comparison: bool
 ) -> Iterator[CallNode]:
     """Yield the call of a clause if its first two arguments are a number and a limit."""
     call = clause.node
@@ -280,17 +313,8 @@ def _call(
         count_integers=every_comparison,
         expression=is_expression(value),
     )
-    rule = (_rule_name(call.func), tuple(names[2:])) if operator == "==" else None
     inner = clause.comprehensions[-1] if clause.comprehensions else None
-    yield CallNode(call, site, swapped, rule, inner)
-
-
-def _rule_name(function: ast.expr) -> str:
-    """Return the name of a function that compares, with ``math`` where it is that module's."""
-    name = dotted_path(function) or ""
-    name = name.rpartition(".")[2] if name != "math.isclose" else name
-    # Whose function "isclose" is shows only when it runs.
-    return f"?{name}" if isinstance(function, ast.Name) and name in _CLOSE else name
+    yield CallNode(call, site, swapped, rule, tuple(names[2:]), inner)
 
 
 def _is_swapped(left: ast.expr, right: ast.expr) -> bool:
@@ -315,6 +339,8 @@ def _clauses(
             name = function.id if isinstance(function, ast.Name) else _attribute(function)
             is_any = (name == "any") is not negated
             yield from _clauses(inner.elt, negated, alternative or is_any, (*comprehensions, inner))
+        case ast.Call(func=ast.Name()):
+            yield _Clause(node, negated, alternative, comprehensions)
         case ast.Call(func=function) if is_library_function(function, _CLOSE):
             yield _Clause(node, negated, alternative, comprehensions)
         case ast.UnaryOp(op=ast.Not(), operand=operand):

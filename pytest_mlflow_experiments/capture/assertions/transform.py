@@ -32,6 +32,7 @@ from .sites import (
     arguments,
     asserting_call,
     comparisons,
+    imported_functions,
 )
 
 if TYPE_CHECKING:
@@ -40,8 +41,10 @@ if TYPE_CHECKING:
 # No identifier can clash with these, and pytest hides such names in tracebacks.
 _RECORD: Final = "@mlflow_record"
 _RECORD_APPROX: Final = "@mlflow_record_approx"
-_RECORD_CALL: Final = "@mlflow_record_call"
+_RECORD_CLOSE: Final = "@mlflow_record_close"
+_RECORD_CLOSE_BY: Final = "@mlflow_record_close_by"
 _BEGIN: Final = "@mlflow_begin"
+_BEGIN_BY: Final = "@mlflow_begin_by"
 _KEPT: Final = "@mlflow_kept"
 _FIRST: Final = "@mlflow_first"
 
@@ -95,11 +98,14 @@ def transform(
         Exception: what the parser, pytest or the compiler raises.
     """
     tree = ast.parse(source, filename=file)
+    functions = imported_functions(tree)
     tags = _Tags()
     for body in _bodies(tree):
         for statement in body:
             if isinstance(statement, ast.Assert):
-                for found in comparisons(statement, file, every_comparison=every_comparison):
+                for found in comparisons(
+                    statement, file, every_comparison=every_comparison, functions=functions
+                ):
                     tags.add(found)
     # By its module, where other plugins may have replaced it.
     rewrite.rewrite_asserts(tree, source, file, config)
@@ -174,20 +180,30 @@ def _record_close(found: CallNode, call: ast.Call, result: str) -> ast.Call | No
 
 def _call_of(found: CallNode, result: ast.expr, *values: ast.expr) -> ast.Call:
     """Return the call of the recorder for a call that compares."""
-    function = found.node.func
-    known = function if isinstance(function, ast.Name) else ast.Constant(None)
-    return _call(_RECORD_CALL, found, *_settings(found), known, result, *values)
+    first, second, *others = values
+    if found.left_is_limit:
+        first, second = second, first
+    how, is_known = _closeness(found)
+    if is_known:
+        return _call(_RECORD_CLOSE, found, how, first, second, result)
+    return _call(_RECORD_CLOSE_BY, found, how, first, second, result, *others)
 
 
-def _settings(found: CallNode) -> list[ast.expr]:
-    return [ast.Constant(found.left_is_limit), _constant(found.rule)]
+def _closeness(found: CallNode) -> tuple[ast.expr, bool]:
+    """Return how a call compares, and whether that is known before it runs."""
+    others = arguments(found.node)[2:]
+    constants = tuple(other.value for other in others if isinstance(other, ast.Constant))
+    if found.rule is None:
+        return ast.Constant(None), len(constants) == len(others)
+    how = (found.left_is_limit, found.rule, found.names, constants)
+    return _constant(how), len(constants) == len(others)
 
 
 def _call(function: str, found: ComparisonNode | CallNode, *values: ast.expr) -> ast.Call:
     return ast.Call(_load(function), [_constant(tuple(found.site)), *values], [])
 
 
-def _constant(value: tuple[object, ...] | None) -> ast.Constant:
+def _constant(value: tuple[object, ...]) -> ast.Constant:
     # The compiler takes no subclass of tuple for a constant.
     return ast.Constant(value)  # type: ignore[arg-type]
 
@@ -313,7 +329,9 @@ def _record_calls(tree: ast.Module, file: str, every_comparison: bool) -> int:
 
 def _is_simple(call: ast.Call) -> bool:
     """Whether the change of a call enters no line that would not be entered anyway."""
-    last = arguments(call)[-1]
+    values = arguments(call)
+    others = [value for value in values[2:] if not isinstance(value, ast.Constant)]
+    last = values[-1] if others else values[1]
     return (
         call.func.lineno == call.func.end_lineno
         and (last.lineno == last.end_lineno or isinstance(last, ast.BinOp | ast.JoinedStr))
@@ -322,23 +340,29 @@ def _is_simple(call: ast.Call) -> bool:
 
 
 def _recorded_call(found: CallNode, statement: ast.stmt) -> list[ast.stmt]:
-    """Change a call so that its record begins with its last argument; return what ends it."""
+    """Change a call so that its record begins with its last argument; return what ends it.
+
+    Later arguments that are constant don't matter.
+    """
     call = found.node
     values = arguments(call)
-    last = values[-1]
+    how, is_known = _closeness(found)
+    at = 1 if is_known else len(values) - 1
+    last = values[at]
     again: list[ast.expr] = []
     stored = []
-    for index, value in enumerate(values[:-1]):
+    for index, value in enumerate(values[:at]):
         if isinstance(value, ast.Constant):
             again.append(value)
             continue
         stored.append(name := f"{_FIRST}{index}")
         again.append(_load(name))
         values[index] = _placed(ast.NamedExpr(ast.Name(name, ast.Store()), value), value)
-    begin = _call(_BEGIN, found, *_settings(found), *again, last)
+    swapped = ast.Constant(found.left_is_limit)
+    begin = _call(_BEGIN if is_known else _BEGIN_BY, found, how, swapped, *again, last)
     entry = ast.NamedExpr(ast.Name(_KEPT, ast.Store()), begin)
     pop = ast.Call(ast.Attribute(entry, "pop", ast.Load()), [], [])
-    values[-1] = _placed(pop, last)
+    values[at] = _placed(pop, last)
     call.args = values[: len(call.args)]
     for keyword, value in zip(call.keywords, values[len(call.args) :], strict=True):
         keyword.value = value
@@ -392,8 +416,10 @@ def _import_recorder(tree: ast.Module, position: int) -> None:
     functions = {
         _RECORD: recorder.record,
         _RECORD_APPROX: recorder.record_approx,
-        _RECORD_CALL: recorder.record_call,
+        _RECORD_CLOSE: recorder.record_close,
+        _RECORD_CLOSE_BY: recorder.record_close_by,
         _BEGIN: recorder.begin,
+        _BEGIN_BY: recorder.begin_by,
     }
     names = [ast.alias(function.__name__, name) for name, function in functions.items()]
     added = ast.ImportFrom(recorder.__name__, names, 0)
