@@ -98,15 +98,9 @@ def transform(
         Exception: what the parser, pytest or the compiler raises.
     """
     tree = ast.parse(source, filename=file)
-    functions = imported_functions(tree)
     tags = _Tags()
-    for body in _bodies(tree):
-        for statement in body:
-            if isinstance(statement, ast.Assert):
-                for found in comparisons(
-                    statement, file, every_comparison=every_comparison, functions=functions
-                ):
-                    tags.add(found)
+    for found in _asserted(tree, file, every_comparison):
+        tags.add(found)
     # By its module, where other plugins may have replaced it.
     rewrite.rewrite_asserts(tree, source, file, config)
     position = _position_of_import(tree)
@@ -123,6 +117,30 @@ def transform(
         _import_recorder(tree, position)
     code = compile(tree, file, "exec", dont_inherit=True)
     return Transformed(code, len(tags) + calls, injected + calls)
+
+
+def has_comparisons(source: bytes, every_comparison: bool) -> bool:
+    """Whether a module has assertions that would be recorded.
+
+    Raises:
+        SyntaxError: it is no module.
+    """
+    tree = ast.parse(source)
+    found = next(_asserted(tree, "", every_comparison), None)
+    return found is not None or _record_calls(tree, "", every_comparison) > 0
+
+
+def _asserted(
+    tree: ast.Module, file: str, every_comparison: bool
+) -> Iterator[ComparisonNode | CallNode]:
+    """Yield the comparisons of all ``assert`` statements."""
+    functions = imported_functions(tree)
+    for body in _bodies(tree):
+        for statement in body:
+            if isinstance(statement, ast.Assert):
+                yield from comparisons(
+                    statement, file, every_comparison=every_comparison, functions=functions
+                )
 
 
 def _inject(body: list[ast.stmt], tags: _Tags) -> int:
