@@ -534,13 +534,43 @@ def test_optimized_python(project: Path) -> None:
 
 
 def test_modules_outside_of_the_root_and_installed_ones(project: Path) -> None:
+    """Test modules count wherever they are, if they were asked for; others only in the root."""
+    plugin = "def check(plugin):\n    assert plugin > 0.25\n"
+    conftest = "import pytest\n@pytest.fixture\ndef checked():\n    outer = 0.5\n"
+    conftest += "    assert outer > 0.25\n"
+    test = "import test_library, plugin\n"
+    test += SIMPLE.replace("test_it()", "test_it(checked)").replace("accuracy", "{name}")
+    test += "    test_library.check(0.5)\n    plugin.check(0.5)\n"
+    library = "venv/lib/site-packages"
+    write(project, f"{library}/test_library.py", "def check(x):\n    assert x > 0.25\n")
+    write(project.parent, "site-packages/test_installed.py", SIMPLE.replace("accuracy", "other"))
+    write(project.parent, "outside/plugin.py", plugin)
+    write(project.parent, "outside/conftest.py", conftest)
+    write(project.parent, "outside/test_outside.py", test.format(name="outside"))
     write(project, "test_it.py", SIMPLE)
-    write(project, "venv/lib/site-packages/test_installed.py", SIMPLE)
-    write(project.parent, "outside/test_outside.py", SIMPLE)
-    paths = ("test_it.py", "venv/lib/site-packages/test_installed.py", "../outside")
-    run = Run(project, f"--rootdir={project}", *paths)
+    paths = ("test_it.py", "../outside")
+    installed = ("--pyargs", "test_installed", "-p", "plugin")
+    path = os.pathsep.join(
+        str(directory)
+        for directory in (
+            *(project / "plugins", ROOT, project / library),
+            *(project.parent / "site-packages", project.parent / "outside"),
+        )
+    )
+    run = Run(project, f"--rootdir={project}", *paths, *installed, environment={"PYTHONPATH": path})
+    assert run.status == 0, run.output
     assert len(run.report["seen"]) == 3
-    assert run.names == ["accuracy"]
+    assert sorted(run.names) == ["accuracy", "other", "outside"]
+
+
+def test_configuration_elsewhere(project: Path) -> None:
+    write(project, "config/pytest.ini", "[pytest]\n")
+    write(project, "tests/a/test_it.py", SIMPLE)
+    write(project, "tests/b/test_it.py", SIMPLE)
+    options = ("-c", "config/pytest.ini", "--import-mode=importlib")
+    assert Run(project, *options, "tests").names == ["accuracy"] * 2
+    write(project, "tests/named.py", SIMPLE.replace("test_it", "test_named"))
+    assert Run(project, *options, "tests/a/test_it.py", "tests/named.py").names == ["accuracy"] * 2
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs symbolic links")

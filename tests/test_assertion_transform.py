@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
+from itertools import groupby
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
@@ -428,6 +429,9 @@ def test_trace_events_are_those_of_pytest(source: str, pytestconfig: pytest.Conf
             call(code)
         finally:
             sys.settrace(outer)
+        if sys.version_info[:2] == (3, 12):
+            # It enters a line once more where it jumps after the call of a function.
+            return [event for event, _ in groupby(events)]
         return events
 
     ours = transformed(source, pytestconfig).code

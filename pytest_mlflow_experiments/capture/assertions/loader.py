@@ -221,7 +221,7 @@ class _Loader:
         loader = getattr(module.__spec__, "loader", None)
         if not isinstance(loader, AssertionRewritingHook):
             package = type(loader).__module__.partition(".")[0].strip("_")
-            who = "Python" if package in ("frozen", "importlib", "builtins") else package
+            who = "Python" if package.startswith(("frozen", "importlib", "builtins")) else package
             reason = f"{who} imports it, not pytest"
         elif AssertionRewriter.is_rewrite_disabled(module.__doc__ or ""):
             reason = "it says PYTEST_DONT_REWRITE"
