@@ -370,6 +370,15 @@ TRACED = [
             for x in
             (a, 0.2)
         )
+        assert all([
+            f(
+                x
+            ) <
+            f(
+                0.5
+            )
+            for x in (a, 0.2)
+        ])
         assert math.isclose(
             a,
             f(
@@ -455,6 +464,8 @@ def lines(code: CodeType) -> set[int | None]:
         "assert all(x > limit for x in xs)",
         "assert all([f(x) > limit for x in xs])",
         "assert all([f(x) > 0.5 > g(x) for x in xs])",
+        "assert all(f(x) > math.nothing for x in xs)",
+        "assert all(f(x) > f(limit) for x in xs)",
         "assert any(f(0.1) > nothing for x in xs) or nothing",
         "assert math.isclose(f(limit), 0.3)",
         "assert math.isclose(0.1, 0.3, rel_tol=f(limit))",

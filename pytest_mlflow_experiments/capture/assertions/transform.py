@@ -8,8 +8,9 @@ matter. Calls such as ``math.isclose(a, b)`` are found by the name of their func
 
 Comprehensions, which pytest leaves as they are, and calls that assert are changed in place:
 
-- ``all(f(x) > 0.9 for x in xs)`` becomes ``all(record(result=@.setdefault(0, f(x)) > 0.9,
-  value=@[0], limit=0.9) for x in xs for @ in ({},))``. Such a loop is a mere assignment.
+- ``all(f(x) > 0.9 for x in xs)`` becomes ``all(record(result=@0 > 0.9, value=@0, limit=0.9) for x
+  in xs for @0 in (f(x),))``; such a loop is a mere assignment. Where not all operands are always
+  evaluated, as below ``or``, ``@.setdefault(0, f(x))`` keeps them, for @ in ``({},)``.
 - ``self.assertLess(a, b)`` becomes ``self.assertLess((@0 := a), (@1 := begin(@0, b)).pop());
   @1[4] = True``: the record says that the call failed until it has returned.
 """
@@ -250,15 +251,19 @@ class _Recording(ast.NodeTransformer):
             if isinstance(node, ast.Name)
         }
         self._kept = 0
+        self._loops: list[ast.comprehension] = []
 
     def change(self) -> None:
         element = self._comprehension.elt
         self._comprehension.elt = self.visit(element)
         if self._kept:
-            target = ast.Name(_KEPT, ast.Store())
-            empty = ast.Tuple([ast.Dict([], [])], ast.Load())
-            loop = ast.comprehension(target, empty, [], 0)
-            self._comprehension.generators.append(_placed(loop, element))
+            self._assign(_KEPT, ast.Dict([], []), element)
+        self._comprehension.generators += self._loops
+
+    def _assign(self, name: str, value: ast.expr, place: ast.expr) -> None:
+        target = ast.Name(name, ast.Store())
+        loop = ast.comprehension(target, ast.Tuple([value], ast.Load()), [], 0)
+        self._loops.append(_placed(loop, place))
 
     def visit_GeneratorExp(self, node: ast.GeneratorExp) -> ast.expr:
         return node
@@ -270,7 +275,9 @@ class _Recording(ast.NodeTransformer):
         found = self._found.get(node)
         if found is None:
             return node
-        operands, again = self._kept_operands([node.left, *node.comparators])
+        # Where they are evaluated first and always, variables of their own are quickest.
+        is_whole = node is self._comprehension.elt and len(node.ops) == 1
+        operands, again = self._kept_operands([node.left, *node.comparators], is_whole)
         recorded = {each.position: each for each in found if isinstance(each, ComparisonNode)}
         clauses: list[ast.expr] = []
         for index, operator in enumerate(node.ops):
@@ -298,13 +305,15 @@ class _Recording(ast.NodeTransformer):
             return node
         [each] = found
         assert isinstance(each, CallNode)
-        values, again = self._kept_operands(arguments(node))
+        values, again = self._kept_operands(arguments(node), False)
         node.args = values[: len(node.args)]
         for keyword, value in zip(node.keywords, values[len(node.args) :], strict=True):
             keyword.value = value
         return _placed(_call_of(each, node, *again), node)
 
-    def _kept_operands(self, operands: list[ast.expr]) -> tuple[list[ast.expr], list[ast.expr]]:
+    def _kept_operands(
+        self, operands: list[ast.expr], are_first: bool
+    ) -> tuple[list[ast.expr], list[ast.expr]]:
         """Return the operands, kept where need be, and the expressions that yield them again."""
         are_simple = all(isinstance(operand, ast.Name | ast.Constant) for operand in operands)
         values: list[ast.expr] = []
@@ -323,6 +332,11 @@ class _Recording(ast.NodeTransformer):
                     )
                 case ast.Name(id=name) if are_simple or name in self._variables:
                     values.append(operand)
+                    again.append(_load(name))
+                case _ if are_first:
+                    name = f"{_KEPT}{len(self._loops)}"
+                    self._assign(name, operand, operand)
+                    values.append(_load(name))
                     again.append(_load(name))
                 case _:
                     key = ast.Constant(self._kept)
