@@ -18,7 +18,7 @@ from typing import final
 
 import pytest
 
-from . import names, sites, transform
+from . import names, recorder, sites, transform
 
 _HASH_LENGTH = 8
 
@@ -32,7 +32,7 @@ class CodeCache:
     """
 
     def __init__(self, *settings: object) -> None:
-        makers = [Path(str(module.__file__)) for module in (names, sites, transform)]
+        makers = [Path(str(module.__file__)) for module in (names, recorder, sites, transform)]
         sources = [_hash(file.read_bytes()) for file in makers]
         self._settings = (pytest.__version__, __debug__, *sources, *settings)
         version = "".join(filter(str.isalnum, pytest.__version__))

@@ -218,7 +218,7 @@ class _Loader:
 
     def unrecorded(self, module: ModuleType) -> str | None:
         """Return why the assertions of a test module are not recorded though they would count."""
-        loader = getattr(module.__spec__, "loader", None)
+        loader = getattr(getattr(module, "__spec__", None), "loader", None)
         if not isinstance(loader, AssertionRewritingHook):
             package = type(loader).__module__.partition(".")[0].strip("_")
             who = "Python" if package.startswith(("frozen", "importlib", "builtins")) else package
@@ -248,8 +248,8 @@ def unrecorded_modules(config: pytest.Config, items: Iterable[pytest.Item]) -> s
         return None
     modules: dict[Path, ModuleType] = {}
     for item in items:
-        if isinstance(item, pytest.Function):
-            modules.setdefault(item.path, item.module)
+        if item.path not in modules and isinstance(item, pytest.Function):
+            modules[item.path] = item.module
     by_reason: dict[str, list[str]] = {}
     for path, module in modules.items():
         if (reason := loader.unrecorded(module)) is not None:
