@@ -250,11 +250,16 @@ def plain_nodeid(item: pytest.Item) -> str:
             name = marker.args[0] if marker.args else marker.kwargs.get("name", "default")
             nodeid = nodeid.removesuffix(f"@{name}")
             break
-    path, root = str(item.path), str(item.config.rootpath)
+    return with_file(item, nodeid)
+
+
+def with_file(node: pytest.Item | pytest.Collector, nodeid: str) -> str:
+    """Return the node id of a test, class or module with the file, if pytest's own lacks it."""
+    path, root = str(node.path), str(node.config.rootpath)
     if path.startswith(root) and path[len(root) : len(root) + 1] in _SEPARATORS:
         return nodeid
     _, colons, test = nodeid.partition("::")
-    return f"{_file_outside(item.path, root)}{colons}{test}" if colons else nodeid
+    return f"{_file_outside(node.path, root)}{colons}{test}"
 
 
 _SEPARATORS: Final = frozenset({os.sep, os.altsep})
