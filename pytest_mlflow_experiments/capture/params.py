@@ -7,10 +7,11 @@ import functools
 import inspect
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, final
 
 import pytest
 
+from ..records.case import function_of
 from ..records.secrets import MASK, SHORTEST, SecretNames, forms_of
 from .secrets import CaseSecrets, SecretRules
 
@@ -69,7 +70,7 @@ def _ids_by_name(item: pytest.Item, callspec: Any) -> dict[str, str]:
     if len(groups) != len(ids):
         return {}
     return {
-        group[0]: text
+        group[0]: _without_addresses(item, text)
         for group, text in zip(groups, ids, strict=True)
         if len(group) == 1 and isinstance(text, str)
     }
@@ -206,26 +207,88 @@ def secret_arguments(item: pytest.Item, names: SecretNames) -> Mapping[str, obje
     return item.stash[_SECRET_ARGUMENTS]
 
 
-def shown_id(item: pytest.Item, names: SecretNames) -> str | None:
-    """Return pytest's id of the params of a case, without secrets; None if it has no params.
+_Address: TypeAlias = "tuple[str, str, dict[str, int]]"
+_ADDRESSES = pytest.StashKey[list[_Address]]()
+_IN_ID = re.compile(r"([^<>-]*?) ?\b(?:at 0x[0-9a-fA-F]+|id='\d+')")
 
-    A secret becomes ``***0``, with the index of its set of params, so that ids stay unique.
+
+@final
+class IdAddresses:
+    """Finds the memory addresses in pytest's ids, which are others in each process.
+
+    Objects of one test whose ids differ in nothing else are numbered in the order of collection.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[tuple[str, str], dict[str, int]] = {}
+
+    def find(self, item: pytest.Item) -> None:
+        """Note the addresses in the id of a test that was collected."""
+        if (callspec := getattr(item, "callspec", None)) is None:
+            return
+        found: list[_Address] = []
+        for head, address in _addresses(callspec):
+            places = self._places.setdefault((function_of(item.nodeid), head), {})
+            places.setdefault(address, len(places))
+            found.append((head, address, places))
+        if found:
+            item.stash[_ADDRESSES] = found
+
+
+def _addresses(callspec: Any) -> Iterator[tuple[str, str]]:
+    """Yield the addresses in an id, each with the text before it."""
+    text: str = callspec.id
+    if "0x" in text or "id='" in text:
+        for match in _IN_ID.finditer(text):
+            yield match[1], match[0][len(match[1]) :]
+    for name, value in callspec.params.items():
+        if not isinstance(value, (str, *_SCALARS)):
+            for spelled in (f"{id(value):#x}", f"{id(value):#X}", str(id(value))):
+                if spelled in text and f"at {spelled}" not in text and f"='{spelled}" not in text:
+                    yield name, spelled
+
+
+def has_address(item: pytest.Item) -> bool:
+    """Return whether there is a memory address in pytest's id of a test."""
+    return _ADDRESSES in item.stash
+
+
+def _without_addresses(item: pytest.Item, text: str) -> str:
+    for _, address, places in item.stash.get(_ADDRESSES, ()):
+        place = str(places[address]) if len(places) > 1 else ""
+        text = re.sub(rf"{re.escape(address)}(?!\w)(>*)", rf"\g<1>{place}", text)
+    return text
+
+
+def same_without_flag(item: pytest.Item, text: str) -> str:
+    """Return an identity that is the same without ``--mlflow``, where no address is noted."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or not any(_addresses(callspec)):
+        return text
+    return f"{text.partition('[')[0]}{callspec.indices}"
+
+
+def shown_id(item: pytest.Item, names: SecretNames) -> str | None:
+    """Return pytest's id of the params of a case; None if it has no params.
+
+    It is without secrets, and without memory addresses. A secret becomes ``***0``, with the index
+    of its set of params, so that ids stay unique.
     """
     callspec = getattr(item, "callspec", None)
     if callspec is None:
         return None
+    text = _without_addresses(item, callspec.id)
     secret = secret_arguments(item, names)
-    return _without(callspec, secret) if secret else callspec.id
+    return _without(text, callspec, secret) if secret else text
 
 
 def shown_text(item: pytest.Item, text: str, names: SecretNames) -> str:
-    """Mask secrets in a text that contains pytest's id of the case, such as its node id."""
-    secret = secret_arguments(item, names)
-    if not secret:
+    """Return a text with pytest's id of the case, such as its node id, with the one to show."""
+    shown = shown_id(item, names)
+    if shown is None or shown == (plain := item.callspec.id):  # type: ignore[attr-defined]
         return text
-    callspec: Any = item.callspec  # type: ignore[attr-defined]
-    head, bracket, rest = text.rpartition(f"[{callspec.id}]")
-    return f"{head}[{_without(callspec, secret)}]{rest}" if bracket else text
+    head, bracket, rest = text.rpartition(f"[{plain}]")
+    return f"{head}[{shown}]{rest}" if bracket else text
 
 
 def case_name(item: pytest.Item, case: str | None, names: SecretNames) -> str | None:
@@ -246,7 +309,7 @@ def plain_nodeid(item: pytest.Item) -> str:
     return nodeid
 
 
-def _without(callspec: Any, secret: Mapping[str, object]) -> str:
+def _without(text: str, callspec: Any, secret: Mapping[str, object]) -> str:
     masks: dict[str, str] = {}
     for name, value in secret.items():
         for form in _id_forms(value):
@@ -260,8 +323,8 @@ def _without(callspec: Any, secret: Mapping[str, object]) -> str:
         for form in sorted(masks, key=len, reverse=True)
     ]
     if not patterns:
-        return str(callspec.id)
-    return re.sub("|".join(patterns), lambda match: masks[match[0]], callspec.id)
+        return text
+    return re.sub("|".join(patterns), lambda match: masks[match[0]], text)
 
 
 def _id_forms(value: object) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TypeVar, final
 
 from ...records import PASSED_OUTCOMES, CaseRecord, last_values
 from ...records.case import function_of
-from ...records.param_kinds import param_kind
+from ...records.param_kinds import param_kind, repeats_among
 from ..comparer import CompareOptions, known_direction
 from ..guards import Guard, Meaning, is_guarded_cost
 from ..values import DURATION
@@ -171,9 +171,9 @@ class _Test:
         """Add a case of this test."""
         self._objective.add(record)
         self._is_marked |= record.is_marked_sweep
-        texts = record.distinct_params
-        params = {name: text for name, text in texts.items() if name not in seed_params}
-        seeds = {name: text for name, text in texts.items() if name in seed_params}
+        params = record.distinct_params
+        repeats = repeats_among(record.arguments, params, seed_params)
+        seeds = {name: params.pop(name) for name in repeats}
         self._params.update(dict.fromkeys(params))
         self._repeats.update(dict.fromkeys(seeds))
         values = _values(record)
