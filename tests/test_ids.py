@@ -171,7 +171,7 @@ RIDGE, LASSO = "Ridge(alpha=1)", "Lasso(alpha=1)"
         ("lr1-C0", {"name": "lr1", "lr": "Step(1)"}, None),
     ],
 )
-def test_objects_are_told_by_their_texts(id: str, params: dict[str, str], told: str | None) -> None:
+def test_objects_are_told_by_their_texts(id: str, params: dict[str, Any], told: str | None) -> None:
     assert [*rows([case(id, **params)], [])] == [f"test_fit[{told or id}]"]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import functools
 import inspect
 import re
+import types
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias, final
 
@@ -17,26 +19,30 @@ from .secrets import CaseSecrets, SecretRules
 
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+\b|\bid='\d+'")
 _SCALARS = (int, float, complex, bool, type(None))
+_PLAIN = frozenset({str, *_SCALARS})
 _NEVER_SECRET = (bool, type(None))
 
 # More than MLflow keeps of a param; and the text of a million numbers takes longer than most tests.
 _MAX_BYTES = 10_000
 _MAX_ELEMENTS = 300
 
+# What MLflow takes of a run's params at once, and of a name.
+_MAX_PARAMS = 100
+_LONGEST_NAME = 250
+
 
 def case_params(item: pytest.Item, secrets: CaseSecrets) -> dict[str, str]:
     """Return the params of every parametrize level, by name, in the order of declaration.
 
-    Indirect params and params of fixtures are included. A value without a stable text is replaced
-    by pytest's id for it. Secrets are masked and added to ``secrets``.
+    Indirect params and params of fixtures are included. A flat value has a param for each field, as
+    in ``config.lr``. A value without a stable text is replaced by pytest's id for it. Secrets are
+    masked and added to ``secrets``.
     """
     callspec = getattr(item, "callspec", None)
     if callspec is None:
         return {}
-    # Not the order of callspec.params, where pytest 7 has the indirect ones first.
-    texts = {
-        name: secrets.text(name, callspec.params[name], stable_text) for name in callspec.indices
-    }
+    values = _unfolded(callspec, secrets.rules.names)
+    texts = {name: secrets.text(name, value, stable_text) for name, value in values.items()}
     if None not in texts.values():
         return texts  # type: ignore[return-value]
     ids = _ids_by_name(item, callspec)
@@ -46,10 +52,58 @@ def case_params(item: pytest.Item, secrets: CaseSecrets) -> dict[str, str]:
     }
 
 
-def case_arguments(item: pytest.Item) -> tuple[str, ...]:
-    """Return the names of the params in pytest's id, in order."""
+def case_arguments(item: pytest.Item, names: SecretNames) -> tuple[str, ...]:
+    """Return the names of the params in pytest's id, in order, those of flat values unfolded."""
     callspec = getattr(item, "callspec", None)
-    return () if callspec is None else tuple(callspec.indices)
+    return () if callspec is None else tuple(_unfolded(callspec, names))
+
+
+def _unfolded(callspec: Any, names: SecretNames) -> dict[str, object]:
+    """Return the values of the params by name, with each field of a flat one by itself."""
+    found: dict[str, object] = {}
+    # Not the order of callspec.params, where pytest 7 has the indirect ones first.
+    for name in callspec.indices:
+        value = callspec.params[name]
+        items = None if type(value) in _PLAIN or names(name) else _flat(value)
+        if items is not None:
+            # A plugin's own name says nothing: pytest-bdd's columns are in _pytest_bdd_example.
+            prefix = "" if name.startswith("_") else f"{name}."
+            items = {f"{prefix}{key}": field for key, field in items.items()}
+            if not (
+                items.keys() & {*found, *callspec.indices}
+                or max(map(len, items)) > _LONGEST_NAME
+                or len(items) + len(found) > _MAX_PARAMS
+            ):
+                found.update(items)
+                continue
+        found[name] = value
+    return found
+
+
+def _flat(value: Any) -> Mapping[str, object] | None:
+    """Return the fields of a dict or a simple object that holds nothing but scalars."""
+    kind = type(value)
+    try:
+        if isinstance(value, dict):
+            items = value
+        elif isinstance(value, types.SimpleNamespace):
+            items = vars(value)
+        elif isinstance(value, tuple) and hasattr(kind, "_asdict"):
+            items = kind._asdict(value)
+        elif isinstance(value, (type, enum.Enum)):
+            return None
+        elif dataclasses.is_dataclass(kind):
+            items = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
+        elif (members := getattr(kind, "__attrs_attrs__", None)) is not None:
+            items = {one.name: getattr(value, one.name) for one in members}
+        else:
+            return None
+        is_flat = all(type(key) is str and key for key in items) and all(
+            isinstance(one, (str, enum.Enum, *_SCALARS)) for one in items.values()
+        )
+    except Exception:  # noqa: BLE001 - the tests' own code
+        return None
+    return items if items and is_flat else None
 
 
 def _ids_by_name(item: pytest.Item, callspec: Any) -> dict[str, str]:

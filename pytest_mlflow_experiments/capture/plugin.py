@@ -286,7 +286,7 @@ class CapturePlugin:
             name=case or name,
             tags=tags,
             attempts=self._attempts,
-            arguments=case_arguments(item),
+            arguments=case_arguments(item, self._rules.names),
             options=options,
             renamed=(item.name, name) if name != item.name else None,
         )

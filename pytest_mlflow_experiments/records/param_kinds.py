@@ -45,7 +45,10 @@ def param_kind(name: str, text: str) -> ParamKind:
     Settings are numbers, switches, short texts, estimators, functions and flat collections.
     Expectations, inputs, long texts and what has no text of its own (arrays, frames) are data.
     """
-    lower = name.rpartition(".")[2].lower()
+    whole, _, lower = name.lower().rpartition(".")
+    if whole and param_kind(whole, "") == "data":
+        # A field of an example.
+        return "data"
     if lower in SEED_PARAMS or is_count(name, text):
         return "repeat"
     if _SLICE.fullmatch(lower):

@@ -231,6 +231,8 @@ class SessionValues:
             for case, values in current.cases.items():
                 if case not in self.cases:
                     found.setdefault(key(values), []).append(values)
+            if not found:
+                return
             mine: dict[object, list[CaseValues]] = {}
             for values in lost:
                 if values.case not in current.cases:
@@ -257,8 +259,8 @@ class SessionValues:
 
 
 def _by_params(values: CaseValues) -> object:
-    params = [*filter(lambda pair: pair[0].startswith("param "), values.context.items())]
-    return params and (function_of(values.case), *sorted(params))
+    params = sorted(pair for pair in values.context.items() if pair[0].startswith("param "))
+    return (function_of(values.case), *params) if params else None
 
 
 def _by_id(values: CaseValues) -> object:
