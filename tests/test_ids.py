@@ -162,6 +162,7 @@ RIDGE, LASSO = "Ridge(alpha=1)", "Lasso(alpha=1)"
         ("X2-y2-0.5", {"X": "X2", "y": "[1, 2]", "s": "0.5"}, "X-y=[1, 2]-0.5"),
         ("c0-2", {"c__lr": "0.1", "c__n": "3", "d": "2"}, "c.lr=0.1, c.n=3-2"),
         ("<function small at 0x7f12>", {"make": "m.small"}, "make=m.small"),
+        ("<lambda>1", {"make": "lambda: 0.9"}, "make=lambda: 0.9"),
         ("<m.Ridge object>1", {"model": RIDGE}, f"model={RIDGE}"),
         # Nothing is known of these that their ids don't say.
         ("<lambda>0", {"make": "<lambda>0"}, None),
@@ -220,6 +221,10 @@ def test_other_value_at_the_same_place_is_told() -> None:
 def test_history_of_the_id_is_found_where_the_texts_are_made_in_another_way() -> None:
     past = [case("config0", config="{'lr': 0.1}"), case("config1", 0.7, config="{'lr': 0.2}")]
     now = [case("config0", config__lr="0.1"), case("config1", 0.7, config__lr="0.2")]
+    assert [status for status, _ in rows(now, past).values()] == ["unchanged", "unchanged"]
+    # Lambdas had no text.
+    past = [case("<lambda>0", make="<lambda>0"), case("<lambda>1", 0.7, make="<lambda>1")]
+    now = [case("<lambda>0", make="lambda: 1"), case("<lambda>1", 0.7, make="lambda: 2")]
     assert [status for status, _ in rows(now, past).values()] == ["unchanged", "unchanged"]
     # Other ids of the same params.
     past = [case("<function small at 0x7f>", make="m.small")]

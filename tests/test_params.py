@@ -199,9 +199,9 @@ RECURSIVE.append(RECURSIVE)
         Shaped(),
         unittest.mock.Mock(),
         Point(unittest.mock.Mock(), 1),
-        lambda: 1,
+        lambda value=1: value,
         make_scorer(0.5),
-        functools.partial(lambda: 1),
+        functools.partial(lambda value=1: value),
         functools.partial(int, object()),
         functools.partial(make_scorer(0.5), 1),
         defaultdict(lambda: 1),
@@ -395,8 +395,20 @@ def test_params_with_a_text(
         ),
         pytest.param(
             "@mark.parametrize('score', [lambda: 1, lambda: 2])\ndef test_it(score): pass",
-            [[("score", "<lambda>0")], [("score", "<lambda>1")]],
+            [[("score", "lambda: 1")], [("score", "lambda: 2")]],
+            id="lambdas in one line",
+        ),
+        pytest.param(
+            "@mark.parametrize('score', [\n    lambda: 1,\n    lambda x: (\n        x + 'a'),\n])\n"
+            "def test_it(score): pass",
+            [[("score", "lambda: 1")], [("score", "lambda x: x + 'a'")]],
             id="lambdas",
+        ),
+        pytest.param(
+            "def made(n): return lambda: n\n"
+            "@mark.parametrize('score', [made(1), lambda n=1: n])\ndef test_it(score): pass",
+            [[("score", "<lambda>0")], [("score", "<lambda>1")]],
+            id="lambdas that depend on more than their source",
         ),
         pytest.param(
             "@mark.parametrize('C', [0.5])\n"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import enum
 import functools
 import inspect
+import linecache
 import re
 import types
 from collections.abc import Iterator, Mapping
@@ -189,6 +191,8 @@ def _text_of_callable(value: Any) -> str | None:
         texts = [_text_of_callable(value.func), *arguments]
         return None if None in texts else f"partial({', '.join(map(str, texts))})"
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+    if name is not None and name.endswith("<lambda>"):
+        return _text_of_lambda(value)
     if name is None or "<lambda>" in name:
         return None
     if "<locals>" in name and getattr(value, "__closure__", None):
@@ -196,6 +200,45 @@ def _text_of_callable(value: Any) -> str | None:
         return None
     module = getattr(value, "__module__", None)
     return name if module in (None, "builtins") else f"{module}.{name}"
+
+
+def _text_of_lambda(value: Any) -> str | None:
+    """Return the source of a lambda; None if it depends on more than that."""
+    code = getattr(value, "__code__", None)
+    if code is None or value.__closure__ or value.__defaults__ or value.__kwdefaults__:
+        return None
+    return _source_of(code)
+
+
+@functools.lru_cache(maxsize=1_000)
+def _source_of(code: types.CodeType) -> str | None:
+    found = _lambdas(code.co_filename).get(code.co_firstlineno, [])
+    # Of several in a line, those that do the same.
+    texts = {text for text, bytecode in found if len(found) == 1 or bytecode == _bytecode(code)}
+    text = texts.pop() if len(texts) == 1 else ""
+    return text if 0 < len(text) <= _MAX_ELEMENTS else None
+
+
+@functools.lru_cache(maxsize=8)
+def _lambdas(path: str) -> dict[int, list[tuple[str, object]]]:
+    """Return the lambdas of a file by line: source and byte code."""
+    found: dict[int, list[tuple[str, object]]] = {}
+    try:
+        tree = ast.parse("".join(linecache.getlines(path)))
+    except (SyntaxError, ValueError, RecursionError):
+        return {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Lambda):
+            compiled = compile(ast.Expression(node), path, "eval", dont_inherit=True)
+            codes = [one for one in compiled.co_consts if isinstance(one, types.CodeType)]
+            texts = found.setdefault(node.lineno, [])
+            texts.append((ast.unparse(node), _bytecode(codes[0]) if codes else None))
+    return found
+
+
+def _bytecode(code: types.CodeType) -> object:
+    constants = [one for one in code.co_consts if not isinstance(one, types.CodeType)]
+    return code.co_code, repr(constants), code.co_names, code.co_varnames
 
 
 def _keywords(keywords: Mapping[str, object]) -> Iterator[str | None]:

@@ -98,7 +98,7 @@ def _is_setting(words: list[str], name: str, text: str) -> bool:
         return any(_MODEL.fullmatch(word) for word in words)
     if "?" in text or _INPUT.fullmatch(text):
         return False
-    if re.match(r"[\w.]+\(|\{", text):
+    if re.match(r"[\w.]+\(|\{|lambda\b", text):
         return len(text) <= _MOST_OF_OBJECT
     if text[:1] in ("(", "["):
         return len(text) <= _MOST and not re.search(r"[(\[{]", text[1:])

@@ -497,8 +497,6 @@ def _difference(case: CaseValues, old: CaseValues) -> str | None:
     """Return how the data or params of a case differ from an earlier session's, or None."""
     mine, theirs = case.context, old.context
     for name in mine.keys() & theirs.keys():
-        if mine[name] != theirs[name] and not (
-            case.recorded and is_position(name, mine[name]) and is_position(name, theirs[name])
-        ):
+        if mine[name] != theirs[name] and not (case.recorded and is_position(name, theirs[name])):
             return f"{name} was {theirs[name]} and is {mine[name]} now"
     return None

@@ -426,7 +426,7 @@ def _is_number(text: str) -> bool:
 def is_position(name: str, text: str) -> bool:
     """Return whether the text of a part of a context is pytest's id of an object without text."""
     stem = text.rstrip("0123456789")
-    return stem != text and name == f"param {stem!r}"
+    return stem == "<lambda>" or (stem != text and name == f"param {stem!r}")
 
 
 def values_of(record: CaseRecord | SlimCase | Attempt) -> dict[str, float]:
