@@ -611,3 +611,13 @@ def test_arguments_are_what_pytest_tells_cases_apart_by(tester: pytest.Pytester)
         assert set(names) == {"data", "model", "C", "seed", "kernel"}
         assert [name for name in names if name != "data"] == ["model", "seed", "kernel", "C"]
     assert alone == ()
+
+
+def test_names_stay_those_of_the_beginning(tester: pytest.Pytester) -> None:
+    (item,) = tester.getitems(
+        "import pytest\n@pytest.mark.parametrize('config', [{'lr': 0.1}])\n"
+        "def test_it(config): pass"
+    )
+    params = case_params(item, CaseSecrets(SecretRules()))
+    item.callspec.params["config"].clear()  # type: ignore[attr-defined]
+    assert case_arguments(item, SecretNames()) == tuple(params) == ("config.lr",)

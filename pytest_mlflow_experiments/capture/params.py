@@ -44,6 +44,8 @@ def case_params(item: pytest.Item, secrets: CaseSecrets) -> dict[str, str]:
     if callspec is None:
         return {}
     values = _unfolded(callspec, secrets.rules.names)
+    # The test may change a value, and so what unfolds.
+    item.stash[_ARGUMENTS] = tuple(values)
     texts = {name: secrets.text(name, value, stable_text) for name, value in values.items()}
     if None not in texts.values():
         return texts  # type: ignore[return-value]
@@ -54,10 +56,15 @@ def case_params(item: pytest.Item, secrets: CaseSecrets) -> dict[str, str]:
     }
 
 
+_ARGUMENTS = pytest.StashKey[tuple[str, ...]]()
+
+
 def case_arguments(item: pytest.Item, names: SecretNames) -> tuple[str, ...]:
     """Return the names of the params in pytest's id, in order, those of flat values unfolded."""
     callspec = getattr(item, "callspec", None)
-    return () if callspec is None else tuple(_unfolded(callspec, names))
+    if callspec is None:
+        return ()
+    return item.stash.get(_ARGUMENTS, None) or tuple(_unfolded(callspec, names))
 
 
 def _unfolded(callspec: Any, names: SecretNames) -> dict[str, object]:
@@ -213,15 +220,17 @@ def _text_of_lambda(value: Any) -> str | None:
 @functools.lru_cache(maxsize=1_000)
 def _source_of(code: types.CodeType) -> str | None:
     found = _lambdas(code.co_filename).get(code.co_firstlineno, [])
-    # Of several in a line, those that do the same.
-    texts = {text for text, bytecode in found if len(found) == 1 or bytecode == _bytecode(code)}
-    text = texts.pop() if len(texts) == 1 else ""
+    if len(found) > 1:
+        # Python 3.10 does not know which of several in a line it is.
+        places = [*getattr(code, "co_positions", tuple)()]
+        found = [one for one in found if one[1] in places]
+    text = found[0][0] if len(found) == 1 else ""
     return text if 0 < len(text) <= _MAX_ELEMENTS else None
 
 
 @functools.lru_cache(maxsize=8)
 def _lambdas(path: str) -> dict[int, list[tuple[str, object]]]:
-    """Return the lambdas of a file by line: source and byte code."""
+    """Return the lambdas of a file by line: the source, and the place of the body."""
     found: dict[int, list[tuple[str, object]]] = {}
     try:
         tree = ast.parse("".join(linecache.getlines(path)))
@@ -229,16 +238,10 @@ def _lambdas(path: str) -> dict[int, list[tuple[str, object]]]:
         return {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Lambda):
-            compiled = compile(ast.Expression(node), path, "eval", dont_inherit=True)
-            codes = [one for one in compiled.co_consts if isinstance(one, types.CodeType)]
-            texts = found.setdefault(node.lineno, [])
-            texts.append((ast.unparse(node), _bytecode(codes[0]) if codes else None))
+            body = node.body
+            place = body.lineno, body.end_lineno, body.col_offset, body.end_col_offset
+            found.setdefault(node.lineno, []).append((ast.unparse(node), place))
     return found
-
-
-def _bytecode(code: types.CodeType) -> object:
-    constants = [one for one in code.co_consts if not isinstance(one, types.CodeType)]
-    return code.co_code, repr(constants), code.co_names, code.co_varnames
 
 
 def _keywords(keywords: Mapping[str, object]) -> Iterator[str | None]:
