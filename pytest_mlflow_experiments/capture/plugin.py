@@ -19,9 +19,11 @@ from .marker import CaseOptions
 from .measuring import Clock
 from .mlflow_case import CASE_LOG
 from .params import (
+    IdAddresses,
     case_arguments,
     case_name,
     case_params,
+    has_address,
     param_text,
     plain_nodeid,
     secret_arguments,
@@ -89,6 +91,11 @@ class CapturePlugin:
         self._item: pytest.Item | None = None
         self._options = _DEFAULT_OPTIONS
         self._attempts: list[CaseLog] = []
+        self._addresses = IdAddresses()
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Note the memory addresses in a test's id, also where it is deselected later."""
+        self._addresses.find(item)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Check the markers of all tests before the first one runs."""
@@ -180,7 +187,8 @@ class CapturePlugin:
         log = item.stash.get(CASE_LOG, None)
         if log is None:
             return
-        if log.secrets.names and (nodeid := self._nodeid(item)) != plain_nodeid(item):
+        is_masked = bool(log.secrets.names) or has_address(item)
+        if is_masked and (nodeid := self._nodeid(item)) != plain_nodeid(item):
             setattr(report, SHOWN_NODEID, nodeid)
         _note_report(log, report)
         if report.when == "teardown" and not log.rerun:
@@ -279,7 +287,7 @@ class CapturePlugin:
             name=case or name,
             tags=tags,
             attempts=self._attempts,
-            arguments=case_arguments(item),
+            arguments=case_arguments(item, self._rules.names),
             renamed=(item.name, name) if name != item.name else None,
         )
 
