@@ -100,6 +100,7 @@ RECORD = CaseRecord(
     datasets={"train": "0123"},
     repeats=(ATTEMPT,),
     run_metrics={"m": 1.0},
+    best={"m": 1.0},
     run_history=(METRIC,),
     inputs=(DATA,),
 )

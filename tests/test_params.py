@@ -24,6 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pytest_mlflow_experiments.capture.params import case_arguments, case_params, stable_text
 from pytest_mlflow_experiments.capture.secrets import CaseSecrets, SecretRules
+from pytest_mlflow_experiments.records.secrets import SecretNames
 
 
 class Colour(enum.Enum):
@@ -198,9 +199,9 @@ RECURSIVE.append(RECURSIVE)
         Shaped(),
         unittest.mock.Mock(),
         Point(unittest.mock.Mock(), 1),
-        lambda: 1,
+        lambda value=1: value,
         make_scorer(0.5),
-        functools.partial(lambda: 1),
+        functools.partial(lambda value=1: value),
         functools.partial(int, object()),
         functools.partial(make_scorer(0.5), 1),
         defaultdict(lambda: 1),
@@ -394,8 +395,20 @@ def test_params_with_a_text(
         ),
         pytest.param(
             "@mark.parametrize('score', [lambda: 1, lambda: 2])\ndef test_it(score): pass",
-            [[("score", "<lambda>0")], [("score", "<lambda>1")]],
+            [[("score", "lambda: 1")], [("score", "lambda: 2")]],
+            id="lambdas in one line",
+        ),
+        pytest.param(
+            "@mark.parametrize('score', [\n    lambda: 1,\n    lambda x: (\n        x + 'a'),\n])\n"
+            "def test_it(score): pass",
+            [[("score", "lambda: 1")], [("score", "lambda x: x + 'a'")]],
             id="lambdas",
+        ),
+        pytest.param(
+            "def made(n): return lambda: n\n"
+            "@mark.parametrize('score', [made(1), lambda n=1: n])\ndef test_it(score): pass",
+            [[("score", "<lambda>0")], [("score", "<lambda>1")]],
+            id="lambdas that depend on more than their source",
         ),
         pytest.param(
             "@mark.parametrize('C', [0.5])\n"
@@ -461,6 +474,88 @@ def test_params_without_a_text_get_an_id(
         assert (set(params) if isinstance(names, set) else params) == names
 
 
+FLAT = """
+import dataclasses, enum, types
+from collections import namedtuple
+from typing import NamedTuple
+import attrs
+
+class Kernel(enum.Enum):
+    RBF = 1
+
+@dataclasses.dataclass(repr=False)
+class Config:
+    lr: float
+    kernel: Kernel = Kernel.RBF
+
+@attrs.define
+class Attrs:
+    lr: float
+
+class Named(NamedTuple):
+    lr: float
+
+class Text(str): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (
+            "{'lr': 0.1, 'n': 3, 's': 'a', 'none': None}",
+            {"lr": "0.1", "n": "3", "s": "a", "none": "None"},
+        ),
+        ("Config(0.1)", {"lr": "0.1", "kernel": "Kernel.RBF"}),
+        ("Attrs(0.1)", {"lr": "0.1"}),
+        ("Named(0.1)", {"lr": "0.1"}),
+        ("types.SimpleNamespace(lr=0.1)", {"lr": "0.1"}),
+        ("{'password': 'abc', 'n': 3}", {"password": "***", "n": "3"}),
+        ("{f'k{n}': n for n in range(100)}", {f"k{n}": str(n) for n in range(100)}),
+        # Not flat, not named, or too large for a run.
+        ("{}", None),
+        ("{'lr': [0.1]}", None),
+        ("{1: 2}", None),
+        ("{'': 2}", None),
+        ("{f'k{n}': n for n in range(101)}", None),
+        ("{'k' * 250: 1}", None),
+        ("Config(lr={})", None),
+        ("Config", None),
+    ],
+)
+def test_flat_values_unfold(
+    tester: pytest.Pytester, value: str, expected: dict[str, str] | None
+) -> None:
+    (item,) = tester.getitems(
+        f"import pytest\n{FLAT}\n@pytest.mark.parametrize('config', [{value}])\n"
+        "def test_it(config): pass"
+    )
+    params = case_params(item, CaseSecrets(SecretRules()))
+    if expected is None:
+        assert [*params] == ["config"]
+    else:
+        assert params == {f"config.{name}": text for name, text in expected.items()}
+    assert case_arguments(item, SecretNames()) == tuple(params)
+
+
+def test_what_unfolds_keeps_clear_of_others(tester: pytest.Pytester) -> None:
+    items = tester.getitems(
+        "import pytest\n"
+        # As pytest-bdd does it: the columns of a scenario outline.
+        "@pytest.mark.parametrize('_pytest_bdd_example', [{'start': '12', 'eat': '5'}])\n"
+        "def test_outline(_pytest_bdd_example): pass\n"
+        "@pytest.mark.parametrize('_example, start', [({'start': '12'}, 1)])\n"
+        "def test_taken(_example, start): pass\n"
+        "@pytest.mark.parametrize('credentials', [{'user': 'me'}])\n"
+        "def test_secret(credentials): pass\n"
+    )
+    outline, taken, secret = (case_params(item, CaseSecrets(SecretRules())) for item in items)
+    assert outline == {"start": "12", "eat": "5"}
+    assert taken == {"_example": "{'start': '12'}", "start": "1"}
+    assert [*secret] == ["credentials"]
+    assert "me" not in secret["credentials"]
+
+
 @pytest.mark.skipif(not hasattr(pytest, "HIDDEN_PARAM"), reason="this pytest hides no params")
 @pytest.mark.parametrize(
     ("value", "text"), [("'svm'", "svm"), ("Odd()", "model0")], ids=["text", "object"]
@@ -483,7 +578,7 @@ def test_item_that_is_no_function_has_no_params(tester: pytest.Pytester) -> None
     config: Any = tester.parseconfig()
     item = Session.from_parent(pytest.Session.from_config(config), name="it", nodeid="it")
     assert case_params(item, CaseSecrets(SecretRules())) == {}
-    assert case_arguments(item) == ()
+    assert case_arguments(item, SecretNames()) == ()
 
 
 def test_arguments_are_what_pytest_tells_cases_apart_by(tester: pytest.Pytester) -> None:
@@ -510,9 +605,19 @@ def test_arguments_are_what_pytest_tells_cases_apart_by(tester: pytest.Pytester)
             pass
         """
     )
-    *parametrized, alone = map(case_arguments, items)
+    *parametrized, alone = [case_arguments(item, SecretNames()) for item in items]
     assert len(parametrized) == 2
     for names in parametrized:
         assert set(names) == {"data", "model", "C", "seed", "kernel"}
         assert [name for name in names if name != "data"] == ["model", "seed", "kernel", "C"]
     assert alone == ()
+
+
+def test_names_stay_those_of_the_beginning(tester: pytest.Pytester) -> None:
+    (item,) = tester.getitems(
+        "import pytest\n@pytest.mark.parametrize('config', [{'lr': 0.1}])\n"
+        "def test_it(config): pass"
+    )
+    params = case_params(item, CaseSecrets(SecretRules()))
+    item.callspec.params["config"].clear()  # type: ignore[attr-defined]
+    assert case_arguments(item, SecretNames()) == tuple(params) == ("config.lr",)

@@ -117,7 +117,8 @@ def compare_merged(
         gated=told.gate,
         notes=[*merged.notes, *damaged],
     )
-    return replace(comparison, sweeps=sweeps.build())
+    slices = sweeps.slices(comparison.metrics)
+    return replace(comparison, sweeps=sweeps.build(), slices=slices)
 
 
 def _baseline(

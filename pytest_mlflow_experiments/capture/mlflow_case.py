@@ -23,7 +23,7 @@ from .dataset_input import dataset_input
 from .marker import CaseOptions
 from .measuring import Clock
 from .merged_metrics import LoggedMetric
-from .params import case_name, param_text, plain_nodeid, shown_text
+from .params import case_name, param_text, plain_nodeid, same_without_flag, shown_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -338,7 +338,8 @@ def _identity(item: pytest.Item) -> str:
         names = SecretNames.parse(item.config.getini("mlflow_redact"))
     except (pytest.UsageError, ValueError):  # told of under --mlflow, and no matter without
         case, names = None, SecretNames()
-    return case_name(item, case, names) or shown_text(item, plain_nodeid(item), names)
+    shown = case_name(item, case, names) or shown_text(item, plain_nodeid(item), names)
+    return same_without_flag(item, shown)
 
 
 def _seed(identity: str, number: int) -> int:

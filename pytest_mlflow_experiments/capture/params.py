@@ -2,43 +2,54 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import enum
 import functools
 import inspect
+import linecache
 import os
 import re
+import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, final
 
 import pytest
 
+from ..records.case import function_of
 from ..records.secrets import MASK, SHORTEST, SecretNames, forms_of
 from .assertions import SITE_DIRECTORIES
 from .secrets import CaseSecrets, SecretRules
 
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+\b|\bid='\d+'")
 _SCALARS = (int, float, complex, bool, type(None))
+_PLAIN = frozenset({str, *_SCALARS})
 _NEVER_SECRET = (bool, type(None))
 
 # More than MLflow keeps of a param; and the text of a million numbers takes longer than most tests.
 _MAX_BYTES = 10_000
 _MAX_ELEMENTS = 300
 
+# What MLflow takes of a run's params at once, and of a name.
+_MAX_PARAMS = 100
+_LONGEST_NAME = 250
+
 
 def case_params(item: pytest.Item, secrets: CaseSecrets) -> dict[str, str]:
     """Return the params of every parametrize level, by name, in the order of declaration.
 
-    Indirect params and params of fixtures are included. A value without a stable text is replaced
-    by pytest's id for it. Secrets are masked and added to ``secrets``.
+    Indirect params and params of fixtures are included. A flat value has a param for each field, as
+    in ``config.lr``. A value without a stable text is replaced by pytest's id for it. Secrets are
+    masked and added to ``secrets``.
     """
     callspec = getattr(item, "callspec", None)
     if callspec is None:
         return {}
-    # Not the order of callspec.params, where pytest 7 has the indirect ones first.
-    texts = {
-        name: secrets.text(name, callspec.params[name], stable_text) for name in callspec.indices
-    }
+    values = _unfolded(callspec, secrets.rules.names)
+    # The test may change a value, and so what unfolds.
+    item.stash[_ARGUMENTS] = tuple(values)
+    texts = {name: secrets.text(name, value, stable_text) for name, value in values.items()}
     if None not in texts.values():
         return texts  # type: ignore[return-value]
     ids = _ids_by_name(item, callspec)
@@ -48,10 +59,63 @@ def case_params(item: pytest.Item, secrets: CaseSecrets) -> dict[str, str]:
     }
 
 
-def case_arguments(item: pytest.Item) -> tuple[str, ...]:
-    """Return the names of the params in pytest's id, in order."""
+_ARGUMENTS = pytest.StashKey[tuple[str, ...]]()
+
+
+def case_arguments(item: pytest.Item, names: SecretNames) -> tuple[str, ...]:
+    """Return the names of the params in pytest's id, in order, those of flat values unfolded."""
     callspec = getattr(item, "callspec", None)
-    return () if callspec is None else tuple(callspec.indices)
+    if callspec is None:
+        return ()
+    return item.stash.get(_ARGUMENTS, None) or tuple(_unfolded(callspec, names))
+
+
+def _unfolded(callspec: Any, names: SecretNames) -> dict[str, object]:
+    """Return the values of the params by name, with each field of a flat one by itself."""
+    found: dict[str, object] = {}
+    # Not the order of callspec.params, where pytest 7 has the indirect ones first.
+    for name in callspec.indices:
+        value = callspec.params[name]
+        items = None if type(value) in _PLAIN or names(name) else _flat(value)
+        if items is not None:
+            # A plugin's own name says nothing: pytest-bdd's columns are in _pytest_bdd_example.
+            prefix = "" if name.startswith("_") else f"{name}."
+            items = {f"{prefix}{key}": field for key, field in items.items()}
+            if not (
+                items.keys() & {*found, *callspec.indices}
+                or max(map(len, items)) > _LONGEST_NAME
+                or len(items) + len(found) > _MAX_PARAMS
+            ):
+                found.update(items)
+                continue
+        found[name] = value
+    return found
+
+
+def _flat(value: Any) -> Mapping[str, object] | None:
+    """Return the fields of a dict or a simple object that holds nothing but scalars."""
+    kind = type(value)
+    try:
+        if isinstance(value, dict):
+            items = value
+        elif isinstance(value, types.SimpleNamespace):
+            items = vars(value)
+        elif isinstance(value, tuple) and hasattr(kind, "_asdict"):
+            items = kind._asdict(value)
+        elif isinstance(value, (type, enum.Enum)):
+            return None
+        elif dataclasses.is_dataclass(kind):
+            items = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
+        elif (members := getattr(kind, "__attrs_attrs__", None)) is not None:
+            items = {one.name: getattr(value, one.name) for one in members}
+        else:
+            return None
+        is_flat = all(type(key) is str and key for key in items) and all(
+            isinstance(one, (str, enum.Enum, *_SCALARS)) for one in items.values()
+        )
+    except Exception:  # noqa: BLE001 - the tests' own code
+        return None
+    return items if items and is_flat else None
 
 
 def _ids_by_name(item: pytest.Item, callspec: Any) -> dict[str, str]:
@@ -72,7 +136,7 @@ def _ids_by_name(item: pytest.Item, callspec: Any) -> dict[str, str]:
     if len(groups) != len(ids):
         return {}
     return {
-        group[0]: text
+        group[0]: _without_addresses(item, text)
         for group, text in zip(groups, ids, strict=True)
         if len(group) == 1 and isinstance(text, str)
     }
@@ -137,6 +201,8 @@ def _text_of_callable(value: Any) -> str | None:
         texts = [_text_of_callable(value.func), *arguments]
         return None if None in texts else f"partial({', '.join(map(str, texts))})"
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+    if name is not None and name.endswith("<lambda>"):
+        return _text_of_lambda(value)
     if name is None or "<lambda>" in name:
         return None
     if "<locals>" in name and getattr(value, "__closure__", None):
@@ -144,6 +210,41 @@ def _text_of_callable(value: Any) -> str | None:
         return None
     module = getattr(value, "__module__", None)
     return name if module in (None, "builtins") else f"{module}.{name}"
+
+
+def _text_of_lambda(value: Any) -> str | None:
+    """Return the source of a lambda; None if it depends on more than that."""
+    code = getattr(value, "__code__", None)
+    if code is None or value.__closure__ or value.__defaults__ or value.__kwdefaults__:
+        return None
+    return _source_of(code)
+
+
+@functools.lru_cache(maxsize=1_000)
+def _source_of(code: types.CodeType) -> str | None:
+    found = _lambdas(code.co_filename).get(code.co_firstlineno, [])
+    if len(found) > 1:
+        # Python 3.10 does not know which of several in a line it is.
+        places = [*getattr(code, "co_positions", tuple)()]
+        found = [one for one in found if one[1] in places]
+    text = found[0][0] if len(found) == 1 else ""
+    return text if 0 < len(text) <= _MAX_ELEMENTS else None
+
+
+@functools.lru_cache(maxsize=8)
+def _lambdas(path: str) -> dict[int, list[tuple[str, object]]]:
+    """Return the lambdas of a file by line: the source, and the place of the body."""
+    found: dict[int, list[tuple[str, object]]] = {}
+    try:
+        tree = ast.parse("".join(linecache.getlines(path)))
+    except (SyntaxError, ValueError, RecursionError):
+        return {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Lambda):
+            body = node.body
+            place = body.lineno, body.end_lineno, body.col_offset, body.end_col_offset
+            found.setdefault(node.lineno, []).append((ast.unparse(node), place))
+    return found
 
 
 def _keywords(keywords: Mapping[str, object]) -> Iterator[str | None]:
@@ -209,26 +310,88 @@ def secret_arguments(item: pytest.Item, names: SecretNames) -> Mapping[str, obje
     return item.stash[_SECRET_ARGUMENTS]
 
 
-def shown_id(item: pytest.Item, names: SecretNames) -> str | None:
-    """Return pytest's id of the params of a case, without secrets; None if it has no params.
+_Address: TypeAlias = "tuple[str, str, dict[str, int]]"
+_ADDRESSES = pytest.StashKey[list[_Address]]()
+_IN_ID = re.compile(r"([^<>-]*?) ?\b(?:at 0x[0-9a-fA-F]+|id='\d+')")
 
-    A secret becomes ``***0``, with the index of its set of params, so that ids stay unique.
+
+@final
+class IdAddresses:
+    """Finds the memory addresses in pytest's ids, which are others in each process.
+
+    Objects of one test whose ids differ in nothing else are numbered in the order of collection.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[tuple[str, str], dict[str, int]] = {}
+
+    def find(self, item: pytest.Item) -> None:
+        """Note the addresses in the id of a test that was collected."""
+        if (callspec := getattr(item, "callspec", None)) is None:
+            return
+        found: list[_Address] = []
+        for head, address in _addresses(callspec):
+            places = self._places.setdefault((function_of(item.nodeid), head), {})
+            places.setdefault(address, len(places))
+            found.append((head, address, places))
+        if found:
+            item.stash[_ADDRESSES] = found
+
+
+def _addresses(callspec: Any) -> Iterator[tuple[str, str]]:
+    """Yield the addresses in an id, each with the text before it."""
+    text: str = callspec.id
+    if "0x" in text or "id='" in text:
+        for match in _IN_ID.finditer(text):
+            yield match[1], match[0][len(match[1]) :]
+    for name, value in callspec.params.items():
+        if not isinstance(value, (str, *_SCALARS)):
+            for spelled in (f"{id(value):#x}", f"{id(value):#X}", str(id(value))):
+                if spelled in text and f"at {spelled}" not in text and f"='{spelled}" not in text:
+                    yield name, spelled
+
+
+def has_address(item: pytest.Item) -> bool:
+    """Return whether there is a memory address in pytest's id of a test."""
+    return _ADDRESSES in item.stash
+
+
+def _without_addresses(item: pytest.Item, text: str) -> str:
+    for _, address, places in item.stash.get(_ADDRESSES, ()):
+        place = str(places[address]) if len(places) > 1 else ""
+        text = re.sub(rf"{re.escape(address)}(?!\w)(>*)", rf"\g<1>{place}", text)
+    return text
+
+
+def same_without_flag(item: pytest.Item, text: str) -> str:
+    """Return an identity that is the same without ``--mlflow``, where no address is noted."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or not any(_addresses(callspec)):
+        return text
+    return f"{text.partition('[')[0]}{callspec.indices}"
+
+
+def shown_id(item: pytest.Item, names: SecretNames) -> str | None:
+    """Return pytest's id of the params of a case; None if it has no params.
+
+    It is without secrets, and without memory addresses. A secret becomes ``***0``, with the index
+    of its set of params, so that ids stay unique.
     """
     callspec = getattr(item, "callspec", None)
     if callspec is None:
         return None
+    text = _without_addresses(item, callspec.id)
     secret = secret_arguments(item, names)
-    return _without(callspec, secret) if secret else callspec.id
+    return _without(text, callspec, secret) if secret else text
 
 
 def shown_text(item: pytest.Item, text: str, names: SecretNames) -> str:
-    """Mask secrets in a text that contains pytest's id of the case, such as its node id."""
-    secret = secret_arguments(item, names)
-    if not secret:
+    """Return a text with pytest's id of the case, such as its node id, with the one to show."""
+    shown = shown_id(item, names)
+    if shown is None or shown == (plain := item.callspec.id):  # type: ignore[attr-defined]
         return text
-    callspec: Any = item.callspec  # type: ignore[attr-defined]
-    head, bracket, rest = text.rpartition(f"[{callspec.id}]")
-    return f"{head}[{_without(callspec, secret)}]{rest}" if bracket else text
+    head, bracket, rest = text.rpartition(f"[{plain}]")
+    return f"{head}[{shown}]{rest}" if bracket else text
 
 
 def case_name(item: pytest.Item, case: str | None, names: SecretNames) -> str | None:
@@ -284,7 +447,7 @@ def _file_outside(path: Path, root: str) -> str:
         return path.as_posix()
 
 
-def _without(callspec: Any, secret: Mapping[str, object]) -> str:
+def _without(text: str, callspec: Any, secret: Mapping[str, object]) -> str:
     masks: dict[str, str] = {}
     for name, value in secret.items():
         for form in _id_forms(value):
@@ -298,8 +461,8 @@ def _without(callspec: Any, secret: Mapping[str, object]) -> str:
         for form in sorted(masks, key=len, reverse=True)
     ]
     if not patterns:
-        return str(callspec.id)
-    return re.sub("|".join(patterns), lambda match: masks[match[0]], callspec.id)
+        return text
+    return re.sub("|".join(patterns), lambda match: masks[match[0]], text)
 
 
 def _id_forms(value: object) -> list[str]:

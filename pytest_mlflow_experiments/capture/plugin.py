@@ -19,9 +19,11 @@ from .marker import CaseOptions
 from .measuring import Clock
 from .mlflow_case import CASE_LOG
 from .params import (
+    IdAddresses,
     case_arguments,
     case_name,
     case_params,
+    has_address,
     param_text,
     plain_nodeid,
     secret_arguments,
@@ -93,6 +95,11 @@ class CapturePlugin:
         self._item: pytest.Item | None = None
         self._options = _DEFAULT_OPTIONS
         self._attempts: list[CaseLog] = []
+        self._addresses = IdAddresses()
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Note the memory addresses in a test's id, also where it is deselected later."""
+        self._addresses.find(item)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Check the markers of all tests before the first one runs."""
@@ -192,7 +199,8 @@ class CapturePlugin:
         log = item.stash.get(CASE_LOG, None)
         if log is None:
             return
-        nodeid = self._nodeid(item) if log.secrets.names else plain_nodeid(item)
+        is_masked = bool(log.secrets.names) or has_address(item)
+        nodeid = self._nodeid(item) if is_masked else plain_nodeid(item)
         if not item.nodeid.startswith(nodeid):
             setattr(report, SHOWN_NODEID, nodeid)
         _note_report(log, report)
@@ -292,7 +300,7 @@ class CapturePlugin:
             name=case or name,
             tags=tags,
             attempts=self._attempts,
-            arguments=case_arguments(item),
+            arguments=case_arguments(item, self._rules.names),
             renamed=(item.name, name) if name != item.name else None,
         )
 

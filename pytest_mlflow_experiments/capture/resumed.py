@@ -76,7 +76,7 @@ def is_same(item: pytest.Item, record: CaseRecord, secrets: CaseSecrets) -> bool
 
     Params that can't be compared are different: secrets, and values without a complete text.
     """
-    names = case_arguments(item)
+    names = case_arguments(item, secrets.rules.names)
     if names != record.arguments:
         return False
     if not names:

@@ -15,12 +15,13 @@ from _pytest.runner import call_and_report
 from ..records import PASSED_OUTCOMES, CaseRecord, journal
 from ..records.directory import SessionDirectory, SessionState
 from ..records.journal import JournalError
+from ..records.param_kinds import repeats_among
 from ..records.processes import is_running, wait_until
 from ..records.slim import SlimCase
 from ..regression.comparer import CompareOptions, Comparer
 from ..regression.renames import continued
 from ..regression.session_rule import MetricSeries
-from ..regression.values import CaseValues, SessionValues, collect_values, identity
+from ..regression.values import CaseValues, SessionValues, collect_values, tell_by_text
 from .measuring import Original
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Rerunner:
         self._timeout = timeout
         self._past: list[SessionValues] = []
         self._comparer: Comparer | None = None
+        self._ambiguous: frozenset[str] = frozenset()
 
     def _suspects(self, record: CaseRecord) -> list[MetricSeries]:
         """Return the metrics of a case that need fresh runs.
@@ -87,10 +89,14 @@ class Rerunner:
         A case that is repeated over seeds has fresh values already.
         """
         seeds = self._options.seed_params
-        if record.outcome not in PASSED_OUTCOMES or not seeds.isdisjoint(record.arguments):
+        if record.outcome not in PASSED_OUTCOMES or repeats_among(
+            record.arguments, record.params, seeds
+        ):
             return []
         if self._comparer is None:
-            self._past = continued(collect_values(self._baseline(), seeds).sessions).past
+            past = collect_values(self._baseline(), seeds).sessions
+            self._ambiguous = tell_by_text(past)
+            self._past = continued(past).past
             self._comparer = Comparer(self._past, self._options)
         return self._asked(self._suspects_of, record) or []
 
@@ -114,9 +120,9 @@ class Rerunner:
     def _asked(self, judge: Callable[[CaseValues], _Answer], record: CaseRecord) -> _Answer | None:
         """Return what the rule says of the values of a case, or None where it raises."""
         seeds = self._options.seed_params
-        case, name = identity(record, seeds)
-        values = CaseValues(case=case, name=name, nodeid=record.nodeid)
-        values.add(record, seeds)
+        values = CaseValues.of(record, seeds)
+        if values.told not in self._ambiguous:
+            values.rename(values.told)
         try:
             with warnings.catch_warnings():
                 # Libraries are loaded here; what they warn of is not the test's.

@@ -48,7 +48,9 @@ def run(options: argparse.Namespace) -> int:
     used = () if header is None else header.accepted
     pairs = [_patterns(row) for row in comparison.gating()]
     if options.case is not None:
-        pairs = [(options.case, options.metric)]
+        # Of a case with positions in pytest's id, that is not the name in all sessions.
+        ids = {one.nodeid: one.case for one in comparison.metrics}
+        pairs = [(ids.get(options.case, options.case), options.metric)]
     elif not pairs:
         say("There is nothing to accept: the session has nothing that a gate fails for.")
         return 0

@@ -11,6 +11,7 @@ from typing import final
 
 from ..analysis.location import UsageError
 from ..records import PASSED_OUTCOMES, CaseRecord
+from ..records.param_kinds import repeats_among
 from ..records.reader import StoredSession
 from ..regression.comparer import SEED_PARAMS
 from ..regression.sweeps.lookup import build_sweeps, choose_sweep, fitting, listed
@@ -131,7 +132,10 @@ def _singles(
     cases = []
     for record in session.cases:
         if record.nodeid not in known:
-            seeds = {k: text for k, text in record.distinct_params.items() if k in SEED_PARAMS}
+            texts = record.distinct_params
+            seeds = {
+                name: texts[name] for name in repeats_among(record.arguments, texts, SEED_PARAMS)
+            }
             # Only what has a param is a sweep; this one is taken off again.
             changed = replace(record, arguments=("", *seeds), params=seeds, swept=True)
             cases.append(changed)

@@ -276,9 +276,11 @@ class CaseRecord:
         """The texts of the parametrized arguments; a secret is a numbered mask."""
         # A param that is a secret is told by the index in the id alone.
         hidden = iter(_HIDDEN.findall(self.nodeid.partition("[")[2]))
+        texts = {name: self.params.get(name, "") for name in self.arguments}
         return {
-            name: next(hidden, MASK) if (text := self.params.get(name, "")) == MASK else text
-            for name in self.arguments
+            # A field of a value is not in the id.
+            name: next(hidden, MASK) if text == MASK and "." not in name else text
+            for name, text in texts.items()
         }
 
     @property

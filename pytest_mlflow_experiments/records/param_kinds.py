@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 ParamKind: TypeAlias = Literal["setting", "slice", "repeat", "data"]
@@ -44,8 +45,11 @@ def param_kind(name: str, text: str) -> ParamKind:
     Settings are numbers, switches, short texts, estimators, functions and flat collections.
     Expectations, inputs, long texts and what has no text of its own (arrays, frames) are data.
     """
-    lower = name.lower()
-    if lower in SEED_PARAMS:
+    whole, _, lower = name.lower().rpartition(".")
+    if whole and param_kind(whole, "") == "data":
+        # A field of an example.
+        return "data"
+    if lower in SEED_PARAMS or is_count(name, text):
         return "repeat"
     if _SLICE.fullmatch(lower):
         return "slice"
@@ -58,6 +62,26 @@ def param_kind(name: str, text: str) -> ParamKind:
         # As in data_fraction=0.5 and input_size=32.
         return "setting" if is_number and len(words) > 1 else "data"
     return "setting" if is_number or _is_setting(words, name, text) else "data"
+
+
+def is_count(name: str, text: str) -> bool:
+    """Return whether a param only counts the runs of a test.
+
+    So do those that plugins add, such as ``__pytest_repeat_step_number``, and those that a test
+    has no use for, as in ``parametrize("_", range(5))``.
+    """
+    return name.startswith("_") and text.isdecimal()
+
+
+def repeats_among(
+    arguments: Sequence[str], params: Mapping[str, str], seed_params: Collection[str]
+) -> list[str]:
+    """Return the params that only repeat a case: seeds, and counts of its runs."""
+    return [
+        name
+        for name in arguments
+        if name in seed_params or (name[:1] == "_" and is_count(name, params.get(name, "")))
+    ]
 
 
 def _is_number(text: str) -> bool:
@@ -74,7 +98,7 @@ def _is_setting(words: list[str], name: str, text: str) -> bool:
         return any(_MODEL.fullmatch(word) for word in words)
     if "?" in text or _INPUT.fullmatch(text):
         return False
-    if re.match(r"[\w.]+\(|\{", text):
+    if re.match(r"[\w.]+\(|\{|lambda\b", text):
         return len(text) <= _MOST_OF_OBJECT
     if text[:1] in ("(", "["):
         return len(text) <= _MOST and not re.search(r"[(\[{]", text[1:])

@@ -13,7 +13,16 @@ from .comparer import CompareOptions, Comparer
 from .comparison import Baseline, Comparison, Curve, MetricComparison, SessionInfo, UnjudgedCase
 from .renames import continued
 from .tolerance import Tolerance, mentions
-from .values import MAX_CURVES, CaseValues, Lines, Sessions, SessionValues, identity, lines_of
+from .values import (
+    MAX_CURVES,
+    CaseValues,
+    Lines,
+    Sessions,
+    SessionValues,
+    identity,
+    lines_of,
+    tell_by_text,
+)
 
 _NO_METRIC = "the test passed without yielding any metric"
 _OTHER_SELECTION = (
@@ -62,9 +71,16 @@ def compare_sessions(
         for session in (baseline.sessions if baseline is not None else ())
         if session.header.session_id != header.session_id
     ]
+    tell_by_text((current, *past))
+    for session in past:
+        session.follow(current)
     partial = (end and (end.interrupted or end.partial)) or header.partial
     metrics: list[MetricComparison] = []
-    unjudged = [_unjudged(record, record.outcome, record.failure) for record in current.failed]
+    unjudged = [
+        replace(unjudged, case=current.name_of(unjudged.case))
+        for record in current.failed
+        for unjudged in [_unjudged(record, record.outcome, record.failure)]
+    ]
     all_notes = [*notes]
     if problem is None:
         some = partial is not None or (end is not None and any("[" in one for one in end.selection))
@@ -79,6 +95,10 @@ def compare_sessions(
         selection = tuple(end.selection) if end is not None else ()
         alike = next((one for one in reversed(past) if _selection(one) == selection), None)
         for session, case in _without_record(current, (alike, *past[-1:])):
+            if case.recorded:
+                # The position in its id may be that of another case now.
+                bracket, params = case.case.partition("[")[1:]
+                case = replace(case, name=f"{case.name.partition('[')[0]}{bracket}{params}")
             outcome = _outcome(case.nodeid, not_run)
             if outcome is None and case.nodeid in passed:
                 comparer.add_missing(case, (session, case), (), _NO_METRIC)
@@ -271,7 +291,7 @@ def curves(
     for key, lines in current.lines.items():
         now.extend(key, lines)
     for record in current.failed:
-        case, _ = identity(record, seed_params)
+        case = current.name_of(identity(record, seed_params)[0])
         for metric, line in lines_of(record).items():
             now.extend((case, metric), (line,))
     order = {case: number for number, case in enumerate(current.cases)}

@@ -20,7 +20,7 @@ from .rule import Verdict
 from .session_rule import MetricSeries, groups_of_examples, judge_alone, judge_session
 from .statistics import average
 from .tolerance import Tolerance, direction_of, find, mentions
-from .values import CaseValues, SessionValues
+from .values import CaseValues, SessionValues, is_position
 
 Rule: TypeAlias = Callable[[MetricSeries], "Verdict | None"]
 
@@ -114,7 +114,7 @@ class Comparer:
                     if len(_without_origins(values, past_of_case)) == len(past_of_case):
                         past_of_case.append((session, values))
             for level in session.end.levels if session.end is not None else ():
-                self._held.setdefault(level.case, []).append((session, level))
+                self._held.setdefault(session.name_of(level.case), []).append((session, level))
 
     def add(self, case: CaseValues) -> None:
         """Add the metrics of a case that ran."""
@@ -251,7 +251,10 @@ class Comparer:
         None is a metric that is not judged: assertions check its range, and nobody wants more.
         """
         options = self._options
-        step = newest(options.accepted, case.case, metric)
+        accepted = options.accepted
+        step = newest(accepted, case.case, metric)
+        if step is None and case.recorded:
+            step = newest(accepted, case.recorded, metric)
         past = [
             (session, old)
             for session, old in past
@@ -297,7 +300,9 @@ class Comparer:
             history=history,
             direction=direction,
             options=rule,
-            accepted=None if step is None or level else step.level_of(case.case, metric),
+            accepted=None
+            if step is None or level
+            else step.level_of(case.case, metric) or step.level_of(case.recorded, metric),
             level=level,
             level_until=None if level is None or held is None else held.since,
             names=names,
@@ -539,6 +544,6 @@ def _difference(case: CaseValues, old: CaseValues) -> str | None:
     """Return how the data or params of a case differ from an earlier session's, or None."""
     mine, theirs = case.context, old.context
     for name in mine.keys() & theirs.keys():
-        if mine[name] != theirs[name]:
+        if mine[name] != theirs[name] and not (case.recorded and is_position(name, theirs[name])):
             return f"{name} was {theirs[name]} and is {mine[name]} now"
     return None

@@ -11,7 +11,7 @@ from ..records import Operator, Outcome, Provenance
 from ..records.accepted import AcceptedValue
 from ..records.codec import ADDED, AnySize
 from .findings import Direction, Status
-from .sweeps.model import Sweep
+from .sweeps.model import SliceTable, Sweep
 
 
 @final
@@ -146,7 +146,7 @@ class Comparison:
     ``baseline`` is None if there is none yet; ``problem`` says why the comparison could not be made
     although it was asked for, and ``partial`` why only some of the tests ran. ``metrics`` are in no
     special order; :meth:`ranked` gives the order to show them in. ``notes`` are for people.
-    ``sweeps`` are those of this session alone.
+    ``sweeps`` are those of this session alone, ``slices`` tables of tests over parts of the data.
     """
 
     session: SessionInfo
@@ -161,6 +161,7 @@ class Comparison:
     notes: tuple[str, ...] = ()
     sweeps: tuple[Sweep, ...] = field(default=(), metadata=ADDED)
     curves: tuple[Curve, ...] = field(default=(), metadata=ADDED)
+    slices: tuple[SliceTable, ...] = field(default=(), metadata=ADDED)
 
     def counts(self) -> dict[Status, int]:
         """Count the metrics by status, without the advisory ones."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -20,12 +23,14 @@ from ..records import (
 )
 from ..records.case import (
     SUMMARIES,
+    function_of,
     guard_texts,
     is_on_line,
     name_at,
     placeless,
     values_by_place,
 )
+from ..records.param_kinds import repeats_among
 from ..records.reader import FileEntry, split_sessions
 from ..records.slim import SlimCase, thinned
 from .comparison import Line
@@ -89,11 +94,13 @@ class CaseValues:
     ``arguments`` are the params that tell the case from others of its test. ``metrics`` holds a
     value for each repeat that passed, ``seeds`` which repeat each of them is of. ``again`` are the
     values of the fresh runs that followed, ``fresh`` their number; ``reseeded`` tells that these
-    had seeds of their own, ``cut_short`` that the time for them was used up. ``guards`` are the
-    assertions that guard a metric, ``checks`` the closest of them, ``limits`` their texts, which
-    copies of sessions have too. ``optional`` are metrics that an assertion may not evaluate, as in
-    ``a or b``. ``context`` must equal the baseline's for values to be comparable. ``origins`` are
-    the sessions that resumed records come from.
+    had seeds of their own, ``cut_short`` that the time for them was used up. ``told`` is an
+    identity that tells objects by their texts instead of their positions, ``recorded`` the identity
+    that :meth:`rename` has replaced. ``guards`` are the assertions that guard a metric, ``checks``
+    the closest of them, ``limits`` their texts, which copies of sessions have too. ``optional`` are
+    metrics that an assertion may not evaluate, as in ``a or b``. ``context`` must equal the
+    baseline's for values to be comparable. ``origins`` are the sessions that resumed records come
+    from.
     """
 
     case: str
@@ -116,7 +123,27 @@ class CaseValues:
     reseeded: bool = False
     cut_short: bool = False
     origins: set[str] = field(default_factory=set)
+    told: str = ""
+    recorded: str = ""
     _places: dict[str, set[str]] | None = None
+
+    @classmethod
+    def of(cls, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> CaseValues:
+        """Return the values of a case with one record."""
+        case, name = identity(record, seed_params)
+        repeats = repeats_among(record.arguments, record.params, seed_params)
+        arguments = tuple([key for key in record.arguments if key not in repeats])
+        values = cls(case=case, name=name, nodeid=record.nodeid, arguments=arguments)
+        if case == record.case:
+            values.told = _told(record)
+        values.add(record, seed_params)
+        return values
+
+    def rename(self, case: str) -> None:
+        """Give the case another identity, unless that is empty."""
+        if case and case != self.case:
+            self.recorded = self.recorded or self.case
+            self.case = case
 
     def add(self, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> None:
         """Add one record of this case."""
@@ -146,6 +173,7 @@ class CaseValues:
             if known != text:
                 self.context[name] = f"{known} | {text}"
         self.limits.update(record.guards)
+        # Counts of runs are no seeds: with the same one, a run has nothing in common.
         seeds = [name for name in record.arguments if name in seed_params]
         seed = ", ".join([f"{name}={record.params.get(name)}" for name in seeds])
         for metric, value in values_of(record).items():
@@ -222,16 +250,16 @@ class SessionValues:
     end: SessionEnd | None = None
     count: int = 0
     lines: Lines = field(default_factory=Lines)
+    _names: dict[str, str] = field(default_factory=dict)
 
     def add(self, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> None:
         """Add one case."""
         self.count += 1
-        case, name = identity(record, seed_params)
-        values = self.cases.get(case)
-        if values is None:
-            values = self.cases[case] = CaseValues(case=case, name=name, nodeid=record.nodeid)
-            values.arguments = tuple([key for key in record.arguments if key not in seed_params])
-        values.add(record, seed_params)
+        case, _ = identity(record, seed_params)
+        if (values := self.cases.get(case)) is None:
+            self.cases[case] = CaseValues.of(record, seed_params)
+        else:
+            values.add(record, seed_params)
         if isinstance(record, SlimCase):
             return
         if record.outcome not in PASSED_OUTCOMES:
@@ -239,6 +267,73 @@ class SessionValues:
             return
         for metric, line in lines_of(record).items():
             self.lines.extend((case, metric), (line,))
+
+    def follow(self, current: SessionValues) -> None:
+        """Give cases that are not in a later session the names that they have there.
+
+        Such are a case with the same params whose ids are made in another way, and then one with
+        the same id, whose params may have changed.
+        """
+        lost = [values for case, values in self.cases.items() if case not in current.cases]
+        for key in (_by_params, _by_id) if lost else ():
+            found: dict[object, list[CaseValues]] = {}
+            for case, values in current.cases.items():
+                if case not in self.cases:
+                    found.setdefault(key(values), []).append(values)
+            if not found:
+                return
+            mine: dict[object, list[CaseValues]] = {}
+            for values in lost:
+                if values.case not in current.cases:
+                    mine.setdefault(key(values), []).append(values)
+            for one, group in mine.items():
+                if one and len(group) == len(found.get(one, ())) == 1:
+                    group[0].rename(found[one][0].case)
+            self.rename()
+
+    def name_of(self, case: str) -> str:
+        """Return the present name of a case that was recorded under another one."""
+        return self._names.get(case, case)
+
+    def rename(self) -> None:
+        """Take over the names that its cases were given."""
+        names = {old: values.case for old, values in self.cases.items() if old != values.case}
+        if names:
+            self._names = {old: names.get(new, new) for old, new in self._names.items()} | names
+            self.cases = {values.case: values for values in self.cases.values()}
+            lines = Lines()
+            for (case, metric), known in self.lines.items():
+                lines[names.get(case, case), metric] = known
+            self.lines = lines
+
+
+def _by_params(values: CaseValues) -> object:
+    params = sorted(pair for pair in values.context.items() if pair[0].startswith("param "))
+    return (function_of(values.case), *params) if params else None
+
+
+def _by_id(values: CaseValues) -> object:
+    return _ADDRESS.sub("", values.recorded or values.case)
+
+
+def tell_by_text(sessions: Iterable[SessionValues]) -> frozenset[str]:
+    """Tell cases by the texts of their params, where pytest's ids only have positions.
+
+    A value more in a list of params moves all positions after it. Cases that have the same text in
+    one of the sessions keep their ids; these texts are returned.
+    """
+    sessions = [*sessions]
+    ambiguous: set[str] = set()
+    for session in sessions:
+        found = Counter(values.told for values in session.cases.values() if values.told)
+        ambiguous.update(told for told, number in found.items() if number > 1)
+        ambiguous |= found.keys() & session.cases.keys()
+    for session in sessions:
+        for values in session.cases.values():
+            if values.told not in ambiguous:
+                values.rename(values.told)
+        session.rename()
+    return frozenset(ambiguous)
 
 
 @final
@@ -303,14 +398,94 @@ def alternatives(checks: Sequence[Check]) -> set[str]:
 
 def identity(record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> tuple[str, str]:
     """Return the identity and the short name of a case, without the seed params."""
-    if seed_params.isdisjoint(record.arguments):
+    seeds = repeats_among(record.arguments, record.params, seed_params)
+    if not seeds:
         return record.case, record.name
-    rest = [
-        f"{name}={text}" for name, text in record.distinct_params.items() if name not in seed_params
-    ]
+    texts = record.distinct_params.items()
+    rest = [f"{name}={text}" for name, text in texts if name not in seeds]
     ending = f"[{', '.join(rest)}]" if rest else ""
     suffix = "".join(record.nodeid.partition("[")[1:])
     return record.case.removesuffix(suffix) + ending, record.name.removesuffix(suffix) + ending
+
+
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
+_POSITION: Final = re.compile(r"[^\W\d]\d+[-\]]|>\d+[-\]]|0x")
+_MOST_OF_TEXT: Final = 120
+
+
+def _told(record: CaseRecord | SlimCase) -> str:
+    """Return the identity of a case with texts in place of the positions in its id, "" if none.
+
+    Positions are ids that pytest makes of the name of a param, or of an object, and a number.
+    """
+    suffix = "".join(record.nodeid.partition("[")[1:])
+    if not _POSITION.search(suffix) or not record.case.endswith(suffix):
+        return ""
+    texts = record.distinct_params
+    tokens = suffix[1:-1].split("-")
+    places = set()
+    for number, token in enumerate(tokens):
+        stem, place = _split(token)
+        if place and token not in texts.values():
+            found = next((name for name, text in texts.items() if _is_of(stem, name, text)), None)
+            if found is not None:
+                whole = found.partition(".")[0]
+                fields = [one for one in texts if one == whole or one.startswith(f"{whole}.")]
+                tokens[number] = ", ".join(f"{one}={_short(texts.pop(one))}" for one in fields)
+                places.add(place)
+    # Objects that have no text, of the same set of params.
+    tokens = [
+        stem if place in places and texts.get(stem) == token else token
+        for token in tokens
+        for stem, place in [_split(token)]
+    ]
+    told = f"[{'-'.join(tokens)}]"
+    return "" if told == suffix else record.case.removesuffix(suffix) + told
+
+
+def _split(token: str) -> tuple[str, str]:
+    """Split the id of an object into its name and its position; addresses are positions."""
+    stem = _ADDRESS.sub("", token)
+    name = stem.rstrip("0123456789").removesuffix("_")
+    return name, (token[len(name) :].removeprefix("_") if name else "")
+
+
+def _is_of(stem: str, name: str, text: str) -> bool:
+    """Return whether the name in an id is that of a param, or of an object with this text."""
+    whole, dot, _ = name.partition(".")
+    if not dot and _is_number(text):
+        return False
+    return stem == whole or _leading(text) in _WORDS.findall(stem)
+
+
+_WORDS: Final = re.compile(r"\w+")
+
+
+def _leading(text: str) -> str:
+    """Return the last name of what an object's text begins with: ``Ridge`` of ``m.Ridge(1)``."""
+    found = re.match(r"[\w.<>]+", text)
+    return found[0].rpartition(".")[2] if found else ""
+
+
+def _short(text: str) -> str:
+    if len(text) <= _MOST_OF_TEXT:
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{text[:_MOST_OF_TEXT]}… {digest[:12]}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_position(name: str, text: str) -> bool:
+    """Return whether the text of a part of a context is pytest's id of an object without text."""
+    stem = text.rstrip("0123456789")
+    return stem == "<lambda>" or (stem != text and name == f"param {stem!r}")
 
 
 def values_of(record: CaseRecord | SlimCase | Attempt) -> dict[str, float]:
@@ -334,6 +509,7 @@ def values_of(record: CaseRecord | SlimCase | Attempt) -> dict[str, float]:
 
 
 def _context(record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> Mapping[str, str]:
-    params = [(name, text) for name, text in record.params.items() if name not in seed_params]
+    seeds = {*seed_params, *repeats_among(record.arguments, record.params, seed_params)}
+    params = [(name, text) for name, text in record.params.items() if name not in seeds]
     datasets = {f"dataset {name!r}": digest for name, digest in record.datasets.items()}
     return {_PARAM.format(name): text for name, text in params} | datasets

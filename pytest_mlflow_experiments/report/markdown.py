@@ -8,7 +8,7 @@ from urllib.parse import quote
 from ..regression.comparison import Comparison, MetricComparison, UnjudgedCase
 from . import numbers
 from .headline import SYMBOLS, UNDECIDED, counts, describe_session, headline, provenance
-from .sweep_markdown import add_sweeps
+from .sweep_markdown import add_slices, add_sweeps
 from .text import MarkdownPage, block, clean, code, html_code, inline_text, table_row
 
 LIMIT = 60_000
@@ -40,6 +40,7 @@ def render_markdown(comparison: Comparison, *, limit: int = LIMIT) -> str:
         told, undecided = told + undecided, []
     _add_table(page, told, share=0.6 if comparison.unjudged else 0.9)
     _add_failures(page, comparison.unjudged)
+    add_slices(page, comparison.slices)
     add_sweeps(page, comparison.sweeps)
     _add_table(page, undecided, title="inconclusive, new or not comparable")
     _add_table(page, [row for row in judged if row.status == "unchanged"], title="unchanged")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 
-from ..regression.sweeps.model import Configuration, Effect, Sweep
+from ..regression.sweeps.model import Configuration, Effect, SliceTable, Sweep
 from ..regression.sweeps.ranking import Mark, marks
 from . import numbers
 from .sweep_text import (
@@ -39,6 +39,32 @@ def add_sweeps(page: MarkdownPage, sweeps: Sequence[Sweep]) -> None:
         _rank(page, sweep, _TOP, share=0.2)
     if len(found) > _SHOWN:
         page.add(f"… and {numbers.count(len(found) - _SHOWN, 'more sweep')}")
+
+
+def add_slices(page: MarkdownPage, tables: Sequence[SliceTable]) -> None:
+    """Add a table for each of the first tests over parts of the data, the worst part first."""
+    head = table_row(["slice", "now", "baseline", "change", "n", ""])
+    for table in tables[:_SHOWN]:
+        page.add(f"#### Slices of {code(table.name)}: {code(table.metric, 80)}")
+        page.add_items(
+            table.slices[:_LONG_TOP],
+            lambda part: table_row(
+                [
+                    code(choice(part.params), 120),
+                    numbers.value(part.current),
+                    numbers.value(part.baseline),
+                    numbers.signed(part.change),
+                    str(len(part.history)),
+                    f"**{part.status}**" if part.gates else part.status,
+                ]
+            ),
+            before=f"{head}\n{table_row(['---', *['---:'] * 4, '---'])}",
+            mark="\n",
+            share=0.2,
+            total=len(table.slices),
+        )
+    if len(tables) > _SHOWN:
+        page.add(f"… and {numbers.count(len(tables) - _SHOWN, 'more table')} of slices")
 
 
 def render_sweep(sweep: Sweep) -> str:

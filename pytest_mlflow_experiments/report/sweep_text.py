@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite, nan
 from statistics import quantiles
 
-from ..regression.sweeps.model import Configuration, Sweep
+from ..regression.sweeps.model import Configuration, SliceTable, Sweep
 from ..regression.sweeps.ranking import marks
 from . import numbers
 from .text import TerminalLine, cut, one_line, shorten
@@ -165,6 +165,18 @@ def sweep_lines(sweeps: Sequence[Sweep]) -> Iterator[TerminalLine]:
     if len(found) > _SHOWN:
         more = numbers.count(len(found) - _SHOWN, "more sweep")
         yield TerminalLine(f"  {'':<17}… and {more}: see the report")
+
+
+def slice_lines(tables: Sequence[SliceTable]) -> Iterator[TerminalLine]:
+    """Yield a line with the worst part of the data, if any became worse."""
+    worse = [part for table in tables for part in table.slices if part.is_worse]
+    if worse:
+        table, part = tables[0], tables[0].slices[0]
+        others = f" (and {len(worse) - 1:,} more)" if len(worse) > 1 else ""
+        change = f"{numbers.value(part.baseline)} to {numbers.value(part.current)}"
+        change = "is missing" if part.status == "missing" else f"went from {change}"
+        text = f"{short(table.name)}: {table.metric} of {cut(choice(part.params), _LENGTH)} "
+        yield TerminalLine(f"  {'worst slice':<17}{text}{change}{others}", {"red": part.gates})
 
 
 def size(sweep: Sweep) -> str:

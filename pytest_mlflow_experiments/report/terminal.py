@@ -14,7 +14,7 @@ from ..regression.comparison import Comparison
 from .headline import headline
 from .metric_lines import LEVELS, verdict_lines
 from .summary import CheckMargin, SessionSummary
-from .sweep_text import sweep_lines
+from .sweep_text import slice_lines, sweep_lines
 from .text import TerminalLine
 
 if TYPE_CHECKING:
@@ -169,6 +169,7 @@ def section(
         )
     if comparison is not None:
         yield from sweep_lines(comparison.sweeps)
+        yield from slice_lines(comparison.slices)
         yield from verdict_lines(comparison, reports)
     for note in outcome.notes:
         yield TerminalLine(note, {"yellow": True})

@@ -109,7 +109,8 @@ class SessionVerdicts:
                     gated=self._settings.gate,
                 )
             try:
-                comparison = replace(comparison, sweeps=sweeps.build())
+                slices = sweeps.slices(comparison.metrics)
+                comparison = replace(comparison, sweeps=sweeps.build(), slices=slices)
             except Exception as error:  # noqa: BLE001 - nor must it lack its verdicts
                 self.reports.notes.append(f"the sweeps failed: {error_text(error)}")
             self.reports.publish(comparison, self._settings.reports)

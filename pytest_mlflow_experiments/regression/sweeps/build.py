@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import fields
+from math import inf, isnan
 from typing import TypeVar, final
 
 from ...records import PASSED_OUTCOMES, CaseRecord
 from ...records.case import function_of, values_by_name
-from ...records.param_kinds import param_kind
+from ...records.param_kinds import param_kind, repeats_among
 from ..comparer import CompareOptions, known_direction
+from ..comparison import MetricComparison
 from ..guards import Guard, Meaning, is_guarded_cost
 from ..values import DURATION
 from .effects import effects
-from .model import Configuration, Mode, Sweep
+from .model import Configuration, Mode, Slice, SliceTable, Sweep
 from .ranking import Case, Group, folded, ranked
 
 
@@ -125,12 +128,18 @@ class SweepBuilder:
     def __init__(self, options: CompareOptions) -> None:
         self._options = options
         self._tests: dict[str, _Test | None] = {}
+        self._slices: dict[str, dict[str, dict[str, str]]] = {}
 
     def add(self, record: CaseRecord) -> None:
         """Add a case; if it is added twice, its last record counts."""
         if not record.arguments:
             return
         function = function_of(record.nodeid)
+        params = record.distinct_params
+        if not record.is_marked_sweep and "slice" in map(param_kind, params, params.values()):
+            for name in repeats_among(record.arguments, params, self._options.seed_params):
+                del params[name]
+            self._slices.setdefault(function, {})[record.nodeid] = params
         if record.sweep is None:
             self._tests[function] = None
         elif function not in self._tests:
@@ -150,6 +159,60 @@ class SweepBuilder:
         """Return the sweeps of what was added so far, in the order in which they started."""
         built = (test.build(self._options) for test in self._tests.values() if test is not None)
         return tuple(sweep for sweep in built if sweep is not None)
+
+    def slices(self, metrics: Iterable[MetricComparison]) -> tuple[SliceTable, ...]:
+        """Return a table for each metric of the tests whose params name parts of the data.
+
+        ``metrics`` are those of the whole session. Costs have none.
+        """
+        found: dict[tuple[str, str], list[MetricComparison]] = {}
+        for row in metrics:
+            test = function_of(row.nodeid)
+            if test in self._slices and not row.cost:
+                found.setdefault((test, row.metric), []).append(row)
+        tables = [
+            slice_table(test, rows, self._slices[test])
+            for (test, _), rows in found.items()
+            if len(rows) > 1
+        ]
+        tables.sort(key=lambda table: not table.slices[0].is_worse)
+        return tuple(tables)
+
+
+def slice_table(
+    test: str, rows: Sequence[MetricComparison], params: Mapping[str, Mapping[str, str]]
+) -> SliceTable:
+    """Return the table of one metric; ``params`` are those of the cases, by node id."""
+    texts = {row.nodeid: params.get(row.nodeid) or _of_id(row) for row in rows}
+    names = dict.fromkeys(name for found in texts.values() for name in found)
+    varying = [name for name in names if len({found.get(name) for found in texts.values()}) > 1]
+    mode = rows[0].direction
+    slices = [
+        Slice(
+            params={name: text for name, text in texts[row.nodeid].items() if name in varying},
+            **{one.name: getattr(row, one.name) for one in fields(Slice) if one.name != "params"},
+        )
+        for row in rows
+    ]
+
+    def badness(part: Slice) -> tuple[bool, bool, float]:
+        value = part.current if part.current is not None else part.baseline
+        if value is None or isnan(value) or mode is None:
+            return not part.gates, not part.is_worse, 0.0 if mode is None else -inf
+        return not part.gates, not part.is_worse, value if mode == "max" else -value
+
+    return SliceTable(
+        test=test,
+        name=rows[0].name.partition("[")[0],
+        metric=rows[0].metric,
+        mode=mode,
+        slices=tuple(sorted(slices, key=badness)),
+    )
+
+
+def _of_id(row: MetricComparison) -> dict[str, str]:
+    """Return the id of a case that is missing, whose params are not known."""
+    return {"id": row.name.partition("[")[2].removesuffix("]")}
 
 
 @final
@@ -171,9 +234,9 @@ class _Test:
         """Add a case of this test."""
         self._objective.add(record)
         self._is_marked |= record.is_marked_sweep
-        texts = record.distinct_params
-        params = {name: text for name, text in texts.items() if name not in seed_params}
-        seeds = {name: text for name, text in texts.items() if name in seed_params}
+        params = record.distinct_params
+        repeats = repeats_among(record.arguments, params, seed_params)
+        seeds = {name: params.pop(name) for name in repeats}
         self._params.update(dict.fromkeys(params))
         self._repeats.update(dict.fromkeys(seeds))
         values = _values(record)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal, TypeAlias, final
 
+from ..findings import Status
+
 Mode: TypeAlias = Literal["min", "max"]
 
 
@@ -105,6 +107,48 @@ class Sweep:
         first = self.configurations[0]
         usable = first.failed == 0 and first.mean is not None and isfinite(first.mean)
         return first if usable and first.n >= usual_n(self.configurations) else None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """One part of the data in a :class:`SliceTable`: its metric now and in the baseline.
+
+    ``params`` are those that vary in the table. The rest is as in
+    :class:`~pytest_mlflow_experiments.regression.comparison.MetricComparison`.
+    """
+
+    params: Mapping[str, str]
+    case: str
+    nodeid: str
+    status: Status
+    gates: bool
+    current: float | None
+    baseline: float | None
+    change: float | None
+    history: tuple[float, ...]
+    reason: str
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the part became worse, or is gone."""
+        return self.status in ("regressed", "missing")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceTable:
+    """One metric of a test whose params name parts of the data, the worst part first.
+
+    Those that became worse come before the others. ``test`` is the node id of the function,
+    ``name`` its short name, ``mode`` says which values are better, None if nobody knows.
+    """
+
+    test: str
+    name: str
+    metric: str
+    mode: Mode | None
+    slices: tuple[Slice, ...]
 
 
 def usual_n(configurations: Iterable[Configuration]) -> int:

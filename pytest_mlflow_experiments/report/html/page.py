@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 _FAILURES = 500
+_SLICE_TABLES, _SLICES = 40, 200
 _FAILURE_LENGTH = 20_000
 
 # The groups of rows, in the order of their filters.
@@ -47,6 +48,8 @@ def render_html(comparison: Comparison) -> str:
         groups=groups,
         folded=_folded(groups),
         sweeps=sweeps,
+        slices=comparison.slices[:_SLICE_TABLES],
+        by_case={(row.case, row.metric): row for row in comparison.metrics},
         curves=curves,
         failures=comparison.unjudged[:_FAILURES],
         policy=(
@@ -74,6 +77,7 @@ def _template() -> Template:
     helpers = (caption, chart, cut, draw_level, failure_text, group_of, short_commit, sparkline)
     environment.globals |= {helper.__name__: helper for helper in (*helpers, tendency_of)}
     environment.globals |= {"numbers": numbers, "sweep_text": sweep_text, "symbols": _SYMBOLS}
+    environment.globals |= {"most_slices": _SLICES}
     return environment.get_template("report.html.jinja")
 
 
