@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
-from .names import metric_name
+from .names import REDUCTIONS, converted, is_library_function, metric_name
 
 Keys: TypeAlias = tuple[ast.expr, ...]
 
@@ -162,11 +162,17 @@ def _names(target: ast.expr) -> Keys:
 
 
 def _operands(node: ast.expr) -> Iterator[str]:
-    """Yield the names in an expression, without those of arguments and of indexes."""
+    """Yield the names in an expression, without those of indexes and of arguments.
+
+    The arguments of ``abs`` and the like are what is compared, too.
+    """
     if isinstance(node, ast.Name):
         yield node.id
     elif isinstance(node, ast.Call):
         yield from _operands(node.func)
+        if converted(node) is not None or is_library_function(node.func, REDUCTIONS):
+            for argument in node.args:
+                yield from _operands(argument)
     elif isinstance(node, ast.Subscript):
         yield from _operands(node.value)
     else:
