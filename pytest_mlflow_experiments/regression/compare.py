@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, replace
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TypeVar, cast
 
-from ..records import FAILED_OUTCOMES, CaseRecord, Outcome, SessionHeader, function_of
-from .comparer import CompareOptions, Comparer
+from ..records import (
+    FAILED_OUTCOMES,
+    CaseRecord,
+    Outcome,
+    Provenance,
+    SessionHeader,
+    function_of,
+)
+from ..records.accepted import ACCEPTED_FILE
+from .comparer import CompareOptions, Comparer, name_of
 from .comparison import Baseline, Comparison, Curve, MetricComparison, SessionInfo, UnjudgedCase
+from .statistics import average
 from .tolerance import Tolerance, mentions
 from .values import MAX_CURVES, CaseValues, Lines, Sessions, SessionValues, identity, lines_of
 
@@ -37,6 +47,7 @@ def compare_sessions(
     *,
     not_run: Mapping[str, str] = MappingProxyType({}),
     passed: Collection[str] = (),
+    whole: bool = False,
     problem: str | None = None,
     gated: bool = False,
     notes: Sequence[str] = (),
@@ -51,6 +62,7 @@ def compare_sessions(
         not_run: the outcomes of tests, classes and modules that were deselected or did not pass, by
             node id: their metrics are not missing.
         passed: node ids of the tests that passed.
+        whole: whether all tests were asked for, so that all settings are for this session.
         problem: why verdicts are impossible; then nothing is judged.
         gated: whether the session has a gate.
         notes: further notes for the reports.
@@ -69,6 +81,7 @@ def compare_sessions(
     metrics: list[MetricComparison] = []
     unjudged = [_unjudged(record, record.outcome, record.failure) for record in current.failed]
     all_notes = [*notes]
+    mistakes: list[str] = []
     if problem is None:
         comparer = Comparer(past, options)
         passed = frozenset(passed)
@@ -87,11 +100,17 @@ def compare_sessions(
                 # It was skipped, or failed before it left anything.
                 unjudged.append(_unjudged(case, cast(Outcome, outcome)))
         metrics += comparer.judged()
+        if baseline is not None and baseline.ahead and provenance is not None:
+            metrics, told = _beside_the_base(metrics, past, baseline.ahead, provenance, options)
+            all_notes += told
         if past and alike is None and partial is None:
             all_notes.append(_OTHER_SELECTION)
         if any(case.cut_short for case in current.cases.values()):
             all_notes.append(_CUT_SHORT)
-        all_notes += _unused_tolerances(options, metrics)
+        if partial is None:
+            unused = [*_unused(options, current, past, whole=whole, certain=not not_run)]
+            all_notes += [text for text, _ in unused]
+            mistakes += [text for text, is_sure in unused if is_sure]
         all_notes += _frozen(metrics)
         all_notes += comparer.contradictions()
     lines = curves(current, past, options.seed_params)
@@ -107,6 +126,7 @@ def compare_sessions(
         gated=gated,
         notes=(*all_notes, *curve_notes(lines)),
         curves=lines,
+        mistakes=tuple(mistakes) if gated else (),
     )
 
 
@@ -147,13 +167,104 @@ def _unjudged(
     )
 
 
-def _unused_tolerances(
-    options: CompareOptions, metrics: Collection[MetricComparison]
-) -> Iterator[str]:
-    """Yield a note for each tolerance that matches no metric: it may well be misspelt."""
-    for pattern, tolerance in options.tolerances:
-        if not any(mentions(metric.metric, [(pattern, tolerance)]) for metric in metrics):
-            yield f"The tolerance for {pattern!r} is for no metric of this session"
+def _unused(
+    options: CompareOptions,
+    current: SessionValues,
+    past: Sequence[SessionValues],
+    *,
+    whole: bool,
+    certain: bool,
+) -> Iterator[tuple[str, bool]]:
+    """Yield a sentence for each setting that matches no metric, and whether it is misspelt.
+
+    Settings of the ini file and accepted steps may be for other tests than some were asked for:
+    they are looked at in a ``whole`` session. Where tests have not run, it is not ``certain`` that
+    there is no such metric; a name much like another one is misspelt all the same.
+    """
+    known = {
+        (case.case, metric)
+        for session in (*past, current)
+        for case in session.cases.values()
+        for metric in (*case.metrics, *case.checks, *case.again)
+    }
+    known |= {(one.case, metric.key) for one in current.failed for metric in one.metrics}
+    names: dict[str, set[str]] = {"": {metric for _, metric in known}}
+    for case, metric in known:
+        names.setdefault(function_of(case), set()).add(metric)
+    # The words for a setting, its pattern, and the test that it is for.
+    rules = [("tolerance for", name, "") for name, _ in options.tolerances]
+    if whole:
+        rules += [("tolerance for", name, "") for name, _ in options.ini_tolerances]
+        rules += [("direction of", name, "") for name, _ in options.directions]
+        rules += [("smallest effect for", name, "") for name, _ in options.min_effects]
+    for one in current.cases.values():
+        test = function_of(one.case)
+        if one.passed:
+            rules += [("tolerance for", name, test) for name in one.tolerances]
+            rules += [("direction of", name, test) for name in one.directions]
+            rules += [("smallest effect for", name, test) for name in one.min_effects]
+    for words, pattern, test in dict.fromkeys(rules):
+        if not any(mentions(metric, [(pattern, None)]) for metric in names[test]):
+            alike = get_close_matches(pattern, sorted(names[test]), 1)
+            hint = f"; did you mean {alike[0]!r}?" if alike else ""
+            of = test or "this session"
+            text = f"The {words} {pattern!r} is for no metric of {of}{hint}"
+            yield text, certain or bool(alike)
+    for step in options.accepted if whole else ():
+        if not any(step.matches(*pair) for pair in known):
+            yield (
+                f"The accepted step {step.id} ({step.case}, {step.metric}) is for no metric of "
+                f"this session: correct its line in {ACCEPTED_FILE}, or remove it",
+                certain,
+            )
+
+
+def _beside_the_base(
+    metrics: Sequence[MetricComparison],
+    past: Sequence[SessionValues],
+    ahead: Sequence[SessionValues],
+    provenance: Provenance,
+    options: CompareOptions,
+) -> tuple[list[MetricComparison], list[str]]:
+    """Add to the metrics that are better on the base branch by now since when that is so.
+
+    ``ahead`` are the base's sessions of commits that this one lacks, the oldest first.
+    """
+    comparer = Comparer(past, options)
+    for case in ahead[-1].cases.values():
+        comparer.add(case)
+    better = {
+        (row.case, row.metric): row
+        for row in comparer.judged()
+        if row.status == "improved" and not row.advisory
+    }
+    branch = provenance.lacks.partition(" of ")[2]
+    told: dict[str, list[str]] = {}
+    found = []
+    for row in metrics:
+        theirs = better.get((row.case, row.metric))
+        if theirs is not None and row.status not in ("improved", "missing"):
+            since = next(filter(None, (_reaches(one, theirs) for one in ahead)), ahead[-1])
+            text = f"{branch} improved at {name_of(since)}"
+            row = replace(row, reason=f"{row.reason}; this branch lacks that {text}")
+            told.setdefault(text, []).append(row.metric)
+        found.append(row)
+    notes = [
+        f"This branch lacks {provenance.lacks}; {text}: {', '.join(dict.fromkeys(names))}"
+        for text, names in told.items()
+    ]
+    return found, notes
+
+
+def _reaches(session: SessionValues, improved: MetricComparison) -> SessionValues | None:
+    """Return the session if its value is nearer to the improved one than to the one before."""
+    case = session.cases.get(improved.case)
+    values = case.metrics.get(improved.metric) if case is not None else None
+    if not values or improved.current is None or improved.baseline is None:
+        return None
+    value = average(values)
+    is_near = abs(value - improved.current) <= abs(value - improved.baseline)
+    return session if is_near else None
 
 
 def _frozen(metrics: Iterable[MetricComparison]) -> Iterator[str]:
@@ -187,15 +298,20 @@ def _baseline(sessions: Sessions | None, past: Sequence[SessionValues]) -> Basel
     return Baseline(provenance=sessions.provenance, sessions=infos)
 
 
-def gate_problem(damaged: Sequence[str], required_by: str | None) -> str | None:
+def gate_problem(
+    damaged: Sequence[str], required_by: str | None, unknown: str | None = None
+) -> str | None:
     """Return why a gate fails without a baseline, or None if it passes.
 
     ``damaged`` are notes of sessions that might be the baseline and can't be read, ``required_by``
-    is the option that asks for a baseline, if it was given.
+    is the option that asks for a baseline, if it was given, and ``unknown`` tells why the name of
+    the baseline looks like a mistake.
     """
     if damaged:
         # Nobody can tell whether it really is the first session.
         return f"no session that can be read is a baseline; {damaged[0]}"
+    if unknown is not None:
+        return f"no session is the baseline: {unknown}"
     if required_by is not None:
         return f"there is no baseline yet, and {required_by} asks for one"
     return None
