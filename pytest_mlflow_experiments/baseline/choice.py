@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol, final
 
 from ..records import Provenance, SessionEnd, SessionHeader
-from ..records.tags import CI_JOB, CI_KIND, CI_REPOSITORY, COMMIT, DIRTY
+from ..records.tags import BASELINE_NEWEST, CI_JOB, CI_KIND, CI_REPOSITORY, COMMIT, DIRTY
 from .specs import BaselineError, BaselineRequest, Spec, proposal_of
 
 
@@ -246,11 +247,17 @@ class _Search:
         """Return the sessions on this branch after those on the one that it was cut from."""
         if own is None:
             return self._first_on(bases, ", which this branch was cut from")
+        first = own.sessions[0]
         request = replace(
             self.request,
             history=self.request.history - len(own.sessions),
-            start_time=own.sessions[0].start_time,
+            start_time=first.start_time,
         )
+        if request.all_ancestors is False and (newest := first.tags.get(BASELINE_NEWEST)):
+            # Where the branch was cut off may have been known when it was new.
+            with suppress(BaselineError):
+                start = self.catalog.session(newest).start_time
+                request = replace(request, start_time=start + 1, all_ancestors=None)
         rest = replace(self, request=request)._first_on(bases, ", which it was cut from")
         if rest is None:
             return own
