@@ -100,11 +100,9 @@ def compare_merged(
     if problem is None and baseline is None:
         if told.baseline != "none" and (location.offline or is_local_store(location.tracking_uri)):
             damaged = damage_notes(location.root)
-        unknown = why_unknown(
-            session_request(merged.header, told.baseline, told.history, (), location.root),
-            location.root,
-        )
         if told.gate:
+            own = session_request(merged.header, told.baseline, told.history, (), location.root)
+            unknown = why_unknown(own, location.root)
             required_by = "--require-baseline" if told.require_baseline else None
             problem = gate_problem(damaged, required_by, unknown)
     unrecorded = merged.end.unrecorded
@@ -116,6 +114,7 @@ def compare_merged(
         options,
         not_run={nodeid: outcome for nodeid, outcome in unrecorded.items() if outcome != "passed"},
         passed=[nodeid for nodeid, outcome in unrecorded.items() if outcome == "passed"],
+        whole={".", "test", "tests"}.issuperset(merged.end.selection),
         problem=problem,
         gated=told.gate,
         notes=[*merged.notes, *damaged],

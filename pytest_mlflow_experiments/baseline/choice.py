@@ -246,7 +246,7 @@ class _Search:
     def _with_base(self, own: Choice | None, bases: Sequence[str]) -> Choice | None:
         """Return the sessions on this branch after those on the one that it was cut from."""
         if own is None:
-            return self._first_on(bases, ", which this branch was cut from")
+            return self._first_on(bases, ", the base branch")
         first = own.sessions[0]
         request = replace(
             self.request,
@@ -258,7 +258,7 @@ class _Search:
             with suppress(BaselineError):
                 start = self.catalog.session(newest).start_time
                 request = replace(request, start_time=start + 1, all_ancestors=None)
-        rest = replace(self, request=request)._first_on(bases, ", which it was cut from")
+        rest = replace(self, request=request)._first_on(bases, ", the base branch")
         if rest is None:
             return own
         both = f"{own.provenance.reason}, after {rest.provenance.reason}"
@@ -289,9 +289,10 @@ class _Search:
         choice = self._choice(newest, f"the last {count}{words}{found.doubt}")
         if not found.ahead:
             return choice
-        of_branch, number = query.branch or "", self.request.lacking or 0
-        number = max(number, len({one.tags.get(COMMIT) for one in found.ahead}))
-        lacks = f"{number} commit{'' if number == 1 else 's'} of {of_branch}"
+        tested, lacking = {one.tags.get(COMMIT) for one in found.ahead}, self.request.lacking
+        number = max(lacking or 0, len(tested))
+        least = "at least " if lacking is None else ""
+        lacks = f"{least}{number} commit{'' if number == 1 else 's'} of {query.branch}"
         ahead = tuple(reversed(found.ahead))
         ids = tuple(one.session_id for one in ahead)
         provenance = replace(choice.provenance, ahead=ids, lacks=lacks)

@@ -23,7 +23,6 @@ from .choice import Catalog, choose, why_incomplete
 from .specs import BaselineError, BaselineRequest, parse_spec
 
 _TAGS = (BRANCH, COMMIT, DIRTY, CI_JOB, CI_KIND, CI_PULL_REQUEST)
-_WHOSE = ", (this|the base) branch|, which (it|this branch) was cut from"
 _KEPT_WHERE_ANY = ("arguments", "datasets", "run_metrics", "usage", "resumed_from")
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
@@ -161,7 +160,7 @@ def load_file(path: Path) -> BaselineFile:
     reason = f"the {count} in {path.name}"
     if provenance is not None:
         # Whose branch that was is a matter of the one who exported it.
-        origin = re.sub(_WHOSE, "", provenance.reason)
+        origin = re.sub(", (this|the base) branch", "", provenance.reason)
         reason = f"{reason}: {origin}"
     return BaselineFile(
         provenance=Provenance(spec=f"file:{path}", place=str(path), reason=reason),

@@ -218,11 +218,11 @@ def why_unknown(request: BaselineRequest, rootdir: Path) -> str | None:
         return f"no complete session has the tag {name}"
     if kind != "branch" or name in (request.branch, request.base_branch):
         return None
-    known = branches(rootdir)
-    if known is None:
-        return f"there is no session on a branch {name!r}, and git can't tell whether it exists"
+    known, certain = branches(rootdir, ask_remote=request.job is not None)
     if name in known:
         return None
-    alike = get_close_matches(name, sorted(known), 1)
-    hint = f"; did you mean branch:{alike[0]}?" if alike else ""
-    return f"there is no branch {name!r}, and no session on it{hint}"
+    if alike := get_close_matches(name, sorted(known), 1):
+        return f"there is no session on a branch {name!r}; did you mean branch:{alike[0]}?"
+    if not certain:
+        return f"there is no session on a branch {name!r}, and git can't tell whether it exists"
+    return f"there is no branch {name!r}, and no session on it"

@@ -187,15 +187,19 @@ def default_branch(rootdir: Path, branch: str | None = None) -> str | None:
 _PLACES: Final = ("heads", "remotes/origin")
 
 
-def branches(rootdir: Path) -> set[str] | None:
-    """Return the branches that are known here, or else to the remote; None if git can't tell."""
+def branches(rootdir: Path, *, ask_remote: bool) -> tuple[set[str], bool]:
+    """Return the known branches, and whether there are no others.
+
+    The remote is asked only in CI: whoever clones at a desk has all of its branches.
+    """
     places = ("refs/heads", "refs/remotes/origin")
-    known = git(rootdir, "for-each-ref", "--format=%(refname)", *places)
-    remote = git(rootdir, "ls-remote", "--heads", "origin") if known is not None else None
-    if known is None:
-        return None
-    names = [*known.split("\n"), *(line.partition("\t")[2] for line in (remote or "").split("\n"))]
-    return {re.sub(r"^refs/(heads|remotes/origin)/", "", name) for name in names if name}
+    listed = git(rootdir, "for-each-ref", "--format=%(refname)", *places)
+    names, remote = (listed or "").split(), None
+    if listed is not None and ask_remote:
+        remote = git(rootdir, "ls-remote", "--heads", "origin")
+        names += (remote or "").split()[1::2]
+    found = {re.sub("^refs/(heads|remotes/origin)/", "", name) for name in names}
+    return found, (remote if ask_remote else listed) is not None
 
 
 UNKNOWN: Final = "unknown"

@@ -181,16 +181,6 @@ def _unused(
     they are looked at in a ``whole`` session. Where tests have not run, it is not ``certain`` that
     there is no such metric; a name much like another one is misspelt all the same.
     """
-    known = {
-        (case.case, metric)
-        for session in (*past, current)
-        for case in session.cases.values()
-        for metric in (*case.metrics, *case.checks, *case.again)
-    }
-    known |= {(one.case, metric.key) for one in current.failed for metric in one.metrics}
-    names: dict[str, set[str]] = {"": {metric for _, metric in known}}
-    for case, metric in known:
-        names.setdefault(function_of(case), set()).add(metric)
     # The words for a setting, its pattern, and the test that it is for.
     rules = [("tolerance for", name, "") for name, _ in options.tolerances]
     if whole:
@@ -203,14 +193,28 @@ def _unused(
             rules += [("tolerance for", name, test) for name in one.tolerances]
             rules += [("direction of", name, test) for name in one.directions]
             rules += [("smallest effect for", name, test) for name in one.min_effects]
+    steps = options.accepted if whole else ()
+    if not rules and not steps:
+        return
+    known = {
+        (case.case, metric)
+        for session in (*past, current)
+        for case in session.cases.values()
+        for metric in (*case.metrics, *case.checks, *case.again)
+    }
+    known |= {(one.case, metric.key) for one in current.failed for metric in one.metrics}
+    names: dict[str, set[str]] = {"": {metric for _, metric in known}}
+    for case, metric in known:
+        names.setdefault(function_of(case), set()).add(metric)
     for words, pattern, test in dict.fromkeys(rules):
-        if not any(mentions(metric, [(pattern, None)]) for metric in names[test]):
-            alike = get_close_matches(pattern, sorted(names[test]), 1)
+        mine = names.get(test, set())
+        if not any(mentions(metric, [(pattern, None)]) for metric in mine):
+            alike = get_close_matches(pattern, sorted(mine), 1)
             hint = f"; did you mean {alike[0]!r}?" if alike else ""
             of = test or "this session"
             text = f"The {words} {pattern!r} is for no metric of {of}{hint}"
             yield text, certain or bool(alike)
-    for step in options.accepted if whole else ():
+    for step in steps:
         if not any(step.matches(*pair) for pair in known):
             yield (
                 f"The accepted step {step.id} ({step.case}, {step.metric}) is for no metric of "
@@ -246,11 +250,12 @@ def _beside_the_base(
         if theirs is not None and row.status not in ("improved", "missing"):
             since = next(filter(None, (_reaches(one, theirs) for one in ahead)), ahead[-1])
             text = f"{branch} improved at {name_of(since)}"
-            row = replace(row, reason=f"{row.reason}; this branch lacks that {text}")
+            text = f"this branch lacks {provenance.lacks}; {text}"
+            row = replace(row, reason=f"{row.reason}; {text}")
             told.setdefault(text, []).append(row.metric)
         found.append(row)
     notes = [
-        f"This branch lacks {provenance.lacks}; {text}: {', '.join(dict.fromkeys(names))}"
+        f"{text[0].upper()}{text[1:]}: {', '.join(dict.fromkeys(names))}"
         for text, names in told.items()
     ]
     return found, notes
