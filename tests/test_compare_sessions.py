@@ -133,7 +133,7 @@ MISTYPED = "The tolerance for 'acuracy' is for no metric of this session; did yo
         (
             {},
             [case(directions={"acc": "max"})],
-            "The direction of 'acc' is for no metric of test_it.py::test_a",
+            "The direction of 'acc' is for no metric of this session",
         ),
         (
             {"accepted": [replace(STEP, metric="f1")]},

@@ -310,6 +310,8 @@ def test_jobs_elsewhere(name: str) -> None:
 
 def test_desk_is_no_job() -> None:
     assert ci_job({"PATH": "/bin", "CODESPACES": "true", "GITHUB_REPOSITORY": "t/p"}) is None
+    assert ci_job({"CI": "false"}) is None
+    assert ci_job({"CI": "true"}) == CiJob(provider="unknown")
 
 
 # The choice. Each session of the shelf has a commit that is called as it is.
@@ -400,7 +402,7 @@ JOBS: dict[str, tuple[Candidate, dict[str, Any], str | None, str]] = {
     ),
     "a release branch with sessions": (
         session(20, "release/0.9"), {}, "s1 s2 s4 s11",
-        f"the last passing session on release/0.9, this branch, after {ON_MAIN}, the base "
+        f"the last passing session on release/0.9, this branch, and {ON_MAIN}, the base "
         "branch",
     ),
     "a tag": (
@@ -487,6 +489,10 @@ KNOWN: dict[str, tuple[Candidate, dict[str, Any], str, str, str]] = {
     ),
     "the first push to main at depth 1": (
         session(20), {"ancestors": ("x",), "all_ancestors": False}, "s1 s2 s4", "", "",
+    ),
+    "a CI that nobody knows, and no branch": (
+        session(20, None), {"ancestors": ("x", "c9"), "all_ancestors": True, "base_branch": "dev"},
+        "s9", "", "",
     ),
     "a release branch cut before the newest of main": (
         session(20, "release/1.0"), {"ancestors": ("x", "c2", "c1"), "all_ancestors": True},

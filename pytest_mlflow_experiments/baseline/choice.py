@@ -244,16 +244,17 @@ class _Search:
         return next((one for one in found if one is not None), None)
 
     def _with_base(self, own: Choice | None, bases: Sequence[str]) -> Choice | None:
-        """Return the sessions on this branch after those on the one that it was cut from."""
+        """Return the sessions on this branch, and those on the one that it was cut from."""
         if own is None:
             return self._first_on(bases, ", the base branch")
-        first = own.sessions[0]
+        first, known = own.sessions[0], self.request.all_ancestors
         request = replace(
             self.request,
             history=self.request.history - len(own.sessions),
-            start_time=first.start_time,
+            # Where git knows, those that were merged in since then count, too.
+            start_time=self.request.start_time if known else first.start_time,
         )
-        if request.all_ancestors is False and (newest := first.tags.get(BASELINE_NEWEST)):
+        if known is False and (newest := first.tags.get(BASELINE_NEWEST)):
             # Where the branch was cut off may have been known when it was new.
             with suppress(BaselineError):
                 start = self.catalog.session(newest).start_time
@@ -261,9 +262,10 @@ class _Search:
         rest = replace(self, request=request)._first_on(bases, ", the base branch")
         if rest is None:
             return own
-        both = f"{own.provenance.reason}, after {rest.provenance.reason}"
+        both = f"{own.provenance.reason}, and {rest.provenance.reason}"
         provenance = replace(own.provenance, reason=both)
-        return Choice(sessions=(*rest.sessions, *own.sessions), provenance=provenance)
+        sessions = sorted((*rest.sessions, *own.sessions), key=lambda one: one.start_time)
+        return Choice(sessions=tuple(sessions), provenance=provenance)
 
     def on_branch(self, branch: str | None, words: str = "") -> Choice | None:
         where = f"on {branch}{words}" if branch else "outside of any branch"
@@ -303,7 +305,7 @@ class _Search:
         request, count = self.request, self.request.history
         is_own = query.branch == request.branch
         at_desk = is_own and request.job is None
-        is_related = query.branch is not None and query.branch in (
+        is_related = query.branch in (
             request.branch,
             request.base_branch,
             *(("main", "master") if request.job and not request.base_branch else ()),
@@ -325,7 +327,7 @@ class _Search:
         doubt = ""
         if request.all_ancestors:
             doubt = " (none of them is of a commit that this one is built on)"
-        elif not is_own:
+        elif not is_own or query.branch is None:
             doubt = " (whether this commit is built on theirs, git can't tell in a shallow clone)"
             if not request.ancestors:
                 doubt = " (whether this commit is built on theirs, git does not tell)"

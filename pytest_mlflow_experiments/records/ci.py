@@ -72,7 +72,8 @@ def ci_job(environ: Environ) -> CiJob | None:
     for names, read in _PROVIDERS.items():
         if any(environ.get(name) for name in names.split()):
             return read(environ)
-    return None
+    is_other = environ.get("CI", "").lower() not in ("", "0", "false")
+    return CiJob(provider="unknown") if is_other else None
 
 
 def _github(environ: Environ) -> CiJob:

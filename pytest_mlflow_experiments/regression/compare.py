@@ -181,18 +181,16 @@ def _unused(
     they are looked at in a ``whole`` session. Where tests have not run, it is not ``certain`` that
     there is no such metric; a name much like another one is misspelt all the same.
     """
-    # The words for a setting, its pattern, and the test that it is for.
-    rules = [("tolerance for", name, "") for name, _ in options.tolerances]
+    rules = [("tolerance for", name) for name, _ in options.tolerances]
     if whole:
-        rules += [("tolerance for", name, "") for name, _ in options.ini_tolerances]
-        rules += [("direction of", name, "") for name, _ in options.directions]
-        rules += [("smallest effect for", name, "") for name, _ in options.min_effects]
-    for one in current.cases.values():
-        test = function_of(one.case)
-        if one.passed:
-            rules += [("tolerance for", name, test) for name in one.tolerances]
-            rules += [("direction of", name, test) for name in one.directions]
-            rules += [("smallest effect for", name, test) for name in one.min_effects]
+        # A marker may stand on a module, for tests that have other metrics.
+        cases = [one for one in current.cases.values() if one.passed]
+        rules += [("tolerance for", name) for name, _ in options.ini_tolerances]
+        rules += [("tolerance for", name) for one in cases for name in one.tolerances]
+        rules += [("direction of", name) for name, _ in options.directions]
+        rules += [("direction of", name) for one in cases for name in one.directions]
+        rules += [("smallest effect for", name) for name, _ in options.min_effects]
+        rules += [("smallest effect for", name) for one in cases for name in one.min_effects]
     steps = options.accepted if whole else ()
     if not rules and not steps:
         return
@@ -203,16 +201,12 @@ def _unused(
         for metric in (*case.metrics, *case.checks, *case.again)
     }
     known |= {(one.case, metric.key) for one in current.failed for metric in one.metrics}
-    names: dict[str, set[str]] = {"": {metric for _, metric in known}}
-    for case, metric in known:
-        names.setdefault(function_of(case), set()).add(metric)
-    for words, pattern, test in dict.fromkeys(rules):
-        mine = names.get(test, set())
-        if not any(mentions(metric, [(pattern, None)]) for metric in mine):
-            alike = get_close_matches(pattern, sorted(mine), 1)
+    names = {metric for _, metric in known}
+    for words, pattern in dict.fromkeys(rules):
+        if not any(mentions(metric, [(pattern, None)]) for metric in names):
+            alike = get_close_matches(pattern, sorted(names), 1)
             hint = f"; did you mean {alike[0]!r}?" if alike else ""
-            of = test or "this session"
-            text = f"The {words} {pattern!r} is for no metric of {of}{hint}"
+            text = f"The {words} {pattern!r} is for no metric of this session{hint}"
             yield text, certain or bool(alike)
     for step in steps:
         if not any(step.matches(*pair) for pair in known):

@@ -55,8 +55,10 @@ class Selection:
         self.not_run: dict[str, str] = {}
         self.passed: set[str] = set()
         self.chosen = _chosen(config)
-        usual = {".", "test", "tests", *config.getini("testpaths")}
-        self.whole = usual.issuperset(self.chosen) or config.args_source.name != "ARGS"
+        usual = {".", "test", "tests"}
+        if config.args_source.name == "TESTPATHS":
+            usual |= {_relative(argument, config) for argument in config.args}
+        self.whole = usual.issuperset(self.chosen)
         picked = (
             text for name, text in _PARTIAL_OPTIONS.items() if getattr(config.option, name, None)
         )
