@@ -389,6 +389,11 @@ JOBS: dict[str, tuple[Candidate, dict[str, Any], str | None, str]] = {
         pr(20, 8, "mallory/project:main"), {}, "s1 s2 s4", f"{ON_MAIN}, the base branch",
     ),
     "a pull request for a branch without sessions": (pr(20, 11, target="dev"), {}, None, ""),
+    "a pull request for a new release branch": (
+        session(20, "fix", "pull request", ci__pull_request="12", ci__target="release/1.0",
+                ci__default_branch="main"),
+        {}, "s1 s2 s4", f"{ON_MAIN}, the default branch",
+    ),
     "its second push": (
         pr(20, 7, "bad", "dev"), {}, "s3 s13", "the last 2 passing sessions of this pull request",
     ),

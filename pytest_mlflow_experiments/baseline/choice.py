@@ -220,15 +220,13 @@ class _Search:
         request = self.request
         if (found := self.pinned()) is not None:
             return found
-        bases = [request.base_branch] if request.base_branch else []
+        bases = self._bases()
         if request.job is None:
-            found = self._first_on(bases, ", the base branch")
+            found = self._first_on(bases)
             return found or self.on_branch(request.branch, ", this branch") or self.of_any_branch()
         # Sessions of other branches are foreign to a CI's job.
-        bases = bases or ["main", "master"]
         if request.proposal is not None:
-            found = self._first_on(bases, ", the base branch")
-            return found or self.last(
+            return self._first_on(bases) or self.last(
                 "passing",
                 f" of this {request.job}",
                 Query(any_branch=False, branch=request.branch, proposal=request.proposal),
@@ -239,14 +237,24 @@ class _Search:
         found = self._with_base(own, bases)
         return found if found or request.branch else self.on_branch(None)
 
-    def _first_on(self, branches: Sequence[str], words: str) -> Choice | None:
-        found = (self.on_branch(branch, words) for branch in branches)
-        return next((one for one in found if one is not None), None)
+    def _bases(self) -> list[str]:
+        """Return the branches that the tested one goes into, or is likely to be cut from."""
+        told = filter(None, (self.request.base_branch, self.request.default_branch))
+        # In CI, git often knows no branch at all.
+        usual = ["main", "master"] if self.request.job is not None else []
+        return [*dict.fromkeys(told)] or usual
+
+    def _first_on(self, branches: Sequence[str]) -> Choice | None:
+        for branch in branches:
+            kind = "default" if branch != branches[0] else "base"
+            if (found := self.on_branch(branch, f", the {kind} branch")) is not None:
+                return found
+        return None
 
     def _with_base(self, own: Choice | None, bases: Sequence[str]) -> Choice | None:
         """Return the sessions on this branch, and those on the one that it was cut from."""
         if own is None:
-            return self._first_on(bases, ", the base branch")
+            return self._first_on(bases)
         first, known = own.sessions[0], self.request.all_ancestors
         request = replace(
             self.request,
@@ -259,7 +267,7 @@ class _Search:
             with suppress(BaselineError):
                 start = self.catalog.session(newest).start_time
                 request = replace(request, start_time=start + 1, all_ancestors=None)
-        rest = replace(self, request=request)._first_on(bases, ", the base branch")
+        rest = replace(self, request=request)._first_on(bases)
         if rest is None:
             return own
         both = f"{own.provenance.reason}, and {rest.provenance.reason}"
@@ -305,11 +313,7 @@ class _Search:
         request, count = self.request, self.request.history
         is_own = query.branch == request.branch
         at_desk = is_own and request.job is None
-        is_related = query.branch in (
-            request.branch,
-            request.base_branch,
-            *(("main", "master") if request.job and not request.base_branch else ()),
-        )
+        is_related = query.branch in (request.branch, *self._bases())
         if query.any_branch or at_desk or not is_related or request.all_ancestors is None:
             return _Found(newest=self._newest(query, count))
         seen: list[Candidate] = []

@@ -160,7 +160,7 @@ def load_file(path: Path) -> BaselineFile:
     reason = f"the {count} in {path.name}"
     if provenance is not None:
         # Whose branch that was is a matter of the one who exported it.
-        origin = re.sub(", (this|the base) branch", "", provenance.reason)
+        origin = re.sub(", (this|the base|the default) branch", "", provenance.reason)
         reason = f"{reason}: {origin}"
     return BaselineFile(
         provenance=Provenance(spec=f"file:{path}", place=str(path), reason=reason),
@@ -199,6 +199,10 @@ def make_baseline(
     choice = choose(parse_spec(request.spec), request, catalog)
     if choice is None:
         return None
+    if not private:
+        # What is ahead of a commit is nothing to keep in git.
+        provenance = replace(choice.provenance, ahead=(), lacks="")
+        choice = replace(choice, provenance=provenance, ahead=())
     lines: list[str] = []
     notes: list[str] = []
     with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as directory:

@@ -103,6 +103,7 @@ class BaselineRequest:
     history: int = HISTORY
     branch: str | None = None
     base_branch: str | None = None
+    default_branch: str | None = None
     selection: tuple[str, ...] | None = None
     session_id: str | None = None
     start_time: int | None = None
@@ -169,6 +170,7 @@ def of_session(request: BaselineRequest, tags: Mapping[str, str]) -> BaselineReq
         request,
         branch=tags.get(tag.BRANCH),
         base_branch=tags.get(tag.CI_TARGET) or tags.get(tag.CI_DEFAULT_BRANCH),
+        default_branch=tags.get(tag.CI_DEFAULT_BRANCH),
         job=tags.get(tag.CI_KIND),
         proposal=proposal_of(tags),
         repository=tags.get(tag.CI_REPOSITORY),
@@ -186,7 +188,8 @@ def in_checkout(
     base = request.base_branch or default_branch(rootdir, request.branch)
     here = tuple([one.session_id for one in SessionDirectory.find_all(rootdir)])
     request = replace(request, base_branch=base, commit=commit, here=here)
-    if not request.spec.startswith(("auto", "branch:")) or commit is None:
+    at_home = request.job is None and request.branch == base
+    if at_home or not request.spec.startswith(("auto", "branch:")) or commit is None:
         return request
     job = ci_job(os.environ)
     base_commit, merged_at = job.base_commit if job is not None else None, None

@@ -117,12 +117,17 @@ def parents(rootdir: Path, commit: str) -> list[str]:
 
 
 def merge_of(rootdir: Path, commit: str, head: str | None) -> tuple[str, int] | None:
-    """Return what a temporary merge added to ``head``, and its time in milliseconds, or None."""
+    """Return what a temporary merge added to ``head``, and its time in milliseconds, or None.
+
+    The time is the end of the second that git knows.
+    """
     if commit == head:
         return None
     others = [parent for parent in parents(rootdir, commit) if parent != head]
     times = [line for line in _commit_header(rootdir, commit) if line.startswith("committer ")]
-    return (others[0], 1_000 * int(times[0].split()[-2])) if len(others) == 1 and times else None
+    return (
+        (others[0], 1_000 * int(times[0].split()[-2]) + 999) if len(others) == 1 and times else None
+    )
 
 
 def _commit_header(rootdir: Path, commit: str) -> list[str]:
