@@ -299,7 +299,8 @@ class _Search:
         choice = self._choice(newest, f"the last {count}{words}{found.doubt}")
         if not found.ahead:
             return choice
-        tested, lacking = {one.tags.get(COMMIT) for one in found.ahead}, self.request.lacking
+        tested = {one.tags.get(COMMIT) for one in found.ahead}
+        lacking = self.request.lacking if query.branch == self.request.base_branch else None
         number = max(lacking or 0, len(tested))
         least = "at least " if lacking is None else ""
         lacks = f"{least}{number} commit{'' if number == 1 else 's'} of {query.branch}"
@@ -340,7 +341,7 @@ class _Search:
     def _behind(self, seen: Sequence[Candidate]) -> list[Candidate]:
         """Return those of the sessions on a branch whose commits are behind the tested one."""
         request = self.request
-        known = {*request.ancestors, request.base_commit or request.commit}
+        known = {*request.ancestors, request.base_commit, request.commit} - {None}
         exact = [one for one in seen if one.tags.get(COMMIT) in known]
         if request.all_ancestors:
             return exact

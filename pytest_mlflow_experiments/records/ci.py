@@ -25,7 +25,8 @@ class CiJob:
     """What a CI system tells of the tested code; None where it does not tell.
 
     ``branch`` has the change, ``commit`` is its head; what is checked out may be a temporary merge
-    of it with the ``target`` branch, and has ``base_commit`` of that branch behind it.
+    of it with the ``target`` branch. ``base_commit`` is behind it: one of the target or, of a push,
+    where the branch was before.
     ``repository`` has the target, ``source`` the change if that comes from a ``fork``. ``number``
     is that of the pull request, ``attempt`` counts the runs of the same job, and ``workspace`` is
     the directory of the checkout.
@@ -146,6 +147,7 @@ def _github(environ: Environ) -> CiJob:
         is_tag=environ.get("GITHUB_REF_TYPE") == "tag",
         kind=kinds.get(name, "push"),
         commit=sha,
+        base_commit=None if event.get("forced") else _sha(_text(event, "before")),
         repository=repository,
         **common,
     )
@@ -191,6 +193,7 @@ def _gitlab(environ: Environ) -> CiJob:
         is_tag=bool(get("CI_COMMIT_TAG")),
         kind="schedule" if source_kind == "schedule" else kinds.get(source_kind, "push"),
         commit=get("CI_COMMIT_SHA"),
+        base_commit=_sha(get("CI_COMMIT_BEFORE_SHA")),
         repository=get("CI_PROJECT_PATH"),
         **common,
     )
@@ -345,8 +348,8 @@ def _branch(ref: str | None) -> str | None:
 
 
 def _sha(text: str | None) -> str | None:
-    """Return a commit; systems may name one as ``HEAD``."""
-    return text if text and re.fullmatch("[0-9a-f]{7,64}", text) else None
+    """Return a commit; systems may name one as ``HEAD``, and none by zeros."""
+    return text if text and re.fullmatch("(?!0+$)[0-9a-f]{7,64}", text) else None
 
 
 def _path(url: str | None) -> str | None:
