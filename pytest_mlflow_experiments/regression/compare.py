@@ -108,9 +108,10 @@ def compare_sessions(
         if any(case.cut_short for case in current.cases.values()):
             all_notes.append(_CUT_SHORT)
         if partial is None:
-            unused = [*_unused(options, current, past, whole=whole, certain=not not_run)]
-            all_notes += [text for text, _ in unused]
-            mistakes += [text for text, is_sure in unused if is_sure]
+            unused = [*_unused(options, current, past, whole=whole)]
+            all_notes += unused
+            # Tests that were skipped or failed may have what is missing.
+            mistakes += unused if not not_run else []
         all_notes += _frozen(metrics)
         all_notes += comparer.contradictions()
     lines = curves(current, past, options.seed_params)
@@ -168,18 +169,12 @@ def _unjudged(
 
 
 def _unused(
-    options: CompareOptions,
-    current: SessionValues,
-    past: Sequence[SessionValues],
-    *,
-    whole: bool,
-    certain: bool,
-) -> Iterator[tuple[str, bool]]:
-    """Yield a sentence for each setting that matches no metric, and whether it is misspelt.
+    options: CompareOptions, current: SessionValues, past: Sequence[SessionValues], *, whole: bool
+) -> Iterator[str]:
+    """Yield a sentence for each setting that matches no metric: it may well be misspelt.
 
-    Settings of the ini file and accepted steps may be for other tests than some were asked for:
-    they are looked at in a ``whole`` session. Where tests have not run, it is not ``certain`` that
-    there is no such metric; a name much like another one is misspelt all the same.
+    Settings that are not of the command line may be for other tests than were asked for: they are
+    looked at in a ``whole`` session.
     """
     rules = [("tolerance for", name) for name, _ in options.tolerances]
     if whole:
@@ -206,14 +201,12 @@ def _unused(
         if not any(mentions(metric, [(pattern, None)]) for metric in names):
             alike = get_close_matches(pattern, sorted(names), 1)
             hint = f"; did you mean {alike[0]!r}?" if alike else ""
-            text = f"The {words} {pattern!r} is for no metric of this session{hint}"
-            yield text, certain or bool(alike)
+            yield f"The {words} {pattern!r} is for no metric of this session{hint}"
     for step in steps:
         if not any(step.matches(*pair) for pair in known):
             yield (
                 f"The accepted step {step.id} ({step.case}, {step.metric}) is for no metric of "
-                f"this session: correct its line in {ACCEPTED_FILE}, or remove it",
-                certain,
+                f"this session: correct its line in {ACCEPTED_FILE}, or remove it"
             )
 
 

@@ -55,7 +55,7 @@ class Selection:
         self.not_run: dict[str, str] = {}
         self.passed: set[str] = set()
         self.chosen = _chosen(config)
-        usual = {".", "test", "tests"}
+        usual = {".", "test", "tests", *config.getini("testpaths")}
         if config.args_source.name == "TESTPATHS":
             usual |= {_relative(argument, config) for argument in config.args}
         self.whole = usual.issuperset(self.chosen)
