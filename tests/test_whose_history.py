@@ -23,6 +23,7 @@ from pytest_mlflow_experiments.baseline.specs import (
 from pytest_mlflow_experiments.records.ci import CiJob, ci_job
 from pytest_mlflow_experiments.records.directory import SessionDirectory
 from pytest_mlflow_experiments.records.git import git_problem, git_tags
+from pytest_mlflow_experiments.records.session_tags import environment_tags
 from pytest_mlflow_experiments.records.tags import BRANCH, COMMIT, DIRTY
 
 GITHUB = {
@@ -635,6 +636,7 @@ def test_git_that_refuses(repository: Repository, monkeypatch: pytest.MonkeyPatc
     tags = git_tags(repository.path, environ)
     assert (tags[COMMIT], tags[BRANCH], tags["ci.kind"]) == (commit, "main", "push")
     assert DIRTY not in tags
+    assert environment_tags(repository.path, environ)["git.changes"] == "unknown"
     assert git_problem(repository.path) == (
         "git refuses this checkout, which belongs to another user",
         f"git config --global --add safe.directory {repository.path}",
@@ -678,6 +680,7 @@ class Life(Repository):
         self.count = 0
         self.names: dict[str, str] = {}
         self.jobs: list[tuple[str, str, str]] = []
+        self.reasons: list[str] = []
         project = Project(self.path)
         project.write(INI, "pytest.ini")
         project.write(TEST, "test_model.py")
@@ -721,6 +724,8 @@ class Life(Repository):
         (new,) = [one for one in project.sessions() if one.header.session_id not in before]
         self.names[new.header.session_id] = name
         report = json.loads((new.directory.path / "report.json").read_text(encoding="utf-8"))
+        baseline = report["baseline"] or {"provenance": {"reason": "the first"}}
+        self.reasons.append(baseline["provenance"]["reason"])
         known = [
             self.names[one["session_id"]] for one in (report["baseline"] or {}).get("sessions", ())
         ]
@@ -945,3 +950,16 @@ def test_life_of_a_repository(life: Life) -> None:
         ("merge queue", f"{six}, push 7, revert", "passed"),
     ]
     assert life.jobs == expected
+    assert life.reasons == [
+        "the first",
+        "the last passing session on main, this branch",
+        *(f"the last {count} passing sessions on main, this branch" for count in range(2, 6)),
+        *["the last 6 passing sessions on main, the base branch"] * 6,
+        "the last 6 passing sessions on main, this branch",
+        *["the last 6 passing sessions on main, the base branch"] * 2,
+        *["the last 7 passing sessions on main, this branch"] * 2,
+        "the last 4 passing sessions on main, the base branch",
+        "the last passing session on release/1.0, this branch, and the last 4 passing sessions on "
+        "main, the base branch",
+        "the last 8 passing sessions on main, the base branch",
+    ]
