@@ -16,6 +16,7 @@ from pytest_mlflow_experiments.regression.compare import compare_sessions, gate_
 from pytest_mlflow_experiments.regression.comparer import CompareOptions
 from pytest_mlflow_experiments.regression.comparison import Comparison
 from pytest_mlflow_experiments.regression.sweeps.build import SweepBuilder
+from pytest_mlflow_experiments.regression.tolerance import Tolerance
 from pytest_mlflow_experiments.regression.values import Sessions, SessionValues, collect_session
 
 OPTIONS = CompareOptions()
@@ -95,3 +96,102 @@ def test_a_gate_without_a_baseline() -> None:
     assert problem == "there is no baseline yet, and --require-baseline asks for one"
     damaged = gate_problem(["a session is passed over"], "--require-baseline")
     assert damaged == "no session that can be read is a baseline; a session is passed over"
+
+
+def unused(
+    options: CompareOptions, *cases: CaseRecord, gated: bool = True, **others: Any
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the notes and the mistakes of a session with other metrics than the options name."""
+    own = make_session(*cases, accepted=(STEP.id,))
+    current = collect_session(entries(own, *cases), options.seed_params)
+    found = compare_sessions(
+        current, baseline(make_session(case())), options, gated=gated, **{"whole": True, **others}
+    )
+    assert found.fails == bool(found.mistakes)
+    return found.notes, found.mistakes
+
+
+AMOUNT = Tolerance(0.1, relative=False)
+MISTYPED = "The tolerance for 'acuracy' is for no metric of this session; did you mean 'accuracy'?"
+
+
+@pytest.mark.parametrize(
+    ("options", "cases", "text"),
+    [
+        ({"tolerances": [("acuracy", AMOUNT)]}, [case()], MISTYPED),
+        ({"ini_tolerances": [("acuracy", AMOUNT)]}, [case()], MISTYPED),
+        (
+            {"directions": [("los*", "min")]},
+            [case()],
+            "The direction of 'los*' is for no metric of this session",
+        ),
+        (
+            {"min_effects": [("f1", AMOUNT)]},
+            [case()],
+            "The smallest effect for 'f1' is for no metric of this session",
+        ),
+        (
+            {},
+            [case(directions={"acc": "max"})],
+            "The direction of 'acc' is for no metric of this session",
+        ),
+        (
+            {"accepted": [replace(STEP, metric="f1")]},
+            [case()],
+            "The accepted step 000000000000 (*, f1) is for no metric of this session: correct its "
+            "line in mlflow-accepted.jsonl, or remove it",
+        ),
+    ],
+)
+def test_settings_that_match_nothing(
+    options: dict[str, Any], cases: list[CaseRecord], text: str
+) -> None:
+    told = replace(OPTIONS, **options)
+    notes, mistakes = unused(told, *cases)
+    assert mistakes == (text,)
+    assert text in notes
+    notes, mistakes = unused(told, *cases, gated=False)
+    assert mistakes == ()
+    assert text in notes
+    # Tests that were not run may have it.
+    notes, mistakes = unused(told, *cases, not_run={"test_other.py": "skipped"})
+    assert text in notes
+    assert mistakes == ()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tolerances": [("acc*", AMOUNT)]},
+        {"ini_tolerances": [("accuracy", AMOUNT)]},
+        {"directions": [("*acy", "min")]},
+        {"accepted": [replace(STEP, metric="acc*")]},
+    ],
+)
+def test_settings_that_match(options: dict[str, Any]) -> None:
+    assert unused(replace(OPTIONS, **options), case()) == ((), ())
+
+
+def test_settings_for_other_tests_than_those_asked_for() -> None:
+    others = replace(OPTIONS, ini_tolerances=[("f1", AMOUNT)], directions=[("f1", "max")])
+    assert unused(others, case(), whole=False) == ((), ())
+
+
+def test_branch_that_lacks_an_improvement() -> None:
+    past = baseline(*(make_session(case(0.9)) for _ in range(6)))
+    new = [make_session(case(value)) for value in (0.9, 0.95, 0.951)]
+    for session, letter in zip(new, "abc", strict=True):
+        tags = {"mlflow.source.git.commit": letter * 40}
+        session.header = replace(session.header, tags=tags)
+    assert past is not None
+    assert past.provenance is not None
+    past.provenance = replace(past.provenance, ahead=("x",), lacks="3 commits of main")
+    past.ahead = new
+    text = "this branch lacks 3 commits of main; main improved at bbbbbbbb"
+    for value, status, told in ((0.9, "unchanged", True), (0.95, "improved", False)):
+        comparison = compared(entries(make_session(), case(value)), past)
+        (metric,) = (one for one in comparison.metrics if one.metric == "accuracy")
+        assert metric.status == status
+        assert metric.reason.endswith(text) == told
+        assert (f"T{text[1:]}: accuracy" in comparison.notes) == told
+        assert len(metric.history) == 6

@@ -36,6 +36,7 @@ def report(nodeid: str, outcome: str, when: str = "call") -> pytest.TestReport:
     [
         ((), (".",)),
         (("tests",), ("tests",)),
+        (("tests/a.py",), ("tests/a.py",)),
         (("tests/", "-m", "not slow"), ("-m not slow", "tests")),
         (("-m", "not slow", "./tests"), ("-m not slow", "tests")),
         (("tests", "--ignore=tests/slow.py"), ("--ignore tests/slow.py", "tests")),
@@ -48,6 +49,15 @@ def test_what_was_asked_for(
     selection = select(*arguments)
     assert selection.chosen == chosen
     assert selection.partial is None
+    assert selection.whole == (chosen in ((".",), ("tests",)))
+
+
+def test_configured_paths_are_all_tests(select: Any, pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\ntestpaths = checks\n")
+    pytester.mkdir("checks")
+    assert select().whole
+    assert select("checks").whole
+    assert not select("-m", "not slow").whole
 
 
 def test_params_that_were_asked_for_are_no_plain_text(select: Any) -> None:

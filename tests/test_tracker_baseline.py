@@ -586,3 +586,30 @@ def test_long_summary_is_shortened(copy: str, tmp_path: Path) -> None:
     note = client.get_run(run_of(client, "session-61")).data.tags["mlflow.note.content"]
     assert len(note) == 8_000
     assert note.startswith("␀xxx")
+
+
+def test_pull_requests_and_what_is_ahead_come_from_mlflow(copy: str, tmp_path: Path) -> None:
+    root = tmp_path / "others"
+    root.mkdir()
+    for number, tags in (
+        (10, {}),
+        (11, {"ci.kind": "pull request", "ci.pull_request": "7"}),
+        (12, {"git.dirty": "true"}),
+        (13, {"mlflow.source.git.commit": "c13", "ci.kind": "push", "git.dirty": "true"}),
+        (14, {"mlflow.source.git.commit": "c14", "ci.kind": "push"}),
+    ):
+        told = {"git.dirty": "false", "mlflow.source.git.branch": "main", **tags}
+        sent = held(root, number, tags=told).cases(map(make_record, range(3))).finish()
+        assert project(sent.directory, tracking_uri=copy).phase == "done"
+    request = {"base_branch": "main", "ancestors": ["x", "c13"], "all_ancestors": True}
+    state, entries = asked(root, copy, job="pull request", proposal="pull request 8", **request)
+    assert state.baseline == "found"
+    provenance, *rest = entries
+    assert isinstance(provenance, Provenance)
+    assert (provenance.ahead, provenance.lacks) == (("session-14",), "at least 1 commit of main")
+    found = [entry.session_id for entry in rest if isinstance(entry, SessionHeader)]
+    assert found == [f"session-{number}" for number in (14, 1, 2, 10, 13)]
+    path = tmp_path / "baseline.jsonl"
+    path.write_text("\n".join([*map(journal.encode, entries), ""]), encoding="utf-8")
+    loaded = load_file(path).sessions
+    assert [one.header.session_id for one in loaded] == found[1:]

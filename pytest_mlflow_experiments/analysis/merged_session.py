@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..baseline.files import load_file, make_baseline
 from ..baseline.local import damage_notes, is_local_store
-from ..baseline.specs import BaselineError, session_request
+from ..baseline.specs import BaselineError, session_request, why_unknown
 from ..records import SessionEnd, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.journal import Entry, JournalError, JournalWriter
@@ -46,8 +46,7 @@ def keep(merged: MergedSession, root: Path) -> SessionDirectory:
 
 def finish(directory: SessionDirectory, end: SessionEnd, comparison: Comparison) -> SessionEnd:
     """Append the session's end, with the comparison's results, to its journal; return it."""
-    failed = bool(comparison.gating()) or comparison.problem is not None
-    end = replace(end, rejected=comparison.gated and failed)
+    end = replace(end, rejected=comparison.gated and comparison.fails)
     if end.rejected and end.exit_status == 0:
         end = replace(end, exit_status=1)
     end = with_comparison(end, comparison)
@@ -102,8 +101,10 @@ def compare_merged(
         if told.baseline != "none" and (location.offline or is_local_store(location.tracking_uri)):
             damaged = damage_notes(location.root)
         if told.gate:
+            own = session_request(merged.header, told.baseline, told.history, (), location.root)
+            unknown = why_unknown(own, location.root)
             required_by = "--require-baseline" if told.require_baseline else None
-            problem = gate_problem(damaged, required_by)
+            problem = gate_problem(damaged, required_by, unknown)
     unrecorded = merged.end.unrecorded
     sweeps = SweepBuilder(options)
     entries: list[Entry] = [merged.header, *merged.cases, merged.end]
@@ -113,6 +114,7 @@ def compare_merged(
         options,
         not_run={nodeid: outcome for nodeid, outcome in unrecorded.items() if outcome != "passed"},
         passed=[nodeid for nodeid, outcome in unrecorded.items() if outcome == "passed"],
+        whole={".", "test", "tests"}.issuperset(merged.end.selection),
         problem=problem,
         gated=told.gate,
         notes=[*merged.notes, *damaged],

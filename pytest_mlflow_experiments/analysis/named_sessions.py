@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
 from ..baseline.choice import Catalog, Query, choose
 from ..baseline.files import load_file, make_baseline
-from ..baseline.specs import BaselineError, BaselineRequest, base_branch, parse_spec
+from ..baseline.specs import (
+    BaselineError,
+    BaselineRequest,
+    in_checkout,
+    of_session,
+    parse_spec,
+)
 from ..records import SessionHeader, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
-from ..records.git import default_branch, git_tags
+from ..records.git import git_tags
 from ..records.journal import Entry
 from ..records.reader import StoredSession, stored_sessions
-from ..records.tags import BRANCH
+from ..records.tags import COMMIT, TESTED
 from ..regression.comparison import Comparison
 from ..report.json import read_json
 from .location import Location, UsageError, session_directory, sessions_root
@@ -31,20 +36,14 @@ def baseline_request(
         parse_spec(spec)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    request = BaselineRequest(spec=spec, history=history)
     if compared is not None:
-        return BaselineRequest(
-            spec=spec,
-            history=history,
-            branch=compared.branch,
-            session_id=compared.session_id,
-            start_time=compared.start_time,
-        )
-    return BaselineRequest(
-        spec=spec,
-        history=history,
-        branch=git_tags(location.root).get(BRANCH),
-        base_branch=base_branch(os.environ) or default_branch(location.root),
-    )
+        own = replace(request, session_id=compared.session_id, start_time=compared.start_time)
+        here = SessionDirectory.find_all(location.root)
+        own = replace(own, here=tuple([directory.session_id for directory in here]))
+        return of_session(own, compared.tags)
+    tags = git_tags(location.root)
+    return in_checkout(request, tags, tags.get(TESTED) or tags.get(COMMIT), location.root)
 
 
 def baseline_entries(

@@ -102,7 +102,7 @@ def merge(shards: Iterable[ShardSession], *, wanted: int | None = None) -> Merge
     experiments = [header.experiment_name or f"id {header.experiment_id}" for header in headers]
     _check_same("sessions", [header.joint_id for header in headers])
     _check_same("experiments", experiments)
-    _check_same("commits", [header.commit or "none" for header in headers])
+    _check_same("commits", [header.tested or "none" for header in headers])
     kept, replaced = _without_replaced(ordered, wanted)
     cases, unrecorded, repeated = _last_of_each(ordered)
     end = _end(kept, ordered)

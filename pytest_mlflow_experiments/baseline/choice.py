@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, final
+from typing import Final, Protocol, final
 
 from ..records import Provenance, SessionEnd, SessionHeader
-from .specs import BaselineError, BaselineRequest, Spec
+from ..records.tags import BASELINE_NEWEST, CI_JOB, CI_KIND, CI_REPOSITORY, COMMIT, DIRTY
+from .specs import BaselineError, BaselineRequest, Spec, proposal_of
 
 
 @final
@@ -34,6 +36,11 @@ class Candidate:
     selection: tuple[str, ...] | None = None
 
     @property
+    def proposal(self) -> str | None:
+        """The pull request, or entry of a merge queue, that it tested, or None."""
+        return proposal_of(self.tags)
+
+    @property
     def complete(self) -> bool:
         """Whether all tests ran that should."""
         return self.incomplete is None
@@ -50,12 +57,14 @@ class Query:
     """The conditions for sessions; all sessions must be complete.
 
     ``branch`` counts only if ``any_branch`` is False; None then means sessions outside of any
-    branch. ``before`` is a start time: only earlier sessions match.
+    branch. ``proposal`` counts with it: sessions of pull requests are of no branch but their own;
+    ``*`` is any. ``before`` is a start time: only earlier sessions match.
     """
 
     passing: bool = False
     any_branch: bool = True
     branch: str | None = None
+    proposal: str | None = None
     tag: tuple[str, str] | None = None
     before: int | None = None
     experiment_id: str | None = None
@@ -65,11 +74,16 @@ class Query:
         """Return whether a session meets the conditions."""
         return (
             (candidate.passing if self.passing else candidate.complete)
-            and (self.any_branch or candidate.branch == self.branch)
+            and (self.any_branch or self._is_on_branch(candidate))
             and (self.tag is None or candidate.tags.get(self.tag[0]) == self.tag[1])
             and (self.selection is None or candidate.selection == self.selection)
             and (self.before is None or candidate.start_time < self.before)
         )
+
+    def _is_on_branch(self, candidate: Candidate) -> bool:
+        proposal = candidate.proposal
+        is_same = proposal is not None if self.proposal == "*" else proposal == self.proposal
+        return is_same and candidate.branch == self.branch
 
 
 class Catalog(Protocol):
@@ -139,10 +153,14 @@ def only_one(session_id: str, found: Collection[str], place: str) -> str:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The sessions of a baseline, at least one, the oldest first."""
+    """The sessions of a baseline, at least one, the oldest first.
+
+    ``ahead`` are newer ones of the same branch, whose commits the tested one lacks.
+    """
 
     sessions: tuple[Candidate, ...]
     provenance: Provenance
+    ahead: tuple[Candidate, ...] = ()
 
 
 def choose(spec: Spec, request: BaselineRequest, catalog: Catalog) -> Choice | None:
@@ -165,12 +183,28 @@ def choose(spec: Spec, request: BaselineRequest, catalog: Catalog) -> Choice | N
     if spec.kind == "model":
         return search.ending_at(catalog.model(*spec.pair), f" (model {spec.value})")
     if spec.kind == "branch":
-        return search.on_branch(spec.value)
+        return search.on_branch(spec.value) or search.of_pull_requests(spec.value)
     if spec.kind == "tag":
         return search.last("complete", f" with the tag {spec.value}", Query(tag=spec.pair))
     if spec.kind == "auto":
         return search.auto()
     return search.of_any_branch()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """The newest sessions for a query, the newest first.
+
+    ``ahead`` are those of commits that the tested one lacks; ``doubt`` says what is not known.
+    """
+
+    newest: list[Candidate] = field(default_factory=list)
+    ahead: list[Candidate] = field(default_factory=list)
+    doubt: str = ""
+
+
+_LOOKED_AT: Final = 100
 
 
 @final
@@ -183,14 +217,71 @@ class _Search:
     catalog: Catalog
 
     def auto(self) -> Choice | None:
-        found = self.pinned()
-        if found is None and (base := self.request.base_branch):
-            found = self.on_branch(base, ", the base branch")
-        return found or self.on_branch(self.request.branch, ", this branch") or self.of_any_branch()
+        request = self.request
+        if (found := self.pinned()) is not None:
+            return found
+        bases = self._bases()
+        if request.job is None:
+            found = self._first_on(bases)
+            return found or self.on_branch(request.branch, ", this branch") or self.of_any_branch()
+        # Sessions of other branches are foreign to a CI's job.
+        if request.proposal is not None:
+            return self._first_on(bases) or self.last(
+                "passing",
+                f" of this {request.job}",
+                Query(any_branch=False, branch=request.branch, proposal=request.proposal),
+            )
+        own = self.on_branch(request.branch, ", this branch") if request.branch else None
+        if own is not None and (request.branch in bases or len(own.sessions) >= request.history):
+            return own
+        found = self._with_base(own, bases)
+        return found if found or request.branch else self.on_branch(None)
+
+    def _bases(self) -> list[str]:
+        """Return the branches that the tested one goes into, or is likely to be cut from."""
+        told = filter(None, (self.request.base_branch, self.request.default_branch))
+        # In CI, git often knows no branch at all.
+        usual = ["main", "master"] if self.request.job is not None else []
+        return [*dict.fromkeys(told)] or usual
+
+    def _first_on(self, branches: Sequence[str]) -> Choice | None:
+        for branch in branches:
+            kind = "default" if branch != branches[0] else "base"
+            if (found := self.on_branch(branch, f", the {kind} branch")) is not None:
+                return found
+        return None
+
+    def _with_base(self, own: Choice | None, bases: Sequence[str]) -> Choice | None:
+        """Return the sessions on this branch, and those on the one that it was cut from."""
+        if own is None:
+            return self._first_on(bases)
+        first, known = own.sessions[0], self.request.all_ancestors
+        request = replace(
+            self.request,
+            history=self.request.history - len(own.sessions),
+            # Where git knows, those that were merged in since then count, too.
+            start_time=self.request.start_time if known else first.start_time,
+        )
+        if known is False and (newest := first.tags.get(BASELINE_NEWEST)):
+            # Where the branch was cut off may have been known when it was new.
+            with suppress(BaselineError):
+                start = self.catalog.session(newest).start_time
+                request = replace(request, start_time=start + 1, all_ancestors=None)
+        rest = replace(self, request=request)._first_on(bases)
+        if rest is None:
+            return own
+        both = f"{own.provenance.reason}, and {rest.provenance.reason}"
+        provenance = replace(own.provenance, reason=both)
+        sessions = sorted((*rest.sessions, *own.sessions), key=lambda one: one.start_time)
+        return Choice(sessions=tuple(sessions), provenance=provenance)
 
     def on_branch(self, branch: str | None, words: str = "") -> Choice | None:
         where = f"on {branch}{words}" if branch else "outside of any branch"
         return self.last("passing", f" {where}", Query(any_branch=False, branch=branch))
+
+    def of_pull_requests(self, branch: str) -> Choice | None:
+        query = Query(any_branch=False, branch=branch, proposal="*")
+        return self.last("passing", f" of pull requests from {branch}", query)
 
     def of_any_branch(self) -> Choice | None:
         return self.last("complete", " of any branch", Query())
@@ -198,14 +289,68 @@ class _Search:
     def last(self, kind: str, words: str, query: Query) -> Choice | None:
         """Return the newest sessions of the ``kind`` complete or passing, or None."""
         query = replace(query, passing=kind == "passing", before=self.request.start_time)
-        newest: list[Candidate] = []
+        found = _Found()
         if self.request.selection is not None:
-            alike = replace(query, selection=self.request.selection)
-            newest = self._newest(alike, self.request.history)
-        if not (newest := newest or self._newest(query, self.request.history)):
+            found = self._find(replace(query, selection=self.request.selection))
+        if not found.newest and not (found := self._find(query)).newest:
             return None
+        newest = found.newest
         count = f"{len(newest)} {kind} sessions" if len(newest) > 1 else f"{kind} session"
-        return self._choice(newest, f"the last {count}{words}")
+        choice = self._choice(newest, f"the last {count}{words}{found.doubt}")
+        if not found.ahead:
+            return choice
+        tested = {one.tags.get(COMMIT) for one in found.ahead}
+        lacking = self.request.lacking if query.branch == self.request.base_branch else None
+        number = max(lacking or 0, len(tested))
+        least = "at least " if lacking is None else ""
+        lacks = f"{least}{number} commit{'' if number == 1 else 's'} of {query.branch}"
+        ahead = tuple(reversed(found.ahead))
+        ids = tuple(one.session_id for one in ahead)
+        provenance = replace(choice.provenance, ahead=ids, lacks=lacks)
+        return replace(choice, ahead=ahead, provenance=provenance)
+
+    def _find(self, query: Query) -> _Found:
+        """Return the newest sessions for a query; on branches those behind the tested commit."""
+        request, count = self.request, self.request.history
+        is_own = query.branch == request.branch
+        at_desk = is_own and request.job is None
+        is_related = query.branch in (request.branch, *self._bases())
+        if query.any_branch or at_desk or not is_related or request.all_ancestors is None:
+            return _Found(newest=self._newest(query, count))
+        seen: list[Candidate] = []
+        behind: list[Candidate] = []
+        # A branch may be far ahead, but who asks a server for all of it waits.
+        for most in (count, max(_LOOKED_AT, count)):
+            if not request.all_ancestors or len(behind) < min(count, most):
+                seen = self._newest(query, most)
+                behind = self._behind(seen)
+        if behind:
+            newest = [one for one in seen if one.start_time <= behind[0].start_time]
+            newest = [one for one in newest if one in behind or COMMIT not in one.tags]
+            ahead = [one for one in seen if one.start_time > behind[0].start_time]
+            return _Found(newest=newest[:count], ahead=[] if is_own else ahead[:count])
+        doubt = ""
+        if request.all_ancestors:
+            doubt = " (none of them is of a commit that this one is built on)"
+        elif not is_own or query.branch is None:
+            doubt = " (whether this commit is built on theirs, git can't tell in a shallow clone)"
+            if not request.ancestors:
+                doubt = " (whether this commit is built on theirs, git does not tell)"
+        return _Found(newest=seen[:count], doubt=doubt)
+
+    def _behind(self, seen: Sequence[Candidate]) -> list[Candidate]:
+        """Return those of the sessions on a branch whose commits are behind the tested one."""
+        request = self.request
+        known = {*request.ancestors, request.base_commit, request.commit} - {None}
+        exact = [one for one in seen if one.tags.get(COMMIT) in known]
+        if request.all_ancestors:
+            return exact
+        # A branch goes on from commit to commit: what was tested there before is behind, too.
+        first = {one.tags[COMMIT]: one.start_time for one in exact}
+        limit = max(first.values(), default=None)
+        if limit is None and request.merged_at is not None:
+            limit = request.merged_at
+        return [one for one in seen if one in exact or (limit and one.start_time <= limit)]
 
     def pinned(self) -> Choice | None:
         """Return the baseline that ends at the pinned session, or None without a pin."""
@@ -238,6 +383,7 @@ class _Search:
             passing=True,
             any_branch=False,
             branch=session.branch,
+            proposal=session.proposal,
             before=session.start_time,
             experiment_id=session.experiment_id,
         )
@@ -259,9 +405,26 @@ class _Search:
         wanted = (
             candidate
             for candidate in self.catalog.newest(query)
-            if query.matches(candidate) and candidate.session_id != own
+            if query.matches(candidate)
+            and candidate.session_id != own
+            and self._counts(query, candidate)
         )
         return list(islice(wanted, max(0, count)))
+
+    def _counts(self, query: Query, session: Candidate) -> bool:
+        """Return whether a session may be history of the one that the baseline is for."""
+        request = self.request
+        if query.tag is not None or (query.any_branch and request.session_id is None):
+            # Named by the user, or just the last ones.
+            return True
+        if query.any_branch and session.proposal not in (None, request.proposal):
+            return False
+        mine, its = request.repository, session.tags.get(CI_REPOSITORY)
+        if mine and its and mine != its:
+            return False
+        # In CI it is the build that changes files; at a desk that is somebody's work in progress.
+        is_work = session.tags.get(DIRTY) == "true" and not session.tags.keys() & {CI_KIND, CI_JOB}
+        return not is_work or (request.job is None and session.session_id in request.here)
 
     def _choice(self, newest: list[Candidate], reason: str, *, pinned: bool = False) -> Choice:
         place = self.catalog.place

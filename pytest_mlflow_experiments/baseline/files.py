@@ -27,11 +27,11 @@ from ..records.codec import Builtins, decode, encode, encode_float
 from ..records.journal import Entry, JournalError
 from ..records.reader import StoredSession
 from ..records.slim import EMPTY, FILLED, thinned
-from ..records.tags import BRANCH, CI_JOB, COMMIT, DIRTY
+from ..records.tags import BRANCH, CI_JOB, CI_KIND, CI_PULL_REQUEST, COMMIT, DIRTY
 from .choice import Catalog, choose, why_incomplete
 from .specs import BaselineError, BaselineRequest, parse_spec
 
-_TAGS = (BRANCH, COMMIT, DIRTY, CI_JOB)
+_TAGS = (BRANCH, COMMIT, DIRTY, CI_JOB, CI_KIND, CI_PULL_REQUEST)
 _KEPT_WHERE_ANY = (
     *("arguments", "datasets", "run_metrics", "usage", "resumed_from", "best", "guards"),
 )
@@ -175,7 +175,8 @@ def load_file(path: Path) -> BaselineFile:
             if reason := why_incomplete(header, entry):
                 text = f"session {header.session_id} is no baseline: {reason}"
                 raise _unusable(path, text, number)
-            sessions.append(StoredSession(header=header, cases=tuple(cases), end=entry))
+            if provenance is None or header.session_id not in provenance.ahead:
+                sessions.append(StoredSession(header=header, cases=tuple(cases), end=entry))
             header, cases = None, []
         elif isinstance(entry, CaseRecord) and header is not None:
             cases.append(entry)
@@ -193,7 +194,7 @@ def load_file(path: Path) -> BaselineFile:
     reason = f"the {count} in {path.name}"
     if provenance is not None:
         # Whose branch that was is a matter of the one who exported it.
-        origin = re.sub(", (this|the base) branch", "", provenance.reason)
+        origin = re.sub(", (this|the base|the default) branch", "", provenance.reason)
         reason = f"{reason}: {origin}"
     return BaselineFile(
         provenance=Provenance(spec=f"file:{path}", place=str(path), reason=reason),
@@ -232,14 +233,22 @@ def make_baseline(
     choice = choose(parse_spec(request.spec), request, catalog)
     if choice is None:
         return None
+    if not private:
+        # What is ahead of a commit is nothing to keep in git.
+        provenance = replace(choice.provenance, ahead=(), lacks="")
+        choice = replace(choice, provenance=provenance, ahead=())
     lines: list[str] = []
     notes: list[str] = []
     with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as directory:
-        sources = catalog.journals(choice.sessions, Path(directory))
-        for session, source in zip(choice.sessions, sources, strict=True):
+        # Those that are no history come first, so that the newest of the others stays the last.
+        every = (*choice.ahead, *choice.sessions)
+        sources = catalog.journals(every, Path(directory))
+        for session, source in zip(every, sources, strict=True):
             # Only the newest curve is shown beside that of a session.
             newest = session is choice.sessions[-1]
             found = _slim_lines(source, steps=newest) if isinstance(source, Path) else source
+            if isinstance(found, str) and session in choice.ahead:
+                continue
             if isinstance(found, str):
                 notes.append(f"Session {session.session_id} is left out of the baseline: {found}")
             else:

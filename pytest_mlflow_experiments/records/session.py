@@ -9,7 +9,7 @@ from typing import Annotated, final
 
 from .accepted import MetricLevel
 from .codec import ADDED, RARE, Constraint
-from .tags import BRANCH, COMMIT
+from .tags import BRANCH, COMMIT, TESTED
 
 SCHEMA_VERSION = 1
 
@@ -81,8 +81,16 @@ class SessionHeader:
 
     @property
     def commit(self) -> str | None:
-        """The commit that was tested, or None outside of git."""
+        """The commit that was tested, or None outside of git.
+
+        Of a pull request it is the head, though its merge with the target may have been tested.
+        """
         return self.tags.get(COMMIT)
+
+    @property
+    def tested(self) -> str | None:
+        """The commit that was checked out, which may be a temporary merge."""
+        return self.tags.get(TESTED) or self.commit
 
 
 @final
@@ -145,10 +153,13 @@ class Provenance:
     ``spec`` is what the user asked for (``auto``, ``branch:main`` ...), ``place`` where the
     sessions were found (``experiment 'x' at http://...``, a file), ``reason`` why they were chosen,
     as the end of a sentence ("the last 5 passing sessions on main"). ``pinned`` tells that somebody
-    named the session that they end at.
+    named the session that they end at. ``ahead`` are the ids of sessions that are no history, for
+    the tested commit ``lacks`` theirs ("3 commits of main").
     """
 
     spec: str
     place: str
     reason: str
     pinned: bool = field(default=False, metadata=RARE)
+    ahead: tuple[str, ...] = field(default=(), metadata=RARE)
+    lacks: str = field(default="", metadata=RARE)

@@ -38,7 +38,8 @@ def environment_tags(
     }
     if known := git_tags(rootdir, environ):
         tags.update(known)
-        dirty = known[tag.DIRTY] == "true"
+        # Without an answer of git's, nobody knows of changes.
+        dirty = known.get(tag.DIRTY) == "true"
         if changes := changes_digest(rootdir, dirty=dirty, outputs=outputs):
             tags[tag.CHANGES] = changes
     if job := _ci_job(environ):

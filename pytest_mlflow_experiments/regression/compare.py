@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, replace
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TypeVar, cast
 
-from ..records import FAILED_OUTCOMES, CaseRecord, Outcome, SessionHeader, function_of
-from .comparer import CompareOptions, Comparer
+from ..records import (
+    FAILED_OUTCOMES,
+    CaseRecord,
+    Outcome,
+    Provenance,
+    SessionHeader,
+    function_of,
+)
+from ..records.accepted import ACCEPTED_FILE
+from .comparer import CompareOptions, Comparer, name_of
 from .comparison import Baseline, Comparison, Curve, MetricComparison, SessionInfo, UnjudgedCase
 from .renames import continued
+from .statistics import average
 from .tolerance import Tolerance, mentions
 from .values import (
     MAX_CURVES,
@@ -43,6 +53,7 @@ def compare_sessions(
     *,
     not_run: Mapping[str, str] = MappingProxyType({}),
     passed: Collection[str] = (),
+    whole: bool = False,
     problem: str | None = None,
     gated: bool = False,
     notes: Sequence[str] = (),
@@ -57,6 +68,7 @@ def compare_sessions(
         not_run: the outcomes of tests, classes and modules that were deselected or did not pass, by
             node id: their metrics are not missing.
         passed: node ids of the tests that passed.
+        whole: whether all tests were asked for, so that all settings are for this session.
         problem: why verdicts are impossible; then nothing is judged.
         gated: whether the session has a gate.
         notes: further notes for the reports.
@@ -82,6 +94,7 @@ def compare_sessions(
         for unjudged in [_unjudged(record, record.outcome, record.failure)]
     ]
     all_notes = [*notes]
+    mistakes: list[str] = []
     if problem is None:
         some = partial is not None or (end is not None and any("[" in one for one in end.selection))
         renamed = continued(past, current, accepted, all_cases=not some)
@@ -108,11 +121,18 @@ def compare_sessions(
                 # It was skipped, or failed before it left anything.
                 unjudged.append(_unjudged(case, cast(Outcome, outcome)))
         metrics += comparer.judged()
+        if baseline is not None and baseline.ahead and provenance is not None:
+            metrics, told = _beside_the_base(metrics, past, baseline.ahead, provenance, options)
+            all_notes += told
         if past and alike is None and partial is None:
             all_notes.append(_OTHER_SELECTION)
         if any(case.cut_short for case in current.cases.values()):
             all_notes.append(_CUT_SHORT)
-        all_notes += _unused_tolerances(options, metrics)
+        if partial is None:
+            unused = [*_unused(options, current, past, whole=whole)]
+            all_notes += unused
+            # Tests that were skipped or failed may have what is missing.
+            mistakes += unused if not not_run else []
         all_notes += _frozen(metrics)
         all_notes += comparer.contradictions()
     lines = curves(current, past, options.seed_params)
@@ -128,6 +148,7 @@ def compare_sessions(
         gated=gated,
         notes=(*all_notes, *curve_notes(lines)),
         curves=lines,
+        mistakes=tuple(mistakes) if gated else (),
     )
 
 
@@ -192,13 +213,98 @@ def _unjudged(
     )
 
 
-def _unused_tolerances(
-    options: CompareOptions, metrics: Collection[MetricComparison]
+def _unused(
+    options: CompareOptions, current: SessionValues, past: Sequence[SessionValues], *, whole: bool
 ) -> Iterator[str]:
-    """Yield a note for each tolerance that matches no metric: it may well be misspelt."""
-    for pattern, tolerance in options.tolerances:
-        if not any(mentions(metric.metric, [(pattern, tolerance)]) for metric in metrics):
-            yield f"The tolerance for {pattern!r} is for no metric of this session"
+    """Yield a sentence for each setting that matches no metric: it may well be misspelt.
+
+    Settings that are not of the command line may be for other tests than were asked for: they are
+    looked at in a ``whole`` session.
+    """
+    rules = [("tolerance for", name) for name, _ in options.tolerances]
+    if whole:
+        # A marker may stand on a module, for tests that have other metrics.
+        cases = [one for one in current.cases.values() if one.passed]
+        rules += [("tolerance for", name) for name, _ in options.ini_tolerances]
+        rules += [("tolerance for", name) for one in cases for name in one.tolerances]
+        rules += [("direction of", name) for name, _ in options.directions]
+        rules += [("direction of", name) for one in cases for name in one.directions]
+        rules += [("smallest effect for", name) for name, _ in options.min_effects]
+        rules += [("smallest effect for", name) for one in cases for name in one.min_effects]
+    steps = options.accepted if whole else ()
+    if not rules and not steps:
+        return
+    known = {
+        (name, metric)
+        for session in (*past, current)
+        for case in session.cases.values()
+        for name in filter(None, (case.case, case.recorded))
+        for metric in (*case.metrics, *case.checks, *case.again)
+    }
+    known |= {(one.case, metric.key) for one in current.failed for metric in one.metrics}
+    names = {metric for _, metric in known}
+    for words, pattern in dict.fromkeys(rules):
+        if not any(mentions(metric, [(pattern, None)]) for metric in names):
+            alike = get_close_matches(pattern, sorted(names), 1)
+            hint = f"; did you mean {alike[0]!r}?" if alike else ""
+            yield f"The {words} {pattern!r} is for no metric of this session{hint}"
+    # A step for a former name stands twice there.
+    matching = {step.id for step in steps if any(step.matches(*pair) for pair in known)}
+    for step in {step.id: step for step in reversed(steps)}.values():
+        if step.id not in matching:
+            yield (
+                f"The accepted step {step.id} ({step.case}, {step.metric}) is for no metric of "
+                f"this session: correct its line in {ACCEPTED_FILE}, or remove it"
+            )
+
+
+def _beside_the_base(
+    metrics: Sequence[MetricComparison],
+    past: Sequence[SessionValues],
+    ahead: Sequence[SessionValues],
+    provenance: Provenance,
+    options: CompareOptions,
+) -> tuple[list[MetricComparison], list[str]]:
+    """Add to the metrics that are better on the base branch by now since when that is so.
+
+    ``ahead`` are the base's sessions of commits that this one lacks, the oldest first.
+    """
+    comparer = Comparer(past, options)
+    for case in ahead[-1].cases.values():
+        comparer.add(case)
+    better = {
+        (row.case, row.metric): row
+        for row in comparer.judged()
+        if row.status == "improved" and not row.advisory
+    }
+    branch = provenance.lacks.partition(" of ")[2]
+    told: dict[str, list[str]] = {}
+    found = []
+    for row in metrics:
+        theirs = better.get((row.case, row.metric))
+        if theirs is not None and row.status not in ("improved", "missing"):
+            since = next(filter(None, (_reaches(one, theirs) for one in ahead)), ahead[-1])
+            text = f"{branch} improved at {name_of(since)}"
+            text = f"this branch lacks {provenance.lacks}; {text}"
+            row = replace(row, reason=f"{row.reason}; {text}")
+            told.setdefault(text, []).append(row.metric)
+        found.append(row)
+    notes = [
+        f"{text[0].upper()}{text[1:]}: {', '.join(dict.fromkeys(names))}"
+        for text, names in told.items()
+    ]
+    return found, notes
+
+
+def _reaches(session: SessionValues, improved: MetricComparison) -> SessionValues | None:
+    """Return the session if its value is nearer to the improved one than to the one before."""
+    case = session.cases.get(improved.case)
+    values = case.metrics.get(improved.metric) if case is not None else None
+    if not values or improved.current is None or improved.baseline is None:
+        return None
+    value = average(values)
+    is_near = abs(value - improved.current) <= abs(value - improved.baseline)
+    return session if is_near else None
 
 
 def _frozen(metrics: Iterable[MetricComparison]) -> Iterator[str]:
@@ -232,15 +338,20 @@ def _baseline(sessions: Sessions | None, past: Sequence[SessionValues]) -> Basel
     return Baseline(provenance=sessions.provenance, sessions=infos)
 
 
-def gate_problem(damaged: Sequence[str], required_by: str | None) -> str | None:
+def gate_problem(
+    damaged: Sequence[str], required_by: str | None, unknown: str | None = None
+) -> str | None:
     """Return why a gate fails without a baseline, or None if it passes.
 
     ``damaged`` are notes of sessions that might be the baseline and can't be read, ``required_by``
-    is the option that asks for a baseline, if it was given.
+    is the option that asks for a baseline, if it was given, and ``unknown`` tells why the name of
+    the baseline looks like a mistake.
     """
     if damaged:
         # Nobody can tell whether it really is the first session.
         return f"no session that can be read is a baseline; {damaged[0]}"
+    if unknown is not None:
+        return f"no session is the baseline: {unknown}"
     if required_by is not None:
         return f"there is no baseline yet, and {required_by} asks for one"
     return None

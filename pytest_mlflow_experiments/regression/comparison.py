@@ -9,7 +9,7 @@ from typing import TypeAlias, final, get_args
 
 from ..records import Operator, Outcome, Provenance
 from ..records.accepted import AcceptedValue
-from ..records.codec import ADDED, AnySize
+from ..records.codec import ADDED, RARE, AnySize
 from .findings import Direction, Status
 from .sweeps.model import SliceTable, Sweep
 
@@ -145,8 +145,9 @@ class Comparison:
 
     ``baseline`` is None if there is none yet; ``problem`` says why the comparison could not be made
     although it was asked for, and ``partial`` why only some of the tests ran. ``metrics`` are in no
-    special order; :meth:`ranked` gives the order to show them in. ``notes`` are for people.
-    ``sweeps`` are those of this session alone, ``slices`` tables of tests over parts of the data.
+    special order; :meth:`ranked` gives the order to show them in. ``notes`` are for people;
+    ``mistakes``, which fail a gated session, are settings that match nothing. ``sweeps`` are those
+    of this session alone, ``slices`` tables of tests over parts of the data.
     """
 
     session: SessionInfo
@@ -162,6 +163,12 @@ class Comparison:
     sweeps: tuple[Sweep, ...] = field(default=(), metadata=ADDED)
     curves: tuple[Curve, ...] = field(default=(), metadata=ADDED)
     slices: tuple[SliceTable, ...] = field(default=(), metadata=ADDED)
+    mistakes: tuple[str, ...] = field(default=(), metadata=RARE)
+
+    @property
+    def fails(self) -> bool:
+        """Whether a gated session fails."""
+        return bool(self.mistakes or self.gating()) or self.problem is not None
 
     def counts(self) -> dict[Status, int]:
         """Count the metrics by status, without the advisory ones."""

@@ -339,9 +339,13 @@ def tell_by_text(sessions: Iterable[SessionValues]) -> frozenset[str]:
 @final
 @dataclass(slots=True, kw_only=True)
 class Sessions:
-    """One or more sessions as a file holds them, the oldest first."""
+    """One or more sessions as a file holds them, the oldest first.
+
+    ``ahead`` are those that the provenance excludes from the history.
+    """
 
     sessions: list[SessionValues] = field(default_factory=list)
+    ahead: list[SessionValues] = field(default_factory=list)
     provenance: Provenance | None = None
 
 
@@ -359,8 +363,11 @@ def collect_values(
         for case in stored:
             session.add(case, seed_params)
         session.end = stored.end
-        found.sessions.append(session)
         found.provenance = stored.provenance
+        if stored.provenance is not None and session.header.session_id in stored.provenance.ahead:
+            found.ahead.append(session)
+            continue
+        found.sessions.append(session)
         _forget_older_lines(found.sessions)
     return found
 

@@ -79,6 +79,8 @@ def _annotations(comparison: Comparison, prefix: str) -> Iterator[tuple[Annotati
     gated: AnnotationLevel = "error" if comparison.gated else "warning"
     if comparison.problem is not None:
         yield gated, _line(gated, comparison.problem, title="The comparison could not be made")
+    for mistake in comparison.mistakes:
+        yield gated, _line(gated, mistake, title="A setting matches nothing")
     for metric in comparison.gating():
         yield gated, _of_metric(gated, metric, prefix)
     for metric in comparison.ranked():

@@ -47,7 +47,7 @@ class Headline:
 def headline(comparison: Comparison) -> Headline:
     """Sum up the verdict on a session in one sentence."""
     gating = comparison.gating()
-    bad = bool(gating) or comparison.problem is not None
+    bad = comparison.fails
     failed = sum(case.outcome in BROKEN_OUTCOMES for case in comparison.unjudged)
     gate: Gate = "off" if not comparison.gated else "failed" if bad else "passed"
     if comparison.problem is not None:
@@ -63,6 +63,9 @@ def headline(comparison: Comparison) -> Headline:
         text = "there is no metric to compare"
     else:
         text = _nothing_gates(comparison)
+    if comparison.mistakes:
+        number = count(len(comparison.mistakes), "setting matches", "settings match")
+        text = f"{text}; {number} nothing"
     if failed:
         are = "is" if failed == 1 else "are"
         text = f"{text}; {count(failed, 'case')} did not pass and {are} not judged"

@@ -15,7 +15,10 @@ KIND = "comparison"
 
 _dump = partial(json.dumps, allow_nan=False)
 
-_MEMBERS = ("session", "baseline", "cases", "duration", "problem", "partial", "gated", "notes")
+_MEMBERS = (
+    *("session", "baseline", "cases", "duration", "problem", "partial", "gated", "notes"),
+    "mistakes",
+)
 _LISTS = ("metrics", "unjudged", "sweeps", "slices", "curves")
 
 
@@ -32,7 +35,7 @@ def render_json(comparison: Comparison) -> str:
         "headline": verdict.text,
         "counts": comparison.counts(),
     }
-    members |= {name: data[name] for name in _MEMBERS}
+    members |= {name: data[name] for name in _MEMBERS if name in data}
     return json_object(members, {name: data[name] for name in _LISTS})
 
 

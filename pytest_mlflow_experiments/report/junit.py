@@ -24,6 +24,8 @@ def render_junit(comparison: Comparison) -> str:
     if comparison.problem is not None:
         case = _case(suite, "pytest-mlflow", "comparison")
         _result(case, "error", "the comparison could not be made", comparison.problem)
+    for mistake in comparison.mistakes:
+        _result(_case(suite, "pytest-mlflow", "settings"), "error", "nothing matches", mistake)
     for metric in comparison.ranked():
         _add_metric(suite, metric)
     for unjudged in comparison.unjudged:

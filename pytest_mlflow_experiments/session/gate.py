@@ -55,15 +55,14 @@ def fail_session(
     cache of ``--lf``. ``nodeids`` maps the comparison's node ids to pytest's own, where these
     contain secrets.
     """
-    gating = comparison.gating()
-    if not gating and comparison.problem is None:
+    if not comparison.fails:
         return False
     mark_failed(session)
     lines: dict[str, list[str]] = defaultdict(list)
-    for metric in gating:
+    for metric in comparison.gating():
         lines[nodeids.get(metric.nodeid, metric.nodeid)].append(describe_metric(metric))
-    if comparison.problem is not None:
-        lines[SECTION] = [comparison.problem]
+    if told := [*filter(None, [comparison.problem]), *comparison.mistakes]:
+        lines[SECTION] = told
     for nodeid, texts in lines.items():
         _send(session.config, nodeid, "\n".join(texts))
     return True

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..records import SessionHeader
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
+from ..records.git import git_problem
 from ..records.secrets import without_credentials
 from ..records.session_tags import environment_tags
 from ..records.tags import BRANCH, COMMIT, DIRTY, OPTIONS
@@ -24,6 +25,17 @@ def session_name(tags: Mapping[str, str]) -> str | None:
         return None
     branch = tags.get(BRANCH, "detached")
     return f"{branch}@{commit[:7]}{'*' if tags.get(DIRTY) == 'true' else ''}"
+
+
+def git_note(header: SessionHeader, rootdir: Path) -> str | None:
+    """Return a note if git refuses to tell of the commit, with what helps; else None."""
+    if DIRTY in header.tags or (problem := git_problem(rootdir)) is None:
+        return None
+    what, helps = problem
+    told = "Commit and branch are unknown: sessions of all branches are one history"
+    if header.commit is not None:
+        told = "Commit and branch are what the CI's variables tell"
+    return f"{what[0].upper()}{what[1:]}. {told}. What helps: {helps}"
 
 
 def make_header(settings: Settings, comparing: ComparisonSettings, now: int) -> SessionHeader:

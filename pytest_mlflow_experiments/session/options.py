@@ -171,9 +171,9 @@ _ROWS: Final = (
     Option(
         "mlflow_baseline",
         "What to compare the session with: auto (the default: a pinned baseline, else the last "
-        "complete passing sessions on the base branch, else on this branch, else the latest), "
-        "latest, branch:NAME, session:ID, run:ID, tag:KEY=VALUE, model:NAME@ALIAS, file:PATH or "
-        "none.",
+        "complete passing sessions on the base branch, else on this branch, else, outside of CI, "
+        "the latest), latest, branch:NAME, session:ID, run:ID, tag:KEY=VALUE, model:NAME@ALIAS, "
+        "file:PATH or none.",
         "SPEC",
         default="auto",
     ),

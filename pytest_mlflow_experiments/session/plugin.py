@@ -24,7 +24,7 @@ from ..report.terminal import Progress, SessionOutcome, describe_outcome, quiet_
 from .builtin_hooks import REPORT_FORMATS, DefaultBaselines
 from .comparison_settings import ComparisonSettings
 from .gate import fail_session, mark_failed
-from .header import make_directory, make_header, written_files
+from .header import git_note, make_directory, make_header, written_files
 from .resume.resumption import Resumption, find_session
 from .selection import Selection
 from .settings import Settings
@@ -95,8 +95,7 @@ class SessionPlugin:
         header = make_header(settings, self._comparing, self._clock.now())
         directory, note = make_directory(settings.rootdir, header.session_id)
         self._directory = directory
-        if note is not None:
-            self._notes.append(note)
+        self._notes += filter(None, (note, git_note(header, settings.rootdir)))
         if self._resumption is not None:
             outputs = written_files(settings, self._comparing)
             header = self._resumption.begin(header, directory, settings.rootdir, outputs)

@@ -41,8 +41,8 @@ class Selection:
     ``not_run`` maps their node ids, or those of modules, to the outcome or "deselected"; ``passed``
     holds the node ids of the others. ``partial`` is the reason why a session is incomplete, and
     ``chosen`` the selection on the command line: sessions with the same one should have the same
-    cases. If pytest's node id contains a secret, all of them have the masked one; ``nodeids`` maps
-    masked ones to pytest's own.
+    cases; ``whole`` tells that it seems to be all tests. If pytest's node id contains a secret, all
+    of them have the masked one; ``nodeids`` maps masked ones to pytest's own.
 
     ``shown`` returns the masked node id of a test.
     """
@@ -56,6 +56,10 @@ class Selection:
         self.not_run: dict[str, str] = {}
         self.passed: set[str] = set()
         self.chosen = _chosen(config)
+        usual = {".", "test", "tests", *config.getini("testpaths")}
+        if config.args_source.name == "TESTPATHS":
+            usual |= {_relative(argument, config) for argument in config.args}
+        self.whole = usual.issuperset(self.chosen)
         picked = (
             text for name, text in _PARTIAL_OPTIONS.items() if getattr(config.option, name, None)
         )

@@ -15,7 +15,7 @@ from _pytest.outcomes import OutcomeException
 
 from ..baseline.files import load_file, write_baseline
 from ..baseline.local import damage_notes
-from ..baseline.specs import BaselineError, session_request
+from ..baseline.specs import BaselineError, BaselineRequest, session_request, why_unknown
 from ..records import SessionEnd, SessionHeader, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState, shown_path
 from ..records.journal import JournalError
@@ -39,6 +39,7 @@ class SessionVerdicts:
     _header: SessionHeader
     _problem: str | None = None
     _has_baseline: bool = False
+    _request: BaselineRequest | None = None
 
     def __post_init__(self) -> None:
         self.reports = SessionReports(self._config, self._directory)
@@ -55,8 +56,8 @@ class SessionVerdicts:
         will be a tracker.
         """
         spec, history = self._settings.baseline, self._settings.options.window
-        rootdir = self._config.rootpath
-        request = session_request(self._header, spec, history, selection, rootdir)
+        request = session_request(self._header, spec, history, selection, self._config.rootpath)
+        self._request = request
         try:
             path = self._config.hook.pytest_mlflow_baseline(config=self._config, request=request)
             if path is not None:
@@ -131,12 +132,16 @@ class SessionVerdicts:
         damaged = self._damaged(baseline)
         notes = [*damaged]
         if problem is None and baseline is None:
+            unknown = (
+                None if self._request is None else why_unknown(self._request, self._config.rootpath)
+            )
             if settings.gate:
                 # What is here matters only where the baseline was looked for here.
                 required_by = "--mlflow-require-baseline" if settings.require_baseline else None
-                problem = gate_problem([] if self.awaits_tracker else damaged, required_by)
+                problem = gate_problem([] if self.awaits_tracker else damaged, required_by, unknown)
             if problem is None and settings.baseline != "auto":
-                notes.append(f"No session is known for --mlflow-baseline={settings.baseline}")
+                why = f": {unknown}" if unknown else ""
+                notes.append(f"No session is known for --mlflow-baseline={settings.baseline}{why}")
         entries = sweeps.watch(journal.read(self._directory.journal))
         current = collect_session(entries, settings.options.seed_params)
         current.end = end
@@ -146,6 +151,7 @@ class SessionVerdicts:
             settings.options,
             not_run=selection.not_run,
             passed=selection.passed,
+            whole=selection.whole,
             problem=problem,
             gated=settings.gate,
             notes=notes,

@@ -35,8 +35,9 @@ def why_other_code(
     if now.commit is None or earlier.commit is None:
         where = "this is" if now.commit is None else f"{name} ran"
         return f"{where} outside of git, where nobody can tell whether the code has changed"
-    if earlier.commit != now.commit:
-        return f"{name} ran on {earlier.commit[:7]}, this is {now.commit[:7]}"
+    ran, runs = earlier.tested or "", now.tested or ""
+    if ran != runs:
+        return f"{name} ran on {ran[:7]}, this is {runs[:7]}"
     before, after = earlier.tags.get(CHANGES), now.tags.get(CHANGES)
     if before is None and earlier.tags.get(DIRTY) == "true":
         # As releases before this option wrote it.
