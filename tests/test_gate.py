@@ -464,3 +464,47 @@ def test_on_github(history: Project) -> None:
     )
     assert "::error file=test_it.py" in result.stdout
     assert "regressed" in summary.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--fixtures",
+        "--fixtures-per-test",
+        "--cache-show",
+        "--collect-only",
+        "--setup-plan",
+        "--setup-only",
+        "--markers",
+        "--version",
+        "--help",
+    ],
+)
+def test_what_runs_no_test_has_no_verdict(history: Project, option: str) -> None:
+    before = {one.directory.session_id for one in history.sessions()}
+    plain = history.pytest("--no-mlflow", option, status=None)
+    result = gated(history, option, status=plain.status)
+    assert "Gate" not in result.stdout
+    assert "= mlflow =" not in result.stdout
+    assert {one.directory.session_id for one in history.sessions()} == before
+
+
+@pytest.mark.parametrize("gate", [(), ("--mlflow-gate",)], ids=["without", "with a gate"])
+def test_mode_of_another_plugin_that_runs_no_test(history: Project, gate: tuple[str, ...]) -> None:
+    history.write(
+        """
+        from _pytest.main import wrap_session
+
+        def pytest_addoption(parser):
+            parser.addoption("--list-tests", action="store_true")
+
+        def pytest_cmdline_main(config):
+            if config.option.list_tests:
+                return wrap_session(config, lambda config, session: session.perform_collect() and 0)
+        """,
+        "conftest.py",
+    )
+    before = {one.directory.session_id for one in history.sessions()}
+    result = history.pytest(*OFFLINE, *gate, "--list-tests")
+    assert "= mlflow =" not in result.stdout
+    assert {one.directory.session_id for one in history.sessions()} == before

@@ -26,7 +26,7 @@ from .comparison_settings import ComparisonSettings
 from .gate import fail_session, mark_failed
 from .header import make_directory, make_header, written_files
 from .resume.resumption import Resumption, find_session
-from .selection import Selection
+from .selection import Selection, runs_no_test
 from .settings import Settings
 from .tracker_process import SessionTracker, backlog
 from .verdicts import SessionVerdicts
@@ -45,7 +45,7 @@ def register(config: pytest.Config) -> None:
     """
     settings = Settings.from_config(config)
     comparing = ComparisonSettings.from_config(config)
-    if config.option.collectonly:
+    if runs_no_test(config):
         return
     names = settings.secret_names
     selection = Selection(config, lambda item: shown_text(item, item.nodeid, names))
@@ -77,6 +77,7 @@ class SessionPlugin:
         self._notes: list[str] = []
         self._interruption: str | None = None
         self._lost: str | None = None
+        self._runs_tests = self._only_shows = False
         self._directory: SessionDirectory | None = None
         self._writer: JournalWriter | None = None
         self._tracker: SessionTracker | None = None
@@ -135,6 +136,11 @@ class SessionPlugin:
             self._tracker.reap_launcher()
 
     @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> None:
+        """Note that this session runs tests: some modes of other plugins collect them only."""
+        self._runs_tests = True
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count the test, and take the record that a worker sent with the report."""
         self._tests.add(report.nodeid)
@@ -160,6 +166,7 @@ class SessionPlugin:
         if self._interruption is None and isinstance(sys.exc_info()[1], KeyboardInterrupt):
             # A second Ctrl-C came before pytest could call its hook for the first one.
             self._interruption = "interrupted"
+        self._only_shows = not self._runs_tests and exitstatus == pytest.ExitCode.OK
         reason = self._interruption or session.shouldfail or session.shouldstop
         end = SessionEnd(
             end_time=self._clock.now(),
@@ -195,7 +202,7 @@ class SessionPlugin:
 
     def _compare(self, session: pytest.Session, end: SessionEnd) -> bool:
         """Compare with the baseline; return whether the session's gate fails."""
-        if self._verdicts is None or not self._is_own_process():
+        if self._verdicts is None or self._only_shows or not self._is_own_process():
             return False
         if not self._summary.cases and not self._comparing.gate:
             return False
@@ -216,6 +223,8 @@ class SessionPlugin:
         if self._directory is None or not self._is_own_process():
             return
         ending = self._finish(Progress(terminalreporter, self._settings.timeout))
+        if self._only_shows:
+            return
         verbosity = terminalreporter.verbosity
         if verbosity < 0:
             line = quiet_line(self._summary, ending, self._comparison)
@@ -292,4 +301,5 @@ class SessionPlugin:
     @property
     def _is_worth_keeping(self) -> bool:
         """Whether the session has a case; a shard is kept without one, as the merge needs it."""
-        return bool(self._summary.cases) or self._settings.shard_of is not None
+        is_shard = self._settings.shard_of is not None and not self._only_shows
+        return bool(self._summary.cases) or is_shard

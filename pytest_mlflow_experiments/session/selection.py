@@ -21,9 +21,16 @@ _PARTIAL_OPTIONS: Final = {
     "keyword": "-k",
     "lf": "--lf",
     "stepwise": "--stepwise",
-    "setuponly": "--setup-only",
-    "setupplan": "--setup-plan",
 }
+# Options that show something and run no test.
+_SHOWING_OPTIONS: Final = (
+    "collectonly",
+    "setuponly",
+    "setupplan",
+    "showfixtures",
+    "show_fixtures_per_test",
+    "cacheshow",
+)
 # Options that may stand in every call of a project: what they choose is a selection of its own.
 _SELECTION_OPTIONS: Final = {
     "markexpr": "-m",
@@ -114,6 +121,11 @@ class Selection:
             output[_DESELECTED] = sorted(
                 nodeid for nodeid, outcome in self.not_run.items() if outcome == "deselected"
             )
+
+
+def runs_no_test(config: pytest.Config) -> bool:
+    """Return whether pytest was asked to show something instead of running tests."""
+    return any(getattr(config.option, name, None) for name in _SHOWING_OPTIONS)
 
 
 def plain_nodeid(nodeid: str) -> str:
