@@ -18,12 +18,14 @@ from sessions import (
     past_of,
 )
 
+from pytest_mlflow_experiments.records import CaseRecord
 from pytest_mlflow_experiments.records.accepted import AcceptedValue, MetricLevel, make_step
 from pytest_mlflow_experiments.records.tags import COMMIT
 from pytest_mlflow_experiments.regression import MetricSeries, Tolerance, Verdict
 from pytest_mlflow_experiments.regression.comparer import CompareOptions, Comparer
 from pytest_mlflow_experiments.regression.comparison import MetricComparison
 from pytest_mlflow_experiments.regression.values import Sessions, SessionValues
+from pytest_mlflow_experiments.report.headline import headline
 from pytest_mlflow_experiments.report.run_texts import with_comparison
 
 STEADY = [0.90, 0.91, 0.90, 0.89, 0.90]
@@ -162,6 +164,81 @@ def test_skipped_case_of_the_baseline_is_shown() -> None:
     not_run = {"test_it.py::test_a": "skipped"}
     (case,) = judged(make_session(), past_of(STEADY), not_run=not_run).unjudged
     assert (case.name, case.outcome) == ("test_a", "skipped")
+
+
+E = ">       raise OSError('no data')\nE       OSError: no data\n\ntest_it.py:3: OSError"
+
+
+@pytest.mark.parametrize("age", [0, 1], ids=["newest", "before the newest"])
+@pytest.mark.parametrize("outcome", ["failed", "error"])
+def test_case_that_failed_before_its_first_metric(outcome: str, age: int) -> None:
+    past = past_of(STEADY)
+    past.sessions += [make_session(make_case("test_b"))] * age
+    current = make_session(
+        *[make_case("test_b", durations={"call": 0.5})] * age, make_case(outcome=outcome, failure=E)
+    )
+    comparison = judged(current, past)
+    (metric,) = [row for row in comparison.metrics if row.metric == "accuracy"]
+    assert (metric.status, metric.gates) == ("missing", True)
+    assert metric.reason.endswith("before it was measured: OSError: no data")
+    (case,) = comparison.unjudged
+    assert (case.outcome, case.failure, case.known) == (outcome, E, True)
+
+
+def test_what_a_failed_case_had_measured_is_not_missing() -> None:
+    past = baseline(*(make_session(make_case(metrics={"a": v, "b": v})) for v in STEADY))
+    failed = make_case(outcome="failed", failure="assert", metrics={"a": 0.1})
+    comparison = judged(make_session(failed), past)
+    assert only(comparison).metric == "b"
+
+
+def test_failed_repeats_are_told_of_once() -> None:
+    def repeats(**fields: Any) -> list[CaseRecord]:
+        return [
+            make_case(f"test_a[{n}]", params={"seed": n}, arguments=("seed",), **fields)
+            for n in "12"
+        ]
+
+    past = baseline(*(make_session(*repeats(metrics={"accuracy": v})) for v in STEADY))
+    comparison = judged(make_session(*repeats(outcome="failed")), past)
+    assert only(comparison).status == "missing"
+    assert len(comparison.unjudged) == 2
+    one_passed = [repeats(metrics={"accuracy": 0.9})[0], repeats(outcome="failed")[1]]
+    assert only(judged(make_session(*one_passed), past)).status == "unchanged"
+
+
+@pytest.mark.parametrize("node", ["test_it.py::test_a", "test_it.py"])
+@pytest.mark.parametrize("partial", [None, "-k"])
+def test_failed_test_without_a_record(node: str, partial: str | None) -> None:
+    comparison = judged(
+        make_session(), past_of(STEADY), not_run={node: "error"}, gated=True, partial=partial
+    )
+    assert (only(comparison).status, only(comparison).gates) == ("missing", True)
+    assert headline(comparison).text.startswith("Gate failed: 1 metric missing; 1 case did not")
+
+
+@pytest.mark.parametrize("metrics", [{}, {"accuracy": 0.1}])
+def test_gate_never_passes_beside_a_failed_case_with_a_history(metrics: dict[str, float]) -> None:
+    failed = make_case(outcome="failed", metrics=metrics)
+    comparison = judged(make_session(failed), past_of(STEADY), gated=True)
+    assert comparison.rejected
+    assert (headline(comparison).gate, headline(comparison).level) == ("failed", "bad")
+    new = judged(make_session(make_case("test_new", outcome="failed")), past_of(STEADY), gated=True)
+    assert headline(replace(new, metrics=())).level == "warning"
+
+
+def test_headline_is_never_green_where_pytest_fails() -> None:
+    good = judged(now(0.9), past_of(STEADY), gated=True)
+    assert headline(good).level == "good"
+    failed = headline(replace(good, exit_status=1))
+    assert (failed.gate, failed.level) == ("passed", "warning")
+    assert failed.text.endswith("; pytest itself ended with exit status 1")
+    cut = now(0.9)
+    assert cut.end is not None
+    cut.end = replace(cut.end, interrupted="Ctrl-C")
+    for gated, level in ((True, "bad"), (False, "warning")):
+        found = headline(judged(cut, past_of(STEADY), gated=gated))
+        assert (found.level, "ot everything ran: Ctrl-C" in found.text) == (level, True)
 
 
 def test_changed_param_does_not_hide_a_missing_metric() -> None:

@@ -219,7 +219,8 @@ def test_session_that_is_cut_short_is_no_baseline(
     result = gated(history, *workers, status=status)
     assert "Only what ran was judged" in told(result)
     assert reason in told(result)
-    assert "missing" not in told(result)
+    # A test that crashes its worker has failed, one that was interrupted has not.
+    assert ("missing" in told(result)) is (reason == "crashed")
     end = history.sessions()[-1].end
     assert end is not None
     assert not end.complete
@@ -287,19 +288,61 @@ def test_lost_record_is_no_verdict(history: Project) -> None:
     assert "the journal can't be written" in told(result)
 
 
-def test_failed_test_is_not_missing(history: Project) -> None:
-    history.write(
-        """
-        import pytest
+def test_skipped_test_is_not_missing(history: Project) -> None:
+    history.write(CASES.replace("f1 = 0.8", 'pytest.skip("not today")'))
+    assert "missing" not in told(gated(history))
 
-        def test_model(mlflow_case):
-            assert False
 
-        def test_other():
-            pytest.skip("not today")
-        """
-    )
-    assert "missing" not in told(gated(history, status=1))
+BEFORE_ITS_METRIC = {
+    "failure": CASES.replace("f1 = 0.8", "assert not 'a reason'; f1 = 0.8"),
+    "error": CASES.replace("test_other()", "test_other(data)")
+    + "\n    @pytest.fixture\n    def data():\n        raise OSError('a reason')\n",
+    "crash": CASES.replace("f1 = 0.8", "os._exit(1); f1 = 0.8"),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("failure", ()), ("error", ()), ("failure", ("-n", "2")), ("crash", ("-n", "2"))],
+    ids=["failure", "error", "failure on a worker", "crash"],
+)
+def test_case_that_failed_before_its_first_metric(
+    history: Project, kind: str, options: tuple[str, ...]
+) -> None:
+    history.write(BEFORE_ITS_METRIC[kind])
+    result = gated(history, *options, status=1)
+    assert "2 of 2 tests kept" in told(result)
+    assert "Gate failed: 1 metric missing; 1 case did not pass and is not judged" in told(result)
+    # It failed by itself, and counts once.
+    assert re.search(r"= 1 (failed|error), 1 passed|= 1 passed, 1 error", result.stdout)
+    record = history.sessions()[-1].case("test_other")
+    assert record.outcome == ("error" if kind == "error" else "failed")
+    assert not record.tentative
+    report = history.sessions()[-1].directory.path.joinpath("report.md").read_text("utf-8")
+    reason = "crashed while running" if kind == "crash" else "a reason"
+    assert report.count(reason) > 1  # as the reason of what is missing, and as pytest's own text
+
+
+def test_module_that_cannot_be_imported(history: Project) -> None:
+    history.write("import no_such_module\n" + "".join(CASES.splitlines(keepends=True)[1:]))
+    result = gated(history, status=2)
+    assert "Gate failed: 2 metrics missing" in told(result)
+    assert "test_it.py failed" in told(result)
+
+
+def test_failed_test_without_a_history_is_not_kept(history: Project) -> None:
+    history.write("def test_new():\n    assert not 'a reason'\n", "test_new.py")
+    result = gated(history, status=1)
+    assert "2 of 3 tests kept" in told(result)
+    assert "nothing got worse; pytest itself ended with exit status 1" in told(result)
+    assert {record.name for record in history.sessions()[-1].cases} == {"test_model", "test_other"}
+
+
+def test_suite_that_has_no_metric_leaves_nothing_behind(project: Project) -> None:
+    project.write("def test_new():\n    assert not 'a reason'\n")
+    result = project.pytest(*OFFLINE, status=1)
+    assert "baseline" not in told(result)
+    assert project.sessions() == []
 
 
 def test_unreachable_server_fails_with_the_reason(project: Project) -> None:

@@ -46,8 +46,7 @@ def keep(merged: MergedSession, root: Path) -> SessionDirectory:
 
 def finish(directory: SessionDirectory, end: SessionEnd, comparison: Comparison) -> SessionEnd:
     """Append the session's end, with the comparison's results, to its journal; return it."""
-    failed = bool(comparison.gating()) or comparison.problem is not None
-    end = replace(end, rejected=comparison.gated and failed)
+    end = replace(end, rejected=comparison.gated and comparison.rejected)
     if end.rejected and end.exit_status == 0:
         end = replace(end, exit_status=1)
     end = with_comparison(end, comparison)

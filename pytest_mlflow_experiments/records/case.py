@@ -212,7 +212,8 @@ class CaseRecord:
     ``best`` are the values of those metrics whose best step counts, not their last.
     ``inputs`` are the datasets themselves. ``usage`` maps metric names to what the call cost (CPU
     seconds, memory). If the case was resumed and did not run, ``resumed_from`` is the id of the
-    session that it ran in, and ``resumed_run`` the test's own MLflow run there.
+    session that it ran in, and ``resumed_run`` the test's own MLflow run there. A ``tentative``
+    record is kept only if the baseline has the case: the test failed before its first metric.
     """
 
     id: Annotated[str, Constraint(CASE_ID.fullmatch, "letters and digits")]
@@ -248,6 +249,7 @@ class CaseRecord:
     usage: Mapping[str, float] = field(default_factory=dict, metadata=RARE)
     resumed_from: str | None = field(default=None, metadata=RARE)
     resumed_run: str | None = field(default=None, metadata=RARE)
+    tentative: bool = field(default=False, metadata=RARE)
 
     @property
     def sweep(self) -> str | None:

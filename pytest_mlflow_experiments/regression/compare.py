@@ -49,7 +49,7 @@ def compare_sessions(
         baseline: the sessions to compare with; None without any.
         options: how to compare; only the accepted steps that the session ran with count.
         not_run: the outcomes of tests, classes and modules that were deselected or did not pass, by
-            node id: their metrics are not missing.
+            node id: the metrics of those that failed are missing.
         passed: node ids of the tests that passed.
         problem: why verdicts are impossible; then nothing is judged.
         gated: whether the session has a gate.
@@ -67,24 +67,39 @@ def compare_sessions(
     ]
     partial = (end and (end.interrupted or end.partial)) or header.partial
     metrics: list[MetricComparison] = []
-    unjudged = [_unjudged(record, record.outcome, record.failure) for record in current.failed]
+    comparer = Comparer(past, options)
+    names = [identity(record, options.seed_params)[0] for record in current.failed]
+    failed = dict(zip(names, current.failed, strict=True))
+    unjudged = [
+        _unjudged(record, record.outcome, record.failure, known=comparer.knows(name))
+        for name, record in zip(names, current.failed, strict=True)
+    ]
     all_notes = [*notes]
     if problem is None:
-        comparer = Comparer(past, options)
         passed = frozenset(passed)
         for case in current.cases.values():
             comparer.add(case)
+        for name, record in failed.items():
+            if record.outcome in FAILED_OUTCOMES:
+                comparer.add_failed(current.cases[name], record)
         # Expected are the cases of the newest session that was asked for the same tests.
         selection = tuple(end.selection) if end is not None else ()
         alike = next((one for one in reversed(past) if _selection(one) == selection), None)
-        for session, case in _without_record(current, (alike, *past[-1:])):
-            outcome = _outcome(case.nodeid, not_run)
-            if outcome is None and case.nodeid in passed:
+        recent = (alike, *past[-1:])
+        for session, case in _without_record(current, (*recent, *reversed(past))):
+            node, outcome = outcome_of(case.nodeid, not_run)
+            if outcome in FAILED_OUTCOMES:
+                # It failed before it left anything, maybe with all of its module.
+                unjudged.append(_unjudged(case, cast(Outcome, outcome), known=True))
+                what = "the test" if node == case.nodeid else node
+                comparer.add_missing(case, (session, case), (), f"{what} failed: {outcome}")
+            elif not any(session is one for one in recent):
+                continue
+            elif outcome is None and case.nodeid in passed:
                 comparer.add_missing(case, (session, case), (), _NO_METRIC)
             elif outcome is None and session is alike and partial is None:
                 comparer.add_missing(case, (session, case), (), _DID_NOT_RUN)
             elif outcome not in (None, "deselected"):
-                # It was skipped, or failed before it left anything.
                 unjudged.append(_unjudged(case, cast(Outcome, outcome)))
         metrics += comparer.judged()
         if past and alike is None and partial is None:
@@ -107,6 +122,7 @@ def compare_sessions(
         gated=gated,
         notes=(*all_notes, *curve_notes(lines)),
         curves=lines,
+        interrupted=end.interrupted if end is not None else None,
     )
 
 
@@ -126,17 +142,19 @@ def _without_record(
                 yield session, case
 
 
-def _outcome(nodeid: str, not_run: Mapping[str, str]) -> str | None:
-    """Return the outcome of a test, or of its class or module."""
-    while nodeid:
-        if nodeid in not_run:
-            return not_run[nodeid]
+def outcome_of(nodeid: str, not_run: Mapping[str, str]) -> tuple[str, str | None]:
+    """Return the outcome of a test, or of its class or module, and the node id of which of them."""
+    while nodeid and nodeid not in not_run:
         nodeid = nodeid.rpartition("::")[0]
-    return None
+    return nodeid, not_run.get(nodeid)
 
 
 def _unjudged(
-    case: CaseRecord | CaseValues, outcome: Outcome, failure: str | None = None
+    case: CaseRecord | CaseValues,
+    outcome: Outcome,
+    failure: str | None = None,
+    *,
+    known: bool = False,
 ) -> UnjudgedCase:
     return UnjudgedCase(
         case=case.case,
@@ -144,6 +162,7 @@ def _unjudged(
         nodeid=case.nodeid,
         outcome=outcome,
         failure=failure if outcome in FAILED_OUTCOMES else None,
+        known=known,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from math import isnan
 from typing import TypeAlias, final
 
+from ..records import CaseRecord
 from ..records.accepted import AcceptedStep, MetricLevel, newest
 from ..records.case import SUMMARIES, is_key, name_at, placeless
 from ..records.param_kinds import SEED_PARAMS as SEED_PARAMS
@@ -20,7 +21,7 @@ from .rule import Verdict
 from .session_rule import MetricSeries, groups_of_examples, judge_alone, judge_session
 from .statistics import average
 from .tolerance import Tolerance, direction_of, find, mentions
-from .values import CaseValues, SessionValues
+from .values import CaseValues, SessionValues, values_of
 
 Rule: TypeAlias = Callable[[MetricSeries], "Verdict | None"]
 
@@ -131,6 +132,22 @@ class Comparer:
         if past:
             reason = "the test passed without this metric, which its baseline has"
             found = {*case.metrics, *self._left_out(case, _comparable(case, past))}
+            self.add_missing(case, past[-1], found, reason)
+
+    def knows(self, case: str) -> bool:
+        """Return whether a past session has the case."""
+        return case in self._history
+
+    def add_failed(self, case: CaseValues, record: CaseRecord) -> None:
+        """Add the metrics that a failed case was expected to have and did not reach."""
+        past = self._history.get(case.case)
+        if past and not case.passed:
+            reached = {placeless(name) for name in values_of(record)}
+            found = [name for name in past[-1][1].metrics if placeless(name) in reached]
+            what = "an error" if record.outcome == "error" else "a failure"
+            reason = f"the test ended with {what} before it was measured"
+            if told := _last_words(record.failure):
+                reason = f"{reason}: {told}"
             self.add_missing(case, past[-1], found, reason)
 
     def add_missing(
@@ -514,6 +531,13 @@ def _expected(last: CaseValues, found: Collection[str]) -> set[str]:
             superfluous = (superfluous | places) - {mean}
     names = last.metrics.keys() - set(found) - superfluous
     return {name for name in names if placeless(name) not in last.optional}
+
+
+def _last_words(failure: str | None) -> str:
+    """Return the line of a failure's text that says what happened, shortened."""
+    lines = [line for line in (failure or "").splitlines() if line.strip()]
+    told = next((line[1:] for line in lines if line.startswith("E  ")), lines[-1] if lines else "")
+    return told.strip()[:200]
 
 
 def _is_parametrized(case: CaseValues) -> bool:

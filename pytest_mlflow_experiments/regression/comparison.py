@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import TypeAlias, final, get_args
 
-from ..records import Operator, Outcome, Provenance
+from ..records import FAILED_OUTCOMES, Operator, Outcome, Provenance
 from ..records.accepted import AcceptedValue
-from ..records.codec import ADDED, AnySize
+from ..records.codec import ADDED, RARE, AnySize
 from .findings import Direction, Status
 from .sweeps.model import Sweep
 
@@ -98,13 +98,17 @@ class MetricComparison:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnjudgedCase:
-    """A case that is not judged because it did not pass; ``failure`` is pytest's own text."""
+    """A case that is not judged because it did not pass; ``failure`` is pytest's own text.
+
+    ``known`` tells that the baseline has it.
+    """
 
     case: str
     name: str
     nodeid: str
     outcome: Outcome
     failure: str | None = None
+    known: bool = field(default=False, metadata=RARE)
 
 
 @final
@@ -146,7 +150,8 @@ class Comparison:
     ``baseline`` is None if there is none yet; ``problem`` says why the comparison could not be made
     although it was asked for, and ``partial`` why only some of the tests ran. ``metrics`` are in no
     special order; :meth:`ranked` gives the order to show them in. ``notes`` are for people.
-    ``sweeps`` are those of this session alone.
+    ``sweeps`` are those of this session alone. ``interrupted`` says why not everything ran that was
+    meant to (then it is ``partial``, too), ``exit_status`` is pytest's, before the gate.
     """
 
     session: SessionInfo
@@ -161,6 +166,17 @@ class Comparison:
     notes: tuple[str, ...] = ()
     sweeps: tuple[Sweep, ...] = field(default=(), metadata=ADDED)
     curves: tuple[Curve, ...] = field(default=(), metadata=ADDED)
+    interrupted: str | None = field(default=None, metadata=RARE)
+    exit_status: int = field(default=0, metadata=RARE)
+
+    @property
+    def rejected(self) -> bool:
+        """Whether a gate fails: by a metric, by a failed case with a history, or by a problem."""
+        return (
+            self.problem is not None
+            or any(metric.gates for metric in self.metrics)
+            or any(case.known and case.outcome in FAILED_OUTCOMES for case in self.unjudged)
+        )
 
     def counts(self) -> dict[Status, int]:
         """Count the metrics by status, without the advisory ones."""

@@ -15,7 +15,18 @@ KIND = "comparison"
 
 _dump = partial(json.dumps, allow_nan=False)
 
-_MEMBERS = ("session", "baseline", "cases", "duration", "problem", "partial", "gated", "notes")
+_MEMBERS = (
+    "session",
+    "baseline",
+    "cases",
+    "duration",
+    "problem",
+    "partial",
+    "gated",
+    "notes",
+    "interrupted",
+    "exit_status",
+)
 _LISTS = ("metrics", "unjudged", "sweeps", "curves")
 
 
@@ -32,7 +43,7 @@ def render_json(comparison: Comparison) -> str:
         "headline": verdict.text,
         "counts": comparison.counts(),
     }
-    members |= {name: data[name] for name in _MEMBERS}
+    members |= {name: data[name] for name in _MEMBERS if name in data}
     return json_object(members, {name: data[name] for name in _LISTS})
 
 

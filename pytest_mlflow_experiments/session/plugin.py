@@ -73,7 +73,7 @@ class SessionPlugin:
         self._pid = Original.getpid()
         self._summary = SessionSummary()
         self._tests: set[str] = set()
-        self._recorded: set[str] = set()
+        self._tentative: list[CaseRecord] = []
         self._notes: list[str] = []
         self._interruption: str | None = None
         self._lost: str | None = None
@@ -175,8 +175,6 @@ class SessionPlugin:
             interrupted=str(reason) if reason else None,
             partial=self._selection.partial or self._other_data,
             selection=self._selection.chosen,
-            # Whoever puts shards together has nothing but their journals.
-            unrecorded=self._selection.besides(self._recorded) if self._settings.shard_of else {},
         )
         rejected = False
         try:
@@ -190,6 +188,10 @@ class SessionPlugin:
                 # Some conftest may have its own idea of the exit status.
                 mark_failed(session)
             end = replace(end, exit_status=int(session.exitstatus), rejected=rejected)
+            if self._settings.shard_of is not None:
+                # Whoever puts shards together has nothing but their journals.
+                unrecorded = self._selection.besides(self._summary.outcome_of.keys())
+                end = replace(end, unrecorded=unrecorded)
             if self._comparison is not None:
                 # Whatever is wrong with the comparison, the journal needs its end.
                 with suppress(Exception):
@@ -204,7 +206,7 @@ class SessionPlugin:
         """Compare with the baseline; return whether the session's gate fails."""
         if self._verdicts is None or self._only_shows or not self._is_own_process():
             return False
-        if not self._summary.cases and not self._comparing.gate:
+        if not (self._summary.cases or self._tentative or self._comparing.gate):
             return False
         state = None
         if self._verdicts.awaits_tracker:
@@ -212,10 +214,16 @@ class SessionPlugin:
             state = self._tracker.baseline_state(
                 is_gate=self._comparing.gate, is_interrupted=self._interruption is not None
             )
+        self._verdicts.read_baseline(state)
+        for record in self._tentative:
+            if self._verdicts.knows(record):
+                self._keep(replace(record, tentative=False))
+        if not self._summary.cases and not self._comparing.gate:
+            return False
         problem = self._lost or (self._other_data if self._comparing.gate else None)
-        self._comparison = self._verdicts.finish(end, state, self._selection, problem)
+        self._comparison = self._verdicts.finish(end, self._selection, problem)
         return self._comparing.gate and fail_session(
-            session, self._comparison, self._selection.nodeids
+            session, self._comparison, self._selection.nodeids, self._selection.not_run
         )
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
@@ -252,10 +260,15 @@ class SessionPlugin:
         return self._resumption.problem if self._resumption is not None else None
 
     def _add(self, report: pytest.TestReport | None, record: CaseRecord) -> None:
+        if record.tentative:
+            self._tentative.append(record)
+        else:
+            self._keep(record)
+
+    def _keep(self, record: CaseRecord) -> None:
         self._summary.add(record)
         if self._resumption is not None:
             self._resumption.add(record)
-        self._recorded.add(record.nodeid)
         self._append(record)
 
     def _append(self, entry: journal.Entry) -> None:
