@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +24,8 @@ from pytest_mlflow_experiments.records.accepted import AcceptedValue, MetricLeve
 from pytest_mlflow_experiments.records.tags import COMMIT
 from pytest_mlflow_experiments.regression import MetricSeries, Tolerance, Verdict
 from pytest_mlflow_experiments.regression.comparer import CompareOptions, Comparer
-from pytest_mlflow_experiments.regression.comparison import MetricComparison
+from pytest_mlflow_experiments.regression.comparison import Comparison, MetricComparison
+from pytest_mlflow_experiments.regression.sweeps.build import SweepBuilder
 from pytest_mlflow_experiments.regression.values import Sessions, SessionValues
 from pytest_mlflow_experiments.report.headline import headline
 from pytest_mlflow_experiments.report.run_texts import with_comparison
@@ -239,6 +241,87 @@ def test_headline_is_never_green_where_pytest_fails() -> None:
     for gated, level in ((True, "bad"), (False, "warning")):
         found = headline(judged(cut, past_of(STEADY), gated=gated))
         assert (found.level, "ot everything ran: Ctrl-C" in found.text) == (level, True)
+
+
+def swept(points: Mapping[str, float], **fields: Any) -> list[CaseRecord]:
+    """Return the cases of a sweep; without a value, the point failed."""
+    return [
+        make_case(
+            f"test_grid[{point}]",
+            params={"rate": point},
+            arguments=("rate",),
+            objective="accuracy",
+            metrics={} if math.isnan(value) else {"accuracy": value},
+            outcome="failed" if math.isnan(value) else "passed",
+            **fields,
+        )
+        for point, value in points.items()
+    ]
+
+
+OLD_GRID = {"1": 0.80, "2": 0.85, "3": 0.90, "4": 0.70}
+GRIDS = baseline(
+    *(
+        make_session(*swept({point: value + shift for point, value in OLD_GRID.items()}))
+        for shift in (0.0, 0.001, -0.001, 0.0, 0.001)
+    )
+)
+
+
+def regridded(points: Mapping[str, float], **arguments: Any) -> Comparison:
+    builder = SweepBuilder(CompareOptions())
+    cases = swept(points)
+    for case in cases:
+        builder.add(case)
+    return judged(make_session(*cases), GRIDS, sweeps=builder.build(), gated=True, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("points", "worse"),
+    [
+        ({"2": 0.85, "3": 0.90}, set()),
+        ({"3": 0.90, "5": 0.95}, set()),
+        ({"5": 0.95, "6": 0.90}, set()),
+        ({"2": 0.85, "1": 0.80}, {"accuracy[best]"}),
+        ({"5": 0.80, "6": 0.70}, {"accuracy[best]"}),
+        ({"2": 0.70, "1": 0.65, "5": 0.95}, {"accuracy", "accuracy[mean]"}),
+    ],
+    ids=["fewer", "better", "all others", "without the best", "others, worse", "shared are worse"],
+)
+def test_sweep_with_another_grid_is_judged_by_its_objective(
+    points: dict[str, float], worse: set[str]
+) -> None:
+    comparison = regridded(points)
+    assert "missing" not in {row.status for row in comparison.metrics}
+    assert {row.metric for row in comparison.gating()} == worse
+    assert {row.status for row in comparison.gating()} <= {"regressed"}
+    (best,) = [row for row in comparison.metrics if row.metric == "accuracy[best]"]
+    assert (best.name, best.current) == ("test_grid", max(points.values()))
+    assert best.history == pytest.approx((0.9, 0.901, 0.899, 0.9, 0.901))
+    went = [point for point in OLD_GRID if point not in points]
+    assert all(f"test_grid[{point}]" in comparison.notes[0] for point in went)
+    assert f"{len(went)} point" in comparison.notes[0]
+
+
+def test_points_that_failed_did_not_go_with_the_grid() -> None:
+    comparison = regridded({"3": 0.90, "4": 0.70, "1": math.nan})
+    assert [row.case for row in comparison.gating()] == ["test_it.py::test_grid[1]"]
+    nothing = regridded({"3": math.nan, "5": math.nan})
+    assert {row.metric for row in nothing.gating()} == {"accuracy", "accuracy[best]"}
+
+
+def test_points_without_a_sweep_are_missing() -> None:
+    # They may be data, or what is left may be no sweep.
+    left = make_session(*swept({"3": 0.90}))
+    assert len(judged(left, GRIDS).gating()) == 3
+    assert judged(make_session(), GRIDS, partial="-k").metrics == ()
+    assert regridded({"1": 0.80, "3": 0.90}, partial="-k").notes == ()
+
+
+def test_sweep_whose_grid_has_grown_is_judged_by_its_points() -> None:
+    comparison = regridded({**OLD_GRID, "5": 0.6})
+    assert comparison.notes == ()
+    assert {row.metric for row in comparison.metrics} == {"accuracy"}
 
 
 def test_changed_param_does_not_hide_a_missing_metric() -> None:

@@ -180,6 +180,66 @@ def test_picked_tests_are_judged_and_no_baseline(
     assert "the last 3 passing sessions" in told(gated(history))
 
 
+LEFT_OUT = {
+    "modifyitems": "def pytest_collection_modifyitems(items):\n    del items[1:]",
+    "as pytest-shard does": """
+        import pytest
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_collection_modifyitems(items):
+            items[:] = items[0::2]
+    """,
+    "before the first test": "def pytest_runtestloop(session):\n    del session.items[1:]",
+    "in a wrapper": """
+        import pytest
+
+        @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+        def pytest_collection_modifyitems(items):
+            yield
+            items.pop()
+    """,
+}
+
+
+@pytest.mark.parametrize(
+    ("way", "workers"),
+    [*((way, ()) for way in LEFT_OUT), ("modifyitems", ("-n", "2"))],
+    ids=[*LEFT_OUT, "on workers"],
+)
+def test_tests_that_are_left_out_without_a_word_are_deselected(
+    history: Project, way: str, workers: tuple[str, ...]
+) -> None:
+    source = LEFT_OUT[way].replace("def pytest_runtestloop", "{}def pytest_runtestloop")
+    history.write(source.format("import pytest\n@pytest.hookimpl(tryfirst=True)\n"), "conftest.py")
+    result = gated(history, *workers)
+    assert "missing" not in told(result)
+    assert "Gate passed: nothing got worse" in told(result)
+    assert "this is no baseline: 1 test was taken from the collection" in told(result)
+    end = history.sessions()[-1].end
+    assert end is not None
+    assert not end.complete
+    assert "the last 3 passing sessions" in told(gated(history))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "items.reverse()",
+        "items[0] = next(iter(items[0].parent.collect()))",
+        "items[0]._nodeid = 'test_it.py::other'",
+        "config.hook.pytest_deselected(items=[items.pop()])",
+    ],
+    ids=["other order", "another object", "another name", "with the hook"],
+)
+def test_tests_that_are_only_changed_are_not_left_out(project: Project, body: str) -> None:
+    project.write(CASES)
+    project.write(f"def pytest_collection_modifyitems(config, items):\n    {body}\n", "conftest.py")
+    project.pytest(*OFFLINE)
+    end = project.session().end
+    assert end is not None
+    assert end.complete
+
+
 def test_session_that_stops_early_judges_what_ran(history: Project) -> None:
     history.write(
         """

@@ -106,8 +106,10 @@ def compare_merged(
     unrecorded = merged.end.unrecorded
     sweeps = SweepBuilder(options)
     entries: list[Entry] = [merged.header, *merged.cases, merged.end]
+    current = collect_session(sweeps.watch(entries), options.seed_params)
+    swept = sweeps.build()
     comparison = compare_sessions(
-        collect_session(sweeps.watch(entries), options.seed_params),
+        current,
         baseline,
         options,
         not_run={nodeid: outcome for nodeid, outcome in unrecorded.items() if outcome != "passed"},
@@ -115,8 +117,9 @@ def compare_merged(
         problem=problem,
         gated=told.gate,
         notes=[*merged.notes, *damaged],
+        sweeps=swept,
     )
-    return replace(comparison, sweeps=sweeps.build())
+    return replace(comparison, sweeps=swept)
 
 
 def _baseline(

@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 from ..records import FAILED_OUTCOMES, CaseRecord, Outcome, SessionHeader, function_of
 from .comparer import CompareOptions, Comparer
 from .comparison import Baseline, Comparison, Curve, MetricComparison, SessionInfo, UnjudgedCase
+from .sweeps.model import Sweep
 from .tolerance import Tolerance, mentions
 from .values import MAX_CURVES, CaseValues, Lines, Sessions, SessionValues, identity, lines_of
 
@@ -27,6 +28,9 @@ _CUT_SHORT = (
     "--mlflow-rerun-time gives more"
 )
 
+_POINTS = 20
+"""The number of points that a note lists."""
+
 _Value = TypeVar("_Value")
 
 
@@ -40,6 +44,7 @@ def compare_sessions(
     problem: str | None = None,
     gated: bool = False,
     notes: Sequence[str] = (),
+    sweeps: Sequence[Sweep] = (),
 ) -> Comparison:
     """Compare a session with the sessions of its baseline, which must not include it.
 
@@ -54,6 +59,8 @@ def compare_sessions(
         problem: why verdicts are impossible; then nothing is judged.
         gated: whether the session has a gate.
         notes: further notes for the reports.
+        sweeps: those of the session. Where points of one went with its grid, it is judged by its
+            objective: the best value, and the mean of the points that are still there.
     """
     header, end = current.header, current.end
     accepted = [step for step in options.accepted if step.id in header.accepted]
@@ -86,6 +93,8 @@ def compare_sessions(
         selection = tuple(end.selection) if end is not None else ()
         alike = next((one for one in reversed(past) if _selection(one) == selection), None)
         recent = (alike, *past[-1:])
+        swept = {one.test: one for one in sweeps if one.objective is not None}
+        gone: dict[str, list[str]] = {}
         for session, case in _without_record(current, (*recent, *reversed(past))):
             node, outcome = outcome_of(case.nodeid, not_run)
             if outcome in FAILED_OUTCOMES:
@@ -98,9 +107,16 @@ def compare_sessions(
             elif outcome is None and case.nodeid in passed:
                 comparer.add_missing(case, (session, case), (), _NO_METRIC)
             elif outcome is None and session is alike and partial is None:
-                comparer.add_missing(case, (session, case), (), _DID_NOT_RUN)
+                if (test := function_of(case.nodeid)) in swept:
+                    gone.setdefault(test, []).append(case.name)
+                else:
+                    comparer.add_missing(case, (session, case), (), _DID_NOT_RUN)
             elif outcome not in (None, "deselected"):
                 unjudged.append(_unjudged(case, cast(Outcome, outcome)))
+        for test, points in gone.items():
+            assert alike is not None
+            comparer.add_sweep(swept[test], current, past[: past.index(alike) + 1])
+            all_notes.append(_other_grid(swept[test], points))
         metrics += comparer.judged()
         if past and alike is None and partial is None:
             all_notes.append(_OTHER_SELECTION)
@@ -123,6 +139,17 @@ def compare_sessions(
         notes=(*all_notes, *curve_notes(lines)),
         curves=lines,
         interrupted=end.interrupted if end is not None else None,
+    )
+
+
+def _other_grid(sweep: Sweep, points: Sequence[str]) -> str:
+    """Return the note on the points that went with the grid of a sweep."""
+    shown = ", ".join(points[:_POINTS])
+    more = f" and {len(points) - _POINTS:,} more" if len(points) > _POINTS else ""
+    number = "1 point" if len(points) == 1 else f"{len(points):,} points"
+    return (
+        f"The grid of {sweep.name} is another: it is judged by its {sweep.objective}, the best and "
+        f"the mean of the points that are still there; {number} went: {shown}{more}"
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from math import isnan
+from math import isfinite, isnan
 from typing import TypeAlias, final
 
-from ..records import CaseRecord
+from ..records import CaseRecord, function_of
 from ..records.accepted import AcceptedStep, MetricLevel, newest
 from ..records.case import SUMMARIES, is_key, name_at, placeless
 from ..records.param_kinds import SEED_PARAMS as SEED_PARAMS
@@ -20,6 +20,7 @@ from .levels import RECENT
 from .rule import Verdict
 from .session_rule import MetricSeries, groups_of_examples, judge_alone, judge_session
 from .statistics import average
+from .sweeps.model import Sweep
 from .tolerance import Tolerance, direction_of, find, mentions
 from .values import CaseValues, SessionValues, values_of
 
@@ -164,6 +165,21 @@ class Comparer:
                 row.series = replace(row.series, current=())
                 row.missing = reason
                 self._rows.append(row)
+
+    def add_sweep(self, sweep: Sweep, now: SessionValues, past: Sequence[SessionValues]) -> None:
+        """Add the objective of a sweep whose grid has changed since the last of the past sessions.
+
+        It has two values: that of the best point, and the mean of those that are there still.
+        """
+        current, *before = (_points(sweep, session) for session in (now, *past))
+        shared = current.keys() & before[-1].keys()
+        cases = [_as_case(sweep, points, shared) for points in (current, *before)]
+        history = [pair for pair in zip(past, cases[1:], strict=True) if pair[1].metrics]
+        self._rows += self._measured(cases[0], history)
+        if history:
+            self.add_missing(
+                cases[0], history[-1], cases[0].metrics, "no point of the sweep passed"
+            )
 
     def suspects(self, case: CaseValues) -> list[MetricSeries]:
         """Return the metrics of a case that could gate and look bad enough for fresh runs."""
@@ -538,6 +554,42 @@ def _last_words(failure: str | None) -> str:
     lines = [line for line in (failure or "").splitlines() if line.strip()]
     told = next((line[1:] for line in lines if line.startswith("E  ")), lines[-1] if lines else "")
     return told.strip()[:200]
+
+
+def _points(sweep: Sweep, session: SessionValues) -> dict[str, tuple[CaseValues, float]]:
+    """Return the points of a sweep that passed in a session, each with its objective."""
+    objective = sweep.objective or ""
+    found = {}
+    for name, case in session.cases.items():
+        if function_of(case.nodeid) == sweep.test:
+            key = objective if objective in case.metrics else name_at(objective, "mean")
+            values = case.metrics.get(key)
+            if values and isfinite(value := average(values)):
+                found[name] = case, value
+    return found
+
+
+def _as_case(
+    sweep: Sweep, points: Mapping[str, tuple[CaseValues, float]], shared: AbstractSet[str]
+) -> CaseValues:
+    """Return the best value of a sweep and the mean over the shared points as those of a case."""
+    objective = sweep.objective or ""
+    found = CaseValues(case=sweep.test, name=sweep.name, nodeid=sweep.test, passed=1)
+    if sweep.mode is not None:
+        found.directions[objective] = sweep.mode
+        if values := [value for _, value in points.values()]:
+            best = max(values) if sweep.mode == "max" else min(values)
+            found.metrics[name_at(objective, "best")] = [best]
+    if shared and shared <= points.keys():
+        values = [points[name][1] for name in sorted(shared)]
+        found.metrics[name_at(objective, "mean")] = [average(values)]
+    found.seeds = {name: [""] for name in found.metrics}
+    for case, _ in points.values():
+        found.tolerances.update(case.tolerances)
+        found.min_effects.update(case.min_effects)
+        data = {name: text for name, text in case.context.items() if name.startswith("dataset ")}
+        found.context.update(data)
+    return found
 
 
 def _is_parametrized(case: CaseValues) -> bool:

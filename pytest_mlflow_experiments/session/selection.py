@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Generator, Sequence, Set
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 from ..records.secrets import SHOWN_NODEID
 
 _DESELECTED: Final = "mlflow_deselected"
+_LEFT_OUT: Final = "mlflow_left_out"
 
 # Options that pick tests, or parts of them, for the moment; what they leave out is not gone.
 _PARTIAL_OPTIONS: Final = {
@@ -62,6 +63,8 @@ class Selection:
         self.not_run: dict[str, str] = {}
         self.passed: set[str] = set()
         self.chosen = _chosen(config)
+        self._collected: list[pytest.Item] = []
+        self._left_out = 0
         picked = (
             text for name, text in _PARTIAL_OPTIONS.items() if getattr(config.option, name, None)
         )
@@ -75,6 +78,42 @@ class Selection:
             for nodeid, outcome in self.not_run.items()
             if outcome != "deselected" and nodeid not in recorded
         }
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, items: list[pytest.Item]
+    ) -> Generator[None, None, None]:
+        """Remember the tests that were collected, before anybody changes them."""
+        self._collected = [*items]
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Note the tests that somebody took from the collection without pytest's own hook."""
+        result = yield
+        if self._collected and len(session.items) < len(self._collected):
+            self._compare_with_collected(session)
+        self._collected = []
+        return result
+
+    def _compare_with_collected(self, session: pytest.Session) -> None:
+        left = {key for item in session.items for key in (item, item.nodeid)}
+        gone = [
+            item
+            for item in self._collected
+            if left.isdisjoint((item, item.nodeid)) and self._shown(item) not in self.not_run
+        ]
+        self.pytest_deselected(gone)
+        self._note_left_out(len(gone))
+
+    def _note_left_out(self, number: int) -> None:
+        self._left_out = number
+        if number and self.partial is None:
+            tests = "1 test was" if number == 1 else f"{number:,} tests were"
+            self.partial = (
+                f"{tests} taken from the collection by a plugin or conftest.py that did not call "
+                "pytest_deselected, which tells what is left out for good"
+            )
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Note the tests that were deselected."""
@@ -108,8 +147,10 @@ class Selection:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object | None) -> None:
         """Add what a pytest-xdist worker deselected, and note a crash."""
-        for nodeid in getattr(node, "workeroutput", {}).get(_DESELECTED, ()):
+        output = getattr(node, "workeroutput", {})
+        for nodeid in output.get(_DESELECTED, ()):
             self.not_run.setdefault(nodeid, "deselected")
+        self._note_left_out(output.get(_LEFT_OUT, 0))
         if error:
             self.partial = f"worker {node.gateway.id} crashed"
 
@@ -118,6 +159,7 @@ class Selection:
         """Send what this worker deselected to the controller."""
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
+            output[_LEFT_OUT] = self._left_out
             output[_DESELECTED] = sorted(
                 nodeid for nodeid, outcome in self.not_run.items() if outcome == "deselected"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from ..records.journal import JournalError
 from ..regression.compare import compare_sessions, gate_problem, session_info
 from ..regression.comparison import Comparison
 from ..regression.sweeps.build import SweepBuilder
+from ..regression.sweeps.model import Sweep
 from ..regression.values import Sessions, collect_session, collect_values, identity
 from .builtin_hooks import STANDARD_SUFFIXES
 from .comparison_settings import ComparisonSettings
@@ -145,6 +147,9 @@ class SessionVerdicts:
         entries = sweeps.watch(journal.read(self._directory.journal))
         current = collect_session(entries, settings.options.seed_params)
         current.end = end
+        swept: tuple[Sweep, ...] = ()
+        with suppress(Exception):  # it is told of where they are reported
+            swept = sweeps.build()
         return compare_sessions(
             current,
             baseline,
@@ -154,6 +159,7 @@ class SessionVerdicts:
             problem=problem,
             gated=settings.gate,
             notes=notes,
+            sweeps=swept,
         )
 
     def _damaged(self, baseline: Sessions | None) -> list[str]:
