@@ -266,3 +266,11 @@ def test_on_a_server(project: Project, tmp_path: Path) -> None:
 def test_version(project: Project) -> None:
     printed = project.cli("--version").stdout
     assert printed == f"pytest-mlflow {pytest_mlflow_experiments.__version__}\n"
+
+
+def test_what_a_failed_test_lacks_is_not_accepted(history: Project) -> None:
+    history.write("def test_it(mlflow_case):\n    assert not 'a reason'\n")
+    history.pytest(*GATE, status=1)
+    printed = history.cli("accept", "--reason=why not").stdout
+    assert "nothing to accept in the session: its failed tests have to pass first" in printed
+    assert not history.path.joinpath("mlflow-accepted.jsonl").exists()

@@ -101,7 +101,8 @@ def compare_sessions(
                 # It failed before it left anything, maybe with all of its module.
                 unjudged.append(_unjudged(case, cast(Outcome, outcome), known=True))
                 what = "the test" if node == case.nodeid else node
-                comparer.add_missing(case, (session, case), (), f"{what} failed: {outcome}")
+                reason = f"{what} failed: {outcome}"
+                comparer.add_missing(case, (session, case), (), reason, costs=False)
             elif not any(session is one for one in recent):
                 continue
             elif outcome is None and case.nodeid in passed:

@@ -149,7 +149,7 @@ class Comparer:
             reason = f"the test ended with {what} before it was measured"
             if told := _last_words(record.failure):
                 reason = f"{reason}: {told}"
-            self.add_missing(case, past[-1], found, reason)
+            self.add_missing(case, past[-1], found, reason, costs=False)
 
     def add_missing(
         self,
@@ -157,11 +157,13 @@ class Comparer:
         last: tuple[SessionValues, CaseValues],
         found: Collection[str],
         reason: str,
+        *,
+        costs: bool = True,
     ) -> None:
         """Add the metrics that the last session of a case had and that are missing now."""
         for metric in _expected(last[1], found):
             row = self._row(case, metric, last[1], [last])
-            if row is not None and row.series.history:
+            if row is not None and row.series.history and (costs or not row.series.options.cost):
                 row.series = replace(row.series, current=())
                 row.missing = reason
                 self._rows.append(row)

@@ -151,7 +151,7 @@ class Comparison:
     although it was asked for, and ``partial`` why only some of the tests ran. ``metrics`` are in no
     special order; :meth:`ranked` gives the order to show them in. ``notes`` are for people.
     ``sweeps`` are those of this session alone. ``interrupted`` says why not everything ran that was
-    meant to (then it is ``partial``, too), ``exit_status`` is pytest's, before the gate.
+    meant to (then it is ``partial``, too), ``exit_status`` is the one without the gate.
     """
 
     session: SessionInfo

@@ -73,7 +73,7 @@ def headline(comparison: Comparison) -> Headline:
         only = gate == "failed" and comparison.problem is None and not gating
         text = f"{told}; {text}" if only and comparison.interrupted is None else f"{text}; {told}"
     elif comparison.exit_status and not bad:
-        text = f"{text}; pytest itself ended with exit status {comparison.exit_status}"
+        text = f"{text}; the exit status is {comparison.exit_status} for another reason"
     level: Severity = "good"
     if gate == "failed":
         level = "bad"
