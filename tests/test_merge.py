@@ -141,6 +141,17 @@ def test_missing_shard_never_passes(whole: Project) -> None:
     run_shards(whole, 1)
 
 
+def test_shards_of_a_plugin_that_tells_pytest_nothing(whole: Project) -> None:
+    # As pytest-shard does it.
+    silent = SPLIT.replace("config.hook.pytest_deselected", "list")
+    whole.write(silent.replace("items=[", "["), "conftest.py")
+    artifacts = run_shards(whole, 2)
+    whole.cli("merge", str(artifacts), "--offline", "--shards=2")
+    end = whole.session().end
+    assert end is not None
+    assert end.complete
+
+
 def test_shard_that_broke_off_never_passes(whole: Project) -> None:
     artifacts = run_shards(whole, 2)
     journal = next(artifacts.joinpath("1").glob("*/journal.jsonl"))

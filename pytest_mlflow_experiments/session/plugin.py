@@ -167,13 +167,15 @@ class SessionPlugin:
             # A second Ctrl-C came before pytest could call its hook for the first one.
             self._interruption = "interrupted"
         self._only_shows = not self._runs_tests and exitstatus == pytest.ExitCode.OK
+        # Shards are a part each, and their tests are told apart by whatever plugin.
+        shortened = None if self._settings.shard_of is not None else self._selection.shortened
         reason = self._interruption or session.shouldfail or session.shouldstop
         end = SessionEnd(
             end_time=self._clock.now(),
             exit_status=int(exitstatus),
             tests=len(self._tests),
             interrupted=str(reason) if reason else None,
-            partial=self._selection.partial or self._other_data,
+            partial=self._selection.partial or shortened or self._other_data,
             selection=self._selection.chosen,
         )
         rejected = False

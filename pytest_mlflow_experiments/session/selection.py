@@ -104,16 +104,18 @@ class Selection:
             if left.isdisjoint((item, item.nodeid)) and self._shown(item) not in self.not_run
         ]
         self.pytest_deselected(gone)
-        self._note_left_out(len(gone))
+        self._left_out = len(gone)
 
-    def _note_left_out(self, number: int) -> None:
-        self._left_out = number
-        if number and self.partial is None:
-            tests = "1 test was" if number == 1 else f"{number:,} tests were"
-            self.partial = (
-                f"{tests} taken from the collection by a plugin or conftest.py that did not call "
-                "pytest_deselected, which tells what is left out for good"
-            )
+    @property
+    def shortened(self) -> str | None:
+        """Say that somebody took tests from the collection and did not tell pytest, or None."""
+        if not self._left_out:
+            return None
+        tests = "1 test was" if self._left_out == 1 else f"{self._left_out:,} tests were"
+        return (
+            f"{tests} taken from the collection by a plugin or conftest.py that did not call "
+            "pytest_deselected, which tells what is left out for good"
+        )
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Note the tests that were deselected."""
@@ -150,7 +152,7 @@ class Selection:
         output = getattr(node, "workeroutput", {})
         for nodeid in output.get(_DESELECTED, ()):
             self.not_run.setdefault(nodeid, "deselected")
-        self._note_left_out(output.get(_LEFT_OUT, 0))
+        self._left_out = max(self._left_out, output.get(_LEFT_OUT, 0))
         if error:
             self.partial = f"worker {node.gateway.id} crashed"
 
