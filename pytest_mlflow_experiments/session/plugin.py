@@ -77,7 +77,7 @@ class SessionPlugin:
         self._notes: list[str] = []
         self._interruption: str | None = None
         self._lost: str | None = None
-        self._runs_tests = self._only_shows = False
+        self._only_shows = False
         self._directory: SessionDirectory | None = None
         self._writer: JournalWriter | None = None
         self._tracker: SessionTracker | None = None
@@ -136,11 +136,6 @@ class SessionPlugin:
             self._tracker.reap_launcher()
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self) -> None:
-        """Note that this session runs tests: some modes of other plugins collect them only."""
-        self._runs_tests = True
-
-    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count the test, and take the record that a worker sent with the report."""
         self._tests.add(report.nodeid)
@@ -166,7 +161,8 @@ class SessionPlugin:
         if self._interruption is None and isinstance(sys.exc_info()[1], KeyboardInterrupt):
             # A second Ctrl-C came before pytest could call its hook for the first one.
             self._interruption = "interrupted"
-        self._only_shows = not self._runs_tests and exitstatus == pytest.ExitCode.OK
+        # As some modes of other plugins do, which only collect the tests.
+        self._only_shows = exitstatus == pytest.ExitCode.OK and not self._selection.has_begun
         # Shards are a part each, and their tests are told apart by whatever plugin.
         shortened = None if self._settings.shard_of is not None else self._selection.shortened
         reason = self._interruption or session.shouldfail or session.shouldstop

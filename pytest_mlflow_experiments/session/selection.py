@@ -48,8 +48,8 @@ class Selection:
     ``not_run`` maps their node ids, or those of modules, to the outcome or "deselected"; ``passed``
     holds the node ids of the others. ``partial`` is the reason why a session is incomplete, and
     ``chosen`` the selection on the command line: sessions with the same one should have the same
-    cases. If pytest's node id contains a secret, all of them have the masked one; ``nodeids`` maps
-    masked ones to pytest's own.
+    cases. ``has_begun`` tells that tests were to run. If pytest's node id contains a secret, all of
+    them have the masked one; ``nodeids`` maps masked ones to pytest's own.
 
     ``shown`` returns the masked node id of a test.
     """
@@ -63,6 +63,7 @@ class Selection:
         self.not_run: dict[str, str] = {}
         self.passed: set[str] = set()
         self.chosen = _chosen(config)
+        self.has_begun = False
         self._collected: list[pytest.Item] = []
         self._left_out = 0
         picked = (
@@ -90,6 +91,7 @@ class Selection:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         """Note the tests that somebody took from the collection without pytest's own hook."""
+        self.has_begun = True
         result = yield
         if self._collected and len(session.items) < len(self._collected):
             self._compare_with_collected(session)
