@@ -49,13 +49,15 @@ def pytest_configure(config: pytest.Config) -> None:
         from .session.plugin import register
 
         register(config)
-    elif config.option.mlflow_gate or config.option.mlflow_require_baseline:
+    elif config.option.mlflow is not False and (
+        config.option.mlflow_gate or config.option.mlflow_require_baseline
+    ):
         raise pytest.UsageError("--mlflow-gate: there is nothing to judge without --mlflow")
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
     """Say in the header that mlflow options need --mlflow."""
-    if not is_enabled(config) and has_other_options(config):
+    if config.option.mlflow is None and not is_enabled(config) and has_other_options(config):
         return "mlflow: off; --mlflow switches it on"
     return None
 

@@ -11,6 +11,8 @@ import pytest
 from mlflow_server import serve
 from project import Project, search_runs
 
+import pytest_mlflow_experiments
+
 OFFLINE = ("--mlflow", "--mlflow-offline")
 GATE = (*OFFLINE, "--mlflow-gate")
 
@@ -259,3 +261,16 @@ def test_on_a_server(project: Project, tmp_path: Path) -> None:
         )
         compared = project.cli("compare", f"run:{run.info.run_id}", f"session:{ids[2]}", env=env)
         assert "inconclusive" in compared.stdout
+
+
+def test_version(project: Project) -> None:
+    printed = project.cli("--version").stdout
+    assert printed == f"pytest-mlflow {pytest_mlflow_experiments.__version__}\n"
+
+
+def test_what_a_failed_test_lacks_is_not_accepted(history: Project) -> None:
+    history.write("def test_it(mlflow_case):\n    assert not 'a reason'\n")
+    history.pytest(*GATE, status=1)
+    printed = history.cli("accept", "--reason=why not").stdout
+    assert "nothing to accept in the session: its failed tests have to pass first" in printed
+    assert not history.path.joinpath("mlflow-accepted.jsonl").exists()

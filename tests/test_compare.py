@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,12 +19,15 @@ from sessions import (
     past_of,
 )
 
+from pytest_mlflow_experiments.records import CaseRecord
 from pytest_mlflow_experiments.records.accepted import AcceptedValue, MetricLevel, make_step
 from pytest_mlflow_experiments.records.tags import COMMIT
 from pytest_mlflow_experiments.regression import MetricSeries, Tolerance, Verdict
 from pytest_mlflow_experiments.regression.comparer import CompareOptions, Comparer
-from pytest_mlflow_experiments.regression.comparison import MetricComparison
+from pytest_mlflow_experiments.regression.comparison import Comparison, MetricComparison
+from pytest_mlflow_experiments.regression.sweeps.build import SweepBuilder
 from pytest_mlflow_experiments.regression.values import Sessions, SessionValues
+from pytest_mlflow_experiments.report.headline import headline
 from pytest_mlflow_experiments.report.run_texts import with_comparison
 
 STEADY = [0.90, 0.91, 0.90, 0.89, 0.90]
@@ -162,6 +166,162 @@ def test_skipped_case_of_the_baseline_is_shown() -> None:
     not_run = {"test_it.py::test_a": "skipped"}
     (case,) = judged(make_session(), past_of(STEADY), not_run=not_run).unjudged
     assert (case.name, case.outcome) == ("test_a", "skipped")
+
+
+E = ">       raise OSError('no data')\nE       OSError: no data\n\ntest_it.py:3: OSError"
+
+
+@pytest.mark.parametrize("age", [0, 1], ids=["newest", "before the newest"])
+@pytest.mark.parametrize("outcome", ["failed", "error"])
+def test_case_that_failed_before_its_first_metric(outcome: str, age: int) -> None:
+    past = past_of(STEADY)
+    past.sessions += [make_session(make_case("test_b"))] * age
+    current = make_session(
+        *[make_case("test_b", durations={"call": 0.5})] * age, make_case(outcome=outcome, failure=E)
+    )
+    comparison = judged(current, past)
+    (metric,) = [row for row in comparison.metrics if row.metric == "accuracy"]
+    assert (metric.status, metric.gates) == ("missing", True)
+    assert metric.reason.endswith("before it was measured: OSError: no data")
+    (case,) = comparison.unjudged
+    assert (case.outcome, case.failure, case.known) == (outcome, E, True)
+
+
+def test_what_a_failed_case_had_measured_is_not_missing() -> None:
+    past = baseline(*(make_session(make_case(metrics={"a": v, "b": v})) for v in STEADY))
+    failed = make_case(outcome="failed", failure="assert", metrics={"a": 0.1})
+    comparison = judged(make_session(failed), past)
+    assert only(comparison).metric == "b"
+
+
+def test_failed_repeats_are_told_of_once() -> None:
+    def repeats(**fields: Any) -> list[CaseRecord]:
+        return [
+            make_case(f"test_a[{n}]", params={"seed": n}, arguments=("seed",), **fields)
+            for n in "12"
+        ]
+
+    past = baseline(*(make_session(*repeats(metrics={"accuracy": v})) for v in STEADY))
+    comparison = judged(make_session(*repeats(outcome="failed")), past)
+    assert only(comparison).status == "missing"
+    assert len(comparison.unjudged) == 2
+    one_passed = [repeats(metrics={"accuracy": 0.9})[0], repeats(outcome="failed")[1]]
+    assert only(judged(make_session(*one_passed), past)).status == "unchanged"
+
+
+@pytest.mark.parametrize("node", ["test_it.py::test_a", "test_it.py"])
+@pytest.mark.parametrize("partial", [None, "-k"])
+def test_failed_test_without_a_record(node: str, partial: str | None) -> None:
+    comparison = judged(
+        make_session(), past_of(STEADY), not_run={node: "error"}, gated=True, partial=partial
+    )
+    assert (only(comparison).status, only(comparison).gates) == ("missing", True)
+    assert headline(comparison).text.startswith("Gate failed: 1 metric missing; 1 case did not")
+
+
+@pytest.mark.parametrize("metrics", [{}, {"accuracy": 0.1}])
+def test_gate_never_passes_beside_a_failed_case_with_a_history(metrics: dict[str, float]) -> None:
+    failed = make_case(outcome="failed", metrics=metrics)
+    comparison = judged(make_session(failed), past_of(STEADY), gated=True)
+    assert comparison.rejected
+    assert (headline(comparison).gate, headline(comparison).level) == ("failed", "bad")
+    new = judged(make_session(make_case("test_new", outcome="failed")), past_of(STEADY), gated=True)
+    assert headline(replace(new, metrics=())).level == "warning"
+
+
+def test_headline_is_never_green_where_pytest_fails() -> None:
+    good = judged(now(0.9), past_of(STEADY), gated=True)
+    assert headline(good).level == "good"
+    failed = headline(replace(good, exit_status=1))
+    assert (failed.gate, failed.level) == ("passed", "warning")
+    assert failed.text.endswith("; the exit status is 1 for another reason")
+    cut = now(0.9)
+    assert cut.end is not None
+    cut.end = replace(cut.end, interrupted="Ctrl-C")
+    for gated, level in ((True, "bad"), (False, "warning")):
+        found = headline(judged(cut, past_of(STEADY), gated=gated))
+        assert (found.level, "ot everything ran: Ctrl-C" in found.text) == (level, True)
+
+
+def swept(points: Mapping[str, float], **fields: Any) -> list[CaseRecord]:
+    """Return the cases of a sweep; without a value, the point failed."""
+    return [
+        make_case(
+            f"test_grid[{point}]",
+            params={"rate": point},
+            arguments=("rate",),
+            objective="accuracy",
+            metrics={} if math.isnan(value) else {"accuracy": value},
+            outcome="failed" if math.isnan(value) else "passed",
+            **fields,
+        )
+        for point, value in points.items()
+    ]
+
+
+OLD_GRID = {"1": 0.80, "2": 0.85, "3": 0.90, "4": 0.70}
+GRIDS = baseline(
+    *(
+        make_session(*swept({point: value + shift for point, value in OLD_GRID.items()}))
+        for shift in (0.0, 0.001, -0.001, 0.0, 0.001)
+    )
+)
+
+
+def regridded(points: Mapping[str, float], **arguments: Any) -> Comparison:
+    builder = SweepBuilder(CompareOptions())
+    cases = swept(points)
+    for case in cases:
+        builder.add(case)
+    return judged(make_session(*cases), GRIDS, sweeps=builder.build(), gated=True, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("points", "worse"),
+    [
+        ({"2": 0.85, "3": 0.90}, set()),
+        ({"3": 0.90, "5": 0.95}, set()),
+        ({"5": 0.95, "6": 0.90}, set()),
+        ({"2": 0.85, "1": 0.80}, {"accuracy[best]"}),
+        ({"5": 0.80, "6": 0.70}, {"accuracy[best]"}),
+        ({"2": 0.70, "1": 0.65, "5": 0.95}, {"accuracy", "accuracy[mean]"}),
+    ],
+    ids=["fewer", "better", "all others", "without the best", "others, worse", "shared are worse"],
+)
+def test_sweep_with_another_grid_is_judged_by_its_objective(
+    points: dict[str, float], worse: set[str]
+) -> None:
+    comparison = regridded(points)
+    assert "missing" not in {row.status for row in comparison.metrics}
+    assert {row.metric for row in comparison.gating()} == worse
+    assert {row.status for row in comparison.gating()} <= {"regressed"}
+    (best,) = [row for row in comparison.metrics if row.metric == "accuracy[best]"]
+    assert (best.name, best.current) == ("test_grid", max(points.values()))
+    assert best.history == pytest.approx((0.9, 0.901, 0.899, 0.9, 0.901))
+    went = [point for point in OLD_GRID if point not in points]
+    assert all(f"test_grid[{point}]" in comparison.notes[0] for point in went)
+    assert f"{len(went)} point" in comparison.notes[0]
+
+
+def test_points_that_failed_did_not_go_with_the_grid() -> None:
+    comparison = regridded({"3": 0.90, "4": 0.70, "1": math.nan})
+    assert [row.case for row in comparison.gating()] == ["test_it.py::test_grid[1]"]
+    nothing = regridded({"3": math.nan, "5": math.nan})
+    assert {row.metric for row in nothing.gating()} == {"accuracy", "accuracy[best]"}
+
+
+def test_points_without_a_sweep_are_missing() -> None:
+    # They may be data, or what is left may be no sweep.
+    left = make_session(*swept({"3": 0.90}))
+    assert len(judged(left, GRIDS).gating()) == 3
+    assert judged(make_session(), GRIDS, partial="-k").metrics == ()
+    assert regridded({"1": 0.80, "3": 0.90}, partial="-k").notes == ()
+
+
+def test_sweep_whose_grid_has_grown_is_judged_by_its_points() -> None:
+    comparison = regridded({**OLD_GRID, "5": 0.6})
+    assert comparison.notes == ()
+    assert {row.metric for row in comparison.metrics} == {"accuracy"}
 
 
 def test_changed_param_does_not_hide_a_missing_metric() -> None:

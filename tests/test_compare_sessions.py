@@ -107,7 +107,7 @@ def unused(
     found = compare_sessions(
         current, baseline(make_session(case())), options, gated=gated, **{"whole": True, **others}
     )
-    assert found.fails == bool(found.mistakes)
+    assert found.rejected == bool(found.mistakes)
     return found.notes, found.mistakes
 
 

@@ -141,7 +141,7 @@ def test_what_is_known_of_a_crashed_case(project: Project) -> None:
 
 
 @pytest.mark.real
-def test_crashed_case_is_not_missing(project: Project) -> None:
+def test_crashed_case_is_missing(project: Project) -> None:
     project.write(CRASHES.format(crash=""))
     project.pytest(*XDIST, *OFFLINE)
     project.write(CRASHES.format(crash="os._exit(1)"))
@@ -151,7 +151,9 @@ def test_crashed_case_is_not_missing(project: Project) -> None:
     assert [(case["name"], case["outcome"]) for case in report["unjudged"]] == [
         ("test_crash", "failed")
     ]
-    assert "missing" not in {metric["status"] for metric in report["metrics"]}
+    assert {metric["name"] for metric in report["metrics"] if metric["status"] == "missing"} == {
+        "test_crash"
+    }
     # It is no history for the next one either.
     project.write(CRASHES.format(crash=""))
     result = project.pytest(*XDIST, *OFFLINE)

@@ -180,6 +180,66 @@ def test_picked_tests_are_judged_and_no_baseline(
     assert "the last 3 passing sessions" in told(gated(history))
 
 
+LEFT_OUT = {
+    "modifyitems": "def pytest_collection_modifyitems(items):\n    del items[1:]",
+    "as pytest-shard does": """
+        import pytest
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_collection_modifyitems(items):
+            items[:] = items[0::2]
+    """,
+    "before the first test": "def pytest_runtestloop(session):\n    del session.items[1:]",
+    "in a wrapper": """
+        import pytest
+
+        @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+        def pytest_collection_modifyitems(items):
+            yield
+            items.pop()
+    """,
+}
+
+
+@pytest.mark.parametrize(
+    ("way", "workers"),
+    [*((way, ()) for way in LEFT_OUT), ("modifyitems", ("-n", "2"))],
+    ids=[*LEFT_OUT, "on workers"],
+)
+def test_tests_that_are_left_out_without_a_word_are_deselected(
+    history: Project, way: str, workers: tuple[str, ...]
+) -> None:
+    source = LEFT_OUT[way].replace("def pytest_runtestloop", "{}def pytest_runtestloop")
+    history.write(source.format("import pytest\n@pytest.hookimpl(tryfirst=True)\n"), "conftest.py")
+    result = gated(history, *workers)
+    assert "missing" not in told(result)
+    assert "Gate passed: nothing got worse" in told(result)
+    assert "this is no baseline: 1 test was taken from the collection" in told(result)
+    end = history.sessions()[-1].end
+    assert end is not None
+    assert not end.complete
+    assert "the last 3 passing sessions" in told(gated(history))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "items.reverse()",
+        "items[0] = next(iter(items[0].parent.collect()))",
+        "items[0]._nodeid = 'test_it.py::other'",
+        "config.hook.pytest_deselected(items=[items.pop()])",
+    ],
+    ids=["other order", "another object", "another name", "with the hook"],
+)
+def test_tests_that_are_only_changed_are_not_left_out(project: Project, body: str) -> None:
+    project.write(CASES)
+    project.write(f"def pytest_collection_modifyitems(config, items):\n    {body}\n", "conftest.py")
+    project.pytest(*OFFLINE)
+    end = project.session().end
+    assert end is not None
+    assert end.complete
+
+
 def test_session_that_stops_early_judges_what_ran(history: Project) -> None:
     history.write(
         """
@@ -219,7 +279,8 @@ def test_session_that_is_cut_short_is_no_baseline(
     result = gated(history, *workers, status=status)
     assert "Only what ran was judged" in told(result)
     assert reason in told(result)
-    assert "missing" not in told(result)
+    # A test that crashes its worker has failed, one that was interrupted has not.
+    assert ("missing" in told(result)) is (reason == "crashed")
     end = history.sessions()[-1].end
     assert end is not None
     assert not end.complete
@@ -287,19 +348,61 @@ def test_lost_record_is_no_verdict(history: Project) -> None:
     assert "the journal can't be written" in told(result)
 
 
-def test_failed_test_is_not_missing(history: Project) -> None:
-    history.write(
-        """
-        import pytest
+def test_skipped_test_is_not_missing(history: Project) -> None:
+    history.write(CASES.replace("f1 = 0.8", 'pytest.skip("not today")'))
+    assert "missing" not in told(gated(history))
 
-        def test_model(mlflow_case):
-            assert False
 
-        def test_other():
-            pytest.skip("not today")
-        """
-    )
-    assert "missing" not in told(gated(history, status=1))
+BEFORE_ITS_METRIC = {
+    "failure": CASES.replace("f1 = 0.8", "assert not 'a reason'; f1 = 0.8"),
+    "error": CASES.replace("test_other()", "test_other(data)")
+    + "\n    @pytest.fixture\n    def data():\n        raise OSError('a reason')\n",
+    "crash": CASES.replace("f1 = 0.8", "os._exit(1); f1 = 0.8"),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("failure", ()), ("error", ()), ("failure", ("-n", "2")), ("crash", ("-n", "2"))],
+    ids=["failure", "error", "failure on a worker", "crash"],
+)
+def test_case_that_failed_before_its_first_metric(
+    history: Project, kind: str, options: tuple[str, ...]
+) -> None:
+    history.write(BEFORE_ITS_METRIC[kind])
+    result = gated(history, *options, status=1)
+    assert "2 of 2 tests kept" in told(result)
+    assert "Gate failed: 1 metric missing; 1 case did not pass and is not judged" in told(result)
+    # It failed by itself, and counts once.
+    assert re.search(r"= 1 (failed|error), 1 passed|= 1 passed, 1 error", result.stdout)
+    record = history.sessions()[-1].case("test_other")
+    assert record.outcome == ("error" if kind == "error" else "failed")
+    assert not record.tentative
+    report = history.sessions()[-1].directory.path.joinpath("report.md").read_text("utf-8")
+    reason = "crashed while running" if kind == "crash" else "a reason"
+    assert report.count(reason) > 1  # as the reason of what is missing, and as pytest's own text
+
+
+def test_module_that_cannot_be_imported(history: Project) -> None:
+    history.write("import no_such_module\n" + "".join(CASES.splitlines(keepends=True)[1:]))
+    result = gated(history, status=2)
+    assert "Gate failed: 2 metrics missing" in told(result)
+    assert "test_it.py failed" in told(result)
+
+
+def test_failed_test_without_a_history_is_not_kept(history: Project) -> None:
+    history.write("def test_new():\n    assert not 'a reason'\n", "test_new.py")
+    result = gated(history, status=1)
+    assert "2 of 3 tests kept" in told(result)
+    assert "nothing got worse; the exit status is 1 for another reason" in told(result)
+    assert {record.name for record in history.sessions()[-1].cases} == {"test_model", "test_other"}
+
+
+def test_suite_that_has_no_metric_leaves_nothing_behind(project: Project) -> None:
+    project.write("def test_new():\n    assert not 'a reason'\n")
+    result = project.pytest(*OFFLINE, status=1)
+    assert "baseline" not in told(result)
+    assert project.sessions() == []
 
 
 def test_unreachable_server_fails_with_the_reason(project: Project) -> None:
@@ -508,3 +611,47 @@ def test_renamed_variable_and_added_param(history: Project) -> None:
     history.write(source.format('"x", [1]', "x", "acc", "x", "acc").replace("test_fit", "test_new"))
     missing = told(gated(history, status=1))
     assert '@pytest.mark.mlflow(case="test_it.py::test_fit") keeps its history' in missing
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--fixtures",
+        "--fixtures-per-test",
+        "--cache-show",
+        "--collect-only",
+        "--setup-plan",
+        "--setup-only",
+        "--markers",
+        "--version",
+        "--help",
+    ],
+)
+def test_what_runs_no_test_has_no_verdict(history: Project, option: str) -> None:
+    before = {one.directory.session_id for one in history.sessions()}
+    plain = history.pytest("--no-mlflow", option, status=None)
+    result = gated(history, option, status=plain.status)
+    assert "Gate" not in result.stdout
+    assert "= mlflow =" not in result.stdout
+    assert {one.directory.session_id for one in history.sessions()} == before
+
+
+@pytest.mark.parametrize("gate", [(), ("--mlflow-gate",)], ids=["without", "with a gate"])
+def test_mode_of_another_plugin_that_runs_no_test(history: Project, gate: tuple[str, ...]) -> None:
+    history.write(
+        """
+        from _pytest.main import wrap_session
+
+        def pytest_addoption(parser):
+            parser.addoption("--list-tests", action="store_true")
+
+        def pytest_cmdline_main(config):
+            if config.option.list_tests:
+                return wrap_session(config, lambda config, session: session.perform_collect() and 0)
+        """,
+        "conftest.py",
+    )
+    before = {one.directory.session_id for one in history.sessions()}
+    result = history.pytest(*OFFLINE, *gate, "--list-tests")
+    assert "= mlflow =" not in result.stdout
+    assert {one.directory.session_id for one in history.sessions()} == before

@@ -570,7 +570,7 @@ def test_asyncio(pair: Pair) -> None:
     assert pair.metrics() == {
         "test_passes": ["score"],
         "test_fails": ["accuracy"],
-        "test_fixture": ["start", "model", "end"],
+        "test_fixture": ["start.score", "model", "end.score"],
         "test_tasks": ["accuracy", "accuracy"],
         "test_times_out": ["accuracy"],
     }

@@ -22,7 +22,10 @@ ROOMS = {
     "tracker": {"records", "regression", "baseline", "report"},
     "analysis": {"records", "regression", "baseline", "report", "tracker"},
     "session": {"records", "regression", "baseline", "capture", "report", "analysis"},
-    "cli": {"records", "regression", "baseline", "report", "tracker", "analysis", "session"},
+    "cli": {
+        *("records", "regression", "baseline", "report", "tracker", "analysis", "session"),
+        "__version__",
+    },
     "plugin": {"capture", "session"},
     "__init__": {"capture", "analysis"},
 }

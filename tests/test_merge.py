@@ -133,7 +133,23 @@ def test_missing_shard_never_passes(whole: Project) -> None:
     result = whole.cli("merge", str(artifacts), "--offline", "--shards=3", status=1)
     assert "This is not the whole session: there are 2 shards, and not 3" in result.stdout
     assert "this is no baseline" in result.stdout
+    assert "Not everything ran: there are 2 shards, and not 3" in result.stdout
+    gated = whole.cli("merge", str(artifacts), "--offline", "--shards=3", "--gate", status=1)
+    assert "Gate failed: not everything ran: there are 2 shards, and not 3" in gated.stdout
+    report = whole.session().directory.path / "report.md"
+    assert report.read_text(encoding="utf-8").startswith("### ❌ Gate failed: not everything ran")
     run_shards(whole, 1)
+
+
+def test_shards_of_a_plugin_that_tells_pytest_nothing(whole: Project) -> None:
+    # As pytest-shard does it.
+    silent = SPLIT.replace("config.hook.pytest_deselected", "list")
+    whole.write(silent.replace("items=[", "["), "conftest.py")
+    artifacts = run_shards(whole, 2)
+    whole.cli("merge", str(artifacts), "--offline", "--shards=2")
+    end = whole.session().end
+    assert end is not None
+    assert end.complete
 
 
 def test_shard_that_broke_off_never_passes(whole: Project) -> None:

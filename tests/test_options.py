@@ -10,12 +10,14 @@ from typing import TypeAlias
 import pytest
 
 from pytest_mlflow_experiments.capture.marker import CaseOptions
+from pytest_mlflow_experiments.session.comparison_settings import ComparisonSettings
 from pytest_mlflow_experiments.session.options import OPTIONS as TABLE
 from pytest_mlflow_experiments.session.options import Option, is_enabled
 from pytest_mlflow_experiments.session.settings import Settings, assertions_setting
 
 OPTIONS = [
     "--mlflow",
+    "--no-mlflow",
     "--mlflow-tracking-uri",
     "--mlflow-experiment",
     "--mlflow-run-name",
@@ -321,6 +323,98 @@ def test_values_of_pyproject_may_be_toml(configure: Configure, tester: pytest.Py
     assert is_enabled(config)
     assert (settings.assertions, settings.timeout) == ("no", 5.0)
     assert settings.tags == {"team": "vision", "stage": "dev"}
+
+
+needs_native_toml = pytest.mark.skipif(
+    int(pytest.__version__.partition(".")[0]) < 9, reason="pytest reads native TOML from 9.0 on"
+)
+
+
+@needs_native_toml
+def test_native_toml(configure: Configure, tester: pytest.Pytester) -> None:
+    tester.makepyprojecttoml(
+        """
+        [tool.pytest]
+        mlflow = true
+        mlflow_assertions = false
+        mlflow_experiment = 2026
+        mlflow_tags = ["team=vision", "stage=dev"]
+        mlflow_timeout = 20
+        mlflow_gate = true
+        mlflow_require_baseline = true
+        mlflow_rerun = 3
+        mlflow_rerun_time = 12.5
+        mlflow_history = 7
+        mlflow_tolerance = ["accuracy: -0.02", "rmse: 2%"]
+        mlflow_direction = ["loss: min"]
+        mlflow_seed_params = ["seed", "fold"]
+        mlflow_redact = ["*_pin"]
+        mlflow_report = ["found.md"]
+        """
+    )
+    config = configure()
+    settings, comparing = Settings.from_config(config), ComparisonSettings.from_config(config)
+    assert is_enabled(config)
+    assert (settings.assertions, settings.timeout) == ("no", 20.0)
+    assert settings.experiment_name == "2026"
+    assert settings.tags == {"team": "vision", "stage": "dev"}
+    assert (comparing.gate, comparing.require_baseline) == (True, True)
+    assert (comparing.rerun, comparing.rerun_time) == (3, 12.5)
+    assert comparing.options.window == 7
+    assert [name for name, _ in comparing.options.ini_tolerances] == ["accuracy", "rmse"]
+    assert comparing.options.directions == (("loss", "min"),)
+    assert comparing.options.seed_params == {"seed", "fold"}
+    assert comparing.reports == (tester.path / "found.md",)
+    over = configure("-o", "mlflow_timeout=5", "-o", "mlflow_gate=false", "--mlflow-history=2")
+    assert Settings.from_config(over).timeout == 5.0
+    assert not ComparisonSettings.from_config(over).gate
+    assert ComparisonSettings.from_config(over).options.window == 2
+
+
+@needs_native_toml
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("mlflow_timeout = -1", "ini value mlflow_timeout: expected seconds, 0 or more, got '-1'"),
+        ("mlflow_rerun = true", "ini value mlflow_rerun: expected a whole number"),
+        ('mlflow_tags = "a=b"', "config option 'mlflow_tags' expects a list"),
+        ("mlflow_tolerance = [1]", "item at index 0 is int"),
+        ("mlflow_offline = 0", "config option 'mlflow_offline' expects a bool"),
+        ('mlflow_gate = ["drift"]', "config option 'mlflow_gate' expects a string"),
+    ],
+)
+def test_native_toml_of_another_type(tester: pytest.Pytester, line: str, message: str) -> None:
+    tester.makepyprojecttoml(f"[tool.pytest]\nmlflow = true\n{line}\n")
+    result = tester.runpytest_subprocess()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert message in result.stderr.str()
+    assert "Traceback" not in result.stderr.str()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "enabled"),
+    [
+        ((), True),
+        (("--no-mlflow",), False),
+        (("--no-mlflow", "--mlflow"), True),
+        (("--mlflow", "--mlflow-gate", "--no-mlflow"), False),
+    ],
+)
+def test_what_the_ini_file_switches_on_can_be_switched_off(
+    configure: Configure, tester: pytest.Pytester, arguments: tuple[str, ...], enabled: bool
+) -> None:
+    config = configure(*arguments, ini="mlflow = true\nmlflow_gate = true")
+    assert is_enabled(config) is enabled
+
+
+def test_no_mlflow_leaves_nothing_behind(tester: pytest.Pytester) -> None:
+    tester.makeini("[pytest]\nmlflow = true\naddopts = --mlflow --mlflow-gate --mlflow-offline")
+    tester.makepyfile("def test_it():\n    accuracy = 0.9\n    assert accuracy > 0.5")
+    result = tester.runpytest_subprocess("--no-mlflow")
+    assert result.ret == 0
+    assert "mlflow:" not in result.stdout.str()
+    assert "= mlflow =" not in result.stdout.str()
+    assert not tester.path.joinpath(".pytest_mlflow").exists()
 
 
 USAGE_ERRORS = [

@@ -36,6 +36,15 @@ SHOWN_BY = {
     "a test crashes its pytest-xdist worker": (
         "test_crashes.py::test_case_that_crashes_its_worker"
     ),
+    "a test fails before its first metric": (
+        "test_gate.py::test_case_that_failed_before_its_first_metric"
+    ),
+    "each test runs in a process of its own (pytest-forked)": (
+        "test_session.py::test_each_test_in_a_process_of_its_own"
+    ),
+    "a conftest.py or plugin shortens the collection without `pytest_deselected`": (
+        "test_gate.py::test_tests_that_are_left_out_without_a_word_are_deselected"
+    ),
     "the memory is used up": "test_crashes.py::test_out_of_memory",
     "you press Ctrl-C, once or twice": "test_crashes.py::test_ctrl_c_twice",
     "a killed sweep is started again with `--mlflow-resume`": (
@@ -129,7 +138,7 @@ def test_every_option_is_told() -> None:
             options.append(name)
 
     add_options(Parser())  # type: ignore[arg-type]
-    assert len(options) == 46
+    assert len(options) == 47
     assert [option for option in options if f"`{option}" not in README] == []
 
 

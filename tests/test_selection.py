@@ -69,9 +69,7 @@ def test_params_that_were_asked_for_are_no_plain_text(select: Any) -> None:
     assert select("tests/a[1].py::b").chosen == ("tests/a[1].py::b",)
 
 
-@pytest.mark.parametrize(
-    "option", ["-k=fast", "--lf", "--stepwise", "--setup-only", "--setup-plan"]
-)
+@pytest.mark.parametrize("option", ["-k=fast", "--lf", "--stepwise"])
 def test_what_is_picked_for_the_moment(select: Any, option: str) -> None:
     assert option.partition("=")[0] in select(option).partial
 

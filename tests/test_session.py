@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Callable
@@ -590,3 +591,117 @@ def test_a_module_whose_name_has_a_dot(project: Project) -> None:
     result = project.pytest("--mlflow", "--mlflow-offline", "--import-mode=importlib")
     told = "No metrics from the assertions of tests/db.test.py (Python imports it, not pytest)"
     assert (told in result.stdout) is ("0 of 1 test kept" in result.stdout)
+
+
+# As pytest-forked does it: the memory of the child is lost, only the reports' attributes come back.
+FORKED = """
+    import os
+    import pickle
+    import pytest
+    from _pytest import runner
+
+    def attributes(report):
+        data = dict(report.__dict__)
+        if hasattr(report.longrepr, "toterminal"):
+            data["longrepr"] = str(report.longrepr)
+        return data
+
+    def in_a_fork(item):
+        source, target = os.pipe()
+        pid = os.fork()
+        if not pid:
+            reports = runner.runtestprotocol(item, log=False)
+            with os.fdopen(target, "wb") as file:
+                pickle.dump([attributes(report) for report in reports], file)
+            os._exit(0)
+        os.close(target)
+        with os.fdopen(source, "rb") as file:
+            data = file.read()
+        os.waitpid(pid, 0)
+        if data:
+            reports = [object.__new__(runner.TestReport) for _ in pickle.loads(data)]
+            for report, found in zip(reports, pickle.loads(data)):
+                report.__dict__.update(found)
+            return reports
+        crash = "CRASHED with signal 9"
+        return [runner.TestReport(item.nodeid, item.location, {}, "failed", crash, "???")]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(item, nextitem):
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        for report in in_a_fork(item):
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+"""
+
+IN_FORKS = """
+    import os, threading
+    import pytest
+
+    def test_assert():
+        accuracy = 0.93
+        assert accuracy >= 0.9
+
+    def test_log(mlflow_case):
+        mlflow_case.log_metric("loss", 0.5)
+        mlflow_case.log_text("so far", "log.txt")
+
+    def test_threads():
+        def work(i):
+            accuracy = 0.9 + i / 100
+            assert accuracy > 0.5
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+
+    @pytest.mark.parametrize("x", [1, 2])
+    def test_param(x):
+        rmse = 1.0 * x
+        assert rmse < 1.5
+
+    def test_crash():
+        accuracy = 0.8
+        assert accuracy > 0.5
+        os.kill(os.getpid(), 9)
+
+    def test_nothing():
+        pass
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_each_test_in_a_process_of_its_own(project: Project, workers: tuple[str, ...]) -> None:
+    project.write(FORKED, "conftest.py")
+    project.write(IN_FORKS)
+    result = project.pytest("--mlflow", "--mlflow-offline", *workers, status=1)
+    assert "6 of 7 tests kept" in result.stdout
+    session = project.session()
+    assert {record.name: record.outcome for record in session.cases} == {
+        "test_assert": "passed",
+        "test_log": "passed",
+        "test_threads": "passed",
+        "test_param[1]": "passed",
+        "test_param[2]": "failed",
+        "test_crash": "failed",
+    }
+    values = {record.name: [m.value for m in record.metrics] for record in session.cases}
+    assert values["test_assert"] == [0.93]
+    assert sorted(values["test_threads"]) == [0.9, 0.91, 0.92, 0.93]
+    assert (values["test_log"], values["test_param[2]"]) == ([0.5], [2.0])
+    log = session.case("test_log")
+    assert session.directory.artifacts(log.id).joinpath("log.txt").read_text() == "so far"
+    assert "cpu_seconds" in log.usage
+    assert "assert 2.0 < 1.5" in (session.case("test_param[2]").failure or "")
+    assert "CRASHED with signal 9" in (session.case("test_crash").failure or "")
+
+
+def test_what_runs_on_every_worker_counts_once(project: Project) -> None:
+    project.write("def test_it():\n    accuracy = 0.9\n    assert accuracy > 0.5\n")
+    for _ in range(2):
+        result = project.pytest("--mlflow", "--mlflow-offline", "-n", "2", "--dist=each")
+        assert "1 of 1 test kept" in result.stdout
+    assert "1 unchanged" in result.stdout or "1 inconclusive" in result.stdout
+    report = json.loads(project.sessions()[-1].directory.report.read_text(encoding="utf-8"))
+    assert report["cases"] == 1

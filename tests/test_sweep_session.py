@@ -239,3 +239,33 @@ def test_merged_shards_have_the_sweep_of_all_cases(tmp_path: Path) -> None:
     assert (sweep.cases, sweep.mode) == (24, "min")
     end = json.loads(path.with_name("journal.jsonl").read_text().splitlines()[-1])
     assert end["sweeps"][0]["params"] == {"best_C": "1.0", "best_kernel": "rbf"}
+
+
+GRID = """
+    import pytest
+
+    @pytest.mark.parametrize("C", {grid})
+    @pytest.mark.parametrize("seed", range(2))
+    def test_fit(C, seed):
+        accuracy = 0.9 - abs(C - {peak}) / 100 + seed / 1_000
+        assert accuracy > 0.5
+"""
+
+
+def test_gate_where_the_grid_is_another(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.write("[pytest]\nmlflow_experiment = it\n", "pytest.ini")
+    gate = ("--mlflow", "--mlflow-offline", "--mlflow-gate")
+    for grid, told in (
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9], "there is no baseline yet"),
+        ([2.5, 3, 3.5], "8 points went: test_fit[C=1], test_fit[C=2], test_fit[C=4]"),
+        ([2.5, 3.5], "1 point went: test_fit[C=3]"),
+    ):
+        project.write(GRID.format(grid=grid, peak=3.5))
+        text = "\n".join(project.pytest(*gate).section())
+        assert told in text
+        assert "missing" not in text
+    # The best point went, and what stands in its place is worse.
+    project.write(GRID.format(grid=[2.5, 9], peak=3.5))
+    worse = project.pytest(*gate, "--mlflow-tolerance=accuracy: 0.005", status=1).stdout
+    assert "FAILED test_it.py::test_fit - accuracy[best] regressed" in worse

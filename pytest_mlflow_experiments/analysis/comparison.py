@@ -11,6 +11,7 @@ from ..baseline.specs import HISTORY
 from ..regression.compare import compare_sessions
 from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.comparison import Comparison, MetricComparison
+from ..regression.sweeps.build import SweepBuilder
 from ..regression.tolerance import parse_direction, parse_rule
 from ..regression.values import collect_session, collect_values
 from .frame import Columns, Row, attributes, documented, make_frame
@@ -154,4 +155,6 @@ def compare_named(
     if all(one.header.session_id == current.header.session_id for one in past.sessions):
         raise UsageError(f"{baseline} and {session} are the same session")
     options = replace(options, accepted=location.accepted_steps())
-    return compare_sessions(collect_session(current.entries(), options.seed_params), past, options)
+    sweeps = SweepBuilder(options)
+    values = collect_session(sweeps.watch(current.entries()), options.seed_params)
+    return compare_sessions(values, past, options, sweeps=sweeps.build())

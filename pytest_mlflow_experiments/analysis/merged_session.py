@@ -46,7 +46,7 @@ def keep(merged: MergedSession, root: Path) -> SessionDirectory:
 
 def finish(directory: SessionDirectory, end: SessionEnd, comparison: Comparison) -> SessionEnd:
     """Append the session's end, with the comparison's results, to its journal; return it."""
-    end = replace(end, rejected=comparison.gated and comparison.fails)
+    end = replace(end, rejected=comparison.gated and comparison.rejected)
     if end.rejected and end.exit_status == 0:
         end = replace(end, exit_status=1)
     end = with_comparison(end, comparison)
@@ -108,8 +108,10 @@ def compare_merged(
     unrecorded = merged.end.unrecorded
     sweeps = SweepBuilder(options)
     entries: list[Entry] = [merged.header, *merged.cases, merged.end]
+    current = collect_session(sweeps.watch(entries), options.seed_params)
+    swept = sweeps.build()
     comparison = compare_sessions(
-        collect_session(sweeps.watch(entries), options.seed_params),
+        current,
         baseline,
         options,
         not_run={nodeid: outcome for nodeid, outcome in unrecorded.items() if outcome != "passed"},
@@ -118,9 +120,9 @@ def compare_merged(
         problem=problem,
         gated=told.gate,
         notes=[*merged.notes, *damaged],
+        sweeps=swept,
     )
-    slices = sweeps.slices(comparison.metrics)
-    return replace(comparison, sweeps=sweeps.build(), slices=slices)
+    return replace(comparison, sweeps=swept, slices=sweeps.slices(comparison.metrics))
 
 
 def _baseline(

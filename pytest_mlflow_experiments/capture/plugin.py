@@ -10,13 +10,13 @@ from typing import Final, Literal, TypeAlias, final
 
 import pytest
 
-from ..records import CaseRecord, Outcome, function_of
+from ..records import FAILED_OUTCOMES, CaseRecord, Outcome, function_of, journal
 from ..records.secrets import SHOWN_NODEID, SecretNames, environment_secrets
 from ..records.tags import MARKERS
 from .assertions import install, recorder, unrecorded_modules
 from .case import CaseLog, Deliver, record_ids
 from .marker import CaseOptions
-from .measuring import Clock
+from .measuring import Clock, Original
 from .mlflow_case import CASE_LOG
 from .params import (
     IdAddresses,
@@ -48,6 +48,8 @@ WORKER_ERROR: Final = "mlflow_usage_error"
 WORKER_UNRECORDED: Final = "mlflow_unrecorded"
 UNRECORDED = pytest.StashKey[str]()
 """Which modules yield no metrics from their assertions, and why; a worker sends it, too."""
+_FORKED: Final = "mlflow_forked_case"
+"""The attribute under which a record leaves the process that was forked for its test alone."""
 
 _OPTIONS = pytest.StashKey[CaseOptions]()
 _DEFAULT_OPTIONS: Final = CaseOptions()
@@ -91,6 +93,7 @@ class CapturePlugin:
         self._siblings: dict[str, dict[str, None]] = {}
         self._nextitem: pytest.Item | None = None
         self._clock = Clock()
+        self._pid = Original.getpid()
         self._ids = record_ids()
         self._item: pytest.Item | None = None
         self._options = _DEFAULT_OPTIONS
@@ -184,36 +187,72 @@ class CapturePlugin:
             self._note_running(item, log)
         log.begin_call()
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-        """Read the usage of the call before pytest formats the traceback of its failure."""
-        if call.when == "call" and (log := item.stash.get(CASE_LOG, None)) is not None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Read the usage of the call before pytest formats the traceback of its failure.
+
+        In a process that was forked for this test alone (pytest-forked), the record travels on the
+        report of the teardown: nothing else comes back.
+        """
+        log = item.stash.get(CASE_LOG, None)
+        if call.when == "call" and log is not None:
             log.end_call()
+        report = yield
+        if item is self._item and log is not None and self._is_forked:
+            _note_report(log, report)
+            if report.when == "teardown" and (record := self._finished(item, log)) is not None:
+                setattr(report, _FORKED, journal.encode(record))
+        return report
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Add pytest's report to the case; the teardown's report ends the case."""
+        """Add pytest's report to the case; the teardown's report, or a crash, ends the case."""
         item = self._item
         if item is None or report.nodeid != item.nodeid:
             return
         log = item.stash.get(CASE_LOG, None)
         if log is None:
             return
+        if self._is_forked:
+            if hasattr(report, "context"):
+                _note_report(log, report)
+            return
         is_masked = bool(log.secrets.names) or has_address(item)
         nodeid = self._nodeid(item) if is_masked else plain_nodeid(item)
         if not item.nodeid.startswith(nodeid):
             setattr(report, SHOWN_NODEID, nodeid)
         _note_report(log, report)
-        if report.when == "teardown" and not log.rerun:
+        crashed = report.when not in ("setup", "call", "teardown")
+        if (report.when == "teardown" or crashed) and not log.rerun:
             _forget(item)
-            if self._is_kept(item, log):
-                record = self._freeze(item, log)
+            forked = report.__dict__.pop(_FORKED, None)
+            if forked is not None:
+                self._deliver(report, journal.decode_case(forked))
+            elif (record := self._finished(item, log, may_have_metrics=crashed)) is not None:
                 try:
                     if self._rerunner is not None:
                         record = self._with_fresh_runs(item, record, self._rerunner)
                 finally:
                     # Also where a fresh run is interrupted.
                     self._deliver(report, record)
+
+    @property
+    def _is_forked(self) -> bool:
+        return Original.getpid() != self._pid
+
+    def _finished(
+        self, item: pytest.Item, log: CaseLog, *, may_have_metrics: bool = False
+    ) -> CaseRecord | None:
+        """Return the record of a finished case; a tentative one if it failed without a metric."""
+        if self._is_kept(item, log) or (
+            may_have_metrics and self._may_be_kept(item, has_metrics=True)
+        ):
+            return self._freeze(item, log)
+        if log.outcome in FAILED_OUTCOMES and self._may_be_kept(item, has_metrics=True):
+            return replace(self._freeze(item, log), tentative=True)
+        return None
 
     def _is_resumed(self, item: pytest.Item) -> bool:
         return (
@@ -339,4 +378,5 @@ def _outcome(report: pytest.TestReport) -> Outcome | None:
         return "xpassed" if hasattr(report, "wasxfail") and report.when == "call" else None
     if report.skipped:
         return "xfailed" if hasattr(report, "wasxfail") else "skipped"
-    return "failed" if report.when == "call" else "error"
+    # Neither a setup nor a teardown is the crash of a process.
+    return "error" if report.when in ("setup", "teardown") else "failed"

@@ -198,7 +198,7 @@ def _run(item: pytest.Item, note: Callable[[pytest.TestReport], None]) -> None:
     _renew(item)
     report = call_and_report(item, "setup", log=False)
     note(report)
-    if report.passed and not item.config.getoption("setuponly", False):
+    if report.passed:
         note(call_and_report(item, "call", log=False))
 
 

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from .. import __version__
 from ..analysis.location import UsageError
 from ..baseline.specs import BaselineError
 from ..records.journal import JournalError
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pytest-mlflow", description="Work with the sessions that pytest --mlflow kept."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     declared = (sync.run, merge.run, compare.run, baseline, accept.run, report.run, best.run)
     for command in (*declared, promote.run):

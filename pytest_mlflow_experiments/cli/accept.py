@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..analysis.location import UsageError, sessions_root
+from ..records import FAILED_OUTCOMES
 from ..records.accepted import (
     ACCEPTED_FILE,
     AcceptedError,
@@ -46,13 +47,22 @@ def run(options: argparse.Namespace) -> int:
     header = peek_header(SessionDirectory(root / DIRECTORY_NAME / session_id).journal)
     # The session ran with these steps: it may need new ones beyond them.
     used = () if header is None else header.accepted
-    pairs = [_patterns(row) for row in comparison.gating()]
+    # What a failed test did not reach is nothing that anybody wants.
+    failed = {one.nodeid for one in comparison.unjudged if one.outcome in FAILED_OUTCOMES}
+    pairs = [
+        _patterns(row)
+        for row in comparison.gating()
+        if row.status != "missing" or row.nodeid not in failed
+    ]
     if options.case is not None:
         # Of a case with positions in pytest's id, that is not the name in all sessions.
         ids = {one.nodeid: one.case for one in comparison.metrics}
         pairs = [(ids.get(options.case, options.case), options.metric)]
     elif not pairs:
-        say("There is nothing to accept: the session has nothing that a gate fails for.")
+        why = (
+            "its failed tests have to pass first" if comparison.rejected else "no gate fails for it"
+        )
+        say(f"There is nothing to accept in the session: {why}.")
         return 0
     try:
         steps = [

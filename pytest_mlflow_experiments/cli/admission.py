@@ -16,6 +16,7 @@ from ..records import PASSED_OUTCOMES, function_of, tags
 from ..records.reader import StoredSession
 from ..regression.compare import compare_sessions, reported_options
 from ..regression.comparison import Comparison
+from ..regression.sweeps.build import SweepBuilder
 from ..regression.tolerance import Tolerance, find
 from ..regression.values import collect_session, collect_values
 from ..report.metric_lines import describe_metric
@@ -255,8 +256,9 @@ def against_its_session(
         accepted=location.accepted_steps(),
     )
     past = collect_values(entries, seeds)
-    current = collect_session(session.stored.entries(), seeds)
-    comparison = compare_sessions(current, past, settings)
+    sweeps = SweepBuilder(settings)
+    current = collect_session(sweeps.watch(session.stored.entries()), seeds)
+    comparison = compare_sessions(current, past, settings, sweeps=sweeps.build())
     words = ", against the champion's session"
     yield from worse_metrics(comparison, candidate.test, words)
     yield from incomparable(comparison, candidate, words)

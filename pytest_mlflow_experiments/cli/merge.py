@@ -78,8 +78,10 @@ def run(options: argparse.Namespace) -> int:
     end = finish(directory, merged.end, comparison)
     own = [directory.path / f"report{suffix}" for suffix in STANDARD_SUFFIXES]
     hooks.write(comparison, own)
-    _tell(merged, comparison, [*own[:2], *options.report])
     sent = options.offline or _send(directory, location)
+    if not sent:
+        comparison = replace(comparison, exit_status=1)
+    _tell(merged, comparison, [*own[:2], *options.report])
     hooks.write(comparison, options.report)
     if end.interrupted is not None:
         say(f"This is not the whole session: {end.interrupted}")

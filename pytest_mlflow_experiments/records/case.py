@@ -213,7 +213,8 @@ class CaseRecord:
     ``inputs`` are the datasets themselves. ``usage`` maps metric names to what the call cost (CPU
     seconds, memory). If the case was resumed and did not run, ``resumed_from`` is the id of the
     session that it ran in, and ``resumed_run`` the test's own MLflow run there. Copies without
-    checks have ``guards`` instead, as :func:`guard_texts` makes them.
+    checks have ``guards`` instead, as :func:`guard_texts` makes them. A ``tentative`` record is
+    kept only if the baseline has the case: the test failed before its first metric.
     """
 
     id: Annotated[str, Constraint(CASE_ID.fullmatch, "letters and digits")]
@@ -250,6 +251,7 @@ class CaseRecord:
     resumed_from: str | None = field(default=None, metadata=RARE)
     resumed_run: str | None = field(default=None, metadata=RARE)
     guards: Mapping[str, str] = field(default_factory=dict, metadata=RARE)
+    tentative: bool = field(default=False, metadata=RARE)
 
     @property
     def sweep(self) -> str | None:

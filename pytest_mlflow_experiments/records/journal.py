@@ -82,6 +82,13 @@ def decode(line: str | bytes) -> Entry:
         raise JournalError(f"not a line of a session's journal: {error!r}") from error
 
 
+def decode_case(line: str) -> CaseRecord:
+    """Rebuild the record of a case from :func:`encode`; raise what :func:`decode` does."""
+    record = decode(line)
+    assert isinstance(record, CaseRecord)
+    return record
+
+
 def _decode_slim(line: bytes) -> Entry | SlimCase:
     try:
         data = json.loads(line)

@@ -22,6 +22,7 @@ from .comparer import CompareOptions, Comparer, name_of
 from .comparison import Baseline, Comparison, Curve, MetricComparison, SessionInfo, UnjudgedCase
 from .renames import continued
 from .statistics import average
+from .sweeps.model import Sweep
 from .tolerance import Tolerance, mentions
 from .values import (
     MAX_CURVES,
@@ -43,6 +44,9 @@ _CUT_SHORT = (
     "--mlflow-rerun-time gives more"
 )
 
+_POINTS = 20
+"""The number of points that a note lists."""
+
 _Value = TypeVar("_Value")
 
 
@@ -57,6 +61,7 @@ def compare_sessions(
     problem: str | None = None,
     gated: bool = False,
     notes: Sequence[str] = (),
+    sweeps: Sequence[Sweep] = (),
 ) -> Comparison:
     """Compare a session with the sessions of its baseline, which must not include it.
 
@@ -66,12 +71,14 @@ def compare_sessions(
         baseline: the sessions to compare with; None without any.
         options: how to compare; only the accepted steps that the session ran with count.
         not_run: the outcomes of tests, classes and modules that were deselected or did not pass, by
-            node id: their metrics are not missing.
+            node id: the metrics of those that failed are missing.
         passed: node ids of the tests that passed.
         whole: whether all tests were asked for, so that all settings are for this session.
         problem: why verdicts are impossible; then nothing is judged.
         gated: whether the session has a gate.
         notes: further notes for the reports.
+        sweeps: those of the session. Where points of one went with its grid, it is judged by its
+            objective: the best value, and the mean of the points that are still there.
     """
     header, end = current.header, current.end
     accepted = [step for step in options.accepted if step.id in header.accepted]
@@ -88,11 +95,6 @@ def compare_sessions(
         session.follow(current)
     partial = (end and (end.interrupted or end.partial)) or header.partial
     metrics: list[MetricComparison] = []
-    unjudged = [
-        replace(unjudged, case=current.name_of(unjudged.case))
-        for record in current.failed
-        for unjudged in [_unjudged(record, record.outcome, record.failure)]
-    ]
     all_notes = [*notes]
     mistakes: list[str] = []
     if problem is None:
@@ -100,26 +102,53 @@ def compare_sessions(
         renamed = continued(past, current, accepted, all_cases=not some)
         past, options = renamed.past, replace(options, accepted=renamed.accepted)
         all_notes += renamed.notes
-        comparer = Comparer(past, options)
+    comparer = Comparer(past, options)
+    names = [current.name_of(identity(one, options.seed_params)[0]) for one in current.failed]
+    failed = dict(zip(names, current.failed, strict=True))
+    unjudged = [
+        _unjudged(record, record.outcome, record.failure, name=name, known=comparer.knows(name))
+        for name, record in zip(names, current.failed, strict=True)
+    ]
+    if problem is None:
         passed = frozenset(passed)
         for case in current.cases.values():
             comparer.add(case)
+        for name, record in failed.items():
+            if record.outcome in FAILED_OUTCOMES:
+                comparer.add_failed(current.cases[name], record)
         # Expected are the cases of the newest session that was asked for the same tests.
         selection = tuple(end.selection) if end is not None else ()
         alike = next((one for one in reversed(past) if _selection(one) == selection), None)
-        for session, case in _without_record(current, (alike, *past[-1:])):
+        recent = (alike, *past[-1:])
+        swept = {one.test: one for one in sweeps if one.objective is not None}
+        gone: dict[str, list[str]] = {}
+        for session, case in _without_record(current, (*recent, *reversed(past))):
             if case.recorded:
                 # The position in its id may be that of another case now.
                 bracket, params = case.case.partition("[")[1:]
                 case = replace(case, name=f"{case.name.partition('[')[0]}{bracket}{params}")
-            outcome = _outcome(case.nodeid, not_run)
-            if outcome is None and case.nodeid in passed:
+            node, outcome = outcome_of(case.nodeid, not_run)
+            if outcome in FAILED_OUTCOMES:
+                # It failed before it left anything, maybe with all of its module.
+                unjudged.append(_unjudged(case, cast(Outcome, outcome), known=True))
+                what = "the test" if node == case.nodeid else node
+                reason = f"{what} failed: {outcome}"
+                comparer.add_missing(case, (session, case), (), reason, costs=False)
+            elif not any(session is one for one in recent):
+                continue
+            elif outcome is None and case.nodeid in passed:
                 comparer.add_missing(case, (session, case), (), _NO_METRIC)
             elif outcome is None and session is alike and partial is None:
-                comparer.add_missing(case, (session, case), (), _did_not_run(case, current))
+                if (test := function_of(case.nodeid)) in swept:
+                    gone.setdefault(test, []).append(case.name)
+                else:
+                    comparer.add_missing(case, (session, case), (), _did_not_run(case, current))
             elif outcome not in (None, "deselected"):
-                # It was skipped, or failed before it left anything.
                 unjudged.append(_unjudged(case, cast(Outcome, outcome)))
+        for test, points in gone.items():
+            assert alike is not None
+            comparer.add_sweep(swept[test], current, past[: past.index(alike) + 1])
+            all_notes.append(_other_grid(swept[test], points))
         metrics += comparer.judged()
         if baseline is not None and baseline.ahead and provenance is not None:
             metrics, told = _beside_the_base(metrics, past, baseline.ahead, provenance, options)
@@ -149,6 +178,18 @@ def compare_sessions(
         notes=(*all_notes, *curve_notes(lines)),
         curves=lines,
         mistakes=tuple(mistakes) if gated else (),
+        interrupted=end.interrupted if end is not None else None,
+    )
+
+
+def _other_grid(sweep: Sweep, points: Sequence[str]) -> str:
+    """Return the note on the points that went with the grid of a sweep."""
+    shown = ", ".join(points[:_POINTS])
+    more = f" and {len(points) - _POINTS:,} more" if len(points) > _POINTS else ""
+    number = "1 point" if len(points) == 1 else f"{len(points):,} points"
+    return (
+        f"The grid of {sweep.name} is another: it is judged by its {sweep.objective}, the best and "
+        f"the mean of the points that are still there; {number} went: {shown}{more}"
     )
 
 
@@ -192,24 +233,28 @@ def _did_not_run(case: CaseValues, current: SessionValues) -> str:
     )
 
 
-def _outcome(nodeid: str, not_run: Mapping[str, str]) -> str | None:
-    """Return the outcome of a test, or of its class or module."""
-    while nodeid:
-        if nodeid in not_run:
-            return not_run[nodeid]
+def outcome_of(nodeid: str, not_run: Mapping[str, str]) -> tuple[str, str | None]:
+    """Return the outcome of a test, or of its class or module, and the node id of which of them."""
+    while nodeid and nodeid not in not_run:
         nodeid = nodeid.rpartition("::")[0]
-    return None
+    return nodeid, not_run.get(nodeid)
 
 
 def _unjudged(
-    case: CaseRecord | CaseValues, outcome: Outcome, failure: str | None = None
+    case: CaseRecord | CaseValues,
+    outcome: Outcome,
+    failure: str | None = None,
+    *,
+    name: str | None = None,
+    known: bool = False,
 ) -> UnjudgedCase:
     return UnjudgedCase(
-        case=case.case,
+        case=name or case.case,
         name=case.name,
         nodeid=case.nodeid,
         outcome=outcome,
         failure=failure if outcome in FAILED_OUTCOMES else None,
+        known=known,
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from math import isnan
+from math import isfinite, isnan
 from typing import TypeAlias, final
 
+from ..records import CaseRecord, function_of
 from ..records.accepted import AcceptedStep, MetricLevel, newest
 from ..records.case import SUMMARIES, is_key, name_at, placeless
 from ..records.param_kinds import SEED_PARAMS as SEED_PARAMS
@@ -19,8 +20,9 @@ from .levels import RECENT
 from .rule import Verdict
 from .session_rule import MetricSeries, groups_of_examples, judge_alone, judge_session
 from .statistics import average
+from .sweeps.model import Sweep
 from .tolerance import Tolerance, direction_of, find, mentions
-from .values import CaseValues, SessionValues, is_position
+from .values import CaseValues, SessionValues, is_position, values_of
 
 Rule: TypeAlias = Callable[[MetricSeries], "Verdict | None"]
 
@@ -133,20 +135,53 @@ class Comparer:
             found = {*case.metrics, *self._left_out(case, _comparable(case, past))}
             self.add_missing(case, past[-1], found, reason)
 
+    def knows(self, case: str) -> bool:
+        """Return whether a past session has the case."""
+        return case in self._history
+
+    def add_failed(self, case: CaseValues, record: CaseRecord) -> None:
+        """Add the metrics that a failed case was expected to have and did not reach."""
+        past = self._history.get(case.case)
+        if past and not case.passed:
+            reached = {placeless(name) for name in values_of(record)}
+            found = [name for name in past[-1][1].metrics if placeless(name) in reached]
+            what = "an error" if record.outcome == "error" else "a failure"
+            reason = f"the test ended with {what} before it was measured"
+            if told := _last_words(record.failure):
+                reason = f"{reason}: {told}"
+            self.add_missing(case, past[-1], found, reason, costs=False)
+
     def add_missing(
         self,
         case: CaseValues,
         last: tuple[SessionValues, CaseValues],
         found: Collection[str],
         reason: str,
+        *,
+        costs: bool = True,
     ) -> None:
         """Add the metrics that the last session of a case had and that are missing now."""
         for metric in _expected(last[1], found):
             row = self._row(case, metric, last[1], [last])
-            if row is not None and row.series.history:
+            if row is not None and row.series.history and (costs or not row.series.options.cost):
                 row.series = replace(row.series, current=())
                 row.missing = reason
                 self._rows.append(row)
+
+    def add_sweep(self, sweep: Sweep, now: SessionValues, past: Sequence[SessionValues]) -> None:
+        """Add the objective of a sweep whose grid has changed since the last of the past sessions.
+
+        It has two values: that of the best point, and the mean of those that are there still.
+        """
+        current, *before = (_points(sweep, session) for session in (now, *past))
+        shared = current.keys() & before[-1].keys()
+        cases = [_as_case(sweep, points, shared) for points in (current, *before)]
+        history = [pair for pair in zip(past, cases[1:], strict=True) if pair[1].metrics]
+        self._rows += self._measured(cases[0], history)
+        if history:
+            self.add_missing(
+                cases[0], history[-1], cases[0].metrics, "no point of the sweep passed"
+            )
 
     def suspects(self, case: CaseValues) -> list[MetricSeries]:
         """Return the metrics of a case that could gate and look bad enough for fresh runs."""
@@ -527,6 +562,49 @@ def _expected(last: CaseValues, found: Collection[str]) -> set[str]:
             superfluous = (superfluous | places) - {mean}
     names = last.metrics.keys() - set(found) - superfluous
     return {name for name in names if placeless(name) not in last.optional}
+
+
+def _last_words(failure: str | None) -> str:
+    """Return the line of a failure's text that says what happened, shortened."""
+    lines = [line for line in (failure or "").splitlines() if line.strip()]
+    told = next((line[1:] for line in lines if line.startswith("E  ")), lines[-1] if lines else "")
+    return told.strip()[:200]
+
+
+def _points(sweep: Sweep, session: SessionValues) -> dict[str, tuple[CaseValues, float]]:
+    """Return the points of a sweep that passed in a session, each with its objective."""
+    objective = sweep.objective or ""
+    found = {}
+    for name, case in session.cases.items():
+        if function_of(case.nodeid) == sweep.test:
+            key = objective if objective in case.metrics else name_at(objective, "mean")
+            values = case.metrics.get(key)
+            if values and isfinite(value := average(values)):
+                found[name] = case, value
+    return found
+
+
+def _as_case(
+    sweep: Sweep, points: Mapping[str, tuple[CaseValues, float]], shared: AbstractSet[str]
+) -> CaseValues:
+    """Return the best value of a sweep and the mean over the shared points as those of a case."""
+    objective = sweep.objective or ""
+    found = CaseValues(case=sweep.test, name=sweep.name, nodeid=sweep.test, passed=1)
+    if sweep.mode is not None:
+        found.directions[objective] = sweep.mode
+        if values := [value for _, value in points.values()]:
+            best = max(values) if sweep.mode == "max" else min(values)
+            found.metrics[name_at(objective, "best")] = [best]
+    if shared and shared <= points.keys():
+        values = [points[name][1] for name in sorted(shared)]
+        found.metrics[name_at(objective, "mean")] = [average(values)]
+    found.seeds = {name: [""] for name in found.metrics}
+    for case, _ in points.values():
+        found.tolerances.update(case.tolerances)
+        found.min_effects.update(case.min_effects)
+        data = {name: text for name, text in case.context.items() if name.startswith("dataset ")}
+        found.context.update(data)
+    return found
 
 
 def _is_parametrized(case: CaseValues) -> bool:

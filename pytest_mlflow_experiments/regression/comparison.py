@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import TypeAlias, final, get_args
 
-from ..records import Operator, Outcome, Provenance
+from ..records import FAILED_OUTCOMES, Operator, Outcome, Provenance
 from ..records.accepted import AcceptedValue
 from ..records.codec import ADDED, RARE, AnySize
 from .findings import Direction, Status
@@ -98,13 +98,17 @@ class MetricComparison:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnjudgedCase:
-    """A case that is not judged because it did not pass; ``failure`` is pytest's own text."""
+    """A case that is not judged because it did not pass; ``failure`` is pytest's own text.
+
+    ``known`` tells that the baseline has it.
+    """
 
     case: str
     name: str
     nodeid: str
     outcome: Outcome
     failure: str | None = None
+    known: bool = field(default=False, metadata=RARE)
 
 
 @final
@@ -147,7 +151,9 @@ class Comparison:
     although it was asked for, and ``partial`` why only some of the tests ran. ``metrics`` are in no
     special order; :meth:`ranked` gives the order to show them in. ``notes`` are for people;
     ``mistakes``, which fail a gated session, are settings that match nothing. ``sweeps`` are those
-    of this session alone, ``slices`` tables of tests over parts of the data.
+    of this session alone, ``slices`` tables of tests over parts of the data. ``interrupted`` says
+    why not everything ran that was meant to (then it is ``partial``, too), ``exit_status`` is the
+    one without the gate.
     """
 
     session: SessionInfo
@@ -164,11 +170,18 @@ class Comparison:
     curves: tuple[Curve, ...] = field(default=(), metadata=ADDED)
     slices: tuple[SliceTable, ...] = field(default=(), metadata=ADDED)
     mistakes: tuple[str, ...] = field(default=(), metadata=RARE)
+    interrupted: str | None = field(default=None, metadata=RARE)
+    exit_status: int = field(default=0, metadata=RARE)
 
     @property
-    def fails(self) -> bool:
-        """Whether a gated session fails."""
-        return bool(self.mistakes or self.gating()) or self.problem is not None
+    def rejected(self) -> bool:
+        """Whether a gate fails: by a metric, a failed case with a history, or a mistake."""
+        return (
+            self.problem is not None
+            or bool(self.mistakes)
+            or any(metric.gates for metric in self.metrics)
+            or any(case.known and case.outcome in FAILED_OUTCOMES for case in self.unjudged)
+        )
 
     def counts(self) -> dict[Status, int]:
         """Count the metrics by status, without the advisory ones."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from math import isnan
@@ -375,8 +375,17 @@ def collect_values(
 def collect_session(
     entries: Iterable[FileEntry[CaseRecord | SlimCase]], seed_params: AbstractSet[str]
 ) -> SessionValues:
-    """Return the values of the one session that a journal holds."""
-    (session,) = collect_values(entries, seed_params).sessions
+    """Return the values of the one session that a journal holds; a test counts once."""
+    nodeids: set[str] = set()
+
+    def watched() -> Iterator[FileEntry[CaseRecord | SlimCase]]:
+        for entry in entries:
+            if isinstance(entry, CaseRecord | SlimCase):
+                nodeids.add(entry.nodeid)
+            yield entry
+
+    (session,) = collect_values(watched(), seed_params).sessions
+    session.count = len(nodeids)
     return session
 
 

@@ -47,7 +47,7 @@ class Headline:
 def headline(comparison: Comparison) -> Headline:
     """Sum up the verdict on a session in one sentence."""
     gating = comparison.gating()
-    bad = comparison.fails
+    bad = comparison.rejected or comparison.interrupted is not None
     failed = sum(case.outcome in BROKEN_OUTCOMES for case in comparison.unjudged)
     gate: Gate = "off" if not comparison.gated else "failed" if bad else "passed"
     if comparison.problem is not None:
@@ -57,6 +57,8 @@ def headline(comparison: Comparison) -> Headline:
         drifting = comparison.counts()["drifting"]
         if drifting and not any(metric.status == "drifting" for metric in gating):
             text += f", {drifting:,} drifting"
+    elif comparison.interrupted is not None:
+        text = f"not everything ran: {comparison.interrupted}"
     elif comparison.baseline is None:
         text = "there is no baseline yet"
     elif not comparison.metrics:
@@ -67,12 +69,24 @@ def headline(comparison: Comparison) -> Headline:
         number = count(len(comparison.mistakes), "setting matches", "settings match")
         text = f"{text}; {number} nothing"
     if failed:
-        are = "is" if failed == 1 else "are"
-        text = f"{text}; {count(failed, 'case')} did not pass and {are} not judged"
+        told = (
+            f"{count(failed, 'case')} did not pass and {'is' if failed == 1 else 'are'} not judged"
+        )
+        # What a gate fails for comes first.
+        only = gate == "failed" and comparison.problem is None and not gating
+        text = f"{told}; {text}" if only and comparison.interrupted is None else f"{text}; {told}"
+    elif comparison.exit_status and not bad:
+        text = f"{text}; the exit status is {comparison.exit_status} for another reason"
     level: Severity = "good"
     if gate == "failed":
         level = "bad"
-    elif bad or failed or comparison.baseline is None or comparison.counts()["drifting"]:
+    elif (
+        bad
+        or failed
+        or comparison.exit_status
+        or comparison.baseline is None
+        or comparison.counts()["drifting"]
+    ):
         level = "warning"
     text = text[0].upper() + text[1:] if gate == "off" else f"Gate {gate}: {text}"
     return Headline(gate=gate, level=level, text=text)

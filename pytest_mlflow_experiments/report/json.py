@@ -17,7 +17,7 @@ _dump = partial(json.dumps, allow_nan=False)
 
 _MEMBERS = (
     *("session", "baseline", "cases", "duration", "problem", "partial", "gated", "notes"),
-    "mistakes",
+    *("mistakes", "interrupted", "exit_status"),
 )
 _LISTS = ("metrics", "unjudged", "sweeps", "slices", "curves")
 

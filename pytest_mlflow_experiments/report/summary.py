@@ -9,7 +9,7 @@ from math import isfinite, isnan
 from operator import attrgetter
 from typing import final
 
-from ..records import CaseRecord, Check
+from ..records import FAILED_OUTCOMES, CaseRecord, Check
 
 _KEPT = 3
 
@@ -40,26 +40,25 @@ _RELATIVE = attrgetter("relative")
 class SessionSummary:
     """Counts over the kept cases of a session, and its notable margins.
 
-    ``missed`` are the checks that missed their limits most, the worst first; ``tightest`` the
-    margins nearest to their limits, the nearest first.
+    ``outcome_of`` holds outcomes by node id. ``missed`` are the checks that missed their limits
+    most, the worst first; ``tightest`` the margins nearest to their limits, the nearest first.
 
     A case is at most once in each list, so that one test doesn't fill it: with the check closest to
     its limit, with the one farthest from it (of each metric only the closest counts), and with the
     one that missed it most.
     """
 
-    cases: int = 0
+    outcome_of: dict[str, str] = field(default_factory=dict)
     metrics: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
     missed: list[CheckMargin] = field(default_factory=list)
     tightest: list[CheckMargin] = field(default_factory=list)
     _widest: list[CheckMargin] = field(default_factory=list)
 
     def add(self, record: CaseRecord) -> None:
-        """Count one more case."""
-        self.cases += 1
+        """Count a case; if it ran several times, once, as failed if it ever failed."""
+        if self.outcome_of.get(record.nodeid) not in FAILED_OUTCOMES:
+            self.outcome_of[record.nodeid] = record.outcome
         self.metrics += len(record.metrics)
-        self.outcomes[record.outcome] += 1
         missed: list[CheckMargin] = []
         closest: dict[str, CheckMargin] = {}
         for check in record.checks:
@@ -77,6 +76,16 @@ class SessionSummary:
         if closest:
             _keep(self.tightest, min(closest.values(), key=_RELATIVE))
             _keep(self._widest, max(closest.values(), key=_RELATIVE), widest=True)
+
+    @property
+    def cases(self) -> int:
+        """The number of cases."""
+        return len(self.outcome_of)
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """How many cases had which outcome."""
+        return Counter(self.outcome_of.values())
 
     @property
     def widest(self) -> list[CheckMargin]:

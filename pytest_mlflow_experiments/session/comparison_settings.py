@@ -16,7 +16,7 @@ from ..records.accepted import ACCEPTED_FILE, AcceptedError, read_accepted
 from ..regression.comparer import CompareOptions
 from ..regression.tolerance import parse_direction, parse_rule
 from .builtin_hooks import SUFFIXES, other_formats
-from .options import OPTIONS
+from .options import OPTIONS, ini
 from .settings import at_least, given, ini_directory, is_on, read, switch, usage_errors
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _compare_options(config: pytest.Config) -> CompareOptions:
         raise pytest.UsageError(str(error)) from None
     rule = config.hook.pytest_mlflow_rule
     return CompareOptions(
-        seed_params=frozenset(config.getini("mlflow_seed_params")),
+        seed_params=frozenset(ini(config, "mlflow_seed_params")),
         window=read(config, "mlflow_history", partial(at_least, 1, "a whole number")),
         ini_tolerances=_ini_lines(config, "mlflow_tolerance", parse_rule),
         tolerances=tolerances,
@@ -139,7 +139,7 @@ def _ini_lines(
     config: pytest.Config, name: str, parse: Callable[[str], tuple[str, T]]
 ) -> tuple[tuple[str, T], ...]:
     with usage_errors(OPTIONS[name].ini_value):
-        return tuple(map(parse, config.getini(name)))
+        return tuple(map(parse, ini(config, name)))
 
 
 def _rerun_time(text: str) -> float | None:
@@ -148,7 +148,7 @@ def _rerun_time(text: str) -> float | None:
 
 def _reports(config: pytest.Config) -> tuple[Path, ...]:
     """Return the reports' paths, relative to the ini file or to the current directory."""
-    paths = [ini_directory(config) / line for line in config.getini("mlflow_report")]
+    paths = [ini_directory(config) / line for line in ini(config, "mlflow_report")]
     paths += [config.invocation_params.dir / text for text in config.option.mlflow_report]
     for path in paths:
         if path.suffix not in SUFFIXES and not other_formats(config.hook):

@@ -12,6 +12,8 @@ import pytest
 from _pytest._code.code import ReprFileLocation, TerminalRepr
 from _pytest.junitxml import bin_xml_escape, mangle_test_address, xml_key
 
+from ..records import FAILED_OUTCOMES
+from ..regression.compare import outcome_of
 from ..regression.comparison import Comparison
 from ..report.metric_lines import describe_metric
 
@@ -47,19 +49,25 @@ SECTION: Final = "mlflow gate"
 
 
 def fail_session(
-    session: pytest.Session, comparison: Comparison, nodeids: Mapping[str, str]
+    session: pytest.Session,
+    comparison: Comparison,
+    nodeids: Mapping[str, str],
+    not_run: Mapping[str, str],
 ) -> bool:
     """Fail a session with regressions or without verdicts; return whether it failed.
 
     Each reason is then shown in the short summary, the JUnit XML and, if it is a test's, the
     cache of ``--lf``. ``nodeids`` maps the comparison's node ids to pytest's own, where these
-    contain secrets.
+    contain secrets; ``not_run`` has the outcomes of tests that failed by themselves.
     """
-    if not comparison.fails:
+    if not comparison.rejected:
         return False
     mark_failed(session)
     lines: dict[str, list[str]] = defaultdict(list)
     for metric in comparison.gating():
+        if outcome_of(metric.nodeid, not_run)[1] in FAILED_OUTCOMES:
+            # It has a report of its own, and counts once.
+            continue
         lines[nodeids.get(metric.nodeid, metric.nodeid)].append(describe_metric(metric))
     if told := [*filter(None, [comparison.problem]), *comparison.mistakes]:
         lines[SECTION] = told

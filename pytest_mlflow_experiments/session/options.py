@@ -79,6 +79,12 @@ _ROWS: Final = (
         kind="switch",
     ),
     Option(
+        "no_mlflow",
+        "Leave --mlflow out, where the ini file or an earlier option switches it on.",
+        place="option",
+        kind="switch",
+    ),
+    Option(
         "mlflow_tracking_uri",
         "Where MLflow keeps the runs: a server (http://…), a database (sqlite:///…, "
         "postgresql://…) or whatever else MLflow accepts. Default: the ini value, else "
@@ -287,6 +293,11 @@ def _arguments(option: Option) -> dict[str, Any]:
     """Return argparse's arguments for an option, without name and help."""
     if option.other is not None:
         return {"action": _Switch, "nargs": 0}
+    if option.name in ("mlflow", "no_mlflow"):
+        # The last one counts; with neither, the ini file does.
+        on = option.name == "mlflow"
+        action = "store_true" if on else "store_false"
+        return {"action": action, "dest": "mlflow", "default": None}
     if option.kind == "switch":
         return {"action": "store_true", "default": False}
     if option.kind == "list":
@@ -305,12 +316,31 @@ def _ini_arguments(option: Option) -> dict[str, Any]:
 
 
 def is_enabled(config: pytest.Config, namespace: object | None = None) -> bool:
-    """Return whether ``--mlflow`` is given, or ``mlflow = true`` set.
+    """Return whether ``--mlflow`` is given, or ``mlflow = true`` set without ``--no-mlflow``.
 
     ``namespace`` replaces the config's options while pytest is still starting.
     """
     options = config.option if namespace is None else namespace
-    return bool(getattr(options, "mlflow", False) or config.getini("mlflow"))
+    given: bool | None = getattr(options, "mlflow", None)
+    return bool(ini(config, "mlflow")) if given is None else given
+
+
+def ini(config: pytest.Config, name: str) -> Any:
+    """Return an ini value: a list, whether a switch is on, or a text.
+
+    In native TOML (``[tool.pytest]``) a number, true or false may stand for its text.
+
+    Raises:
+        pytest.UsageError: pytest refuses the value.
+    """
+    try:
+        return config.getini(name)
+    except (TypeError, pytest.UsageError) as error:
+        native = getattr(getattr(config, "_inicfg", {}).get(name), "value", None)
+        is_text = OPTIONS[name].kind == "text" or OPTIONS[name].other is not None
+        if not is_text or not isinstance(native, int | float):
+            raise pytest.UsageError(str(error)) from None
+        return str(native)
 
 
 def has_other_options(config: pytest.Config) -> bool:

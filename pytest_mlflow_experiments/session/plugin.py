@@ -26,7 +26,7 @@ from .comparison_settings import ComparisonSettings
 from .gate import fail_session, mark_failed
 from .header import git_note, make_directory, make_header, written_files
 from .resume.resumption import Resumption, find_session
-from .selection import Selection
+from .selection import Selection, runs_no_test
 from .settings import Settings
 from .tracker_process import SessionTracker, backlog
 from .verdicts import SessionVerdicts
@@ -45,7 +45,7 @@ def register(config: pytest.Config) -> None:
     """
     settings = Settings.from_config(config)
     comparing = ComparisonSettings.from_config(config)
-    if config.option.collectonly:
+    if runs_no_test(config):
         return
     names = settings.secret_names
     selection = Selection(config, lambda item: shown_text(item, plain_nodeid(item), names))
@@ -73,10 +73,11 @@ class SessionPlugin:
         self._pid = Original.getpid()
         self._summary = SessionSummary()
         self._tests: set[str] = set()
-        self._recorded: set[str] = set()
+        self._tentative: list[CaseRecord] = []
         self._notes: list[str] = []
         self._interruption: str | None = None
         self._lost: str | None = None
+        self._only_shows = False
         self._directory: SessionDirectory | None = None
         self._writer: JournalWriter | None = None
         self._tracker: SessionTracker | None = None
@@ -162,16 +163,18 @@ class SessionPlugin:
         if self._interruption is None and isinstance(sys.exc_info()[1], KeyboardInterrupt):
             # A second Ctrl-C came before pytest could call its hook for the first one.
             self._interruption = "interrupted"
+        # As some modes of other plugins do, which only collect the tests.
+        self._only_shows = exitstatus == pytest.ExitCode.OK and not self._selection.has_begun
+        # Shards are a part each, and their tests are told apart by whatever plugin.
+        shortened = None if self._settings.shard_of is not None else self._selection.shortened
         reason = self._interruption or session.shouldfail or session.shouldstop
         end = SessionEnd(
             end_time=self._clock.now(),
             exit_status=int(exitstatus),
             tests=len(self._tests),
             interrupted=str(reason) if reason else None,
-            partial=self._selection.partial or self._other_data,
+            partial=self._selection.partial or shortened or self._other_data,
             selection=self._selection.chosen,
-            # Whoever puts shards together has nothing but their journals.
-            unrecorded=self._selection.besides(self._recorded) if self._settings.shard_of else {},
         )
         rejected = False
         try:
@@ -185,6 +188,10 @@ class SessionPlugin:
                 # Some conftest may have its own idea of the exit status.
                 mark_failed(session)
             end = replace(end, exit_status=int(session.exitstatus), rejected=rejected)
+            if self._settings.shard_of is not None:
+                # Whoever puts shards together has nothing but their journals.
+                unrecorded = self._selection.besides(self._summary.outcome_of.keys())
+                end = replace(end, unrecorded=unrecorded)
             if self._comparison is not None:
                 # Whatever is wrong with the comparison, the journal needs its end.
                 with suppress(Exception):
@@ -197,9 +204,9 @@ class SessionPlugin:
 
     def _compare(self, session: pytest.Session, end: SessionEnd) -> bool:
         """Compare with the baseline; return whether the session's gate fails."""
-        if self._verdicts is None or not self._is_own_process():
+        if self._verdicts is None or self._only_shows or not self._is_own_process():
             return False
-        if not self._summary.cases and not self._comparing.gate:
+        if not (self._summary.cases or self._tentative or self._comparing.gate):
             return False
         state = None
         if self._verdicts.awaits_tracker:
@@ -207,10 +214,16 @@ class SessionPlugin:
             state = self._tracker.baseline_state(
                 is_gate=self._comparing.gate, is_interrupted=self._interruption is not None
             )
+        self._verdicts.read_baseline(state)
+        for record in self._tentative:
+            if self._verdicts.knows(record):
+                self._keep(replace(record, tentative=False))
+        if not self._summary.cases and not self._comparing.gate:
+            return False
         problem = self._lost or (self._other_data if self._comparing.gate else None)
-        self._comparison = self._verdicts.finish(end, state, self._selection, problem)
+        self._comparison = self._verdicts.finish(end, self._selection, problem)
         return self._comparing.gate and fail_session(
-            session, self._comparison, self._selection.nodeids
+            session, self._comparison, self._selection.nodeids, self._selection.not_run
         )
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
@@ -218,6 +231,8 @@ class SessionPlugin:
         if self._directory is None or not self._is_own_process():
             return
         ending = self._finish(Progress(terminalreporter, self._settings.timeout))
+        if self._only_shows:
+            return
         verbosity = terminalreporter.verbosity
         if verbosity < 0:
             line = quiet_line(self._summary, ending, self._comparison)
@@ -245,10 +260,15 @@ class SessionPlugin:
         return self._resumption.problem if self._resumption is not None else None
 
     def _add(self, report: pytest.TestReport | None, record: CaseRecord) -> None:
+        if record.tentative:
+            self._tentative.append(record)
+        else:
+            self._keep(record)
+
+    def _keep(self, record: CaseRecord) -> None:
         self._summary.add(record)
         if self._resumption is not None:
             self._resumption.add(record)
-        self._recorded.add(record.nodeid)
         self._append(record)
 
     def _append(self, entry: journal.Entry) -> None:
@@ -295,4 +315,5 @@ class SessionPlugin:
     @property
     def _is_worth_keeping(self) -> bool:
         """Whether the session has a case; a shard is kept without one, as the merge needs it."""
-        return bool(self._summary.cases) or self._settings.shard_of is not None
+        is_shard = self._settings.shard_of is not None and not self._only_shows
+        return bool(self._summary.cases) or is_shard

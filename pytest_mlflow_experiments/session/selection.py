@@ -16,15 +16,23 @@ from ..capture.params import with_file
 from ..records.secrets import SHOWN_NODEID
 
 _DESELECTED: Final = "mlflow_deselected"
+_LEFT_OUT: Final = "mlflow_left_out"
 
 # Options that pick tests, or parts of them, for the moment; what they leave out is not gone.
 _PARTIAL_OPTIONS: Final = {
     "keyword": "-k",
     "lf": "--lf",
     "stepwise": "--stepwise",
-    "setuponly": "--setup-only",
-    "setupplan": "--setup-plan",
 }
+# Options that show something and run no test.
+_SHOWING_OPTIONS: Final = (
+    "collectonly",
+    "setuponly",
+    "setupplan",
+    "showfixtures",
+    "show_fixtures_per_test",
+    "cacheshow",
+)
 # Options that may stand in every call of a project: what they choose is a selection of its own.
 _SELECTION_OPTIONS: Final = {
     "markexpr": "-m",
@@ -41,8 +49,9 @@ class Selection:
     ``not_run`` maps their node ids, or those of modules, to the outcome or "deselected"; ``passed``
     holds the node ids of the others. ``partial`` is the reason why a session is incomplete, and
     ``chosen`` the selection on the command line: sessions with the same one should have the same
-    cases; ``whole`` tells that it seems to be all tests. If pytest's node id contains a secret, all
-    of them have the masked one; ``nodeids`` maps masked ones to pytest's own.
+    cases; ``whole`` tells that it seems to be all tests, ``has_begun`` that tests were to run. If
+    pytest's node id contains a secret, all of them have the masked one; ``nodeids`` maps masked
+    ones to pytest's own.
 
     ``shown`` returns the masked node id of a test.
     """
@@ -60,6 +69,9 @@ class Selection:
         if config.args_source.name == "TESTPATHS":
             usual |= {_relative(argument, config) for argument in config.args}
         self.whole = usual.issuperset(self.chosen)
+        self.has_begun = False
+        self._collected: list[pytest.Item] = []
+        self._left_out = 0
         picked = (
             text for name, text in _PARTIAL_OPTIONS.items() if getattr(config.option, name, None)
         )
@@ -73,6 +85,45 @@ class Selection:
             for nodeid, outcome in self.not_run.items()
             if outcome != "deselected" and nodeid not in recorded
         }
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, items: list[pytest.Item]
+    ) -> Generator[None, None, None]:
+        """Remember the tests that were collected, before anybody changes them."""
+        self._collected = [*items]
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Note the tests that somebody took from the collection without pytest's own hook."""
+        self.has_begun = True
+        result = yield
+        if self._collected and len(session.items) < len(self._collected):
+            self._compare_with_collected(session)
+        self._collected = []
+        return result
+
+    def _compare_with_collected(self, session: pytest.Session) -> None:
+        left = {key for item in session.items for key in (item, item.nodeid)}
+        gone = [
+            item
+            for item in self._collected
+            if left.isdisjoint((item, item.nodeid)) and self._shown(item) not in self.not_run
+        ]
+        self.pytest_deselected(gone)
+        self._left_out = len(gone)
+
+    @property
+    def shortened(self) -> str | None:
+        """Say that somebody took tests from the collection and did not tell pytest, or None."""
+        if not self._left_out:
+            return None
+        tests = "1 test was" if self._left_out == 1 else f"{self._left_out:,} tests were"
+        return (
+            f"{tests} taken from the collection by a plugin or conftest.py that did not call "
+            "pytest_deselected, which tells what is left out for good"
+        )
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Note the tests that were deselected."""
@@ -118,8 +169,10 @@ class Selection:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object | None) -> None:
         """Add what a pytest-xdist worker deselected, and note a crash."""
-        for nodeid in getattr(node, "workeroutput", {}).get(_DESELECTED, ()):
+        output = getattr(node, "workeroutput", {})
+        for nodeid in output.get(_DESELECTED, ()):
             self.not_run.setdefault(nodeid, "deselected")
+        self._left_out = max(self._left_out, output.get(_LEFT_OUT, 0))
         if error:
             self.partial = f"worker {node.gateway.id} crashed"
 
@@ -128,9 +181,15 @@ class Selection:
         """Send what this worker deselected to the controller."""
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
+            output[_LEFT_OUT] = self._left_out
             output[_DESELECTED] = sorted(
                 nodeid for nodeid, outcome in self.not_run.items() if outcome == "deselected"
             )
+
+
+def runs_no_test(config: pytest.Config) -> bool:
+    """Return whether pytest was asked to show something instead of running tests."""
+    return any(getattr(config.option, name, None) for name in _SHOWING_OPTIONS)
 
 
 def plain_nodeid(nodeid: str) -> str:

@@ -19,7 +19,7 @@ import pytest
 from ..capture.plugin import Assertions, Track
 from ..records.secrets import MASK, SecretNames, environment_secrets, without_environment
 from ..records.session import LEGAL_ID
-from .options import OPTIONS
+from .options import OPTIONS, ini
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -71,7 +71,7 @@ class Settings:
         experiment_name, experiment_id = _experiment(config)
         is_shard = given(config, "mlflow_session")[0] is not None
         with usage_errors(OPTIONS["mlflow_redact"].source):
-            secret_names = SecretNames.parse(config.getini("mlflow_redact"))
+            secret_names = SecretNames.parse(ini(config, "mlflow_redact"))
         return cls(
             rootdir=config.rootpath,
             tracking_uri=_tracking_uri(config),
@@ -99,7 +99,7 @@ Number = TypeVar("Number", int, float)
 def given(config: pytest.Config, name: str) -> tuple[str | None, Path]:
     """Return the text of an option or its ini value, and the base of relative paths in it."""
     text: str | None = getattr(config.option, name, None)
-    if text is None and (text := config.getini(name) or None):
+    if text is None and (text := ini(config, name) or None):
         return text, ini_directory(config)
     return text, config.invocation_params.dir
 
@@ -119,7 +119,7 @@ def read(
 
 def is_on(config: pytest.Config, name: str) -> bool:
     """Return whether a switch is on, by its option or ini value."""
-    return bool(getattr(config.option, name) or config.getini(name))
+    return bool(getattr(config.option, name) or ini(config, name))
 
 
 @contextmanager
@@ -195,7 +195,7 @@ def _tags(config: pytest.Config, is_secret: SecretNames) -> dict[str, str]:
     tags: dict[str, str] = {}
     hidden = environment_secrets(is_secret)
     for source, pairs in (
-        (OPTIONS["mlflow_tags"].ini_value, config.getini("mlflow_tags")),
+        (OPTIONS["mlflow_tags"].ini_value, ini(config, "mlflow_tags")),
         (OPTIONS["mlflow_tag"].flag, config.option.mlflow_tag),
     ):
         for pair in pairs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,13 +17,14 @@ from _pytest.outcomes import OutcomeException
 from ..baseline.files import load_file, write_baseline
 from ..baseline.local import damage_notes
 from ..baseline.specs import BaselineError, BaselineRequest, session_request, why_unknown
-from ..records import SessionEnd, SessionHeader, journal
+from ..records import CaseRecord, SessionEnd, SessionHeader, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState, shown_path
 from ..records.journal import JournalError
 from ..regression.compare import compare_sessions, gate_problem, session_info
 from ..regression.comparison import Comparison
 from ..regression.sweeps.build import SweepBuilder
-from ..regression.values import Sessions, collect_session, collect_values
+from ..regression.sweeps.model import Sweep
+from ..regression.values import Sessions, collect_session, collect_values, identity
 from .builtin_hooks import STANDARD_SUFFIXES
 from .comparison_settings import ComparisonSettings
 from .selection import Selection
@@ -40,6 +42,7 @@ class SessionVerdicts:
     _problem: str | None = None
     _has_baseline: bool = False
     _request: BaselineRequest | None = None
+    _sessions: Sessions | None = None
 
     def __post_init__(self) -> None:
         self.reports = SessionReports(self._config, self._directory)
@@ -82,19 +85,33 @@ class SessionVerdicts:
             write_baseline(target, provenance, (one.entries() for one in file.sessions))
         self._has_baseline = True
 
-    def finish(
-        self, end: SessionEnd, state: SessionState | None, selection: Selection, problem: str | None
-    ) -> Comparison:
-        """Compare, tell the hooks and write the reports.
+    def read_baseline(self, state: SessionState | None) -> None:
+        """Read the baseline; ``state`` is the tracker's, None if it was not asked for one."""
+        self._problem = self._problem or _no_answer(state)
+        self._has_baseline |= state is not None and state.baseline == "found"
+        if self._problem is None and self._has_baseline:
+            try:
+                entries = journal.read_slim(self._directory.baseline)
+                found = collect_values(entries, self._settings.options.seed_params)
+                self._sessions = found if found.sessions else None
+            except (OSError, JournalError) as error:
+                self._problem = f"the baseline can't be read: {error}"
+
+    def knows(self, record: CaseRecord) -> bool:
+        """Return whether the case of a record passed in a session of the baseline."""
+        case, _ = identity(record, self._settings.options.seed_params)
+        past = self._sessions.sessions if self._sessions is not None else ()
+        return any(case in one.cases and one.cases[case].passed for one in past)
+
+    def finish(self, end: SessionEnd, selection: Selection, problem: str | None) -> Comparison:
+        """Compare with the baseline that was read, tell the hooks and write the reports.
 
         Args:
             end: the session's end so far.
-            state: the tracker's state; None if it was not asked for the baseline.
             selection: which tests ran and which did not.
             problem: why verdicts are impossible, whatever the baseline is.
         """
-        self._problem = problem or self._problem or _no_answer(state)
-        self._has_baseline |= state is not None and state.baseline == "found"
+        self._problem = problem or self._problem
         with warnings.catch_warnings():
             # Libraries are loaded here, and what they warn of must not become an error of ours.
             warnings.simplefilter("ignore")
@@ -111,24 +128,20 @@ class SessionVerdicts:
                 )
             try:
                 slices = sweeps.slices(comparison.metrics)
-                comparison = replace(comparison, sweeps=sweeps.build(), slices=slices)
+                comparison = replace(
+                    comparison,
+                    sweeps=sweeps.build(),
+                    slices=slices,
+                    exit_status=end.exit_status,
+                )
             except Exception as error:  # noqa: BLE001 - nor must it lack its verdicts
                 self.reports.notes.append(f"the sweeps failed: {error_text(error)}")
             self.reports.publish(comparison, self._settings.reports)
         return comparison
 
     def _compare(self, end: SessionEnd, selection: Selection, sweeps: SweepBuilder) -> Comparison:
-        settings = self._settings
-        baseline: Sessions | None = None
-        problem = self._problem
-        if problem is None and self._has_baseline:
-            try:
-                entries = journal.read_slim(self._directory.baseline)
-                baseline = collect_values(entries, settings.options.seed_params)
-            except (OSError, JournalError) as error:
-                problem = f"the baseline can't be read: {error}"
-        if baseline is not None and not baseline.sessions:
-            baseline = None
+        settings, problem = self._settings, self._problem
+        baseline = self._sessions if problem is None else None
         damaged = self._damaged(baseline)
         notes = [*damaged]
         if problem is None and baseline is None:
@@ -145,6 +158,9 @@ class SessionVerdicts:
         entries = sweeps.watch(journal.read(self._directory.journal))
         current = collect_session(entries, settings.options.seed_params)
         current.end = end
+        swept: tuple[Sweep, ...] = ()
+        with suppress(Exception):  # it is told of where they are reported
+            swept = sweeps.build()
         return compare_sessions(
             current,
             baseline,
@@ -155,6 +171,7 @@ class SessionVerdicts:
             problem=problem,
             gated=settings.gate,
             notes=notes,
+            sweeps=swept,
         )
 
     def _damaged(self, baseline: Sessions | None) -> list[str]:

@@ -95,11 +95,7 @@ def send_record(report: pytest.TestReport | None, record: CaseRecord) -> None:
 def received_record(report: pytest.TestReport) -> CaseRecord | None:
     """Return the record that a worker sent with the report, removing it from the report."""
     line = report.__dict__.pop(_RECORD, None)
-    if line is None:
-        return None
-    record = journal.decode(line)
-    assert isinstance(record, CaseRecord)
-    return record
+    return None if line is None else journal.decode_case(line)
 
 
 @final
@@ -202,8 +198,7 @@ class CrashedCases:
 
     def _with_attempts(self, nodeid: str, line: str) -> str:
         """Return the line of a record with the attempts that crashed before."""
-        record = journal.decode(line)
-        assert isinstance(record, CaseRecord)
+        record = journal.decode_case(line)
         attempts = (*self._attempts.pop(nodeid), *record.attempts)
         return journal.encode(replace(record, attempts=attempts))
 

@@ -21,24 +21,24 @@ _FAILED_CASES = 30
 class SessionTally:
     """A running count of a session's cases; it keeps no records."""
 
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
-    failed: list[str] = field(default_factory=list)
-    failures: int = 0
+    outcome_of: dict[str, Outcome] = field(default_factory=dict)
     last_time: int = 0
 
     def add(self, record: CaseRecord) -> None:
-        """Count one case."""
-        self.outcomes[record.outcome] += 1
+        """Count a case; if it ran several times, once, as failed if it ever failed."""
+        if self.outcome_of.get(record.nodeid) not in FAILED_OUTCOMES:
+            self.outcome_of[record.nodeid] = record.outcome
         self.last_time = max(self.last_time, record.end_time)
-        if record.outcome in FAILED_OUTCOMES:
-            self.failures += 1
-            if len(self.failed) < _FAILED_CASES:
-                self.failed.append(record.nodeid)
 
     @property
     def cases(self) -> int:
         """How many cases there are."""
-        return self.outcomes.total()
+        return len(self.outcome_of)
+
+    @property
+    def outcomes(self) -> Counter[Outcome]:
+        """How many cases had which outcome."""
+        return Counter(self.outcome_of.values())
 
     def end_time(self, header: SessionHeader, end: SessionEnd | None) -> int:
         """Return the end time of the session, or the best guess from the journal."""
@@ -49,7 +49,8 @@ class SessionTally:
         """Return the session's metrics; each outcome has one, so that sessions can be compared."""
         end_time = self.end_time(header, end)
         values: dict[str, float] = {"cases": self.cases}
-        values |= {outcome: self.outcomes[outcome] for outcome in get_args(Outcome)}
+        outcomes = self.outcomes
+        values |= {outcome: outcomes[outcome] for outcome in get_args(Outcome)}
         values[DURATION] = max(0.0, (end_time - header.start_time) / 1_000)
         if end is not None:
             values["tests"] = end.tests
@@ -66,12 +67,14 @@ class SessionTally:
             parts.append("The session broke off: pytest ended without a word.")
         elif end.interrupted:
             parts.append(f"The session was cut short: {inline(end.interrupted)}")
-        counts = [(one, str(self.outcomes[one])) for one in get_args(Outcome) if self.outcomes[one]]
+        outcomes = self.outcomes
+        counts = [(one, str(outcomes[one])) for one in get_args(Outcome) if outcomes[one]]
         parts.append(table(["outcome", "cases"], counts))
-        if self.failures:
-            lines = [f"- {inline(nodeid, 150)}" for nodeid in self.failed]
-            if self.failures > len(lines):
-                lines.append(f"- … and {self.failures - len(lines)} more")
+        failed = [nodeid for nodeid, one in self.outcome_of.items() if one in FAILED_OUTCOMES]
+        if failed:
+            lines = [f"- {inline(nodeid, 150)}" for nodeid in failed[:_FAILED_CASES]]
+            if len(failed) > len(lines):
+                lines.append(f"- … and {len(failed) - len(lines)} more")
             parts.append("\n".join(["**Failed**", "", *lines]))
         return shorten("\n\n".join(parts), TAG_LENGTH)
 

@@ -54,13 +54,19 @@ class SweepTally:
     name: str
     start_time: int
     last_time: int = 0
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    outcome_of: dict[str, Outcome] = field(default_factory=dict)
 
     def add(self, record: CaseRecord) -> None:
-        """Count one case."""
-        self.outcomes[record.outcome] += 1
+        """Count a case; if it ran several times, once, as failed if it ever failed."""
+        if self.outcome_of.get(record.nodeid) not in FAILED_OUTCOMES:
+            self.outcome_of[record.nodeid] = record.outcome
         self.start_time = min(self.start_time, record.start_time)
         self.last_time = max(self.last_time, record.end_time)
+
+    @property
+    def outcomes(self) -> Counter[Outcome]:
+        """How many cases had which outcome."""
+        return Counter(self.outcome_of.values())
 
     @property
     def status(self) -> Status:
