@@ -134,10 +134,9 @@ def test_renamed_case_with_a_name_of_its_own_keeps_its_history() -> None:
     "arguments",
     [
         {"not_run": {"test_it.py::test_a": "deselected"}},
-        {"not_run": {"test_it.py": "skipped"}},
         {"partial": "-k"},
     ],
-    ids=["left out", "with its module", "-k"],
+    ids=["left out", "-k"],
 )
 def test_what_was_left_out_is_not_missing(arguments: dict[str, Any]) -> None:
     assert judged(make_session(), past_of(STEADY), **arguments).metrics == ()

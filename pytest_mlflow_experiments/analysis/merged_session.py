@@ -46,8 +46,7 @@ def keep(merged: MergedSession, root: Path) -> SessionDirectory:
 
 def finish(directory: SessionDirectory, end: SessionEnd, comparison: Comparison) -> SessionEnd:
     """Append the session's end, with the comparison's results, to its journal; return it."""
-    failed = bool(comparison.gating()) or comparison.problem is not None
-    end = replace(end, rejected=comparison.gated and failed)
+    end = replace(end, rejected=comparison.gated and comparison.fails)
     if end.rejected and end.exit_status == 0:
         end = replace(end, exit_status=1)
     end = with_comparison(end, comparison)
@@ -79,6 +78,7 @@ def compare_options(merged: MergedSession, location: Location) -> CompareOptions
             min_effects=[parse_rule(line) for line in told.min_effects],
             accepted=accepted,
             gate_drift=told.gate_drift,
+            strict_guards=told.strict_guards,
         )
     except ValueError as error:
         raise JournalError(f"{merged.shards[0].path}: {error}") from error

@@ -66,6 +66,25 @@ def git_tags(rootdir: Path, environ: Mapping[str, str] = os.environ) -> dict[str
     return tags
 
 
+def author(directory: Path) -> str | None:
+    """Return who git takes for the author of a commit, with the address; None if nobody."""
+    ident = (git(directory, "var", "GIT_AUTHOR_IDENT") or "").strip()
+    return ident[: ident.rfind(">") + 1] or None  # without the time
+
+
+def is_changed(path: Path, branch: str | None) -> bool:
+    """Return whether a file differs from what a branch has, where git can tell; else False."""
+    directory = path.parent
+    if git(directory, "status", "--porcelain", "--untracked-files=no", "--", path.name):
+        return True
+    for name in (f"origin/{branch}", branch) if branch else ():
+        # What the branch did since this one left it is no change of ours.
+        changes = git(directory, "diff", "--name-only", f"{name}...HEAD", "--", path.name)
+        if changes is not None:
+            return bool(changes)
+    return False
+
+
 def default_branch(rootdir: Path) -> str | None:
     """Return the default branch: the remote's, else main or master."""
     names = ("refs/remotes/origin/HEAD", "refs/heads/main", "refs/heads/master")

@@ -9,8 +9,17 @@ from types import MappingProxyType
 from typing import TypeVar, cast
 
 from ..records import FAILED_OUTCOMES, CaseRecord, Outcome, SessionHeader, function_of
+from .changed_guards import changed_guards
 from .comparer import CompareOptions, Comparer
-from .comparison import Baseline, Comparison, Curve, MetricComparison, SessionInfo, UnjudgedCase
+from .comparison import (
+    Baseline,
+    Comparison,
+    Curve,
+    GuardChange,
+    MetricComparison,
+    SessionInfo,
+    UnjudgedCase,
+)
 from .renames import continued
 from .tolerance import Tolerance, mentions
 from .values import (
@@ -25,6 +34,7 @@ from .values import (
 )
 
 _NO_METRIC = "the test passed without yielding any metric"
+_LEFT_OUT = frozenset({"skipped", "xfailed"})
 _OTHER_SELECTION = (
     "No session of the baseline was asked for the same tests: whether a case is gone can't be told"
 )
@@ -46,6 +56,7 @@ def compare_sessions(
     problem: str | None = None,
     gated: bool = False,
     notes: Sequence[str] = (),
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Comparison:
     """Compare a session with the sessions of its baseline, which must not include it.
 
@@ -60,6 +71,7 @@ def compare_sessions(
         problem: why verdicts are impossible; then nothing is judged.
         gated: whether the session has a gate.
         notes: further notes for the reports.
+        settings: changes of settings that guard the whole session, by their names.
     """
     header, end = current.header, current.end
     accepted = [step for step in options.accepted if step.id in header.accepted]
@@ -76,6 +88,7 @@ def compare_sessions(
         session.follow(current)
     partial = (end and (end.interrupted or end.partial)) or header.partial
     metrics: list[MetricComparison] = []
+    guards: list[GuardChange] = []
     unjudged = [
         replace(unjudged, case=current.name_of(unjudged.case))
         for record in current.failed
@@ -92,6 +105,7 @@ def compare_sessions(
         for case in current.cases.values():
             comparer.add(case)
         # Expected are the cases of the newest session that was asked for the same tests.
+        lost: dict[str, str] = {}
         selection = tuple(end.selection) if end is not None else ()
         alike = next((one for one in reversed(past) if _selection(one) == selection), None)
         for session, case in _without_record(current, (alike, *past[-1:])):
@@ -100,14 +114,33 @@ def compare_sessions(
                 bracket, params = case.case.partition("[")[1:]
                 case = replace(case, name=f"{case.name.partition('[')[0]}{bracket}{params}")
             outcome = _outcome(case.nodeid, not_run)
-            if outcome is None and case.nodeid in passed:
-                comparer.add_missing(case, (session, case), (), _NO_METRIC)
+            reason = None
+            if case.case in current.cases or outcome in _LEFT_OUT:
+                # Whoever skips a test takes its guards away, as whoever deletes it.
+                outcome = outcome or next(iter(current.cases[case.case].outcomes))
+                reason = f"the test was {outcome}"
+                lost[case.case] = f"the test is {outcome}"
+            elif outcome is None and case.nodeid in passed:
+                reason = _NO_METRIC
+                lost[case.case] = "nothing of the test is kept: track=False, or no metric any more"
             elif outcome is None and session is alike and partial is None:
-                comparer.add_missing(case, (session, case), (), _did_not_run(case, current))
-            elif outcome not in (None, "deselected"):
+                reason = _did_not_run(case, current)
+                lost[case.case] = "the test is gone, or has another name"
+            if reason is not None:
+                comparer.add_missing(case, (session, case), (), reason)
+            if outcome not in (None, "deselected") and case.case not in current.cases:
                 # It was skipped, or failed before it left anything.
                 unjudged.append(_unjudged(case, cast(Outcome, outcome)))
         metrics += comparer.judged()
+        guards = changed_guards(
+            current,
+            past,
+            options.accepted,
+            lost=lost,
+            metrics=metrics,
+            settings=settings,
+            strict=options.strict_guards,
+        )
         if past and alike is None and partial is None:
             all_notes.append(_OTHER_SELECTION)
         if any(case.cut_short for case in current.cases.values()):
@@ -128,6 +161,7 @@ def compare_sessions(
         gated=gated,
         notes=(*all_notes, *curve_notes(lines)),
         curves=lines,
+        guards=tuple(guards),
     )
 
 
@@ -138,8 +172,8 @@ def _selection(session: SessionValues) -> tuple[str, ...] | None:
 def _without_record(
     current: SessionValues, past: Sequence[SessionValues | None]
 ) -> Iterator[tuple[SessionValues, CaseValues]]:
-    """Yield the past cases without a record now, each with the first past session that has it."""
-    seen = set(current.cases)
+    """Yield the past cases that did not run now, each with the first past session that has it."""
+    seen = {case for case, one in current.cases.items() if one.passed or one.outcomes - _LEFT_OUT}
     for session in filter(None, past):
         for case in session.cases.values():
             if case.passed and case.case not in seen:
@@ -222,7 +256,10 @@ def _frozen(metrics: Iterable[MetricComparison]) -> Iterator[str]:
 
 def session_info(header: SessionHeader) -> SessionInfo:
     """Return a session as reports name it."""
-    return SessionInfo(**{one.name: getattr(header, one.name) for one in fields(SessionInfo)})
+    info = SessionInfo(**{one.name: getattr(header, one.name) for one in fields(SessionInfo)})
+    if "://" in info.tracking_uri and not info.tracking_uri.startswith(("sqlite", "file:")):
+        return info
+    return replace(info, tracking_uri="", experiment_name=None)
 
 
 def _baseline(sessions: Sessions | None, past: Sequence[SessionValues]) -> Baseline | None:

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 from math import isnan
 from typing import TypeAlias, final
 
-from ..records.accepted import AcceptedStep, MetricLevel, newest
+from ..records.accepted import ACCEPTED_FILE, AcceptedStep, MetricLevel, newest
 from ..records.case import SUMMARIES, is_key, name_at, placeless
 from ..records.param_kinds import SEED_PARAMS as SEED_PARAMS
-from .comparison import Margin, MetricComparison
+from .comparison import Acceptance, Margin, MetricComparison
 from .examples import Examples
 from .findings import UNKNOWN_DIRECTION, Direction, RuleOptions
-from .guards import Guard, Meaning, is_guarded_cost, meaning_of, negligible
+from .guards import Guard, Meaning, is_guarded_cost, meaning_of, negligible, own_limit
 from .levels import RECENT
-from .rule import Verdict
+from .rule import Verdict, difference
 from .session_rule import MetricSeries, groups_of_examples, judge_alone, judge_session
 from .statistics import average
 from .tolerance import Tolerance, direction_of, find, mentions
@@ -35,7 +35,7 @@ class CompareOptions:
     ``ini_tolerances``; a marker's direction wins over ``directions``, and its smallest effect over
     ``min_effects``, those of the ini file. ``rule`` is the project's own, asked first, and
     ``gate_drift`` tells that drifting metrics gate, ``pinned`` that somebody named the session that
-    the baseline ends at.
+    the baseline ends at, ``strict_guards`` that other guards gate that nobody has accepted.
     """
 
     seed_params: AbstractSet[str] = SEED_PARAMS
@@ -48,6 +48,7 @@ class CompareOptions:
     rule: Rule | None = None
     gate_drift: bool = False
     pinned: bool = False
+    strict_guards: bool = False
 
 
 def known_direction(
@@ -80,6 +81,7 @@ _Past: TypeAlias = list[tuple[SessionValues, CaseValues]]
 class _Row:
     """One metric of one case on its way to a verdict.
 
+    ``known`` is the level that ``step`` accepts, ``limits`` are those of the newest past session.
     ``held`` is the level that sessions of the history had fallen from, ``fresh`` are the values of
     fresh runs, ``missing`` is the reason why there is no value now, ``different`` why the history
     is not comparable, and ``contradiction`` why nobody knows the direction.
@@ -89,6 +91,8 @@ class _Row:
     series: MetricSeries
     advisory: bool
     step: AcceptedStep | None = None
+    known: MetricLevel | None = None
+    limits: str = ""
     held: MetricLevel | None = None
     fresh: tuple[float, ...] = ()
     missing: str | None = None
@@ -255,11 +259,10 @@ class Comparer:
         step = newest(accepted, case.case, metric)
         if step is None and case.recorded:
             step = newest(accepted, case.recorded, metric)
-        past = [
-            (session, old)
-            for session, old in past
-            if metric in old.metrics and (step is None or step.id in session.header.accepted)
-        ]
+        past = [entry for entry in past if metric in entry[1].metrics]
+        limits = past[-1][1].limits.get(placeless(metric), "") if past else ""
+        if step is not None:
+            past = [entry for entry in past if step.id in entry[0].header.accepted]
         guards = values.guards_of(metric)
         meaning, explicit = known_direction(metric, guards, case.directions, options.directions)
         direction = meaning.direction
@@ -293,6 +296,9 @@ class Comparer:
         # As long as the history shows the level itself, that tells more than the record of it.
         shown = held is None or (held.since in names and names.index(held.since) >= RECENT)
         level = None if held is None or shown else held.level
+        known = None
+        if step is not None:
+            known = step.level_of(case.case, metric) or step.level_of(case.recorded, metric)
         series = MetricSeries(
             case=case.case,
             metric=metric,
@@ -300,9 +306,7 @@ class Comparer:
             history=history,
             direction=direction,
             options=rule,
-            accepted=None
-            if step is None or level
-            else step.level_of(case.case, metric) or step.level_of(case.recorded, metric),
+            accepted=None if known is None or level else known.level,
             level=level,
             level_until=None if level is None or held is None else held.since,
             names=names,
@@ -317,6 +321,8 @@ class Comparer:
             series=series,
             advisory=advisory,
             step=step,
+            known=known,
+            limits=limits,
             held=held,
             contradiction=meaning.contradiction,
         )
@@ -346,7 +352,15 @@ class Comparer:
                 reason="it looked worse, and none of the fresh runs yielded it again",
             )
         elif row.step is not None and len(row.series.history) < _TOLD:
-            verdict = replace(verdict, reason=f"{verdict.reason}; accepted: {row.step.reason}")
+            if verdict.status == "unchanged" and row.known and not row.series.history:
+                verdict = replace(verdict, status="accepted")  # by a tolerance
+            reason = f"{verdict.reason}; accepted: {row.step.reason}"
+            if verdict.status == "new" and row.known is None:
+                reason += (
+                    f"; {ACCEPTED_FILE} has no value of it, so any value passes now: "
+                    "`pytest-mlflow accept` writes it"
+                )
+            verdict = replace(verdict, reason=reason)
         unconfirmed = unconfirmed and verdict.status == "inconclusive"
         undirected = row.series.direction is None and not advisory
         no_number = verdict.current is not None and isnan(verdict.current)
@@ -396,7 +410,14 @@ def _comparison(row: _Row, verdict: Verdict, *, gates: bool, advisory: bool) -> 
         # It is the same level still, though the history has lost some or all of it.
         below_since = below_since if series.level is None else held.since
         verdict = replace(verdict, n=max(verdict.n, held.level.n))
-    return MetricComparison(
+    step, known = row.step, row.known
+    accepted = None
+    if step is not None and len(series.history) < _TOLD:
+        accepted = Acceptance(id=step.id, reason=step.reason)
+        if known is not None:
+            accepted = replace(accepted, value=known.level.value, before=known.before)
+    margin = _margin(case, series.metric, verdict.baseline, row.limits)
+    found = MetricComparison(
         case=case.case,
         name=case.name,
         nodeid=case.nodeid,
@@ -408,12 +429,24 @@ def _comparison(row: _Row, verdict: Verdict, *, gates: bool, advisory: bool) -> 
         values=tuple(values),
         history=tuple([average(one) if isinstance(one, tuple) else one for one in series.history]),
         tolerance=None if tolerance is None else str(tolerance),
-        margin=_margin(case, series.metric, verdict.baseline),
+        margin=margin,
         fresh=len(row.fresh),
         level_since=None if since is None or since >= len(names) else names[since],
         below_since=below_since,
         exceptions=tuple([names[place] for place in verdict.exceptions if place < len(names)]),
+        accepted=accepted,
         **{name: getattr(verdict, name) for name in _FIGURES},
+    )
+    if verdict.status != "accepted" or known is None or known.before is None:
+        return found
+    # What the metric was before is what people compare it with; what it must be, tells the limit.
+    change, relative = difference(verdict.current, known.before)
+    return replace(
+        found,
+        baseline=known.before,
+        change=change,
+        relative=relative,
+        margin=_margin(case, series.metric, known.before, row.limits),
     )
 
 
@@ -486,16 +519,18 @@ def _by_session(
     return (current,), tuple(before)
 
 
-def _margin(case: CaseValues, metric: str, baseline: float | None) -> Margin | None:
+def _margin(case: CaseValues, metric: str, baseline: float | None, limits: str) -> Margin | None:
+    """Return the margin to the closest check, and the one at the baseline to its own limit."""
     check = case.check_of(metric)
     if check is None:
         return None
+    before = own_limit(check, limits)
     return Margin(
         operator=check.operator,
         limit=check.limit,
         tolerance=check.tolerance,
         margin=check.margin,
-        baseline_margin=None if baseline is None else replace(check, value=baseline).margin,
+        baseline_margin=None if baseline is None else replace(before, value=baseline).margin,
     )
 
 

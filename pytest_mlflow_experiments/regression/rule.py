@@ -254,7 +254,7 @@ def _verdict(
         scatter = None if evidence.scatter is None else evidence.size(evidence.scatter)
         limit = _limit(found, direction, options, fresh=fresh)
         below = None if evidence.level.below is None else places[evidence.level.below]
-    change, relative = _difference(mean_now, mean)
+    change, relative = difference(mean_now, mean)
     return Verdict(
         status=finding.status,
         current=mean_now,
@@ -482,7 +482,7 @@ def _runs(values: int, independent: int) -> str:
     return f", over {values} runs" + (" that count as one" if independent == 1 else "")
 
 
-def _difference(now: float | None, mean: float | None) -> tuple[float | None, float | None]:
+def difference(now: float | None, mean: float | None) -> tuple[float | None, float | None]:
     """Return the change, and its share of the baseline."""
     if now is None or mean is None or not isfinite(now):
         return None, None

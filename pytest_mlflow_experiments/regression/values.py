@@ -100,7 +100,7 @@ class CaseValues:
     the closest of them, ``limits`` their texts, which copies of sessions have too. ``optional`` are
     metrics that an assertion may not evaluate, as in ``a or b``. ``context`` must equal the
     baseline's for values to be comparable. ``origins`` are the sessions that resumed records come
-    from.
+    from. ``outcomes`` are those of the records; slim ones passed.
     """
 
     case: str
@@ -125,6 +125,7 @@ class CaseValues:
     origins: set[str] = field(default_factory=set)
     told: str = ""
     recorded: str = ""
+    outcomes: set[str] = field(default_factory=set)
     _places: dict[str, set[str]] | None = None
 
     @classmethod
@@ -147,10 +148,11 @@ class CaseValues:
 
     def add(self, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> None:
         """Add one record of this case."""
+        self.tolerances.update(record.tolerances)
+        self.directions.update(record.directions)
+        self.min_effects.update(record.min_effects)
         if isinstance(record, CaseRecord):
-            self.tolerances.update(record.tolerances)
-            self.directions.update(record.directions)
-            self.min_effects.update(record.min_effects)
+            self.outcomes.add(record.outcome)
             if record.outcome not in PASSED_OUTCOMES:
                 for name in self.arguments:
                     self.context.setdefault(_PARAM.format(name), record.params.get(name, ""))
@@ -160,7 +162,9 @@ class CaseValues:
             self._add_checks(record.checks)
             self.limits.update(
                 guard_texts(
-                    (one.metric, one.step, one.operator, one.limit) for one in record.checks
+                    (one.metric, one.step, one.operator, one.limit, one.tolerance)
+                    for one in record.checks
+                    if not one.twin
                 )
             )
         self._add_passed(record, seed_params)

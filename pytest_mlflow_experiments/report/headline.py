@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from shlex import quote
 from typing import Literal, TypeAlias, final, get_args
 
 from ..records import FAILED_OUTCOMES
@@ -47,7 +48,7 @@ class Headline:
 def headline(comparison: Comparison) -> Headline:
     """Sum up the verdict on a session in one sentence."""
     gating = comparison.gating()
-    bad = bool(gating) or comparison.problem is not None
+    bad = comparison.fails
     failed = sum(case.outcome in BROKEN_OUTCOMES for case in comparison.unjudged)
     gate: Gate = "off" if not comparison.gated else "failed" if bad else "passed"
     if comparison.problem is not None:
@@ -63,13 +64,24 @@ def headline(comparison: Comparison) -> Headline:
         text = "there is no metric to compare"
     else:
         text = _nothing_gates(comparison)
+    guards = [guard for guard in comparison.guards if guard.kind != "accepted"]
+    if guards and comparison.problem is None:
+        changed = f"{count(len(guards), 'guard')} changed"
+        only = bad and not gating
+        text = f"{changed} that nobody accepted" if only else f"{text}; {changed}"
     if failed:
         are = "is" if failed == 1 else "are"
         text = f"{text}; {count(failed, 'case')} did not pass and {are} not judged"
     level: Severity = "good"
     if gate == "failed":
         level = "bad"
-    elif bad or failed or comparison.baseline is None or comparison.counts()["drifting"]:
+    elif (
+        bad
+        or failed
+        or comparison.baseline is None
+        or comparison.counts()["drifting"]
+        or any(guard.accepted is None for guard in guards)
+    ):
         level = "warning"
     text = text[0].upper() + text[1:] if gate == "off" else f"Gate {gate}: {text}"
     return Headline(gate=gate, level=level, text=text)
@@ -127,6 +139,30 @@ def describe_session(session: SessionInfo) -> str:
     return f"{session.name} ({' at '.join(source)})"
 
 
+def remedies(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return what helps where a gate fails: what it is for, and the command to type."""
+    if not comparison.gated or not comparison.fails:
+        return []
+    again = ["pytest --lf --mlflow --mlflow-gate"]
+    spec = comparison.baseline.provenance.spec if comparison.baseline is not None else "auto"
+    if spec != "auto":
+        again.append(f"--mlflow-baseline={quote(spec)}")
+    if any(guard.gates for guard in comparison.guards):
+        again.append("--mlflow-strict-guards")
+    told = [("Run it again", " ".join(again))]
+    if comparison.problem is None:
+        session = comparison.session
+        accept = ["pytest-mlflow accept"]
+        if session.tracking_uri:
+            # It may be typed on another machine.
+            accept += [f"--session {session.session_id}"]
+            accept += [f"--tracking-uri {quote(session.tracking_uri)}"]
+            if session.experiment_name:
+                accept += [f"--experiment {quote(session.experiment_name)}"]
+        told.append(("On purpose? Accept it", " ".join([*accept, '--reason "why"'])))
+    return told
+
+
 def _count_gating(gating: list[MetricComparison]) -> str:
     numbers = Counter(metric.status for metric in gating)
     first, *others = ((status, numbers[status]) for status in get_args(Status) if numbers[status])
@@ -142,6 +178,10 @@ def _nothing_gates(comparison: Comparison) -> str:
         return "no metric could be judged yet"
     worse = numbers["regressed"] or numbers["missing"]
     text = "nothing that gates got worse" if worse else "nothing got worse"
+    if accepted := numbers["accepted"]:
+        text = f"{count(accepted, 'metric is', 'metrics are')} accepted, " + text.replace(
+            "nothing", "nothing else", 1
+        )
     if drifting := numbers["drifting"]:
         text = f"{text}, {count(drifting, 'metric is', 'metrics are')} drifting"
     return f"{text}, {undecided:,} undecided" if undecided else text

@@ -16,7 +16,7 @@ KIND = "comparison"
 _dump = partial(json.dumps, allow_nan=False)
 
 _MEMBERS = ("session", "baseline", "cases", "duration", "problem", "partial", "gated", "notes")
-_LISTS = ("metrics", "unjudged", "sweeps", "slices", "curves")
+_LISTS = ("metrics", "unjudged", "sweeps", "slices", "curves", "guards")
 
 
 def render_json(comparison: Comparison) -> str:

@@ -13,7 +13,7 @@ from _pytest._code.code import ReprFileLocation, TerminalRepr
 from _pytest.junitxml import bin_xml_escape, mangle_test_address, xml_key
 
 from ..regression.comparison import Comparison
-from ..report.metric_lines import describe_metric
+from ..report.metric_lines import describe_guard, describe_metric
 
 if TYPE_CHECKING:
     from _pytest._io import TerminalWriter
@@ -55,15 +55,18 @@ def fail_session(
     cache of ``--lf``. ``nodeids`` maps the comparison's node ids to pytest's own, where these
     contain secrets.
     """
-    gating = comparison.gating()
-    if not gating and comparison.problem is None:
+    if not comparison.fails:
         return False
     mark_failed(session)
     lines: dict[str, list[str]] = defaultdict(list)
-    for metric in gating:
+    for metric in comparison.gating():
         lines[nodeids.get(metric.nodeid, metric.nodeid)].append(describe_metric(metric))
+    for guard in comparison.guards:
+        if guard.gates:
+            nodeid = nodeids.get(guard.nodeid, guard.nodeid) or SECTION
+            lines[nodeid].append(describe_guard(guard))
     if comparison.problem is not None:
-        lines[SECTION] = [comparison.problem]
+        lines[SECTION].append(comparison.problem)
     for nodeid, texts in lines.items():
         _send(session.config, nodeid, "\n".join(texts))
     return True

@@ -92,7 +92,7 @@ class Selection:
             if report.when == "call":
                 self.passed.add(nodeid)
         elif report.skipped:
-            self.not_run.setdefault(nodeid, "skipped")
+            self.not_run.setdefault(nodeid, "xfailed" if hasattr(report, "wasxfail") else "skipped")
         elif report.failed:
             # Neither a setup nor a teardown is the crash of a worker; pytest counts a failure.
             in_fixture = report.when in ("setup", "teardown")

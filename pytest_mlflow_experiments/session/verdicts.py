@@ -18,6 +18,7 @@ from ..baseline.local import damage_notes
 from ..baseline.specs import BaselineError, session_request
 from ..records import SessionEnd, SessionHeader, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState, shown_path
+from ..records.git import is_changed
 from ..records.journal import JournalError
 from ..regression.compare import compare_sessions, gate_problem, session_info
 from ..regression.comparison import Comparison
@@ -39,6 +40,7 @@ class SessionVerdicts:
     _header: SessionHeader
     _problem: str | None = None
     _has_baseline: bool = False
+    _base: str | None = None
 
     def __post_init__(self) -> None:
         self.reports = SessionReports(self._config, self._directory)
@@ -57,6 +59,7 @@ class SessionVerdicts:
         spec, history = self._settings.baseline, self._settings.options.window
         rootdir = self._config.rootpath
         request = session_request(self._header, spec, history, selection, rootdir)
+        self._base = request.base_branch
         try:
             path = self._config.hook.pytest_mlflow_baseline(config=self._config, request=request)
             if path is not None:
@@ -149,7 +152,17 @@ class SessionVerdicts:
             problem=problem,
             gated=settings.gate,
             notes=notes,
+            settings=self._changed_settings(),
         )
+
+    def _changed_settings(self) -> dict[str, str]:
+        """Return the file of the baseline if it is another one than on the base branch."""
+        spec = self._settings.baseline
+        path = Path(spec.removeprefix("file:"))
+        if not spec.startswith("file:") or not is_changed(path, self._base):
+            return {}
+        shown = path_below(self._config.rootpath, path) or path.name
+        return {"mlflow_baseline": f"{shown} is another one than on {self._base or 'its branch'}"}
 
     def _damaged(self, baseline: Sessions | None) -> list[str]:
         """Return notes of damaged sessions on this machine that might belong to the baseline."""
