@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..analysis.location import UsageError, sessions_root
 from ..analysis.named_sessions import ChosenSession, parse_comparison
-from ..records import function_of
+from ..records import CaseRecord, function_of
 from ..records.accepted import (
     ACCEPTED_FILE,
     AcceptedError,
     AcceptedStep,
+    AcceptedValue,
     MetricLevel,
     append_accepted,
     make_step,
@@ -58,7 +59,9 @@ def run(options: argparse.Namespace) -> int:
         who, commit = author(path.parent), comparison.session.commit
         steps = [
             _with_values(
-                make_step(case, metric, options.reason, author=who, commit=commit), comparison
+                make_step(case, metric, options.reason, author=who, commit=commit),
+                comparison,
+                session.stored.cases,
             )
             for case, metric in pairs
         ]
@@ -148,19 +151,29 @@ def _patterns(row: MetricComparison) -> tuple[str, str]:
     return (f"{row.case}[*" if is_rate else row.case), row.metric
 
 
-def _with_values(step: AcceptedStep, comparison: Comparison) -> AcceptedStep:
+def _with_values(
+    step: AcceptedStep, comparison: Comparison, cases: Sequence[CaseRecord]
+) -> AcceptedStep:
     """Add the values that a step accepts, which later sessions are judged against."""
-    levels = (
-        MetricLevel(case=row.case, metric=row.metric, level=level, before=row.baseline)
-        for row in comparison.metrics
-        if step.matches(row.case, row.metric) and (level := row.level_at(row.current)) is not None
-    )
+    levels = []
+    for row in comparison.metrics:
+        case, metric = _patterns(row)
+        if row.current is None or not step.matches(case, metric):
+            continue
+        level = row.level_at(row.current) or AcceptedValue(value=row.current, scatter=0.0, n=1)
+        if case != row.case:
+            # A rate: of how many examples it is, is what says how sure it is.
+            examples = (one for one in cases if one.case.startswith(f"{row.case}["))
+            level = replace(level, scatter=0.0, n=max(1, sum(1 for _ in examples)))
+        before = row.baseline
+        found = MetricLevel(case=row.case, metric=row.metric, level=level, before=before)
+        levels.append(found)
     return replace(step, levels=tuple(levels))
 
 
 def _told(step: AcceptedStep, comparison: Comparison) -> str:
     """Return the values of a step that accepts one metric."""
-    rows = [row for row in comparison.metrics if step.matches(row.case, row.metric)]
+    rows = [row for row in comparison.metrics if step.matches(*_patterns(row))]
     if len(rows) != 1 or rows[0].baseline is None:
         return ""
     (row,) = rows

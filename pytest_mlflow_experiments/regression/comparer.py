@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from math import isnan
+from math import isfinite, isnan
 from typing import TypeAlias, final
 
 from ..records.accepted import ACCEPTED_FILE, AcceptedStep, MetricLevel, newest
 from ..records.case import SUMMARIES, is_key, name_at, placeless
 from ..records.param_kinds import SEED_PARAMS as SEED_PARAMS
 from .comparison import Acceptance, Margin, MetricComparison
-from .examples import Examples
+from .examples import Examples, judge_accepted_rate
 from .findings import UNKNOWN_DIRECTION, Direction, RuleOptions
 from .guards import Guard, Meaning, is_guarded_cost, meaning_of, negligible, own_limit
 from .levels import RECENT
 from .rule import Verdict, difference
 from .session_rule import MetricSeries, groups_of_examples, judge_alone, judge_session
-from .statistics import average
+from .statistics import average, finite_mean
 from .tolerance import Tolerance, direction_of, find, mentions
 from .values import CaseValues, SessionValues, is_position
 
@@ -81,10 +81,11 @@ _Past: TypeAlias = list[tuple[SessionValues, CaseValues]]
 class _Row:
     """One metric of one case on its way to a verdict.
 
-    ``known`` is the level that ``step`` accepts, ``limits`` are those of the newest past session.
-    ``held`` is the level that sessions of the history had fallen from, ``fresh`` are the values of
-    fresh runs, ``missing`` is the reason why there is no value now, ``different`` why the history
-    is not comparable, and ``contradiction`` why nobody knows the direction.
+    ``known`` is the level that ``step`` accepts, ``rate`` that of all examples, ``limits`` are
+    those of the newest past session. ``held`` is the level that sessions of the history had fallen
+    from, ``fresh`` are the values of fresh runs, ``missing`` is the reason why there is no value
+    now, ``different`` why the history is not comparable, and ``contradiction`` why nobody knows the
+    direction.
     """
 
     case: CaseValues
@@ -92,6 +93,7 @@ class _Row:
     advisory: bool
     step: AcceptedStep | None = None
     known: MetricLevel | None = None
+    rate: MetricLevel | None = None
     limits: str = ""
     held: MetricLevel | None = None
     fresh: tuple[float, ...] = ()
@@ -189,6 +191,9 @@ class Comparer:
         for places in groups:
             yield _rate([open_rows[place] for place in places])
         examples = {id(open_rows[place]) for places in groups for place in places}
+        for rows in _accepted_rates(row for row in open_rows if id(row) not in examples):
+            yield _accepted_rate(rows)
+            examples.update(map(id, rows))
         for row in self._rows:
             if id(row) not in examples:
                 yield self._compared(row)
@@ -322,6 +327,7 @@ class Comparer:
             advisory=advisory,
             step=step,
             known=known,
+            rate=None if step is None else step.level_of(case.case.partition("[")[0], metric),
             limits=limits,
             held=held,
             contradiction=meaning.contradiction,
@@ -339,7 +345,14 @@ class Comparer:
             gates = not (cost and advisory)
             return _comparison(row, verdict, gates=gates, advisory=not gates)
         unconfirmed = row.case.fresh > 0 and not row.fresh and verdict.suspect and not advisory
-        if row.different is not None:
+        level = None if row.known is None else row.known.level.value
+        if level is not None and row.step and not isfinite(level) and not row.series.history:
+            # Nothing is worse than NaN; for whatever is better there is no history yet.
+            same = isnan(level) and verdict.current is not None and isnan(verdict.current)
+            if same or verdict.current == level:
+                told = f"the same as what was accepted; accepted: {row.step.reason}"
+                verdict = replace(verdict, status="accepted", suspect=False, reason=told)
+        elif row.different is not None:
             verdict = replace(verdict, status="not comparable", suspect=False, reason=row.different)
         elif row.case.cut_short and verdict.suspect and not row.fresh and not advisory:
             verdict = replace(
@@ -363,7 +376,9 @@ class Comparer:
             verdict = replace(verdict, reason=reason)
         unconfirmed = unconfirmed and verdict.status == "inconclusive"
         undirected = row.series.direction is None and not advisory
-        no_number = verdict.current is not None and isnan(verdict.current)
+        no_number = (
+            verdict.current is not None and isnan(verdict.current) and verdict.status != "accepted"
+        )
         gates = (
             (unconfirmed and not row.case.cut_short)
             or (verdict.status == "regressed" and (not advisory or no_number))
@@ -448,6 +463,31 @@ def _comparison(row: _Row, verdict: Verdict, *, gates: bool, advisory: bool) -> 
         relative=relative,
         margin=_margin(case, series.metric, known.before, row.limits),
     )
+
+
+def _accepted_rates(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
+    """Yield the examples of each evaluation whose rate was accepted and that have no history."""
+    groups: dict[tuple[str, str], list[_Row]] = {}
+    for row in rows:
+        if row.rate is not None and not row.series.history and row.series.direction is not None:
+            groups.setdefault((row.rate.case, row.series.metric), []).append(row)
+    for group in groups.values():
+        if "[" in group[0].series.case and all(row.series.current[0] in (0, 1) for row in group):
+            yield group
+
+
+def _accepted_rate(rows: Sequence[_Row]) -> MetricComparison:
+    """Return the comparison of examples with the rate that was accepted."""
+    first = rows[0]
+    series, rate = first.series, first.rate
+    assert rate is not None
+    assert series.direction is not None
+    values = [float(row.series.current[0]) for row in rows]  # type: ignore[arg-type] # no tuples
+    verdict = judge_accepted_rate(values, rate.level, series.direction, series.options)
+    gates = verdict.status == "regressed" and not first.advisory
+    row = _comparison(replace(first, known=rate), verdict, gates=gates, advisory=first.advisory)
+    stem = first.case.name.partition("[")[0]
+    return replace(row, case=rate.case, name=stem, values=(finite_mean(values),), margin=None)
 
 
 def _rate(rows: Sequence[_Row]) -> MetricComparison:

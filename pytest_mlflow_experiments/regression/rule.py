@@ -387,7 +387,10 @@ def _undecided(
             status="drifting", reason=reason, p_value=p, suspect=suspect, decisive=drift.p_value
         )
     elif accepted and level.n == 0:
-        status = "accepted"
+        if evidence.change >= evidence.effect and p is not None and p <= 10 * alpha:
+            status, reason = "inconclusive", f"{reason}: too few sessions to tell, p = {p:.2g}"
+        else:
+            status = "accepted"
     elif level.freedom < RECENT - 1:
         status, reason = "inconclusive", f"{reason}: too few to tell, {RECENT} are needed"
     elif abs(evidence.change) < evidence.effect - evidence.slack:

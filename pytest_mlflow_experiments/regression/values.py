@@ -100,7 +100,7 @@ class CaseValues:
     the closest of them, ``limits`` their texts, which copies of sessions have too. ``optional`` are
     metrics that an assertion may not evaluate, as in ``a or b``. ``context`` must equal the
     baseline's for values to be comparable. ``origins`` are the sessions that resumed records come
-    from. ``outcomes`` are those of the records; slim ones passed.
+    from. ``outcomes`` are those of the records.
     """
 
     case: str
@@ -151,8 +151,8 @@ class CaseValues:
         self.tolerances.update(record.tolerances)
         self.directions.update(record.directions)
         self.min_effects.update(record.min_effects)
+        self.outcomes.add("passed" if isinstance(record, SlimCase) else record.outcome)
         if isinstance(record, CaseRecord):
-            self.outcomes.add(record.outcome)
             if record.outcome not in PASSED_OUTCOMES:
                 for name in self.arguments:
                     self.context.setdefault(_PARAM.format(name), record.params.get(name, ""))
