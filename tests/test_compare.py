@@ -478,9 +478,9 @@ def test_level_after_an_accepted_one_is_inherited() -> None:
     assert rows[-1].baseline == pytest.approx(0.9)
 
 
-def accepted_step(value: float, metric: str = "accuracy", n: int = 5, **known: float) -> Any:
-    known_level = AcceptedValue(value=value, scatter=known.pop("scatter", 0.005), n=n)
-    level = MetricLevel(case="test_it.py::test_a", metric=metric, level=known_level, **known)
+def accepted_step(value: float, metric: str = "accuracy", n: int = 5, before: float = 0.9) -> Any:
+    known = AcceptedValue(value=value, scatter=0.005, n=n)
+    level = MetricLevel(case="test_it.py::test_a", metric=metric, level=known, before=before)
     return replace(make_step("*test_a*", metric, "half the size"), levels=(level,))
 
 
@@ -498,7 +498,7 @@ def accepted_step(value: float, metric: str = "accuracy", n: int = 5, **known: f
 def test_accepted_value_is_the_standard_from_the_first_session_on(
     value: float, n: int, status: str
 ) -> None:
-    options = CompareOptions(accepted=[accepted_step(0.8, n=n, before=0.9)])
+    options = CompareOptions(accepted=[accepted_step(0.8, n=n)])
     row = only(judged(now(value), past_of(STEADY), options))
     assert row.status == status
     assert row.gates == (status == "regressed")
@@ -538,7 +538,7 @@ def test_accepted_rate_of_examples() -> None:
             *(make_case(f"test_a[{n}]", metrics={"correct": float(n < good)}) for n in range(20))
         )
 
-    step = accepted_step(0.5, "correct", n=20, scatter=0.0, before=1.0)
+    step = accepted_step(0.5, "correct", n=20, before=1.0)
     past = baseline(examples(20), examples(20))
     for good, status in ((10, "accepted"), (9, "accepted"), (1, "regressed")):
         row = only(judged(examples(good), past, CompareOptions(accepted=[step])))

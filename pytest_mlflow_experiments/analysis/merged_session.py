@@ -6,7 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from ..baseline.files import load_file, make_baseline
+from ..baseline.files import changed_settings, load_file, make_baseline
 from ..baseline.local import damage_notes, is_local_store
 from ..baseline.specs import BaselineError, session_request
 from ..records import SessionEnd, journal
@@ -105,6 +105,7 @@ def compare_merged(
             required_by = "--require-baseline" if told.require_baseline else None
             problem = gate_problem(damaged, required_by)
     unrecorded = merged.end.unrecorded
+    request = session_request(merged.header, told.baseline, told.history, (), location.root)
     sweeps = SweepBuilder(options)
     entries: list[Entry] = [merged.header, *merged.cases, merged.end]
     comparison = compare_sessions(
@@ -116,6 +117,7 @@ def compare_merged(
         problem=problem,
         gated=told.gate,
         notes=[*merged.notes, *damaged],
+        settings=changed_settings(location.root, told.baseline, request.base_branch),
     )
     slices = sweeps.slices(comparison.metrics)
     return replace(comparison, sweeps=sweeps.build(), slices=slices)

@@ -23,8 +23,10 @@ from ..records import (
     SessionHeader,
     journal,
 )
+from ..records.accepted import ACCEPTED_FILE
 from ..records.case import guard_texts, is_on_line, values_by_place
 from ..records.codec import Builtins, decode, encode, encode_float
+from ..records.git import changed_lines
 from ..records.journal import Entry, JournalError
 from ..records.reader import StoredSession
 from ..records.slim import EMPTY, FILLED, RULES, thinned
@@ -158,6 +160,22 @@ class WrittenBaseline:
     provenance: Provenance
     sessions: int
     notes: tuple[str, ...] = ()
+
+
+def changed_settings(root: Path, spec: str, branch: str | None) -> dict[str, str]:
+    """Return which files that judge a session are others than on a branch, by their settings.
+
+    ``spec`` is that of the baseline. New lines of accepted steps are told by the sessions.
+    """
+    of, found = f"than on {branch}" if branch else "than committed", {}
+    path = Path(spec.removeprefix("file:"))
+    if spec.startswith("file:") and any(changed_lines(root / path, branch)):
+        found["mlflow_baseline"] = f"{path.name} is another one {of}"
+    accepted = root / ACCEPTED_FILE
+    if accepted.is_file() and (gone := changed_lines(accepted, branch)[1]):
+        lines = "1 line" if gone == 1 else f"{gone} lines"
+        found["mlflow_accepted"] = f"{lines} of {ACCEPTED_FILE} changed or gone, other {of}"
+    return found
 
 
 def load_file(path: Path) -> BaselineFile:

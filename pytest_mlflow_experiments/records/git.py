@@ -72,17 +72,17 @@ def author(directory: Path) -> str | None:
     return ident[: ident.rfind(">") + 1] or None  # without the time
 
 
-def is_changed(path: Path, branch: str | None) -> bool:
-    """Return whether a file differs from what a branch has, where git can tell; else False."""
+def changed_lines(path: Path, branch: str | None) -> tuple[int, int]:
+    """Return how many lines of a file are new here, and gone, since this left a branch.
+
+    Where git can't tell of the branch, only changes that are not committed count.
+    """
     directory = path.parent
-    if git(directory, "status", "--porcelain", "--untracked-files=no", "--", path.name):
-        return True
-    for name in (f"origin/{branch}", branch) if branch else ():
-        # What the branch did since this one left it is no change of ours.
-        changes = git(directory, "diff", "--name-only", f"{name}...HEAD", "--", path.name)
-        if changes is not None:
-            return bool(changes)
-    return False
+    names = (f"origin/{branch}", branch) if branch else ()
+    bases = (git(directory, "merge-base", name, "HEAD") for name in names)
+    base = next(filter(None, bases), "HEAD").strip()
+    told = (git(directory, "diff", "--numstat", base, "--", path.name) or "").split()
+    return (int(told[0]), int(told[1])) if told and told[0].isdigit() else (0, 0)
 
 
 def default_branch(rootdir: Path) -> str | None:

@@ -13,12 +13,11 @@ from typing import final
 import pytest
 from _pytest.outcomes import OutcomeException
 
-from ..baseline.files import load_file, write_baseline
+from ..baseline.files import changed_settings, load_file, write_baseline
 from ..baseline.local import damage_notes
 from ..baseline.specs import BaselineError, session_request
 from ..records import SessionEnd, SessionHeader, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState, shown_path
-from ..records.git import is_changed
 from ..records.journal import JournalError
 from ..regression.compare import compare_sessions, gate_problem, session_info
 from ..regression.comparison import Comparison
@@ -152,17 +151,8 @@ class SessionVerdicts:
             problem=problem,
             gated=settings.gate,
             notes=notes,
-            settings=self._changed_settings(),
+            settings=changed_settings(self._config.rootpath, settings.baseline, self._base),
         )
-
-    def _changed_settings(self) -> dict[str, str]:
-        """Return the file of the baseline if it is another one than on the base branch."""
-        spec = self._settings.baseline
-        path = Path(spec.removeprefix("file:"))
-        if not spec.startswith("file:") or not is_changed(path, self._base):
-            return {}
-        shown = path_below(self._config.rootpath, path) or path.name
-        return {"mlflow_baseline": f"{shown} is another one than on {self._base or 'its branch'}"}
 
     def _damaged(self, baseline: Sessions | None) -> list[str]:
         """Return notes of damaged sessions on this machine that might belong to the baseline."""
