@@ -80,6 +80,23 @@ def test_limit_that_is_another_one_in_each_session() -> None:
     assert texts(told(case(0.7), case(0.8), case(0.79), case(0.81))) == []
 
 
+def test_limits_of_repeats_are_those_of_one_case() -> None:
+    def repeats(*limits: float) -> SessionValues:
+        seeds = [
+            case(limit, f"test_a[{n}]", params={"seed": str(n)}, arguments=("seed",))
+            for n, limit in enumerate(limits)
+        ]
+        return session(*seeds)
+
+    past = [repeats(0.5, 0.8), repeats(0.8, 0.5)]
+    comparison = told(repeats(0.8, 0.5), *past)
+    assert texts(comparison) == []
+    (margin,) = [row.margin for row in comparison.metrics]
+    assert margin is not None
+    assert margin.margin == pytest.approx(margin.baseline_margin)
+    assert texts(told(repeats(0.5, 0.5), *past)) == ["accuracy of test_a: limit ≥ 0.8 → ≥ 0.5"]
+
+
 def test_stricter_or_equal_limits_are_no_news() -> None:
     for limit in (0.82, 0.85):
         assert texts(told(case(limit))) == []
@@ -187,7 +204,7 @@ def test_test_that_was_skipped_before_is_no_news() -> None:
 
 def test_tests_that_are_gone_or_not_kept() -> None:
     gone = told(session(), session(case()))
-    assert texts(gone) == ["test_a: the test is gone, or has another name"]
+    assert texts(gone) == ["test_a: the test did not run: it is gone, or has another name"]
     untracked = told(session(), session(case()), passed={"test_it.py::test_a"})
     (text,) = texts(untracked)
     assert "track=False" in text

@@ -218,13 +218,13 @@ def test_session_of_another_machine_is_accepted(
     history: Project, make_project: Callable[[str], Project]
 ) -> None:
     worse = check(history, 0.7, *GATE, status=1)
-    history.sync()
+    history.sync("--tracking-uri", history.uri)
     header = history.sessions()[-1].header
     desk = make_project("desk")
     desk.write("[pytest]\n", "pytest.ini")
     below = desk.path / "below"
     below.mkdir()
-    there = ("--tracking-uri", header.tracking_uri, "--experiment", str(header.experiment_name))
+    there = ("--tracking-uri", history.uri, "--experiment", str(header.experiment_name))
     shown = Project(below).cli("accept", "--session", worse, *there, "--reason=why").stdout
     assert "accepted: accuracy of test_it.py::test_it, 0.903333 → 0.7" in shown
     accepted = desk.path / "mlflow-accepted.jsonl"

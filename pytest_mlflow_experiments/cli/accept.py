@@ -177,4 +177,6 @@ def _told(step: AcceptedStep, comparison: Comparison) -> str:
     if len(rows) != 1 or rows[0].baseline is None:
         return ""
     (row,) = rows
+    if row.current is None:
+        return f", was {value(row.baseline)}, missing now"
     return f", {value(row.baseline)} → {value(row.current)}, {change(row)}"

@@ -98,15 +98,6 @@ class AcceptedStep:
     commit: str | None = field(default=None, metadata=RARE)
     levels: tuple[MetricLevel, ...] = field(default=(), metadata=RARE)
 
-    def level_of(self, case: str, metric: str) -> MetricLevel | None:
-        """Return the value that was accepted of a metric of a case, None if it is not known."""
-        return next((one for one in self.levels if (one.case, one.metric) == (case, metric)), None)
-
-    @property
-    def is_for_setting(self) -> bool:
-        """Whether it is for no metric, but for a setting, such as that of the ini file."""
-        return self.case.startswith(SETTING)
-
     def matches(self, case: str, metric: str) -> bool:
         """Return whether the step matches this metric of this case, at whatever place."""
         if _compiled(self.case).fullmatch(case) is None:

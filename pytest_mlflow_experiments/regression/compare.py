@@ -117,7 +117,7 @@ def compare_sessions(
             reason = None
             if case.case in current.cases or outcome in _LEFT_OUT:
                 # Whoever skips a test takes its guards away, as whoever deletes it.
-                outcome = outcome or next(iter(current.cases[case.case].outcomes))
+                outcome = outcome or min(current.cases[case.case].outcomes)
                 reason = f"the test was {outcome}"
                 lost[case.case] = f"the test is {outcome}"
             elif outcome is None and case.nodeid in passed:
@@ -125,7 +125,7 @@ def compare_sessions(
                 lost[case.case] = "nothing of the test is kept: track=False, or no metric any more"
             elif outcome is None and session is alike and partial is None:
                 reason = _did_not_run(case, current)
-                lost[case.case] = "the test is gone, or has another name"
+                lost[case.case] = "the test did not run: it is gone, or has another name"
             if reason is not None:
                 comparer.add_missing(case, (session, case), (), reason)
             if outcome not in (None, "deselected") and case.case not in current.cases:

@@ -112,6 +112,11 @@ class Comparer:
         self._history: dict[str, _Past] = {}
         self._held: dict[str, list[tuple[SessionValues, MetricLevel]]] = {}
         self._rows: list[_Row] = []
+        self._accepted = {
+            (step.id, level.case, level.metric): level
+            for step in options.accepted
+            for level in step.levels
+        }
         self._names = {session.header.session_id: name_of(session) for session in past}
         for session in past:
             for case, values in session.cases.items():
@@ -254,6 +259,9 @@ class Comparer:
             left_out |= {name, *better}.union(places, *before)
         return left_out
 
+    def _level(self, step: AcceptedStep | None, case: str, metric: str) -> MetricLevel | None:
+        return None if step is None else self._accepted.get((step.id, case, metric))
+
     def _row(self, case: CaseValues, metric: str, values: CaseValues, past: _Past) -> _Row | None:
         """Return the series that the rule judges, with its history since the last accepted step.
 
@@ -301,9 +309,7 @@ class Comparer:
         # As long as the history shows the level itself, that tells more than the record of it.
         shown = held is None or (held.since in names and names.index(held.since) >= RECENT)
         level = None if held is None or shown else held.level
-        known = None
-        if step is not None:
-            known = step.level_of(case.case, metric) or step.level_of(case.recorded, metric)
+        known = self._level(step, case.case, metric) or self._level(step, case.recorded, metric)
         series = MetricSeries(
             case=case.case,
             metric=metric,
@@ -327,7 +333,7 @@ class Comparer:
             advisory=advisory,
             step=step,
             known=known,
-            rate=None if step is None else step.level_of(case.case.partition("[")[0], metric),
+            rate=self._level(step, case.case.partition("[")[0], metric),
             limits=limits,
             held=held,
             contradiction=meaning.contradiction,

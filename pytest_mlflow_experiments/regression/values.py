@@ -160,7 +160,7 @@ class CaseValues:
             if record.resumed_from is not None:
                 self.origins.add(record.resumed_from)
             self._add_checks(record.checks)
-            self.limits.update(
+            self._add_limits(
                 guard_texts(
                     (one.metric, one.step, one.operator, one.limit, one.tolerance)
                     for one in record.checks
@@ -176,7 +176,7 @@ class CaseValues:
             known = self.context.setdefault(name, text)
             if known != text:
                 self.context[name] = f"{known} | {text}"
-        self.limits.update(record.guards)
+        self._add_limits(record.guards)
         # Counts of runs are no seeds: with the same one, a run has nothing in common.
         seeds = [name for name in record.arguments if name in seed_params]
         seed = ", ".join([f"{name}={record.params.get(name)}" for name in seeds])
@@ -218,6 +218,13 @@ class CaseValues:
     def check_of(self, metric: str) -> Check | None:
         """Return the closest check of a metric, at its place or at any."""
         return self.checks.get(metric) or self.checks.get(placeless(metric))
+
+    def _add_limits(self, texts: Mapping[str, str]) -> None:
+        """Add the limits of one repeat: of all repeats, all of them count."""
+        for metric, text in texts.items():
+            known = self.limits.setdefault(metric, text)
+            if known != text:
+                self.limits[metric] = ", ".join(sorted({*known.split(", "), *text.split(", ")}))
 
     @property
     def places(self) -> dict[str, set[str]]:
