@@ -219,9 +219,13 @@ RICH = '''
 """A docstring."""
 from __future__ import annotations
 import asyncio
+import math
+import unittest
 import warnings
+from math import isclose as math_isclose
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from pytest import approx
 from helpers import check_close
 
@@ -271,6 +275,63 @@ def test_await():
         assert await g(0.25) > await g(0.5)
     asyncio.run(inner())
 def test_comprehension(): assert all(x > 0.5 for x in [0.25])
+def test_all(): assert all(x > 0.2 for x in [accuracy, 0.1, 0.3])
+def test_all_list(): assert all([f(x) > f(0.2) for x in [accuracy, 0.1, 0.3]])
+def test_all_multiple_lines():
+    assert not any(
+        f(x) > 0.2
+        or 0.0 <
+            x < f(0.1)
+        for x in [
+            0.1, accuracy,
+        ]
+    ), "a message"
+def test_all_and(): assert accuracy and all(x > 0.2 for x in [0.1]) and all(scores)
+def test_all_error(): assert all(x > 0.2 for x in [accuracy, "text"])
+def test_all_list_error(): assert all([f(x) > f(0.2) for x in [accuracy, "text"]])
+def test_all_raise(): assert all(f(x) > 1 / x for x in [accuracy, 0])
+def test_any(): assert any(x > 0.5 for x in scores.values())
+def test_any_names(): assert any(name > LIMIT for name in [0.1, nothing])
+def test_np_all(): assert np.all([x > 0.5 for x in [0.25, 0.75]])
+def test_math(): assert math.isclose(accuracy, f(0.5), rel_tol=0.1)
+def test_math_name(): assert math_isclose(0.5, accuracy) or math_isclose(accuracy, LIMIT)
+def test_math_not(): assert not math.isclose(accuracy, 0.25)
+def test_math_error(): assert math.isclose(accuracy, "text")
+def test_np_isclose(): assert np.isclose(np.float64(0.25), 0.5), "a message"
+def test_np_isclose_array(): assert np.isclose([0.25, 0.5], 0.5).all()
+def test_np_allclose(): assert np.allclose(accuracy, np.array(0.5), atol=0.1)
+def test_assert_allclose(): np.testing.assert_allclose(np.float64(0.25), 0.5, rtol=f(0.1))
+def test_assert_allclose_array(): assert_allclose(np.array([0.25, 0.5]), [0.25, 0.75])
+def test_assert_array_less():
+    np.testing.assert_array_less(
+        accuracy, f(0.5),
+    )
+    np.testing.assert_array_less(f(0.5), accuracy, err_msg="a message")
+def test_assert_almost_equal(): np.testing.assert_almost_equal(accuracy, 0.5, 3)
+def test_assert_approx_equal(): np.testing.assert_approx_equal(accuracy, f(0.5), significant=3)
+def test_locals_of_calls():
+    np.testing.assert_array_less(accuracy, f(0.5))
+    print(sorted(locals()))
+    assert all([f(x) > f(0.2) for x in [accuracy]])
+    print(sorted(locals()), 1 / 0)
+class TestCase(unittest.TestCase):
+    def test_greater(self): self.assertGreater(accuracy, 0.5)
+    def test_message(self): self.assertLess(
+        f(0.5),
+        f(accuracy), f"a message {f(1)}")
+    def test_less(self):
+        for x in 0.25, 0.75: self.assertLessEqual(x, LIMIT)
+    def test_almost(self): self.assertAlmostEqual(accuracy, 0.5, places=f(2))
+    def test_delta(self): self.assertAlmostEqual(0.5, second=f(accuracy), delta=0.1)
+    def test_both(self): self.assertAlmostEqual(accuracy, 0.5, 2, "a message", 0.1)
+    def test_type_error(self): self.assertGreater(accuracy, "text")
+    def test_argument_error(self): self.assertGreaterEqual(accuracy, 1 / 0)
+    def test_subtests(self):
+        for x in 0.25, 0.75:
+            with self.subTest(x=x):
+                self.assertGreater(x, 0.5)
+    @unittest.expectedFailure
+    def test_expected(self): self.assertGreater(accuracy, 0.5)
 def test_lambda(): assert (lambda x: x > 0.5)(0.25)
 def test_conditional(): assert (accuracy > 0.5 if accuracy else accuracy > 0.6)
 def test_len(): assert len("abc") > 3.5
@@ -404,7 +465,7 @@ def test_messages_are_those_of_pytest(project: Path, options: tuple[str, ...]) -
     assert recorded.output == without.output
     assert recorded.status == without.status == 1
     assert recorded.report["reason"] is None
-    assert len(recorded.names) > 60
+    assert len(recorded.names) > 95
     # The count differs between versions of pytest by what their walrus operator does.
     assert " failed" in recorded.output
 
@@ -473,13 +534,43 @@ def test_optimized_python(project: Path) -> None:
 
 
 def test_modules_outside_of_the_root_and_installed_ones(project: Path) -> None:
+    """Test modules count wherever they are, if they were asked for; others only in the root."""
+    plugin = "def check(plugin):\n    assert plugin > 0.25\n"
+    conftest = "import pytest\n@pytest.fixture\ndef checked():\n    outer = 0.5\n"
+    conftest += "    assert outer > 0.25\n"
+    test = "import test_library, plugin\n"
+    test += SIMPLE.replace("test_it()", "test_it(checked)").replace("accuracy", "{name}")
+    test += "    test_library.check(0.5)\n    plugin.check(0.5)\n"
+    library = "venv/lib/site-packages"
+    write(project, f"{library}/test_library.py", "def check(x):\n    assert x > 0.25\n")
+    write(project.parent, "site-packages/test_installed.py", SIMPLE.replace("accuracy", "other"))
+    write(project.parent, "outside/plugin.py", plugin)
+    write(project.parent, "outside/conftest.py", conftest)
+    write(project.parent, "outside/test_outside.py", test.format(name="outside"))
     write(project, "test_it.py", SIMPLE)
-    write(project, "venv/lib/site-packages/test_installed.py", SIMPLE)
-    write(project.parent, "outside/test_outside.py", SIMPLE)
-    paths = ("test_it.py", "venv/lib/site-packages/test_installed.py", "../outside")
-    run = Run(project, f"--rootdir={project}", *paths)
+    paths = ("test_it.py", "../outside")
+    installed = ("--pyargs", "test_installed", "-p", "plugin")
+    path = os.pathsep.join(
+        str(directory)
+        for directory in (
+            *(project / "plugins", ROOT, project / library),
+            *(project.parent / "site-packages", project.parent / "outside"),
+        )
+    )
+    run = Run(project, f"--rootdir={project}", *paths, *installed, environment={"PYTHONPATH": path})
+    assert run.status == 0, run.output
     assert len(run.report["seen"]) == 3
-    assert run.names == ["accuracy"]
+    assert sorted(run.names) == ["accuracy", "other", "outside"]
+
+
+def test_configuration_elsewhere(project: Path) -> None:
+    write(project, "config/pytest.ini", "[pytest]\n")
+    write(project, "tests/a/test_it.py", SIMPLE)
+    write(project, "tests/b/test_it.py", SIMPLE)
+    options = ("-c", "config/pytest.ini", "--import-mode=importlib")
+    assert Run(project, *options, "tests").names == ["accuracy"] * 2
+    write(project, "tests/named.py", SIMPLE.replace("test_it", "test_named"))
+    assert Run(project, *options, "tests/a/test_it.py", "tests/named.py").names == ["accuracy"] * 2
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs symbolic links")

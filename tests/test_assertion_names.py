@@ -113,7 +113,9 @@ def told(source: str) -> list[str]:
     """Return the names of the assertions of a module, in the order of its lines."""
     tree = ast.parse(textwrap.dedent(source))
     asserts = [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
-    values = {node: [found.value for found in comparisons(node, "it.py")] for node in asserts}
+    values: dict[ast.stmt, list[ast.expr]] = {
+        node: [found.value for found in comparisons(node, "it.py")] for node in asserts
+    }
     names = telling_names(tree, values)
     in_order = sorted(names, key=lambda value: (value.lineno, value.col_offset))
     return [names[value].name for value in in_order]

@@ -4,18 +4,28 @@ import ast
 
 import pytest
 
-from pytest_mlflow_experiments.capture.assertions.sites import ComparisonNode, comparisons
+from pytest_mlflow_experiments.capture.assertions.sites import (
+    CallNode,
+    ComparisonNode,
+    asserting_call,
+    comparisons,
+)
 
 
-def found(source: str, *, every_comparison: bool = False) -> list[ComparisonNode]:
+def found(source: str, *, every_comparison: bool = False) -> list[ComparisonNode | CallNode]:
     statement = ast.parse(source).body[0]
     if isinstance(statement, ast.AsyncFunctionDef):
         statement = statement.body[0]
     assert isinstance(statement, ast.Assert)
-    return list(comparisons(statement, "file.py", every_comparison=every_comparison))
+    functions = {"close": "isclose"}
+    return list(
+        comparisons(statement, "file.py", every_comparison=every_comparison, functions=functions)
+    )
 
 
-def limit_of(comparison: ComparisonNode) -> str:
+def limit_of(comparison: ComparisonNode | CallNode) -> str:
+    if isinstance(comparison, CallNode):
+        return ast.unparse(comparison.node.args[0 if comparison.left_is_limit else 1])
     operands = [comparison.node.left, *comparison.node.comparators]
     side = comparison.position if comparison.left_is_limit else comparison.position + 1
     return ast.unparse(operands[side])
@@ -103,6 +113,37 @@ COUNTED = [
     ("not not acc > 0.9", "acc", ">", "0.9"),
     ("len(x) / 2 > 0.9", "x.len_over_2", ">", "0.9"),
     ("(acc > 0.9)", "acc", ">", "0.9"),
+    # Comprehensions.
+    ("all(score > 0.9 for score in scores)", "scores", ">", "0.9"),
+    ("all([0.9 < s for s in scores])", "scores", ">", "0.9"),
+    ("any(s > 0.9 for s in self.scores)", "scores", ">", "0.9"),
+    ("not any(s < 0.9 for s in scores if s)", "scores", ">=", "0.9"),
+    ("flag and np.all([s > 0.9 for s in scores])", "scores", ">", "0.9"),
+    ("all(v > 0.9 for v in recall.values())", "recall", ">", "0.9"),
+    ("all(v > 0.9 for k, v in sorted(recall.items()))", "recall", ">", "0.9"),
+    ("all(recall[k] > 0.9 for k in recall)", "recall", ">", "0.9"),
+    ("all(s > 0.9 for i, s in enumerate(scores))", "scores", ">", "0.9"),
+    ("all(a > b for a, b in zip(new, baseline))", "new", ">", "b"),
+    ("all(b < a for a, b in zip(new, baseline))", "new", ">", "b"),
+    ("all(r.score > 0.9 for r in results)", "results.score", ">", "0.9"),
+    ("all(abs(e) < 0.9 for e in errors)", "errors.abs", "<", "0.9"),
+    ("all(model.score(X) > 0.9 for X in folds)", "model.score", ">", "0.9"),
+    ("all(s > 0.9 for s in cross_val_score(m, X, y))", "cross_val_score", ">", "0.9"),
+    ("all(score > 0.9 for score in cross_val_score(m, X))", "cross_val_score", ">", "0.9"),
+    ("all(accuracy > 0.9 for name, accuracy in results)", "accuracy", ">", "0.9"),
+    ("all(accuracy > 0.9 for accuracy in values)", "accuracy", ">", "0.9"),
+    ("all(x > 0.9 for x in [a, b])", "x", ">", "0.9"),
+    ("all(f(i) > 0.9 for i in range(3))", "f", ">", "0.9"),
+    ("all(any(s > 0.9 for s in row) for row in scores)", "scores", ">", "0.9"),
+    ("all(s > 0.9 for row in scores for s in row)", "scores", ">", "0.9"),
+    ("all(s == approx(0.9) for s in scores)", "scores", "==", "approx(0.9)"),
+    ("all(math.isclose(s, 0.9) for s in scores)", "scores", "==", "0.9"),
+    # Calls.
+    ("math.isclose(acc, 0.9)", "acc", "==", "0.9"),
+    ("math.isclose(0.9, acc, rel_tol=0.1)", "acc", "==", "0.9"),
+    ("close(acc, other)", "acc", "==", "other"),
+    ("np.isclose(expected, acc)", "acc", "==", "expected"),
+    ("a and torch.allclose(loss, target)", "loss", "==", "target"),
 ]
 
 
@@ -147,7 +188,20 @@ NOT_COUNTED = [
     "len(x) > 3",
     "3 < len(x)",
     "(n := len(x)) > 3",
-    "all(x > 0.5 for x in xs)",
+    "all(xs)",
+    "all(x for x in xs if x > 0.5)",
+    "all({x > 0.5 for x in xs})",
+    "all(len(x) > 3 for x in xs)",
+    "sum(x > 0.5 for x in xs)",
+    "scores.all(x > 0.5 for x in xs)",
+    "not math.isclose(a, 0.5)",
+    "math.isclose(0.5, 0.6)",
+    "math.isclose(*pair)",
+    "np.isclose(a, [0.5, 0.6])",
+    "np.isclose(a, 0.5, **options)",
+    "shape.isclose(a, 0.5)",
+    "isclose(a, 0.5)",
+    "np.isclose(a, 0.5).all()",
     "[x for x in xs if x > 0.5]",
     "f(x > 0.5)",
     "(lambda: x > 0.5)()",
@@ -195,6 +249,37 @@ def test_chain(source: str, expected: list[tuple[str, str, str]]) -> None:
     assert len({c.site.place for c in chain}) == len(chain)
 
 
+@pytest.mark.parametrize(
+    ("source", "name", "operator", "limit"),
+    [
+        ("self.assertGreater(acc, 0.9)", "acc", ">", "0.9"),
+        ("self.assertGreaterEqual(0.9, acc, msg='low')", "acc", "<=", "0.9"),
+        ("self.assertLess(self.loss, 0.9)", "loss", "<", "0.9"),
+        ("case.assertLessEqual(a, limit)", "a", "<=", "limit"),
+        ("self.assertAlmostEqual(0.9, acc, places=3)", "acc", "==", "0.9"),
+        ("np.testing.assert_allclose(acc, 0.9, rtol=0.1)", "acc", "==", "0.9"),
+        ("assert_allclose(acc, desired=0.9)", "acc", "==", None),
+        ("npt.assert_array_less(a, b)", "a", "<", "b"),
+        ("np.testing.assert_approx_equal(a, b)", "a", "==", "b"),
+        ("np.testing.assert_almost_equal(a, b, 3)", "a", "==", "b"),
+        ("self.assertGreater(len(x), 3)", None, "", ""),
+        ("self.assertGreater(x)", None, "", ""),
+        ("self.assertGreater(*pair)", None, "", ""),
+        ("self.assertEqual(acc, 0.9)", None, "", ""),
+        ("assertGreater(acc, 0.9)", None, "", ""),
+        ("x = self.assertGreater(acc, 0.9)", None, "", ""),
+        ("np.testing.assert_allclose([acc], [0.9])", None, "", ""),
+        ("self.assertAlmostEqual(acc, other=0.9, **options)", None, "", ""),
+    ],
+)
+def test_asserting_call(source: str, name: str | None, operator: str, limit: str | None) -> None:
+    call = asserting_call(ast.parse(source).body[0], "file.py")
+    assert (call.site.name if call is not None else None) == name
+    if call is not None:
+        assert call.site.operator == operator
+        assert limit is None or limit_of(call) == limit
+
+
 ALTERNATIVES = [
     ("a > 0.5", [False]),
     ("a > 0.5 and b > 0.5", [False, False]),
@@ -204,6 +289,11 @@ ALTERNATIVES = [
     ("not (a > 0.5 or b > 0.5)", [False, False]),
     ("not 0.5 < a < 0.6", [True, True]),
     ("flag or a > 0.5", [True]),
+    ("all(x > 0.5 and y > 0.5 for x, y in z)", [False, False]),
+    ("any(x > 0.5 for x in xs)", [True]),
+    ("not any(x > 0.5 for x in xs)", [False]),
+    ("not all(x > 0.5 for x in xs)", [True]),
+    ("flag or all(x > 0.5 for x in xs)", [True]),
 ]
 
 

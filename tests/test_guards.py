@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sessions import judged, make_case, make_check, make_session, only, past_of
 
-from pytest_mlflow_experiments.capture.assertions.sites import comparisons
+from pytest_mlflow_experiments.capture.assertions.sites import ComparisonNode, comparisons
 from pytest_mlflow_experiments.records import Check
 from pytest_mlflow_experiments.regression import Tolerance
 from pytest_mlflow_experiments.regression.comparer import CompareOptions
@@ -91,6 +91,7 @@ def guards_of(*assertions: str) -> tuple[str, set[Guard]]:
     ]
     guards = set()
     for site, found in sites:
+        assert isinstance(found, ComparisonNode)
         operand = found.node.left if found.left_is_limit else found.node.comparators[found.position]
         try:
             limit = float(ast.literal_eval(operand))
@@ -243,6 +244,7 @@ def compared(
     node = ast.parse(f"assert {text}").body[0]
     assert isinstance(node, ast.Assert)
     (found,) = comparisons(node, "test_it.py")
+    assert isinstance(found, ComparisonNode)
     site, limit = found.site, ast.literal_eval(found.node.comparators[0])
     check = make_check(site.name, now, limit)
     check = replace(check, operator=site.operator, expression=site.expression)

@@ -148,6 +148,9 @@ def judged(project: Project, body: str, changed: str) -> list[str]:
             """,
             "acc[cats]",
             id="subtests",
+            marks=pytest.mark.skipif(
+                not hasattr(pytest, "Subtests"), reason="this pytest has no subtests"
+            ),
         ),
         pytest.param(
             """
@@ -174,6 +177,44 @@ def judged(project: Project, body: str, changed: str) -> list[str]:
             """,
             "acc[cat]",
             id="logged without steps",
+        ),
+        pytest.param(
+            """
+            def test_it():
+                recall = {"cat": GOOD, "dog": 0.8}
+                assert all(v > 0.1 for name, v in recall.items())
+            """,
+            "recall[cat]",
+            id="all of the items of a dict",
+        ),
+        pytest.param(
+            """
+            import math
+
+            def test_it():
+                for model in ["svm", "tree"]:
+                    scores = [0.8, GOOD if model == "svm" else 0.8]
+                    assert all(math.isclose(s, 0.8, abs_tol=0.6) for i, s in enumerate(scores))
+            """,
+            "scores[svm, 1]",
+            id="all in a loop",
+        ),
+        pytest.param(
+            """
+            import unittest
+
+            def f1_score(name):
+                return GOOD if name == "cat" else 0.8
+
+            class Test(unittest.TestCase):
+                def test_it(self):
+                    for name in ["cat", "dog"]:
+                        with self.subTest(name):
+                            ret = f1_score(name)
+                            self.assertGreater(ret, 0.1)
+            """,
+            "f1_score[cat]",
+            id="a call of unittest, of a variable whose name says nothing",
         ),
     ],
 )

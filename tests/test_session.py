@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Callable
 
 import pytest
@@ -420,13 +421,14 @@ def test_values_are_exact(project: Project) -> None:
         def test_it(mlflow_case):
             for value in {values!r}:
                 mlflow_case.log_metric("logged", value)
-                assert value < float("inf")
+                asserted = value
+                assert asserted < float("inf")
             mlflow_case.log_metrics({{"nan": float("nan"), "inf": float("inf")}})
         """
     )
     project.pytest("--mlflow", "--mlflow-offline")
     (record,) = project.session().cases
-    for key in ("logged", "value"):
+    for key in ("logged", "asserted"):
         kept = [m.value.hex() for m in record.metrics if m.key == key]
         assert kept == [value.hex() for value in values]
     assert json.dumps([m.value for m in record.metrics if m.key in ("nan", "inf")]) == (
@@ -496,3 +498,95 @@ def test_the_commit_is_that_of_the_rootdir(project: Project) -> None:
     assert header.tags["git.dirty"] == "false"
     assert header.tags["a"] == "b"
     assert header.tags["python.version"] == ".".join(map(str, sys.version_info[:3]))
+
+
+MEASURED = """
+    def test_same():
+        accuracy = {}
+        assert accuracy >= 0.5
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["here", "workers"])
+def test_two_files_outside_of_the_root_are_two_cases(
+    project: Project, workers: tuple[str, ...]
+) -> None:
+    project.write("[pytest]\nmlflow = true\n", "config/pytest.ini")
+    project.write(MEASURED.format(0.9), "tests/a/test_one.py")
+    project.write(MEASURED.format(0.8), "tests/b/test_two.py")
+    project.write(MEASURED.format(0.7), "tests/b/sub/test_two.py")
+    files = ("tests/a/test_one.py", "tests/b/test_two.py", "tests/b/sub/test_two.py")
+    for paths in (("tests",), files, ("tests/a", "tests/b/test_two.py", "tests/b/sub")):
+        options = ("-c", "config/pytest.ini", "--mlflow-offline", "--import-mode=importlib")
+        result = project.pytest(*options, *workers, *paths)
+        assert result.section()[0].startswith("3 of 3 tests kept, 3 metric values")
+    for session in Project(project.path / "config").sessions():
+        values = {case.nodeid: case.metrics[0].value for case in session.cases}
+        assert values == {
+            "../tests/a/test_one.py::test_same": 0.9,
+            "../tests/b/test_two.py::test_same": 0.8,
+            "../tests/b/sub/test_two.py::test_same": 0.7,
+        }
+        assert {case.case for case in session.cases} == set(values)
+
+
+def test_a_fall_in_one_of_two_files_outside_of_the_root(project: Project) -> None:
+    project.write("[pytest]\nmlflow = true\nmlflow_gate = true\n", "config/pytest.ini")
+    project.write(MEASURED.format(0.9), "tests/a/test_one.py")
+    files = ("tests/a/test_one.py", "tests/b/test_two.py")
+    skipped = "import pytest\npytest.importorskip('no_such_module')\n"
+    for value, status in ((0.9, 0), (0.9, 0), (0.9, 0), (None, 1), (0.6, 1)):
+        test = skipped if value is None else MEASURED.format(value)
+        project.write(test, "tests/b/test_two.py")
+        result = project.pytest(
+            "-c", "config/pytest.ini", "--mlflow-offline", *files, status=status
+        )
+    assert "regressed" in result.stdout
+    assert "0.9 → 0.6" in result.stdout
+
+
+IMPORT_HOOK = """
+    import sys
+    from importlib.machinery import PathFinder, SourceFileLoader
+
+    class Loader(SourceFileLoader):
+        pass
+
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            spec = PathFinder.find_spec(name, path) if name.startswith("test_typed") else None
+            if spec is not None:
+                spec.loader = Loader(name, spec.origin)
+            return spec
+
+    sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["here", "workers"])
+def test_modules_that_pytest_does_not_rewrite_are_named(
+    project: Project, workers: tuple[str, ...]
+) -> None:
+    project.write(IMPORT_HOOK, "checker.py")
+    project.write("import checker\n", "conftest.py")
+    for number in range(5):
+        project.write(MEASURED.format(0.9), f"test_typed_{number}.py")
+    project.write("def test_it():\n    assert 'a' == 'a'\n", "test_typed_text.py")
+    plain = '"""PYTEST_DONT_REWRITE"""' + textwrap.dedent(MEASURED.format(0.9))
+    project.write(plain, "test_plain.py")
+    result = project.pytest("--mlflow", "--mlflow-offline", *workers)
+    (line,) = (line for line in result.section() if line.startswith("No metrics from"))
+    assert line == (
+        "No metrics from the assertions of test_plain.py (it says PYTEST_DONT_REWRITE); "
+        "test_typed_0.py, test_typed_1.py, test_typed_2.py and 2 more (checker imports it, not "
+        "pytest); log them with the fixture mlflow_case, or let pytest rewrite them"
+    )
+
+
+def test_a_module_whose_name_has_a_dot(project: Project) -> None:
+    """Pytest rewrites it or not, by its import mode; then the metrics are there, or the reason."""
+    project.write("[pytest]\npython_files = *.test.py test_*.py\n", "pytest.ini")
+    project.write(MEASURED.format(0.9), "tests/db.test.py")
+    result = project.pytest("--mlflow", "--mlflow-offline", "--import-mode=importlib")
+    told = "No metrics from the assertions of tests/db.test.py (Python imports it, not pytest)"
+    assert (told in result.stdout) is ("0 of 1 test kept" in result.stdout)

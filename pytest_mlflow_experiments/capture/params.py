@@ -8,15 +8,18 @@ import enum
 import functools
 import inspect
 import linecache
+import os
 import re
 import types
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final, TypeAlias, final
 
 import pytest
 
 from ..records.case import function_of
 from ..records.secrets import MASK, SHORTEST, SecretNames, forms_of
+from .assertions import SITE_DIRECTORIES
 from .secrets import CaseSecrets, SecretRules
 
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+\b|\bid='\d+'")
@@ -408,13 +411,40 @@ def case_name(item: pytest.Item, case: str | None, names: SecretNames) -> str | 
 
 
 def plain_nodeid(item: pytest.Item) -> str:
-    """Return the node id without the ``@group`` that pytest-xdist may add."""
+    """Return the node id without the ``@group`` that pytest-xdist may add, but with the file.
+
+    Pytest's own lacks it for files that are not below its root directory.
+    """
     nodeid = item.nodeid
     if "@" in nodeid:
         for marker in item.iter_markers("xdist_group"):
             name = marker.args[0] if marker.args else marker.kwargs.get("name", "default")
-            return nodeid.removesuffix(f"@{name}")
-    return nodeid
+            nodeid = nodeid.removesuffix(f"@{name}")
+            break
+    return with_file(item, nodeid)
+
+
+def with_file(node: pytest.Item | pytest.Collector, nodeid: str) -> str:
+    """Return the node id of a test, class or module with the file, if pytest's own lacks it."""
+    path, root = str(node.path), str(node.config.rootpath)
+    if path.startswith(root) and path[len(root) : len(root) + 1] in _SEPARATORS:
+        return nodeid
+    _, colons, test = nodeid.partition("::")
+    return f"{_file_outside(node.path, root)}{colons}{test}"
+
+
+_SEPARATORS: Final = frozenset({os.sep, os.altsep})
+
+
+def _file_outside(path: Path, root: str) -> str:
+    """Return the path of a file that is not below the root, the same on all machines if may be."""
+    for index, part in enumerate(path.parts):
+        if part in SITE_DIRECTORIES:
+            return "/".join(path.parts[index + 1 :])
+    try:
+        return Path(os.path.relpath(path, root)).as_posix()
+    except ValueError:  # on another drive
+        return path.as_posix()
 
 
 def _without(text: str, callspec: Any, secret: Mapping[str, object]) -> str:

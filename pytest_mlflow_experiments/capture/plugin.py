@@ -13,7 +13,7 @@ import pytest
 from ..records import CaseRecord, Outcome, function_of
 from ..records.secrets import SHOWN_NODEID, SecretNames, environment_secrets
 from ..records.tags import MARKERS
-from .assertions import install, recorder
+from .assertions import install, recorder, unrecorded_modules
 from .case import CaseLog, Deliver, record_ids
 from .marker import CaseOptions
 from .measuring import Clock
@@ -44,6 +44,10 @@ FIXTURES: Final = frozenset({"mlflow_case", "mlflow_run", "mlflow_seed"})
 
 WORKER_ERROR: Final = "mlflow_usage_error"
 """The key under which a pytest-xdist worker sends a usage error to the controller."""
+
+WORKER_UNRECORDED: Final = "mlflow_unrecorded"
+UNRECORDED = pytest.StashKey[str]()
+"""Which modules yield no metrics from their assertions, and why; a worker sends it, too."""
 
 _OPTIONS = pytest.StashKey[CaseOptions]()
 _DEFAULT_OPTIONS: Final = CaseOptions()
@@ -99,6 +103,11 @@ class CapturePlugin:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Check the markers of all tests before the first one runs."""
+        output = getattr(session.config, "workeroutput", None)
+        if (text := unrecorded_modules(session.config, session.items)) is not None:
+            session.config.stash[UNRECORDED] = text
+            if output is not None:
+                output[WORKER_UNRECORDED] = text
         # Only now: a conftest may have read secrets into the environment.
         self._rules = replace(self._rules, environment=environment_secrets(self._rules.names))
         try:
@@ -112,14 +121,17 @@ class CapturePlugin:
                 if options != _DEFAULT_OPTIONS:
                     item.stash[_OPTIONS] = options
                 name = case_name(item, options.case, self._rules.names)
-                known = item.nodeid if name is None else named.setdefault(name, item.nodeid)
-                if known != item.nodeid:
+                if name is None:
+                    continue
+                nodeid = plain_nodeid(item)
+                known = named.setdefault(name, nodeid)
+                if known != nodeid:
                     raise pytest.UsageError(
-                        f"{item.nodeid}: @pytest.mark.mlflow(case=...) gives it the name {name!r}, "
+                        f"{nodeid}: @pytest.mark.mlflow(case=...) gives it the name {name!r}, "
                         f"which is that of {known} already; each case needs one of its own"
                     )
         except pytest.UsageError as error:
-            if (output := getattr(session.config, "workeroutput", None)) is not None:
+            if output is not None:
                 output[WORKER_ERROR] = str(error)
             raise
 
@@ -188,7 +200,8 @@ class CapturePlugin:
         if log is None:
             return
         is_masked = bool(log.secrets.names) or has_address(item)
-        if is_masked and (nodeid := self._nodeid(item)) != plain_nodeid(item):
+        nodeid = self._nodeid(item) if is_masked else plain_nodeid(item)
+        if not item.nodeid.startswith(nodeid):
             setattr(report, SHOWN_NODEID, nodeid)
         _note_report(log, report)
         if report.when == "teardown" and not log.rerun:

@@ -59,7 +59,7 @@ def _user_pattern(url: str) -> re.Pattern[str]:
 
 
 SHOWN_NODEID: Final = "mlflow_nodeid"
-"""The attribute of a report with the masked node id, if pytest's own contains a secret."""
+"""The attribute of a report with our node id, if pytest's has a secret or lacks the file."""
 
 SHORTEST: Final = 4
 """The minimum length of a secret: a shorter one would mask ordinary words."""

@@ -14,7 +14,15 @@ from ..records.param_kinds import SEED_PARAMS as SEED_PARAMS
 from .comparison import Acceptance, Margin, MetricComparison
 from .examples import Examples, judge_accepted_rate
 from .findings import UNKNOWN_DIRECTION, Direction, RuleOptions
-from .guards import Guard, Meaning, is_guarded_cost, meaning_of, negligible, own_limit
+from .guards import (
+    Guard,
+    Meaning,
+    is_guarded_cost,
+    is_residual,
+    meaning_of,
+    negligible,
+    own_limit,
+)
 from .levels import RECENT
 from .rule import Verdict, difference
 from .session_rule import MetricSeries, groups_of_examples, judge_alone, judge_session
@@ -265,7 +273,8 @@ class Comparer:
     def _row(self, case: CaseValues, metric: str, values: CaseValues, past: _Past) -> _Row | None:
         """Return the series that the rule judges, with its history since the last accepted step.
 
-        None is a metric that is not judged: assertions check its range, and nobody wants more.
+        None is a metric that is not judged: assertions check its range, or it is nothing beside
+        their limit, and nobody wants more.
         """
         options = self._options
         accepted = options.accepted
@@ -305,6 +314,8 @@ class Comparer:
         if check is not None and tolerance is None and effect is None:
             means = [average(one) if isinstance(one, tuple) else one for one in history]
             least = negligible(check, means)
+            if least is not None and is_residual(check, _flat(current), least):
+                return None
             rule = rule if least is None else replace(rule, min_change=least)
         # As long as the history shows the level itself, that tells more than the record of it.
         shown = held is None or (held.since in names and names.index(held.since) >= RECENT)
@@ -563,6 +574,11 @@ def _by_session(
     rows = [one.by_seed(metric) for one in (*[old for _, old in past], case)]
     *before, current = (tuple([row[seed] for seed in seeds]) for row in rows)
     return (current,), tuple(before)
+
+
+def _flat(values: _Values) -> Iterator[float]:
+    for value in values:
+        yield from value if isinstance(value, tuple) else (value,)
 
 
 def _margin(case: CaseValues, metric: str, baseline: float | None, limits: str) -> Margin | None:

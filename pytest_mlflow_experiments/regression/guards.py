@@ -206,6 +206,15 @@ def negligible(check: Check, history: Iterable[float]) -> float | None:
     return share if abs(level) <= share < inf else None
 
 
+def is_residual(check: Check, values: Iterable[float], share: float) -> bool:
+    """Whether values are nothing beside the limit of an assertion, and no quality by their name.
+
+    ``share`` is what :func:`negligible` returns.
+    """
+    named = None if check.expression else direction_by_name(check.metric)
+    return named is None and all(abs(value) <= share for value in values)
+
+
 def is_expression(guards: Iterable[Guard]) -> bool:
     """Whether the value that is guarded is calculated from what the metric's name names."""
     return any(guard.expression for guard in guards)

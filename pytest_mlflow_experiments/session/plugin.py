@@ -12,12 +12,12 @@ import pytest
 
 from ..baseline.local import local_pin
 from ..capture.measuring import Clock, Original
-from ..capture.params import shown_text
-from ..capture.plugin import WORKER_ERROR
+from ..capture.params import plain_nodeid, shown_text
+from ..capture.plugin import UNRECORDED, WORKER_ERROR, WORKER_UNRECORDED
 from ..records import CaseRecord, SessionEnd, journal
 from ..records.directory import SessionDirectory, shown_path
 from ..records.journal import JournalWriter
-from ..records.secrets import without_credentials
+from ..records.secrets import SHOWN_NODEID, without_credentials
 from ..regression.comparison import Comparison
 from ..report.summary import SessionSummary
 from ..report.terminal import Progress, SessionOutcome, describe_outcome, quiet_line, section
@@ -48,7 +48,7 @@ def register(config: pytest.Config) -> None:
     if config.option.collectonly:
         return
     names = settings.secret_names
-    selection = Selection(config, lambda item: shown_text(item, item.nodeid, names))
+    selection = Selection(config, lambda item: shown_text(item, plain_nodeid(item), names))
     config.pluginmanager.register(selection, "mlflow-selection")
     directory = received_directory(config)
     if directory is None:
@@ -126,7 +126,10 @@ class SessionPlugin:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Raise a worker's usage error here: a worker can't show it to the user."""
-        if message := getattr(node, "workeroutput", {}).get(WORKER_ERROR):
+        output = getattr(node, "workeroutput", {})
+        if text := output.get(WORKER_UNRECORDED):
+            self._config.stash[UNRECORDED] = text
+        if message := output.get(WORKER_ERROR):
             raise pytest.UsageError(message)
 
     def pytest_collection_finish(self) -> None:
@@ -137,7 +140,7 @@ class SessionPlugin:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count the test, and take the record that a worker sent with the report."""
-        self._tests.add(report.nodeid)
+        self._tests.add(getattr(report, SHOWN_NODEID, report.nodeid))
         if (record := received_record(report)) is not None:
             self._add(report, record)
 
@@ -278,6 +281,7 @@ class SessionPlugin:
                 directory=shown_path(self._directory.path),
                 notes=[
                     *self._notes,
+                    *filter(None, [self._config.stash.get(UNRECORDED, None)]),
                     *(self._resumption.notes() if self._resumption else ()),
                     *(self._verdicts.reports.notes if self._verdicts else ()),
                     *([left] if left else ()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Generator, Sequence, Set
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, Final, final
 
 import pytest
 
+from ..capture.params import with_file
 from ..records.secrets import SHOWN_NODEID
 
 _DESELECTED: Final = "mlflow_deselected"
@@ -74,10 +75,22 @@ class Selection:
         for item in items:
             self.not_run[self._shown(item)] = "deselected"
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        """Let the report tell the file, if its node id does not."""
+        report = yield
+        in_file = any(isinstance(node, pytest.File) for node in collector.listchain())
+        if in_file and not report.passed:
+            setattr(report, SHOWN_NODEID, with_file(collector, report.nodeid))
+        return report
+
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Note the modules and classes that were skipped or failed in collection."""
-        if not report.passed and report.nodeid:
-            self.not_run[report.nodeid] = "skipped" if report.skipped else "error"
+        nodeid = getattr(report, SHOWN_NODEID, report.nodeid)
+        if not report.passed and nodeid:
+            self.not_run[nodeid] = "skipped" if report.skipped else "error"
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note the tests that did not pass: their metrics are not missing."""

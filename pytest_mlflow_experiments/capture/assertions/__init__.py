@@ -5,6 +5,6 @@ have names. :mod:`.transform` adds a call of :func:`.recorder.record` after thos
 selects; :mod:`.loader` makes pytest load the modules of one config that way.
 """
 
-from .loader import install, uninstall
+from .loader import SITE_DIRECTORIES, install, uninstall, unrecorded_modules
 
-__all__ = ["install", "uninstall"]
+__all__ = ["SITE_DIRECTORIES", "install", "uninstall", "unrecorded_modules"]

@@ -18,7 +18,7 @@ from typing import final
 
 import pytest
 
-from . import names, origins, sites, transform
+from . import names, origins, places, recorder, sites, transform
 
 _HASH_LENGTH = 8
 
@@ -32,8 +32,9 @@ class CodeCache:
     """
 
     def __init__(self, *settings: object) -> None:
-        makers = [Path(str(module.__file__)) for module in (names, origins, sites, transform)]
-        sources = [_hash(file.read_bytes()) for file in (*makers, origins.WORDS)]
+        makers = (names, origins, places, recorder, sites, transform)
+        files = [*(Path(str(module.__file__)) for module in makers), origins.WORDS]
+        sources = [_hash(file.read_bytes()) for file in files]
         self._settings = (pytest.__version__, __debug__, *sources, *settings)
         version = "".join(filter(str.isalnum, pytest.__version__))
         self._tag = f"mlflowpytest{version}"

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterable, Set
 from functools import partial
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, final
 
 import pytest
 from _pytest.assertion import rewrite
-from _pytest.assertion.rewrite import AssertionRewritingHook, assertstate_key
+from _pytest.assertion.rewrite import AssertionRewriter, AssertionRewritingHook, assertstate_key
+from _pytest.pathlib import fnmatch_ex
 from _pytest.stash import StashKey
 
+from ...records.directory import shown_path
 from . import recorder
 from .cache import CodeCache
 from .recorder import Observations
-from .transform import transform
+from .transform import has_comparisons, transform
 
 _SOURCE: Final = b"""
+import math
+class Case:
+    assertLess = min
 def check(acc, old, approx):
     assert acc > 0.5
     assert 0.5 < acc <= 1.0, "out of range"
     assert acc < 0.1 or (acc >= old and not acc < old)
     assert (loss := 1 - acc) < 0.5
     assert acc == approx(0.75)
+    assert all(0.5 < float(acc) <= 1.0 for acc in [acc])
+    assert math.isclose(acc, 0.75)
+    Case.assertLess(float(acc), 1.0)
 """
 
 _EXPECTED: Final = [
@@ -37,6 +46,10 @@ _EXPECTED: Final = [
     ("acc", ">=", 0.75, 0.25, True),
     ("loss", "<", 0.25, 0.5, True),
     ("acc", "==", 0.75, 0.75, True),
+    ("acc", ">", 0.75, 0.5, True),
+    ("acc", "<=", 0.75, 1.0, True),
+    ("acc", "==", 0.75, 0.75, True),
+    ("acc", "<", 0.75, 1.0, True),
 ]
 
 
@@ -67,17 +80,17 @@ def _run(code: CodeType) -> Observations:
     return observations
 
 
-_SITE_DIRECTORIES: Final = frozenset({"site-packages", "dist-packages"})
+SITE_DIRECTORIES: Final = frozenset({"site-packages", "dist-packages"})
 _READ: Final = "_read_pyc"
 
 
 def install(config: pytest.Config, *, rootdir: Path, every_comparison: bool) -> str | None:
     """Record the assertions of modules that are imported from now on.
 
-    Modules that are not below ``rootdir`` and installed packages stay as they are. With
-    ``every_comparison`` comparisons of two integers and of ``len(...)`` are recorded as well.
-    ``config``'s cleanup undoes it. Installing again changes nothing. Returns why it is impossible,
-    or None.
+    Modules that are not below ``rootdir`` and installed packages stay as they are, but for test
+    modules that are collected. With ``every_comparison`` comparisons of two integers and of
+    ``len(...)`` are recorded as well. ``config``'s cleanup undoes it. Installing again changes
+    nothing. Returns why it is impossible, or None.
     """
     if _INSTALLED in config.stash:
         return None
@@ -148,10 +161,26 @@ class _Loader:
         return rewrite._read_pyc(file, pyc, *options) if code is None else code
 
     def _is_own(self, file: Path) -> bool:
-        if not _SITE_DIRECTORIES.isdisjoint(file.parts):
+        paths = {file, Path(os.path.realpath(file))}
+        if not self._roots:
             return False
-        return any(map(file.is_relative_to, self._roots)) or any(
-            map(Path(os.path.realpath(file)).is_relative_to, self._roots)
+        if SITE_DIRECTORIES.isdisjoint(file.parts) and _are_below(paths, self._roots):
+            return True
+        return file.name != "conftest.py" and self._is_collected(file, paths)
+
+    def _is_collected(self, file: Path, paths: Set[Path]) -> bool:
+        """Whether a module is a test module in what was named on the command line."""
+        session = self._hook.session
+        initial: frozenset[Path] = getattr(session, "_initialpaths", frozenset())
+        if not (file in initial or any(fnmatch_ex(name, file) for name in self._hook.fnpats)):
+            return False
+        # What is installed only where its place was named.
+        named = initial.union(map(Path, map(os.path.realpath, initial)))
+        return any(
+            SITE_DIRECTORIES.isdisjoint(path.relative_to(place).parts)
+            for place in named
+            for path in paths
+            if path.is_relative_to(place)
         )
 
     def _code(self, file: Path) -> CodeType | None:
@@ -186,6 +215,55 @@ class _Loader:
                 warning.message, warning.category, warning.filename, warning.lineno
             )
         return code
+
+    def unrecorded(self, module: ModuleType) -> str | None:
+        """Return why the assertions of a test module are not recorded though they would count."""
+        loader = getattr(getattr(module, "__spec__", None), "loader", None)
+        if not isinstance(loader, AssertionRewritingHook):
+            package = type(loader).__module__.partition(".")[0].strip("_")
+            who = "Python" if package.startswith(("frozen", "importlib", "builtins")) else package
+            reason = f"{who} imports it, not pytest"
+        elif AssertionRewriter.is_rewrite_disabled(module.__doc__ or ""):
+            reason = "it says PYTEST_DONT_REWRITE"
+        else:
+            return None
+        try:
+            source = Path(str(module.__file__)).read_bytes()
+            return reason if has_comparisons(source, self._every_comparison) else None
+        except (OSError, SyntaxError, ValueError):
+            return None
+
+
+def _are_below(paths: Set[Path], places: Set[Path]) -> bool:
+    return any(path.is_relative_to(place) for path in paths for place in places)
+
+
+_MAX_NAMED: Final = 3
+
+
+def unrecorded_modules(config: pytest.Config, items: Iterable[pytest.Item]) -> str | None:
+    """Return the modules whose assertions yield no metrics, and why, in words for the user."""
+    loader = config.stash.get(_INSTALLED, None)
+    if loader is None:
+        return None
+    modules: dict[Path, ModuleType] = {}
+    for item in items:
+        if item.path not in modules and isinstance(item, pytest.Function):
+            modules[item.path] = item.module
+    by_reason: dict[str, list[str]] = {}
+    for path, module in modules.items():
+        if (reason := loader.unrecorded(module)) is not None:
+            by_reason.setdefault(reason, []).append(shown_path(path))
+    if not by_reason:
+        return None
+    texts = []
+    for reason, paths in by_reason.items():
+        more = f" and {len(paths) - _MAX_NAMED} more" if len(paths) > _MAX_NAMED else ""
+        texts.append(f"{', '.join(paths[:_MAX_NAMED])}{more} ({reason})")
+    return (
+        f"No metrics from the assertions of {'; '.join(texts)}; log them with the fixture "
+        "mlflow_case, or let pytest rewrite them"
+    )
 
 
 _INSTALLED = StashKey[_Loader]()

@@ -2,7 +2,8 @@
 
 Of ``ret = log_loss(y, p); assert ret < 0.5`` the metric is ``log_loss``: what was assigned last,
 above the assertion and in the same function. Where it may have been one of several, as after an
-``if``, the test's own name stays; so it does if a word in it says what is measured.
+``if``, the test's own name stays; so it does if a word in it says what is measured. The variable of
+a loop is what the loop runs through: in ``all(s > 0.9 for s in scores)`` that is ``scores``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ast
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias, cast, final
 
@@ -40,7 +42,10 @@ _FUNCTIONS: Final = """
     """
 _NO_RESULT: Final = frozenset(_RESULTS.split())
 _NO_FUNCTION: Final = _NO_RESULT.union(_FUNCTIONS.split())
-_SAME_ELEMENTS: Final = frozenset({"list", "reversed", "sorted", "tqdm", "tuple"})
+_NO_ELEMENT: Final = _NO_RESULT | {"entry", "fold", "one", "row", "run"}
+# Functions and methods whose elements are those of what they are applied to.
+_SAME_ELEMENTS: Final = frozenset({"iter", "list", "reversed", "set", "sorted", "tqdm", "tuple"})
+_VIEWS: Final = frozenset({"flatten", "ravel", "tolist", "values"})
 
 
 class Origin(NamedTuple):
@@ -58,7 +63,7 @@ _Origins: TypeAlias = dict[str, Origin | None]
 
 
 def telling_names(
-    tree: ast.Module, values: Mapping[ast.Assert, Sequence[ast.expr]]
+    tree: ast.Module, values: Mapping[ast.stmt, Sequence[ast.expr]]
 ) -> dict[ast.expr, Origin]:
     """Return a name for each of the asserted ``values``, its own one where that tells something.
 
@@ -113,7 +118,7 @@ def _functions(node: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef
 class _Scope:
     """The assertions of a function and those within it; ``origins`` tells what each value is."""
 
-    def __init__(self, values: Mapping[ast.Assert, Sequence[ast.expr]]) -> None:
+    def __init__(self, values: Mapping[ast.stmt, Sequence[ast.expr]]) -> None:
         self._values = values
         self._rehearsals = 0
         self.origins: dict[ast.expr, Origin] = {}
@@ -133,8 +138,8 @@ class _Scope:
             if isinstance(node, ast.expr | ast.withitem):
                 _bind_within(node, known)
         match statement:
-            case ast.Assert():
-                self._name(self._values.get(statement, ()), known)
+            case ast.Assert() | ast.Expr():
+                self._name(statement, known)
             case ast.Assign(targets=targets, value=value):
                 for target in targets:
                     _bind(target, value, known)
@@ -208,9 +213,14 @@ class _Scope:
         known.update(around)
         self._block(loop.orelse, known)
 
-    def _name(self, values: Sequence[ast.expr], known: _Origins) -> None:
-        if self._rehearsals:
+    def _name(self, assertion: ast.stmt, known: _Origins) -> None:
+        values = self._values.get(assertion)
+        if self._rehearsals or not values:
             return
+        known = dict(known)
+        for node in ast.walk(assertion):
+            if isinstance(node, ast.comprehension):
+                _bind_elements(node.target, node.iter, known)
         for value in values:
             expression = is_expression(value)
             found = None if expression else _telling(value, known)
@@ -270,32 +280,84 @@ def _augment(target: ast.expr, operator: ast.operator, value: ast.expr, known: _
 
 
 def _bind_elements(target: ast.expr, values: ast.expr, known: _Origins) -> None:
-    """Note what the target of a ``for`` loop over ``values`` is."""
-    match target, values:
-        case ast.Tuple(elts=[_, one]), ast.Call(func=ast.Name(id="enumerate"), args=[inner, *_]):
-            _bind(target, None, known)
-            _bind_elements(one, inner, known)
+    """Note what the target of a loop over ``values`` is."""
+    for one, source in _elements(target, values):
+        _bind(one, source, known)
+
+
+def _elements(target: ast.expr, iterable: ast.expr) -> Iterator[tuple[ast.expr, ast.expr | None]]:
+    """Yield the parts of a loop's target, and what each of them runs through, if that is known."""
+    match target, _contents(iterable):
+        case ast.Tuple(elts=[index, one]), ast.Call(
+            func=ast.Name(id="enumerate"), args=[inner, *_]
+        ):
+            yield index, None
+            yield from _elements(one, inner)
         case ast.Tuple(elts=targets), ast.Call(func=ast.Name(id="zip"), args=zipped) if len(
             targets
         ) == len(zipped):
             for one, inner in zip(targets, zipped, strict=True):
-                _bind_elements(one, inner, known)
-        case _, ast.Call(func=ast.Name(id=function), args=[inner, *_]) if (
-            function in _SAME_ELEMENTS
-        ):
-            _bind_elements(target, inner, known)
+                yield from _elements(one, inner)
         case ast.Tuple(elts=[key, one]), ast.Call(func=ast.Attribute(value=inner, attr="items")):
-            _bind(key, None, known)
-            _bind(one, inner, known)
-        case _, ast.Call(func=ast.Attribute(value=inner, attr="values"), args=[]):
-            _bind(target, inner, known)
+            yield key, None
+            yield one, inner
+        case _, ast.Call(func=ast.Attribute(value=inner, attr=view), args=[]) if view in _VIEWS:
+            yield from _elements(target, inner)
+        case _, contents:
+            yield target, contents
+
+
+def _contents(values: ast.expr) -> ast.expr:
+    """Return an expression with the same elements, where a function only hands them on."""
+    if (inner := converted(values)) is not None:
+        return _contents(inner)
+    match values:
+        case ast.Call(func=ast.Name(id=function), args=[inner, *_]) if function in _SAME_ELEMENTS:
+            return _contents(inner)
+        case ast.Call(func=ast.Name(id="filter"), args=[_, inner]):
+            return _contents(inner)
+        case ast.Call(func=ast.Name(id="map"), args=[function, *arguments]):
+            return _contents(ast.Call(function, arguments, []))
         case _:
-            _bind(target, values, known)
+            return values
+
+
+def with_sources(
+    node: ast.expr, comprehensions: Sequence[ast.GeneratorExp | ast.ListComp]
+) -> ast.expr:
+    """Replace the loop variables of comprehensions by what they run through, for its name."""
+    loops = [loop for comprehension in comprehensions for loop in comprehension.generators]
+    # What an inner loop runs through may be the variable of an outer one.
+    for loop in reversed(loops):
+        sources = {
+            target.id: source
+            for target, source in _elements(loop.target, loop.iter)
+            if isinstance(target, ast.Name) and source and _says_less(target.id, source)
+        }
+        if sources:
+            node = _Replacer(sources).visit(deepcopy(node))
+    return node
+
+
+@final
+class _Replacer(ast.NodeTransformer):
+    def __init__(self, sources: Mapping[str, ast.expr]) -> None:
+        self._sources = sources
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return deepcopy(self._sources.get(node.id, node))
+
+
+def _says_less(name: str, source: ast.expr) -> bool:
+    path = dotted_path(source)
+    if path in (None, "enumerate", "range", "zip"):
+        return False
+    return len(name) < 3 or _is_among(name, _NO_ELEMENT) or name in str(path)
 
 
 def _origin(value: ast.expr | None, known: _Origins) -> Origin | None:
-    while value is not None and (inner := converted(value)) is not None:
-        value = inner
+    if value is not None:
+        value = _contents(value)
     match value:
         case None:
             return None
@@ -308,10 +370,6 @@ def _origin(value: ast.expr | None, known: _Origins) -> Origin | None:
             return _origin(element, known)
         case ast.DictComp(value=element):
             return _origin(element, known)
-        case ast.Call(func=ast.Name(id="map"), args=[function, *values]):
-            return _origin(ast.Call(function, values, []), known)
-        case ast.Call(func=ast.Name(id="filter"), args=[_, values]):
-            return _origin(values, known)
     path = dotted_path(value)
     if path is None:
         return None

@@ -1,18 +1,17 @@
 """Tell at which place of a loop an assertion ran: ``cat`` in ``for name in classes: assert …``.
 
-The loops and subtests around an assertion name the variables that tell its places. The values of
-these variables, at run time, are the key of the place; objects and arrays have none.
+The loops, comprehensions and subtests around an assertion name the variables that tell its places.
+The values of these variables, at run time, are the key of the place; objects and arrays have none.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
-from .names import metric_name
+from .names import REDUCTIONS, converted, is_library_function, metric_name
 
 Keys: TypeAlias = tuple[ast.expr, ...]
 
@@ -22,10 +21,19 @@ class Context(NamedTuple):
 
     ``loops`` holds for each loop or subtest its names and constants, and what tells the place
     without them. ``logged`` are the keys under which the function logs expressions as metrics.
+    ``in_class`` tells that it stands in the body of a class, whose names no comprehension sees.
     """
 
     loops: tuple[tuple[Keys, Keys], ...] = ()
     logged: Mapping[str, str] = MappingProxyType({})
+    in_class: bool = False
+
+    def within(self, comprehensions: Sequence[ast.GeneratorExp | ast.ListComp]) -> Context:
+        """Return the context of the element of nested comprehensions, which are loops, too."""
+        if not comprehensions:
+            return self
+        loops = [_loop(one) for each in comprehensions for one in each.generators]
+        return self._replace(loops=(*(() if self.in_class else self.loops), *loops))
 
 
 _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -60,21 +68,16 @@ def _visit(body: Sequence[ast.stmt], context: Context, found: dict[ast.stmt, Con
     for statement in body:
         inner = context
         if isinstance(statement, _FUNCTIONS):
-            inner = Context(logged=_logged(statement))
+            is_class = isinstance(statement, ast.ClassDef)
+            inner = Context(logged=_logged(statement), in_class=is_class)
         elif isinstance(statement, ast.For | ast.AsyncFor):
-            inner = context._replace(loops=(*context.loops, _loop(statement)))
+            inner = context._replace(loops=(*context.loops, _lasting(statement, *_loop(statement))))
             _visit(statement.orelse, context, found)
         elif isinstance(statement, ast.With | ast.AsyncWith):
-            inner = context._replace(loops=(*context.loops, (_keys_of_subtests(statement), ())))
-        elif isinstance(statement, ast.Assert) and any(context):
+            keys = _lasting(statement, _keys_of_subtests(statement), ())
+            inner = context._replace(loops=(*context.loops, keys))
+        elif isinstance(statement, ast.Assert | ast.Expr) and any(context):
             found[statement] = context
-        elif isinstance(statement, ast.Delete):
-            # What was deleted can't be read any more.
-            gone = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
-            loops = tuple(
-                (_without(names, gone), _without(index, gone)) for names, index in context.loops
-            )
-            context = context._replace(loops=loops)
         for block in _blocks(statement):
             _visit(block, inner, found)
 
@@ -96,8 +99,16 @@ def _logged(function: ast.stmt) -> dict[str, str]:
     return {text: keys.pop() for text, keys in found.items() if len(keys) == 1}
 
 
-def _without(keys: Keys, gone: AbstractSet[str]) -> Keys:
-    return tuple(key for key in keys if not (isinstance(key, ast.Name) and key.id in gone))
+def _lasting(block: ast.stmt, names: Keys, index: Keys) -> tuple[Keys, Keys]:
+    """Return the keys without those that are deleted in a block: they may not be there to read."""
+    gone = {
+        node.name if isinstance(node, ast.ExceptHandler) else node.id
+        for node in ast.walk(block)
+        if isinstance(node, ast.ExceptHandler)
+        or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Del))
+    }
+    kept = [[key for key in keys if getattr(key, "id", "") not in gone] for keys in (names, index)]
+    return tuple(kept[0]), tuple(kept[1])
 
 
 def _blocks(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
@@ -109,7 +120,7 @@ def _blocks(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
         yield part.body
 
 
-def _loop(loop: ast.For | ast.AsyncFor) -> tuple[Keys, Keys]:
+def _loop(loop: ast.For | ast.AsyncFor | ast.comprehension) -> tuple[Keys, Keys]:
     """Return the loop's variables; the index of ``enumerate`` is one where there is no other."""
     match loop.iter, loop.target:
         case ast.Call(func=ast.Name(id="enumerate")), ast.Tuple(elts=[index, other]):
@@ -133,8 +144,8 @@ def _keys_of_subtests(block: ast.With | ast.AsyncWith) -> Keys:
 
 def _parts(argument: ast.expr) -> Keys:
     match argument:
-        case ast.Constant(value=str() | int()) as constant:
-            return (constant,)
+        case ast.Constant(value=str() | int() as value):
+            return (ast.Constant(value),)
         case ast.Name():
             return _names(argument)
         case ast.JoinedStr(values=values):
@@ -151,11 +162,17 @@ def _names(target: ast.expr) -> Keys:
 
 
 def _operands(node: ast.expr) -> Iterator[str]:
-    """Yield the names in an expression, without those of arguments and of indexes."""
+    """Yield the names in an expression, without those of indexes and of arguments.
+
+    The arguments of ``abs`` and the like are what is compared, too.
+    """
     if isinstance(node, ast.Name):
         yield node.id
     elif isinstance(node, ast.Call):
         yield from _operands(node.func)
+        if converted(node) is not None or is_library_function(node.func, REDUCTIONS):
+            for argument in node.args:
+                yield from _operands(argument)
     elif isinstance(node, ast.Subscript):
         yield from _operands(node.value)
     else:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from enum import Enum
 from functools import update_wrapper
-from math import isfinite
+from math import floor, isfinite, log10
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeAlias, TypeVar, final
 
@@ -35,6 +35,7 @@ def unseen(function: Callable[_P, _R]) -> Callable[_P, _R]:
         function.__name__,
         function.__defaults__,
     )
+    copy.__kwdefaults__ = function.__kwdefaults__
     return update_wrapper(copy, function)
 
 
@@ -122,10 +123,20 @@ def _is_real(kind: type) -> bool:
 MAX_OBSERVATIONS: Final = 10_000
 """The maximum of observations of one case, and again as many failing ones."""
 
-# Site, value, limit, tolerance, whether it passed, reading of the clock, key of the place.
-_Raw: TypeAlias = "tuple[Site, float, float, float | None, bool, float, str]"
-
 _KEY_LENGTH: Final = 60
+
+# How a call compares: whether the limit comes first, its function, and the names and values of its
+# other arguments. Its tolerance follows from that, and most are not asked for while a test runs.
+Closeness: TypeAlias = tuple[bool, str, tuple[str | None, ...], tuple[object, ...]]
+
+_PLAIN: Final = frozenset({bool, float, int, str, type(None)})
+PASSED: Final = 4
+_UNKEPT: Final = (None,) * (PASSED + 1)
+# Site, value, limit, tolerance or what it follows from, whether it passed, reading of the clock,
+# key of the place.
+_Raw: TypeAlias = (
+    "tuple[Site, float, float, float | Closeness | None, bool, float, str] | list[Any]"
+)
 
 
 class Observation(NamedTuple):
@@ -173,8 +184,11 @@ class Observations:
         return len(self.raw)
 
     def __iter__(self) -> Iterator[Observation]:
-        for site, value, limit, tolerance, passed, clock, key in self.raw:
+        # A call that was interrupted as it began may have left one more item.
+        for site, value, limit, tolerance, passed, clock, key, *_ in self.raw:
             name, operator, line, place, _, alternative, _, expression, same_as = site
+            if isinstance(tolerance, tuple):
+                tolerance = _tolerance(value, limit, *tolerance)
             yield Observation(
                 *(name, operator, value, limit, tolerance, passed, line, place, clock),
                 alternative=alternative,
@@ -193,15 +207,15 @@ def record(
     site: Site,
     value: object,
     limit: object,
-    result: object,
+    result: _R,
     keys: tuple[object, ...] = (),
     # A default is the quickest to call.
     _clock: Callable[[], float] = Original.perf_counter,
-) -> None:
-    """Record one ordering of two numbers; ignore anything else."""
+) -> _R:
+    """Record one ordering of two numbers, ignore anything else; return the result."""
     sink = current
     if sink is None:
-        return
+        return result
     # Two floats are by far the commonest, and nothing here can fail for them. There is no "try"
     # around it, so that what a signal handler raises meanwhile (a timeout) reaches the test.
     # Constants of the bytecode are plain tuples: a site's items have no names here.
@@ -210,14 +224,15 @@ def record(
         if len(sink.raw) < MAX_OBSERVATIONS or _has_room(sink, passed):
             place = _place(keys) if keys else ""
             sink.raw.append((site, value, limit, None, passed, _clock(), place))
-        return
+        return result
     try:
         number = value if type(value) is float else as_number(value)
         bound = limit if type(limit) is float else as_number(limit)
         if number is not None and bound is not None:
             _keep(sink, site, number, bound, None, result, keys)
     except Exception:  # noqa: BLE001 - operands are anything, and the assertion must not notice
-        return
+        pass
+    return result
 
 
 @unseen
@@ -225,23 +240,147 @@ def record_approx(
     site: Site,
     value: object,
     limit: object,
-    result: object,
+    result: _R,
     keys: tuple[object, ...] = (),
-) -> None:
-    """Record one ``==`` of a number and a :func:`pytest.approx`; ignore anything else."""
+) -> _R:
+    """Record one ``==`` of a number and a :func:`pytest.approx`; return the result."""
     sink = current
     if sink is None:
-        return
+        return result
     try:
         approx = as_approx(limit) or as_approx(value)
         if approx is None:
-            return
+            return result
         number = approx.expected if approx.source is value else as_number(value)
         bound = approx.expected if approx.source is limit else as_number(limit)
         if number is not None and bound is not None:
             _keep(sink, site, number, bound, approx.tolerance, result, keys)
     except Exception:  # noqa: BLE001 - as above
-        return
+        pass
+    return result
+
+
+@unseen
+def record_close(
+    site: Site,
+    how: Closeness,
+    value: object,
+    limit: object,
+    result: _R,
+    keys: tuple[object, ...] = (),
+    _clock: Callable[[], float] = Original.perf_counter,
+) -> _R:
+    """Record a call that tells whether two numbers are approximately equal; return its result."""
+    sink = current
+    if sink is None:
+        return result
+    try:
+        passed = bool(result)
+        if type(value) is float and type(limit) is float and len(sink.raw) < MAX_OBSERVATIONS:
+            place = _place(keys) if keys else ""
+            sink.raw.append((site, value, limit, how, passed, _clock(), place))
+        else:
+            _keep_call(sink, site, how, passed, value, limit, keys)
+    except Exception:  # noqa: BLE001 - as above
+        return result
+    return result
+
+
+@unseen
+def record_close_by(
+    site: Site,
+    how: Closeness,
+    value: object,
+    limit: object,
+    result: _R,
+    *others: object,
+    keys: tuple[object, ...] = (),
+) -> _R:
+    """Record a call as :func:`record_close` does, with what its other arguments are only now."""
+    return record_close(site, _with(how, others), value, limit, result, keys)
+
+
+@unseen
+def begin(
+    site: Site,
+    how: Closeness | None,
+    swapped: bool,
+    first: object,
+    second: object,
+    keys: tuple[object, ...] = (),
+    _clock: Callable[[], float] = Original.perf_counter,
+) -> list[Any]:
+    """Record a call that compares two numbers as a failed one, until its item says otherwise.
+
+    The last item is the second number as it was, to be taken away.
+    """
+    sink = current
+    value, limit = (second, first) if swapped else (first, second)
+    if sink is not None:
+        if type(value) is float and type(limit) is float and len(sink.raw) < MAX_OBSERVATIONS:
+            place = _place(keys) if keys else ""
+            raw = [site, value, limit, how, False, _clock(), place, second]
+            sink.raw.append(raw)
+            return raw
+        try:
+            kept = _keep_call(sink, site, how, False, value, limit, keys)
+            if kept is not None:
+                kept.append(second)
+                return kept
+        except Exception:  # noqa: BLE001 - as above
+            return [*_UNKEPT, second]
+    return [*_UNKEPT, second]
+
+
+@unseen
+def begin_by(
+    site: Site,
+    how: Closeness | None,
+    swapped: bool,
+    first: object,
+    second: object,
+    *others: object,
+    keys: tuple[object, ...] = (),
+) -> list[Any]:
+    """Record a call as :func:`begin` does; the last item is the last argument."""
+    raw = begin(site, how and _with(how, others), swapped, first, second, keys)
+    raw[-1] = others[-1]
+    return raw
+
+
+@unseen
+def _with(how: Closeness, others: tuple[object, ...]) -> Closeness:
+    """Return how a call compares with these other arguments, keeping no reference to objects."""
+    if not _PLAIN.issuperset(map(type, others)):
+        try:
+            others = tuple([o if type(o) in _PLAIN else as_number(o) for o in others])
+        except Exception:  # noqa: BLE001 - as above
+            others = (None,) * len(others)
+    return (*how[:3], others)
+
+
+@unseen
+def _keep_call(
+    sink: Observations,
+    site: Site,
+    how: Closeness | None,
+    passed: bool,
+    value: object,
+    limit: object,
+    keys: tuple[object, ...],
+    _clock: Callable[[], float] = Original.perf_counter,
+) -> list[Any] | None:
+    """Record a call that compares; return what can be changed if it compares two numbers."""
+    number = value if type(value) is float else as_number(value)
+    bound = limit if type(limit) is float else as_number(limit)
+    if number is None or bound is None or (type(number) is type(bound) is int and not site[6]):
+        return None
+    if len(sink.raw) >= MAX_OBSERVATIONS and not _has_room(sink, passed):
+        return None
+    place = _place(keys) if keys else ""
+    raw = [site, float(number), float(bound), how, passed, _clock(), place]
+    sink.raw.append(raw)
+    return raw
 
 
 @unseen
@@ -308,3 +447,75 @@ def _clean(text: str) -> str:
     """Return a text within the length of a name, and without brackets."""
     text = " ".join(text.replace("[", "(").replace("]", ")").split())
     return text if len(text) <= _KEY_LENGTH else f"{text[: _KEY_LENGTH - 1]}…"
+
+
+# The greatest distance at which functions take two numbers for equal, by their own signatures.
+
+
+def _of_math(a: float, b: float, *, rel_tol: float = 1e-9, abs_tol: float = 0.0) -> float:
+    return max(rel_tol * max(abs(a), abs(b)), abs_tol)
+
+
+def _of_isclose(
+    a: float, b: float, rtol: float = 1e-5, atol: float = 1e-8, *_: object, **__: object
+) -> float:
+    return atol + rtol * abs(b)
+
+
+def _of_allclose(
+    a: float, b: float, rtol: float = 1e-7, atol: float = 0.0, *_: object, **__: object
+) -> float:
+    return atol + rtol * abs(b)
+
+
+def _of_decimals(a: float, b: float, decimal: int = 7, *_: object, **__: object) -> float:
+    return 1.5 * 10.0**-decimal
+
+
+def _of_fewer_decimals(a: float, b: float, decimal: int = 6, *_: object, **__: object) -> float:
+    return 1.5 * 10.0**-decimal
+
+
+def _of_digits(a: float, b: float, significant: int = 7, *_: object, **__: object) -> float:
+    scale = (abs(a) + abs(b)) / 2
+    return 10.0 ** (floor(log10(scale)) - significant + 1) if scale else 0.0
+
+
+def _of_places(
+    a: float, b: float, places: int | None = None, msg: object = None, delta: float | None = None
+) -> float:
+    if delta is not None:
+        return delta
+    return 0.5 * 10.0 ** -(7 if places is None else places)
+
+
+_TOLERANCES: Final[dict[str, Callable[..., float]]] = {
+    "allclose": _of_isclose,
+    "assertAlmostEqual": _of_places,
+    "assert_allclose": _of_allclose,
+    "assert_almost_equal": _of_decimals,
+    "assert_approx_equal": _of_digits,
+    "assert_array_almost_equal": _of_fewer_decimals,
+    "isclose": _of_isclose,
+    "math.isclose": _of_math,
+}
+
+
+def _tolerance(
+    value: float,
+    limit: float,
+    swapped: bool,
+    rule: str,
+    names: tuple[str | None, ...],
+    others: tuple[Any, ...],
+) -> float | None:
+    """Return the tolerance of a call by its own arguments; None where they make no sense."""
+    first, second = (limit, value) if swapped else (value, limit)
+    arguments = list(zip(names, others, strict=True))
+    positional = [other for key, other in arguments if key is None]
+    keywords = {key: other for key, other in arguments if key is not None}
+    try:
+        tolerance = float(_TOLERANCES[rule](first, second, *positional, **keywords))
+    except (ArithmeticError, TypeError, ValueError):
+        return None
+    return tolerance if isfinite(limit) else 0.0

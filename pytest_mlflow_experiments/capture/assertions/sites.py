@@ -1,4 +1,4 @@
-"""Find the comparisons in an ``assert`` statement that are recorded."""
+"""Find the comparisons in assertions that are recorded: in ``assert``, and calls that assert."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from .names import (
     LIBRARIES,
@@ -17,6 +18,7 @@ from .names import (
     is_library_function,
     metric_name,
 )
+from .origins import with_sources
 from .places import Context, Keys, keys_for
 
 if TYPE_CHECKING:
@@ -132,20 +134,62 @@ class Site(NamedTuple):
     same_as: str = ""
 
 
+Comprehension: TypeAlias = ast.GeneratorExp | ast.ListComp
+
+
 class ComparisonNode(NamedTuple):
-    """The position of a site in the syntax tree, ``node.ops[position]``, and the value there.
+    """A site in the syntax tree, ``node.ops[position]``, and what is asserted there.
 
     ``twin`` is the limit where that may be another name of the same number, ``keys`` are the
-    expressions whose values tell the place in a loop.
+    expressions whose values tell the place in a loop. ``comprehension`` is the innermost one around
+    the site, as in ``all(a > b for a in c)``; its variables in ``value`` and ``twin`` are replaced
+    by what they run through.
     """
 
     node: ast.Compare
-    position: int
     site: Site
     left_is_limit: bool
     value: ast.expr
-    twin: ast.expr | None = None
-    keys: Keys = ()
+    twin: ast.expr | None
+    keys: Keys
+    comprehension: Comprehension | None
+    position: int
+
+
+class CallNode(NamedTuple):
+    """A call that compares its first two arguments; the rest is as in :class:`ComparisonNode`.
+
+    ``rule`` is the function that tells what approximately equal means, None for orderings;
+    ``names`` are those of the other arguments, None for positional ones.
+    """
+
+    node: ast.Call
+    site: Site
+    left_is_limit: bool
+    value: ast.expr
+    twin: ast.expr | None
+    keys: Keys
+    comprehension: Comprehension | None
+    rule: str | None
+    names: tuple[str | None, ...]
+
+
+def imported_functions(tree: ast.Module) -> dict[str, str]:
+    """Return the functions like ``isclose`` that a module imports by their own names.
+
+    The value is that of :data:`CallNode.rule`.
+    """
+    return {
+        alias.asname or alias.name: _rule(str(node.module), alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] in LIBRARIES
+        for alias in node.names
+        if alias.name in _CLOSE
+    }
+
+
+def _rule(module: str, name: str) -> str:
+    return "math.isclose" if module == "math" else name
 
 
 def comparisons(
@@ -154,40 +198,133 @@ def comparisons(
     context: Context = _NO_CONTEXT,
     *,
     every_comparison: bool = False,
-) -> Iterator[ComparisonNode]:
+    functions: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[ComparisonNode | CallNode]:
     """Yield the comparisons of one assertion that are recorded.
 
-    With ``every_comparison`` those with ``len(...)`` and those of two integers count as well.
+    ``functions`` are the :func:`imported_functions` of the module. With ``every_comparison`` those
+    with ``len(...)`` and those of two integers count as well.
     """
-    for node, negated, alternative in _clauses(assertion.test, False, False):
+    where = _Where(file, context, every_comparison)
+    for clause in _clauses(assertion.test, False, False):
+        node = clause.node
+        if isinstance(node, ast.Call):
+            match node.func:
+                case ast.Name(id=name):
+                    rule = functions.get(name)
+                case function:
+                    module, _, name = (dotted_path(function) or "").rpartition(".")
+                    rule = _rule(module, name)
+            if rule is not None and not clause.negated:
+                yield from _call(clause, "==", rule, where)
+            continue
         operands = [node.left, *node.comparators]
-        for index, (left, right) in enumerate(pairwise(operands)):
+        told = [with_sources(operand, clause.comprehensions) for operand in operands]
+        for index, (left, right) in enumerate(pairwise(told)):
             operator = _OPERATORS.get(type(node.ops[index]))
             if operator is None or not _counts(left, right, every_comparison):
                 continue
-            ranks = [(_rank(side), not is_approx(side)) for side in (left, right)]
-            swapped = _is_outer_left(node, index) or ranks[0] < ranks[1]
+            swapped = _is_outer_left(node, index) or _is_swapped(left, right)
             value, limit = (right, left) if swapped else (left, right)
-            if operator == "==" and (negated or not _may_be_approx(value, limit)):
+            if operator == "==" and (clause.negated or not _may_be_approx(value, limit)):
                 continue
-            if swapped:
-                operator = _MIRRORED[operator]
-            if isinstance(value, ast.Call) and is_approx(value):
-                value = value.args[0]
-            site = Site(
-                name=metric_name(value),
-                operator=_NEGATED[operator] if negated else operator,
-                line=left.lineno,
-                place=(file, right.lineno, right.col_offset),
-                negated=negated,
-                alternative=alternative or (negated and len(node.ops) > 1),
-                count_integers=every_comparison,
-                expression=is_expression(value),
-                same_as=_other_name(value, limit, operator, context.logged),
-            )
-            twin = None if site.same_as in ("", *context.logged.values()) else _expected(limit)
-            keys = keys_for(context, value, limit)
-            yield ComparisonNode(node, index, site, swapped, value, twin, keys)
+            sides = operands[index], operands[index + 1]
+            asserted = _asserted(clause, sides, (left, right), swapped, operator, where)
+            yield ComparisonNode(node, *asserted, index)
+
+
+def asserting_call(
+    statement: ast.stmt,
+    file: str,
+    context: Context = _NO_CONTEXT,
+    *,
+    every_comparison: bool = False,
+) -> CallNode | None:
+    """Return the call of unittest's or NumPy's assertions that the statement is, if it counts."""
+    match statement:
+        case ast.Expr(value=ast.Call(func=ast.Name(id=name)) as call) if "_" in name:
+            pass
+        case ast.Expr(value=ast.Call(func=ast.Attribute(attr=name)) as call):
+            pass
+        case _:
+            return None
+    operator = _ASSERTING.get(name)
+    if operator is None:
+        return None
+    rule = name if operator == "==" else None
+    where = _Where(file, context, every_comparison)
+    return next(_call(_Clause(call, False, False), operator, rule, where), None)
+
+
+def arguments(call: ast.Call) -> list[ast.expr]:
+    """Return the arguments of a call in the order in which they are evaluated."""
+    return [*call.args, *(keyword.value for keyword in call.keywords)]
+
+
+# Calls that compare two numbers, as statements.
+_ASSERTING: Final[dict[str, Operator]] = {
+    "assertAlmostEqual": "==",
+    "assertGreater": ">",
+    "assertGreaterEqual": ">=",
+    "assertLess": "<",
+    "assertLessEqual": "<=",
+    "assert_allclose": "==",
+    "assert_almost_equal": "==",
+    "assert_approx_equal": "==",
+    "assert_array_almost_equal": "==",
+    "assert_array_less": "<",
+}
+_CLOSE: Final = frozenset({"allclose", "isclose"})
+_QUANTIFIERS: Final = frozenset({"all", "any"})
+# What the first two arguments are called, in the order in which they stand.
+_FIRST: Final = frozenset({"a", "actual", "first", "input", "x"})
+_SECOND: Final = frozenset({"b", "desired", "other", "second", "y"})
+
+
+class _Clause(NamedTuple):
+    node: ast.Compare | ast.Call
+    negated: bool
+    alternative: bool
+    comprehensions: tuple[Comprehension, ...] = ()
+
+
+class _Where(NamedTuple):
+    file: str
+    context: Context
+    every_comparison: bool
+
+
+_Pair: TypeAlias = tuple[ast.expr, ast.expr]
+_Asserted: TypeAlias = tuple[Site, bool, ast.expr, ast.expr | None, Keys, Comprehension | None]
+
+
+def _asserted(
+    clause: _Clause, sides: _Pair, told: _Pair, swapped: bool, operator: Operator, where: _Where
+) -> _Asserted:
+    """Return what the two kinds of nodes share, of the two ``sides`` and what they are called."""
+    node, negated, alternative, comprehensions = clause
+    (left, right), (value, limit) = sides, reversed(told) if swapped else told
+    if swapped:
+        operator = _MIRRORED[operator]
+    if isinstance(value, ast.Call) and is_approx(value):
+        value = value.args[0]
+    is_chain = isinstance(node, ast.Compare) and len(node.ops) > 1
+    context = where.context.within(comprehensions)
+    site = Site(
+        name=metric_name(value),
+        operator=_NEGATED[operator] if negated else operator,
+        line=left.lineno,
+        place=(where.file, right.lineno, right.col_offset),
+        negated=negated,
+        alternative=alternative or (negated and is_chain),
+        count_integers=where.every_comparison,
+        expression=is_expression(value),
+        same_as=_other_name(value, limit, operator, context.logged),
+    )
+    twin = None if site.same_as in ("", *context.logged.values()) else _expected(limit)
+    inner = comprehensions[-1] if comprehensions else None
+    keys = keys_for(context, *((_expected(right), left) if swapped else (_expected(left), right)))
+    return site, swapped, value, twin, keys, inner
 
 
 def _other_name(
@@ -205,19 +342,67 @@ def _expected(limit: ast.expr) -> ast.expr:
     return limit.args[0] if isinstance(limit, ast.Call) and is_approx(limit) else limit
 
 
+def _call(
+    clause: _Clause, operator: Operator, rule: str | None, where: _Where
+) -> Iterator[CallNode]:
+    """Yield the call of a clause if its first two arguments are a number and a limit."""
+    call = clause.node
+    assert isinstance(call, ast.Call)
+    values = arguments(call)
+    names = [*(None for _ in call.args), *(keyword.arg for keyword in call.keywords)]
+    if (
+        len(values) < 2
+        or any(isinstance(value, ast.Starred) for value in values)
+        or None in names[len(call.args) :]
+        or not {names[0]} <= {None, *_FIRST}
+        or not {names[1]} <= {None, *_SECOND}
+    ):
+        return
+    first, second, *_ = values
+    left, right = (with_sources(side, clause.comprehensions) for side in (first, second))
+    if _counts(left, right, where.every_comparison):
+        swapped = _is_swapped(left, right)
+        asserted = _asserted(clause, (first, second), (left, right), swapped, operator, where)
+        yield CallNode(call, *asserted, rule, tuple(names[2:]))
+
+
+def _is_swapped(left: ast.expr, right: ast.expr) -> bool:
+    """Whether the left operand is the limit."""
+    ranks = [(_rank(side), not is_approx(side)) for side in (left, right)]
+    return ranks[0] < ranks[1]
+
+
 def _clauses(
-    node: ast.expr, negated: bool, alternative: bool
-) -> Iterator[tuple[ast.Compare, bool, bool]]:
+    node: ast.expr,
+    negated: bool,
+    alternative: bool,
+    comprehensions: tuple[Comprehension, ...] = (),
+) -> Iterator[_Clause]:
     match node:
         case ast.Compare():
-            yield node, negated, alternative
+            yield _Clause(node, negated, alternative, comprehensions)
+        case ast.Call(
+            func=function, args=[ast.GeneratorExp() | ast.ListComp() as inner], keywords=[]
+        ) if is_library_function(function, _QUANTIFIERS):
+            # By De Morgan, "not any" is "all" of the negated.
+            name = function.id if isinstance(function, ast.Name) else _attribute(function)
+            is_any = (name == "any") is not negated
+            yield from _clauses(inner.elt, negated, alternative or is_any, (*comprehensions, inner))
+        case ast.Call(func=ast.Name()):
+            yield _Clause(node, negated, alternative, comprehensions)
+        case ast.Call(func=function) if is_library_function(function, _CLOSE):
+            yield _Clause(node, negated, alternative, comprehensions)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            yield from _clauses(operand, not negated, alternative)
+            yield from _clauses(operand, not negated, alternative, comprehensions)
         case ast.BoolOp(op=operator, values=values):
             # By De Morgan, a negated "and" is an "or" of the negated clauses.
             is_or = isinstance(operator, ast.Or) is not negated
             for value in values:
-                yield from _clauses(value, negated, alternative or is_or)
+                yield from _clauses(value, negated, alternative or is_or, comprehensions)
+
+
+def _attribute(function: ast.expr) -> str | None:
+    return function.attr if isinstance(function, ast.Attribute) else None
 
 
 def _counts(left: ast.expr, right: ast.expr, every_comparison: bool) -> bool:
