@@ -605,7 +605,7 @@ def _are_alike(places: AbstractSet[str], before: Sequence[AbstractSet[str]]) -> 
     return all(places == one for one in before)
 
 
-def _expected(last: CaseValues, found: Collection[str]) -> set[str]:
+def _expected(last: CaseValues, found: Collection[str]) -> list[str]:
     """Return the metrics that a case had, without those found and those that it may not have."""
     superfluous: set[str] = set()
     for name, places in last.places.items():
@@ -614,8 +614,12 @@ def _expected(last: CaseValues, found: Collection[str]) -> set[str]:
         if name in found:
             # It has one value now.
             superfluous = (superfluous | places) - {mean}
-    names = last.metrics.keys() - set(found) - superfluous
-    return {name for name in names if placeless(name) not in last.optional}
+    left_out = superfluous.union(found)
+    return [
+        name
+        for name in last.metrics
+        if name not in left_out and placeless(name) not in last.optional
+    ]
 
 
 def _is_parametrized(case: CaseValues) -> bool:
