@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from comparisons import make_comparison, make_metric
+from comparisons import make_session as make_info
 from project import Project
 from sessions import baseline, judged, make_case, make_check, make_session
 
@@ -15,10 +18,18 @@ from pytest_mlflow_experiments.records import CaseRecord, Check
 from pytest_mlflow_experiments.records.accepted import make_step
 from pytest_mlflow_experiments.records.case import guard_texts
 from pytest_mlflow_experiments.regression.comparer import CompareOptions
-from pytest_mlflow_experiments.regression.comparison import Comparison
+from pytest_mlflow_experiments.regression.comparison import Comparison, GuardChange
 from pytest_mlflow_experiments.regression.guards import own_limit, weakened
+from pytest_mlflow_experiments.regression.tolerance import Tolerance
 from pytest_mlflow_experiments.regression.values import SessionValues
-from pytest_mlflow_experiments.report.metric_lines import describe_guard
+from pytest_mlflow_experiments.report.github import annotation_lines
+from pytest_mlflow_experiments.report.headline import remedies
+from pytest_mlflow_experiments.report.html.page import render_html
+from pytest_mlflow_experiments.report.json import read_json, render_json
+from pytest_mlflow_experiments.report.junit import render_junit
+from pytest_mlflow_experiments.report.markdown import render_markdown
+from pytest_mlflow_experiments.report.metric_lines import describe_guard, verdict_lines
+from pytest_mlflow_experiments.session.comparison_settings import ComparisonSettings
 
 OFFLINE = ("--mlflow", "--mlflow-offline")
 STRICT = CompareOptions(strict_guards=True)
@@ -258,6 +269,65 @@ def test_other_settings_of_the_session() -> None:
     options = replace(STRICT, accepted=[step])
     settings = {"mlflow_baseline": "b.jsonl is another one"}
     assert not told(case(), options=options, settings=settings).fails
+
+
+LOWERED = GuardChange(
+    kind="limit",
+    case="t.py::test_a",
+    metric="accuracy",
+    name="fit",
+    nodeid="t.py::test_a",
+    text="limit ≥ 0.82 → ≥ 0.6",
+    gates=True,
+)
+
+
+def test_reports_tell_of_guards_and_of_what_helps() -> None:
+    there = make_info(
+        "pr-1",
+        tracking_uri="https://mlflow.example",
+        experiment_name="my models",
+    )
+    comparison = make_comparison(make_metric(), guards=(LOWERED,), session=there)
+    told = "accuracy of fit: limit ≥ 0.82 → ≥ 0.6"
+    accept = (
+        "pytest-mlflow accept --session 20261123-pr-1 --tracking-uri https://mlflow.example "
+        "--experiment 'my models' --reason \"why\""
+    )
+    lines = [line.text for line in verdict_lines(comparison, [])]
+    assert f"  guards changed {told}" in lines
+    assert lines[-1] == f"On purpose? Accept it: {accept}"
+    assert "❌ Gate failed: 1 guard changed that nobody accepted" in render_markdown(comparison)
+    for text in (render_markdown(comparison), render_html(comparison), render_junit(comparison)):
+        assert told in text
+    assert render_markdown(comparison).endswith(f"```text\n{accept}\n```\n")
+    assert read_json(render_json(comparison)) == comparison
+    assert annotation_lines(comparison) == [f"::error file=t.py,title=Guard changed::{told}"]
+    # Without a gate, or where it was accepted, nothing fails.
+    free = replace(comparison, gated=False)
+    assert remedies(free) == []
+    accepted = replace(comparison, guards=(replace(LOWERED, gates=False, accepted="why"),))
+    assert (remedies(accepted), annotation_lines(accepted)) == ([], [])
+    assert "1 guard changed" in render_markdown(accepted)
+    broken = replace(comparison, problem="no answer")
+    assert [what for what, _ in remedies(broken)] == ["Run it again"]
+
+
+def test_settings_of_a_merged_session(tmp_path: Path) -> None:
+    settings = ComparisonSettings(
+        baseline="auto",
+        options=STRICT,
+        rerun=0,
+        rerun_time=None,
+        gate=True,
+        require_baseline=False,
+        reports=(),
+    )
+    assert settings.for_shard("ci-1", tmp_path).strict_guards
+    rules = replace(
+        settings, options=CompareOptions(ini_tolerances=[("rmse", Tolerance.parse("2%"))])
+    )
+    assert rules.rules() == ("tolerances rmse: 2%",)
 
 
 SUITE = """

@@ -382,8 +382,8 @@ class Comparer:
                 reason="it looked worse, and none of the fresh runs yielded it again",
             )
         elif row.step is not None and len(row.series.history) < _TOLD:
-            if verdict.status == "unchanged" and row.known and not row.series.history:
-                verdict = replace(verdict, status="accepted")  # by a tolerance
+            if row.known and not row.series.history and _is_accepted(verdict, row):
+                verdict = replace(verdict, status="accepted")
             reason = f"{verdict.reason}; accepted: {row.step.reason}"
             if verdict.status == "new" and row.known is None:
                 reason += (
@@ -403,6 +403,15 @@ class Comparer:
             or (verdict.status == "drifting" and self._options.gate_drift and not advisory)
         ) and not (cost and advisory)
         return _comparison(row, verdict, gates=gates, advisory=advisory and not gates)
+
+
+def _is_accepted(verdict: Verdict, row: _Row) -> bool:
+    """Whether a value is as good as the accepted one, and not as good as the one before it."""
+    before = row.known.before if row.known is not None else None
+    if verdict.status != "improved" or before is None or verdict.current is None:
+        return verdict.status == "unchanged"  # as a tolerance has it
+    is_less = verdict.current < before
+    return is_less if row.series.direction == "max" else verdict.current > before
 
 
 _TOLD = 5
