@@ -288,18 +288,16 @@ def test_lost_record_is_no_verdict(history: Project) -> None:
 
 
 def test_failed_test_is_not_missing(history: Project) -> None:
-    history.write(
-        """
-        import pytest
-
-        def test_model(mlflow_case):
-            assert False
-
-        def test_other():
-            pytest.skip("not today")
-        """
-    )
+    history.write(CASES.replace('mlflow_case.log_metric("accuracy", VALUE)', "assert False"))
     assert "missing" not in told(gated(history, status=1))
+
+
+def test_skipped_test_is_missing(history: Project) -> None:
+    history.write(CASES.replace("f1 = 0.8", 'f1 = pytest.skip("not today")'))
+    result = gated(history, status=1)
+    assert "Gate failed: 1 metric missing; 1 guard changed" in told(result)
+    assert "test_other: the test is skipped" in told(result)
+    assert 'On purpose? Accept it: pytest-mlflow accept --reason "why"' in told(result)
 
 
 def test_unreachable_server_fails_with_the_reason(project: Project) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..analysis.location import UsageError, sessions_root
 from ..analysis.named_sessions import ChosenSession, parse_comparison
-from ..records import CaseRecord, function_of
+from ..records import FAILED_OUTCOMES, CaseRecord, function_of
 from ..records.accepted import (
     ACCEPTED_FILE,
     AcceptedError,
@@ -54,7 +54,10 @@ def run(options: argparse.Namespace) -> int:
     try:
         pairs = [*dict.fromkeys(_pairs(comparison, options))]
         if not pairs:
-            say("There is nothing to accept: the session has nothing that a gate fails for.")
+            why = "no gate fails for it"
+            if comparison.fails:
+                why = "what failed, or could not be compared, has to be mended first"
+            say(f"There is nothing to accept in the session: {why}.")
             return 0
         who, commit = author(path.parent), comparison.session.commit
         steps = [
@@ -114,7 +117,11 @@ def _pairs(comparison: Comparison, options: argparse.Namespace) -> Iterator[tupl
     """Yield the patterns of the cases and the metrics to accept."""
     guards = [(guard.case, guard.metric) for guard in comparison.guards if guard.gates]
     if options.case is None:
-        yield from map(_patterns, comparison.gating())
+        # What a failed test did not reach is nothing that anybody wants.
+        failed = {one.nodeid for one in comparison.unjudged if one.outcome in FAILED_OUTCOMES}
+        for row in comparison.gating():
+            if row.status != "missing" or row.nodeid not in failed:
+                yield _patterns(row)
         yield from guards
         return
     # Of a case with positions in pytest's id, that is not the name in all sessions.
