@@ -66,7 +66,7 @@ def compare_sessions(
         baseline: the sessions to compare with; None without any.
         options: how to compare; only the accepted steps that the session ran with count.
         not_run: the outcomes of tests, classes and modules that were deselected or did not pass, by
-            node id: their metrics are not missing.
+            node id: only the metrics of those that were skipped or xfailed are missing.
         passed: node ids of the tests that passed.
         problem: why verdicts are impossible; then nothing is judged.
         gated: whether the session has a gate.

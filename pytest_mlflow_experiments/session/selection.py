@@ -93,7 +93,7 @@ class Selection:
             self.not_run[nodeid] = "skipped" if report.skipped else "error"
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note the tests that did not pass: their metrics are not missing."""
+        """Note the tests that did not pass."""
         nodeid = plain_nodeid(report.nodeid)
         if (shown := getattr(report, SHOWN_NODEID, None)) is not None:
             if not hasattr(self._config, "workerinput"):
