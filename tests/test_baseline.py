@@ -296,6 +296,8 @@ def test_slim_case() -> None:
         metrics=(steps[1], steps[3], last, make_metric("accuracy", 0.5)),
         arguments=("rate",),
         datasets={"iris": "abc"},
+        tolerances={"a": "1%"},
+        directions={"a": "max"},
         guards={"accuracy": ">= 0.9"},
         repeats=(
             Attempt(outcome="passed", duration=0.5, metrics=(last,)),

@@ -21,7 +21,7 @@ CHECK = "def test_it(mlflow_case):\n    mlflow_case.log_metric('accuracy', {})\n
 RECORDED = [CHECK.format(value) for value in (0.90, 0.91, 0.90)]
 
 
-def check(project: Project, accuracy: float, *options: str, status: int = 0) -> str:
+def check(project: Project, accuracy: float | str, *options: str, status: int = 0) -> str:
     """Run a session with one metric, and return its id."""
     project.write(CHECK.format(accuracy))
     known = {session.directory.session_id for session in project.sessions()}
@@ -157,6 +157,93 @@ def test_accepted_value_is_judged_against_from_the_first_session_on(history: Pro
         assert f"1 {status}" in history.cli("report").stdout
 
 
+def test_accepted_step_tells_what_when_and_by_whom(history: Project) -> None:
+    for command in (
+        ("git", "init", "-q"),
+        ("git", "config", "user.name", "Zoë"),
+        ("git", "config", "user.email", "z@example.org"),
+        ("git", "add", "test_it.py"),
+        ("git", "commit", "-q", "-m", "a smaller model"),
+    ):
+        history.run(*command)
+    check(history, 0.7, *GATE, status=1)
+    printed = history.cli("accept", "--reason=half the size").stdout
+    assert "accepted: accuracy of test_it.py::test_it, 0.903333 → 0.7, -0.203 (-22.5 %)" in printed
+    step = json.loads((history.path / "mlflow-accepted.jsonl").read_text(encoding="utf-8"))
+    assert step["author"] == "Zoë <z@example.org>"
+    assert step["commit"] == history.run("git", "rev-parse", "HEAD").stdout.strip()
+    assert step["levels"][0]["before"] == pytest.approx(0.9033, abs=1e-4)
+    history.write(CHECK.format(0.7))
+    shown = history.pytest(*GATE).stdout
+    assert "Gate passed: 1 metric is accepted, nothing else got worse" in shown
+    assert "accepted       accuracy 0.903333 → 0.7  -0.203 (-22.5 %)  test_it" in shown
+    assert "accepted: half the size" in shown
+    assert "accuracy of test_it: accepted, 0.903333 → 0.7: half the size, by Zoë" in shown
+    report = history.cli("report").stdout
+    assert "| `accuracy` | 0.903333 | 0.7 | -0.203 (-22.5 %) |" in report
+    # The same pull request falls further.
+    for directory in (one.directory for one in history.sessions()[-1:]):
+        directory.remove()
+    check(history, 0.3, *GATE, status=1)
+
+
+def test_one_metric_or_one_test_is_accepted(project: Project) -> None:
+    source = """
+        import os
+        import pytest
+
+        @pytest.mark.parametrize("size", ["small", "large"])
+        def test_it(mlflow_case, size):
+            for name in ("accuracy", "recall"):
+                mlflow_case.log_metric(name, float(os.environ["V"]))
+    """
+    project.write(source)
+    for value, options in ((0.9, OFFLINE), (0.91, OFFLINE), (0.9, OFFLINE), (0.5, GATE)):
+        project.pytest(*options, env={"V": str(value)}, status=int(options is GATE))
+
+    def accepted(*arguments: str) -> list[str]:
+        lines = project.cli("accept", *arguments, "--reason=why").stdout.splitlines()
+        return [line.split(", ")[0] for line in lines[:-1]]
+
+    large = "test_it.py::test_it[large]"
+    assert accepted(large, "recall") == [f"accepted: recall of {large}"]
+    assert sorted(accepted("*", "recall")) == [
+        f"accepted already: recall of {large}",
+        "accepted: recall of test_it.py::test_it[small]",
+    ]
+    # A test is all its cases.
+    assert len(accepted("test_it.py::test_it")) == 4
+    project.pytest(*GATE, env={"V": "0.5"})
+
+
+def test_session_of_another_machine_is_accepted(
+    history: Project, make_project: Callable[[str], Project]
+) -> None:
+    worse = check(history, 0.7, *GATE, status=1)
+    history.sync("--tracking-uri", history.uri)
+    header = history.sessions()[-1].header
+    desk = make_project("desk")
+    desk.write("[pytest]\n", "pytest.ini")
+    below = desk.path / "below"
+    below.mkdir()
+    there = ("--tracking-uri", history.uri, "--experiment", str(header.experiment_name))
+    shown = Project(below).cli("accept", "--session", worse, *there, "--reason=why").stdout
+    assert "accepted: accuracy of test_it.py::test_it, 0.903333 → 0.7" in shown
+    accepted = desk.path / "mlflow-accepted.jsonl"
+    assert json.loads(accepted.read_text(encoding="utf-8"))["levels"][0]["level"]["value"] == 0.7
+    accepted.rename(history.path / accepted.name)
+    check(history, 0.7, *GATE)
+
+
+def test_nan_is_accepted(history: Project) -> None:
+    check(history, "float('nan')", *GATE, status=1)
+    history.cli("accept", "--reason=not measured any more")
+    for _ in range(2):
+        check(history, "float('nan')", *GATE)
+    assert "NaN" in history.cli("report").stdout
+    check(history, 0.9, *GATE)
+
+
 EXAMPLES = """
     import os
     import pytest
@@ -174,6 +261,8 @@ def test_rate_of_examples_is_accepted(project: Project) -> None:
     assert "10 worse (0, 1, 2, 3, 4 and 5 more)" in project.cli("report").stdout
     printed = project.cli("accept", "--reason=cheaper").stdout
     assert "accepted: correct of test_it.py::test_example[*" in printed
+    project.pytest(*GATE, env={"WRONG": "20"}, status=1)
+    assert "with the rate that was accepted: p = " in project.cli("report").stdout
     for wrong, status in ((10, 0), (10, 0), (20, 1)):
         project.pytest(*GATE, env={"WRONG": str(wrong)}, status=status)
 

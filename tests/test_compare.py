@@ -138,10 +138,9 @@ def test_renamed_case_with_a_name_of_its_own_keeps_its_history() -> None:
     "arguments",
     [
         {"not_run": {"test_it.py::test_a": "deselected"}},
-        {"not_run": {"test_it.py": "skipped"}},
         {"partial": "-k"},
     ],
-    ids=["left out", "with its module", "-k"],
+    ids=["left out", "-k"],
 )
 def test_what_was_left_out_is_not_missing(arguments: dict[str, Any]) -> None:
     assert judged(make_session(), past_of(STEADY), **arguments).metrics == ()
@@ -637,6 +636,76 @@ def test_level_after_an_accepted_one_is_inherited() -> None:
     assert {row.status for row in rows[1:4]} == {"unchanged"}
     assert [row.status for row in rows[-8:]] == ["regressed"] * 8
     assert rows[-1].baseline == pytest.approx(0.9)
+
+
+def accepted_step(value: float, metric: str = "accuracy", n: int = 5, before: float = 0.9) -> Any:
+    known = AcceptedValue(value=value, scatter=0.005, n=n)
+    level = MetricLevel(case="test_it.py::test_a", metric=metric, level=known, before=before)
+    return replace(make_step("*test_a*", metric, "half the size"), levels=(level,))
+
+
+@pytest.mark.parametrize(
+    ("value", "n", "status"),
+    [
+        (0.80, 5, "accepted"),
+        (0.79, 5, "accepted"),
+        (0.87, 5, "accepted"),  # better, but it is not what it was before
+        (0.95, 5, "improved"),
+        (0.70, 5, "regressed"),
+        (0.70, 3, "inconclusive"),  # so few can't tell
+        (0.30, 3, "regressed"),
+        (0.30, 1, "regressed"),
+    ],
+)
+def test_accepted_value_is_the_standard_from_the_first_session_on(
+    value: float, n: int, status: str
+) -> None:
+    options = CompareOptions(accepted=[accepted_step(0.8, n=n)])
+    row = only(judged(now(value), past_of(STEADY), options))
+    assert row.status == status
+    assert row.gates == (status == "regressed")
+    assert row.baseline == (0.9 if status == "accepted" else 0.8)
+    assert row.accepted is not None
+    assert (row.accepted.value, row.accepted.before) == (0.8, 0.9)
+    if status == "accepted":
+        assert row.change == pytest.approx(value - 0.9)
+        assert "accepted: half the size" in row.reason
+
+
+def test_accepted_value_with_a_tolerance() -> None:
+    options = CompareOptions(
+        accepted=[accepted_step(0.8)], tolerances=[("accuracy", Tolerance.parse("0.02"))]
+    )
+    for value, status in ((0.79, "accepted"), (0.77, "regressed")):
+        assert only(judged(now(value), past_of(STEADY), options)).status == status
+
+
+def test_accepted_nan_is_no_failure_again() -> None:
+    options = CompareOptions(accepted=[accepted_step(math.nan, n=1)])
+    row = only(judged(now(math.nan), past_of(STEADY), options))
+    assert (row.status, row.gates) == ("accepted", False)
+    assert not only(judged(now(0.9), past_of(STEADY), options)).gates
+
+
+def test_line_without_a_value_says_so() -> None:
+    options = CompareOptions(accepted=[make_step("*", "accuracy", "by hand")])
+    row = only(judged(now(0.1), past_of(STEADY), options))
+    assert row.status == "new"
+    assert "any value passes now" in row.reason
+
+
+def test_accepted_rate_of_examples() -> None:
+    def examples(good: int) -> SessionValues:
+        return make_session(
+            *(make_case(f"test_a[{n}]", metrics={"correct": float(n < good)}) for n in range(20))
+        )
+
+    step = accepted_step(0.5, "correct", n=20, before=1.0)
+    past = baseline(examples(20), examples(20))
+    for good, status in ((10, "accepted"), (9, "accepted"), (1, "regressed")):
+        row = only(judged(examples(good), past, CompareOptions(accepted=[step])))
+        assert (row.case, row.status) == ("test_it.py::test_a", status)
+        assert row.current == good / 20
 
 
 def test_accepted_step_forgives_what_is_missing() -> None:

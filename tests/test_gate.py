@@ -348,11 +348,6 @@ def test_lost_record_is_no_verdict(history: Project) -> None:
     assert "the journal can't be written" in told(result)
 
 
-def test_skipped_test_is_not_missing(history: Project) -> None:
-    history.write(CASES.replace("f1 = 0.8", 'pytest.skip("not today")'))
-    assert "missing" not in told(gated(history))
-
-
 BEFORE_ITS_METRIC = {
     "failure": CASES.replace("f1 = 0.8", "assert not 'a reason'; f1 = 0.8"),
     "error": CASES.replace("test_other()", "test_other(data)")
@@ -403,6 +398,14 @@ def test_suite_that_has_no_metric_leaves_nothing_behind(project: Project) -> Non
     result = project.pytest(*OFFLINE, status=1)
     assert "baseline" not in told(result)
     assert project.sessions() == []
+
+
+def test_skipped_test_is_missing(history: Project) -> None:
+    history.write(CASES.replace("f1 = 0.8", 'f1 = pytest.skip("not today")'))
+    result = gated(history, status=1)
+    assert "Gate failed: 1 metric missing; 1 guard changed" in told(result)
+    assert "test_other: the test is skipped" in told(result)
+    assert 'On purpose? Accept it: pytest-mlflow accept --reason "why"' in told(result)
 
 
 def test_unreachable_server_fails_with_the_reason(project: Project) -> None:

@@ -65,7 +65,10 @@ def test_report_tells_verdict_provenance_and_what_matters_first() -> None:
             make_comparison(make_metric("drifting", gates=True), make_metric("regressed")),
             "❌ Gate failed: 1 metric regressed, 1 drifting",
         ),
-        (make_comparison(make_metric("accepted")), "✅ Gate passed: nothing got worse"),
+        (
+            make_comparison(make_metric("accepted")),
+            "✅ Gate passed: 1 metric is accepted, nothing else got worse",
+        ),
         (make_comparison(make_metric("new")), "✅ Gate passed: no metric could be judged yet"),
         (
             make_comparison(make_metric("regressed", gates=False)),

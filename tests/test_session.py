@@ -536,7 +536,7 @@ def test_a_fall_in_one_of_two_files_outside_of_the_root(project: Project) -> Non
     project.write(MEASURED.format(0.9), "tests/a/test_one.py")
     files = ("tests/a/test_one.py", "tests/b/test_two.py")
     skipped = "import pytest\npytest.importorskip('no_such_module')\n"
-    for value, status in ((0.9, 0), (0.9, 0), (0.9, 0), (None, 0), (0.6, 1)):
+    for value, status in ((0.9, 0), (0.9, 0), (0.9, 0), (None, 1), (0.6, 1)):
         test = skipped if value is None else MEASURED.format(value)
         project.write(test, "tests/b/test_two.py")
         result = project.pytest(

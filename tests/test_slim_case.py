@@ -34,11 +34,15 @@ PLAIN = replace(
     nodeid="test_a.py::test_it[0.1-1]",
     datasets={"data": "digest"},
     usage={"cpu_seconds": 0.5},
+    tolerances={"accuracy": "1%"},
+    directions={"accuracy": "max"},
+    min_effects={"loss": "2%"},
     checks=(make_check(),),
 )
 RARE = {
     "several steps": replace(PLAIN, metrics=tuple(make_metric("loss", 1.0, n) for n in (1, 2))),
     "no number": replace(PLAIN, metrics=(make_metric("loss", nan), make_metric("gap", -inf))),
+    "xpassed": replace(PLAIN, outcome="xpassed"),
     "failed": replace(PLAIN, outcome="failed"),
     "alternatives": replace(PLAIN, checks=(make_check(alternative=True),)),
     "fresh runs": replace(PLAIN, repeats=(PLAIN.as_attempt(), PLAIN.as_attempt())),

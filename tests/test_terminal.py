@@ -169,8 +169,12 @@ def test_verdicts_tell_of_drift_after_what_regressed_and_of_levels() -> None:
     )
     rows = (make_metric("accepted"), make_metric("drifting"), make_metric("improved"), regressed)
     lines = list(verdict_lines(make_comparison(*rows), []))[4:]
-    heads = [line.text.split()[0] for line in lines[::2]]
+    heads = [line.text.split()[0] for line in lines[:-2:2]]
     assert heads == ["regressed", "drifting", "accepted", "improved"]
+    assert [line.text for line in lines[-2:]] == [
+        "Run it again: pytest --lf --mlflow --mlflow-gate --mlflow-baseline=branch:main",
+        'On purpose? Accept it: pytest-mlflow accept --reason "why"',
+    ]
     told = "limit > 0.9187, n = 3, p = 0.0004, level since main@b, worse since main@d"
     assert lines[1].text.strip() == told
     assert lines[3].text.strip() == "the metric is drifting"

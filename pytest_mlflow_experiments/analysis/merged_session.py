@@ -6,7 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from ..baseline.files import load_file, make_baseline
+from ..baseline.files import changed_settings, load_file, make_baseline
 from ..baseline.local import damage_notes, is_local_store
 from ..baseline.specs import BaselineError, session_request, why_unknown
 from ..records import SessionEnd, journal
@@ -78,6 +78,7 @@ def compare_options(merged: MergedSession, location: Location) -> CompareOptions
             min_effects=[parse_rule(line) for line in told.min_effects],
             accepted=accepted,
             gate_drift=told.gate_drift,
+            strict_guards=told.strict_guards,
         )
     except ValueError as error:
         raise JournalError(f"{merged.shards[0].path}: {error}") from error
@@ -106,6 +107,7 @@ def compare_merged(
             required_by = "--require-baseline" if told.require_baseline else None
             problem = gate_problem(damaged, required_by, unknown)
     unrecorded = merged.end.unrecorded
+    request = session_request(merged.header, told.baseline, told.history, (), location.root)
     sweeps = SweepBuilder(options)
     entries: list[Entry] = [merged.header, *merged.cases, merged.end]
     current = collect_session(sweeps.watch(entries), options.seed_params)
@@ -121,6 +123,7 @@ def compare_merged(
         gated=told.gate,
         notes=[*merged.notes, *damaged],
         sweeps=swept,
+        settings=changed_settings(location.root, told.baseline, request.base_branch),
     )
     return replace(comparison, sweeps=swept, slices=sweeps.slices(comparison.metrics))
 

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, final
 
@@ -22,11 +23,13 @@ from ..records import (
     SessionHeader,
     journal,
 )
+from ..records.accepted import ACCEPTED_FILE
 from ..records.case import guard_texts, is_on_line, values_by_place
 from ..records.codec import Builtins, decode, encode, encode_float
+from ..records.git import changed_lines
 from ..records.journal import Entry, JournalError
 from ..records.reader import StoredSession
-from ..records.slim import EMPTY, FILLED, thinned
+from ..records.slim import EMPTY, FILLED, RULES, thinned
 from ..records.tags import BRANCH, CI_JOB, CI_KIND, CI_PULL_REQUEST, COMMIT, DIRTY
 from .choice import Catalog, choose, why_incomplete
 from .specs import BaselineError, BaselineRequest, parse_spec
@@ -34,6 +37,7 @@ from .specs import BaselineError, BaselineRequest, parse_spec
 _TAGS = (BRANCH, COMMIT, DIRTY, CI_JOB, CI_KIND, CI_PULL_REQUEST)
 _KEPT_WHERE_ANY = (
     *("arguments", "datasets", "run_metrics", "usage", "resumed_from", "best", "guards"),
+    *RULES,
 )
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
@@ -83,10 +87,9 @@ def _slim_case(data: Builtins, *, steps: bool) -> Builtins:
     case["checks"] = _alternatives(data["checks"])
     case |= {name: data[name] for name in _KEPT_WHERE_ANY if data.get(name)}
     if data["checks"] and passed:
-        rows = [
-            (one["metric"], one["step"], one["operator"], one["limit"]) for one in data["checks"]
-        ]
-        case["guards"] = guard_texts(rows)
+        told = itemgetter("metric", "step", "operator", "limit", "tolerance")
+        if guards := guard_texts(told(one) for one in data["checks"] if not one.get("twin")):
+            case["guards"] = guards
     if steps and passed and (history := data.get("run_history")):
         case["run_history"] = _values(history, steps=True)
     if repeats := data.get("repeats"):
@@ -157,6 +160,22 @@ class WrittenBaseline:
     provenance: Provenance
     sessions: int
     notes: tuple[str, ...] = ()
+
+
+def changed_settings(root: Path, spec: str, branch: str | None) -> dict[str, str]:
+    """Return which files that judge a session are others than on a branch, by their settings.
+
+    ``spec`` is that of the baseline. New lines of accepted steps are told by the sessions.
+    """
+    of, found = f"than on {branch}" if branch else "than committed", {}
+    path = Path(spec.removeprefix("file:"))
+    if spec.startswith("file:") and any(changed_lines(root / path, branch)):
+        found["mlflow_baseline"] = f"{path.name} is another one {of}"
+    accepted = root / ACCEPTED_FILE
+    if accepted.is_file() and (gone := changed_lines(accepted, branch)[1]):
+        lines = "1 line" if gone == 1 else f"{gone} lines"
+        found["mlflow_accepted"] = f"{lines} of {ACCEPTED_FILE} changed or gone, other {of}"
+    return found
 
 
 def load_file(path: Path) -> BaselineFile:

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..analysis.location import UsageError, sessions_root
-from ..records import FAILED_OUTCOMES
+from ..analysis.named_sessions import ChosenSession, parse_comparison
+from ..records import FAILED_OUTCOMES, CaseRecord, function_of
 from ..records.accepted import (
     ACCEPTED_FILE,
     AcceptedError,
     AcceptedStep,
+    AcceptedValue,
     MetricLevel,
     append_accepted,
     make_step,
     read_accepted,
 )
-from ..records.directory import DIRECTORY_NAME, SessionDirectory
-from ..records.reader import peek_header
+from ..records.directory import DIRECTORY_NAME, shown_path
+from ..records.git import author
 from ..regression.comparison import Comparison, MetricComparison
-from .arguments import command, say
-from .report import last_comparison
+from ..report.numbers import change, value
+from .arguments import SESSION, STORE, command, say, session_of
 
 
 @command(
     "accept",
     {
-        "case CASE": ("a node id; * and ? are wildcards", {"nargs": "?"}),
+        "case CASE": ("a node id, or that of a test; * and ? are wildcards", {"nargs": "?"}),
         "metric METRIC": ("default: all", {"nargs": "?", "default": "*"}),
         "--reason TEXT": ("why that is all right", {"required": True}),
-        "--session SESSION": ("the session to accept; default: the last", {"type": Path}),
+        **SESSION,
+        **STORE,
     },
 )
 def run(options: argparse.Namespace) -> int:
@@ -38,44 +42,32 @@ def run(options: argparse.Namespace) -> int:
 
     Write into mlflow-accepted.jsonl, which belongs into git, that metrics became worse on purpose,
     and their values. From that commit on they are compared with these, and only with sessions that
-    had the file's line too. Without CASE, all that the last session failed for is accepted.
+    had the file's line too. Without CASE, all that the session failed for is accepted; with CASE,
+    what it failed for there, else all metrics of CASE. A session that ran elsewhere, as in CI, is
+    read from MLflow.
     """
-    comparison = last_comparison(options.session)
-    session_id = comparison.session.session_id
-    root = sessions_root()
-    path = root / ACCEPTED_FILE
-    header = peek_header(SessionDirectory(root / DIRECTORY_NAME / session_id).journal)
+    session = session_of(options)
+    comparison = _comparison(session)
+    path = _root() / ACCEPTED_FILE
     # The session ran with these steps: it may need new ones beyond them.
-    used = () if header is None else header.accepted
-    # What a failed test did not reach is nothing that anybody wants.
-    failed = {one.nodeid for one in comparison.unjudged if one.outcome in FAILED_OUTCOMES}
-    pairs = [
-        _patterns(row)
-        for row in comparison.gating()
-        if row.status != "missing" or row.nodeid not in failed
-    ]
-    if options.case is not None:
-        # Of a case with positions in pytest's id, that is not the name in all sessions.
-        ids = {one.nodeid: one.case for one in comparison.metrics}
-        pairs = [(ids.get(options.case, options.case), options.metric)]
-    elif not pairs:
-        why = (
-            "its failed tests have to pass first" if comparison.rejected else "no gate fails for it"
-        )
-        say(f"There is nothing to accept in the session: {why}.")
-        return 0
+    used = session.stored.header.accepted
     try:
+        pairs = [*dict.fromkeys(_pairs(comparison, options))]
+        if not pairs:
+            why = "no gate fails for it"
+            if comparison.rejected:
+                why = "what failed, or could not be compared, has to be mended first"
+            say(f"There is nothing to accept in the session: {why}.")
+            return 0
+        who, commit = author(path.parent), comparison.session.commit
         steps = [
-            _with_values(make_step(case, metric, options.reason), comparison)
+            _with_values(
+                make_step(case, metric, options.reason, author=who, commit=commit),
+                comparison,
+                session.stored.cases,
+            )
             for case, metric in pairs
         ]
-        if options.case is not None and not any(
-            steps[0].matches(one.case, one.metric) for one in comparison.metrics
-        ):
-            raise UsageError(
-                f"the session {session_id} has no metric {options.metric!r} of a case "
-                f"{options.case!r}; `pytest-mlflow report` shows those that it has"
-            )
         # Nothing is added to a file that pytest could not read, and nothing twice.
         known = {(step.case, step.metric) for step in read_accepted(path) if step.id not in used}
     except (AcceptedError, ValueError) as error:
@@ -85,9 +77,79 @@ def run(options: argparse.Namespace) -> int:
             say(f"accepted already: {step.metric} of {step.case}")
             continue
         append_accepted(path, step)
-        say(f"accepted: {step.metric} of {step.case}")
-    say(f"Commit {path.name}.")
+        say(f"accepted: {step.metric} of {step.case}{_told(step, comparison)}")
+    say(f"Commit {shown_path(path)}.")
     return 0
+
+
+def _comparison(session: ChosenSession) -> Comparison:
+    """Return the comparison that the session ended with, from here or from MLflow."""
+    found = session.local_comparison()
+    if found is None and session.is_fetched:
+        with session.location.registry() as registry:
+            run = registry.session_run(session.stored.header)
+            text = None if run is None else registry.report(run)
+        found = None if text is None else parse_comparison(text, "report.json of the session")
+    if found is None:
+        raise UsageError(
+            f"the session {session.stored.header.session_id} was not compared with a baseline; "
+            "name another one with --session"
+        )
+    return found
+
+
+def _root() -> Path:
+    """Return the directory of the file: that with the sessions, else pytest's rootdir."""
+    root = sessions_root()
+    if not (root / DIRECTORY_NAME).is_dir():
+        here = Path.cwd()
+        for names in ((ACCEPTED_FILE,), _OF_ROOTDIR):
+            for path in (here, *here.parents):
+                if any((path / name).is_file() for name in names):
+                    return path
+    return root
+
+
+_OF_ROOTDIR = ("pytest.toml", "pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg", "setup.py")
+
+
+def _pairs(comparison: Comparison, options: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Yield the patterns of the cases and the metrics to accept."""
+    guards = [(guard.case, guard.metric) for guard in comparison.guards if guard.gates]
+    if options.case is None:
+        # What a failed test did not reach is nothing that anybody wants.
+        failed = {one.nodeid for one in comparison.unjudged if one.outcome in FAILED_OUTCOMES}
+        for row in comparison.gating():
+            if row.status != "missing" or row.nodeid not in failed:
+                yield _patterns(row)
+        yield from guards
+        return
+    # Of a case with positions in pytest's id, that is not the name in all sessions.
+    ids = {one.nodeid: one.case for one in comparison.metrics}
+    wanted = make_step(ids.get(options.case, options.case), options.metric, options.reason)
+
+    def fits(case: str, metric: str, nodeid: str = "") -> bool:
+        names = (case, function_of(case), *filter(None, (nodeid, function_of(nodeid))))
+        return any(wanted.matches(name, metric) for name in names)
+
+    rows = [row for row in comparison.metrics if fits(row.case, row.metric, row.nodeid)]
+    found = [_patterns(row) for row in rows if row.gates]
+    found += [
+        (guard.case, guard.metric)
+        for guard in comparison.guards
+        if guard.kind not in ("accepted", "test") and fits(guard.case, guard.metric, guard.nodeid)
+    ]
+    if found:
+        yield from found
+    elif any(wanted.matches(row.case, row.metric) for row in rows):
+        yield wanted.case, wanted.metric
+    elif rows:
+        yield from dict.fromkeys((row.case, options.metric) for row in rows)
+    else:
+        raise UsageError(
+            f"the session {comparison.session.session_id} has no metric {options.metric!r} of a "
+            f"case {options.case!r}; `pytest-mlflow report` shows those that it has"
+        )
 
 
 def _patterns(row: MetricComparison) -> tuple[str, str]:
@@ -96,11 +158,32 @@ def _patterns(row: MetricComparison) -> tuple[str, str]:
     return (f"{row.case}[*" if is_rate else row.case), row.metric
 
 
-def _with_values(step: AcceptedStep, comparison: Comparison) -> AcceptedStep:
+def _with_values(
+    step: AcceptedStep, comparison: Comparison, cases: Sequence[CaseRecord]
+) -> AcceptedStep:
     """Add the values that a step accepts, which later sessions are judged against."""
-    levels = (
-        MetricLevel(case=row.case, metric=row.metric, level=level)
-        for row in comparison.metrics
-        if step.matches(row.case, row.metric) and (level := row.level_at(row.current)) is not None
-    )
+    levels = []
+    for row in comparison.metrics:
+        case, metric = _patterns(row)
+        if row.current is None or not step.matches(case, metric):
+            continue
+        level = row.level_at(row.current) or AcceptedValue(value=row.current, scatter=0.0, n=1)
+        if case != row.case:
+            # A rate: of how many examples it is, is what says how sure it is.
+            examples = (one for one in cases if one.case.startswith(f"{row.case}["))
+            level = replace(level, scatter=0.0, n=max(1, sum(1 for _ in examples)))
+        before = row.baseline
+        found = MetricLevel(case=row.case, metric=row.metric, level=level, before=before)
+        levels.append(found)
     return replace(step, levels=tuple(levels))
+
+
+def _told(step: AcceptedStep, comparison: Comparison) -> str:
+    """Return the values of a step that accepts one metric."""
+    rows = [row for row in comparison.metrics if step.matches(*_patterns(row))]
+    if len(rows) != 1 or rows[0].baseline is None:
+        return ""
+    (row,) = rows
+    if row.current is None:
+        return f", was {value(row.baseline)}, missing now"
+    return f", {value(row.baseline)} → {value(row.current)}, {change(row)}"

@@ -23,6 +23,9 @@ from .codec import RARE, Constraint, decode, encode
 ACCEPTED_FILE: Final = "mlflow-accepted.jsonl"
 """The file's name, in the rootdir: one JSON object a line."""
 
+SETTING: Final = "setting:"
+"""The prefix of the case of a step that accepts another setting of the whole session."""
+
 _CONFLICT_MARKERS: Final = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")
 
 
@@ -62,12 +65,16 @@ class AcceptedValue:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricLevel:
-    """The level of one metric of one case; ``since`` names the session since when it is missed."""
+    """The level of one metric of one case; ``since`` names the session since when it is missed.
+
+    ``before`` is what the metric stood at before a step was accepted.
+    """
 
     case: str
     metric: str
     level: AcceptedValue
     since: str | None = None
+    before: float | None = field(default=None, metadata=RARE)
 
 
 @final
@@ -77,8 +84,9 @@ class AcceptedStep:
 
     ``id`` is 12 hexadecimal digits. ``case`` and ``metric`` are patterns, in which ``*`` stands for
     any text and ``?`` for any character; brackets are literal, as node ids are full of
-    them. ``time`` is ISO 8601 with a time zone. ``levels`` are the values that were accepted; steps
-    that somebody wrote by hand, or an older release, have none.
+    them. ``time`` is ISO 8601 with a time zone. ``author`` is git's, ``commit`` the one that was
+    tested. ``levels`` are the values that were accepted; steps that somebody wrote by hand, or an
+    older release, have none.
     """
 
     id: Annotated[str, Constraint(re.compile("[0-9a-f]{12}").fullmatch, "12 hexadecimal digits")]
@@ -87,13 +95,8 @@ class AcceptedStep:
     reason: _Text
     time: _Time
     author: str | None = field(default=None, metadata=RARE)
+    commit: str | None = field(default=None, metadata=RARE)
     levels: tuple[MetricLevel, ...] = field(default=(), metadata=RARE)
-
-    def level_of(self, case: str, metric: str) -> AcceptedValue | None:
-        """Return the value that was accepted of a metric of a case, None if it is not known."""
-        pairs = ((known.case, known.metric) for known in self.levels)
-        found = zip(pairs, self.levels, strict=True)
-        return next((known.level for pair, known in found if pair == (case, metric)), None)
 
     def matches(self, case: str, metric: str) -> bool:
         """Return whether the step matches this metric of this case, at whatever place."""
@@ -109,6 +112,7 @@ def make_step(
     reason: str,
     *,
     author: str | None = None,
+    commit: str | None = None,
     levels: Sequence[MetricLevel] = (),
 ) -> AcceptedStep:
     """Return a new step with a new id and the present time.
@@ -126,6 +130,7 @@ def make_step(
         reason=reason.strip(),
         time=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         author=author,
+        commit=commit,
         levels=tuple(levels),
     )
 

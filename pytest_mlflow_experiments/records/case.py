@@ -297,17 +297,20 @@ class CaseRecord:
         return Attempt(**{name: getattr(self, name) for name in names})
 
 
-def guard_texts(checks: Iterable[tuple[str, int, str, float | str]]) -> dict[str, str]:
-    """Return the guards of the last value of each metric, such as ``"> 0.5, < 0.9"``.
+def guard_texts(
+    checks: Iterable[tuple[str, int, str, float | str, float | str | None]],
+) -> dict[str, str]:
+    """Return the guards of the last value of each metric, such as ``"> 0.5, == 0.9 ± 0.1"``.
 
-    Of a check they are metric, step, operator and limit.
+    Of a check they are metric, step, operator, limit and tolerance.
     """
     last: dict[str, tuple[int, dict[str, None]]] = {}
-    for metric, step, operator, limit in checks:
+    for metric, step, operator, limit, tolerance in checks:
         if metric not in last or step > last[metric][0]:
             last[metric] = step, {}
         if step == last[metric][0]:
-            last[metric][1][f"{operator} {float(limit)!r}"] = None
+            around = "" if tolerance is None else f" ± {float(tolerance)!r}"
+            last[metric][1][f"{operator} {float(limit)!r}{around}"] = None
     return {metric: ", ".join(guards) for metric, (_, guards) in last.items()}
 
 

@@ -82,6 +82,25 @@ def git_tags(rootdir: Path, environ: Mapping[str, str] = os.environ) -> dict[str
     return tags | (job.tags() if job is not None else {})
 
 
+def author(directory: Path) -> str | None:
+    """Return who git takes for the author of a commit, with the address; None if nobody."""
+    ident = (git(directory, "var", "GIT_AUTHOR_IDENT") or "").strip()
+    return ident[: ident.rfind(">") + 1] or None  # without the time
+
+
+def changed_lines(path: Path, branch: str | None) -> tuple[int, int]:
+    """Return how many lines of a file are new here, and gone, since this left a branch.
+
+    Where git can't tell of the branch, only changes that are not committed count.
+    """
+    directory = path.parent
+    names = (f"origin/{branch}", branch) if branch else ()
+    bases = (git(directory, "merge-base", name, "HEAD") for name in names)
+    base = next(filter(None, bases), "HEAD").strip()
+    told = (git(directory, "diff", "--numstat", base, "--", path.name) or "").split()
+    return (int(told[0]), int(told[1])) if told and told[0].isdigit() else (0, 0)
+
+
 def _told_by(job: CiJob) -> dict[str, str]:
     tags = {COMMIT: job.commit, BRANCH: job.label} if job.commit else {}
     return {key: text for key, text in tags.items() if text} | (job.tags() if tags else {})

@@ -40,6 +40,7 @@ class Shard:
     require_baseline: bool = False
     gate_drift: bool = field(default=False, metadata=RARE)
     min_effects: tuple[str, ...] = field(default=(), metadata=RARE)
+    strict_guards: bool = field(default=False, metadata=RARE)
 
 
 @final
@@ -51,6 +52,8 @@ class SessionHeader:
     ``experiment_id`` may be None. ``tags`` are the tags of the session's run. ``accepted`` are the
     ids of the accepted steps that the session was run with. ``shard`` is set if the session is a
     shard of another one; ``shards`` are the ids of the shards that a merged session consists of.
+    ``rules`` are the tolerances, directions and smallest effects of the ini file and the command
+    line, such as ``tolerances rmse: 2%``; None where an older release did not write them.
     """
 
     session_id: str
@@ -63,6 +66,7 @@ class SessionHeader:
     accepted: tuple[str, ...] = field(default=(), metadata=ADDED)
     shard: Shard | None = field(default=None, metadata=RARE)
     shards: tuple[str, ...] = field(default=(), metadata=RARE)
+    rules: tuple[str, ...] | None = field(default=None, metadata=RARE)
 
     @property
     def joint_id(self) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from types import MappingProxyType
 from typing import TypeVar, final
 
-from .case import CASE_ID, PASSED_OUTCOMES
+from .case import CASE_ID
 from .codec import LARGEST, Builtins
 from .secrets import MASK
 
@@ -28,7 +29,12 @@ EMPTY: Builtins = {
 }
 """The following fields, which a slim case lacks as they are empty."""
 
-_KNOWN = frozenset({"kind", "arguments", "datasets", "usage", "guards"}).union(EMPTY, FILLED)
+RULES = ("tolerances", "directions", "min_effects")
+"""The fields with the marker's rules for metrics."""
+
+_KNOWN = frozenset({"kind", "arguments", "datasets", "usage", "guards", *RULES}).union(
+    EMPTY, FILLED
+)
 _empty_of, _NOTHING = itemgetter(*EMPTY), tuple(EMPTY.values())
 _filled_of = itemgetter(*FILLED)
 _TEXT = frozenset({str})
@@ -55,6 +61,9 @@ class SlimCase:
     metrics: Mapping[str, float]
     usage: Mapping[str, float]
     guards: Mapping[str, str]
+    tolerances: Mapping[str, str] = MappingProxyType({})
+    directions: Mapping[str, str] = MappingProxyType({})
+    min_effects: Mapping[str, str] = MappingProxyType({})
 
     @property
     def distinct_params(self) -> dict[str, str]:
@@ -74,12 +83,13 @@ class SlimCase:
             arguments, datasets = data.get("arguments", []), data.get("datasets", {})
             usage, guards = data.get("usage", {}), data.get("guards", {})
             texts = (nodeid, case, name, *params.values(), *arguments, *datasets.values())
-            texts += (*guards.values(),)
+            rules: list[dict[str, str]] = [data.get(name, {}) for name in RULES]
+            texts += (*guards.values(), *[text for one in rules for text in one.values()])
             numbers = (*durations.values(), *usage.values())
             metrics = {row["key"]: row["value"] for row in rows}
             moments = (start, end, *[row["timestamp"] for row in rows])
             if (
-                outcome not in PASSED_OUTCOMES
+                outcome != "passed"
                 or len(metrics) < len(rows)
                 or type(arguments) is not list
                 or type(rows) is not list
@@ -94,7 +104,8 @@ class SlimCase:
         except (KeyError, TypeError, AttributeError):
             return None
         return cls(
-            nodeid, case, name, params, arguments, datasets, durations, metrics, usage, guards
+            *(nodeid, case, name, params, arguments, datasets, durations, metrics, usage, guards),
+            *rules,
         )
 
 

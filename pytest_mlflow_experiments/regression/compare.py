@@ -17,9 +17,18 @@ from ..records import (
     SessionHeader,
     function_of,
 )
-from ..records.accepted import ACCEPTED_FILE
+from ..records.accepted import ACCEPTED_FILE, SETTING
+from .changed_guards import changed_guards
 from .comparer import CompareOptions, Comparer, name_of
-from .comparison import Baseline, Comparison, Curve, MetricComparison, SessionInfo, UnjudgedCase
+from .comparison import (
+    Baseline,
+    Comparison,
+    Curve,
+    GuardChange,
+    MetricComparison,
+    SessionInfo,
+    UnjudgedCase,
+)
 from .renames import continued
 from .statistics import average
 from .sweeps.model import Sweep
@@ -36,6 +45,7 @@ from .values import (
 )
 
 _NO_METRIC = "the test passed without yielding any metric"
+_LEFT_OUT = frozenset({"skipped", "xfailed"})
 _OTHER_SELECTION = (
     "No session of the baseline was asked for the same tests: whether a case is gone can't be told"
 )
@@ -62,6 +72,7 @@ def compare_sessions(
     gated: bool = False,
     notes: Sequence[str] = (),
     sweeps: Sequence[Sweep] = (),
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Comparison:
     """Compare a session with the sessions of its baseline, which must not include it.
 
@@ -71,7 +82,7 @@ def compare_sessions(
         baseline: the sessions to compare with; None without any.
         options: how to compare; only the accepted steps that the session ran with count.
         not_run: the outcomes of tests, classes and modules that were deselected or did not pass, by
-            node id: the metrics of those that failed are missing.
+            node id: the metrics of those that failed, were skipped or xfailed are missing.
         passed: node ids of the tests that passed.
         whole: whether all tests were asked for, so that all settings are for this session.
         problem: why verdicts are impossible; then nothing is judged.
@@ -79,6 +90,7 @@ def compare_sessions(
         notes: further notes for the reports.
         sweeps: those of the session. Where points of one went with its grid, it is judged by its
             objective: the best value, and the mean of the points that are still there.
+        settings: changes of settings that guard the whole session, by their names.
     """
     header, end = current.header, current.end
     accepted = [step for step in options.accepted if step.id in header.accepted]
@@ -95,6 +107,7 @@ def compare_sessions(
         session.follow(current)
     partial = (end and (end.interrupted or end.partial)) or header.partial
     metrics: list[MetricComparison] = []
+    guards: list[GuardChange] = []
     all_notes = [*notes]
     mistakes: list[str] = []
     if problem is None:
@@ -117,6 +130,7 @@ def compare_sessions(
             if record.outcome in FAILED_OUTCOMES:
                 comparer.add_failed(current.cases[name], record)
         # Expected are the cases of the newest session that was asked for the same tests.
+        lost: dict[str, str] = {}
         selection = tuple(end.selection) if end is not None else ()
         alike = next((one for one in reversed(past) if _selection(one) == selection), None)
         recent = (alike, *past[-1:])
@@ -128,22 +142,34 @@ def compare_sessions(
                 bracket, params = case.case.partition("[")[1:]
                 case = replace(case, name=f"{case.name.partition('[')[0]}{bracket}{params}")
             node, outcome = outcome_of(case.nodeid, not_run)
-            if outcome in FAILED_OUTCOMES:
+            if outcome in FAILED_OUTCOMES and case.case not in current.cases:
                 # It failed before it left anything, maybe with all of its module.
                 unjudged.append(_unjudged(case, cast(Outcome, outcome), known=True))
                 what = "the test" if node == case.nodeid else node
-                reason = f"{what} failed: {outcome}"
-                comparer.add_missing(case, (session, case), (), reason, costs=False)
-            elif not any(session is one for one in recent):
+                why = f"{what} failed: {outcome}"
+                comparer.add_missing(case, (session, case), (), why, costs=False)
                 continue
+            if not any(session is one for one in recent):
+                continue
+            reason = None
+            if case.case in current.cases or outcome in _LEFT_OUT:
+                # Whoever skips a test takes its guards away, as whoever deletes it.
+                outcome = outcome or min(current.cases[case.case].outcomes)
+                reason = f"the test was {outcome}"
+                lost[case.case] = f"the test is {outcome}"
             elif outcome is None and case.nodeid in passed:
-                comparer.add_missing(case, (session, case), (), _NO_METRIC)
+                reason = _NO_METRIC
+                lost[case.case] = "nothing of the test is kept: track=False, or no metric any more"
             elif outcome is None and session is alike and partial is None:
                 if (test := function_of(case.nodeid)) in swept:
                     gone.setdefault(test, []).append(case.name)
-                else:
-                    comparer.add_missing(case, (session, case), (), _did_not_run(case, current))
-            elif outcome not in (None, "deselected"):
+                    continue
+                reason = _did_not_run(case, current)
+                lost[case.case] = "the test did not run: it is gone, or has another name"
+            if reason is not None:
+                costs = outcome not in _LEFT_OUT
+                comparer.add_missing(case, (session, case), (), reason, costs=costs)
+            if outcome not in (None, "deselected") and case.case not in current.cases:
                 unjudged.append(_unjudged(case, cast(Outcome, outcome)))
         for test, points in gone.items():
             assert alike is not None
@@ -153,6 +179,15 @@ def compare_sessions(
         if baseline is not None and baseline.ahead and provenance is not None:
             metrics, told = _beside_the_base(metrics, past, baseline.ahead, provenance, options)
             all_notes += told
+        guards = changed_guards(
+            current,
+            past,
+            options.accepted,
+            lost=lost,
+            metrics=metrics,
+            settings=settings,
+            strict=options.strict_guards,
+        )
         if past and alike is None and partial is None:
             all_notes.append(_OTHER_SELECTION)
         if any(case.cut_short for case in current.cases.values()):
@@ -179,6 +214,7 @@ def compare_sessions(
         curves=lines,
         mistakes=tuple(mistakes) if gated else (),
         interrupted=end.interrupted if end is not None else None,
+        guards=tuple(guards),
     )
 
 
@@ -200,8 +236,8 @@ def _selection(session: SessionValues) -> tuple[str, ...] | None:
 def _without_record(
     current: SessionValues, past: Sequence[SessionValues | None]
 ) -> Iterator[tuple[SessionValues, CaseValues]]:
-    """Yield the past cases without a record now, each with the first past session that has it."""
-    seen = set(current.cases)
+    """Yield the past cases that did not run now, each with the first past session that has it."""
+    seen = {case for case, one in current.cases.items() if one.passed or one.outcomes - _LEFT_OUT}
     for session in filter(None, past):
         for case in session.cases.values():
             if case.passed and case.case not in seen:
@@ -296,7 +332,7 @@ def _unused(
     # A step for a former name stands twice there.
     matching = {step.id for step in steps if any(step.matches(*pair) for pair in known)}
     for step in {step.id: step for step in reversed(steps)}.values():
-        if step.id not in matching:
+        if step.id not in matching and not step.case.startswith(SETTING):
             yield (
                 f"The accepted step {step.id} ({step.case}, {step.metric}) is for no metric of "
                 f"this session: correct its line in {ACCEPTED_FILE}, or remove it"
@@ -373,7 +409,10 @@ def _frozen(metrics: Iterable[MetricComparison]) -> Iterator[str]:
 
 def session_info(header: SessionHeader) -> SessionInfo:
     """Return a session as reports name it."""
-    return SessionInfo(**{one.name: getattr(header, one.name) for one in fields(SessionInfo)})
+    info = SessionInfo(**{one.name: getattr(header, one.name) for one in fields(SessionInfo)})
+    if "://" in info.tracking_uri and not info.tracking_uri.startswith(("sqlite", "file:")):
+        return info
+    return replace(info, tracking_uri="", experiment_name=None)
 
 
 def _baseline(sessions: Sessions | None, past: Sequence[SessionValues]) -> Baseline | None:

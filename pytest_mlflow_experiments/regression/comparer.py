@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from math import isfinite, isnan
 from typing import TypeAlias, final
 
 from ..records import CaseRecord, function_of
-from ..records.accepted import AcceptedStep, MetricLevel, newest
+from ..records.accepted import ACCEPTED_FILE, AcceptedStep, MetricLevel, newest
 from ..records.case import SUMMARIES, is_key, name_at, placeless
 from ..records.param_kinds import SEED_PARAMS as SEED_PARAMS
-from .comparison import Margin, MetricComparison
-from .examples import Examples
+from .comparison import Acceptance, Margin, MetricComparison
+from .examples import Examples, judge_accepted_rate
 from .findings import UNKNOWN_DIRECTION, Direction, RuleOptions
-from .guards import Guard, Meaning, is_guarded_cost, is_residual, meaning_of, negligible
+from .guards import (
+    Guard,
+    Meaning,
+    is_guarded_cost,
+    is_residual,
+    meaning_of,
+    negligible,
+    own_limit,
+)
 from .levels import RECENT
-from .rule import Verdict
+from .rule import Verdict, difference
 from .session_rule import MetricSeries, groups_of_examples, judge_alone, judge_session
-from .statistics import average
+from .statistics import average, finite_mean
 from .sweeps.model import Sweep
 from .tolerance import Tolerance, direction_of, find, mentions
 from .values import CaseValues, SessionValues, is_position, values_of
@@ -37,7 +45,7 @@ class CompareOptions:
     ``ini_tolerances``; a marker's direction wins over ``directions``, and its smallest effect over
     ``min_effects``, those of the ini file. ``rule`` is the project's own, asked first, and
     ``gate_drift`` tells that drifting metrics gate, ``pinned`` that somebody named the session that
-    the baseline ends at.
+    the baseline ends at, ``strict_guards`` that other guards gate that nobody has accepted.
     """
 
     seed_params: AbstractSet[str] = SEED_PARAMS
@@ -50,6 +58,7 @@ class CompareOptions:
     rule: Rule | None = None
     gate_drift: bool = False
     pinned: bool = False
+    strict_guards: bool = False
 
 
 def known_direction(
@@ -82,15 +91,20 @@ _Past: TypeAlias = list[tuple[SessionValues, CaseValues]]
 class _Row:
     """One metric of one case on its way to a verdict.
 
-    ``held`` is the level that sessions of the history had fallen from, ``fresh`` are the values of
-    fresh runs, ``missing`` is the reason why there is no value now, ``different`` why the history
-    is not comparable, and ``contradiction`` why nobody knows the direction.
+    ``known`` is the level that ``step`` accepts, ``rate`` that of all examples, ``limits`` are
+    those of the newest past session. ``held`` is the level that sessions of the history had fallen
+    from, ``fresh`` are the values of fresh runs, ``missing`` is the reason why there is no value
+    now, ``different`` why the history is not comparable, and ``contradiction`` why nobody knows the
+    direction.
     """
 
     case: CaseValues
     series: MetricSeries
     advisory: bool
     step: AcceptedStep | None = None
+    known: MetricLevel | None = None
+    rate: MetricLevel | None = None
+    limits: str = ""
     held: MetricLevel | None = None
     fresh: tuple[float, ...] = ()
     missing: str | None = None
@@ -108,6 +122,11 @@ class Comparer:
         self._history: dict[str, _Past] = {}
         self._held: dict[str, list[tuple[SessionValues, MetricLevel]]] = {}
         self._rows: list[_Row] = []
+        self._accepted = {
+            (step.id, level.case, level.metric): level
+            for step in options.accepted
+            for level in step.levels
+        }
         self._names = {session.header.session_id: name_of(session) for session in past}
         for session in past:
             for case, values in session.cases.items():
@@ -220,6 +239,9 @@ class Comparer:
         for places in groups:
             yield _rate([open_rows[place] for place in places])
         examples = {id(open_rows[place]) for places in groups for place in places}
+        for rows in _accepted_rates(row for row in open_rows if id(row) not in examples):
+            yield _accepted_rate(rows)
+            examples.update(map(id, rows))
         for row in self._rows:
             if id(row) not in examples:
                 yield self._compared(row)
@@ -280,6 +302,9 @@ class Comparer:
             left_out |= {name, *better}.union(places, *before)
         return left_out
 
+    def _level(self, step: AcceptedStep | None, case: str, metric: str) -> MetricLevel | None:
+        return None if step is None else self._accepted.get((step.id, case, metric))
+
     def _row(self, case: CaseValues, metric: str, values: CaseValues, past: _Past) -> _Row | None:
         """Return the series that the rule judges, with its history since the last accepted step.
 
@@ -291,11 +316,10 @@ class Comparer:
         step = newest(accepted, case.case, metric)
         if step is None and case.recorded:
             step = newest(accepted, case.recorded, metric)
-        past = [
-            (session, old)
-            for session, old in past
-            if metric in old.metrics and (step is None or step.id in session.header.accepted)
-        ]
+        past = [entry for entry in past if metric in entry[1].metrics]
+        limits = past[-1][1].limits.get(placeless(metric), "") if past else ""
+        if step is not None:
+            past = [entry for entry in past if step.id in entry[0].header.accepted]
         guards = values.guards_of(metric)
         meaning, explicit = known_direction(metric, guards, case.directions, options.directions)
         direction = meaning.direction
@@ -331,6 +355,7 @@ class Comparer:
         # As long as the history shows the level itself, that tells more than the record of it.
         shown = held is None or (held.since in names and names.index(held.since) >= RECENT)
         level = None if held is None or shown else held.level
+        known = self._level(step, case.case, metric) or self._level(step, case.recorded, metric)
         series = MetricSeries(
             case=case.case,
             metric=metric,
@@ -338,9 +363,7 @@ class Comparer:
             history=history,
             direction=direction,
             options=rule,
-            accepted=None
-            if step is None or level
-            else step.level_of(case.case, metric) or step.level_of(case.recorded, metric),
+            accepted=None if known is None or level else known.level,
             level=level,
             level_until=None if level is None or held is None else held.since,
             names=names,
@@ -355,6 +378,9 @@ class Comparer:
             series=series,
             advisory=advisory,
             step=step,
+            known=known,
+            rate=self._level(step, case.case.partition("[")[0], metric),
+            limits=limits,
             held=held,
             contradiction=meaning.contradiction,
         )
@@ -371,7 +397,14 @@ class Comparer:
             gates = not (cost and advisory)
             return _comparison(row, verdict, gates=gates, advisory=not gates)
         unconfirmed = row.case.fresh > 0 and not row.fresh and verdict.suspect and not advisory
-        if row.different is not None:
+        level = None if row.known is None else row.known.level.value
+        if level is not None and row.step and not isfinite(level) and not row.series.history:
+            # Nothing is worse than NaN; for whatever is better there is no history yet.
+            same = isnan(level) and verdict.current is not None and isnan(verdict.current)
+            if same or verdict.current == level:
+                told = f"the same as what was accepted; accepted: {row.step.reason}"
+                verdict = replace(verdict, status="accepted", suspect=False, reason=told)
+        elif row.different is not None:
             verdict = replace(verdict, status="not comparable", suspect=False, reason=row.different)
         elif row.case.cut_short and verdict.suspect and not row.fresh and not advisory:
             verdict = replace(
@@ -384,10 +417,20 @@ class Comparer:
                 reason="it looked worse, and none of the fresh runs yielded it again",
             )
         elif row.step is not None and len(row.series.history) < _TOLD:
-            verdict = replace(verdict, reason=f"{verdict.reason}; accepted: {row.step.reason}")
+            if row.known and not row.series.history and _is_accepted(verdict, row):
+                verdict = replace(verdict, status="accepted")
+            reason = f"{verdict.reason}; accepted: {row.step.reason}"
+            if verdict.status == "new" and row.known is None:
+                reason += (
+                    f"; {ACCEPTED_FILE} has no value of it, so any value passes now: "
+                    "`pytest-mlflow accept` writes it"
+                )
+            verdict = replace(verdict, reason=reason)
         unconfirmed = unconfirmed and verdict.status == "inconclusive"
         undirected = row.series.direction is None and not advisory
-        no_number = verdict.current is not None and isnan(verdict.current)
+        no_number = (
+            verdict.current is not None and isnan(verdict.current) and verdict.status != "accepted"
+        )
         gates = (
             (unconfirmed and not row.case.cut_short)
             or (verdict.status == "regressed" and (not advisory or no_number))
@@ -395,6 +438,15 @@ class Comparer:
             or (verdict.status == "drifting" and self._options.gate_drift and not advisory)
         ) and not (cost and advisory)
         return _comparison(row, verdict, gates=gates, advisory=advisory and not gates)
+
+
+def _is_accepted(verdict: Verdict, row: _Row) -> bool:
+    """Whether a value is as good as the accepted one, and not as good as the one before it."""
+    before = row.known.before if row.known is not None else None
+    if verdict.status != "improved" or before is None or verdict.current is None:
+        return verdict.status == "unchanged"  # as a tolerance has it
+    is_less = verdict.current < before
+    return is_less if row.series.direction == "max" else verdict.current > before
 
 
 _TOLD = 5
@@ -434,7 +486,14 @@ def _comparison(row: _Row, verdict: Verdict, *, gates: bool, advisory: bool) -> 
         # It is the same level still, though the history has lost some or all of it.
         below_since = below_since if series.level is None else held.since
         verdict = replace(verdict, n=max(verdict.n, held.level.n))
-    return MetricComparison(
+    step, known = row.step, row.known
+    accepted = None
+    if step is not None and len(series.history) < _TOLD:
+        accepted = Acceptance(id=step.id, reason=step.reason)
+        if known is not None:
+            accepted = replace(accepted, value=known.level.value, before=known.before)
+    margin = _margin(case, series.metric, verdict.baseline, row.limits)
+    found = MetricComparison(
         case=case.case,
         name=case.name,
         nodeid=case.nodeid,
@@ -446,13 +505,50 @@ def _comparison(row: _Row, verdict: Verdict, *, gates: bool, advisory: bool) -> 
         values=tuple(values),
         history=tuple([average(one) if isinstance(one, tuple) else one for one in series.history]),
         tolerance=None if tolerance is None else str(tolerance),
-        margin=_margin(case, series.metric, verdict.baseline),
+        margin=margin,
         fresh=len(row.fresh),
         level_since=None if since is None or since >= len(names) else names[since],
         below_since=below_since,
         exceptions=tuple([names[place] for place in verdict.exceptions if place < len(names)]),
+        accepted=accepted,
         **{name: getattr(verdict, name) for name in _FIGURES},
     )
+    if verdict.status != "accepted" or known is None or known.before is None:
+        return found
+    # What the metric was before is what people compare it with; what it must be, tells the limit.
+    change, relative = difference(verdict.current, known.before)
+    return replace(
+        found,
+        baseline=known.before,
+        change=change,
+        relative=relative,
+        margin=_margin(case, series.metric, known.before, row.limits),
+    )
+
+
+def _accepted_rates(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
+    """Yield the examples of each evaluation whose rate was accepted and that have no history."""
+    groups: dict[tuple[str, str], list[_Row]] = {}
+    for row in rows:
+        if row.rate is not None and not row.series.history and row.series.direction is not None:
+            groups.setdefault((row.rate.case, row.series.metric), []).append(row)
+    for group in groups.values():
+        if "[" in group[0].series.case and all(row.series.current[0] in (0, 1) for row in group):
+            yield group
+
+
+def _accepted_rate(rows: Sequence[_Row]) -> MetricComparison:
+    """Return the comparison of examples with the rate that was accepted."""
+    first = rows[0]
+    series, rate = first.series, first.rate
+    assert rate is not None
+    assert series.direction is not None
+    values = [float(row.series.current[0]) for row in rows]  # type: ignore[arg-type] # no tuples
+    verdict = judge_accepted_rate(values, rate.level, series.direction, series.options)
+    gates = verdict.status == "regressed" and not first.advisory
+    row = _comparison(replace(first, known=rate), verdict, gates=gates, advisory=first.advisory)
+    stem = first.case.name.partition("[")[0]
+    return replace(row, case=rate.case, name=stem, values=(finite_mean(values),), margin=None)
 
 
 def _rate(rows: Sequence[_Row]) -> MetricComparison:
@@ -529,16 +625,18 @@ def _flat(values: _Values) -> Iterator[float]:
         yield from value if isinstance(value, tuple) else (value,)
 
 
-def _margin(case: CaseValues, metric: str, baseline: float | None) -> Margin | None:
+def _margin(case: CaseValues, metric: str, baseline: float | None, limits: str) -> Margin | None:
+    """Return the margin to the closest check, and the one at the baseline to its own limit."""
     check = case.check_of(metric)
     if check is None:
         return None
+    before = own_limit(check, limits)
     return Margin(
         operator=check.operator,
         limit=check.limit,
         tolerance=check.tolerance,
         margin=check.margin,
-        baseline_margin=None if baseline is None else replace(check, value=baseline).margin,
+        baseline_margin=None if baseline is None else replace(before, value=baseline).margin,
     )
 
 
@@ -551,7 +649,7 @@ def _are_alike(places: AbstractSet[str], before: Sequence[AbstractSet[str]]) -> 
     return all(places == one for one in before)
 
 
-def _expected(last: CaseValues, found: Collection[str]) -> set[str]:
+def _expected(last: CaseValues, found: Collection[str]) -> list[str]:
     """Return the metrics that a case had, without those found and those that it may not have."""
     superfluous: set[str] = set()
     for name, places in last.places.items():
@@ -560,8 +658,12 @@ def _expected(last: CaseValues, found: Collection[str]) -> set[str]:
         if name in found:
             # It has one value now.
             superfluous = (superfluous | places) - {mean}
-    names = last.metrics.keys() - set(found) - superfluous
-    return {name for name in names if placeless(name) not in last.optional}
+    left_out = superfluous.union(found)
+    return [
+        name
+        for name in last.metrics
+        if name not in left_out and placeless(name) not in last.optional
+    ]
 
 
 def _last_words(failure: str | None) -> str:

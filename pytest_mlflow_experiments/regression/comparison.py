@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import TypeAlias, final, get_args
+from typing import Literal, TypeAlias, final, get_args
 
 from ..records import FAILED_OUTCOMES, Operator, Outcome, Provenance
 from ..records.accepted import AcceptedValue
@@ -17,13 +17,18 @@ from .sweeps.model import SliceTable, Sweep
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionInfo:
-    """A session as reports name it; ``start_time`` is in milliseconds since the epoch."""
+    """A session as reports name it; ``start_time`` is in milliseconds since the epoch.
+
+    ``tracking_uri`` and ``experiment_name`` are known where these are no files of one machine.
+    """
 
     session_id: str
     name: str
     start_time: int
     branch: str | None = None
     commit: str | None = None
+    tracking_uri: str = field(default="", metadata=RARE)
+    experiment_name: str | None = field(default=None, metadata=RARE)
 
 
 @final
@@ -31,7 +36,8 @@ class SessionInfo:
 class Margin:
     """The assertion that guards a metric: how far it is from failing, now and in the baseline.
 
-    ``margin`` is in the metric's unit, ``baseline_margin`` what it would be at the baseline's mean.
+    ``margin`` is in the metric's unit, ``baseline_margin`` what it was at the baseline's mean, with
+    the limit that the baseline had.
     """
 
     operator: Operator
@@ -48,6 +54,40 @@ class Margin:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptance:
+    """What somebody has accepted: the step's id and reason, the value, and the one before it."""
+
+    id: str
+    reason: str
+    value: float | None = None
+    before: float | None = None
+
+
+GuardKind: TypeAlias = Literal["limit", "rule", "test", "accepted", "setting"]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardChange:
+    """A change of what guards metrics: the limit of an assertion, a tolerance, a test and so on.
+
+    ``case`` and ``metric`` are what an accepted step has to name; ``name`` is short, ``nodeid``
+    that of a test, or empty. ``accepted`` is the reason of a step that is as new as the change;
+    ``gates`` tells that there is none, and that guards are strict.
+    """
+
+    kind: GuardKind
+    case: str
+    metric: str
+    name: str
+    nodeid: str
+    text: str
+    accepted: str | None = None
+    gates: bool = False
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetricComparison:
     """One metric of one case (or of its repeats over seeds), now and in the baseline.
 
@@ -58,7 +98,8 @@ class MetricComparison:
     the baseline, the oldest first; ``fresh`` counts the fresh runs that followed a suspicious
     value. ``level_since`` names the session since when the baseline stands at its level,
     ``below_since`` the one since when the metric is worse than it, ``exceptions`` those that stand
-    alone. The other numbers are those of :class:`~pytest_mlflow_experiments.regression.Verdict`.
+    alone. Of an accepted metric, ``baseline`` is the value before, and ``accepted`` tells of the
+    step. The other numbers are those of :class:`~pytest_mlflow_experiments.regression.Verdict`.
     """
 
     case: str
@@ -87,6 +128,7 @@ class MetricComparison:
     below_since: str | None = field(default=None, metadata=ADDED)
     exceptions: tuple[str, ...] = field(default=(), metadata=ADDED)
     scatter: float | None = field(default=None, metadata=ADDED)
+    accepted: Acceptance | None = field(default=None, metadata=RARE)
 
     def level_at(self, value: float | None) -> AcceptedValue | None:
         """Return a value with the scatter that is known, as a level for later sessions."""
@@ -151,9 +193,9 @@ class Comparison:
     although it was asked for, and ``partial`` why only some of the tests ran. ``metrics`` are in no
     special order; :meth:`ranked` gives the order to show them in. ``notes`` are for people;
     ``mistakes``, which fail a gated session, are settings that match nothing. ``sweeps`` are those
-    of this session alone, ``slices`` tables of tests over parts of the data. ``interrupted`` says
-    why not everything ran that was meant to (then it is ``partial``, too), ``exit_status`` is the
-    one without the gate.
+    of this session alone, ``slices`` tables of tests over parts of the data. ``guards`` are the
+    changes of what guards the metrics. ``interrupted`` says why not everything ran that was meant
+    to (then it is ``partial``, too), ``exit_status`` is the one without the gate.
     """
 
     session: SessionInfo
@@ -169,17 +211,19 @@ class Comparison:
     sweeps: tuple[Sweep, ...] = field(default=(), metadata=ADDED)
     curves: tuple[Curve, ...] = field(default=(), metadata=ADDED)
     slices: tuple[SliceTable, ...] = field(default=(), metadata=ADDED)
+    guards: tuple[GuardChange, ...] = field(default=(), metadata=ADDED)
     mistakes: tuple[str, ...] = field(default=(), metadata=RARE)
     interrupted: str | None = field(default=None, metadata=RARE)
     exit_status: int = field(default=0, metadata=RARE)
 
     @property
     def rejected(self) -> bool:
-        """Whether a gate fails: by a metric, a failed case with a history, or a mistake."""
+        """Whether a gate fails: by a metric, a guard, a failed case with a history, a mistake."""
         return (
             self.problem is not None
             or bool(self.mistakes)
             or any(metric.gates for metric in self.metrics)
+            or any(guard.gates for guard in self.guards)
             or any(case.known and case.outcome in FAILED_OUTCOMES for case in self.unjudged)
         )
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from math import fsum
 from typing import TYPE_CHECKING, final
 
-from .findings import Status
+from ..records.accepted import AcceptedValue
+from .findings import Direction, RuleOptions, Status
 from .levels import RECENT
 from .rule import Verdict, decide
 from .statistics import binomial_p, finite_mean, fisher_p
@@ -137,6 +138,35 @@ def judge_examples(rows: Sequence[MetricSeries]) -> Verdict:
         level_since=0,
         below_since=None,
         exceptions=(),
+    )
+
+
+def judge_accepted_rate(
+    values: Sequence[float], level: AcceptedValue, direction: Direction, options: RuleOptions
+) -> Verdict:
+    """Judge the rate of examples by the one that was accepted, of as many examples as it counts.
+
+    There is no history yet: it regressed by the same measure as in :func:`judge_examples`, by
+    Fisher's exact test alone.
+    """
+    rate, bad = finite_mean(values), 0 if direction == "max" else 1
+    before = level.value if bad else 1 - level.value
+    p = fisher_p(values.count(bad), len(values), round(before * level.n), level.n)
+    drop = level.value - rate if direction == "max" else rate - level.value
+    status: Status = "accepted"
+    if p <= _ALPHA and drop > 0 and drop >= options.min_effect * level.value:
+        status = "regressed"
+    verdict = decide([rate], [level.value], direction, options)
+    reason = f"of {len(values)} examples, compared with the rate that was accepted: p = {p:.2g}"
+    return replace(
+        verdict,
+        status=status,
+        limit=None,
+        p_value=p,
+        n=0,
+        suspect=False,
+        reason=reason,
+        level_since=None,
     )
 
 

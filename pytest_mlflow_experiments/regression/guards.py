@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from math import inf, isfinite
 from statistics import median_low
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, cast
 
 from ..records import Check, Operator
 from .direction import (
@@ -20,6 +21,8 @@ _UPPER: Final = frozenset({1.0, inf})
 _BOUNDS: Final = _LOWER | _UPPER
 _SHARE: Final = 0.01
 _TOLERANCE: Final = 0.01
+_ROUNDING: Final = 1e-9
+_SIGNS: Final = {">=": "≥", "<=": "≤", "==": "≈"}
 
 
 class Guard(NamedTuple):
@@ -49,6 +52,102 @@ class Guard(NamedTuple):
         return self.bound == inf or (
             self.operator == "<=" and self.bound == 1 and not self.expression
         )
+
+
+class Limit(NamedTuple):
+    """The limit of an assertion, as a text of :func:`.guard_texts` has it."""
+
+    operator: str
+    value: float
+    tolerance: float = 0.0
+
+    def __str__(self) -> str:
+        around = f" ± {self.tolerance:.6g}" if self.operator == "==" else ""
+        return f"{_SIGNS.get(self.operator, self.operator)} {self.value:.6g}{around}"
+
+    @property
+    def is_natural(self) -> bool:
+        """Whether the limit only says what is so by nature."""
+        if self.operator == "==":
+            return False
+        bound = self.value if self.value in _BOUNDS else None
+        return Guard(cast("Operator", self.operator), bound).is_natural
+
+    @property
+    def is_written(self) -> bool:
+        """Whether it looks like a number that somebody wrote, and not like one that was measured.
+
+        Measured and calculated numbers have all digits that a float has.
+        """
+        return all(
+            abs(float(f"{number:.9g}") - number) <= _ROUNDING * _ROUNDING + 1e-13 * abs(number)
+            for number in (self.value, self.tolerance)
+        )
+
+
+def limits_of(text: str) -> list[Limit]:
+    """Parse a text of :func:`.guard_texts`; what an older release left out of it is not known."""
+    found = []
+    for part in filter(None, text.split(", ")):
+        operator, number, *around = part.split(" ")
+        if operator != "==" or around:
+            found.append(Limit(operator, float(number), *map(float, around[1:])))
+    return found
+
+
+def own_limit(check: Check, limits: str) -> Check:
+    """Return a check with the limit that an earlier session had; as it is without one."""
+    before = [one for one in limits_of(limits) if one.operator[0] == check.operator[0]]
+    if not before:
+        return check
+    closest = (max if check.operator[0] == ">" else min)(before, key=lambda one: one.value)
+    tolerance = closest.tolerance if closest.operator == "==" else None
+    operator = cast("Operator", closest.operator)
+    return replace(check, operator=operator, limit=closest.value, tolerance=tolerance)
+
+
+def weakened(before: str, now: str, earlier: str) -> str | None:
+    """Say how the limits of a metric allow more than before, None if they don't.
+
+    ``before`` are those of the newest session, ``earlier`` those of the one before it, which tell
+    of limits that are no fixed numbers, but other ones in each session: these can't be compared.
+    """
+    olds, news = limits_of(before), limits_of(now)
+    fixed = [old for old in olds if old.is_written and (not earlier or old in limits_of(earlier))]
+    told = []
+    for sides, best in (((">", ">="), max), (("<", "<="), min)):
+        old = best(
+            (one for one in fixed if one.operator in sides and not one.is_natural),
+            key=lambda one: one.value,
+            default=None,
+        )
+        if old is None:
+            continue
+        own = [one for one in news if one.operator in sides]
+        new = best(own, key=lambda one: one.value, default=None)
+        # What is equal to a number is on one side of another one.
+        around = [
+            one.value - one.tolerance if best is max else one.value + one.tolerance
+            for one in news
+            if one.operator == "=="
+        ]
+        bounds = [*(one.value for one in own), *around]
+        if not bounds:
+            told.append(f"without the limit {old}")
+        elif best(bounds) != old.value == best(old.value, best(bounds)):
+            told.append(f"limit {old} → {new or 'the value that it has to equal'}")
+    for old in fixed:
+        if old.operator != "==":
+            continue
+        own = [one for one in news if one.operator == "=="]
+        if not own:
+            told.append(f"without the limit {old}")
+        elif not any(
+            abs(one.value - old.value) + one.tolerance <= old.tolerance * (1 + _ROUNDING)
+            for one in own
+        ):
+            told.append(f"limit {old} → {own[0]}")
+    return ", ".join(told) or None
 
 
 class Meaning(NamedTuple):

@@ -254,7 +254,7 @@ def _verdict(
         scatter = None if evidence.scatter is None else evidence.size(evidence.scatter)
         limit = _limit(found, direction, options, fresh=fresh)
         below = None if evidence.level.below is None else places[evidence.level.below]
-    change, relative = _difference(mean_now, mean)
+    change, relative = difference(mean_now, mean)
     return Verdict(
         status=finding.status,
         current=mean_now,
@@ -387,7 +387,10 @@ def _undecided(
             status="drifting", reason=reason, p_value=p, suspect=suspect, decisive=drift.p_value
         )
     elif accepted and level.n == 0:
-        status = "accepted"
+        if evidence.change >= evidence.effect and p is not None and p <= 10 * alpha:
+            status, reason = "inconclusive", f"{reason}: too few sessions to tell, p = {p:.2g}"
+        else:
+            status = "accepted"
     elif level.freedom < RECENT - 1:
         status, reason = "inconclusive", f"{reason}: too few to tell, {RECENT} are needed"
     elif abs(evidence.change) < evidence.effect - evidence.slack:
@@ -482,7 +485,7 @@ def _runs(values: int, independent: int) -> str:
     return f", over {values} runs" + (" that count as one" if independent == 1 else "")
 
 
-def _difference(now: float | None, mean: float | None) -> tuple[float | None, float | None]:
+def difference(now: float | None, mean: float | None) -> tuple[float | None, float | None]:
     """Return the change, and its share of the baseline."""
     if now is None or mean is None or not isfinite(now):
         return None, None

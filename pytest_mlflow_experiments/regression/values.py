@@ -100,7 +100,7 @@ class CaseValues:
     the closest of them, ``limits`` their texts, which copies of sessions have too. ``optional`` are
     metrics that an assertion may not evaluate, as in ``a or b``. ``context`` must equal the
     baseline's for values to be comparable. ``origins`` are the sessions that resumed records come
-    from.
+    from. ``outcomes`` are those of the records.
     """
 
     case: str
@@ -125,6 +125,7 @@ class CaseValues:
     origins: set[str] = field(default_factory=set)
     told: str = ""
     recorded: str = ""
+    outcomes: set[str] = field(default_factory=set)
     _places: dict[str, set[str]] | None = None
 
     @classmethod
@@ -147,10 +148,11 @@ class CaseValues:
 
     def add(self, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> None:
         """Add one record of this case."""
+        self.tolerances.update(record.tolerances)
+        self.directions.update(record.directions)
+        self.min_effects.update(record.min_effects)
+        self.outcomes.add("passed" if isinstance(record, SlimCase) else record.outcome)
         if isinstance(record, CaseRecord):
-            self.tolerances.update(record.tolerances)
-            self.directions.update(record.directions)
-            self.min_effects.update(record.min_effects)
             if record.outcome not in PASSED_OUTCOMES:
                 for name in self.arguments:
                     self.context.setdefault(_PARAM.format(name), record.params.get(name, ""))
@@ -158,9 +160,11 @@ class CaseValues:
             if record.resumed_from is not None:
                 self.origins.add(record.resumed_from)
             self._add_checks(record.checks)
-            self.limits.update(
+            self._add_limits(
                 guard_texts(
-                    (one.metric, one.step, one.operator, one.limit) for one in record.checks
+                    (one.metric, one.step, one.operator, one.limit, one.tolerance)
+                    for one in record.checks
+                    if not one.twin
                 )
             )
         self._add_passed(record, seed_params)
@@ -172,7 +176,7 @@ class CaseValues:
             known = self.context.setdefault(name, text)
             if known != text:
                 self.context[name] = f"{known} | {text}"
-        self.limits.update(record.guards)
+        self._add_limits(record.guards)
         # Counts of runs are no seeds: with the same one, a run has nothing in common.
         seeds = [name for name in record.arguments if name in seed_params]
         seed = ", ".join([f"{name}={record.params.get(name)}" for name in seeds])
@@ -214,6 +218,13 @@ class CaseValues:
     def check_of(self, metric: str) -> Check | None:
         """Return the closest check of a metric, at its place or at any."""
         return self.checks.get(metric) or self.checks.get(placeless(metric))
+
+    def _add_limits(self, texts: Mapping[str, str]) -> None:
+        """Add the limits of one repeat: of all repeats, all of them count."""
+        for metric, text in texts.items():
+            known = self.limits.setdefault(metric, text)
+            if known != text:
+                self.limits[metric] = ", ".join(sorted({*known.split(", "), *text.split(", ")}))
 
     @property
     def places(self) -> dict[str, set[str]]:

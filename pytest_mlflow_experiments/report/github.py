@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 from ..regression.comparison import Comparison, MetricComparison
 from . import numbers
+from .metric_lines import describe_guard
 from .text import clean, one_line
 
 SUMMARY_LIMIT = 1024 * 1024
@@ -83,22 +84,32 @@ def _annotations(comparison: Comparison, prefix: str) -> Iterator[tuple[Annotati
         yield gated, _line(gated, mistake, title="A setting matches nothing")
     for metric in comparison.gating():
         yield gated, _of_metric(gated, metric, prefix)
+    for guard in comparison.guards:
+        if guard.accepted is None:
+            level = gated if guard.gates else "warning"
+            file = _path(guard.nodeid, prefix)
+            yield level, _line(level, describe_guard(guard), title="Guard changed", file=file)
     for metric in comparison.ranked():
         if metric.status in _WARNED_OF and not metric.gates and not metric.advisory:
             yield "warning", _of_metric("warning", metric, prefix)
 
 
 def _of_metric(level: AnnotationLevel, metric: MetricComparison, prefix: str) -> str:
-    file, separator, _ = metric.nodeid.partition("::")
-    path = "/".join(filter(None, (prefix.strip("/"), file))) if separator else ""
     parts = [f"{numbers.value(metric.baseline)} → {numbers.value(metric.current)}"]
     if metric.change is not None:
         parts.append(numbers.change(metric))
     if metric.limit is not None:
         parts.append(f"limit {numbers.limit(metric)}")
     parts += numbers.standing(metric)
+    title = f"{metric.metric} {metric.status}"
     message = f"{metric.name}: {metric.reason} ({', '.join(parts)})"
-    return _line(level, message, title=f"{metric.metric} {metric.status}", file=path)
+    return _line(level, message, title=title, file=_path(metric.nodeid, prefix))
+
+
+def _path(nodeid: str, prefix: str) -> str:
+    """Return the file of a test below the repository's root; empty if there is none."""
+    file, separator, _ = nodeid.partition("::")
+    return "/".join(filter(None, (prefix.strip("/"), file))) if separator else ""
 
 
 def _line(level: AnnotationLevel, message: str, *, title: str, file: str = "") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from shlex import quote
 from typing import Literal, TypeAlias, final, get_args
 
 from ..records import FAILED_OUTCOMES
@@ -68,6 +69,11 @@ def headline(comparison: Comparison) -> Headline:
     if comparison.mistakes:
         number = count(len(comparison.mistakes), "setting matches", "settings match")
         text = f"{text}; {number} nothing"
+    guards = [guard for guard in comparison.guards if guard.kind != "accepted"]
+    if guards and comparison.problem is None:
+        changed = f"{count(len(guards), 'guard')} changed"
+        only = bad and not gating and not comparison.mistakes and any(g.gates for g in guards)
+        text = f"{changed} that nobody accepted" if only else f"{text}; {changed}"
     if failed:
         told = (
             f"{count(failed, 'case')} did not pass and {'is' if failed == 1 else 'are'} not judged"
@@ -86,6 +92,7 @@ def headline(comparison: Comparison) -> Headline:
         or comparison.exit_status
         or comparison.baseline is None
         or comparison.counts()["drifting"]
+        or any(guard.accepted is None for guard in guards)
     ):
         level = "warning"
     text = text[0].upper() + text[1:] if gate == "off" else f"Gate {gate}: {text}"
@@ -144,6 +151,30 @@ def describe_session(session: SessionInfo) -> str:
     return f"{session.name} ({' at '.join(source)})"
 
 
+def remedies(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return what helps where a gate fails: what it is for, and the command to type."""
+    if not comparison.gated or not comparison.rejected:
+        return []
+    again = ["pytest --lf --mlflow --mlflow-gate"]
+    spec = comparison.baseline.provenance.spec if comparison.baseline is not None else "auto"
+    if spec != "auto":
+        again.append(f"--mlflow-baseline={quote(spec)}")
+    if any(guard.gates for guard in comparison.guards):
+        again.append("--mlflow-strict-guards")
+    told = [("Run it again", " ".join(again))]
+    if comparison.problem is None:
+        session = comparison.session
+        accept = ["pytest-mlflow accept"]
+        if session.tracking_uri:
+            # It may be typed on another machine.
+            accept += [f"--session {session.session_id}"]
+            accept += [f"--tracking-uri {quote(session.tracking_uri)}"]
+            if session.experiment_name:
+                accept += [f"--experiment {quote(session.experiment_name)}"]
+        told.append(("On purpose? Accept it", " ".join([*accept, '--reason "why"'])))
+    return told
+
+
 def _count_gating(gating: list[MetricComparison]) -> str:
     numbers = Counter(metric.status for metric in gating)
     first, *others = ((status, numbers[status]) for status in get_args(Status) if numbers[status])
@@ -159,6 +190,10 @@ def _nothing_gates(comparison: Comparison) -> str:
         return "no metric could be judged yet"
     worse = numbers["regressed"] or numbers["missing"]
     text = "nothing that gates got worse" if worse else "nothing got worse"
+    if accepted := numbers["accepted"]:
+        text = f"{count(accepted, 'metric is', 'metrics are')} accepted, " + text.replace(
+            "nothing", "nothing else", 1
+        )
     if drifting := numbers["drifting"]:
         text = f"{text}, {count(drifting, 'metric is', 'metrics are')} drifting"
     return f"{text}, {undecided:,} undecided" if undecided else text

@@ -19,7 +19,7 @@ _MEMBERS = (
     *("session", "baseline", "cases", "duration", "problem", "partial", "gated", "notes"),
     *("mistakes", "interrupted", "exit_status"),
 )
-_LISTS = ("metrics", "unjudged", "sweeps", "slices", "curves")
+_LISTS = ("metrics", "unjudged", "sweeps", "slices", "curves", "guards")
 
 
 def render_json(comparison: Comparison) -> str:

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 from ..regression.comparison import Comparison, MetricComparison, UnjudgedCase
 from . import numbers
 from .headline import BROKEN_OUTCOMES, provenance
+from .metric_lines import describe_guard
 from .text import clean, one_line
 
 _SETTLED = frozenset({"accepted", "improved", "unchanged"})
@@ -26,6 +27,10 @@ def render_junit(comparison: Comparison) -> str:
         _result(case, "error", "the comparison could not be made", comparison.problem)
     for mistake in comparison.mistakes:
         _result(_case(suite, "pytest-mlflow", "settings"), "error", "nothing matches", mistake)
+    for guard in comparison.guards:
+        if guard.accepted is None:
+            case = _case(suite, guard.case, f"guard of {guard.metric}")
+            _result(case, "failure" if guard.gates else "skipped", describe_guard(guard))
     for metric in comparison.ranked():
         _add_metric(suite, metric)
     for unjudged in comparison.unjudged:

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from ..regression.comparison import Comparison, MetricComparison, UnjudgedCase
+from ..regression.comparison import Comparison, GuardChange, MetricComparison, UnjudgedCase
 from . import numbers
-from .headline import SYMBOLS, UNDECIDED, counts, describe_session, headline, provenance
+from .headline import (
+    SYMBOLS,
+    UNDECIDED,
+    counts,
+    describe_session,
+    headline,
+    provenance,
+    remedies,
+)
+from .metric_lines import describe_guard
 from .sweep_markdown import add_slices, add_sweeps
-from .text import MarkdownPage, block, clean, code, html_code, inline_text, table_row
+from .text import MarkdownPage, block, clean, code, html_code, inline_text, one_line, table_row
 
 LIMIT = 60_000
 """Bytes of a report: GitHub takes 65,536 characters in a comment."""
@@ -27,10 +36,14 @@ def render_markdown(comparison: Comparison, *, limit: int = LIMIT) -> str:
     Raises:
         ValueError: ``limit`` leaves no room for a report.
     """
-    page = MarkdownPage(limit)
+    end = _remedies(comparison)
+    if limit - len(end.encode()) < SHORT_LIMIT:
+        end = ""
+    page = MarkdownPage(limit - len(end.encode()))
     page.add(f"### {_verdict(comparison)}")
     _introduce(page, comparison)
     page.add_items(comparison.notes, lambda note: f"- {inline_text(note)}", share=0.2, mark="- ")
+    _add_guards(page, comparison.guards)
 
     ranked = comparison.ranked()
     judged = [metric for metric in ranked if not metric.advisory]
@@ -46,7 +59,7 @@ def render_markdown(comparison: Comparison, *, limit: int = LIMIT) -> str:
     _add_table(page, [row for row in judged if row.status == "unchanged"], title="unchanged")
     advisory = [metric for metric in ranked if metric.advisory]
     _add_table(page, advisory, title="advisory: reported, never gating")
-    return page.text()
+    return page.text() + end
 
 
 def render_comment(comparison: Comparison, key: str, *, limit: int = LIMIT) -> str:
@@ -68,7 +81,23 @@ def render_short(comparison: Comparison) -> str:
     page.add(f"**{_verdict(comparison)}**")
     _introduce(page, comparison)
     page.add_items(comparison.gating()[:_FEW], _line, mark="- ", total=len(comparison.gating()))
+    _add_guards(page, comparison.guards[:_FEW])
     return page.text()
+
+
+def _add_guards(page: MarkdownPage, guards: Sequence[GuardChange]) -> None:
+    page.add_items(
+        guards,
+        lambda guard: f"- {'✕ ' if guard.gates else ''}{inline_text(describe_guard(guard))}",
+        before="**Guards changed** since the baseline:\n" if guards else "",
+        mark="- ",
+        share=0.3,
+    )
+
+
+def _remedies(comparison: Comparison) -> str:
+    told = [f"{what}:\n\n{block(one_line(text))}\n" for what, text in remedies(comparison)]
+    return "".join(f"\n{one}" for one in told)
 
 
 def _verdict(comparison: Comparison) -> str:

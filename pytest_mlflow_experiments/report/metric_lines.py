@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from ..regression import Status
-from ..regression.comparison import Comparison, MetricComparison
+from ..regression.comparison import Comparison, GuardChange, MetricComparison
 from . import numbers
-from .headline import Severity, counts, headline, provenance_lines
+from .headline import Severity, counts, headline, provenance_lines, remedies
 from .text import TerminalLine, one_line
 
 _BAD: Final = {"red": True, "bold": True}
@@ -24,6 +24,9 @@ _SHOWN: Final[dict[Status, tuple[int, dict[str, bool]]]] = {
     "not comparable": (3, _YELLOW),
 }
 """The statuses shown, the number of metrics of each, and their markup."""
+
+_GUARDS: Final = 10
+"""The number of changed guards shown."""
 
 LEVELS: Final[dict[Severity, dict[str, bool]]] = {
     "good": {"green": True},
@@ -46,9 +49,12 @@ def verdict_lines(comparison: Comparison, reports: Sequence[str]) -> Iterator[Te
             f"Only what ran was judged, and this is no baseline: {comparison.partial}", _YELLOW
         )
     yield from _metrics(comparison)
+    yield from _guards(comparison.guards)
     yield from (TerminalLine(note, _YELLOW) for note in comparison.notes)
     for number, path in enumerate(reports):
         yield TerminalLine(f"{'report:' if number == 0 else '':<8}{path}")
+    for what, remedy in remedies(comparison):
+        yield TerminalLine(f"{what}: {remedy}", {"bold": True})
 
 
 def describe_metric(metric: MetricComparison) -> str:
@@ -58,6 +64,26 @@ def describe_metric(metric: MetricComparison) -> str:
         return one_line(f"{metric.metric} is missing, was {was}: {metric.reason}")
     text = f"{metric.metric} {metric.status}: {_values(metric)} {numbers.change(metric)}".rstrip()
     return one_line("; ".join([text, *_details(metric)]))
+
+
+def describe_guard(guard: GuardChange) -> str:
+    """Describe a change of a guard in one line."""
+    subject = guard.name if guard.metric == "*" else f"{guard.metric} of {guard.name}"
+    if guard.kind == "setting" and guard.metric != "*":
+        subject = f"{guard.name} {guard.metric}"
+    text = f"{subject}: {guard.text}"
+    if guard.accepted is not None and guard.kind != "accepted":
+        text = f"{text}; accepted: {guard.accepted}"
+    return one_line(text)
+
+
+def _guards(guards: Sequence[GuardChange]) -> Iterator[TerminalLine]:
+    for number, guard in enumerate(guards[:_GUARDS]):
+        head = "guards changed" if number == 0 else ""
+        markup = _BAD if guard.gates else _YELLOW if guard.accepted is None else {}
+        yield TerminalLine(f"  {head:<15}{describe_guard(guard)}", markup)
+    if len(guards) > _GUARDS:
+        yield TerminalLine(f"  {'':<15}… and {len(guards) - _GUARDS:,} more, see the report")
 
 
 def _nothing_to_compare(comparison: Comparison, text: str) -> Iterator[TerminalLine]:
@@ -86,7 +112,8 @@ def _group(status: Status, metrics: Sequence[MetricComparison]) -> Iterator[Term
     for number, metric in enumerate(metrics[:shown]):
         head = status if number == 0 else ""
         changed = metric.status in ("regressed", "improved")
-        change = f"  {numbers.change(metric)}" if changed or metric.status == "drifting" else ""
+        sized = changed or metric.status in ("drifting", "accepted")
+        change = f"  {numbers.change(metric)}" if sized else ""
         text = f"{metric.metric} {_values(metric)}{change}  {metric.name}"
         yield TerminalLine(f"  {head:<15}{text}", markup)
         detail = ", ".join(_details(metric)) if changed else metric.reason

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, final
 from ..records import FAILED_OUTCOMES, Check
 from ..records.directory import SessionState
 from ..regression.comparison import Comparison
-from .headline import headline
+from .headline import headline, remedies
 from .metric_lines import LEVELS, verdict_lines
 from .summary import CheckMargin, SessionSummary
 from .sweep_text import slice_lines, sweep_lines
@@ -135,6 +135,8 @@ def quiet_line(
         head = headline(comparison)
         verdict = f"; {head.text[0].lower()}{head.text[1:]}"
         markup = LEVELS[head.level] if head.level == "bad" else {}
+        for what, remedy in remedies(comparison):
+            verdict = f"{verdict}; {what[0].lower()}{what[1:]}: {remedy}"
     if outcome.problem:
         text = "; ".join(filter(None, (outcome.problem, outcome.remedy)))
         return TerminalLine(f"mlflow: {text}{verdict}", {"red": True})

@@ -88,7 +88,18 @@ class ComparisonSettings:
             require_baseline=self.require_baseline,
             gate_drift=self.options.gate_drift,
             min_effects=_texts(self.options.min_effects),
+            strict_guards=self.options.strict_guards,
         )
+
+    def rules(self) -> tuple[str, ...]:
+        """Return the rules for metrics as the session's header has them."""
+        options = self.options
+        named = {
+            "tolerances": (*options.ini_tolerances, *options.tolerances),
+            "directions": options.directions,
+            "min_effects": options.min_effects,
+        }
+        return tuple(f"{name} {line}" for name, rules in named.items() for line in _texts(rules))
 
 
 def _compare_options(config: pytest.Config) -> CompareOptions:
@@ -110,6 +121,7 @@ def _compare_options(config: pytest.Config) -> CompareOptions:
         accepted=accepted,
         rule=lambda series: rule(series=series),
         gate_drift=read(config, "mlflow_gate", _GATE) == "drift",
+        strict_guards=is_on(config, "mlflow_strict_guards"),
     )
 
 

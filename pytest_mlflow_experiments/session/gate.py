@@ -15,7 +15,7 @@ from _pytest.junitxml import bin_xml_escape, mangle_test_address, xml_key
 from ..records import FAILED_OUTCOMES
 from ..regression.compare import outcome_of
 from ..regression.comparison import Comparison
-from ..report.metric_lines import describe_metric
+from ..report.metric_lines import describe_guard, describe_metric
 
 if TYPE_CHECKING:
     from _pytest._io import TerminalWriter
@@ -69,8 +69,12 @@ def fail_session(
             # It has a report of its own, and counts once.
             continue
         lines[nodeids.get(metric.nodeid, metric.nodeid)].append(describe_metric(metric))
+    for guard in comparison.guards:
+        if guard.gates:
+            nodeid = nodeids.get(guard.nodeid, guard.nodeid) or SECTION
+            lines[nodeid].append(describe_guard(guard))
     if told := [*filter(None, [comparison.problem]), *comparison.mistakes]:
-        lines[SECTION] = told
+        lines[SECTION] += told
     for nodeid, texts in lines.items():
         _send(session.config, nodeid, "\n".join(texts))
     return True

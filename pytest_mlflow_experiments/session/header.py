@@ -55,6 +55,7 @@ def make_header(settings: Settings, comparing: ComparisonSettings, now: int) -> 
         tags=tags,
         accepted=tuple(step.id for step in comparing.options.accepted),
         shard=comparing.for_shard(joint, settings.rootdir) if joint is not None else None,
+        rules=comparing.rules(),
     )
 
 

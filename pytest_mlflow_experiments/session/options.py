@@ -251,6 +251,12 @@ _ROWS: Final = (
         kind="switch",
     ),
     Option(
+        "mlflow_strict_guards",
+        "With --mlflow-gate: fail also where what guards a metric allows more than in the "
+        "baseline, such as another limit or tolerance, and no accepted step says why.",
+        kind="switch",
+    ),
+    Option(
         "mlflow_report",
         "Write the comparison to PATH, as .html, .md, .json or .xml (JUnit) (repeatable).",
         "PATH",

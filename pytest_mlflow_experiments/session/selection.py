@@ -148,7 +148,7 @@ class Selection:
             self.not_run[nodeid] = "skipped" if report.skipped else "error"
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note the tests that did not pass: their metrics are not missing."""
+        """Note the tests that did not pass."""
         nodeid = plain_nodeid(report.nodeid)
         if (shown := getattr(report, SHOWN_NODEID, None)) is not None:
             if not hasattr(self._config, "workerinput"):
@@ -160,7 +160,7 @@ class Selection:
             if report.when == "call":
                 self.passed.add(nodeid)
         elif report.skipped:
-            self.not_run.setdefault(nodeid, "skipped")
+            self.not_run.setdefault(nodeid, "xfailed" if hasattr(report, "wasxfail") else "skipped")
         elif report.failed:
             # Neither a setup nor a teardown is the crash of a worker; pytest counts a failure.
             in_fixture = report.when in ("setup", "teardown")

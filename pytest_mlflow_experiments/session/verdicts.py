@@ -14,7 +14,7 @@ from typing import final
 import pytest
 from _pytest.outcomes import OutcomeException
 
-from ..baseline.files import load_file, write_baseline
+from ..baseline.files import changed_settings, load_file, write_baseline
 from ..baseline.local import damage_notes
 from ..baseline.specs import BaselineError, BaselineRequest, session_request, why_unknown
 from ..records import CaseRecord, SessionEnd, SessionHeader, journal
@@ -59,7 +59,8 @@ class SessionVerdicts:
         will be a tracker.
         """
         spec, history = self._settings.baseline, self._settings.options.window
-        request = session_request(self._header, spec, history, selection, self._config.rootpath)
+        rootdir = self._config.rootpath
+        request = session_request(self._header, spec, history, selection, rootdir)
         self._request = request
         try:
             path = self._config.hook.pytest_mlflow_baseline(config=self._config, request=request)
@@ -172,6 +173,11 @@ class SessionVerdicts:
             gated=settings.gate,
             notes=notes,
             sweeps=swept,
+            settings=changed_settings(
+                self._config.rootpath,
+                settings.baseline,
+                self._request.base_branch if self._request is not None else None,
+            ),
         )
 
     def _damaged(self, baseline: Sessions | None) -> list[str]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, get_args
 from ...regression import Status
 from ...regression.comparison import Comparison, MetricComparison
 from .. import numbers, sweep_text
-from ..headline import SYMBOLS, age, headline, short_commit
+from ..headline import SYMBOLS, age, headline, remedies, short_commit
+from ..metric_lines import describe_guard
 from ..text import clean, cut
 from .curves import caption, chart, view_curves
 from .svg import draw_level, sparkline
@@ -52,6 +53,7 @@ def render_html(comparison: Comparison) -> str:
         by_case={(row.case, row.metric): row for row in comparison.metrics},
         curves=curves,
         failures=comparison.unjudged[:_FAILURES],
+        remedies=remedies(comparison),
         policy=(
             f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}; "
             "img-src data:; base-uri 'none'; form-action 'none'"
@@ -74,7 +76,10 @@ def _template() -> Template:
         finalize=lambda value: clean(value) if type(value) is str else value,
     )
     environment.filters["number"] = numbers.value
-    helpers = (caption, chart, cut, draw_level, failure_text, group_of, short_commit, sparkline)
+    helpers = (
+        *(caption, chart, cut, describe_guard, draw_level, failure_text),
+        *(group_of, short_commit, sparkline),
+    )
     environment.globals |= {helper.__name__: helper for helper in (*helpers, tendency_of)}
     environment.globals |= {"numbers": numbers, "sweep_text": sweep_text, "symbols": _SYMBOLS}
     environment.globals |= {"most_slices": _SLICES}
