@@ -138,7 +138,7 @@ def test_every_option_is_told() -> None:
             options.append(name)
 
     add_options(Parser())  # type: ignore[arg-type]
-    assert len(options) == 48
+    assert len(options) == 49
     assert [option for option in options if f"`{option}" not in README] == []
 
 
