@@ -37,6 +37,7 @@ OPTIONS = [
     "--mlflow-rerun-time",
     "--mlflow-gate",
     "--mlflow-require-baseline",
+    "--mlflow-strict-guards",
     "--mlflow-report",
 ]
 INI_VALUES = [
@@ -63,6 +64,7 @@ INI_VALUES = [
     "mlflow_rerun_time",
     "mlflow_gate",
     "mlflow_require_baseline",
+    "mlflow_strict_guards",
     "mlflow_report",
 ]
 
