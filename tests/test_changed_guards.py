@@ -349,6 +349,7 @@ def guarded(make_project: Callable[[str], Project]) -> Project:
     return project
 
 
+@pytest.mark.real
 def test_life_of_a_limit(guarded: Project) -> None:
     guarded.write(SUITE.format(marker="", limit=0.6))
     gate = (*OFFLINE, "--mlflow-gate")

@@ -118,6 +118,7 @@ def test_export_and_use_elsewhere(history: Project, make_project: Callable[[str]
     check(other, 0.9, *GATE, "--mlflow-baseline=file:b.jsonl")
 
 
+@pytest.mark.real
 def test_pinned_session_is_the_baseline(history: Project) -> None:
     pinned = history.sessions()[-1].directory.session_id
     for _ in range(3):
@@ -142,6 +143,7 @@ def test_accepted_regression_passes_the_gate(history: Project) -> None:
     check(history, 0.3, *GATE, status=1)
 
 
+@pytest.mark.real
 def test_accepted_value_is_judged_against_from_the_first_session_on(history: Project) -> None:
     for value in (0.90, 0.90):
         check(history, value)
@@ -187,6 +189,7 @@ def test_accepted_step_tells_what_when_and_by_whom(history: Project) -> None:
     check(history, 0.3, *GATE, status=1)
 
 
+@pytest.mark.real
 def test_one_metric_or_one_test_is_accepted(project: Project) -> None:
     source = """
         import os
@@ -216,6 +219,7 @@ def test_one_metric_or_one_test_is_accepted(project: Project) -> None:
     project.pytest(*GATE, env={"V": "0.5"})
 
 
+@pytest.mark.real
 def test_session_of_another_machine_is_accepted(
     history: Project, make_project: Callable[[str], Project]
 ) -> None:
@@ -235,6 +239,7 @@ def test_session_of_another_machine_is_accepted(
     check(history, 0.7, *GATE)
 
 
+@pytest.mark.real
 def test_nan_is_accepted(history: Project) -> None:
     check(history, "float('nan')", *GATE, status=1)
     history.cli("accept", "--reason=not measured any more")
@@ -254,6 +259,7 @@ EXAMPLES = """
 """
 
 
+@pytest.mark.real
 def test_rate_of_examples_is_accepted(project: Project) -> None:
     project.write(EXAMPLES)
     for wrong, options, status in ((0, OFFLINE, 0), (0, OFFLINE, 0), (10, GATE, 1)):

@@ -50,6 +50,7 @@ def test_worse_metric_fails(history: Project, value: str) -> None:
     assert end.exit_status == 1
 
 
+@pytest.mark.real
 def test_same_on_two_workers(history: Project) -> None:
     result = gated(history, "-n", "2", value="0.7", status=1)
     assert "Gate failed: 1 metric regressed" in told(result)
@@ -95,12 +96,14 @@ def test_drift_fails_where_that_is_asked_for(history: Project) -> None:
     assert "FAILED test_it.py::test_model - accuracy drifting" in result.stdout
 
 
+@pytest.mark.real
 def test_session_that_got_worse_is_no_baseline(history: Project) -> None:
     for _ in range(3):
         gated(history, value="0.7", status=1)
     assert "the last 3 passing sessions" in told(gated(history, value="0.7", status=1))
 
 
+@pytest.mark.real
 def test_fall_that_nobody_accepted_stays_red_beyond_the_window(history: Project) -> None:
     window = ("--mlflow-history=5",)
     for value in [0.9] * 3 + [0.8] * 7:
@@ -303,6 +306,7 @@ def test_selection_for_good_is_a_baseline_of_its_own(
     assert len(end.selection) == 2
 
 
+@pytest.mark.real
 def test_gate_does_not_pass_when_it_is_tried_again(history: Project) -> None:
     history.write("[pytest]\nmlflow_experiment = another\n", "pytest.ini")
     for value in ("0.90", "0.91", "0.90"):
@@ -572,6 +576,7 @@ def test_on_github(history: Project) -> None:
     assert "regressed" in summary.read_text(encoding="utf-8")
 
 
+@pytest.mark.real
 def test_renamed_variable_and_added_param(history: Project) -> None:
     """Five sessions under the old names, three under the new ones, and then it gets worse."""
     source = """

@@ -68,6 +68,7 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
+@pytest.mark.real
 def test_addresses_are_no_part_of_a_case(project: Project) -> None:
     project.write(ADDRESSES)
     for _ in range(3):
@@ -233,6 +234,7 @@ def test_history_of_the_id_is_found_where_the_texts_are_made_in_another_way() ->
     }
 
 
+@pytest.mark.real
 def test_accepted_step_follows_its_object(project: Project) -> None:
     source = """
         import pytest
@@ -290,6 +292,7 @@ REPEATED = """
 """
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("seeds", ["", "mlflow_seed_params = seed\n"], ids=["default", "own"])
 def test_counts_of_runs_repeat_a_case(project: Project, seeds: str) -> None:
     project.write(f"[pytest]\n{seeds}", "pytest.ini")

@@ -485,6 +485,7 @@ def test_a_number_is_no_limit_of_itself(project: Project) -> None:
     assert values.checks["ret"].limit == 7
 
 
+@pytest.mark.real
 def test_an_asserted_value_comes_after_the_steps_of_the_run(project: Project) -> None:
     project.write(
         """

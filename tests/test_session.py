@@ -531,6 +531,7 @@ def test_two_files_outside_of_the_root_are_two_cases(
         assert {case.case for case in session.cases} == set(values)
 
 
+@pytest.mark.real
 def test_a_fall_in_one_of_two_files_outside_of_the_root(project: Project) -> None:
     project.write("[pytest]\nmlflow = true\nmlflow_gate = true\n", "config/pytest.ini")
     project.write(MEASURED.format(0.9), "tests/a/test_one.py")

@@ -109,6 +109,7 @@ def test_marker_makes_it_a_sweep() -> None:
     assert builder.slices(judged(make_session(*now), None).metrics) == ()
 
 
+@pytest.mark.real
 def test_reports_show_the_slices(tmp_path: Path) -> None:
     project = Project(tmp_path)
     source = """

@@ -7,6 +7,8 @@ from project import Project, Result
 
 from pytest_mlflow_experiments.analysis.named_sessions import read_comparison
 
+pytestmark = pytest.mark.real
+
 OFFLINE = ("--mlflow", "--mlflow-offline")
 STORIES = """
     import os
