@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
-from types import MappingProxyType
 from typing import TypeVar, final
 
 from .case import CASE_ID
@@ -61,9 +60,9 @@ class SlimCase:
     metrics: Mapping[str, float]
     usage: Mapping[str, float]
     guards: Mapping[str, str]
-    tolerances: Mapping[str, str] = MappingProxyType({})
-    directions: Mapping[str, str] = MappingProxyType({})
-    min_effects: Mapping[str, str] = MappingProxyType({})
+    tolerances: Mapping[str, str] = field(default_factory=dict)
+    directions: Mapping[str, str] = field(default_factory=dict)
+    min_effects: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def distinct_params(self) -> dict[str, str]:
