@@ -532,9 +532,9 @@ def test_trace_events_are_those_of_pytest(source: str, pytestconfig: pytest.Conf
     assert lines(ours) == lines(theirs)
 
 
-def lines(code: CodeType) -> set[int | None]:
-    """Return the lines that coverage takes for executable."""
-    found = {line for _, _, line in code.co_lines()}
+def lines(code: CodeType) -> set[int]:
+    """Return the lines that coverage takes for executable; what belongs to none has None there."""
+    found = {line for _, _, line in code.co_lines() if line is not None}
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             found |= lines(constant)
