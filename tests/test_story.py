@@ -52,13 +52,15 @@ def story(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) -> 
     git(project.path, "add", "test_digits.py")
     git(project.path, "commit", "--message=The check")
     for seed in range(5):
-        run(project, "forest", seed, "--mlflow-offline")
+        run(project, "forest", seed, "--mlflow-offline", base="")
     git(project.path, "checkout", "-b", "change")
     return project
 
 
-def run(project: Project, model: str, seed: int, *options: str, status: int = 0) -> Result:
-    environment = {"MODEL": model, "SEED": str(seed), "GITHUB_BASE_REF": "main"}
+def run(
+    project: Project, model: str, seed: int, *options: str, status: int = 0, base: str = "main"
+) -> Result:
+    environment = {"MODEL": model, "SEED": str(seed), "GITHUB_BASE_REF": base}
     return project.pytest("--mlflow", *options, env=environment, status=status)
 
 
