@@ -394,8 +394,10 @@ def test_params_with_a_text(
             id="id of a param",
         ),
         pytest.param(
-            "@mark.parametrize('score', [lambda: 1, lambda: 2])\ndef test_it(score): pass",
-            [[("score", "lambda: 1")], [("score", "lambda: 2")]],
+            "@mark.parametrize('score', [lambda a: a, lambda b: b])\ndef test_it(score): pass",
+            [[("score", "lambda a: a")], [("score", "lambda b: b")]]
+            if sys.version_info >= (3, 11)
+            else [[("score", "<lambda>0")], [("score", "<lambda>1")]],
             id="lambdas in one line",
         ),
         pytest.param(

@@ -224,7 +224,7 @@ def _text_of_lambda(value: Any) -> str | None:
 def _source_of(code: types.CodeType) -> str | None:
     found = _lambdas(code.co_filename).get(code.co_firstlineno, [])
     if len(found) > 1:
-        # Python 3.10 does not know which of several in a line it is.
+        # Python 3.10 does not know which of several in a line it is, nor 3.12 that of a constant.
         places = [*getattr(code, "co_positions", tuple)()]
         found = [one for one in found if one[1] in places]
     text = found[0][0] if len(found) == 1 else ""
@@ -243,7 +243,9 @@ def _lambdas(path: str) -> dict[int, list[tuple[str, object]]]:
         if isinstance(node, ast.Lambda):
             body = node.body
             place = body.lineno, body.end_lineno, body.col_offset, body.end_col_offset
-            found.setdefault(node.lineno, []).append((ast.unparse(node), place))
+            # Python 3.10 writes a space more.
+            text = ast.unparse(node).replace("lambda :", "lambda:")
+            found.setdefault(node.lineno, []).append((text, place))
     return found
 
 
