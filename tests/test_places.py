@@ -223,6 +223,21 @@ def test_the_value_that_fell_is_found_at_its_place(project: Project, body: str, 
     assert f"regressed      {name} 0.9 → 0.3" in verdict
 
 
+def test_checks_stand_at_the_places_of_their_values(project: Project) -> None:
+    """Values that are logged without a step share step 0."""
+    project.write(
+        """
+        def test_it(mlflow_case):
+            for name, acc, least in [("cat", 0.9, 0.2), ("dog", 0.8, 0.3)]:
+                mlflow_case.log_metric("acc", acc)
+                assert acc > least
+        """
+    )
+    project.pytest(*OFFLINE)
+    checks = project.session().case("test_it").checks
+    assert [(one.place, one.limit) for one in checks] == [("cat", 0.2), ("dog", 0.3)]
+
+
 def test_names_tell_places_whatever_the_order_and_number(project: Project) -> None:
     body = """
     def test_it():

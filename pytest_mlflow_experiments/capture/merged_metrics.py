@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
@@ -109,6 +109,8 @@ def merge(
     """
     metrics: list[Metric] = []
     checks: list[Check] = []
+    # The index of the value that each check saw, None for one of the test's own run.
+    checked: list[int | None] = []
     observed = [*observations]
     series: defaultdict[str, _Series] = defaultdict(_Series)
     for name, last in run_metrics.items():
@@ -136,6 +138,7 @@ def merge(
             metrics.append(Metric(key=key, value=value, step=state.step, timestamp=timestamp))
         if state.index is not None:
             state.seen.setdefault(state.index, event.key)
+        checked.append(state.index)
         checks.append(
             Check(
                 metric=key,
@@ -158,28 +161,23 @@ def merge(
             places = [ANY_PLACE] * len(keys) if random_examples else _places(keys)
             for index, place in zip(state.seen, places, strict=True):
                 metrics[index] = replace(metrics[index], place=place)
-    return tuple(metrics), _with_places(checks, metrics)
+    for number, value_index in enumerate(checked):
+        if value_index is not None and (place := metrics[value_index].place):
+            checks[number] = replace(checks[number], place=place)
+    return tuple(metrics), tuple(checks)
 
 
 def _places(keys: Sequence[str]) -> list[str]:
     """Return the place of each value: its key, or its position among those with the same one."""
     if len(keys) > MAX_PLACES:
         return [ANY_PLACE] * len(keys)
-    totals = {key: keys.count(key) for key in keys}
-    counts: defaultdict[str, int] = defaultdict(int)
+    totals, counts = Counter(keys), Counter[str]()
     places = []
     for key in keys:
         counts[key] += 1
         position = f"{counts[key]} of {totals[key]}"
         places.append((f"{key}, {position}" if key else position) if totals[key] > 1 else key)
     return [place or "1 of 1" for place in places]
-
-
-def _with_places(checks: Sequence[Check], metrics: Sequence[Metric]) -> tuple[Check, ...]:
-    places = {(one.key, one.step): one.place for one in metrics if one.place}
-    if not places:
-        return tuple(checks)
-    return tuple(replace(one, place=places.get((one.metric, one.step), "")) for one in checks)
 
 
 def _names(

@@ -151,7 +151,7 @@ class Comparer:
             self._rows.append(row)
         if past:
             reason = "the test passed without this metric, which its baseline has"
-            found = {*case.metrics, *self._left_out(case, _comparable(case, past))}
+            found = {*case.metrics, *self._left_out(case, past)}
             self.add_missing(case, past[-1], found, reason)
 
     def knows(self, case: str) -> bool:
@@ -273,7 +273,7 @@ class Comparer:
 
     def _measured(self, case: CaseValues, past: _Past) -> Iterator[_Row]:
         comparable = _comparable(case, past)
-        left_out = self._left_out(case, comparable)
+        left_out = self._left_out(case, past)
         for metric in case.metrics:
             if metric in left_out:
                 continue
@@ -289,6 +289,7 @@ class Comparer:
         the better end.
         """
         left_out: set[str] = set()
+        past = _comparable(case, past) if case.places else []
         for name, places in case.places.items():
             before = [old.places[name] for _, old in past if name in old.places]
             lowest, highest, mean = (name_at(name, one) for one in SUMMARIES)
