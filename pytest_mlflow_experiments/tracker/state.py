@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -86,19 +87,24 @@ class Reporter:
     on_state: Callable[[SessionState], None] | None = None
     _written: SessionState | None = field(default=None, init=False)
     _written_at: float = field(default=0.0, init=False)
+    # A signal may meet the thread that holds it.
+    _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
 
     def change(self, **changes: object) -> None:
         """Change fields of the state."""
-        self.state = self.state.update(**changes)
+        with self._lock:
+            self.state = self.state.update(**changes)
 
-    def count(self, *, sent: int = 0, sweeps: int = 0) -> None:
-        """Count sent cases and ended sweeps."""
-        self.change(sent=self.state.sent + sent, sweeps=self.state.sweeps + sweeps)
-        self.flush()
+    def count(self, **more: int) -> None:
+        """Add to fields of the state that count something; several threads may do so."""
+        with self._lock:
+            self.change(**{name: getattr(self.state, name) + more[name] for name in more})
+            self.flush()
 
     def note(self, *notes: str) -> None:
         """Add notes to the state, without duplicates."""
-        self.change(notes=tuple(dict.fromkeys((*self.state.notes, *map(self.redact, notes)))))
+        with self._lock:
+            self.change(notes=tuple(dict.fromkeys((*self.state.notes, *map(self.redact, notes)))))
 
     def trouble(self, phase: Literal["waiting", "failed"], reason: str) -> None:
         """Report why MLflow is unavailable, temporarily or permanently."""
@@ -107,9 +113,12 @@ class Reporter:
 
     def flush(self, *, now: bool = False) -> None:
         """Write the state if it changed and ``now`` is set or the last write is long ago."""
-        clock = time.monotonic()
-        if self.state == self._written or not (now or clock - self._written_at >= _INTERVAL):
-            return
+        with self._lock:
+            clock = time.monotonic()
+            if self.state != self._written and (now or clock - self._written_at >= _INTERVAL):
+                self._write(clock)
+
+    def _write(self, clock: float) -> None:
         try:
             self.state.write(self.path)
         except OSError:
@@ -158,4 +167,4 @@ def send_repeatedly(
             reporter.trouble("waiting", str(error))
         wait_until(lambda: not goes_on(), timeout=_PAUSE, poll=_POLL)
         # What MLflow has got already counts again: it is passed over, one by one.
-        reporter.change(sent=0)
+        reporter.change(sent=0, files=0, all_files=0)
