@@ -17,6 +17,7 @@ from functools import partial
 from hashlib import sha256
 from io import FileIO
 from itertools import chain, count
+from operator import itemgetter
 from pathlib import Path, PureWindowsPath
 from typing import Any, Literal, TypeAlias, TypeGuard, final
 from urllib.parse import quote, unquote
@@ -145,7 +146,7 @@ class Uploader:
         except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
             return Problem(case, "artifacts", reason_of(error), passing=passes(error))
         if failed:
-            name, why = next(iter(failed.items()))
+            name, why = min(failed.items(), key=itemgetter(0))
             reason = f"{len(failed)} of {len(wanted)} files, as {name}: {reason_of(why)}"
             return Problem(case, "artifacts", reason, passing=any(map(passes, failed.values())))
         return Problem(case, "lost", _listed(lost)) if lost else None
