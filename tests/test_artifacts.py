@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
+import signal
+import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
@@ -14,8 +19,10 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+from flaky_proxy import flaky
+from mlflow_server import Server
 from tracker_database import Database
-from tracker_kit import Journal, make_record
+from tracker_kit import Journal, make_record, start_tracker
 
 from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState
 from pytest_mlflow_experiments.records.processes import wait_until
@@ -141,6 +148,7 @@ def test_one_upload_in_five_fails_and_none_is_lost(sender: Sender) -> None:
     rng = random.Random(1)
 
     def fault(name: str) -> None:
+        time.sleep(0.005)
         if rng.random() < 0.2:
             raise ConnectionResetError("reset by peer")
 
@@ -291,8 +299,6 @@ def test_a_file_store_never_has_half_a_file(
 ) -> None:
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-    from pytest_mlflow_experiments.tracker.writers import artifacts
-
     root = tmp_path / "store"
     sender.store = LocalArtifactRepository(root.as_uri())
     files = dict.fromkeys(NAMES, b"content") | {"empty": b""}
@@ -311,7 +317,7 @@ def test_a_file_store_never_has_half_a_file(
             target.write(source.read()[:1])
             raise OSError(28, "No space left on device")
 
-        patch.setattr(artifacts.shutil, "copyfileobj", copy)
+        patch.setattr("shutil.copyfileobj", copy)
         assert "No space left" in sender.send().reason
     assert there() == {}
     assert sender.send(resumed=True) is None
@@ -329,7 +335,7 @@ def test_a_file_store_never_has_half_a_file(
     assert there() == files
 
 
-class Server(ThreadingHTTPServer):
+class StubServer(ThreadingHTTPServer):
     """What a server does with artifacts; ``fault`` tells what it does with an upload."""
 
     daemon_threads = True
@@ -353,7 +359,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_PUT(self) -> None:
-        server = cast(Server, self.server)
+        server = cast(StubServer, self.server)
         server.at_work += 1
         server.most_at_work = max(server.most_at_work, server.at_work)
         name = unquote(urlsplit(self.path).path.removeprefix(f"{ROOT}/1/run/artifacts/"))
@@ -376,7 +382,7 @@ class Handler(BaseHTTPRequestHandler):
         path = parse_qs(urlsplit(self.path).query)["path"][0].removeprefix("1/run/artifacts")
         start = f"{path.lstrip('/')}/" if path.lstrip("/") else ""
         found: dict[str, dict[str, object]] = {}
-        for name, content in cast(Server, self.server).files.items():
+        for name, content in cast(StubServer, self.server).files.items():
             if name.startswith(start):
                 first, slash, _ = name[len(start) :].partition("/")
                 size = {} if slash or not content else {"file_size": f"{len(content)}"}
@@ -402,19 +408,18 @@ def _decoded(name: str) -> str:
 
 
 @pytest.fixture
-def http(sender: Sender) -> Iterable[Server]:
+def http(sender: Sender) -> Iterable[StubServer]:
     from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
 
-    with Server() as server:
+    with StubServer() as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        sender.store = HttpArtifactRepository(
-            f"http://127.0.0.1:{server.server_port}{ROOT}/1/run/artifacts"
-        )
+        open_store: Callable[[str], object] = HttpArtifactRepository
+        sender.store = open_store(f"http://127.0.0.1:{server.server_port}{ROOT}/1/run/artifacts")
         yield server
         server.shutdown()
 
 
-def test_names_that_a_server_does_not_take(sender: Sender, http: Server) -> None:
+def test_names_that_a_server_does_not_take(sender: Sender, http: StubServer) -> None:
     sender.write({name: name.encode() for name in NAMES} | {"empty": b""})
     renamed = {
         **{"a%20b.txt": "a_20b.txt", "a#b.txt": "a_b_2.txt", "d#1/x.txt": "d_1/x.txt"},
@@ -438,7 +443,7 @@ def test_names_that_a_server_does_not_take(sender: Sender, http: Server) -> None
 
 
 @pytest.mark.parametrize("fault", [503, 429, b""], ids=["503", "429", "cut"])
-def test_one_request_in_ten_fails(sender: Sender, http: Server, fault: bytes | int) -> None:
+def test_one_request_in_ten_fails(sender: Sender, http: StubServer, fault: bytes | int) -> None:
     rng = random.Random(2)
     http.fault = lambda name: fault if rng.random() < 0.1 else None
     sender.write(MANY)
@@ -461,7 +466,7 @@ def test_one_request_in_ten_fails(sender: Sender, http: Server, fault: bytes | i
     ids=["503", "403", "login"],
 )
 def test_a_server_that_takes_nothing(
-    sender: Sender, http: Server, fault: bytes | int, told: str, *, passing: bool
+    sender: Sender, http: StubServer, fault: bytes | int, told: str, *, passing: bool
 ) -> None:
     http.fault = lambda name: fault
     sender.write({"a.txt": b"1", "b.txt": b"2"})
@@ -531,3 +536,130 @@ def test_what_is_shown_while_artifacts_are_uploaded() -> None:
         f"mlflow: sending, 3 cases so far; {limit}",
     ]
     assert later.progress > state.progress
+
+
+def send_files(
+    root: Path, files: Mapping[str, bytes], **header: Any
+) -> tuple[Journal, Callable[[Path], None]]:
+    """Return a session with these artifacts, and the check that a directory has them all."""
+    journal = Journal(root, **header)
+    record = make_record(1, artifacts=tuple(files))
+    kept = journal.directory.artifacts(record.id)
+    for name, content in files.items():
+        path = kept / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    journal.cases([record]).finish()
+
+    def check(there: Path) -> None:
+        digests = {name: sha256(content).hexdigest() for name, content in files.items()}
+        found = {path.relative_to(there).as_posix(): path for path in there.rglob("*")}
+        left = {name: path for name, path in found.items() if path.is_file()}
+        assert {
+            name: sha256(path.read_bytes()).hexdigest() for name, path in left.items()
+        } == digests
+
+    return journal, check
+
+
+def artifacts_of(uri: str, state: SessionState, to: Path) -> Path:
+    """Download what MLflow has of the session's only case."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    (run,) = client.search_runs([str(state.experiment_id)], "tags.`pytest.kind` = 'case'")
+    return Path(client.download_artifacts(run.info.run_id, "", str(to)))
+
+
+SEVERAL = (0, 1, 1_000, 70_000, 1_000_000)
+
+
+@pytest.mark.real
+def test_a_server_behind_a_bad_line(mlflow_server: Server, tmp_path: Path) -> None:
+    from pytest_mlflow_experiments.tracker.main import project
+
+    rng = random.Random(3)
+    files = {f"d {n % 3}/{n} größe.bin": rng.randbytes(SEVERAL[n % 5]) for n in range(60)}
+    journal, check = send_files(tmp_path, files, experiment_name="bad line")
+    with flaky(mlflow_server.uri, seed=3, share=0.1) as proxy:
+        state = project(journal.directory, tracking_uri=proxy.uri)
+        counts = proxy.counts()
+    assert (state.phase, state.error) == ("done", None)
+    assert counts["503"] + counts["cut off"] > 0
+    tmp_path.joinpath("there").mkdir()
+    check(artifacts_of(mlflow_server.uri, state, tmp_path / "there"))
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.parametrize("size", ["many", "large"])
+@pytest.mark.parametrize("place", ["disk", "server"])
+def test_the_tracker_is_killed_within_artifacts(
+    database: Database, mlflow_server: Server, place: str, size: str
+) -> None:
+    from pytest_mlflow_experiments.tracker.main import project
+
+    rng = random.Random(4)
+    files = {f"d{n % 9}/{n}.bin": rng.randbytes(n % 2_000) for n in range(3_000)}
+    if size == "large":
+        files = {"model/large.bin": rng.randbytes(100_000_000), "small.txt": b"1"}
+    uri = database.uri if place == "disk" else mlflow_server.uri
+    journal, check = send_files(database.path, files, experiment_name=f"killed {size}")
+    process = start_tracker(journal, uri)
+
+    def is_within() -> bool:
+        state = SessionState.read(journal.directory.state)
+        if state is not None and (state.files > 300 or 2_000_000 < state.uploaded < 90_000_000):
+            os.kill(int(str(state.pid)), signal.SIGKILL)
+            return True
+        return False
+
+    assert wait_until(is_within, timeout=300, poll=0.001)
+    process.communicate()
+    assert not journal.directory.is_sent
+    state = project(journal.directory, tracking_uri=uri)
+    assert (state.phase, state.error) == ("done", None)
+    there = database.path / "there"
+    there.mkdir()
+    check(artifacts_of(uri, state, there))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a disk of one megabyte."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip(f"mount is not allowed here: {done.stderr.strip()}")
+    yield path
+    subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.mark.real
+@pytest.mark.skipif(shutil.which("mount") is None, reason="needs mount")
+def test_a_full_artifact_disk_is_enlarged(database: Database, small_disk: Path) -> None:
+    place = small_disk.as_uri()
+    experiment_id = database.client.create_experiment("full", artifact_location=place)
+    files = {f"{n}.bin": random.Random(n).randbytes(100_000) for n in range(13)}
+    journal, check = send_files(
+        database.path, files, experiment_name=None, experiment_id=experiment_id
+    )
+    state = database.send(journal)
+    assert state.phase == "failed"
+    assert state.error is not None
+    assert "not all artifacts could be uploaded" in state.error
+    assert "No space left on device" in state.error
+    there = small_disk / f"{1:032x}" / "artifacts"
+    assert {path.stat().st_size for path in there.iterdir()} == {100_000}
+    SessionDirectory.create(database.path, "newer").journal.touch()
+    SessionDirectory.prune(database.path, keep=1)
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    state = database.send(journal)
+    assert (state.phase, state.error) == ("done", None)
+    check(there)

@@ -33,6 +33,21 @@ SHOWN_BY = {
     ),
     "pytest is killed": "test_crashes.py::test_pytest_is_killed",
     "the tracker is killed": "test_crashes.py::test_tracker_is_killed",
+    "it is killed within artifacts": (
+        "test_artifacts.py::test_the_tracker_is_killed_within_artifacts"
+    ),
+    "uploads of artifacts fail, or break off in the middle": (
+        "test_artifacts.py::test_a_server_behind_a_bad_line"
+    ),
+    "artifacts are many or large": (
+        "test_artifacts.py::test_what_is_shown_while_artifacts_are_uploaded"
+    ),
+    "the disk of the artifacts is full": (
+        "test_artifacts.py::test_a_full_artifact_disk_is_enlarged"
+    ),
+    "artifacts are neither here nor in MLflow": (
+        "test_artifacts.py::test_what_a_session_lacks_keeps_it_from_being_done"
+    ),
     "a test crashes its pytest-xdist worker": (
         "test_crashes.py::test_case_that_crashes_its_worker"
     ),
