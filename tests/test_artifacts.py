@@ -595,7 +595,7 @@ def test_a_server_behind_a_bad_line(mlflow_server: Server, tmp_path: Path) -> No
 @pytest.mark.parametrize("size", ["many", "large"])
 @pytest.mark.parametrize("place", ["disk", "server"])
 def test_the_tracker_is_killed_within_artifacts(
-    database: Database, mlflow_server: Server, place: str, size: str
+    database: Database, request: pytest.FixtureRequest, place: str, size: str
 ) -> None:
     from pytest_mlflow_experiments.tracker.main import project
 
@@ -603,7 +603,7 @@ def test_the_tracker_is_killed_within_artifacts(
     files = {f"d{n % 9}/{n}.bin": rng.randbytes(n % 2_000) for n in range(3_000)}
     if size == "large":
         files = {"model/large.bin": rng.randbytes(100_000_000), "small.txt": b"1"}
-    uri = database.uri if place == "disk" else mlflow_server.uri
+    uri = database.uri if place == "disk" else request.getfixturevalue("mlflow_server").uri
     journal, check = send_files(database.path, files, experiment_name=f"killed {size}")
     process = start_tracker(journal, uri)
 
