@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -39,9 +38,7 @@ from .values import (
     Lines,
     Sessions,
     SessionValues,
-    identity,
     lines_of,
-    tell_by_text,
 )
 
 _NO_METRIC = "the test passed without yielding any metric"
@@ -102,25 +99,24 @@ def compare_sessions(
         for session in (baseline.sessions if baseline is not None else ())
         if session.header.session_id != header.session_id
     ]
-    tell_by_text((current, *past))
-    for session in past:
-        session.follow(current)
     partial = (end and (end.interrupted or end.partial)) or header.partial
     metrics: list[MetricComparison] = []
     guards: list[GuardChange] = []
-    all_notes = [*notes]
     mistakes: list[str] = []
-    if problem is None:
-        some = partial is not None or (end is not None and any("[" in one for one in end.selection))
-        renamed = continued(past, current, accepted, all_cases=not some)
-        past, options = renamed.past, replace(options, accepted=renamed.accepted)
-        all_notes += renamed.notes
+    some = partial is not None or (end is not None and any("[" in one for one in end.selection))
+    renamed = continued(past, current, accepted, all_cases=not some)
+    assert renamed.current is not None
+    past, current, options = (
+        renamed.past,
+        renamed.current,
+        replace(options, accepted=renamed.accepted),
+    )
+    all_notes = [*notes, *(renamed.notes if problem is None else ())]
     comparer = Comparer(past, options)
-    names = [current.name_of(identity(one, options.seed_params)[0]) for one in current.failed]
-    failed = dict(zip(names, current.failed, strict=True))
+    failed = dict(current.failed)
     unjudged = [
         _unjudged(record, record.outcome, record.failure, name=name, known=comparer.knows(name))
-        for name, record in zip(names, current.failed, strict=True)
+        for name, record in current.failed
     ]
     if problem is None:
         passed = frozenset(passed)
@@ -199,7 +195,7 @@ def compare_sessions(
             mistakes += unused if not not_run else []
         all_notes += _frozen(metrics)
         all_notes += comparer.contradictions()
-    lines = curves(current, past, options.seed_params)
+    lines = curves(current, past)
     return Comparison(
         session=session_info(header),
         baseline=_baseline(baseline, past),
@@ -322,7 +318,7 @@ def _unused(
         for name in filter(None, (case.case, case.recorded))
         for metric in (*case.metrics, *case.checks, *case.again)
     }
-    known |= {(one.case, metric.key) for one in current.failed for metric in one.metrics}
+    known |= {(one.case, metric.key) for _, one in current.failed for metric in one.metrics}
     names = {metric for _, metric in known}
     for words, pattern in dict.fromkeys(rules):
         if not any(mentions(metric, [(pattern, None)]) for metric in names):
@@ -475,9 +471,7 @@ def _agreed(pairs: Iterable[tuple[str, _Value]]) -> list[tuple[str, _Value]]:
     return [(name, values.pop()) for name, values in said.items() if len(values) == 1]
 
 
-def curves(
-    current: SessionValues, past: Sequence[SessionValues], seed_params: AbstractSet[str]
-) -> tuple[Curve, ...]:
+def curves(current: SessionValues, past: Sequence[SessionValues]) -> tuple[Curve, ...]:
     """Return a session's curves with those of the past, in the order in which its cases ran.
 
     Failed cases are included; of the ``past``, the oldest first, only passed ones.
@@ -485,8 +479,7 @@ def curves(
     now = Lines()
     for key, lines in current.lines.items():
         now.extend(key, lines)
-    for record in current.failed:
-        case = current.name_of(identity(record, seed_params)[0])
+    for case, record in current.failed:
         for metric, line in lines_of(record).items():
             now.extend((case, metric), (line,))
     order = {case: number for number, case in enumerate(current.cases)}

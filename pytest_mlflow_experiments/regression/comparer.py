@@ -135,7 +135,7 @@ class Comparer:
                     if len(_without_origins(values, past_of_case)) == len(past_of_case):
                         past_of_case.append((session, values))
             for level in session.end.levels if session.end is not None else ():
-                self._held.setdefault(session.name_of(level.case), []).append((session, level))
+                self._held.setdefault(level.case, []).append((session, level))
 
     def add(self, case: CaseValues) -> None:
         """Add the metrics of a case that ran."""
