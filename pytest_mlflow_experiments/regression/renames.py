@@ -202,7 +202,7 @@ def _by_id(values: CaseValues) -> Hashable:
 def common_keys(values: CaseValues) -> list[Hashable]:
     """Return keys of which a case has one in common with itself under another name."""
     groups = {function_of(values.nodeid), _stem(values)}
-    params = [(name, values.param(name)) for name in values.arguments]
+    params: list[tuple[Hashable, ...]] = [(one, values.param(one)) for one in values.arguments]
     return [_by_id(values), *((group, *param) for group in groups for param in params or [()])]
 
 
@@ -230,7 +230,7 @@ def _renamed_cases(sessions: Sequence[SessionValues], end: int) -> dict[str, str
 def _chained(pairs: Mapping[_Old, _Old]) -> dict[_Old, _Old]:
     """Follow each old name to the newest one."""
     newest = dict(pairs)
-    for old in reversed(pairs):  # what an old name became was paired after it
+    for old in reversed([*pairs]):  # what an old name became was paired after it
         newest[old] = newest.get(pairs[old], pairs[old])
     return newest
 
