@@ -69,7 +69,7 @@ def continued(
     notes = (*_case_notes(sessions, cases), *_metric_notes(sessions, cases, metrics))
     if cases or metrics:
         accepted = [*_accepted(accepted, found, cases, metrics)]
-        found = [_with_names(session, cases, metrics) for session in found]
+        found = [_with_names(session, cases, metrics, recorded=False) for session in found]
     return Continued(found, current, accepted, notes, ambiguous)
 
 
@@ -84,8 +84,13 @@ def _with_names(
     session: SessionValues,
     cases: Mapping[str, str],
     metrics: Mapping[_Place, str] = MappingProxyType({}),
+    *,
+    recorded: bool = True,
 ) -> SessionValues:
-    """Return a session with other names of cases, and of metrics by the new name of the case."""
+    """Return a session with other names of cases, and of metrics by the new name of the case.
+
+    ``recorded`` tells to keep the identity that a case was recorded with.
+    """
     if not cases and not metrics:
         return session
     found: dict[str, CaseValues] = {}
@@ -96,7 +101,8 @@ def _with_names(
         ):
             values = _with_metrics(values, names)
         if name != case:
-            values = replace(values, case=name, recorded=values.recorded or case)
+            former = values.recorded or (case if recorded else "")
+            values = replace(values, case=name, recorded=former)
         found[name] = values
     end = session.end
     if end is not None and end.levels:
