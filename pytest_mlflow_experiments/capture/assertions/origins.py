@@ -423,8 +423,7 @@ def _inner(node: ast.expr) -> ast.expr | None:
             | ast.UnaryOp(op=ast.UAdd(), operand=value)
         ):
             return value
-        case _:
-            return None
+    return None
 
 
 def _telling_part(path: str) -> str:

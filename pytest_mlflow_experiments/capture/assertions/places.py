@@ -151,8 +151,7 @@ def _parts(argument: ast.expr) -> Keys:
         case ast.JoinedStr(values=values):
             inner = [part.value for part in values if isinstance(part, ast.FormattedValue)]
             return tuple(name for value in inner for name in _parts(value))
-        case _:
-            return ()
+    return ()
 
 
 def _names(target: ast.expr) -> Keys:
