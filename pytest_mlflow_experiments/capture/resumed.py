@@ -24,7 +24,7 @@ from ..records.codec import decode, encode
 from ..records.directory import make_directories
 from ..records.secrets import MASK
 from .case import Deliver, record_ids
-from .params import case_arguments, case_params, stable_text
+from .params import case_arguments, case_params, is_told_by_source, stable_text
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -215,9 +215,7 @@ def has_complete_text(value: object) -> bool:
     classes does only if it is a dataclass or a named tuple with the generated repr.
     """
     if stable_text(value) is None:
-        return isinstance(value, FunctionType) and not (
-            value.__closure__ or value.__defaults__ or value.__kwdefaults__
-        )
+        return isinstance(value, FunctionType) and is_told_by_source(value)
     return _is_complete(value)
 
 
