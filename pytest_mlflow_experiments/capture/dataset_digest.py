@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, final
 
+from ..records.directory import files_below
 from .params import stable_text
 
 _DIGITS: Final = 16
@@ -177,12 +178,11 @@ class ContentHash:
         if not path.is_dir():
             self._file(path)
             return
-        files = {file.relative_to(path).as_posix(): file for file in path.rglob("*")}
-        names = sorted(name for name, file in files.items() if file.is_file())
+        names = files_below(path)
         self.mark("directory", len(names))
         for name in names:
             self.mark(name)
-            self._file(files[name])
+            self._file(path / name)
 
     def _file(self, path: Path) -> None:
         with path.open("rb", buffering=0) as file:

@@ -7,7 +7,7 @@ import inspect
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import date, time, timedelta
@@ -88,6 +88,7 @@ def is_same(item: pytest.Item, record: CaseRecord, secrets: CaseSecrets) -> bool
 
 
 @final
+@dataclass(eq=False)
 class ResumedCases:
     """Reports tests that need not run, instead of running them.
 
@@ -95,12 +96,11 @@ class ResumedCases:
     with artifacts.
     """
 
-    def __init__(
-        self, cases: Mapping[str, EarlierCase], *, artifacts: Path, deliver: Deliver
-    ) -> None:
-        self._cases = dict(cases)
-        self._artifacts = artifacts
-        self._deliver = deliver
+    cases: dict[str, EarlierCase]
+    artifacts: Path
+    deliver: Deliver
+
+    def __post_init__(self) -> None:
         self._ids = record_ids()
         self._next: tuple[pytest.Item, CaseRecord, CaseSecrets] | None = None
 
@@ -108,12 +108,12 @@ class ResumedCases:
         """Return whether the next test need not run."""
         self._next = None
         # If it comes once more, somebody wants it to run again.
-        case = self._cases.pop(nodeid, None)
+        case = self.cases.pop(nodeid, None)
         if case is None or not is_same(item, case.record, secrets):
             return False
         record = replace(case.record, id=next(self._ids))
         if record.artifacts and not _copy_artifacts(
-            case.artifacts, self._artifacts / record.id, record
+            case.artifacts, self.artifacts / record.id, record
         ):
             return False
         self._next = item, record, secrets
@@ -136,7 +136,7 @@ class ResumedCases:
                     report = failed
                     failure = secrets.of_failure(failed.longreprtext)
                     record = replace(record, outcome="error", failure=failure)
-                self._deliver(report, record)
+                self.deliver(report, record)
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True

@@ -46,7 +46,7 @@ def watch_cases(
     resumed = None
     if settings.resume is not None:
         cases = read_cases(directory.resumed)
-        resumed = ResumedCases(cases, artifacts=directory.all_artifacts, deliver=deliver)
+        resumed = ResumedCases(cases, directory.all_artifacts, deliver)
         config.pluginmanager.register(resumed, "mlflow-resumed")
     plugin = CapturePlugin(
         track=settings.track,

@@ -201,7 +201,7 @@ class _Scope:
         return own, ended
 
     def _loop(self, loop: ast.For | ast.AsyncFor | ast.While, known: _Origins) -> None:
-        """Follow a loop: at its start may be known what stands before it, or at its end."""
+        """Follow a loop twice: a later round starts with what an earlier one has bound."""
         around = dict(known)
         for rehearsal in (True, False):
             if not isinstance(loop, ast.While):
@@ -228,7 +228,7 @@ class _Scope:
 
 
 def _either(*ways: _Origins) -> _Origins:
-    """Return what is known where one of several ways was gone."""
+    """Merge what is known after each of several branches, one of which ran."""
     merged: _Origins = {}
     for name in {name: None for way in ways for name in way}:
         said = {way.get(name, _UNSET) for way in ways} - {_UNSET}
@@ -407,15 +407,12 @@ def _inner(node: ast.expr) -> ast.expr | None:
     if (inner := converted(node)) is not None:
         return inner
     match node:
-        case ast.Call(func=ast.Attribute(value=value), args=arguments):
+        case ast.Call(func=function, args=arguments):
             # A function of a library, as np.mean(x), or a method, as x.mean().
             path, first = dotted_path(node) or "", arguments[0] if arguments else None
-            of_argument = first is not None and path.startswith(dotted_path(first) or "?")
-            return first if of_argument else value
-        case ast.Call(args=[value, *_]):
-            return (
-                value if (dotted_path(node) or "").startswith(dotted_path(value) or "?") else None
-            )
+            if first is not None and path.startswith(dotted_path(first) or "?"):
+                return first
+            return function.value if isinstance(function, ast.Attribute) else None
         case (
             ast.Attribute(value=value)
             | ast.Subscript(value=value)

@@ -25,8 +25,6 @@ from .places import Context, Keys, keys_for
 if TYPE_CHECKING:
     from ...records import Operator
 
-_NO_CONTEXT: Final = Context()
-
 _CONSTANT, _SAYS_SO, _UPPER_CASE, _EXTREME, _ANYTHING = range(5)
 
 _LIMIT_WORDS: Final = frozenset(
@@ -190,26 +188,27 @@ def _rule(module: str, name: str) -> str:
     return "math.isclose" if module == "math" else name
 
 
-def comparisons(
-    assertion: ast.Assert,
-    file: str,
-    context: Context = _NO_CONTEXT,
-    *,
-    every_comparison: bool = False,
-    functions: Mapping[str, str] = MappingProxyType({}),
-) -> Iterator[ComparisonNode | CallNode]:
-    """Yield the comparisons of one assertion that are recorded.
+class Where(NamedTuple):
+    """Where an assertion stands, and what counts there.
 
-    ``functions`` are the :func:`imported_functions` of the module. With ``every_comparison`` those
-    with ``len(...)`` and those of two integers count as well.
+    With ``every_comparison`` those with ``len(...)`` and those of two integers count as well;
+    ``functions`` are the :func:`imported_functions` of the module.
     """
-    where = _Where(file, context, every_comparison)
+
+    file: str
+    context: Context = Context()
+    every_comparison: bool = False
+    functions: Mapping[str, str] = MappingProxyType({})
+
+
+def comparisons(assertion: ast.Assert, where: Where) -> Iterator[ComparisonNode | CallNode]:
+    """Yield the comparisons of one assertion that are recorded."""
     for clause in _clauses(assertion.test, False, False):
         node = clause.node
         if isinstance(node, ast.Call):
             match node.func:
                 case ast.Name(id=name):
-                    rule = functions.get(name)
+                    rule = where.functions.get(name)
                 case function:
                     module, _, name = (dotted_path(function) or "").rpartition(".")
                     rule = _rule(module, name)
@@ -220,7 +219,7 @@ def comparisons(
         told = [with_sources(operand, clause.comprehensions) for operand in operands]
         for index, (left, right) in enumerate(pairwise(told)):
             operator = _OPERATORS.get(type(node.ops[index]))
-            if operator is None or not _counts(left, right, every_comparison):
+            if operator is None or not _counts(left, right, where.every_comparison):
                 continue
             swapped = _is_outer_left(node, index) or _is_swapped(left, right)
             value, limit = (right, left) if swapped else (left, right)
@@ -231,13 +230,7 @@ def comparisons(
             yield ComparisonNode(*asserted, node, index)
 
 
-def asserting_call(
-    statement: ast.stmt,
-    file: str,
-    context: Context = _NO_CONTEXT,
-    *,
-    every_comparison: bool = False,
-) -> CallNode | None:
+def asserting_call(statement: ast.stmt, where: Where) -> CallNode | None:
     """Return the call of unittest's or NumPy's assertions that the statement is, if it counts."""
     match statement:
         case ast.Expr(value=ast.Call(func=ast.Name(id=name)) as call) if "_" in name:
@@ -250,7 +243,6 @@ def asserting_call(
     if operator is None:
         return None
     rule = name if operator == "==" else None
-    where = _Where(file, context, every_comparison)
     return next(_call(_Clause(call, False, False), operator, rule, where), None)
 
 
@@ -286,18 +278,12 @@ class _Clause(NamedTuple):
     comprehensions: tuple[Comprehension, ...] = ()
 
 
-class _Where(NamedTuple):
-    file: str
-    context: Context
-    every_comparison: bool
-
-
 _Pair: TypeAlias = tuple[ast.expr, ast.expr]
 _Fields: TypeAlias = tuple[Site, bool, ast.expr, ast.expr | None, Keys, Comprehension | None]
 
 
 def _asserted(
-    clause: _Clause, sides: _Pair, told: _Pair, swapped: bool, operator: Operator, where: _Where
+    clause: _Clause, sides: _Pair, told: _Pair, swapped: bool, operator: Operator, where: Where
 ) -> _Fields:
     """Return the fields of :class:`_Asserted`, of the two ``sides`` and what they are called."""
     node, negated, alternative, comprehensions = clause
@@ -340,7 +326,7 @@ def _expected(limit: ast.expr) -> ast.expr:
 
 
 def _call(
-    clause: _Clause, operator: Operator, rule: str | None, where: _Where
+    clause: _Clause, operator: Operator, rule: str | None, where: Where
 ) -> Iterator[CallNode]:
     """Yield the call of a clause if its first two arguments are a number and a limit."""
     call = clause.node

@@ -35,6 +35,7 @@ from .sites import (
     ComparisonNode,
     Comprehension,
     Site,
+    Where,
     arguments,
     asserting_call,
     comparisons,
@@ -162,15 +163,12 @@ def _found(
     for body, is_class in _bodies(tree):
         for statement in body:
             context = contexts.get(statement, Context())
+            where = Where(file, context, every_comparison, functions)
             if isinstance(statement, ast.Assert):
-                for each in comparisons(
-                    *(statement, file, context),
-                    every_comparison=every_comparison,
-                    functions=functions,
-                ):
+                for each in comparisons(statement, where):
                     yield statement, each
             elif isinstance(statement, ast.Expr) and not is_class:
-                call = asserting_call(statement, file, context, every_comparison=every_comparison)
+                call = asserting_call(statement, where)
                 if call is not None and _is_simple(call.node):
                     yield statement, call
 
@@ -266,7 +264,7 @@ def _constant(value: tuple[object, ...] | None) -> ast.Constant:
 
 
 def _rebinds(call: ast.Call) -> bool:
-    """Whether an argument of a call may change a name that is another one."""
+    """Whether a walrus operator in a call may change a name that the call reads, too."""
     targets = [node.target.id for node in ast.walk(call) if isinstance(node, ast.NamedExpr)]
     names = [node.id for node in ast.walk(call) if isinstance(node, ast.Name)]
     return any(names.count(target) > 1 for target in targets)
@@ -381,7 +379,7 @@ class _Recording(ast.NodeTransformer):
 
 
 def _is_simple(call: ast.Call) -> bool:
-    """Whether the change of a call enters no line that would not be entered anyway."""
+    """Whether the changed call enters the same lines as before, as coverage sees them."""
     values = arguments(call)
     others = [value for value in values[2:] if not isinstance(value, ast.Constant)]
     last = values[-1] if others else values[1]
