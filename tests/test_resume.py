@@ -22,7 +22,7 @@ from pytest_mlflow_experiments.records import CaseRecord
 from pytest_mlflow_experiments.records.git import changes_digest
 from pytest_mlflow_experiments.records.journal import JournalWriter
 from pytest_mlflow_experiments.regression.values import SessionValues
-from pytest_mlflow_experiments.session.resume.resumable import (
+from pytest_mlflow_experiments.session.resumable import (
     DataFinding,
     data_changed,
     mixed_data,

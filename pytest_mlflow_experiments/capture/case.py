@@ -197,9 +197,7 @@ class CaseLog:
             best=self._best(metrics),
             run_metrics={name: v for name, v in self.run_metrics.items() if name not in own},
             run_history=tuple(self.run_history),
-            inputs=tuple(
-                finished_input(data, nodeid, self.secrets.in_text) for data in self.inputs
-            ),
+            inputs=tuple(finished_input(one, nodeid, self.secrets.in_text) for one in self.inputs),
             usage=self.usage,
         )
         secrets = {secret: None for log in (self, *attempts) for secret in log.secrets.values}

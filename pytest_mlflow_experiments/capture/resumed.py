@@ -45,7 +45,7 @@ class EarlierCase:
     """A case that passed before: its record for this session, and its artifact directory."""
 
     record: CaseRecord
-    artifacts: Path
+    artifacts: str
 
 
 def write_cases(path: Path, cases: Iterable[EarlierCase]) -> None:
@@ -56,19 +56,15 @@ def write_cases(path: Path, cases: Iterable[EarlierCase]) -> None:
     """
     path.touch(mode=0o600)
     with path.open("w", encoding="ascii") as file:
-        for case in cases:
-            line = {"artifacts": str(case.artifacts), "case": encode(case.record)}
-            file.write(f"{json.dumps(line)}\n")
+        file.writelines(f"{json.dumps(encode(case))}\n" for case in cases)
 
 
 def read_cases(path: Path) -> dict[str, EarlierCase]:
     """Read the cases of :func:`write_cases`, by node id; none without a file."""
-    cases: dict[str, EarlierCase] = {}
     with suppress(FileNotFoundError), path.open(encoding="ascii") as file:
-        for data in map(json.loads, file):
-            record = decode(CaseRecord, data["case"])
-            cases[record.nodeid] = EarlierCase(record=record, artifacts=Path(data["artifacts"]))
-    return cases
+        cases = (decode(EarlierCase, json.loads(line)) for line in file)
+        return {case.record.nodeid: case for case in cases}
+    return {}
 
 
 def is_same(item: pytest.Item, record: CaseRecord, secrets: CaseSecrets) -> bool:
@@ -113,7 +109,7 @@ class ResumedCases:
             return False
         record = replace(case.record, id=next(self._ids))
         if record.artifacts and not _copy_artifacts(
-            case.artifacts, self.artifacts / record.id, record
+            Path(case.artifacts), self.artifacts / record.id, record
         ):
             return False
         self._next = item, record, secrets

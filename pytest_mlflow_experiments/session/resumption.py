@@ -10,12 +10,12 @@ from typing import Final, final
 
 import pytest
 
-from ...capture.resumed import write_cases
-from ...records import CaseRecord, SessionHeader, journal
-from ...records.directory import DIRECTORY_NAME, SessionDirectory
-from ...records.journal import JournalError
-from ...records.reader import read_cases, read_header
-from ...records.tags import RESUMED_FROM
+from ..capture.resumed import write_cases
+from ..records import CaseRecord, SessionHeader, journal
+from ..records.directory import DIRECTORY_NAME, SessionDirectory
+from ..records.journal import JournalError
+from ..records.reader import read_cases, read_header
+from ..records.tags import RESUMED_FROM
 from .resumable import DataCheck, DataFinding, choose, has_passed, mixed_data, why_other_code
 
 LATEST: Final = "latest"

@@ -14,15 +14,15 @@ from typing import Final, TypeAlias, final
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from ...capture.dataset_digest import dataset_digest
-from ...capture.dataset_input import holds_files
-from ...capture.resumed import EarlierCase
-from ...records import CaseRecord, DatasetInput, SessionEnd, SessionHeader, journal
-from ...records.case import function_of
-from ...records.directory import SessionDirectory
-from ...records.git import UNKNOWN, changed_files
-from ...records.reader import read_cases, read_header
-from ...records.tags import CHANGES, DIRTY, OPTIONS, PACKAGES_DIGEST, PYTHON, RESUMED_FROM
+from ..capture.dataset_digest import dataset_digest
+from ..capture.dataset_input import holds_files
+from ..capture.resumed import EarlierCase
+from ..records import CaseRecord, DatasetInput, SessionEnd, SessionHeader, journal
+from ..records.case import function_of
+from ..records.directory import SessionDirectory
+from ..records.git import UNKNOWN, changed_files
+from ..records.reader import read_cases, read_header
+from ..records.tags import CHANGES, DIRTY, OPTIONS, PACKAGES_DIGEST, PYTHON, RESUMED_FROM
 
 
 def why_other_code(
@@ -109,8 +109,8 @@ def choose(directory: SessionDirectory, rootdir: Path) -> ResumableCases:
     rounds: dict[str, list[CaseRecord]] = defaultdict(list)
     for record, session in _last_of_each(chain):
         rounds[record.resumed_from or session.session_id].append(record)
-        earlier = EarlierCase(record=record, artifacts=session.artifacts(record.id))
-        has_artifacts = all((earlier.artifacts / name).is_file() for name in record.artifacts)
+        artifacts = session.artifacts(record.id)
+        has_artifacts = all((artifacts / name).is_file() for name in record.artifacts)
         if not files.are_same(record):
             # Of data that are known to have changed, there is nothing more to find out.
             continue
@@ -123,7 +123,7 @@ def choose(directory: SessionDirectory, rootdir: Path) -> ResumableCases:
                 resumed_from=record.resumed_from or session.session_id,
                 resumed_run=record.resumed_run or record.run_id,
             )
-            cases.append(replace(earlier, record=taken_over))
+            cases.append(EarlierCase(record=taken_over, artifacts=str(artifacts)))
         else:
             others.append(record)
     oldest_first = sorted(rounds, key=lambda name: ages.get(name, len(chain)), reverse=True)
