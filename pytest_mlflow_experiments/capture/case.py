@@ -224,14 +224,14 @@ class CaseLog:
         return tuple(notes)
 
     def _best(self, metrics: Sequence[Metric]) -> dict[str, float]:
-        """Return the best values of the metrics that the marker wants them of."""
+        """Return the best value of each metric that the marker names as ``best``."""
         options = self.options
         if not options.best:
             return {}
         return best_values((*metrics, *self.run_history), options.best, options.direction)
 
     def as_attempt(self) -> Attempt:
-        """Return the attempt as the record of a later one keeps it."""
+        """Return this attempt for the record of a later one."""
         metrics, checks = merge(
             self.logged, self.observations, self.clock, random_examples=self.random_examples
         )

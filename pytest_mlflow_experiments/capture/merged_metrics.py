@@ -186,7 +186,7 @@ def _names(
     observed: Sequence[Observation],
     run_metrics: Mapping[str, float],
 ) -> dict[str, str]:
-    """Return the name of the one metric that an asserted name stands for, where it is another's.
+    """Map the names in assertions to the metrics that they stand for, if these have other names.
 
     It is so for the text ``result.metrics["exact/mean"]`` of what was logged as ``exact/mean``, for
     a variable that was logged under a name, and for ``a == approx(b)``.

@@ -106,7 +106,7 @@ def _own_name(value: ast.expr) -> str:
 
 
 def _functions(node: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Yield the functions in a node that are in no other one."""
+    """Yield the functions in a node, without those that are nested in others."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             yield child
@@ -243,7 +243,7 @@ def _bind_within(node: ast.AST, known: _Origins) -> None:
 
 
 def _bind(target: ast.expr, value: ast.expr | None, known: _Origins) -> None:
-    """Note an assignment; nobody knows what each of several values of one call is."""
+    """Note an assignment; in ``a, b = f()`` the origin of both is unknown."""
     match target, value:
         case ((ast.Tuple() | ast.List()), (ast.Tuple() | ast.List())) if len(target.elts) == len(
             value.elts
@@ -271,7 +271,7 @@ def _set(target: ast.expr, origin: Origin | None, known: _Origins) -> None:
 
 
 def _augment(target: ast.expr, operator: ast.operator, value: ast.expr, known: _Origins) -> None:
-    """Note ``total += loss``, and ``total /= n``, by which it stays what it is."""
+    """Note ``total += loss``; ``total /= n`` changes nothing, as a mean of losses is a loss."""
     before = known.get(ast.unparse(target))
     if before is None or isinstance(operator, ast.Div):
         return
@@ -325,7 +325,7 @@ def _contents(values: ast.expr) -> ast.expr:
 def with_sources(
     node: ast.expr, comprehensions: Sequence[ast.GeneratorExp | ast.ListComp]
 ) -> ast.expr:
-    """Replace the loop variables of comprehensions by what they run through, for its name."""
+    """Replace the loop variables in ``node`` by what they run through, to name the metric."""
     loops = [loop for comprehension in comprehensions for loop in comprehension.generators]
     # What an inner loop runs through may be the variable of an outer one.
     for loop in reversed(loops):

@@ -284,7 +284,7 @@ def record_close_by(
     *others: object,
     keys: tuple[object, ...] = (),
 ) -> _R:
-    """Record a call as :func:`record_close` does, with what its other arguments are only now."""
+    """Record a call as :func:`record_close` does; its other arguments are no constants."""
     return record_close(site, _with(how, others), value, limit, result, keys)
 
 
@@ -338,7 +338,7 @@ def begin_by(
 
 @unseen
 def _with(how: Closeness, others: tuple[object, ...]) -> Closeness:
-    """Return how a call compares with these other arguments, keeping no reference to objects."""
+    """Return ``how`` with the other arguments as plain values; what is no number becomes None."""
     if not _PLAIN.issuperset(map(type, others)):
         try:
             others = tuple([o if type(o) in _PLAIN else as_number(o) for o in others])

@@ -345,7 +345,7 @@ class _Recording(ast.NodeTransformer):
     def _kept_operands(
         self, operands: list[ast.expr], are_first: bool
     ) -> tuple[list[ast.expr], list[ast.expr]]:
-        """Return the operands, kept where need be, and the expressions that yield them again."""
+        """Return operands that store their values if needed, and expressions to read them again."""
         are_simple = all(isinstance(operand, ast.Name | ast.Constant) for operand in operands)
         values: list[ast.expr] = []
         again: list[ast.expr] = []
@@ -391,7 +391,7 @@ def _is_simple(call: ast.Call) -> bool:
 
 
 def _recorded_call(found: CallNode, statement: ast.stmt) -> list[ast.stmt]:
-    """Change a call so that its record begins with its last argument; return what ends it.
+    """Make a call begin its record as its last argument is evaluated; return what ends the record.
 
     Later arguments that are constant don't matter.
     """
@@ -436,7 +436,7 @@ _Node = TypeVar("_Node", bound=ast.AST)
 
 
 def _placed(new: _Node, place: ast.AST) -> _Node:
-    """Give the nodes of ``new`` that have no place yet the one of another node."""
+    """Give the nodes of ``new`` that have no position yet that of another node."""
     for node in ast.walk(new):
         if "lineno" in node._attributes and not hasattr(node, "lineno"):
             ast.copy_location(node, place)
