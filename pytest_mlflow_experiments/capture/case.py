@@ -166,6 +166,8 @@ class CaseLog:
         ``renamed`` is pytest's name of the test and the recorded one, if they differ.
         """
         attempts = tuple(attempts)
+        environment = self.secrets.rules.environment
+        arguments = tuple(map(environment, arguments))
         metrics, checks = merge(
             self.logged,
             self.observations,
@@ -220,13 +222,21 @@ class CaseLog:
             ),
             usage=self.usage,
         )
-        if not secrets:
+        names = (*record.params, *record.tags, *record.artifacts, *record.datasets, *notes)
+        measured = (metric.key for metric in (*metrics, *record.run_history))
+        if not secrets and not environment.finds("\0".join((*names, *measured, *self.run_metrics))):
             return record
-        mask = CaseMask(secrets, own=nodeid.partition("[")[0], renamed=renamed, arguments=arguments)
+        mask = CaseMask(
+            secrets,
+            own=nodeid.partition("[")[0],
+            renamed=renamed,
+            arguments=arguments,
+            environment=environment,
+        )
         record = mask.record(record)
         if record.artifacts and (root := self.artifact_directory) is not None:
-            names = sorted(_renamed(root, name, mask(name)) for name in record.artifacts)
-            record = replace(record, artifacts=tuple(names))
+            kept = sorted(_renamed(root, name, mask(name)) for name in record.artifacts)
+            record = replace(record, artifacts=tuple(kept))
         return record
 
     def _best(self, metrics: Sequence[Metric]) -> dict[str, float]:
@@ -251,7 +261,10 @@ class CaseLog:
             seed=self.seed,
             best=self._best(metrics),
         )
-        return CaseMask(self.secrets.values).record(attempt) if self.secrets.values else attempt
+        secrets, environment = self.secrets.values, self.secrets.rules.environment
+        if secrets or environment.finds("\0".join(metric.key for metric in metrics)):
+            return CaseMask(secrets, environment=environment).record(attempt)
+        return attempt
 
 
 def _renamed(root: Path, name: str, masked: str) -> str:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 import pytest
 
 from ..capture.plugin import Assertions, Track
-from ..records.secrets import MASK, SecretNames, environment_secrets, without_environment
+from ..records.secret_names import SecretNames
+from ..records.secrets import MASK, environment_secrets, without_environment
 from ..records.session import LEGAL_ID
 from .options import OPTIONS, ini
 
