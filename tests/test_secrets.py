@@ -256,7 +256,7 @@ EVERYWHERE = """
         session_token = "abc"
         password = "hunter2"
         headers = {"Cookie": "session=ab12", "Accept": "all"}
-        raise ValueError(f"Authorization: Basic {basic}; max retries with url: {HOOK[23:]}")
+        raise ValueError(f"max retries with url: {HOOK[23:]} Authorization: Basic {basic}")
 
     def test_no_secret(mlflow_case):
         mlflow_case.log_param("uri", "postgresql+psycopg2://mlflow@host/db")

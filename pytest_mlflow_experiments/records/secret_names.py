@@ -37,6 +37,7 @@ _NOT_OF_KEYS = {
     *("feature", "features", "column", "object", "row", "image", "public", "index", "data"),
     *("metric", "param", "batch", "merge", "order", "lookup", "id", "host", "routing", "map"),
     *("hot", "dict", "json", "state", "input", "output", "text", "time", "user", "item"),
+    "gpg",
 }
 # Which of several secrets it is, or how it is written.
 _WHICH = {
@@ -55,7 +56,9 @@ _ABOUT = {
     *("prefix", "suffix", "column", "field", "helper", "sock", "model", "dropout", "dim", "level"),
     *("embedding", "embeddings", "pooling", "merging", "classification", "weight", "weights"),
     *("strategy", "parallelism", "cache", "index", "rotation", "days", "seconds", "minutes"),
-    *("secure", "samesite", "httponly", "iterations", "rounds", "hint"),
+    *("secure", "samesite", "httponly", "iterations", "rounds", "hint", "project", "bucket"),
+    *("table", "namespace", "role", "server", "cluster", "network", "registry", "subnet", "ip"),
+    *("address", "repo", "repository", "zone"),
 }
 _NOT_OF_PASSES = _COUNTS | {
     *("forward", "backward", "first", "second", "single", "two", "all", "by", "high", "low"),
@@ -140,7 +143,7 @@ def _held_by(name: str, patterns: tuple[str, ...], exceptions: tuple[str, ...]) 
     joined = "".join(words[-2:])
     if joined.endswith(("connectionstring", "connstring", "connstr")):
         return "connection"
-    if _ends_secret(words) or last in ("private", "sshpass"):
+    if _ends_secret(words) or last == "sshpass":
         return "secret"
     if last == "pass" and before:
         return "nothing" if before in _NOT_OF_PASSES else "secret"
@@ -149,7 +152,7 @@ def _held_by(name: str, patterns: tuple[str, ...], exceptions: tuple[str, ...]) 
     if any(_ends_secret(words[: end + 1]) for end in range(len(words) - 1)):
         # SECRET_OF_THE_BOT; but what ends like a count or a setting was told of above.
         return "secret"
-    return "opaque" if last in ("pat", "sas", "auth") else "nothing"
+    return "opaque" if "private" in words or last in ("pat", "sas", "auth") else "nothing"
 
 
 def _words(name: str) -> list[str]:

@@ -204,7 +204,7 @@ def _tags(config: pytest.Config, is_secret: SecretNames) -> dict[str, str]:
             if not equals or not key.strip():
                 raise pytest.UsageError(f"{source}: expected KEY=VALUE, got {pair!r}")
             text = MASK if is_secret(key.strip()) else without_environment(value.strip(), hidden)
-            tags[key.strip()] = text
+            tags[without_environment(key.strip(), hidden)] = text
     return tags
 
 
