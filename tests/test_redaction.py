@@ -228,7 +228,32 @@ LITERALS = [
         "E    +  where '***' = Config(n=1).password",
     ),
     ("E    +  where 'hunter2' = read_token('a')", "E    +  where '***' = read_token('a')"),
+    (
+        "E   Config(password=Secret('abc'), user='me')",
+        "E   Config(password=Secret('***'), user='me')",
+    ),
+    (
+        "E   {'password': 'abc'} != {'password': 'abd'}",
+        "E   {'password': '***'} != {'password': '***'}",
+    ),
+    (
+        "E    +  where 'hunter2' = environ['DB_PASSWORD']",
+        "E    +  where '***' = environ['DB_PASSWORD']",
+    ),
+    (
+        "E    +  where 'hunter2' = <get of dict>('password')",
+        "E    +  where '***' = <get of dict>('password')",
+    ),
+    ("E    +  where 'accuracy' = <get of dict>('metric')", None),
+    (
+        "E   Command '['curl', '--token', 'abc']' failed",
+        "E   Command '['curl', '--token', '***']' failed",
+    ),
+    ("E   curl --token abc http://h", "E   curl --token *** http://h"),
     # Code.
+    ("    password = SecretStr('abc')", "    password = SecretStr('***')"),
+    ("    password = vault.get('name')", None),
+    ("    @pytest.mark.parametrize('token', ['a'])", None),
     (">       f(password='x', n='x')", ">       f(password='***', n='x')"),
     (">       f(password=password, token=get_token())", None),
     ("    password = os.environ['DB_PASSWORD']", None),
@@ -257,6 +282,7 @@ LITERALS = [
     ("E   run --db-password=hunter2 --n=1", "E   run --db-password=*** --n=1"),
     ("E   DSN: host=h password=hunter2 user=me", "E   DSN: host=h password=*** user=me"),
     ("E   Server=h;UID=me;PWD=hunter2;", "E   Server=h;UID=me;PWD=***;"),
+    ("E   PWD=hunter2;UID=me", "E   PWD=***;UID=me"),
     ("E   password: swordfish", "E   password: ***"),
     ("E   KeyError: 'token'", None),
     ("E   ValueError: password: field required", None),

@@ -172,11 +172,12 @@ def without_environment(text: str, secrets: Sequence[str]) -> str:
 
 _NAME = re.compile(
     r"""
-    (?:(?P<open>\(\s*\\*["'])|(?<![\w.-])(?:\\[nrt])*-*)(?P<name>[A-Za-z_][\w.-]*)\\*["']?\]?
+    (?:(?P<pair>\(\s*\\*["']|(?<![\w.-])--)|(?<![\w.-])(?:\\[nrt])*-*)
+    (?P<name>[A-Za-z_][\w.-]*)\\*["']?\]?
     (?:
-        (?P<equals>[ \t]*(?::?=(?!=)|=>))
+        (?P<equals>[ \t]*(?:=>|:?=(?!=)))
       | (?P<colon>[ \t]*:(?![:=/]))
-      | (?P<comma>,(?=[ \t]*\\*["']))
+      | (?P<comma>,(?=[ \t]*\\*["'])|[ ](?=[\w"']))
     )[ \t]*
     """,
     re.VERBOSE,
@@ -191,6 +192,9 @@ _HEADER = re.compile(r"(?i)(?:.*[.-])?(?:set-cookie2?|cookie|(?:proxy-)?authoriz
 _REST = re.compile(r"[^\n'\"\\]+")
 _ANNOTATION = re.compile(r"[A-Za-z_][\w.\[\]| ]*[ \t]=[ \t]+(?!=)")
 _IN_BRACKETS = re.compile(r"\\*(['\"])([^\n]*?)(?<!\\)\\*\1(\s*:)?")
+_BRACKETS = re.compile(r"[\w.]*[\[({]")
+# Other calls of code take what the secret is asked for with.
+_WRAPPED = re.compile(r"(?:[\w.]*(?i:secret)\w*|str|bytes|bytearray)?[\[({]")
 _CODE = re.compile(r"[> ] {3}")
 _WHERE = re.compile(r"\bwhere (?P<value>'[^\n]*?'|\"[^\n]*?\") = (?P<name>[^\n]*)")
 _BEARER = re.compile(r"\b(?:[Bb]earer|[Bb]asic|BEARER|BASIC) +((?=\S*\d)[\w.~+/=-]{8,})")
@@ -217,15 +221,16 @@ def named_values(text: str, names: SecretNames) -> Iterator[tuple[int, int]]:
         if not any(hint in lower for hint in hints):
             continue
         for match in _NAME.finditer(text, start, end):
+            name = match["name"]
             # By itself PWD is a directory, in a connection string it is not.
-            name, before = match["name"], text[match.start("name") - 1 : match.start("name")]
-            is_secret = names(name) or (before == ";" and name.lower() == "pwd")
-            if is_secret and (match["open"] or not match["comma"]):
+            is_secret = names(name) or ("uid=" in lower and name.lower() == "pwd")
+            if is_secret and (match["pair"] or not match["comma"]):
                 yield from _values_at(text, match)
         for match in _WHERE.finditer(text, start, end):
             name = match["name"].rstrip()
-            words = re.findall(r"[\w-]+", name.partition("(")[0] if name[-1:] == ")" else name)
-            if words and names(words[-1]):
+            # An attribute or a key, or a function.
+            ends = re.findall(r"[\w-]+(?=\W*$)|[\w-]+(?=\([^()]*\)$)", name)
+            if any(map(names, ends)):
                 yield match.start("value") + 1, match.end("value") - 1
 
 
@@ -236,16 +241,14 @@ def _values_at(text: str, name: re.Match[str]) -> Iterator[tuple[int, int]]:
     if literal := _LITERAL.match(text, at):
         yield literal.span("long" if literal["long"] is not None else "short")
         return
-    if text[at : at + 1] in ("[", "(", "{"):
-        end = _end_of_brackets(text, at)
-        for inner in _IN_BRACKETS.finditer(text, at, end):
-            if inner[3] is None:
-                yield inner.span(2)
-        return
     start = text.rfind("\n", 0, at) + 1
     line = text[start:at]
     is_code = _CODE.match(line) and not (line.count("'") % 2 or line.count('"') % 2)
-    if number := _NAMED_NUMBER.match(text, at):
+    if brackets := (_WRAPPED if is_code else _BRACKETS).match(text, at):
+        for inner in _IN_BRACKETS.finditer(text, at, _end_of_brackets(text, brackets.end() - 1)):
+            if inner[3] is None:
+                yield inner.span(2)
+    elif number := _NAMED_NUMBER.match(text, at):
         yield number.span()
     elif is_code:
         return
@@ -254,10 +257,11 @@ def _values_at(text: str, name: re.Match[str]) -> Iterator[tuple[int, int]]:
         if (rest := _REST.match(text, at)) and re.search(r"[\d=]|^\S+$", rest[0]):
             yield rest.span()
     elif (bare := _BARE.match(text, at)) and bare[0] not in _NOTHING:
-        follows = text[bare.end() : bare.end() + 1]
         # After a colon may be a sentence, too.
-        is_alone = follows in ("", "\n") and not line[: name.start() - start].strip("E >")
-        if follows != "(" and (name["equals"] or looks_random(bare[0]) or is_alone):
+        is_alone = text[bare.end() : bare.end() + 1] in ("", "\n") and not line[
+            : name.start() - start
+        ].strip("E >")
+        if not name["colon"] or looks_random(bare[0]) or is_alone:
             yield bare.span()
 
 
@@ -272,7 +276,8 @@ def _end_of_brackets(text: str, start: int) -> int:
 
 def without_named(text: str, names: SecretNames) -> str:
     """Return ``text`` without the values of :func:`named_values`, wherever it has them."""
-    spans = sorted({span for span in named_values(text, names) if span[0] < span[1]})
+    # Other libraries mask, too.
+    spans = sorted({span for span in named_values(text, names) if text[slice(*span)].strip("*")})
     if not spans:
         return text
     values = {text[start:end] for start, end in spans} - {MASK}
