@@ -245,6 +245,10 @@ EVERYWHERE = """
         mlflow_case.log_table({"a": [1]}, f"{TOKEN}.json")
         tmp_path.joinpath(TOKEN).write_text("x")
         mlflow_case.log_artifact(tmp_path / TOKEN)
+
+    def test_place(mlflow_case):
+        mlflow_case.log_param("uri", "https://me:geheim12@host")
+        mlflow_case.log_param("uri", "https://me:geheim13@host")
         for name in ["a", TOKEN]:
             recall = {"a": 0.5, TOKEN: 0.25}
             assert recall[name] > 0.1
@@ -281,25 +285,27 @@ def test_secrets_of_the_environment_are_kept_nowhere(
     assert "'hunter2'" in result.without_section()
     session = project.session()
     encoded = base64.b64encode(f"user:{TOKEN}".encode()).decode()
-    secrets = (TOKEN, TOKEN[::-1], HOOK[23:], "hunter2", "'abc'", "ab12", encoded[8:-4])
+    secrets = (TOKEN, TOKEN[::-1], HOOK[23:], "hunter2", "'abc'", "ab12", encoded[8:-4], "geheim")
     assert leaks(project, *secrets) == []
     assert TOKEN not in "\n".join(result.section())
     assert {case.name for case in session.cases} == {
         *("test_id[***0]", "test_id[plain]", "test_id[***2]", "case ***", "test_encoded"),
-        *("test_given_id[cfg0-a-***0]", "test_given_id[cfg0-b]", "test_no_secret"),
+        *("test_given_id[cfg0-a-***0]", "test_given_id[cfg0-b]", "test_no_secret", "test_place"),
     }
     assert session.case("test_id[***0]").artifacts == ("test_id[***0].txt",)
     case = session.case("case ***")
     assert case.params == {"p.***": "1", "same": "***"}
     assert case.tags["t.***"] == "x"
     assert "'***'; a second value 'other' is not kept" in str(case.notes)
-    assert {"m.***", "recall"} == {metric.key for metric in case.metrics}
-    assert {"a", "***"} <= {metric.place for metric in case.metrics}
+    assert {metric.key for metric in case.metrics} == {"m.***"}
     assert {*case.datasets} == {"c.***"}
     assert case.inputs[0].name == "n.***"
     assert {*case.artifacts} == {"***", "***.json", "dir-***/***.txt"}
     kept = session.directory.artifacts(case.id)
     assert kept.joinpath("dir-***/***.txt").read_text(encoding="utf-8") == "the content"
+    case = session.case("test_place")
+    assert {metric.place for metric in case.metrics} == {"a", "***"}
+    assert "a second value 'https://***@host' is not kept" in str(case.notes)
     case = session.case("test_encoded")
     assert case.params["basic"].startswith("dXNlcj")
     assert "password   = '***'" in str(case.failure)

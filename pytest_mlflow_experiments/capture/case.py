@@ -206,7 +206,7 @@ class CaseLog:
             failure=self.failure(),
             run_id=self.run_id,
             attempts=tuple(log.as_attempt() for log in attempts),
-            notes=tuple(notes),
+            notes=tuple(map(self.secrets.in_text, notes)),
             arguments=arguments,
             datasets={name: joined_digest(digests) for name, digests in self.datasets.items()},
             tolerances={key: str(value) for key, value in options.tolerance.items()},
@@ -223,8 +223,11 @@ class CaseLog:
             usage=self.usage,
         )
         names = (*record.params, *record.tags, *record.artifacts, *record.datasets, *notes)
-        measured = (metric.key for metric in (*metrics, *record.run_history))
-        if not secrets and not environment.finds("\0".join((*names, *measured, *self.run_metrics))):
+        if not secrets and not environment.finds(
+            "\0".join(
+                (*names, *self.run_metrics, *_texts_of(metrics), *_texts_of(self.run_history))
+            )
+        ):
             return record
         mask = CaseMask(
             secrets,
@@ -262,9 +265,15 @@ class CaseLog:
             best=self._best(metrics),
         )
         secrets, environment = self.secrets.values, self.secrets.rules.environment
-        if secrets or environment.finds("\0".join(metric.key for metric in metrics)):
+        if secrets or environment.finds("\0".join(_texts_of(metrics))):
             return CaseMask(secrets, environment=environment).record(attempt)
         return attempt
+
+
+def _texts_of(metrics: Iterable[Metric]) -> Iterator[str]:
+    for metric in metrics:
+        yield metric.key
+        yield metric.place
 
 
 def _renamed(root: Path, name: str, masked: str) -> str:
