@@ -36,13 +36,14 @@ ENVIRONMENT = """
     GH_PAT AZURE_DEVOPS_EXT_PAT GITLAB_PAT
     SESSION_COOKIE JIRA_COOKIES SSH_PRIVATE_KEY DEPLOY_KEY PRIVATE_TOKEN_EU
     TOKEN_GITHUB GCP_CREDENTIALS_JSON GCP_SA_KEY_BASE64 API_TOKEN_OLD token_of_the_bot apiKey
-    myPassword
+    myPassword DB_PW PGPASS RSA_KEY HTTP_BASIC_AUTH VAULT_UNSEAL_KEY TF_VAR_db_password
 """
 """Names whose values are secrets whatever they look like."""
 
 TOKENLIKE = """
     PAT BLOB_SAS NPM_AUTH NEO4J_AUTH ACME_KEY COHERE_KEY S3_KEY
     SOME_KEYS KEY SSH_PRIVATE PRIVATE_STUFF SIGNING_PRIVATE_PEM
+    VAULT_SECRET_ID COSMOS_PRIMARY_KEY SESSION_KEY BEARER SSH_RSA FASTLANE_SESSION
 """
 """Names whose values are secrets if they look like it."""
 
@@ -116,6 +117,7 @@ STORAGE = (
     ("name", "value", "secrets"),
     [
         ("SLACK_WEBHOOK_URL", HOOK, {HOOK, HOOK.partition(".com")[2]}),
+        ("SLACK_HOOK_URL", HOOK, {HOOK, HOOK.partition(".com")[2]}),
         ("DISCORD_WEBHOOK", HOOK, {HOOK, HOOK.partition(".com")[2]}),
         ("DATABASE_URL", f"postgresql://me:{OPAQUE}@host/db", {OPAQUE}),
         ("DATABASE_DSN", f"host=h user=me password={OPAQUE} dbname=db", {OPAQUE}),

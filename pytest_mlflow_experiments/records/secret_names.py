@@ -22,6 +22,8 @@ _HINTS: Final = (
 _KEYS = {
     *("api", "access", "private", "secret", "auth", "account", "signing", "master", "encryption"),
     *("fernet", "ssh", "deploy", "app", "client", "storage", "service", "sa", "openai", "kaggle"),
+    *("jwt", "hmac", "aes", "rsa", "ssl", "tls", "encrypt", "decrypt", "decryption", "unseal"),
+    *("wandb", "license"),
 }
 _TOKENS = {"access", "api", "auth", "bearer", "refresh", "session"}
 _HOSTS_OF_TOKENS = {"gh", "github", "gitlab", "devops", "ext"}
@@ -64,6 +66,10 @@ _NOT_OF_PASSES = _COUNTS | {
     *("forward", "backward", "first", "second", "single", "two", "all", "by", "high", "low"),
     *("band", "data", "training", "test", "is", "must"),
 }
+
+_PASSWORDS = {"sshpass", "pgpass", "dbpass", "userpass", "rootpass", "smtppass"}
+_OPAQUE = {"pat", "sas", "auth", "bearer", "otp", "totp", "salt", "passkey", "session", "rsa"}
+_URLS = {"url", "uri", "endpoint"}
 
 Held: TypeAlias = Literal["nothing", "opaque", "secret", "connection", "webhook"]
 """What a variable of the environment holds by its name; ``opaque`` is a secret if it looks so."""
@@ -135,24 +141,28 @@ def _held_by(name: str, patterns: tuple[str, ...], exceptions: tuple[str, ...]) 
     words = _without_which(words)
     before, last = ["", "", *words][-2:]
     is_told_of = last in _ABOUT
-    is_webhook = any(word.startswith("webhook") for word in words)
-    if is_webhook and (not is_told_of or last in ("url", "uri", "endpoint")):
+    if before in ("hook", "hooks") and last in _URLS:
+        return "webhook"
+    if any(word.startswith("webhook") for word in words) and (not is_told_of or last in _URLS):
         return "secret" if last.endswith(_SECRETS) else "webhook"
     if is_told_of:
-        return "nothing"
+        # The one that Vault asks for is a secret.
+        return "opaque" if (before, last) == ("secret", "id") else "nothing"
     joined = "".join(words[-2:])
     if joined.endswith(("connectionstring", "connstring", "connstr")):
         return "connection"
-    if _ends_secret(words) or last == "sshpass":
+    if _ends_secret(words) or last in _PASSWORDS or joined == "basicauth":
         return "secret"
-    if last == "pass" and before:
+    if last in ("pass", "pw", "psw") and before:
         return "nothing" if before in _NOT_OF_PASSES else "secret"
     if last in ("key", "keys"):
-        return "nothing" if before in _NOT_OF_KEYS else "opaque"
+        # COSMOS_PRIMARY_KEY is a key, PRIMARY_KEY a column.
+        is_column = before in _NOT_OF_KEYS and (before != "primary" or len(words) == 2)
+        return "nothing" if is_column else "opaque"
     if any(_ends_secret(words[: end + 1]) for end in range(len(words) - 1)):
         # SECRET_OF_THE_BOT; but what ends like a count or a setting was told of above.
         return "secret"
-    return "opaque" if "private" in words or last in ("pat", "sas", "auth") else "nothing"
+    return "opaque" if "private" in words or last in _OPAQUE else "nothing"
 
 
 def _words(name: str) -> list[str]:
