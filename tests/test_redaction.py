@@ -6,6 +6,7 @@ import base64
 import html
 import json
 import re
+import time
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -16,6 +17,7 @@ from pytest_mlflow_experiments.records.secrets import (
     MASK,
     Mask,
     environment_secrets,
+    looks_random,
     mask_of,
     without_environment,
     without_named,
@@ -309,6 +311,23 @@ def test_a_value_of_several_lines() -> None:
     key = "-----BEGIN KEY-----\nabc\n-----END KEY-----"
     text = f"    private_key = '''{key}'''\n    x = 'abc'"
     assert without_named(text, SecretNames()) == "    private_key = '''***'''\n    x = 'abc'"
+
+
+def test_what_was_cut_ends_with_its_line() -> None:
+    text = "passwords = ['abc', 'd...\nx = 'abc'\nE   password: \"\"\"abc\nE   y = 'z'"
+    shown = "passwords = ['***', 'd...\nx = 'abc'\nE   password: \"\"\"***\nE   y = 'z'"
+    assert without_named(text, SecretNames()) == shown
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 50_000, "password='" * 5_000, "(" * 50_000, "token=[" * 5_000, "x:" * 25_000]
+)
+def test_odd_texts_take_no_time(text: str) -> None:
+    begun = time.process_time()
+    without_named(f"{text} password=hunter2x!", SecretNames())
+    looks_random(f"{text}!")
+    mask_of((KNOWN, "a" * 100), pieces=True)(text)
+    assert time.process_time() - begun < 5
 
 
 def test_ones_own_names_hold_in_texts() -> None:

@@ -105,6 +105,10 @@ _ISSUED = re.compile(
 )
 
 
+# Passwords that many have, and that are words of other texts.
+_EVERYBODYS: Final = ("password", "postgres")
+
+
 def looks_random(text: str) -> bool:
     """Return whether a text consists of more than words and a number: tokens and keys do."""
     return "://" not in text and not _WORDS.fullmatch(text) and not _NUMBER.fullmatch(text)
@@ -117,7 +121,8 @@ def environment_secrets(
 
     They are the values of those whose names are those of secrets, and what is in the values of
     others: passwords in URLs and connection strings, keys in JSON. Numbers, and paths of existing
-    files, are not secrets themselves; nor is a value that its own name has as a word.
+    files, are not secrets themselves; nor is a word of the variable's own name, nor a password that
+    many have.
     """
     names = names or SecretNames()
     items = (os.environ if environ is None else environ).items()
@@ -154,7 +159,7 @@ def _secrets_in(name: str, value: str, names: SecretNames) -> tuple[str, ...]:
         for secret in dict.fromkeys(found)
         if len(secret) >= SHORTEST_IN_ENVIRONMENT
         and not _NUMBER.fullmatch(secret)
-        and secret.lower() not in words
+        and secret.lower() not in (*words, *_EVERYBODYS)
         and not _is_path(secret)
     )
 
@@ -182,7 +187,9 @@ _NAME = re.compile(
     """,
     re.VERBOSE,
 )
-_TEXT = r"[bBrRuUfF]{0,2}(?P<quote>\\*(?:'''|\"\"\"))(?P<long>[\s\S]*?)(?:(?P=quote)|\Z)"
+_TEXT = (
+    r"[bBrRuUfF]{0,2}(?P<quote>\\*(?:'''|\"\"\"))(?P<long>[\s\S]*?)(?:(?P=quote)|(?=\n[E>\n])|\Z)"
+)
 _LITERAL = re.compile(
     rf"{_TEXT}|[bBrRuUfF]{{0,2}}(?P<mark>\\*['\"])(?P<short>[^\n]*?)(?:(?<!\\)(?P=mark)|$)",
     re.MULTILINE,
@@ -266,12 +273,13 @@ def _values_at(text: str, name: re.Match[str]) -> Iterator[tuple[int, int]]:
 
 
 def _end_of_brackets(text: str, start: int) -> int:
+    """Return where the bracket at ``start`` is closed, or its line ends if it was cut."""
     depth = 0
     for match in re.compile(r"[\[({]|[\])}]|'[^'\n]*'|\"[^\"\n]*\"").finditer(text, start):
         depth += (match[0] in "[({") - (match[0] in "])}")
         if depth == 0:
             return match.start()
-    return len(text)
+    return text.find("\n", start) % (len(text) + 1)
 
 
 def without_named(text: str, names: SecretNames) -> str:
