@@ -199,6 +199,8 @@ _HEADER = re.compile(r"(?i)(?:.*[.-])?(?:set-cookie2?|cookie|(?:proxy-)?authoriz
 _REST = re.compile(r"[^\n'\"\\]+")
 _ANNOTATION = re.compile(r"[A-Za-z_][\w.\[\]| ]*[ \t]=[ \t]+(?!=)")
 _IN_BRACKETS = re.compile(r"\\*(['\"])([^\n]*?)(?<!\\)\\*\1(\s*:)?")
+_BRACKET_OR_TEXT = re.compile(r"[\[({]|[\])}]|'[^'\n]*'|\"[^\"\n]*\"")
+_LONGEST: Final = 2_000
 _BRACKETS = re.compile(r"[\w.]*[\[({]")
 # Other calls of code take what the secret is asked for with.
 _WRAPPED = re.compile(r"(?:[\w.]*(?i:secret)\w*|str|bytes|bytearray)?[\[({]")
@@ -230,7 +232,7 @@ def named_values(text: str, names: SecretNames) -> Iterator[tuple[int, int]]:
         for match in _NAME.finditer(text, start, end):
             name = match["name"]
             # By itself PWD is a directory, in a connection string it is not.
-            is_secret = names(name) or ("uid=" in lower and name.lower() == "pwd")
+            is_secret = names(name) or (name.lower() == "pwd" and "uid=" in lower)
             if is_secret and (match["pair"] or not match["comma"]):
                 yield from _values_at(text, match)
         for match in _WHERE.finditer(text, start, end):
@@ -275,7 +277,7 @@ def _values_at(text: str, name: re.Match[str]) -> Iterator[tuple[int, int]]:
 def _end_of_brackets(text: str, start: int) -> int:
     """Return where the bracket at ``start`` is closed, or its line ends if it was cut."""
     depth = 0
-    for match in re.compile(r"[\[({]|[\])}]|'[^'\n]*'|\"[^\"\n]*\"").finditer(text, start):
+    for match in _BRACKET_OR_TEXT.finditer(text, start, start + _LONGEST):
         depth += (match[0] in "[({") - (match[0] in "])}")
         if depth == 0:
             return match.start()
