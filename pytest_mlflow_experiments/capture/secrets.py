@@ -234,7 +234,10 @@ class CaseMask:
         self._renamed = renamed
         self.arguments = arguments
         self._environment = environment or mask_of(())
-        self._mask, self.pieces = Mask(known, own=own), Mask(known, own=own, pieces=True)
+        # Those of a case are in another order than those of its siblings.
+        values = tuple(sorted({*known}))
+        self._mask = mask_of(values, own=own, words=False)
+        self.pieces = mask_of(values, own=own, words=False, pieces=True)
 
     def __call__(self, text: str) -> str:
         """Return a text without secrets."""

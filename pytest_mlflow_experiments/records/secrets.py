@@ -36,7 +36,7 @@ SECRET_IN_QUERY = re.compile(
 )
 
 _USER_AND_PASSWORD = r"(?<=://)[^/?#@:\s'\"<>]*:[^/?#\s'\"<>]*@"
-# Of web pages, for of a database or of a git server it is a name.
+# Only of web pages: in the URL of a database or of git it is a name.
 _USER_ALONE = r"(?:(?<=http://)|(?<=https://))[^/?#@:\s'\"<>]+@"
 # The same within a text of any kind, where more is no URL than is.
 _USER_IN_TEXT = re.compile(rf"(?i){_USER_AND_PASSWORD}|{_USER_ALONE}")
@@ -201,6 +201,8 @@ _ANNOTATION = re.compile(r"[A-Za-z_][\w.\[\]| ]*[ \t]=[ \t]+(?!=)")
 _IN_BRACKETS = re.compile(r"\\*(['\"])([^\n]*?)(?<!\\)\\*\1(\s*:)?")
 _BRACKET_OR_TEXT = re.compile(r"[\[({]|[\])}]|'[^'\n]*'|\"[^\"\n]*\"")
 _LONGEST: Final = 2_000
+# What is longer, and no word, is masked wherever it stands.
+_ALONE: Final = 5
 _BRACKETS = re.compile(r"[\w.]*[\[({]")
 # Other calls of code take what the secret is asked for with.
 _WRAPPED = re.compile(r"(?:[\w.]*(?i:secret)\w*|str|bytes|bytearray)?[\[({]")
@@ -293,15 +295,12 @@ def without_named(text: str, names: SecretNames) -> str:
     values = {text[start:end] for start, end in spans} - {MASK}
     text = _replaced(text, spans)
     for value in sorted(values, key=len, reverse=True):
-        if len(value) > _SPREAD and looks_random(value) and not value.isspace():
+        if len(value) > _ALONE and looks_random(value) and not value.isspace():
             text = text.replace(value, MASK)
         elif len(value) > SHORTEST and "\n" not in value:
             # A word: other texts may have it for another reason.
             text = re.sub(rf"(?<=['\"]){re.escape(value)}(?=\\*['\"])", MASK, text)
     return text
-
-
-_SPREAD: Final = 5
 
 
 def _replaced(text: str, spans: Iterable[tuple[int, int]]) -> str:
@@ -437,7 +436,10 @@ def _is_word(text: str) -> bool:
     return len(text) <= _PIECE and text.isalpha() and text[1:].islower()
 
 
-@lru_cache(maxsize=32)
-def mask_of(secrets: tuple[str, ...], *, pieces: bool = False) -> Mask:
-    """Return the mask of the environment's secrets."""
-    return Mask(secrets, pieces=pieces, words=True)
+# The cases of a test have the same secrets, as all have those of the environment.
+@lru_cache(maxsize=16)
+def mask_of(
+    secrets: tuple[str, ...], *, own: str = "", pieces: bool = False, words: bool = True
+) -> Mask:
+    """Return the :class:`Mask` of secrets, by default of those in the environment."""
+    return Mask(secrets, own=own, pieces=pieces, words=words)
