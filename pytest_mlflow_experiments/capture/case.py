@@ -189,6 +189,16 @@ class CaseLog:
                 f"{dropped} more checks are not kept: a case has room for "
                 f"{len(self.observations)} of them"
             )
+        params, tags, artifacts = self.params, {**tags, **self.tags}, self.artifacts()
+        named = (*params, *tags, *self.datasets, *self.run_metrics, *artifacts, *notes)
+        measured = (*_texts_of(metrics), *_texts_of(self.run_history))
+        # One look at all of them: most cases have no secrets.
+        texts = "\0".join((*named, *measured, *params.values(), *tags.values()))
+        has_secrets = environment.finds(texts)
+        if has_secrets or "://" in texts:
+            params = self.secrets.without_environment(params)
+            tags = self.secrets.without_environment(tags)
+            notes = [*map(self.secrets.in_text, notes)]
         record = CaseRecord(
             id=self.id,
             nodeid=nodeid,
@@ -198,15 +208,15 @@ class CaseLog:
             start_time=self.start_time,
             end_time=self.clock.now(),
             durations=self.durations,
-            params=self.secrets.without_environment(self.params),
+            params=dict(params),
             metrics=metrics,
             checks=checks,
-            tags=self.secrets.without_environment({**tags, **self.tags}),
-            artifacts=self.artifacts(),
+            tags=tags,
+            artifacts=artifacts,
             failure=self.failure(),
             run_id=self.run_id,
             attempts=tuple(log.as_attempt() for log in attempts),
-            notes=tuple(map(self.secrets.in_text, notes)),
+            notes=tuple(notes),
             arguments=arguments,
             datasets={name: joined_digest(digests) for name, digests in self.datasets.items()},
             tolerances={key: str(value) for key, value in options.tolerance.items()},
@@ -222,12 +232,7 @@ class CaseLog:
             ),
             usage=self.usage,
         )
-        names = (*record.params, *record.tags, *record.artifacts, *record.datasets, *notes)
-        if not secrets and not environment.finds(
-            "\0".join(
-                (*names, *self.run_metrics, *_texts_of(metrics), *_texts_of(self.run_history))
-            )
-        ):
+        if not secrets and not has_secrets:
             return record
         mask = CaseMask(
             secrets,
@@ -270,10 +275,8 @@ class CaseLog:
         return attempt
 
 
-def _texts_of(metrics: Iterable[Metric]) -> Iterator[str]:
-    for metric in metrics:
-        yield metric.key
-        yield metric.place
+def _texts_of(metrics: Iterable[Metric]) -> list[str]:
+    return [f"{metric.key}\0{metric.place}" for metric in metrics]
 
 
 def _renamed(root: Path, name: str, masked: str) -> str:

@@ -83,7 +83,7 @@ class CaseSecrets:
         text = mask_of(environment_secrets(self.rules.names), pieces=True)(text)
         return without_urls_credentials(without_named(text, self.rules.names))
 
-    def without_environment(self, texts: Mapping[str, str]) -> Mapping[str, str]:
+    def without_environment(self, texts: Mapping[str, str]) -> dict[str, str]:
         """Mask the environment's secrets and the credentials of URLs in params or tags."""
         return {name: self.in_text(text) for name, text in texts.items()}
 

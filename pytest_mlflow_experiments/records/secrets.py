@@ -393,7 +393,7 @@ class Mask:
     def finds(self, text: str) -> bool:
         """Return whether ``text`` may have a secret in it: a quick look, which may be mistaken."""
         size = len(text)
-        if not self._parts or size < self._shortest:
+        if size < self._shortest or not self._parts:
             return False
         step = self._shortest - SHORTEST + 1
         return not self._parts.isdisjoint(
@@ -409,7 +409,7 @@ class Mask:
 
     def __call__(self, text: str) -> str:
         """Return ``text`` without the secrets."""
-        if self.finds(text):
+        if len(text) >= self._shortest and self.finds(text):
             for form in self._whole:
                 text = text.replace(form, MASK)
             for pattern in self._words.values():
