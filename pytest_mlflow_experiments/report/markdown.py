@@ -16,7 +16,8 @@ from .headline import (
     provenance,
     remedies,
 )
-from .metric_lines import describe_guard
+from .links import Links
+from .metric_lines import describe_guard, details
 from .sweep_markdown import add_slices, add_sweeps
 from .text import MarkdownPage, block, clean, code, html_code, inline_text, one_line, table_row
 
@@ -27,45 +28,59 @@ SHORT_LIMIT = 4_000
 
 _FEW = 10
 
+_WORSE = frozenset({"regressed", "missing", "drifting", "accepted"})
 
-def render_markdown(comparison: Comparison, *, limit: int = LIMIT) -> str:
+
+def render_markdown(
+    comparison: Comparison, *, limit: int = LIMIT, links: Links | None = None
+) -> str:
     """Render the report, with at most ``limit`` bytes in UTF-8.
 
-    Rows that don't fit are left out and counted.
+    What got worse stands first, one line each; why, and all else, is folded. Rows that don't fit
+    are left out and counted. ``links`` are by default those that the environment tells.
 
     Raises:
         ValueError: ``limit`` leaves no room for a report.
     """
+    links = Links.of(comparison.session) if links is None else links
     end = _remedies(comparison)
     if limit - len(end.encode()) < SHORT_LIMIT:
         end = ""
     page = MarkdownPage(limit - len(end.encode()))
     page.add(f"### {_verdict(comparison)}")
-    _introduce(page, comparison)
-    page.add_items(comparison.notes, lambda note: f"- {inline_text(note)}", share=0.2, mark="- ")
-    _add_guards(page, comparison.guards)
-
+    _warn(page, comparison)
     ranked = comparison.ranked()
     judged = [metric for metric in ranked if not metric.advisory]
-    told = [metric for metric in judged if metric.status not in {"unchanged", *UNDECIDED}]
-    undecided = [metric for metric in judged if metric.status in UNDECIDED]
-    if len(undecided) <= _FEW:
-        told, undecided = told + undecided, []
-    _add_table(page, told, share=0.6 if comparison.unjudged else 0.9)
+    worse = [metric for metric in judged if metric.status in _WORSE or metric.gates]
+    better = [metric for metric in judged if metric.status == "improved"]
+    if len(better) <= _FEW:
+        worse, better = worse + better, []
+    _add_table(page, worse, links, share=0.4)
+    if targets := _targets(links):
+        page.add(targets)
     _add_failures(page, comparison.unjudged)
+    _add_guards(page, comparison.guards)
+    _add_reasons(page, worse, "Why, and by which limits")
+    _introduce(page, comparison)
+    _add_notes(page, comparison.notes)
     add_slices(page, comparison.slices)
     add_sweeps(page, comparison.sweeps)
-    _add_table(page, undecided, title="inconclusive, new or not comparable")
-    _add_table(page, [row for row in judged if row.status == "unchanged"], title="unchanged")
+    _add_table(page, better, links, title="improved")
+    undecided = [metric for metric in judged if metric.status in UNDECIDED]
+    _add_reasons(page, undecided, f"{len(undecided):,} inconclusive, new or not comparable")
+    unchanged = [metric for metric in judged if metric.status == "unchanged" and not metric.gates]
+    _add_table(page, unchanged, links, title="unchanged")
     advisory = [metric for metric in ranked if metric.advisory]
-    _add_table(page, advisory, title="advisory: reported, never gating")
+    _add_table(page, advisory, links, title="advisory: reported, never gating")
     return page.text() + end
 
 
-def render_comment(comparison: Comparison, key: str, *, limit: int = LIMIT) -> str:
-    """Render the report below a hidden marker, by which a script finds the comment to update."""
+def render_comment(
+    comparison: Comparison, key: str, *, limit: int = LIMIT, links: Links | None = None
+) -> str:
+    """Render the report below a hidden marker, by which the comment to update is found."""
     first = marker(key)
-    return f"{first}\n{render_markdown(comparison, limit=limit - len(first) - 1)}"
+    return f"{first}\n{render_markdown(comparison, limit=limit - len(first) - 1, links=links)}"
 
 
 def marker(key: str) -> str:
@@ -80,6 +95,7 @@ def render_short(comparison: Comparison) -> str:
     page = MarkdownPage(SHORT_LIMIT)
     page.add(f"**{_verdict(comparison)}**")
     _introduce(page, comparison)
+    _warn(page, comparison)
     page.add_items(comparison.gating()[:_FEW], _line, mark="- ", total=len(comparison.gating()))
     _add_guards(page, comparison.guards[:_FEW])
     return page.text()
@@ -114,35 +130,72 @@ def _introduce(page: MarkdownPage, comparison: Comparison) -> None:
         f"{numbers.duration(comparison.duration)}."
     )
     page.add(f"{inline_text(provenance(comparison), 600)}.")
+
+
+def _warn(page: MarkdownPage, comparison: Comparison) -> None:
     if comparison.problem is not None:
         page.add(f"> **Problem:** {inline_text(comparison.problem)}")
     if comparison.partial is not None:
         page.add(f"> **Only some tests ran:** {inline_text(comparison.partial)}")
 
 
+def _targets(links: Links) -> str:
+    """Return links to what is more than a page of markdown holds."""
+    found = (("session in MLflow", links.session()), ("HTML report", links.report))
+    return " · ".join(f"[{text}]({url})" for text, url in found if url)
+
+
+def _add_notes(page: MarkdownPage, notes: Sequence[str]) -> None:
+    folded = len(notes) > 1
+    page.add_items(
+        notes,
+        lambda note: f"- {inline_text(note)}",
+        before=_summary(numbers.count(len(notes), "note")).rstrip("\n") + "\n" if folded else "",
+        after="\n\n</details>" if folded else "",
+        mark="- ",
+        share=0.2,
+    )
+
+
 def _add_table(
     page: MarkdownPage,
     rows: Sequence[MetricComparison],
+    links: Links,
     *,
     title: str | None = None,
     share: float = 1.0,
 ) -> None:
     if not rows:
         return
-    guarded = any(row.margin is not None and row.margin.shrank for row in rows)
-    head = ["", "case", "metric", "baseline", "now", "change", "limit", "n"]
-    rule = ["---", "---", "---", *["---:"] * 5]
-    if guarded:
-        head.append("assertion")
-        rule.append("---")
-    before = f"{table_row([*head, 'why'])}\n{table_row([*rule, '---'])}"
+    head = table_row(["", "case", "metric", "baseline → now", "change"])
+    before = f"{head}\n{table_row(['---', '---', '---', '---:', '---:'])}"
     page.add_items(
         rows,
-        lambda row: table_row(_cells(row, guarded=guarded)),
+        lambda row: table_row(_cells(row, links)),
         before=before if title is None else f"{_summary(f'{len(rows):,} {title}')}{before}",
         after="" if title is None else "\n\n</details>",
         mark="\n",
         share=share,
+    )
+
+
+def _add_reasons(page: MarkdownPage, rows: Sequence[MetricComparison], title: str) -> None:
+    if rows:
+        page.add_items(
+            rows,
+            _reason,
+            before=_summary(title).rstrip("\n") + "\n",
+            after="\n\n</details>",
+            mark="- ",
+            share=0.6,
+        )
+
+
+def _reason(metric: MetricComparison) -> str:
+    told = [metric.reason, *(text for text in details(metric) if text != metric.reason)]
+    return (
+        f"- {metric.status} {code(metric.metric, 80)} of {code(metric.nodeid)}: "
+        f"{inline_text('; '.join(told), 400)}"
     )
 
 
@@ -172,26 +225,19 @@ def _summary(title: str) -> str:
     return f"<details><summary>{title}</summary>\n\n"
 
 
-def _cells(metric: MetricComparison, *, guarded: bool) -> list[str]:
+def _cells(metric: MetricComparison, links: Links) -> list[str]:
     status = f"{SYMBOLS[metric.status]} {metric.status}".replace(" ", "&nbsp;")
+    name, page = code(metric.name, 40), links.case(metric.case)
+    known = metric.baseline is not None
+    values = [metric.baseline] if known else []
+    values += [metric.current] if metric.current is not None or not known else []
     return [
         f"**{status}**" if metric.gates else status,
-        code(metric.name, 120),
-        code(metric.metric, 80),
-        numbers.value(metric.baseline),
-        numbers.value(metric.current),
-        numbers.change(metric),
-        inline_text(numbers.limit(metric)),
-        str(metric.n),
-        *([_margin(metric)] if guarded else []),
-        inline_text(metric.reason, 160),
+        f"[{name}]({page})" if page else name,
+        code(metric.metric, 24),
+        " → ".join(map(numbers.value, values)).replace(" ", "&nbsp;"),
+        numbers.change(metric).replace(" ", "&nbsp;"),
     ]
-
-
-def _margin(metric: MetricComparison) -> str:
-    if metric.margin is None or not metric.margin.shrank:
-        return ""
-    return f"{inline_text(numbers.assertion(metric.margin))}: {numbers.margin(metric)} left"
 
 
 def _line(metric: MetricComparison) -> str:
