@@ -19,7 +19,17 @@ from .headline import (
 from .links import Links
 from .metric_lines import describe_guard, details
 from .sweep_markdown import add_slices, add_sweeps
-from .text import MarkdownPage, block, clean, code, html_code, inline_text, one_line, table_row
+from .text import (
+    MarkdownPage,
+    block,
+    clean,
+    code,
+    html_code,
+    inline_text,
+    one_line,
+    shorten,
+    table_row,
+)
 
 LIMIT = 60_000
 """Bytes of a report: GitHub takes 65,536 characters in a comment."""
@@ -28,7 +38,12 @@ SHORT_LIMIT = 4_000
 
 _FEW = 10
 
-_WORSE = frozenset({"regressed", "missing", "drifting", "accepted"})
+_MANY = 30
+
+_NAME = 40
+"""Characters of a case's name that have room in 800 pixels, beside a metric and its numbers."""
+
+_TOLD = frozenset({"regressed", "missing", "drifting", "accepted", "improved"})
 
 
 def render_markdown(
@@ -51,23 +66,25 @@ def render_markdown(
     _warn(page, comparison)
     ranked = comparison.ranked()
     judged = [metric for metric in ranked if not metric.advisory]
-    worse = [metric for metric in judged if metric.status in _WORSE or metric.gates]
-    better = [metric for metric in judged if metric.status == "improved"]
-    if len(better) <= _FEW:
-        worse, better = worse + better, []
-    _add_table(page, worse, links, share=0.4)
+    told = [metric for metric in judged if metric.status in _TOLD or metric.gates]
+    for status in dict.fromkeys(metric.status for metric in told):
+        rows = [metric for metric in told if metric.status == status]
+        shown = _MANY if status != "improved" else _FEW if len(rows) <= _FEW else 0
+        _add_table(page, rows[:shown], links, head=f"{SYMBOLS[status]} {len(rows):,} {status}")
+        more = f"more {status}" if shown else status
+        _add_table(page, rows[shown:], links, title=more, share=0.4)
     if targets := _targets(links):
         page.add(targets)
     _add_failures(page, comparison.unjudged)
     _add_guards(page, comparison.guards)
-    _add_reasons(page, worse, "Why, and by which limits")
+    _add_reasons(page, told, "Why, and by which limits")
     _introduce(page, comparison)
     _add_notes(page, comparison.notes)
     add_slices(page, comparison.slices)
     add_sweeps(page, comparison.sweeps)
-    _add_table(page, better, links, title="improved")
-    undecided = [metric for metric in judged if metric.status in UNDECIDED]
-    _add_reasons(page, undecided, f"{len(undecided):,} inconclusive, new or not comparable")
+    open_ones = [metric for metric in judged if metric.status in UNDECIDED - {"new"}]
+    _add_reasons(page, open_ones, f"{len(open_ones):,} inconclusive or not comparable")
+    _add_table(page, [row for row in judged if row.status == "new"], links, title="new")
     unchanged = [metric for metric in judged if metric.status == "unchanged" and not metric.gates]
     _add_table(page, unchanged, links, title="unchanged")
     advisory = [metric for metric in ranked if metric.advisory]
@@ -162,13 +179,14 @@ def _add_table(
     rows: Sequence[MetricComparison],
     links: Links,
     *,
+    head: str = "case",
     title: str | None = None,
     share: float = 1.0,
 ) -> None:
     if not rows:
         return
-    head = table_row(["", "case", "metric", "baseline → now", "change"])
-    before = f"{head}\n{table_row(['---', '---', '---', '---:', '---:'])}"
+    heads = [head.replace(" ", "&nbsp;"), "metric", "baseline&nbsp;→&nbsp;now", "change"]
+    before = f"{table_row(heads)}\n{table_row(['---', '---', '---:', '---:'])}"
     page.add_items(
         rows,
         lambda row: table_row(_cells(row, links)),
@@ -194,9 +212,15 @@ def _add_reasons(page: MarkdownPage, rows: Sequence[MetricComparison], title: st
 def _reason(metric: MetricComparison) -> str:
     told = [metric.reason, *(text for text in details(metric) if text != metric.reason)]
     return (
-        f"- {metric.status} {code(metric.metric, 80)} of {code(metric.nodeid)}: "
-        f"{inline_text('; '.join(told), 400)}"
+        f"- {metric.status} {code(metric.metric, 80)} of {code(metric.nodeid)}, "
+        f"{_values(metric)}: {inline_text('; '.join(told), 400)}"
     )
+
+
+def _values(metric: MetricComparison) -> str:
+    known = [value for value in (metric.baseline, metric.current) if value is not None]
+    text = " → ".join(map(numbers.value, known)) or numbers.NOTHING
+    return text if metric.current is not None else f"was {text}"
 
 
 def _add_failures(page: MarkdownPage, cases: Sequence[UnjudgedCase]) -> None:
@@ -226,18 +250,27 @@ def _summary(title: str) -> str:
 
 
 def _cells(metric: MetricComparison, links: Links) -> list[str]:
-    status = f"{SYMBOLS[metric.status]} {metric.status}".replace(" ", "&nbsp;")
-    name, page = code(metric.name, 40), links.case(metric.case)
-    known = metric.baseline is not None
-    values = [metric.baseline] if known else []
-    values += [metric.current] if metric.current is not None or not known else []
+    name, page = code(_short(metric.name)), links.case(metric.case)
+    change = numbers.relative(numbers.finite(metric.relative))
+    if metric.relative is None or change == numbers.NOTHING:
+        change = numbers.signed(metric.change)
     return [
-        f"**{status}**" if metric.gates else status,
         f"[{name}]({page})" if page else name,
-        code(metric.metric, 24),
-        " → ".join(map(numbers.value, values)).replace(" ", "&nbsp;"),
-        numbers.change(metric).replace(" ", "&nbsp;"),
+        code(metric.metric, 20),
+        _values(metric).replace(" ", "&nbsp;"),
+        change.replace(" ", "&nbsp;"),
     ]
+
+
+def _short(name: str) -> str:
+    """Cut the name of a case to what has room on one line: params tell it from its neighbours."""
+    test, bracket, params = one_line(name).partition("[")
+    test = shorten(test, max(_NAME - len(bracket + params), _NAME // 3))
+    room = _NAME - len(test + bracket)
+    if len(params) > room:
+        # The last param is often the one that is the same in all.
+        params = f"{params[: room - 6]}…{params[-5:]}"
+    return f"{test}{bracket}{params}"
 
 
 def _line(metric: MetricComparison) -> str:
