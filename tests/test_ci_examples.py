@@ -64,7 +64,7 @@ def test_jobs_fit_their_schema(path: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     package = pytest.importorskip("check_jsonschema")
     name = "gitlab-ci" if path.stem.startswith("gitlab") else "github-workflows"
-    schema = files(package).joinpath("builtin_schemas", "vendor", f"{name}.json")
+    schema = files(package) / "builtin_schemas" / "vendor" / f"{name}.json"
     validator = jsonschema.Draft7Validator(json.loads(schema.read_text(encoding="utf-8")))
     assert [error.message for error in validator.iter_errors(typed(path))] == []
     assert [*validator.iter_errors({**typed(path), "jobs": {"x": {"steps": 1}}})]

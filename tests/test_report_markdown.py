@@ -19,7 +19,7 @@ from sweep_values import grid, make_sweep, twelve
 from swept import hostile_sweeps, many, ordinary
 
 from pytest_mlflow_experiments.regression import Status
-from pytest_mlflow_experiments.regression.comparison import Comparison
+from pytest_mlflow_experiments.regression.comparison import Acceptance, Comparison
 from pytest_mlflow_experiments.report.links import Links
 from pytest_mlflow_experiments.report.markdown import (
     marker,
@@ -200,8 +200,17 @@ def test_the_description_of_a_sweep_s_run_is_short(make: Callable[[], Comparison
         assert len(render_sweep(sweep).encode()) <= 6_000
 
 
+def test_advisory_rows_and_accepted_ones_keep_what_is_special() -> None:
+    cost = make_metric("regressed", advisory=True, gates=False, metric="cpu_seconds")
+    step = Acceptance(id="x", reason="half the size")
+    new = make_metric("new", accepted=step, reason="any value passes now")
+    text = render_markdown(make_comparison(cost, new))
+    assert "| `cpu_seconds` | 0.9314&nbsp;→&nbsp;0.912 | ✕&nbsp;-2.1&nbsp;% |" in text
+    assert "any value passes now" in text
+
+
 @pytest.mark.parametrize(
-    ("status", "title"), [("new", "3 new"), ("inconclusive", "3 inconclusive or not comparable")]
+    ("status", "title"), [("new", "3 new"), ("inconclusive", "3 that could not be judged")]
 )
 def test_undecided_rows_are_folded(status: Status, title: str) -> None:
     metrics = [make_metric(status, metric=f"m{n}", values=(0.123,)) for n in range(3)]

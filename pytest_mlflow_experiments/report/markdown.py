@@ -82,9 +82,11 @@ def render_markdown(
     _add_notes(page, comparison.notes)
     add_slices(page, comparison.slices)
     add_sweeps(page, comparison.sweeps)
-    open_ones = [metric for metric in judged if metric.status in UNDECIDED - {"new"}]
-    _add_reasons(page, open_ones, f"{len(open_ones):,} inconclusive or not comparable")
-    _add_table(page, [row for row in judged if row.status == "new"], links, title="new")
+    undecided = [metric for metric in judged if metric.status in UNDECIDED]
+    plain = [row for row in undecided if row.status == "new" and row.accepted is None]
+    others = [row for row in undecided if row not in plain]
+    _add_reasons(page, others, f"{len(others):,} that could not be judged")
+    _add_table(page, plain, links, title="new")
     unchanged = [metric for metric in judged if metric.status == "unchanged" and not metric.gates]
     _add_table(page, unchanged, links, title="unchanged")
     advisory = [metric for metric in ranked if metric.advisory]
@@ -254,11 +256,14 @@ def _cells(metric: MetricComparison, links: Links) -> list[str]:
     change = numbers.relative(numbers.finite(metric.relative))
     if metric.relative is None or change == numbers.NOTHING:
         change = numbers.signed(metric.change)
+    # Other tables have one status each.
+    is_change = metric.advisory and metric.status in _TOLD
+    sign = f"{SYMBOLS[metric.status]} " if is_change else ""
     return [
         f"[{name}]({page})" if page else name,
         code(metric.metric, 20),
         _values(metric).replace(" ", "&nbsp;"),
-        change.replace(" ", "&nbsp;"),
+        f"{sign}{change}".replace(" ", "&nbsp;"),
     ]
 
 
