@@ -83,8 +83,10 @@ def render_markdown(
     add_slices(page, comparison.slices)
     add_sweeps(page, comparison.sweeps)
     undecided = [metric for metric in judged if metric.status in UNDECIDED]
-    plain = [row for row in undecided if row.status == "new" and row.accepted is None]
-    others = [row for row in undecided if row not in plain]
+    plain, others = (
+        [one for one in undecided if (one.status == "new" and one.accepted is None) is is_plain]
+        for is_plain in (True, False)
+    )
     _add_reasons(page, others, f"{len(others):,} that could not be judged")
     _add_table(page, plain, links, title="new")
     unchanged = [metric for metric in judged if metric.status == "unchanged" and not metric.gates]
