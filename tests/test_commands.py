@@ -182,7 +182,7 @@ def test_accepted_step_tells_what_when_and_by_whom(history: Project) -> None:
     assert "accepted: half the size" in shown
     assert "accuracy of test_it: accepted, 0.903333 → 0.7: half the size, by Zoë" in shown
     report = history.cli("report").stdout
-    assert "| `accuracy` | 0.903333 | 0.7 | -0.203 (-22.5 %) |" in report
+    assert "| `accuracy` | 0.903333&nbsp;→&nbsp;0.7 | -22.5&nbsp;% |" in report
     # The same pull request falls further.
     for directory in (one.directory for one in history.sessions()[-1:]):
         directory.remove()

@@ -117,6 +117,10 @@ def test_whole_is_judged_as_its_shards_were_told(whole: Project) -> None:
     printed = merged(whole, status=1)
     assert "Gate failed: 1 metric regressed" in printed
     assert "test_it[3]" in printed
+    github = {"GITHUB_ACTIONS": "true"}
+    artifacts = str(whole.path.parent / "artifacts")
+    again = whole.cli("merge", artifacts, "--offline", env=github, status=1).stdout
+    assert "::error file=test_it.py,line=7,title=accuracy regressed::test_it[3]: " in again
     end = whole.sessions()[-1].end
     assert end is not None
     assert end.rejected

@@ -20,7 +20,8 @@ from ..records import Shard
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.secrets import without_credentials
 from ..regression.comparison import Comparison
-from ..report.github import add_to_step_summary
+from ..report.github import add_to_step_summary, workflow_commands
+from ..report.links import located
 from ..report.metric_lines import verdict_lines
 from ..report.numbers import count
 from ..report.sweep_text import sweep_lines
@@ -81,7 +82,9 @@ def run(options: argparse.Namespace) -> int:
     sent = options.offline or _send(directory, location)
     if not sent:
         comparison = replace(comparison, exit_status=1)
+    comparison = located(comparison, directory)
     _tell(merged, comparison, [*own[:2], *options.report])
+    say(*workflow_commands(comparison, location.root))
     hooks.write(comparison, options.report)
     if end.interrupted is not None:
         say(f"This is not the whole session: {end.interrupted}")
@@ -183,7 +186,9 @@ def _tell(merged: MergedSession, comparison: Comparison, reports: list[Path]) ->
     verdicts = verdict_lines(comparison, [str(path) for path in reports])
     say(*(line.text for line in (*sweep_lines(comparison.sweeps), *verdicts)))
     try:
-        add_to_step_summary(comparison)
+        add_to_step_summary(
+            comparison, next((one for one in reports if one.suffix == ".html"), None)
+        )
     except OSError as error:
         say(f"the step's summary failed: {error}")
 

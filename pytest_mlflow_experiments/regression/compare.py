@@ -429,7 +429,8 @@ def _frozen(metrics: Iterable[MetricComparison]) -> Iterator[str]:
 
 def session_info(header: SessionHeader) -> SessionInfo:
     """Return a session as reports name it."""
-    info = SessionInfo(**{one.name: getattr(header, one.name) for one in fields(SessionInfo)})
+    names = {one.name for one in fields(SessionInfo)} - {"experiment_id", "run_id"}
+    info = SessionInfo(**{name: getattr(header, name) for name in names})
     if "://" in info.tracking_uri and not info.tracking_uri.startswith(("sqlite", "file:")):
         return info
     return replace(info, tracking_uri="", experiment_name=None)

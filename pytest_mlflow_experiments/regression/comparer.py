@@ -638,6 +638,7 @@ def _margin(case: CaseValues, metric: str, baseline: float | None, limits: str) 
         tolerance=check.tolerance,
         margin=check.margin,
         baseline_margin=None if baseline is None else replace(before, value=baseline).margin,
+        line=check.line,
     )
 
 
