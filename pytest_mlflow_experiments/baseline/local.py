@@ -13,7 +13,7 @@ from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState
 from ..records.journal import JournalError
 from ..records.reader import LONGEST_HEADER, peek_header
 from .choice import Candidate, Query, only_one, why_incomplete
-from .specs import BaselineError
+from .specs import BaselineError, UnknownSessionError
 
 _PIN: Final = "baseline"
 _DAMAGED_SHOWN: Final = 3
@@ -67,7 +67,7 @@ class LocalCatalog:
             state = SessionState.read(directory.state)
             if state is not None and state.run_id == run_id:
                 return self._candidate(header, directory)
-        raise BaselineError(
+        raise UnknownSessionError(
             f"no session in {self.place} has the run {run_id}; whose run it is, only the tracking "
             "server can tell"
         )
@@ -115,6 +115,8 @@ class LocalCatalog:
                 incomplete=why_incomplete(header, end),
                 tags={**header.tags, **end.tags} if end else header.tags,
                 selection=end.selection if end else None,
+                exclusion=directory.exclusion,
+                metrics=end.metrics if end else {},
             )
         return self._candidates[header.session_id]
 

@@ -3,41 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from ..analysis.location import UsageError, session_directory, sessions_root
-from ..analysis.named_sessions import read_comparison
-from ..records.directory import SessionDirectory
+from ..analysis.location import UsageError, sessions_root
+from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..regression.comparison import Comparison
 from ..report.markdown import render_comment, render_markdown
-from .arguments import REPORTS, command, say, write_report
+from .arguments import NAMES, REPORTS, STORE, command, say, session_of, write_report
 from .project_hooks import CommandHooks
 
 
-def last_comparison(session: Path | None) -> Comparison:
-    """Return the last comparison of a session (the newest one); UsageError without one."""
-    if session is not None:
-        directory = session_directory(session)
-        problem = f"{session} was not compared: it has no {directory.report.name}"
-    elif directories := SessionDirectory.find_all(sessions_root()):
-        directory = directories[-1]
-        problem = (
-            f"the newest session, {directory.session_id}, was not compared with a baseline; name "
-            "the directory of another one"
-        )
-    else:
-        raise UsageError("there is no session here")
-    if not directory.report.exists():
-        raise UsageError(problem)
-    return read_comparison(directory.report)
+def asked_comparison(options: argparse.Namespace) -> Comparison:
+    """Return the comparison of the named session, by default of the newest one here."""
+    store = options.tracking_uri or options.experiment
+    if not (options.session or store or SessionDirectory.find_all(sessions_root())):
+        raise UsageError(f"there is no session here: looked in {sessions_root() / DIRECTORY_NAME}")
+    return session_of(options).comparison()
 
 
 @command(
     "report",
     {
         "session SESSION": (
-            "the directory of a session; default: the newest one",
-            {"nargs": "?", "type": Path},
+            f"{NAMES}; default: the newest one",
+            {"nargs": "?"},
         ),
         "--output -o PATH": REPORTS,
         "--comment KEY": (
@@ -45,6 +33,7 @@ def last_comparison(session: Path | None) -> Comparison:
             "marker with KEY, by which a script finds the comment to update",
             {"nargs": "?", "const": "comparison"},
         ),
+        **STORE,
     },
 )
 def run(options: argparse.Namespace) -> int:
@@ -53,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     Print the comparison that a session ended with, as markdown, or write it to files.
     """
     hooks = CommandHooks("--output", options.output, judges=False)
-    comparison = last_comparison(options.session)
+    comparison = asked_comparison(options)
     comment = None if options.comment is None else render_comment(comparison, options.comment)
     for path in options.output:
         text = hooks.render(comparison, path)
