@@ -145,8 +145,10 @@ class Location:
         asked: list[Catalog] = []
         answer, problems = self._first_answer(question, request, asked)
         if answer is None:
-            text = "; ".join(dict.fromkeys(map(str, problems)))
-            if any(isinstance(one, NothingYetError | UnknownSessionError) for one in problems):
+            unknown = NothingYetError | UnknownSessionError
+            serious = [one for one in problems if not isinstance(one, unknown)]
+            text = "; ".join(dict.fromkeys(map(str, serious or problems)))
+            if not serious or isinstance(problems[0], unknown):
                 text = "\n  ".join([text, *self._looked_at(asked, request.spec)])
             raise BaselineError(text)
         return answer

@@ -269,6 +269,7 @@ class _Found:
 
 
 _LOOKED_AT: Final = 100
+_SHORT: Final = 100
 _NAMED: Final = 3
 """The number of excluded sessions that a reason names."""
 
@@ -511,7 +512,8 @@ class _Search:
 
     def _choice(self, newest: list[Candidate], reason: str, *, pinned: bool = False) -> Choice:
         place = self.catalog.place
-        if left := [f"{name}: {one.exclusion}" for name, one in self.excluded.items()]:
+        told = {name: one.exclusion.reason for name, one in self.excluded.items() if one.exclusion}
+        if left := [f"{name}: {why[:_SHORT]}" for name, why in told.items()]:
             more = f"; and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
             reason = f"{reason}, without what is excluded ({'; '.join(left[:_NAMED])}{more})"
         provenance = Provenance(spec=str(self.spec), place=place, reason=reason, pinned=pinned)

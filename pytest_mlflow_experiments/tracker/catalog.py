@@ -237,7 +237,9 @@ class MlflowCatalog:
         )
 
     def _run(self, run_id: str) -> Run:
-        run: Run = self._call(f"the run {run_id}", self._client.get_run, run_id)
+        run: Run | None = self._call.or_none(f"the run {run_id}", self._client.get_run, run_id)
+        if run is None:
+            raise UnknownSessionError(f"there is no run {run_id} at {self._store.shown_uri}")
         if run.info.lifecycle_stage != "active":
             raise BaselineError(f"the run {run_id} is deleted")
         return run
