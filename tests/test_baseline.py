@@ -360,7 +360,8 @@ def test_local_sessions(root: Path) -> None:
         "5": "it did not run to its end",
         "4": "it was cut short (Ctrl-C)",
     }
-    assert {number for number, entry in found.items() if Query(passing=True).matches(entry)} == {"2", "1"}
+    passing = Query(passing=True)
+    assert {number for number, entry in found.items() if passing.matches(entry)} == {"2", "1"}
     assert found["2"].branch == "main"
     assert found["2"].tags["k"] == "2"
 

@@ -52,7 +52,8 @@ def _list(options: argparse.Namespace) -> int:
         say(json.dumps([_as_json(*one) for one in shown], indent=2))
         return 0
     number = sum(why is None for _, why in sessions)
-    say(f"{count(len(sessions), 'session')} of {place}; {number:,} of them count for baselines")
+    counts = "counts" if number == 1 else "count"
+    say(f"{count(len(sessions), 'session')} of {place}; {number:,} of them {counts} for baselines")
     rows = [_row(*one) for one in shown]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

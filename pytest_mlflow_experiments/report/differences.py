@@ -61,7 +61,7 @@ class Difference:
     @property
     def share(self) -> float | None:
         """The change as a share of the old value, or None where that says nothing."""
-        finite = isfinite(self.change) and self.old
+        finite = isfinite(self.change) and isfinite(self.old) and self.old
         return self.change / abs(self.old) if finite else None
 
     @property
