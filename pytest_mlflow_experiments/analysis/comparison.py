@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from ..baseline.choice import Candidate, Catalog, Query
 from ..baseline.specs import HISTORY, BaselineError, BaselineRequest, of_session
 from ..records import SessionHeader
+from ..records.reader import StoredSession
 from ..regression.compare import compare_sessions, session_info
 from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.comparison import Comparison, MetricComparison
@@ -146,13 +147,18 @@ def parse_all(name: str, texts: Collection[str], parse: Callable[[str], T]) -> S
 
 
 def compare_named(
-    location: Location, session: str, baseline: str, options: CompareOptions
+    location: Location,
+    session: str,
+    baseline: str,
+    options: CompareOptions,
+    current: StoredSession | None = None,
 ) -> Comparison:
     """Compare a session with a baseline, both given as users name them.
 
-    Raises what :func:`.named_session` does, and :class:`.UsageError` if both are the same.
+    ``current`` is the session if it was read already. Raises what :func:`.named_session` does, and
+    :class:`.UsageError` if both are the same.
     """
-    current = named_session(location, session)
+    current = current or named_session(location, session)
     if current is None:
         raise UsageError(f"{session} holds no session")
     entries = baseline_entries(location, baseline, options.window, current.header)
@@ -178,8 +184,10 @@ def compare_two(
     if path.exists() or as_spec(baseline).startswith(("session:", "run:")):
         old = named_session(location, baseline)
     new = named_session(location, session)
+    if old and new and old.header.session_id == new.header.session_id:
+        raise UsageError(f"{baseline} and {session} are the same session")
     try:
-        comparison = compare_named(location, session, baseline, options)
+        comparison = compare_named(location, session, baseline, options, new)
     except BaselineError as error:
         if judge or old is None or new is None:
             raise
@@ -193,8 +201,6 @@ def compare_two(
     if old is None or new is None:
         return comparison, None
     seeds = options.seed_params
-    if old.header.session_id == new.header.session_id:
-        raise UsageError(f"{baseline} and {session} are the same session")
     found = differences(
         collect_session(old.entries(), seeds),
         collect_session(new.entries(), seeds),

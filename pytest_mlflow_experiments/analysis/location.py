@@ -156,6 +156,7 @@ class Location:
     def _looked_at(self, catalogs: Sequence[Catalog], spec: str) -> Iterator[str]:
         """Yield lines that tell where a session was looked for, and which there are instead."""
         names: dict[str, None] = {}
+        counted = 0
         kind, value = (parsed := parse_spec(spec)).kind, parsed.value
         for catalog in catalogs:
             try:
@@ -165,6 +166,7 @@ class Location:
                 continue
             is_local = catalog is self.local
             place = f"{self.root / DIRECTORY_NAME}, {catalog.place}" if is_local else catalog.place
+            counted += len(found)
             more = " or more" if len(found) == _COUNTED else ""
             number = f"1 session{more}" if len(found) == 1 else f"{len(found)} sessions{more}"
             yield f"looked at {place}: {number}"
@@ -180,7 +182,7 @@ class Location:
             yield f"the nearest: {', '.join(nearest)}"
         elif names:
             yield f"the newest: {', '.join([*names][:_SHOWN])}"
-        if names:
+        if counted:
             yield "`pytest-mlflow sessions list` shows all of them"
 
     def look_for(

@@ -53,7 +53,7 @@ SESSION, A, B and SPEC name sessions, in all commands by the same names:
   tag:KEY=VALUE, model:NAME@ALIAS, file:PATH and session:ID, as for --mlflow-baseline
 `pytest-mlflow sessions list` shows them. Where a baseline is named (SPEC, and A if it is latest,
 branch:, tag: or file:), only sessions that count for one are looked for, and those before it are
-part of it, too."""
+part of it, too; a directory or file stands for itself."""
 
 
 def _parser() -> argparse.ArgumentParser:
