@@ -83,6 +83,17 @@ def test_numbers_that_are_none(old: float, new: float, size: float) -> None:
     assert "Traceback" not in "".join(difference_lines(found(of(a=old), of(a=new))))
 
 
+def test_repeats_that_are_the_same_again_tell_less_than_sessions() -> None:
+    new = make_session(make_case(metrics={"f1": 3.0}, repeats=[{"f1": 3.0}]))
+    (row,) = found(of(f1=2.0), new).rows
+    assert (row.scatter, row.origin) == (0.0, "fresh runs (1 in A, 2 in B)")
+    assert "∞" in "".join(difference_lines(found(of(f1=2.0), new)))
+    window = [of(f1=2.0), of(f1=2.1), of(f1=nan), of(f1=2.0)]
+    (row,) = found(window[0], new, *window).rows
+    assert row.scatter == pytest.approx(0.1 / 2**0.5)
+    assert row.origin == "3 sessions around A"
+
+
 def test_no_scatter_at_all() -> None:
     window = [of(a=1.0, b=1.0) for _ in range(3)]
     rows = found(window[0], of(a=1.0, b=1.001), *window).rows

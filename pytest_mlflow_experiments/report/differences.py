@@ -27,6 +27,7 @@ from .text import one_line
 
 _SHOWN: Final = 50
 _NAMED: Final = 5
+_LARGE: Final = 10
 _UNKNOWN: Final = 0.01
 """What stands for the scatter where none is known, as a share of the value: it orders the rows."""
 
@@ -157,19 +158,26 @@ def _scatter(
     now: Sequence[float],
 ) -> tuple[float | None, str]:
     """Return the scatter of one value, and where it is known from."""
+    case, metric = key
     groups = [numbers for numbers in (before, now) if len(numbers) > 1]
+    told = None
     if groups:
         squares = sum((len(one) - 1) * (deviation(one) or 0.0) ** 2 for one in groups)
         scatter = sqrt(squares / sum(len(one) - 1 for one in groups))
-        sides = [one.cases[key[0]] for one in (old, new) if key[0] in one.cases]
-        return scatter, f"{_kind(sides, key[1])} ({len(before)} in A, {len(now)} in B)"
-    case, metric = key
+        sides = [one.cases[case] for one in (old, new) if case in one.cases]
+        told = scatter, f"{_kind(sides, metric)} ({len(before)} in A, {len(now)} in B)"
+        # With frozen seeds a repeat is the same again, which says nothing of sessions.
+        if scatter > 0 and isfinite(scatter):
+            return told
     levels = [
-        average(one.cases[case].metrics[metric])
+        level
         for one in window
         if case in one.cases and metric in one.cases[case].metrics
+        if isfinite(level := average(one.cases[case].metrics[metric]))
     ]
     steps = [b - a for a, b in pairwise(levels)]
+    if not steps and told is not None and isfinite(told[0]):
+        return told
     if not steps:
         return None, "nothing: no repeats, no seeds, no sessions around A"
     # From one session to the next, for the level may have moved meanwhile.
@@ -275,8 +283,7 @@ def difference_lines(found: Differences) -> Iterator[str]:
 def _cells(row: Difference) -> tuple[str, ...]:
     share = f" ({relative(row.share)})" if row.share is not None else ""
     times = row.times
-    # Nothing is a number of times of no scatter at all.
-    is_told = times is not None and isfinite(times)
+    size = NOTHING if times is None else f"{times:.2g}x" if times < _LARGE else f"{times:,.0f}x"
     return (
         one_line(row.metric),
         one_line(row.case),
@@ -284,7 +291,7 @@ def _cells(row: Difference) -> tuple[str, ...]:
         value(row.new),
         f"{signed(row.change)}{share}",
         NOTHING if row.scatter is None else value(float(f"{row.scatter:.3g}")),
-        f"{float(f'{times:.2g}'):,.6g}x" if is_told else NOTHING,
+        size.replace("infx", "∞"),
         row.status or NOTHING,
         row.origin,
     )
