@@ -107,17 +107,18 @@ def _shards(options: argparse.Namespace, temporary: Path) -> list[ShardSession]:
     headers = [header for path in journals if (header := peek_header(path)) and header.shard]
     wanted = _wanted_id(options, headers)
     shards = [shard for path in journals if (shard := read_shard(path, wanted)) is not None]
+    where = ", ".join(map(str, options.paths)) or sessions_root() / DIRECTORY_NAME
     ids = sorted({shard.header.joint_id for shard in shards})
     if len(ids) > 1:
         raise UsageError(f"there are shards of several sessions: {', '.join(ids)}; use --session")
     if wanted is None and not ids:
         raise UsageError(
-            "there is no shard here, and nothing tells of which session; use --session"
+            "there is no shard here, and nothing tells of which session; use --session; looked in "
+            f"{where}"
         )
     if not options.paths:
         shards += _fetched(options, wanted or ids[0], temporary)
     if not shards:
-        where = ", ".join(map(str, options.paths)) or sessions_root() / DIRECTORY_NAME
         known = dict.fromkeys(header.joint_id for header in headers)
         there = f"shards of {', '.join(known)}" if known else "no shard of any session"
         raise MergeError(f"there is no shard of {wanted} in {where}; there is {there}")
