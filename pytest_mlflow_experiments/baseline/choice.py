@@ -211,13 +211,14 @@ def why_not_chosen(
 ) -> Iterator[tuple[Candidate, str | None]]:
     """Yield all sessions, the newest first, with why they are not part of the requested baseline.
 
-    That is None for those that are.
-
-    Raises:
-        BaselineError: as of :func:`choose`.
+    That is None for those that are. Where :func:`choose` raises an error, that is why.
     """
     search = _Search(parse_spec(request.spec), request, catalog)
-    choice = _choose(search)
+    choice, problem = None, "the checked-out commit is not built on its commit"
+    try:
+        choice = _choose(search)
+    except BaselineError as error:
+        problem = str(error)
     chosen = [one.session_id for one in choice.sessions] if choice is not None else []
     oldest = choice.sessions[0].start_time if choice is not None else 0
     own = Query(passing=True, any_branch=False, branch=request.branch, proposal=request.proposal)
@@ -231,7 +232,7 @@ def why_not_chosen(
         why = search.why_not(query, candidate)
         if why is None and candidate.start_time < oldest:
             why = f"there are {len(chosen)} newer ones"
-        yield candidate, why or "the checked-out commit is not built on its commit"
+        yield candidate, why or problem
 
 
 def _choose(search: _Search) -> Choice | None:
