@@ -8,14 +8,13 @@ from math import inf, nan
 import pytest
 from sessions import baseline, judged, make_case, make_session
 
-from pytest_mlflow_experiments.regression.comparer import SEED_PARAMS
 from pytest_mlflow_experiments.regression.values import SessionValues
 from pytest_mlflow_experiments.report.differences import Differences, difference_lines, differences
 
 
 def found(old: SessionValues, new: SessionValues, *window: SessionValues) -> Differences:
     comparison = judged(new, baseline(old))
-    return differences(old, new, window, comparison, SEED_PARAMS)
+    return differences(old, new, window, comparison)
 
 
 def of(**metrics: float) -> SessionValues:

@@ -206,7 +206,6 @@ def compare_two(
         collect_session(new.entries(), seeds),
         _around(location, old.header, options),
         comparison,
-        seeds,
     )
     return comparison, found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf, isfinite, isnan, sqrt
@@ -13,12 +12,11 @@ from ..records import tags as tag
 from ..regression.compare import session_info
 from ..regression.comparison import Comparison
 from ..regression.direction import is_cost
+from ..regression.renames import continued
 from ..regression.statistics import average, deviation
 from ..regression.values import (
     CaseValues,
     SessionValues,
-    identity,
-    tell_by_text,
     values_of,
 )
 from .headline import UNDECIDED, describe_session
@@ -100,13 +98,13 @@ def differences(
     new: SessionValues,
     window: Sequence[SessionValues],
     comparison: Comparison,
-    seed_params: AbstractSet[str],
 ) -> Differences:
     """Return what differs between two sessions; ``window`` are sessions around the old one."""
-    tell_by_text((old, new, *window))
-    for one in (old, *window):
-        one.follow(new)
-    before, now = _measured(old, seed_params), _measured(new, seed_params)
+    # Cases and metrics that have other names now are compared under these.
+    renamed = continued([*window, old], new, [], all_cases=False)
+    *window, old = renamed.past
+    new = renamed.current or new
+    before, now = _measured(old), _measured(new)
     past = [one for one in window if one.header.session_id != new.header.session_id]
     judged = {(row.case, row.metric): row for row in comparison.metrics}
     rows = []
@@ -135,15 +133,14 @@ _Key = tuple[str, str]
 _Values = dict[_Key, list[float]]
 
 
-def _measured(session: SessionValues, seed_params: AbstractSet[str]) -> _Values:
+def _measured(session: SessionValues) -> _Values:
     """Return the values of each metric of each case: of its repeats, and of its fresh runs."""
     found: _Values = {}
     for case, values in session.cases.items():
         for metric, numbers in values.metrics.items():
             found[case, metric] = [*numbers, *values.again.get(metric, ())]
-    for record in session.failed:
+    for case, record in session.failed:
         # What a failed test measured is no history, and what somebody wants to see here.
-        case = session.name_of(identity(record, seed_params)[0])
         for metric, number in values_of(record).items():
             found.setdefault((case, metric), [number])
     return found
