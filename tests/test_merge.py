@@ -170,6 +170,14 @@ def test_shards_of_one_directory(whole: Project) -> None:
         whole.pytest("--mlflow", "--mlflow-offline", "--mlflow-session=other")
     result = whole.cli("merge", "--session=nightly", "--offline")
     assert "Session nightly: 2 shards, 6 cases" in result.stdout
+    (shard, *_) = (one for one in whole.sessions() if one.header.shard)
+    for name in ("night", shard.header.session_id, f"{DIRECTORY_NAME}/{shard.header.session_id}"):
+        again = whole.cli("merge", "--session", name, "--offline").stdout
+        assert "Session nightly: 2 shards" in again
+    assert "Session other: " in whole.cli("merge", "--session=latest", "--offline").stdout
+    wrong = whole.cli("merge", "--session=nightmare", "--offline", status=1).stderr
+    assert "there is no shard of nightmare" in wrong
+    assert "shards of nightly, other" in wrong
     result = whole.cli("merge", DIRECTORY_NAME, "--offline", status=2)
     assert "several sessions: nightly, other; use --session" in result.stderr
 

@@ -4,44 +4,39 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 
-from ..analysis.location import UsageError, session_directory, sessions_root
-from ..analysis.named_sessions import read_comparison
+from ..analysis.location import UsageError, sessions_root
 from ..records.ci import ci_job
-from ..records.directory import SessionDirectory
+from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..regression.comparison import Comparison
 from ..report.github import render_check
 from ..report.links import Links, located
 from ..report.markdown import marker, render_comment, render_markdown
-from .arguments import FLAG, REPORTS, command, say, write_report
+from .arguments import FLAG, NAMES, REPORTS, STORE, command, say, session_of, write_report
 from .project_hooks import CommandHooks
 
 
-def last_comparison(session: Path | None) -> tuple[Comparison, SessionDirectory]:
-    """Return the last comparison of a session (the newest one); UsageError without one."""
-    if session is not None:
-        directory = session_directory(session)
-        problem = f"{session} was not compared: it has no {directory.report.name}"
-    elif directories := SessionDirectory.find_all(sessions_root()):
-        directory = directories[-1]
-        problem = (
-            f"the newest session, {directory.session_id}, was not compared with a baseline; name "
-            "the directory of another one"
-        )
-    else:
-        raise UsageError("there is no session here")
-    if not directory.report.exists():
-        raise UsageError(problem)
-    return located(read_comparison(directory.report), directory), directory
+def asked_comparison(options: argparse.Namespace) -> tuple[Comparison, SessionDirectory | None]:
+    """Return the comparison of the named session, by default of the newest one here.
+
+    The session's directory is None if it is not on this machine.
+    """
+    store = options.tracking_uri or options.experiment
+    if not (options.session or store or SessionDirectory.find_all(sessions_root())):
+        raise UsageError(f"there is no session here: looked in {sessions_root() / DIRECTORY_NAME}")
+    session = session_of(options)
+    comparison = session.comparison()
+    if session.directory is not None:
+        comparison = located(comparison, session.directory)
+    return comparison, session.directory
 
 
 @command(
     "report",
     {
         "session SESSION": (
-            "the directory of a session; default: the newest one",
-            {"nargs": "?", "type": Path},
+            f"{NAMES}; default: the newest one",
+            {"nargs": "?"},
         ),
         "--output -o PATH": REPORTS,
         "--comment KEY": (
@@ -62,6 +57,7 @@ def last_comparison(session: Path | None) -> tuple[Comparison, SessionDirectory]
         ),
         "--artifact-url URL": "the page with the HTML report, for a link; default: the CI's page "
         "with the artifacts of this job",
+        **STORE,
     },
 )
 def run(options: argparse.Namespace) -> int:
@@ -74,8 +70,8 @@ def run(options: argparse.Namespace) -> int:
     if options.check is not None and options.comment is not None:
         raise UsageError("--check and --comment are two bodies; take one of them")
     hooks = CommandHooks("--output", options.output, judges=False)
-    comparison, directory = last_comparison(options.session)
-    html = directory.path / "report.html"
+    comparison, directory = asked_comparison(options)
+    html = directory.path / "report.html" if directory is not None else None
     links = Links.of(comparison.session, artifact_url=options.artifact_url or "", html=html)
     if options.check is not None:
         text = render_check(
