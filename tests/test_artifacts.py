@@ -609,7 +609,11 @@ def test_the_tracker_is_killed_within_artifacts(
 
     def is_within() -> bool:
         state = SessionState.read(journal.directory.state)
-        if state is not None and (state.files > 300 or 2_000_000 < state.uploaded < 90_000_000):
+        if state is None:
+            return False
+        assert state.phase != "done", "it was too fast"
+        begun = size == "large" and any(database.path.glob("mlruns/*/*/artifacts/model/.*"))
+        if state.files > 300 or state.uploaded > 2_000_000 or begun:
             os.kill(int(str(state.pid)), signal.SIGKILL)
             return True
         return False

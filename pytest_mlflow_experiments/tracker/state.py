@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import TextIOBase
 from pathlib import Path
+from threading import RLock
 from typing import Literal, TextIO, final
 
 from ..records.directory import SessionState
 from ..records.journal import has_end
 from ..records.processes import wait_until
-from ..records.secrets import MASK, SECRET_IN_QUERY, SHORTEST, environment_secrets, secrets_of
+from ..records.secrets import (
+    MASK,
+    SECRET_IN_QUERY,
+    environment_secrets,
+    mask_of,
+    secrets_of,
+    without_urls_credentials,
+)
 from .errors import TrackerError
 
-_USERINFO = re.compile(r"(?<=://)[^/?#@\s'\"]+@")
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "DATABRICKS_TOKEN")
 
 
@@ -35,14 +40,11 @@ class Redactor:
         """Return the redactor for a tracking URI and the environment's credentials."""
         known = (*environment_secrets(), *secrets_of(tracking_uri))
         found = {*known, *(os.environ.get(name, "") for name in _SECRET_VARIABLES)}
-        secrets = (secret for secret in found if len(secret) >= SHORTEST)
-        return cls(tuple(sorted(secrets, key=lambda secret: (-len(secret), secret))))
+        return cls(tuple(sorted(found)))
 
     def __call__(self, text: str) -> str:
         """Return ``text`` without secrets."""
-        for secret in self.secrets:
-            text = text.replace(secret, MASK)
-        text = _USERINFO.sub(f"{MASK}@", text)
+        text = without_urls_credentials(mask_of(self.secrets)(text))
         return SECRET_IN_QUERY.sub(rf"\g<1>{MASK}", text)
 
 
@@ -87,23 +89,23 @@ class Reporter:
     on_state: Callable[[SessionState], None] | None = None
     _written: SessionState | None = field(default=None, init=False)
     _written_at: float = field(default=0.0, init=False)
-    # A signal may meet the thread that holds it.
-    _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
+    # Reentrant, for a signal may come while the state is being written.
+    _one_at_a_time: RLock = field(default_factory=RLock, init=False)
 
     def change(self, **changes: object) -> None:
         """Change fields of the state."""
-        with self._lock:
+        with self._one_at_a_time:
             self.state = self.state.update(**changes)
 
     def count(self, **more: int) -> None:
         """Add to fields of the state that count something; several threads may do so."""
-        with self._lock:
+        with self._one_at_a_time:
             self.change(**{name: getattr(self.state, name) + more[name] for name in more})
             self.flush()
 
     def note(self, *notes: str) -> None:
         """Add notes to the state, without duplicates."""
-        with self._lock:
+        with self._one_at_a_time:
             self.change(notes=tuple(dict.fromkeys((*self.state.notes, *map(self.redact, notes)))))
 
     def trouble(self, phase: Literal["waiting", "failed"], reason: str) -> None:
@@ -113,7 +115,7 @@ class Reporter:
 
     def flush(self, *, now: bool = False) -> None:
         """Write the state if it changed and ``now`` is set or the last write is long ago."""
-        with self._lock:
+        with self._one_at_a_time:
             clock = time.monotonic()
             if self.state != self._written and (now or clock - self._written_at >= _INTERVAL):
                 self._write(clock)
