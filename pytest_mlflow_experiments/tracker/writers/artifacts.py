@@ -90,6 +90,7 @@ class Uploader:
         """
         if not run.has_artifacts:
             return None
+        # MLflow's clients name an artifact as its file, so texts are files too.
         with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as directory:
             texts = {name: Path(directory, name) for name in run.texts}
             for name, path in texts.items():

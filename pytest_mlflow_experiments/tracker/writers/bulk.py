@@ -181,10 +181,11 @@ class BulkWriter:
         fresh = patiently(self._insert_despite_races, runs)
         problems = []
         for run in runs:
-            repository = partial(get_artifact_repository, self.artifact_uri(run.id))
-            resumed = run.id not in fresh
-            if problem := self.client.uploader.upload_run(repository, run, resumed=resumed):
-                problems.append(problem)
+            if run.has_artifacts:
+                repository = partial(get_artifact_repository, self.artifact_uri(run.id))
+                resumed = run.id not in fresh
+                if problem := self.client.uploader.upload_run(repository, run, resumed=resumed):
+                    problems.append(problem)
         return problems
 
     def _insert(self, runs: Sequence[RunData]) -> set[str]:
