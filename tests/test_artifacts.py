@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
 import subprocess
 import threading
 import time
@@ -25,7 +24,7 @@ from tracker_database import Database
 from tracker_kit import Journal, make_record, start_tracker
 
 from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState
-from pytest_mlflow_experiments.records.processes import wait_until
+from pytest_mlflow_experiments.records.processes import is_running, wait_until
 from pytest_mlflow_experiments.report.terminal import Progress
 
 if TYPE_CHECKING:
@@ -590,8 +589,26 @@ def test_a_server_behind_a_bad_line(mlflow_server: Server, tmp_path: Path) -> No
     check(artifacts_of(mlflow_server.uri, state, tmp_path / "there"))
 
 
+# In the tracker's process, so that it dies at this byte of the artifacts and no other.
+KILLER = """
+import io, os, signal
+
+class FileIO(io.FileIO):
+    total = 0
+
+    def read(self, size=-1):
+        data = super().read(size)
+        FileIO.total += len(data) if ".pytest_mlflow" in str(self.name) else 0
+        if FileIO.total > {bytes}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return data
+
+io.FileIO = FileIO
+"""
+
+
 @pytest.mark.real
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 @pytest.mark.parametrize("size", ["many", "large"])
 @pytest.mark.parametrize("place", ["disk", "server"])
 def test_the_tracker_is_killed_within_artifacts(
@@ -605,20 +622,18 @@ def test_the_tracker_is_killed_within_artifacts(
         files = {"model/large.bin": rng.randbytes(100_000_000), "small.txt": b"1"}
     uri = database.uri if place == "disk" else request.getfixturevalue("mlflow_server").uri
     journal, check = send_files(database.path, files, experiment_name=f"killed {size}")
-    process = start_tracker(journal, uri)
+    code = database.path / "code"
+    code.mkdir()
+    killed_at = sum(map(len, files.values())) // 3
+    code.joinpath("sitecustomize.py").write_text(KILLER.format(bytes=killed_at), encoding="utf-8")
+    path = os.pathsep.join([str(code), os.environ.get("PYTHONPATH", "")])
+    process = start_tracker(journal, uri, {"PYTHONPATH": path})
 
-    def is_within() -> bool:
+    def has_ended() -> bool:
         state = SessionState.read(journal.directory.state)
-        if state is None:
-            return False
-        assert state.phase != "done", "it was too fast"
-        begun = size == "large" and any(database.path.glob("mlruns/*/*/artifacts/model/.*"))
-        if state.files > 300 or state.uploaded > 2_000_000 or begun:
-            os.kill(int(str(state.pid)), signal.SIGKILL)
-            return True
-        return False
+        return state is not None and state.pid is not None and not is_running(state.pid)
 
-    assert wait_until(is_within, timeout=300, poll=0.001)
+    assert wait_until(has_ended, timeout=300, poll=0.01)
     process.communicate()
     assert not journal.directory.is_sent
     state = project(journal.directory, tracking_uri=uri)
