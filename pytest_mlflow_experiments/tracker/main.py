@@ -139,7 +139,11 @@ def _first_state(directory: SessionDirectory) -> SessionState:
 
 
 def _project(
-    directory: SessionDirectory, tracking_uri: str, follow: Callable[[], bool], reporter: Reporter
+    directory: SessionDirectory,
+    tracking_uri: str,
+    follow: Callable[[], bool],
+    reporter: Reporter,
+    timeout: float = 0.0,
 ) -> None:
     with exclusive(directory.path / "tracker.lock"):
         reporter.flush(now=True)
@@ -156,7 +160,7 @@ def _project(
                 raise TrackerError(text, passing=_passes(error)) from error
 
         try:
-            send_repeatedly(send, directory.journal, follow, reporter)
+            send_repeatedly(send, directory.journal, follow, reporter, timeout)
         except TrackerError as error:
             reporter.trouble("failed", str(error))
         else:
@@ -178,11 +182,14 @@ def _send(
     following = follow()
     if _is_empty(directory.journal) and not (following and directory.baseline_request.exists()):
         return
-    store = open_store(tracking_uri, reporter.redact)
-    from .session import SessionProjector
+    from .answers import checked_answers
 
-    tail = JournalTail(directory.journal)
-    SessionProjector(directory, store, reporter, follow, tail).run()
+    with checked_answers():
+        store = open_store(tracking_uri, reporter.redact)
+        from .session import SessionProjector
+
+        tail = JournalTail(directory.journal)
+        SessionProjector(directory, store, reporter, follow, tail).run()
 
 
 def _is_empty(journal: Path) -> bool:
@@ -203,12 +210,14 @@ def _is_empty(journal: Path) -> bool:
 def main() -> NoReturn:
     """Run the tracker for the session whose directory is the first argument.
 
-    The second argument is the pid of the controller, by default the parent's.
+    The second argument is the pid of the controller, by default the parent's; the third is for how
+    many seconds to go on after the session's end while nothing arrives in MLflow.
     """
     # It may have been killed already, and then somebody else is the parent.
     controller = int(sys.argv[2]) if len(sys.argv) > 2 else os.getppid()
     if os.name == "posix":
         _detach()
+    timeout = float(sys.argv[3]) if len(sys.argv) > 3 else 0.0
     directory = SessionDirectory(Path(sys.argv[1]))
     tracking_uri = os.environ["MLFLOW_TRACKING_URI"]
     redact = Redactor.of(tracking_uri)
@@ -218,7 +227,7 @@ def main() -> NoReturn:
     reporter = Reporter(directory.state, _first_state(directory), redact, on_state=None)
     _end_on_sigterm(reporter)
     try:
-        _project(directory, tracking_uri, Controller(controller).alive, reporter)
+        _project(directory, tracking_uri, Controller(controller).alive, reporter, timeout)
     except SessionBusyError as error:
         sys.exit(str(error))
     sys.exit(0 if reporter.state.phase == "done" else 1)

@@ -16,7 +16,7 @@ from ..records.directory import SessionState
 from ..records.journal import has_end
 from ..records.processes import wait_until
 from ..records.secrets import MASK, SECRET_IN_QUERY, SHORTEST, environment_secrets, secrets_of
-from .errors import TrackerError
+from .errors import TrackerError, pause_asked
 
 _USERINFO = re.compile(r"(?<=://)[^/?#@\s'\"]+@")
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "DATABRICKS_TOKEN")
@@ -122,6 +122,7 @@ class Reporter:
 
 
 _PAUSE = 3.0
+_PAUSE_AT_END = 1.0
 _POLL = 0.1
 
 
@@ -130,12 +131,13 @@ def send_repeatedly(
     journal: Path,
     follow: Callable[[], bool],
     reporter: Reporter,
+    timeout: float = 0.0,
 ) -> None:
     """Call ``send``, which sends a session from its beginning, until it succeeds.
 
-    While the session runs, temporary errors lead to retries. Once it has ended, ``send`` is called
-    a last time, and again only if it made progress. ``follow`` tells whether the ``journal`` may
-    still grow; ``send`` gets a function that tells whether the session goes on.
+    While the session runs, temporary errors lead to retries; once it has ended, they do so until
+    ``timeout`` seconds have passed in which MLflow got nothing more. ``follow`` tells whether the
+    ``journal`` may still grow; ``send`` gets a function that tells whether the session goes on.
 
     Raises:
         TrackerError: the session can't be sent.
@@ -145,6 +147,7 @@ def send_repeatedly(
         return follow() and not has_end(journal)
 
     furthest = 0
+    progress_at = time.monotonic()
     while True:
         may_wait = goes_on()
         try:
@@ -152,10 +155,23 @@ def send_repeatedly(
         except TrackerError as error:
             reached = reporter.state.sent
             reporter.change(sent=max(reached, furthest))
-            if not error.passing or not (may_wait or reached > furthest):
+            asked = pause_asked(str(error)) or 0.0
+            now = time.monotonic()
+            if may_wait or reached > furthest:
+                progress_at = now
+            elif now + asked >= progress_at + timeout:
+                raise
+            if not error.passing:
                 raise
             furthest = max(reached, furthest)
             reporter.trouble("waiting", str(error))
-        wait_until(lambda: not goes_on(), timeout=_PAUSE, poll=_POLL)
+            if goes_on():
+                wait_until(lambda: not goes_on(), timeout=max(asked, _PAUSE), poll=_POLL)
+                asked = max(0.0, now + asked - time.monotonic())
+                if asked > timeout:
+                    raise
+            else:
+                asked = max(asked, _PAUSE_AT_END)
+            time.sleep(asked)
         # What MLflow has got already counts again: it is passed over, one by one.
         reporter.change(sent=0)
