@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal, TypeAlias
 from urllib.error import HTTPError
@@ -76,7 +77,7 @@ class FaultyServer(ThreadingHTTPServer):
 _OWN = {"connection", "keep-alive", "transfer-encoding", "content-length", "host"}
 
 
-def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+def _passed_on(headers: Message) -> dict[str, str]:
     return {key: value for key, value in headers.items() if key.lower() not in _OWN}
 
 
@@ -98,7 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif isinstance(fault, int):
             self._reply(fault, {"Content-Type": "text/plain"}, b"out of order")
         elif fault in _BODIES:
-            self._reply(200, {"Content-Type": "text/html"}, _BODIES[fault])
+            kind = "text/html" if fault == "html" else "application/json"
+            self._reply(200, {"Content-Type": kind}, _BODIES[fault])
         if fault in ("silent", "no http", "reset"):
             self.close_connection = True
 

@@ -172,7 +172,7 @@ def test_full_disks_and_limits_of_size_are_called_that() -> None:
 
 def test_a_retry_keeps_to_the_pause_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(retries.time, "sleep", slept.append)
+    monkeypatch.setattr(time, "sleep", slept.append)
 
     def failing(text: str, times: int) -> None:
         if len(slept) < times:
@@ -196,8 +196,8 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr(state.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(state.time, "sleep", self.sleep)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "sleep", self.sleep)
         monkeypatch.setattr(state, "wait_until", self.wait_until)
 
     def sleep(self, seconds: float) -> None:

@@ -156,8 +156,7 @@ def _project(
             except Exception as error:
                 # Whatever MLflow and the libraries below it raise: the journal keeps the session.
                 _LOGGER.debug("The session could not be sent.", exc_info=True)
-                text = f"Writing to {tracking_uri} failed: {reason_of(error)}"
-                raise TrackerError(text, passing=_passes(error)) from error
+                raise TrackerError(_failed(tracking_uri, error), passing=_passes(error)) from error
 
         try:
             send_repeatedly(send, directory.journal, follow, reporter, timeout)
@@ -166,6 +165,10 @@ def _project(
         else:
             reporter.change(phase="done", error=None)
             reporter.flush(now=True)
+
+
+def _failed(tracking_uri: str, error: Exception) -> str:
+    return f"Writing to {tracking_uri} failed: {reason_of(error)}"
 
 
 def _passes(error: Exception) -> bool:
@@ -186,10 +189,15 @@ def _send(
 
     with checked_answers():
         store = open_store(tracking_uri, reporter.redact)
+        from .retries import told_retries
         from .session import SessionProjector
 
+        def tell(error: Exception) -> None:
+            reporter.delay(_failed(tracking_uri, error))
+
         tail = JournalTail(directory.journal)
-        SessionProjector(directory, store, reporter, follow, tail).run()
+        with told_retries(tell):
+            SessionProjector(directory, store, reporter, follow, tail).run()
 
 
 def _is_empty(journal: Path) -> bool:
@@ -245,7 +253,7 @@ def _detach() -> None:
 def _end_on_sigterm(reporter: Reporter) -> None:
     def end(number: int, _frame: FrameType | None) -> NoReturn:
         reason = "The tracker was terminated before everything was sent."
-        reporter.trouble("failed", reporter.state.error or reason)
+        reporter.trouble("failed", reporter.shown.error or reason)
         # Requests under way are not waited for: they are found when the session is sent again.
         os._exit(128 + number)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, final
@@ -75,6 +76,19 @@ def tracker_error(text: str, error: Exception) -> TrackerError:
     return TrackerError(f"{text}: {reason_of(error)}", passing=passes(error))
 
 
+_LISTENERS: Final[list[Callable[[Exception], None]]] = []
+
+
+@contextmanager
+def told_retries(tell: Callable[[Exception], None]) -> Iterator[None]:
+    """Call ``tell``, from any thread, with each error that leads to a retry."""
+    _LISTENERS.append(tell)
+    try:
+        yield
+    finally:
+        _LISTENERS.remove(tell)
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Retry:
@@ -100,6 +114,8 @@ class Retry:
                 passed = time.monotonic() - started
                 if max(passed, pause_asked(said) or 0.0) >= self.patience:
                     raise
+                for tell in _LISTENERS:
+                    tell(error)
             time.sleep(_pause(said, calls, usual))
         return action(*args, **kwargs)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import TextIOBase
 from pathlib import Path
+from threading import RLock
 from typing import Literal, TextIO, final
 
 from ..records.directory import SessionState
@@ -86,10 +87,26 @@ class Reporter:
     on_state: Callable[[SessionState], None] | None = None
     _written: SessionState | None = field(default=None, init=False)
     _written_at: float = field(default=0.0, init=False)
+    _delay: str | None = field(default=None, init=False)
+    # Reentrant, for a signal may come while the state is being written.
+    _one_at_a_time: RLock = field(default_factory=RLock, init=False)
 
     def change(self, **changes: object) -> None:
         """Change fields of the state."""
         self.state = self.state.update(**changes)
+        self._delay = None
+
+    def delay(self, reason: str) -> None:
+        """Tell, from any thread, why requests are being repeated until the next change."""
+        self._delay = self.redact(reason)
+        self.flush()
+
+    @property
+    def shown(self) -> SessionState:
+        """The state; its error is the reason of a delay if there is no other."""
+        if self.state.phase in ("done", "failed"):
+            return self.state
+        return self.state.update(error=self.state.error or self._delay)
 
     def count(self, *, sent: int = 0, sweeps: int = 0) -> None:
         """Count sent cases and ended sweeps."""
@@ -107,18 +124,19 @@ class Reporter:
 
     def flush(self, *, now: bool = False) -> None:
         """Write the state if it changed and ``now`` is set or the last write is long ago."""
-        clock = time.monotonic()
-        if self.state == self._written or not (now or clock - self._written_at >= _INTERVAL):
-            return
-        try:
-            self.state.write(self.path)
-        except OSError:
-            # A full disk, or a directory that somebody has removed: MLflow gets the cases anyway.
-            _LOGGER.warning("The session's state can't be written.", exc_info=True)
-            return
-        self._written, self._written_at = self.state, clock
-        if self.on_state is not None:
-            self.on_state(self.state)
+        with self._one_at_a_time:
+            clock, shown = time.monotonic(), self.shown
+            if shown == self._written or not (now or clock - self._written_at >= _INTERVAL):
+                return
+            try:
+                shown.write(self.path)
+            except OSError:
+                # A full disk, or a directory that somebody has removed: MLflow gets the cases.
+                _LOGGER.warning("The session's state can't be written.", exc_info=True)
+                return
+            self._written, self._written_at = shown, clock
+            if self.on_state is not None:
+                self.on_state(shown)
 
 
 _PAUSE = 3.0
