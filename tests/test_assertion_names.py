@@ -11,7 +11,7 @@ from pytest_mlflow_experiments.capture.assertions.names import (
     metric_name,
 )
 from pytest_mlflow_experiments.capture.assertions.origins import telling_names
-from pytest_mlflow_experiments.capture.assertions.sites import comparisons
+from pytest_mlflow_experiments.capture.assertions.sites import Where, comparisons
 
 NAMES = [
     ("accuracy", "accuracy"),
@@ -114,7 +114,7 @@ def told(source: str) -> list[str]:
     tree = ast.parse(textwrap.dedent(source))
     asserts = [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
     values: dict[ast.stmt, list[ast.expr]] = {
-        node: [found.value for found in comparisons(node, "it.py")] for node in asserts
+        node: [found.value for found in comparisons(node, Where("it.py"))] for node in asserts
     }
     names = telling_names(tree, values)
     in_order = sorted(names, key=lambda value: (value.lineno, value.col_offset))

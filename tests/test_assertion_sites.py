@@ -7,6 +7,7 @@ import pytest
 from pytest_mlflow_experiments.capture.assertions.sites import (
     CallNode,
     ComparisonNode,
+    Where,
     asserting_call,
     comparisons,
 )
@@ -18,9 +19,8 @@ def found(source: str, *, every_comparison: bool = False) -> list[ComparisonNode
         statement = statement.body[0]
     assert isinstance(statement, ast.Assert)
     functions = {"close": "isclose"}
-    return list(
-        comparisons(statement, "file.py", every_comparison=every_comparison, functions=functions)
-    )
+    where = Where("file.py", every_comparison=every_comparison, functions=functions)
+    return list(comparisons(statement, where))
 
 
 def limit_of(comparison: ComparisonNode | CallNode) -> str:
@@ -273,7 +273,7 @@ def test_chain(source: str, expected: list[tuple[str, str, str]]) -> None:
     ],
 )
 def test_asserting_call(source: str, name: str | None, operator: str, limit: str | None) -> None:
-    call = asserting_call(ast.parse(source).body[0], "file.py")
+    call = asserting_call(ast.parse(source).body[0], Where("file.py"))
     assert (call.site.name if call is not None else None) == name
     if call is not None:
         assert call.site.operator == operator
@@ -326,5 +326,5 @@ def test_place() -> None:
 def test_expression(text: str, is_expression: bool) -> None:
     module = ast.parse(f"async def test():\n    assert {text}")
     (assertion,) = (node for node in ast.walk(module) if isinstance(node, ast.Assert))
-    (found,) = comparisons(assertion, "test_it.py")
+    (found,) = comparisons(assertion, Where("test_it.py"))
     assert found.site.expression is is_expression

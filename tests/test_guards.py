@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sessions import judged, make_case, make_check, make_session, only, past_of
 
-from pytest_mlflow_experiments.capture.assertions.sites import ComparisonNode, comparisons
+from pytest_mlflow_experiments.capture.assertions.sites import ComparisonNode, Where, comparisons
 from pytest_mlflow_experiments.records import Check
 from pytest_mlflow_experiments.regression import Tolerance
 from pytest_mlflow_experiments.regression.comparer import CompareOptions
@@ -87,7 +87,7 @@ def guards_of(*assertions: str) -> tuple[str, set[Guard]]:
         (found.site, found)
         for node in nodes
         if isinstance(node, ast.Assert)
-        for found in comparisons(node, "test_it.py")
+        for found in comparisons(node, Where("test_it.py"))
     ]
     guards = set()
     for site, found in sites:
@@ -243,7 +243,7 @@ def compared(
     """Compare a metric that an assertion guards, after some values; None if it is not judged."""
     node = ast.parse(f"assert {text}").body[0]
     assert isinstance(node, ast.Assert)
-    (found,) = comparisons(node, "test_it.py")
+    (found,) = comparisons(node, Where("test_it.py"))
     assert isinstance(found, ComparisonNode)
     site, limit = found.site, ast.literal_eval(found.node.comparators[0])
     check = make_check(site.name, now, limit)

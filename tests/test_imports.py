@@ -29,7 +29,7 @@ ROOMS = {
     "plugin": {"capture", "session"},
     "__init__": {"capture", "analysis"},
 }
-MLFLOW_IN_TESTS = {"capture/mlflow_run.py", "capture/mlflow_state.py"}
+MLFLOW_IN_TESTS = {"capture/mlflow_run.py"}
 
 
 def modules() -> list[Path]:

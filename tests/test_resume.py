@@ -22,8 +22,12 @@ from pytest_mlflow_experiments.records import CaseRecord
 from pytest_mlflow_experiments.records.git import changes_digest
 from pytest_mlflow_experiments.records.journal import JournalWriter
 from pytest_mlflow_experiments.regression.values import SessionValues
-from pytest_mlflow_experiments.session.resume.data import DataFinding, data_changed, mixed_data
-from pytest_mlflow_experiments.session.resume.resumable import why_other_code
+from pytest_mlflow_experiments.session.resumable import (
+    DataFinding,
+    data_changed,
+    mixed_data,
+    why_other_code,
+)
 
 OFFLINE = ("--mlflow", "--mlflow-offline")
 RESUME = (*OFFLINE, "--mlflow-resume")

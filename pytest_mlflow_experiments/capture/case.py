@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias, final
 
 from ..records import Attempt, CaseRecord, DatasetInput, Metric, Outcome
-from ..records.directory import make_directories
+from ..records.directory import files_below, make_directories
 from ..records.secrets import MASK
 from .assertions.recorder import Observations
 from .dataset_digest import joined_digest
@@ -107,10 +107,7 @@ class CaseLog:
         """Return the paths of the artifacts kept so far, relative, with forward slashes."""
         # Most cases have none, and need no look at the disk: nobody has asked for the directory.
         root = self.artifact_directory if self._has_artifacts else None
-        if root is None or not root.is_dir():
-            return ()
-        files = (path for path in root.rglob("*") if path.is_file())
-        return tuple(sorted(path.relative_to(root).as_posix() for path in files))
+        return () if root is None else files_below(root)
 
     def keep_artifacts_of(self, earlier: CaseLog, number: int) -> None:
         """Move the artifacts of an earlier attempt below ``attempt-<number>``."""
@@ -167,26 +164,11 @@ class CaseLog:
         """
         attempts = tuple(attempts)
         metrics, checks = merge(
-            self.logged,
-            self.observations,
-            self.clock,
-            self.run_metrics,
-            self.run_history,
+            *(self.logged, self.observations, self.clock, self.run_metrics, self.run_history),
             random_examples=self.random_examples,
         )
         own = {metric.key for metric in metrics} if self.run_metrics else ()
-        notes = list(self.notes)
         options = self.options
-        hidden, secrets = self.secrets.names, self.secrets.values
-        for log in attempts:
-            hidden, secrets = hidden | log.secrets.names, secrets | log.secrets.values
-        if hidden:
-            notes.append(f"kept as {MASK}, for it is a secret by its name: {', '.join(hidden)}")
-        if dropped := self.observations.dropped:
-            notes.append(
-                f"{dropped} more checks are not kept: a case has room for "
-                f"{len(self.observations)} of them"
-            )
         record = CaseRecord(
             id=self.id,
             nodeid=nodeid,
@@ -204,7 +186,7 @@ class CaseLog:
             failure=self.failure(),
             run_id=self.run_id,
             attempts=tuple(log.as_attempt() for log in attempts),
-            notes=tuple(notes),
+            notes=self._all_notes(attempts),
             arguments=arguments,
             datasets={name: joined_digest(digests) for name, digests in self.datasets.items()},
             tolerances={key: str(value) for key, value in options.tolerance.items()},
@@ -215,29 +197,41 @@ class CaseLog:
             best=self._best(metrics),
             run_metrics={name: v for name, v in self.run_metrics.items() if name not in own},
             run_history=tuple(self.run_history),
-            inputs=tuple(
-                finished_input(data, nodeid, self.secrets.in_text) for data in self.inputs
-            ),
+            inputs=tuple(finished_input(one, nodeid, self.secrets.in_text) for one in self.inputs),
             usage=self.usage,
         )
+        secrets = {secret: None for log in (self, *attempts) for secret in log.secrets.values}
         if not secrets:
             return record
-        mask = CaseMask(secrets, own=nodeid.partition("[")[0], renamed=renamed, arguments=arguments)
-        record = mask.record(record)
-        if record.artifacts and (root := self.artifact_directory) is not None:
-            names = sorted(_renamed(root, name, mask(name)) for name in record.artifacts)
-            record = replace(record, artifacts=tuple(names))
-        return record
+        own_name = nodeid.partition("[")[0]
+        mask = CaseMask(secrets, own=own_name, renamed=renamed, arguments=arguments)
+        return self._with_masked_artifacts(mask.record(record), mask)
+
+    def _with_masked_artifacts(self, record: CaseRecord, mask: CaseMask) -> CaseRecord:
+        root = self.artifact_directory if record.artifacts else None
+        if root is None:
+            return record
+        names = sorted(_renamed(root, name, mask(name)) for name in record.artifacts)
+        return replace(record, artifacts=tuple(names))
+
+    def _all_notes(self, attempts: Iterable[CaseLog]) -> tuple[str, ...]:
+        notes = list(self.notes)
+        if hidden := {name: None for log in (self, *attempts) for name in log.secrets.names}:
+            notes.append(f"kept as {MASK}, for it is a secret by its name: {', '.join(hidden)}")
+        if dropped := self.observations.dropped:
+            room = len(self.observations)
+            notes.append(f"{dropped} more checks are not kept: a case has room for {room} of them")
+        return tuple(notes)
 
     def _best(self, metrics: Sequence[Metric]) -> dict[str, float]:
-        """Return the best values of the metrics that the marker wants them of."""
+        """Return the best value of each metric that the marker names as ``best``."""
         options = self.options
         if not options.best:
             return {}
         return best_values((*metrics, *self.run_history), options.best, options.direction)
 
     def as_attempt(self) -> Attempt:
-        """Return the attempt as the record of a later one keeps it."""
+        """Return this attempt for the record of a later one."""
         metrics, checks = merge(
             self.logged, self.observations, self.clock, random_examples=self.random_examples
         )

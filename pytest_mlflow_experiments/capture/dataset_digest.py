@@ -14,12 +14,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, final
 
-from . import dataset_content
+from ..records.directory import files_below
 from .params import stable_text
 
 _DIGITS: Final = 16
 _BLOCK: Final = 1 << 20
 _ELEMENTS: Final = 4096
+# Whose bytes are their values; others hold pointers, padding or what a platform makes of them.
+_PLAIN_KINDS: Final = "biufcmMSU"
+_LONG_FLOATS: Final = "gG"
 _SCALARS: Final = frozenset({type(None), bool, int, float, complex, str})
 
 
@@ -107,17 +110,17 @@ class ContentHash:
         elif (own := own_digest(data)) is not None:
             self.mark("digest", own)
         elif is_of(data, "pandas", "DataFrame"):
-            dataset_content.feed_frame(self, data)
+            feed_frame(self, data)
         elif is_of(data, "pandas", "Series"):
-            dataset_content.feed_series(self, data)
+            feed_series(self, data)
         elif is_of(data, "pandas", "Index"):
-            dataset_content.feed_column(self, data)
+            feed_column(self, data)
         elif is_of(data, "pyarrow", "Table", "RecordBatch"):
-            dataset_content.feed_arrow(self, data)
+            feed_arrow(self, data)
         elif is_of(data, "scipy.sparse", "spmatrix", "sparray"):
-            dataset_content.feed_sparse(self, data)
+            feed_sparse(self, data)
         elif hasattr(type(data), "__array__") and not isinstance(data, type):
-            dataset_content.feed_array(self, dataset_content.as_array(data))
+            feed_array(self, as_array(data))
         else:
             return False
         return True
@@ -175,12 +178,11 @@ class ContentHash:
         if not path.is_dir():
             self._file(path)
             return
-        files = {file.relative_to(path).as_posix(): file for file in path.rglob("*")}
-        names = sorted(name for name, file in files.items() if file.is_file())
+        names = files_below(path)
         self.mark("directory", len(names))
         for name in names:
             self.mark(name)
-            self._file(files[name])
+            self._file(path / name)
 
     def _file(self, path: Path) -> None:
         with path.open("rb", buffering=0) as file:
@@ -206,3 +208,170 @@ def is_of(data: object, module: str, *names: str) -> bool:
 
 def _type_name(data: object) -> str:
     return f"{type(data).__module__}.{type(data).__qualname__}".removeprefix("builtins.")
+
+
+def as_array(data: Any) -> Any:
+    """Convert data to a numpy array (or a subclass); copy only from a GPU."""
+    import numpy as np
+
+    if hasattr(data, "detach") and hasattr(data, "cpu"):
+        # By itself, torch refuses tensors with a gradient and those on other devices.
+        data = data.detach().cpu()
+    return np.asanyarray(data)
+
+
+def feed_array(content: ContentHash, array: Any) -> None:
+    """Hash the type, shape and values of an array."""
+    import numpy as np
+
+    if isinstance(array, np.ma.MaskedArray):
+        content.mark("masked")
+        feed_array(content, np.ma.getmaskarray(array))
+        # What stands below the mask is no part of the data.
+        array = array.filled(np.zeros(1, array.dtype)[0])
+    array = np.asarray(array)
+    dtype = array.dtype
+    if dtype.names:
+        content.mark("fields", *dtype.names)
+        for name in dtype.names:
+            feed_array(content, array[name])
+    elif dtype.char in _LONG_FLOATS:
+        content.mark("array", "long float", array.shape)
+        content.elements(str(value) for value in array.flat)
+    elif dtype.kind in _PLAIN_KINDS:
+        dtype = dtype.newbyteorder("<")
+        content.mark("array", dtype.str, array.shape)
+        _feed_values(content, array, dtype)
+    elif dtype.kind in "OT":
+        content.mark("array", "object", array.shape)
+        content.elements(array.flat)
+    else:
+        # Numbers of other libraries, such as bfloat16.
+        content.mark("array", dtype.name, array.shape)
+        content.update(array.tobytes())
+
+
+def _feed_values(content: ContentHash, array: Any, dtype: Any) -> None:
+    """Hash values in C order, as ``dtype``, block by block.
+
+    A block is copied only if its memory layout differs.
+    """
+    import numpy as np
+
+    blocks: Any = np.nditer(
+        array,
+        flags=["external_loop", "buffered", "zerosize_ok"],
+        op_dtypes=[dtype],
+        casting="safe",
+        order="C",
+        buffersize=max(1, _BLOCK // max(1, dtype.itemsize)),
+    )
+    for block in blocks:
+        if not block.size:
+            continue
+        values = np.ascontiguousarray(block)
+        if dtype.kind == "c":
+            values = values.view(f"<f{dtype.itemsize // 2}")
+        if values.dtype.kind == "f" and (nan := np.isnan(values)).any():
+            # Processors differ in which of the many NaN they make.
+            values = values.copy()
+            values[nan] = np.nan
+        content.update(values.view("u1"))
+
+
+def feed_sparse(content: ContentHash, matrix: Any) -> None:
+    """Hash a sparse matrix; its format does not matter, but stored zeros do."""
+    import numpy as np
+
+    rows = matrix.tocsr()
+    if not rows.has_canonical_format:
+        rows = rows.copy() if rows is matrix else rows
+        rows.sum_duplicates()
+    content.mark("sparse", rows.shape)
+    feed_array(content, rows.data)
+    # How large these numbers may be depends on how the matrix was made.
+    for numbers in (rows.indices, rows.indptr):
+        _feed_values(content, numbers, np.dtype("<i8"))
+
+
+def feed_frame(content: ContentHash, frame: Any) -> None:
+    """Hash a pandas DataFrame: columns, index and values."""
+    content.mark("frame", frame.shape)
+    feed_column(content, frame.columns)
+    feed_column(content, frame.index)
+    for number in range(frame.shape[1]):
+        feed_column(content, frame.iloc[:, number])
+
+
+def feed_series(content: ContentHash, series: Any) -> None:
+    """Hash a pandas Series: index, name and values."""
+    content.mark("series", len(series))
+    feed_column(content, series.index)
+    feed_column(content, series)
+
+
+def feed_column(content: ContentHash, column: Any) -> None:
+    """Hash the name and the values of a pandas Series or Index.
+
+    Texts and missing texts have one hash whatever their dtype, which differs between pandas
+    releases.
+    """
+    import numpy as np
+    import pandas as pd
+
+    if isinstance(column, pd.MultiIndex):
+        content.mark("levels", column.nlevels)
+        for level in range(column.nlevels):
+            feed_column(content, column.get_level_values(level))
+        return
+    content.mark("column")
+    content.element(column.name)
+    dtype = column.dtype
+    if dtype.kind == "O" and isinstance(dtype, (np.dtype, pd.StringDtype)):
+        values = column.to_numpy(dtype=object)
+        missing = np.asarray(column.isna())
+        feed_array(content, np.where(missing, None, values) if missing.any() else values)
+    elif isinstance(dtype, np.dtype):
+        feed_array(content, column.to_numpy())
+    elif isinstance(dtype, pd.CategoricalDtype):
+        content.mark("categories", dtype.ordered)
+        feed_column(content, dtype.categories)
+        feed_array(content, np.asarray(column.array.codes))
+    elif (plain := getattr(dtype, "numpy_dtype", None)) is not None and plain.kind in "biuf":
+        content.mark("nullable")
+        feed_array(content, np.asarray(column.isna()))
+        feed_array(content, column.to_numpy(dtype=plain, na_value=plain.type(0)))
+    else:
+        content.mark("extension", dtype, len(column))
+        hashes = pd.util.hash_pandas_object(column, index=False, categorize=False)
+        feed_array(content, hashes.to_numpy())
+
+
+def feed_arrow(content: ContentHash, table: Any) -> None:
+    """Hash an Arrow table or record batch: names, types and values of its columns."""
+    content.mark("arrow", table.num_rows, table.num_columns)
+    for name, column in zip(table.schema.names, table.columns, strict=True):
+        content.mark("column", name)
+        _feed_column(content, column)
+
+
+def _feed_column(content: ContentHash, column: Any) -> None:
+    pa: Any = sys.modules["pyarrow"]
+    if not isinstance(column, pa.ChunkedArray):
+        column = pa.chunked_array([column])
+    types = pa.types
+    if types.is_dictionary(column.type):
+        content.mark("dictionary")
+        column = column.cast(column.type.value_type)
+    kind = column.type
+    content.mark(kind, len(column), column.null_count)
+    if column.null_count:
+        # What stands in memory where nothing is, is no part of the data.
+        feed_array(content, column.is_null().to_numpy())
+        column = column.drop_null()
+    if types.is_temporal(kind) and kind.bit_width in (32, 64):
+        column = column.cast(f"int{kind.bit_width}")
+    if types.is_integer(column.type) or types.is_floating(column.type):
+        feed_array(content, column.to_numpy())
+    else:
+        content.elements(column.to_pylist())

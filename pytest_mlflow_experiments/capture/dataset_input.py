@@ -10,8 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from ..records import DatasetInput
 from ..records.tags import SOURCE_NAME, SOURCE_TYPE
-from .dataset_content import as_array
-from .dataset_digest import dataset_name, is_of, own_digest
+from .dataset_digest import as_array, dataset_name, is_of, own_digest
 from .secrets import masked_input
 
 Description: TypeAlias = tuple[dict[str, Any] | None, dict[str, Any]]

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import UnionType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+def _keyword(kind: type | UnionType, text: str, default: object = None) -> Any:
+    """Declare a keyword: the type of its values, and what they are in words."""
+    return field(default=default, metadata={"legal": (kind, text)})
+
+
+def _dict() -> Any:
+    return field(default_factory=dict, metadata={"legal": (Mapping, "a dict")})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,18 +32,20 @@ class CaseOptions:
     ``best`` are the metrics of which the best step counts, instead of the last.
     """
 
-    case: str | None = None
-    tags: Mapping[str, object] = field(default_factory=dict)
-    params: Mapping[str, object] = field(default_factory=dict)
-    track: bool = True
-    log_system_metrics: bool | None = None
-    tolerance: Mapping[str, object] = field(default_factory=dict)
-    min_effect: Mapping[str, object] = field(default_factory=dict)
-    direction: Mapping[str, object] = field(default_factory=dict)
-    objective: str | None = None
-    mode: str | None = None
-    sweep: bool | None = None
-    best: Sequence[str] = ()
+    case: str | None = _keyword(str, "a string")
+    tags: Mapping[str, object] = _dict()
+    params: Mapping[str, object] = _dict()
+    track: bool = _keyword(bool, "True or False", True)
+    log_system_metrics: bool | None = _keyword(bool, "True or False")
+    tolerance: Mapping[str, object] = _dict()
+    min_effect: Mapping[str, object] = _dict()
+    direction: Mapping[str, object] = _dict()
+    objective: str | None = _keyword(str, "the name of a metric")
+    mode: str | None = _keyword(str, "'min' or 'max'")
+    sweep: bool | None = _keyword(bool, "True or False")
+    best: Sequence[str] = _keyword(
+        str | list | tuple, "the name of a metric, or several in a list", ()
+    )
     marked: bool = False
 
     @classmethod
@@ -72,21 +83,7 @@ class CaseOptions:
         return cls(**values, marked=marked)
 
 
-_KEYWORD_TYPES: dict[str, tuple[type | UnionType, str]] = {
-    "case": (str, "a string"),
-    "tags": (Mapping, "a dict"),
-    "params": (Mapping, "a dict"),
-    "track": (bool, "True or False"),
-    "log_system_metrics": (bool, "True or False"),
-    "tolerance": (Mapping, "a dict"),
-    "min_effect": (Mapping, "a dict"),
-    "direction": (Mapping, "a dict"),
-    "objective": (str, "the name of a metric"),
-    "mode": (str, "'min' or 'max'"),
-    "sweep": (bool, "True or False"),
-    "best": (str | list | tuple, "the name of a metric, or several in a list"),
-}
-assert {f.name for f in fields(CaseOptions)} - {"marked"} == _KEYWORD_TYPES.keys()
+_KEYWORDS: Final = {one.name: one.metadata["legal"] for one in fields(CaseOptions) if one.metadata}
 
 
 def _check_marker(item: pytest.Item, marker: pytest.Mark) -> None:
@@ -94,10 +91,10 @@ def _check_marker(item: pytest.Item, marker: pytest.Mark) -> None:
     if marker.args:
         raise pytest.UsageError(f"{where} takes keywords only, got {marker.args[0]!r}")
     for key, value in marker.kwargs.items():
-        if key not in _KEYWORD_TYPES:
-            legal = ", ".join(_KEYWORD_TYPES)
+        if key not in _KEYWORDS:
+            legal = ", ".join(_KEYWORDS)
             raise pytest.UsageError(f"{where} has no keyword {key!r}; the legal ones are {legal}")
-        expected, text = _KEYWORD_TYPES[key]
+        expected, text = _KEYWORDS[key]
         if value is not None and not (isinstance(value, expected) and _is_legal(key, value)):
             raise pytest.UsageError(f"{where}({key}=...) takes {text}, got {value!r}")
         if key in ("tolerance", "min_effect", "direction") and isinstance(value, Mapping):

@@ -66,22 +66,21 @@ class _Series:
         """
         if not self._timestamps or site in self._sites:
             return False
-        if self._value != value and not (isnan(self._value) and isnan(value)):
+        if not _is_same(self._value, value):
             return False
         self._sites.add(site)
         return True
 
-    def put(self, site: object, value: float, step: int, timestamp: int) -> int:
-        """Add a value; return its timestamp, which increases within a step, as MLflow expects."""
+    def put(
+        self, metrics: list[Metric], key: str, value: float, step: int, at: int, site: object = None
+    ) -> None:
+        """Add a value to ``metrics``; its timestamp increases within a step, as MLflow expects."""
         last = self._timestamps.get(step)
-        if last is not None and last >= timestamp:
-            timestamp = last + 1
-        self._timestamps[step] = timestamp
+        self._timestamps[step] = timestamp = at if last is None or last < at else last + 1
         self._value, self._sites = value, {site}
-        self.step = step
-        if step >= self.next_step:
-            self.next_step = step + 1
-        return timestamp
+        self.step, self.next_step = step, max(self.next_step, step + 1)
+        self.index = len(metrics)
+        metrics.append(Metric(key=key, value=value, step=step, timestamp=timestamp))
 
 
 def merge(
@@ -122,10 +121,7 @@ def merge(
         if isinstance(event, LoggedMetric):
             state = series[event.key]
             state.is_curve |= event.step is not None
-            step = event.step if event.step is not None else 0
-            timestamp = state.put(None, event.value, step, clock.at(event.clock))
-            state.index = len(metrics)
-            metrics.append(Metric(key=event.key, value=event.value, step=step, timestamp=timestamp))
+            state.put(metrics, event.key, event.value, event.step or 0, clock.at(event.clock))
             continue
         key = names.get(event.name, event.name)
         # The limit is the number itself where a second name of it was compared with the first.
@@ -133,38 +129,43 @@ def merge(
         value = event.limit if is_twin else event.value
         state = series[key]
         if not state.holds(event.site, value):
-            timestamp = state.put(event.site, value, state.next_step, clock.at(event.clock))
-            state.index = len(metrics)
-            metrics.append(Metric(key=key, value=value, step=state.step, timestamp=timestamp))
+            at = clock.at(event.clock)
+            state.put(metrics, key, value, state.next_step, at, event.site)
         if state.index is not None:
             state.seen.setdefault(state.index, event.key)
         checked.append(state.index)
-        checks.append(
-            Check(
-                metric=key,
-                step=state.step,
-                operator=event.operator,
-                value=event.value,
-                limit=event.limit,
-                tolerance=event.tolerance,
-                passed=event.passed,
-                line=event.line,
-                alternative=event.alternative,
-                expression=event.expression,
-                logged=key in own,
-                twin=is_twin,
-            )
-        )
-    for state in series.values():
+        checks.append(_check(event, key, state.step, logged=key in own, twin=is_twin))
+    _set_places(metrics, series.values(), random_examples)
+    for number, value_index in enumerate(checked):
+        if value_index is not None and (place := metrics[value_index].place):
+            checks[number] = replace(checks[number], place=place)
+    return tuple(metrics), tuple(checks)
+
+
+def _check(seen: Observation, metric: str, step: int, *, logged: bool, twin: bool) -> Check:
+    return Check(
+        metric=metric,
+        step=step,
+        operator=seen.operator,
+        value=seen.value,
+        limit=seen.limit,
+        tolerance=seen.tolerance,
+        passed=seen.passed,
+        line=seen.line,
+        alternative=seen.alternative,
+        expression=seen.expression,
+        logged=logged,
+        twin=twin,
+    )
+
+
+def _set_places(metrics: list[Metric], series: Iterable[_Series], random_examples: bool) -> None:
+    for state in series:
         if len(state.seen) > 1 and not state.is_curve:
             keys = [*state.seen.values()]
             places = [ANY_PLACE] * len(keys) if random_examples else _places(keys)
             for index, place in zip(state.seen, places, strict=True):
                 metrics[index] = replace(metrics[index], place=place)
-    for number, value_index in enumerate(checked):
-        if value_index is not None and (place := metrics[value_index].place):
-            checks[number] = replace(checks[number], place=place)
-    return tuple(metrics), tuple(checks)
 
 
 def _places(keys: Sequence[str]) -> list[str]:
@@ -185,7 +186,7 @@ def _names(
     observed: Sequence[Observation],
     run_metrics: Mapping[str, float],
 ) -> dict[str, str]:
-    """Return the name of the one metric that an asserted name stands for, where it is another's.
+    """Map the names in assertions to the metrics that they stand for, if these have other names.
 
     It is so for the text ``result.metrics["exact/mean"]`` of what was logged as ``exact/mean``, for
     a variable that was logged under a name, and for ``a == approx(b)``.

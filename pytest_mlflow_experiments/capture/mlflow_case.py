@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
+from math import isfinite
 from operator import index
 from os import fsencode
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -177,10 +178,8 @@ class MlflowCase:
 
         Values of numpy become numbers and lists; what has no JSON form becomes text, as in MLflow.
         """
-        from .table_artifacts import plain
-
         with self._target(artifact_file) as target:
-            data = plain(dictionary)
+            data = _plain(dictionary)
             if target is None:
                 return
             if target.suffix in (".yml", ".yaml"):
@@ -228,14 +227,12 @@ class MlflowCase:
             TypeError: ``data`` is neither.
             ValueError: the name doesn't end with ``.json``, or the columns differ in length.
         """
-        from .table_artifacts import add_rows
-
         if not artifact_file.endswith(".json"):
             raise ValueError(
                 f"mlflow_case.log_table: artifact_file must end with .json, got {artifact_file!r}"
             )
         with self._target(artifact_file) as target:
-            add_rows(data, target)
+            _add_rows(data, target)
             if target is not None:
                 # By this tag MLflow knows which artifacts are tables.
                 tables = json.loads(self._log.tags.get(TABLES, "[]"))
@@ -320,6 +317,94 @@ def _step(key: str, step: object) -> int | None:
         raise TypeError(
             f"mlflow_case.log_metric({key!r}): expected an integer step, got {step!r}"
         ) from None
+
+
+def _add_rows(data: Any, target: Path | None) -> None:
+    """Write the rows of ``data`` to ``target``, after those that it already holds.
+
+    The file has MLflow's layout of tables, ``{"columns": [...], "data": [[...], ...]}``. Columns
+    that only one of the two has are filled with null; NaN and the infinities become null too. With
+    ``target`` None the data are only checked.
+
+    Raises:
+        TypeError: ``data`` is neither a dict nor a DataFrame.
+        ValueError: its columns differ in length.
+    """
+    columns, rows = _split(data)
+    if target is None:
+        return
+    if target.exists():
+        kept = json.loads(target.read_text(encoding="utf-8"))
+        names = [*kept["columns"], *(name for name in columns if name not in kept["columns"])]
+        rows = _aligned(kept["columns"], kept["data"], names) + _aligned(columns, rows, names)
+        columns = names
+    target.write_text(json.dumps({"columns": columns, "data": rows}), encoding="utf-8")
+
+
+def _plain(value: Any, *, finite: bool = False) -> Any:
+    """Convert ``value`` to JSON's types: numpy's to numbers and lists, unknown ones to text.
+
+    With ``finite``, NaN and the infinities become None.
+    """
+    if hasattr(value, "tolist"):
+        if getattr(getattr(value, "dtype", None), "kind", None) in ("m", "M"):
+            # Dates of numpy; as a list they would be numbers of nanoseconds.
+            value = value.astype(str)
+        value = value.tolist()
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return None if finite and not isfinite(value) else float(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Mapping):
+        return {_plain_key(key): _plain(item, finite=finite) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, finite=finite) for item in value]
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _plain_key(key: object) -> object:
+    return key if key is None or type(key) in (str, int, float, bool) else str(key)
+
+
+def _split(data: Any) -> tuple[list[str], list[list[Any]]]:
+    if isinstance(data, Mapping):
+        columns = {str(name): _column(values) for name, values in data.items()}
+        lengths = {name: len(cells) for name, cells in columns.items() if isinstance(cells, list)}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"mlflow_case.log_table: columns differ in length: {lengths}")
+        height = next(iter(lengths.values()), 1)
+        filled = [
+            cells if isinstance(cells, list) else [cells] * height for cells in columns.values()
+        ]
+        return list(columns), [list(row) for row in zip(*filled, strict=True)]
+    if hasattr(data, "to_json") and hasattr(data, "columns"):
+        table = _pandas_json(data, orient="split", index=False)
+        return [str(name) for name in table["columns"]], table["data"]
+    raise TypeError(
+        f"mlflow_case.log_table: expected a dict or a pandas DataFrame, got {type(data).__name__}"
+    )
+
+
+def _column(values: Any) -> Any:
+    """Return the cells of a column as a list, or a single value for every row."""
+    if hasattr(values, "to_json"):
+        return _pandas_json(values, orient="values")
+    if isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping)):
+        values = values if hasattr(values, "tolist") else list(values)
+    return _plain(values, finite=True)
+
+
+def _pandas_json(data: Any, **layout: Any) -> Any:
+    text = data.to_json(date_format="iso", double_precision=15, default_handler=str, **layout)
+    return json.loads(text)
+
+
+def _aligned(columns: list[str], rows: list[list[Any]], names: list[str]) -> list[list[Any]]:
+    return [[dict(zip(columns, row, strict=True)).get(name) for name in names] for row in rows]
 
 
 def seed_of(item: pytest.Item) -> int:

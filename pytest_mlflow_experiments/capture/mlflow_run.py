@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,20 +15,20 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import pytest
 
-from ..records import FAILED_OUTCOMES
-from ..records.directory import SessionDirectory, SessionState
+from ..records import FAILED_OUTCOMES, Metric
+from ..records.directory import SessionDirectory, SessionState, make_directories, restrict
 from ..records.processes import is_running, wait_until
+from ..records.slim import thinned
 from ..records.tags import KIND, PARENT, RECORD_ID, SESSION_ID, SHARD
 from .case import CaseLog
 from .marker import CaseOptions
 from .measuring import Original
+from .merged_metrics import LoggedMetric
 from .mlflow_case import CASE_LOG, log_of
-from .mlflow_state import environment, forget_active_model, own_mlflow_state
 from .params import shown_text
-from .run_metrics import read_metrics, take_over
 
 if TYPE_CHECKING:
-    from mlflow import ActiveRun
+    from mlflow import ActiveRun, MlflowClient
 
 _POLL: Final = 0.02
 
@@ -117,18 +118,18 @@ def active_run(request: pytest.FixtureRequest) -> Iterator[ActiveRun]:
     with _without_warnings():
         import mlflow
 
-    with own_mlflow_state():
+    with _own_mlflow_state():
         with _without_warnings():
             target, run = _open(item, log)
         run_id = run.info.run_id
         try:
             yield run
         finally:
-            with _without_warnings(), environment(_FEW_RETRIES):
+            with _without_warnings(), _environment(_FEW_RETRIES):
                 client = mlflow.MlflowClient(target.tracking_uri)
                 _end_runs(target, run_id, log)
                 if is_followed:
-                    (read_metrics if target.is_kept else take_over)(client, run_id, log)
+                    (_read_metrics if target.is_kept else _take_over)(client, run_id, log)
 
 
 def _open(item: pytest.Item, log: CaseLog) -> tuple[_Target, ActiveRun]:
@@ -136,7 +137,7 @@ def _open(item: pytest.Item, log: CaseLog) -> tuple[_Target, ActiveRun]:
     target = _target(item, log)
     if target.is_kept:
         try:
-            with environment(_FEW_RETRIES):
+            with _environment(_FEW_RETRIES):
                 return target, _start(target, item, log)
         except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
             log.run_id = None
@@ -152,7 +153,7 @@ def _start(target: _Target, item: pytest.Item, log: CaseLog) -> ActiveRun:
     mlflow.set_tracking_uri(target.tracking_uri)
     if not target.is_kept:
         mlflow.set_registry_uri(target.tracking_uri)
-        forget_active_model()
+        _forget_active_model()
     mlflow.set_experiment(experiment_id=target.experiment_id)
     run_id = _create_run(target, item, log)
     if target.is_kept:
@@ -245,7 +246,7 @@ def _create_run(target: _Target, item: pytest.Item, log: CaseLog) -> str:
     for attempt in range(_ATTEMPTS):
         try:
             # MLflow's own repetition would make a second run where only the answer got lost.
-            with environment({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}):
+            with _environment({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}):
                 run = client.create_run(target.experiment_id, run_name=name, tags=tags)
             return str(run.info.run_id)
         except Exception:
@@ -286,3 +287,157 @@ def _without_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+_MAX_HISTORIES: Final = 20
+"""The number of metrics with all steps in the record: each takes a request to MLflow."""
+
+_MAX_VALUES: Final = 1_000
+
+_PATIENCE: Final = 10.0
+"""The seconds that a slow server may take for them, as the next test waits."""
+
+_SYSTEM: Final = "system/"
+
+
+def _read_metrics(client: MlflowClient, run_id: str, log: CaseLog) -> None:
+    """Add the metrics of the test's own run to the log: comparisons read records, not MLflow.
+
+    The machine's load, from MLflow's system monitor, is left out.
+    """
+    try:
+        data: Any = client.get_run(run_id).data
+        names = [name for name in data.metrics if not name.startswith(_SYSTEM)]
+        log.run_metrics.update({name: data.metrics[name] for name in names})
+    except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
+        log.notes.append(f"the metrics of the test's own run can't be compared: {error}")
+        return
+    # MLflow tells the last value of a metric with its step: where that is 0, there was no other.
+    steps = {metric.key: metric.step for metric in getattr(data, "_metric_objs", ())}
+    curves = sorted(name for name in names if steps.get(name, 1) > 0)
+    read = 0
+    deadline = Original.perf_counter() + _PATIENCE
+    try:
+        for name in curves[:_MAX_HISTORIES]:
+            if Original.perf_counter() > deadline:
+                break
+            log.run_history += _history(client, run_id, name)
+            read += 1
+    except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
+        log.notes.append(f"the steps of the test's own metrics are not kept: {error}")
+    else:
+        if rest := len(curves) - read:
+            log.notes.append(f"the steps of {rest} more metrics are in the run of MLflow alone")
+
+
+def _history(client: MlflowClient, run_id: str, name: str) -> list[Metric]:
+    """Return the values of a metric by step, or nothing if it has one step."""
+    history = sorted(client.get_metric_history(run_id, name), key=lambda value: value.timestamp)
+    last = {value.step: value for value in history}
+    if len(last) < 2:
+        return []
+    return [
+        Metric(key=name, value=value.value, step=step, timestamp=value.timestamp)
+        for step in thinned(sorted(last), _MAX_VALUES)
+        for value in (last[step],)
+    ]
+
+
+def _take_over(client: MlflowClient, run_id: str, log: CaseLog) -> None:
+    """Copy everything logged to a run in the throwaway store to the log of its case."""
+    run = client.get_run(run_id)
+    for key, value in run.data.params.items():
+        log.params.setdefault(key, log.secrets.text(key, value, str))
+    log.tags.update(
+        (key, log.secrets.text(key, value, str))
+        for key, value in run.data.tags.items()
+        if not key.startswith("mlflow.")
+    )
+    for key in run.data.metrics:
+        for metric in client.get_metric_history(run_id, key):
+            reading = log.clock.reading(metric.timestamp)
+            log.logged.append(LoggedMetric(reading, key, metric.value, metric.step))
+    if log.artifact_directory is not None and client.list_artifacts(run_id):
+        make_directories(log.artifact_directory)
+        client.download_artifacts(run_id, "", str(log.artifact_directory))
+        restrict(log.artifact_directory)
+    outputs = getattr(run, "outputs", None)
+    if outputs is not None and outputs.model_outputs:
+        log.notes.append(
+            f"{len(outputs.model_outputs)} logged models are not kept: they need a tracking store"
+        )
+
+
+_ACTIVE_MODEL: Final = ("MLFLOW_ACTIVE_MODEL_ID", "_MLFLOW_ACTIVE_MODEL_ID")
+_ENVIRONMENT: Final = (
+    *("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_EXPERIMENT_ID"),
+    *("MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", *_ACTIVE_MODEL),
+)
+_THREAD_LOCAL: Final = (
+    *("_active_run_stack", "_last_active_run_id", "_last_logged_model_id", "_ACTIVE_MODEL_CONTEXT"),
+)
+
+
+def _autologging() -> dict[str, dict[str, Any]]:
+    """Return MLflow's autologging settings by library; a library without any is off."""
+    from mlflow.utils import autologging_utils
+
+    return getattr(autologging_utils, "AUTOLOGGING_INTEGRATIONS", {})
+
+
+def _forget_active_model() -> None:
+    """Reset the active model: a store without it refuses metrics that are linked to it."""
+    from mlflow.tracking import fluent
+
+    for name in _ACTIVE_MODEL:
+        os.environ.pop(name, None)
+    context: Any = fluent._ACTIVE_MODEL_CONTEXT
+    context.set(fluent.ActiveModelContext())
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str], also: Iterable[str] = ()) -> Iterator[None]:
+    """Set environment variables in the block, then restore them and those in ``also``."""
+    before = {name: os.environ.get(name) for name in (*variables, *also)}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, text in before.items():
+            if text is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = text
+
+
+@contextmanager
+def _own_mlflow_state() -> Iterator[None]:
+    """Restore MLflow's global state and environment variables after the block."""
+    import mlflow
+    from mlflow.tracking import _model_registry, _tracking_service, fluent
+
+    names = {_model_registry.utils: "_registry_uri", fluent: "_active_experiment_id"}
+    attributes = [(module, name, getattr(module, name, None)) for module, name in names.items()]
+    tracking_uri = getattr(_tracking_service.utils, "_tracking_uri", None)
+    known: list[Any] = [getattr(fluent, name) for name in _THREAD_LOCAL if hasattr(fluent, name)]
+    variables = [(variable, variable.get()) for variable in known]
+    autologging = {name: dict(config) for name, config in _autologging().items()}
+    with _environment({}, _ENVIRONMENT):
+        # A run id from the caller is meant for the first run that the tests open, and a run that is
+        # open already for those who opened it: neither is what this test logs to, nests below or
+        # ends.
+        os.environ.pop("MLFLOW_RUN_ID", None)
+        known[0].set([])
+        try:
+            yield
+        finally:
+            # Not the attribute alone: traces go where the last call has said.
+            mlflow.set_tracking_uri(tracking_uri)  # type: ignore[arg-type]
+            for module, name, value in attributes:
+                setattr(module, name, value)
+            for variable, value in variables:
+                variable.set(value)
+            # What a test switches on with mlflow.autolog() would log its neighbours' models.
+            for name, config in _autologging().items():
+                config.clear()
+                config.update(autologging.get(name, {}))

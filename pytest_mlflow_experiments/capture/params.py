@@ -50,9 +50,7 @@ def case_params(item: pytest.Item, secrets: CaseSecrets) -> dict[str, str]:
     # The test may change a value, and so what unfolds.
     item.stash[_ARGUMENTS] = tuple(values)
     texts = {name: secrets.text(name, value, stable_text) for name, value in values.items()}
-    if None not in texts.values():
-        return texts  # type: ignore[return-value]
-    ids = _ids_by_name(item, callspec)
+    ids = _ids_by_name(item, callspec) if None in texts.values() else {}
     return {
         name: text if text is not None else ids.get(name, f"{name}{callspec.indices[name]}")
         for name, text in texts.items()
@@ -197,12 +195,14 @@ def _text_of_object(value: object) -> str | None:
 
 def _text_of_callable(value: Any) -> str | None:
     if isinstance(value, functools.partial):
-        arguments = [*map(stable_text, value.args), *_keywords(value.keywords)]
-        texts = [_text_of_callable(value.func), *arguments]
-        return None if None in texts else f"partial({', '.join(map(str, texts))})"
+        names = [*[""] * (1 + len(value.args)), *[f"{name}=" for name in value.keywords]]
+        values = (*value.args, *value.keywords.values())
+        texts = [_text_of_callable(value.func), *map(stable_text, values)]
+        inner = ", ".join(f"{name}{text}" for name, text in zip(names, texts, strict=True))
+        return None if None in texts else f"partial({inner})"
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
     if name is not None and name.endswith("<lambda>"):
-        return _text_of_lambda(value)
+        return _source_of(value.__code__) if is_told_by_source(value) else None
     if name is None or "<lambda>" in name:
         return None
     if "<locals>" in name and getattr(value, "__closure__", None):
@@ -212,16 +212,16 @@ def _text_of_callable(value: Any) -> str | None:
     return name if module in (None, "builtins") else f"{module}.{name}"
 
 
-def _text_of_lambda(value: Any) -> str | None:
-    """Return the source of a lambda; None if it depends on more than that."""
-    code = getattr(value, "__code__", None)
-    if code is None or value.__closure__ or value.__defaults__ or value.__kwdefaults__:
-        return None
-    return _source_of(code)
+def is_told_by_source(value: Any) -> bool:
+    """Return whether a function, if it is one of Python's, has neither closure nor defaults."""
+    return hasattr(value, "__code__") and not (
+        value.__closure__ or value.__defaults__ or value.__kwdefaults__
+    )
 
 
 @functools.lru_cache(maxsize=1_000)
 def _source_of(code: types.CodeType) -> str | None:
+    """Return the source of a lambda, if it is short and the only one that may be meant."""
     found = _lambdas(code.co_filename).get(code.co_firstlineno, [])
     if len(found) > 1:
         # Python 3.10 does not know which of several in a line it is, nor 3.12 that of a constant.
@@ -249,12 +249,6 @@ def _lambdas(path: str) -> dict[int, list[tuple[str, object]]]:
     return found
 
 
-def _keywords(keywords: Mapping[str, object]) -> Iterator[str | None]:
-    for key, value in keywords.items():
-        text = stable_text(value)
-        yield None if text is None else f"{key}={text}"
-
-
 _REPRS = {kind.__repr__ for kind in (list, tuple, set, frozenset, dict)}
 
 
@@ -262,12 +256,11 @@ def _text_of_container(value: Any) -> str | None:
     """Return the text of a builtin container if all elements have one; sets are sorted."""
     if len(value) > _MAX_ELEMENTS:
         return None
-    if isinstance(value, dict):
-        pairs = [(_element_text(key), _element_text(item)) for key, item in value.items()]
-        if any(None in pair for pair in pairs):
-            return None
-        return "{" + ", ".join(f"{key}: {item}" for key, item in pairs) + "}"
     texts = [_element_text(element) for element in value]
+    if isinstance(value, dict):
+        items = [_element_text(item) for item in value.values()]
+        pairs = [f"{key}: {item}" for key, item in zip(texts, items, strict=True)]
+        return None if None in (*texts, *items) else "{" + ", ".join(pairs) + "}"
     if None in texts:
         return None
     if isinstance(value, (set, frozenset)):
@@ -366,7 +359,7 @@ def _without_addresses(item: pytest.Item, text: str) -> str:
 
 
 def same_without_flag(item: pytest.Item, text: str) -> str:
-    """Return an identity that is the same without ``--mlflow``, where no address is noted."""
+    """Replace an id that holds addresses: without ``--mlflow`` nothing numbers their objects."""
     callspec = getattr(item, "callspec", None)
     if callspec is None or not any(_addresses(callspec)):
         return text
@@ -439,7 +432,7 @@ _SEPARATORS: Final = frozenset({os.sep, os.altsep})
 
 
 def _file_outside(path: Path, root: str) -> str:
-    """Return the path of a file that is not below the root, the same on all machines if may be."""
+    """Return a path for a file that is not below the root; of installed ones it is portable."""
     for index, part in enumerate(path.parts):
         if part in SITE_DIRECTORIES:
             return "/".join(path.parts[index + 1 :])

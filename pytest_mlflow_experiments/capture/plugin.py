@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
+from dataclasses import InitVar, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, final
@@ -64,6 +64,7 @@ def watch_assertions(config: pytest.Config, setting: Assertions) -> str | None:
 
 
 @final
+@dataclass(eq=False, kw_only=True)
 class CapturePlugin:
     """Follow each test case from before its setup to after its teardown.
 
@@ -72,23 +73,15 @@ class CapturePlugin:
     crash.
     """
 
-    def __init__(
-        self,
-        *,
-        track: Track,
-        artifacts: Path,
-        deliver: Deliver,
-        secret_names: SecretNames,
-        rerunner: Rerunner | None,
-        note: RunningNote | None,
-        resumed: ResumedCases | None,
-    ) -> None:
-        self._track = track
-        self._artifacts = artifacts
-        self._deliver = deliver
-        self._rerunner = rerunner
-        self._note = note
-        self._resumed = resumed
+    track: Track
+    artifacts: Path
+    deliver: Deliver
+    secret_names: InitVar[SecretNames]
+    rerunner: Rerunner | None
+    note: RunningNote | None
+    resumed: ResumedCases | None
+
+    def __post_init__(self, secret_names: SecretNames) -> None:
         self._rules = SecretRules(names=secret_names)
         self._siblings: dict[str, dict[str, None]] = {}
         self._nextitem: pytest.Item | None = None
@@ -229,14 +222,14 @@ class CapturePlugin:
             _forget(item)
             forked = report.__dict__.pop(_FORKED, None)
             if forked is not None:
-                self._deliver(report, journal.decode_case(forked))
+                self.deliver(report, journal.decode_case(forked))
             elif (record := self._finished(item, log, may_have_metrics=crashed)) is not None:
                 try:
-                    if self._rerunner is not None:
-                        record = self._with_fresh_runs(item, record, self._rerunner)
+                    if self.rerunner is not None:
+                        record = self._with_fresh_runs(item, record, self.rerunner)
                 finally:
                     # Also where a fresh run is interrupted.
-                    self._deliver(report, record)
+                    self.deliver(report, record)
 
     @property
     def _is_forked(self) -> bool:
@@ -256,9 +249,9 @@ class CapturePlugin:
 
     def _is_resumed(self, item: pytest.Item) -> bool:
         return (
-            self._resumed is not None
+            self.resumed is not None
             and self._may_be_kept(item, has_metrics=True)
-            and self._resumed.takes(item, self._nodeid(item), CaseSecrets(self._rules))
+            and self.resumed.takes(item, self._nodeid(item), CaseSecrets(self._rules))
         )
 
     def _with_fresh_runs(
@@ -276,7 +269,7 @@ class CapturePlugin:
 
     def _open(self, item: pytest.Item, fresh_run: int = 0) -> CaseLog:
         """Open the log of an attempt, or of the fresh run of that number."""
-        artifacts = None if fresh_run else self._artifacts
+        artifacts = None if fresh_run else self.artifacts
         log = CaseLog(self._clock, artifact_root=artifacts, id=next(self._ids), rules=self._rules)
         log.options, log.fresh_run = self._options, fresh_run
         log.random_examples = hasattr(getattr(item, "obj", None), "hypothesis")
@@ -292,10 +285,10 @@ class CapturePlugin:
         return log
 
     def _note_running(self, item: pytest.Item, log: CaseLog) -> None:
-        if self._note is not None:
+        if self.note is not None:
             # What crashes may have had a metric.
             is_kept = self._may_be_kept(item, has_metrics=True)
-            self._note.write(item.nodeid, self._freeze(item, log) if is_kept else None)
+            self.note.write(item.nodeid, self._freeze(item, log) if is_kept else None)
 
     def _interrupt(self, item: pytest.Item) -> None:
         """Deliver the record of an interrupted case."""
@@ -304,10 +297,10 @@ class CapturePlugin:
             log.outcome = "interrupted"
             log.count_interrupted_phase()
             record = self._freeze(item, log)
-            if self._note is not None:
+            if self.note is not None:
                 # There is no report that it could travel with.
-                self._note.write(item.nodeid, record)
-            self._deliver(None, record)
+                self.note.write(item.nodeid, record)
+            self.deliver(None, record)
 
     def _is_kept(self, item: pytest.Item, log: CaseLog) -> bool:
         has_metrics = log.has_metrics or any(attempt.has_metrics for attempt in self._attempts)
@@ -317,11 +310,11 @@ class CapturePlugin:
         options = self._options
         if not options.track:
             return False
-        if self._track == "all" or options.marked:
+        if self.track == "all" or options.marked:
             return True
         if not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
             return True
-        return self._track == "auto" and has_metrics
+        return self.track == "auto" and has_metrics
 
     def _freeze(self, item: pytest.Item, log: CaseLog) -> CaseRecord:
         options = self._options

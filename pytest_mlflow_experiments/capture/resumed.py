@@ -7,7 +7,7 @@ import inspect
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import date, time, timedelta
@@ -24,7 +24,7 @@ from ..records.codec import decode, encode
 from ..records.directory import make_directories
 from ..records.secrets import MASK
 from .case import Deliver, record_ids
-from .params import case_arguments, case_params, stable_text
+from .params import case_arguments, case_params, is_told_by_source, stable_text
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -45,7 +45,7 @@ class EarlierCase:
     """A case that passed before: its record for this session, and its artifact directory."""
 
     record: CaseRecord
-    artifacts: Path
+    artifacts: str
 
 
 def write_cases(path: Path, cases: Iterable[EarlierCase]) -> None:
@@ -56,19 +56,15 @@ def write_cases(path: Path, cases: Iterable[EarlierCase]) -> None:
     """
     path.touch(mode=0o600)
     with path.open("w", encoding="ascii") as file:
-        for case in cases:
-            line = {"artifacts": str(case.artifacts), "case": encode(case.record)}
-            file.write(f"{json.dumps(line)}\n")
+        file.writelines(f"{json.dumps(encode(case))}\n" for case in cases)
 
 
 def read_cases(path: Path) -> dict[str, EarlierCase]:
     """Read the cases of :func:`write_cases`, by node id; none without a file."""
-    cases: dict[str, EarlierCase] = {}
     with suppress(FileNotFoundError), path.open(encoding="ascii") as file:
-        for data in map(json.loads, file):
-            record = decode(CaseRecord, data["case"])
-            cases[record.nodeid] = EarlierCase(record=record, artifacts=Path(data["artifacts"]))
-    return cases
+        cases = (decode(EarlierCase, json.loads(line)) for line in file)
+        return {case.record.nodeid: case for case in cases}
+    return {}
 
 
 def is_same(item: pytest.Item, record: CaseRecord, secrets: CaseSecrets) -> bool:
@@ -88,6 +84,7 @@ def is_same(item: pytest.Item, record: CaseRecord, secrets: CaseSecrets) -> bool
 
 
 @final
+@dataclass(eq=False)
 class ResumedCases:
     """Reports tests that need not run, instead of running them.
 
@@ -95,12 +92,11 @@ class ResumedCases:
     with artifacts.
     """
 
-    def __init__(
-        self, cases: Mapping[str, EarlierCase], *, artifacts: Path, deliver: Deliver
-    ) -> None:
-        self._cases = dict(cases)
-        self._artifacts = artifacts
-        self._deliver = deliver
+    cases: dict[str, EarlierCase]
+    artifacts: Path
+    deliver: Deliver
+
+    def __post_init__(self) -> None:
         self._ids = record_ids()
         self._next: tuple[pytest.Item, CaseRecord, CaseSecrets] | None = None
 
@@ -108,12 +104,12 @@ class ResumedCases:
         """Return whether the next test need not run."""
         self._next = None
         # If it comes once more, somebody wants it to run again.
-        case = self._cases.pop(nodeid, None)
+        case = self.cases.pop(nodeid, None)
         if case is None or not is_same(item, case.record, secrets):
             return False
         record = replace(case.record, id=next(self._ids))
         if record.artifacts and not _copy_artifacts(
-            case.artifacts, self._artifacts / record.id, record
+            Path(case.artifacts), self.artifacts / record.id, record
         ):
             return False
         self._next = item, record, secrets
@@ -136,7 +132,7 @@ class ResumedCases:
                     report = failed
                     failure = secrets.of_failure(failed.longreprtext)
                     record = replace(record, outcome="error", failure=failure)
-                self._deliver(report, record)
+                self.deliver(report, record)
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
@@ -215,9 +211,7 @@ def has_complete_text(value: object) -> bool:
     classes does only if it is a dataclass or a named tuple with the generated repr.
     """
     if stable_text(value) is None:
-        return isinstance(value, FunctionType) and not (
-            value.__closure__ or value.__defaults__ or value.__kwdefaults__
-        )
+        return isinstance(value, FunctionType) and is_told_by_source(value)
     return _is_complete(value)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, cast, final
 
@@ -34,29 +34,30 @@ _LEAST_TIME: Final = 60.0
 
 
 @final
+@dataclass(eq=False)
 class FreshTime:
     """The time that fresh runs may take in this process.
 
     That is ``seconds``; with None as long as all else has taken so far, and a minute at least.
     """
 
-    def __init__(
-        self, seconds: float | None, clock: Callable[[], float] = Original.perf_counter
-    ) -> None:
-        self._seconds = seconds
-        self._clock = clock
-        self._start = clock()
-        self.spent = 0.0
+    seconds: float | None
+    clock: Callable[[], float] = Original.perf_counter
+    spent: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._start = self.clock()
 
     def is_enough(self, seconds: float) -> bool:
         """Return whether ``seconds`` are left."""
-        allowed = self._seconds
+        allowed = self.seconds
         if allowed is None:
-            allowed = max(_LEAST_TIME, self._clock() - self._start - self.spent)
+            allowed = max(_LEAST_TIME, self.clock() - self._start - self.spent)
         return self.spent + seconds <= allowed
 
 
 @final
+@dataclass(eq=False)
 class Rerunner:
     """Runs cases again, in the same process, if their metrics look worse than the baseline.
 
@@ -66,19 +67,13 @@ class Rerunner:
     reports why.
     """
 
-    def __init__(
-        self,
-        times: int,
-        time: FreshTime,
-        directory: SessionDirectory,
-        options: CompareOptions,
-        timeout: float,
-    ) -> None:
-        self._times = times
-        self._time = time
-        self._directory = directory
-        self._options = options
-        self._timeout = timeout
+    times: int
+    time: FreshTime
+    directory: SessionDirectory
+    options: CompareOptions
+    timeout: float
+
+    def __post_init__(self) -> None:
         self._past: list[SessionValues] = []
         self._comparer: Comparer | None = None
         self._ambiguous: frozenset[str] = frozenset()
@@ -88,7 +83,7 @@ class Rerunner:
 
         A case that is repeated over seeds has fresh values already.
         """
-        seeds = self._options.seed_params
+        seeds = self.options.seed_params
         if record.outcome not in PASSED_OUTCOMES or repeats_among(
             record.arguments, record.params, seeds
         ):
@@ -97,7 +92,7 @@ class Rerunner:
             past = collect_values(self._baseline(), seeds).sessions
             self._ambiguous = tell_by_text(past)
             self._past = continued(past).past
-            self._comparer = Comparer(self._past, self._options)
+            self._comparer = Comparer(self._past, self.options)
         return self._asked(self._suspects_of, record) or []
 
     def _suspects_of(self, case: CaseValues) -> list[MetricSeries]:
@@ -108,8 +103,8 @@ class Rerunner:
             # One of its metrics may have had another name.
             past = [replace(one, cases={case.case: one.cases[case.case]}) for one in mine]
             now = SessionValues(header=past[-1].header, cases={case.case: case})
-            renamed = continued(past, now, self._options.accepted)
-            comparer = Comparer(renamed.past, replace(self._options, accepted=renamed.accepted))
+            renamed = continued(past, now, self.options.accepted)
+            comparer = Comparer(renamed.past, replace(self.options, accepted=renamed.accepted))
         return comparer.suspects(case)
 
     def _needs_more(self, suspects: Sequence[MetricSeries], record: CaseRecord) -> bool:
@@ -119,7 +114,7 @@ class Rerunner:
 
     def _asked(self, judge: Callable[[CaseValues], _Answer], record: CaseRecord) -> _Answer | None:
         """Return what the rule says of the values of a case, or None where it raises."""
-        seeds = self._options.seed_params
+        seeds = self.options.seed_params
         values = CaseValues.of(record, seeds)
         if values.told not in self._ambiguous:
             values.rename(values.told)
@@ -135,17 +130,17 @@ class Rerunner:
     def _baseline(self) -> Iterable[journal.Entry | SlimCase]:
         """Return the baseline's entries, after waiting for the tracker to fetch it."""
         clock, sleep = Original.perf_counter, Original.sleep
-        wait_until(self._is_decided, timeout=self._timeout, poll=_POLL, clock=clock, sleep=sleep)
+        wait_until(self._is_decided, timeout=self.timeout, poll=_POLL, clock=clock, sleep=sleep)
         try:
-            return list(journal.read_slim(self._directory.baseline))
+            return list(journal.read_slim(self.directory.baseline))
         except (OSError, JournalError):
             return ()
 
     def _is_decided(self) -> bool:
         """Return whether the tracker has finished looking for a baseline."""
-        if not self._directory.baseline_request.exists() or self._directory.baseline.exists():
+        if not self.directory.baseline_request.exists() or self.directory.baseline.exists():
             return True
-        state = SessionState.read(self._directory.state)
+        state = SessionState.read(self.directory.state)
         if state is None:
             return False
         if state.baseline is not None or state.phase == "done" or state.is_unavailable:
@@ -168,23 +163,23 @@ class Rerunner:
         suspects = self._suspects(record)
         going_on = bool(suspects) and not _is_ending(item)
         clock = Original.perf_counter
-        if going_on and not self._time.is_enough(sum(record.durations.values())):
+        if going_on and not self.time.is_enough(sum(record.durations.values())):
             return replace(record, cut_short=True)
         while going_on:
             start = clock()
             log = open_log(len(record.repeats) + 1)
             _run(item, partial(note, log))
             so_far = replace(record, repeats=(*record.repeats, log.as_attempt()))
-            going_on = len(so_far.repeats) < self._times and self._needs_more(suspects, so_far)
+            going_on = len(so_far.repeats) < self.times and self._needs_more(suspects, so_far)
             # This run is not spent yet, and the next one takes as long.
-            cut_short = going_on and not self._time.is_enough(2 * (clock() - start))
+            cut_short = going_on and not self.time.is_enough(2 * (clock() - start))
             going_on = going_on and not cut_short
             # Fixtures of wider scopes live until the last of the fresh runs.
             following = cast(pytest.Item, item.parent) if going_on else nextitem
             note(log, call_and_report(item, "teardown", log=False, nextitem=following))
             repeats = (*record.repeats, log.as_attempt())
             record = replace(record, repeats=repeats, cut_short=cut_short)
-            self._time.spent += clock() - start
+            self.time.spent += clock() - start
             going_on = going_on and not _is_ending(item)
         return record
 

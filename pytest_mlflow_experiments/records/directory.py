@@ -20,6 +20,12 @@ _FILE = 0o600
 _DIRECTORY = 0o700
 
 
+def files_below(root: Path) -> tuple[str, ...]:
+    """Return the paths of all files below a directory: relative, with forward slashes, sorted."""
+    files = (path for path in root.rglob("*") if path.is_file())
+    return tuple(sorted(path.relative_to(root).as_posix() for path in files))
+
+
 def make_directories(path: Path) -> None:
     """Create a directory and its missing parents."""
     if not path.is_dir() and path != path.parent:

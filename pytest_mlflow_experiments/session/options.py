@@ -272,11 +272,8 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("mlflow", "MLflow experiments")
     for option in OPTIONS.values():
         if option.place != "ini":
-            flags = (
-                [option.flag]
-                if option.other is None
-                else [option.flag, f"{option.flag}={option.other}"]
-            )
+            with_value = [f"{option.flag}={option.other}"] if option.other is not None else []
+            flags = [option.flag, *with_value]
             group.addoption(*flags, help=option.help, **_arguments(option))
         if option.place != "option":
             same = f"Same as {option.flag}{option.ini_help}."

@@ -25,7 +25,7 @@ from .builtin_hooks import REPORT_FORMATS, DefaultBaselines
 from .comparison_settings import ComparisonSettings
 from .gate import fail_session, mark_failed
 from .header import git_note, make_directory, make_header, written_files
-from .resume.resumption import Resumption, find_session
+from .resumption import Resumption, find_session
 from .selection import Selection, runs_no_test
 from .settings import Settings
 from .tracker_process import SessionTracker, backlog

@@ -19,11 +19,7 @@ _DESELECTED: Final = "mlflow_deselected"
 _LEFT_OUT: Final = "mlflow_left_out"
 
 # Options that pick tests, or parts of them, for the moment; what they leave out is not gone.
-_PARTIAL_OPTIONS: Final = {
-    "keyword": "-k",
-    "lf": "--lf",
-    "stepwise": "--stepwise",
-}
+_PARTIAL_OPTIONS: Final = {"keyword": "-k", "lf": "--lf", "stepwise": "--stepwise"}
 # Options that show something and run no test.
 _SHOWING_OPTIONS: Final = (
     "collectonly",
@@ -72,10 +68,10 @@ class Selection:
         self.has_begun = False
         self._collected: list[pytest.Item] = []
         self._left_out = 0
-        picked = (
+        picked = [
             text for name, text in _PARTIAL_OPTIONS.items() if getattr(config.option, name, None)
-        )
-        self.partial = next((f"tests were picked with {text}" for text in picked), None)
+        ]
+        self.partial = f"tests were picked with {picked[0]}" if picked else None
 
     def besides(self, recorded: Set[str]) -> dict[str, str]:
         """Return the outcomes of the tests that ran or were skipped, without the ``recorded``."""

@@ -119,7 +119,7 @@ class SessionVerdicts:
             sweeps = SweepBuilder(self._settings.options)
             try:
                 comparison = self._compare(end, selection, sweeps)
-            except (Exception, OutcomeException) as error:  # noqa: BLE001 - as hooks like
+            except (Exception, OutcomeException) as error:  # noqa: BLE001 - hooks may be in it
                 # A session must not end in a traceback of ours.
                 comparison = Comparison(
                     session=session_info(self._header),
@@ -130,10 +130,7 @@ class SessionVerdicts:
             try:
                 slices = sweeps.slices(comparison.metrics)
                 comparison = replace(
-                    comparison,
-                    sweeps=sweeps.build(),
-                    slices=slices,
-                    exit_status=end.exit_status,
+                    comparison, sweeps=sweeps.build(), slices=slices, exit_status=end.exit_status
                 )
             except Exception as error:  # noqa: BLE001 - nor must it lack its verdicts
                 self.reports.notes.append(f"the sweeps failed: {error_text(error)}")

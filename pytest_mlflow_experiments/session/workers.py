@@ -17,7 +17,7 @@ from ..capture.resumed import ResumedCases, read_cases
 from ..capture.running import RunningNote
 from ..capture.suspects import FreshTime, Rerunner
 from ..records import Attempt, CaseRecord, journal
-from ..records.directory import SessionDirectory
+from ..records.directory import SessionDirectory, files_below
 from ..records.secrets import SHOWN_NODEID
 from .comparison_settings import ComparisonSettings
 from .selection import plain_nodeid
@@ -46,7 +46,7 @@ def watch_cases(
     resumed = None
     if settings.resume is not None:
         cases = read_cases(directory.resumed)
-        resumed = ResumedCases(cases, artifacts=directory.all_artifacts, deliver=deliver)
+        resumed = ResumedCases(cases, directory.all_artifacts, deliver)
         config.pluginmanager.register(resumed, "mlflow-resumed")
     plugin = CapturePlugin(
         track=settings.track,
@@ -170,7 +170,8 @@ class CrashedCases:
                 failure=failure,
                 end_time=now,
                 durations={"call": seconds},
-                artifacts=self._artifacts(record.id),
+                # Those that the case had logged before the crash.
+                artifacts=files_below(self._directory.artifacts(record.id)),
                 attempts=(*self._attempts.pop(report.nodeid, ()), *record.attempts),
             ),
         )
@@ -201,9 +202,3 @@ class CrashedCases:
         record = journal.decode_case(line)
         attempts = (*self._attempts.pop(nodeid), *record.attempts)
         return journal.encode(replace(record, attempts=attempts))
-
-    def _artifacts(self, record_id: str) -> tuple[str, ...]:
-        """Return the artifacts that the case had logged before the crash."""
-        root = self._directory.artifacts(record_id)
-        files = (path for path in root.rglob("*") if path.is_file())
-        return tuple(sorted(path.relative_to(root).as_posix() for path in files))

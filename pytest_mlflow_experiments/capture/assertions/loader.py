@@ -161,10 +161,12 @@ class _Loader:
         return rewrite._read_pyc(file, pyc, *options) if code is None else code
 
     def _is_own(self, file: Path) -> bool:
-        paths = {file, Path(os.path.realpath(file))}
         if not self._roots:
             return False
-        if SITE_DIRECTORIES.isdisjoint(file.parts) and _are_below(paths, self._roots):
+        paths = {file, Path(os.path.realpath(file))}
+        if SITE_DIRECTORIES.isdisjoint(file.parts) and any(
+            path.is_relative_to(root) for path in paths for root in self._roots
+        ):
             return True
         return file.name != "conftest.py" and self._is_collected(file, paths)
 
@@ -232,10 +234,6 @@ class _Loader:
             return reason if has_comparisons(source, self._every_comparison) else None
         except (OSError, SyntaxError, ValueError):
             return None
-
-
-def _are_below(paths: Set[Path], places: Set[Path]) -> bool:
-    return any(path.is_relative_to(place) for path in paths for place in places)
 
 
 _MAX_NAMED: Final = 3

@@ -105,8 +105,7 @@ def dotted_path(node: ast.expr) -> str | None:
         case ast.BinOp(left=left, op=operator, right=right):
             parts = (_operand(left), _WORDS.get(type(operator)), _operand(right))
             return "_".join(part for part in parts if part) if all(parts) else None
-        case _:
-            return None
+    return None
 
 
 def is_expression(node: ast.expr) -> bool:
@@ -129,8 +128,7 @@ def is_expression(node: ast.expr) -> bool:
             return _is_distance(function) or is_expression(value)
         case ast.Call(func=function):
             return _is_distance(function) or is_expression(function)
-        case _:
-            return True
+    return True
 
 
 def agreement(node: ast.expr) -> tuple[str, ast.expr] | None:
@@ -165,8 +163,7 @@ def _cast(node: ast.expr) -> ast.expr | None:
     match node:
         case ast.Call(func=ast.Attribute(value=value, attr="astype" | "to")):
             return value
-        case _:
-            return None
+    return None
 
 
 def _reduced(node: ast.expr, names: frozenset[str]) -> ast.expr | None:
@@ -178,8 +175,7 @@ def _reduced(node: ast.expr, names: frozenset[str]) -> ast.expr | None:
             return value
         case ast.Call(func=ast.Attribute(value=value, attr=attribute)) if attribute in names:
             return value
-        case _:
-            return None
+    return None
 
 
 def _is_distance(function: ast.expr) -> bool:
@@ -209,8 +205,7 @@ def converted(node: ast.expr) -> ast.expr | None:
             method in _CONVERTING_METHODS
         ):
             return value
-        case _:
-            return None
+    return None
 
 
 def _call(node: ast.Call) -> str | None:
@@ -251,8 +246,7 @@ def _key(index: ast.expr) -> str | None:
             return "last" if position == 1 else f"-{position}"
         case ast.Constant(value=str() | int() | float() as key):
             return str(key)
-        case _:
-            return None
+    return None
 
 
 def _operand(node: ast.expr) -> str | None:

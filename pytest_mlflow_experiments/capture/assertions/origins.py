@@ -106,7 +106,7 @@ def _own_name(value: ast.expr) -> str:
 
 
 def _functions(node: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Yield the functions in a node that are in no other one."""
+    """Yield the functions in a node, without those that are nested in others."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             yield child
@@ -201,7 +201,7 @@ class _Scope:
         return own, ended
 
     def _loop(self, loop: ast.For | ast.AsyncFor | ast.While, known: _Origins) -> None:
-        """Follow a loop: at its start may be known what stands before it, or at its end."""
+        """Follow a loop twice: a later round starts with what an earlier one has bound."""
         around = dict(known)
         for rehearsal in (True, False):
             if not isinstance(loop, ast.While):
@@ -228,7 +228,7 @@ class _Scope:
 
 
 def _either(*ways: _Origins) -> _Origins:
-    """Return what is known where one of several ways was gone."""
+    """Merge what is known after each of several branches, one of which ran."""
     merged: _Origins = {}
     for name in {name: None for way in ways for name in way}:
         said = {way.get(name, _UNSET) for way in ways} - {_UNSET}
@@ -243,7 +243,7 @@ def _bind_within(node: ast.AST, known: _Origins) -> None:
 
 
 def _bind(target: ast.expr, value: ast.expr | None, known: _Origins) -> None:
-    """Note an assignment; nobody knows what each of several values of one call is."""
+    """Note an assignment; in ``a, b = f()`` the origin of both is unknown."""
     match target, value:
         case ((ast.Tuple() | ast.List()), (ast.Tuple() | ast.List())) if len(target.elts) == len(
             value.elts
@@ -271,7 +271,7 @@ def _set(target: ast.expr, origin: Origin | None, known: _Origins) -> None:
 
 
 def _augment(target: ast.expr, operator: ast.operator, value: ast.expr, known: _Origins) -> None:
-    """Note ``total += loss``, and ``total /= n``, by which it stays what it is."""
+    """Note ``total += loss``; ``total /= n`` changes nothing, as a mean of losses is a loss."""
     before = known.get(ast.unparse(target))
     if before is None or isinstance(operator, ast.Div):
         return
@@ -325,7 +325,7 @@ def _contents(values: ast.expr) -> ast.expr:
 def with_sources(
     node: ast.expr, comprehensions: Sequence[ast.GeneratorExp | ast.ListComp]
 ) -> ast.expr:
-    """Replace the loop variables of comprehensions by what they run through, for its name."""
+    """Replace the loop variables in ``node`` by what they run through, to name the metric."""
     loops = [loop for comprehension in comprehensions for loop in comprehension.generators]
     # What an inner loop runs through may be the variable of an outer one.
     for loop in reversed(loops):
@@ -407,15 +407,12 @@ def _inner(node: ast.expr) -> ast.expr | None:
     if (inner := converted(node)) is not None:
         return inner
     match node:
-        case ast.Call(func=ast.Attribute(value=value), args=arguments):
+        case ast.Call(func=function, args=arguments):
             # A function of a library, as np.mean(x), or a method, as x.mean().
             path, first = dotted_path(node) or "", arguments[0] if arguments else None
-            of_argument = first is not None and path.startswith(dotted_path(first) or "?")
-            return first if of_argument else value
-        case ast.Call(args=[value, *_]):
-            return (
-                value if (dotted_path(node) or "").startswith(dotted_path(value) or "?") else None
-            )
+            if first is not None and path.startswith(dotted_path(first) or "?"):
+                return first
+            return function.value if isinstance(function, ast.Attribute) else None
         case (
             ast.Attribute(value=value)
             | ast.Subscript(value=value)
@@ -423,8 +420,7 @@ def _inner(node: ast.expr) -> ast.expr | None:
             | ast.UnaryOp(op=ast.UAdd(), operand=value)
         ):
             return value
-        case _:
-            return None
+    return None
 
 
 def _telling_part(path: str) -> str:

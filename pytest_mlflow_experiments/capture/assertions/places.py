@@ -83,7 +83,7 @@ def _visit(body: Sequence[ast.stmt], context: Context, found: dict[ast.stmt, Con
 
 
 def _logged(function: ast.stmt) -> dict[str, str]:
-    """Return the keys by the expressions that are logged under them, where there is one."""
+    """Map the expressions that a function logs to their keys, if each has only one."""
     found: dict[str, set[str]] = {}
     for node in ast.walk(function):
         match node:
@@ -100,7 +100,7 @@ def _logged(function: ast.stmt) -> dict[str, str]:
 
 
 def _lasting(block: ast.stmt, names: Keys, index: Keys) -> tuple[Keys, Keys]:
-    """Return the keys without those that are deleted in a block: they may not be there to read."""
+    """Leave out the keys that the block deletes: reading them would raise a NameError."""
     gone = {
         node.name if isinstance(node, ast.ExceptHandler) else node.id
         for node in ast.walk(block)
@@ -151,8 +151,7 @@ def _parts(argument: ast.expr) -> Keys:
         case ast.JoinedStr(values=values):
             inner = [part.value for part in values if isinstance(part, ast.FormattedValue)]
             return tuple(name for value in inner for name in _parts(value))
-        case _:
-            return ()
+    return ()
 
 
 def _names(target: ast.expr) -> Keys:

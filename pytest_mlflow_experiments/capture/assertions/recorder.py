@@ -142,13 +142,9 @@ _Raw: TypeAlias = (
 class Observation(NamedTuple):
     """One evaluated comparison, normalised to read ``value operator limit``.
 
-    ``tolerance`` is the absolute distance that :func:`pytest.approx` allows, for ``==``. ``site``
-    is the place of the comparison: file, line and column. ``clock`` is a reading of
-    :func:`time.perf_counter`. ``alternative`` tells that the assertion could hold although this
-    comparison did not, as in ``a < b or c``; ``expression`` that the value is calculated from what
-    the name names. ``same_as`` is another name that the number may have: of the metric that the
-    test logs it as, or of the limit that it must equal. ``key`` tells the place in a loop, as far
-    as the loop shows one.
+    What it shares with its :class:`.sites.Site` is told there; ``site`` is that one's ``place``.
+    ``tolerance`` is the absolute distance that ``==`` allows. ``clock`` is a reading of
+    :func:`time.perf_counter`. ``key`` tells the place in a loop, as far as the loop shows one.
     """
 
     name: str
@@ -226,10 +222,8 @@ def record(
             sink.raw.append((site, value, limit, None, passed, _clock(), place))
         return result
     try:
-        number = value if type(value) is float else as_number(value)
-        bound = limit if type(limit) is float else as_number(limit)
-        if number is not None and bound is not None:
-            _keep(sink, site, number, bound, None, result, keys)
+        if (raw := _raw(sink, site, value, limit, None, result, keys)) is not None:
+            sink.raw.append(raw)
     except Exception:  # noqa: BLE001 - operands are anything, and the assertion must not notice
         pass
     return result
@@ -237,24 +231,19 @@ def record(
 
 @unseen
 def record_approx(
-    site: Site,
-    value: object,
-    limit: object,
-    result: _R,
-    keys: tuple[object, ...] = (),
+    site: Site, value: object, limit: object, result: _R, keys: tuple[object, ...] = ()
 ) -> _R:
     """Record one ``==`` of a number and a :func:`pytest.approx`; return the result."""
     sink = current
     if sink is None:
         return result
     try:
-        approx = as_approx(limit) or as_approx(value)
-        if approx is None:
-            return result
-        number = approx.expected if approx.source is value else as_number(value)
-        bound = approx.expected if approx.source is limit else as_number(limit)
-        if number is not None and bound is not None:
-            _keep(sink, site, number, bound, approx.tolerance, result, keys)
+        if (approx := as_approx(limit) or as_approx(value)) is not None:
+            number = approx.expected if approx.source is value else value
+            bound = approx.expected if approx.source is limit else limit
+            raw = _raw(sink, site, number, bound, approx.tolerance, result, keys)
+            if raw is not None:
+                sink.raw.append(raw)
     except Exception:  # noqa: BLE001 - as above
         pass
     return result
@@ -275,14 +264,13 @@ def record_close(
     if sink is None:
         return result
     try:
-        passed = bool(result)
         if type(value) is float and type(limit) is float and len(sink.raw) < MAX_OBSERVATIONS:
             place = _place(keys) if keys else ""
-            sink.raw.append((site, value, limit, how, passed, _clock(), place))
-        else:
-            _keep_call(sink, site, how, passed, value, limit, keys)
+            sink.raw.append((site, value, limit, how, bool(result), _clock(), place))
+        elif (raw := _raw(sink, site, value, limit, how, result, keys)) is not None:
+            sink.raw.append(raw)
     except Exception:  # noqa: BLE001 - as above
-        return result
+        pass
     return result
 
 
@@ -296,7 +284,7 @@ def record_close_by(
     *others: object,
     keys: tuple[object, ...] = (),
 ) -> _R:
-    """Record a call as :func:`record_close` does, with what its other arguments are only now."""
+    """Record a call as :func:`record_close` does; its other arguments are no constants."""
     return record_close(site, _with(how, others), value, limit, result, keys)
 
 
@@ -323,12 +311,12 @@ def begin(
             sink.raw.append(raw)
             return raw
         try:
-            kept = _keep_call(sink, site, how, False, value, limit, keys)
+            kept = _raw(sink, site, value, limit, how, False, keys)
             if kept is not None:
-                kept.append(second)
-                return kept
+                sink.raw.append(raw := [*kept, second])
+                return raw
         except Exception:  # noqa: BLE001 - as above
-            return [*_UNKEPT, second]
+            pass
     return [*_UNKEPT, second]
 
 
@@ -350,7 +338,7 @@ def begin_by(
 
 @unseen
 def _with(how: Closeness, others: tuple[object, ...]) -> Closeness:
-    """Return how a call compares with these other arguments, keeping no reference to objects."""
+    """Return ``how`` with the other arguments as plain values; what is no number becomes None."""
     if not _PLAIN.issuperset(map(type, others)):
         try:
             others = tuple([o if type(o) in _PLAIN else as_number(o) for o in others])
@@ -360,47 +348,29 @@ def _with(how: Closeness, others: tuple[object, ...]) -> Closeness:
 
 
 @unseen
-def _keep_call(
+def _raw(
     sink: Observations,
     site: Site,
-    how: Closeness | None,
-    passed: bool,
     value: object,
     limit: object,
+    tolerance: float | Closeness | None,
+    result: object,
     keys: tuple[object, ...],
     _clock: Callable[[], float] = Original.perf_counter,
-) -> list[Any] | None:
-    """Record a call that compares; return what can be changed if it compares two numbers."""
+) -> tuple[Any, ...] | None:
+    """Return what is kept of a comparison of two numbers; of two integers if the site counts these.
+
+    None is also returned where the sink is full.
+    """
     number = value if type(value) is float else as_number(value)
     bound = limit if type(limit) is float else as_number(limit)
     if number is None or bound is None or (type(number) is type(bound) is int and not site[6]):
         return None
+    passed = bool(result) is not site[4]
     if len(sink.raw) >= MAX_OBSERVATIONS and not _has_room(sink, passed):
         return None
     place = _place(keys) if keys else ""
-    raw = [site, float(number), float(bound), how, passed, _clock(), place]
-    sink.raw.append(raw)
-    return raw
-
-
-@unseen
-def _keep(
-    sink: Observations,
-    site: Site,
-    value: float,
-    limit: float,
-    tolerance: float | None,
-    result: object,
-    keys: tuple[object, ...],
-    _clock: Callable[[], float] = Original.perf_counter,
-) -> None:
-    """Record a comparison of two numbers; of two integers only if the site counts these."""
-    if type(value) is type(limit) is int and not site[6]:
-        return
-    passed = bool(result) is not site[4]
-    if len(sink.raw) < MAX_OBSERVATIONS or _has_room(sink, passed):
-        place = _place(keys) if keys else ""
-        sink.raw.append((site, float(value), float(limit), tolerance, passed, _clock(), place))
+    return (site, float(number), float(bound), tolerance, passed, _clock(), place)
 
 
 @unseen

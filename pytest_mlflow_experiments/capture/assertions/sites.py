@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeGuard, final
 
 from .names import (
     LIBRARIES,
@@ -24,8 +25,6 @@ from .places import Context, Keys, keys_for
 if TYPE_CHECKING:
     from ...records import Operator
 
-_NO_CONTEXT: Final = Context()
-
 _CONSTANT, _SAYS_SO, _UPPER_CASE, _EXTREME, _ANYTHING = range(5)
 
 _LIMIT_WORDS: Final = frozenset(
@@ -41,13 +40,12 @@ _EXTREMES: Final = re.compile(r"(?:min|max|minimum|maximum)_\w", re.IGNORECASE)
 _NUMBERS: Final = frozenset({"e", "inf", "nan", "pi", "tau"})
 
 
-def is_approx(node: ast.expr) -> bool:
+def is_approx(node: ast.expr) -> TypeGuard[ast.Call]:
     """Whether ``node`` is a call of :func:`pytest.approx`."""
     match node:
         case ast.Call(func=ast.Name(id="approx") | ast.Attribute(attr="approx"), args=[_, *_]):
             return True
-        case _:
-            return False
+    return False
 
 
 def _rank(node: ast.expr) -> int:
@@ -95,13 +93,7 @@ _OPERATORS: Final[dict[type[ast.cmpop], Operator]] = {
     ast.GtE: ">=",
     ast.Eq: "==",
 }
-_MIRRORED: Final[dict[Operator, Operator]] = {
-    "<": ">",
-    "<=": ">=",
-    ">": "<",
-    ">=": "<=",
-    "==": "==",
-}
+_MIRRORED: Final[dict[Operator, Operator]] = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _NEGATED: Final[dict[Operator, Operator]] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
 # What is never a number, whatever it is compared with.
@@ -118,9 +110,9 @@ class Site(NamedTuple):
     ``negated`` tells that the comparison as it stands yields the opposite. ``alternative`` tells
     that the assertion can hold although this comparison does not, as in ``a < b or c``.
     ``count_integers`` tells whether two integers count, ``expression`` whether the value is
-    calculated from what the name names; ``same_as`` is another name that the number may have.
-    ``place`` is the file, line and column of the right operand: both halves of a chain share the
-    left one.
+    calculated from what the name names; ``same_as`` is another name that the number may have, of
+    the metric that the test logs it as or of the limit that it must equal. ``place`` is the file,
+    line and column of the right operand: both halves of a chain share the left one.
     """
 
     name: str
@@ -137,8 +129,9 @@ class Site(NamedTuple):
 Comprehension: TypeAlias = ast.GeneratorExp | ast.ListComp
 
 
-class ComparisonNode(NamedTuple):
-    """A site in the syntax tree, ``node.ops[position]``, and what is asserted there.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asserted:
+    """A site in the syntax tree, and what is asserted there.
 
     ``twin`` is the limit where that may be another name of the same number, ``keys`` are the
     expressions whose values tell the place in a loop. ``comprehension`` is the innermost one around
@@ -146,30 +139,33 @@ class ComparisonNode(NamedTuple):
     by what they run through.
     """
 
-    node: ast.Compare
     site: Site
     left_is_limit: bool
     value: ast.expr
     twin: ast.expr | None
     keys: Keys
     comprehension: Comprehension | None
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class ComparisonNode(_Asserted):
+    """The comparison ``node.ops[position]``."""
+
+    node: ast.Compare
     position: int
 
 
-class CallNode(NamedTuple):
-    """A call that compares its first two arguments; the rest is as in :class:`ComparisonNode`.
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class CallNode(_Asserted):
+    """A call that compares its first two arguments.
 
     ``rule`` is the function that tells what approximately equal means, None for orderings;
     ``names`` are those of the other arguments, None for positional ones.
     """
 
     node: ast.Call
-    site: Site
-    left_is_limit: bool
-    value: ast.expr
-    twin: ast.expr | None
-    keys: Keys
-    comprehension: Comprehension | None
     rule: str | None
     names: tuple[str | None, ...]
 
@@ -192,26 +188,27 @@ def _rule(module: str, name: str) -> str:
     return "math.isclose" if module == "math" else name
 
 
-def comparisons(
-    assertion: ast.Assert,
-    file: str,
-    context: Context = _NO_CONTEXT,
-    *,
-    every_comparison: bool = False,
-    functions: Mapping[str, str] = MappingProxyType({}),
-) -> Iterator[ComparisonNode | CallNode]:
-    """Yield the comparisons of one assertion that are recorded.
+class Where(NamedTuple):
+    """Where an assertion stands, and what counts there.
 
-    ``functions`` are the :func:`imported_functions` of the module. With ``every_comparison`` those
-    with ``len(...)`` and those of two integers count as well.
+    With ``every_comparison`` those with ``len(...)`` and those of two integers count as well;
+    ``functions`` are the :func:`imported_functions` of the module.
     """
-    where = _Where(file, context, every_comparison)
+
+    file: str
+    context: Context = Context()
+    every_comparison: bool = False
+    functions: Mapping[str, str] = MappingProxyType({})
+
+
+def comparisons(assertion: ast.Assert, where: Where) -> Iterator[ComparisonNode | CallNode]:
+    """Yield the comparisons of one assertion that are recorded."""
     for clause in _clauses(assertion.test, False, False):
         node = clause.node
         if isinstance(node, ast.Call):
             match node.func:
                 case ast.Name(id=name):
-                    rule = functions.get(name)
+                    rule = where.functions.get(name)
                 case function:
                     module, _, name = (dotted_path(function) or "").rpartition(".")
                     rule = _rule(module, name)
@@ -222,7 +219,7 @@ def comparisons(
         told = [with_sources(operand, clause.comprehensions) for operand in operands]
         for index, (left, right) in enumerate(pairwise(told)):
             operator = _OPERATORS.get(type(node.ops[index]))
-            if operator is None or not _counts(left, right, every_comparison):
+            if operator is None or not _counts(left, right, where.every_comparison):
                 continue
             swapped = _is_outer_left(node, index) or _is_swapped(left, right)
             value, limit = (right, left) if swapped else (left, right)
@@ -230,16 +227,10 @@ def comparisons(
                 continue
             sides = operands[index], operands[index + 1]
             asserted = _asserted(clause, sides, (left, right), swapped, operator, where)
-            yield ComparisonNode(node, *asserted, index)
+            yield ComparisonNode(*asserted, node, index)
 
 
-def asserting_call(
-    statement: ast.stmt,
-    file: str,
-    context: Context = _NO_CONTEXT,
-    *,
-    every_comparison: bool = False,
-) -> CallNode | None:
+def asserting_call(statement: ast.stmt, where: Where) -> CallNode | None:
     """Return the call of unittest's or NumPy's assertions that the statement is, if it counts."""
     match statement:
         case ast.Expr(value=ast.Call(func=ast.Name(id=name)) as call) if "_" in name:
@@ -252,7 +243,6 @@ def asserting_call(
     if operator is None:
         return None
     rule = name if operator == "==" else None
-    where = _Where(file, context, every_comparison)
     return next(_call(_Clause(call, False, False), operator, rule, where), None)
 
 
@@ -288,26 +278,19 @@ class _Clause(NamedTuple):
     comprehensions: tuple[Comprehension, ...] = ()
 
 
-class _Where(NamedTuple):
-    file: str
-    context: Context
-    every_comparison: bool
-
-
 _Pair: TypeAlias = tuple[ast.expr, ast.expr]
-_Asserted: TypeAlias = tuple[Site, bool, ast.expr, ast.expr | None, Keys, Comprehension | None]
+_Fields: TypeAlias = tuple[Site, bool, ast.expr, ast.expr | None, Keys, Comprehension | None]
 
 
 def _asserted(
-    clause: _Clause, sides: _Pair, told: _Pair, swapped: bool, operator: Operator, where: _Where
-) -> _Asserted:
-    """Return what the two kinds of nodes share, of the two ``sides`` and what they are called."""
+    clause: _Clause, sides: _Pair, told: _Pair, swapped: bool, operator: Operator, where: Where
+) -> _Fields:
+    """Return the fields of :class:`_Asserted`, of the two ``sides`` and what they are called."""
     node, negated, alternative, comprehensions = clause
     (left, right), (value, limit) = sides, reversed(told) if swapped else told
     if swapped:
-        operator = _MIRRORED[operator]
-    if isinstance(value, ast.Call) and is_approx(value):
-        value = value.args[0]
+        operator = _MIRRORED.get(operator, operator)
+    value = _expected(value)
     is_chain = isinstance(node, ast.Compare) and len(node.ops) > 1
     context = where.context.within(comprehensions)
     site = Site(
@@ -339,11 +322,11 @@ def _other_name(
 
 
 def _expected(limit: ast.expr) -> ast.expr:
-    return limit.args[0] if isinstance(limit, ast.Call) and is_approx(limit) else limit
+    return limit.args[0] if is_approx(limit) else limit
 
 
 def _call(
-    clause: _Clause, operator: Operator, rule: str | None, where: _Where
+    clause: _Clause, operator: Operator, rule: str | None, where: Where
 ) -> Iterator[CallNode]:
     """Yield the call of a clause if its first two arguments are a number and a limit."""
     call = clause.node
@@ -363,7 +346,7 @@ def _call(
     if _counts(left, right, where.every_comparison):
         swapped = _is_swapped(left, right)
         asserted = _asserted(clause, (first, second), (left, right), swapped, operator, where)
-        yield CallNode(call, *asserted, rule, tuple(names[2:]))
+        yield CallNode(*asserted, call, rule, tuple(names[2:]))
 
 
 def _is_swapped(left: ast.expr, right: ast.expr) -> bool:
@@ -373,22 +356,16 @@ def _is_swapped(left: ast.expr, right: ast.expr) -> bool:
 
 
 def _clauses(
-    node: ast.expr,
-    negated: bool,
-    alternative: bool,
-    comprehensions: tuple[Comprehension, ...] = (),
+    node: ast.expr, negated: bool, alternative: bool, comprehensions: tuple[Comprehension, ...] = ()
 ) -> Iterator[_Clause]:
     match node:
-        case ast.Compare():
-            yield _Clause(node, negated, alternative, comprehensions)
         case ast.Call(
             func=function, args=[ast.GeneratorExp() | ast.ListComp() as inner], keywords=[]
         ) if is_library_function(function, _QUANTIFIERS):
             # By De Morgan, "not any" is "all" of the negated.
-            name = function.id if isinstance(function, ast.Name) else _attribute(function)
-            is_any = (name == "any") is not negated
+            is_any = ast.unparse(function).endswith("any") is not negated
             yield from _clauses(inner.elt, negated, alternative or is_any, (*comprehensions, inner))
-        case ast.Call(func=ast.Name()):
+        case ast.Compare() | ast.Call(func=ast.Name()):
             yield _Clause(node, negated, alternative, comprehensions)
         case ast.Call(func=function) if is_library_function(function, _CLOSE):
             yield _Clause(node, negated, alternative, comprehensions)
@@ -399,10 +376,6 @@ def _clauses(
             is_or = isinstance(operator, ast.Or) is not negated
             for value in values:
                 yield from _clauses(value, negated, alternative or is_or, comprehensions)
-
-
-def _attribute(function: ast.expr) -> str | None:
-    return function.attr if isinstance(function, ast.Attribute) else None
 
 
 def _counts(left: ast.expr, right: ast.expr, every_comparison: bool) -> bool:
@@ -421,8 +394,7 @@ def _may_be_number(node: ast.expr) -> bool:
             return False
         case ast.NamedExpr(value=value):
             return _may_be_number(value)
-        case _:
-            return not isinstance(node, _NO_NUMBERS)
+    return not isinstance(node, _NO_NUMBERS)
 
 
 def _is_len(node: ast.expr) -> bool:
@@ -431,8 +403,7 @@ def _is_len(node: ast.expr) -> bool:
             return _is_len(value)
         case ast.Call(func=ast.Name(id="len")):
             return True
-        case _:
-            return False
+    return False
 
 
 def _may_be_approx(value: ast.expr, limit: ast.expr) -> bool:

@@ -21,6 +21,7 @@ import ast
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from copy import copy
+from dataclasses import replace
 from types import CodeType
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
@@ -34,6 +35,7 @@ from .sites import (
     ComparisonNode,
     Comprehension,
     Site,
+    Where,
     arguments,
     asserting_call,
     comparisons,
@@ -44,14 +46,9 @@ if TYPE_CHECKING:
     import pytest
 
 # No identifier can clash with these, and pytest hides such names in tracebacks.
-_RECORD: Final = "@mlflow_record"
-_RECORD_APPROX: Final = "@mlflow_record_approx"
-_RECORD_CLOSE: Final = "@mlflow_record_close"
-_RECORD_CLOSE_BY: Final = "@mlflow_record_close_by"
-_BEGIN: Final = "@mlflow_begin"
-_BEGIN_BY: Final = "@mlflow_begin_by"
-_KEPT: Final = "@mlflow_kept"
-_FIRST: Final = "@mlflow_first"
+_PREFIX: Final = "@mlflow_"
+_KEPT: Final = f"{_PREFIX}kept"
+_FIRST: Final = f"{_PREFIX}first"
 
 
 class _Tags:
@@ -135,7 +132,7 @@ def _tag(tree: ast.Module, file: str, every_comparison: bool) -> _Tags:
     names = telling_names(tree, values)
     tags = _Tags()
     for statement, each in found:
-        tags.add(statement, each._replace(site=_named(each, names)))
+        tags.add(statement, replace(each, site=_named(each, names)))
     return tags
 
 
@@ -166,15 +163,12 @@ def _found(
     for body, is_class in _bodies(tree):
         for statement in body:
             context = contexts.get(statement, Context())
+            where = Where(file, context, every_comparison, functions)
             if isinstance(statement, ast.Assert):
-                for each in comparisons(
-                    *(statement, file, context),
-                    every_comparison=every_comparison,
-                    functions=functions,
-                ):
+                for each in comparisons(statement, where):
                     yield statement, each
             elif isinstance(statement, ast.Expr) and not is_class:
-                call = asserting_call(statement, file, context, every_comparison=every_comparison)
+                call = asserting_call(statement, where)
                 if call is not None and _is_simple(call.node):
                     yield statement, call
 
@@ -221,8 +215,11 @@ def _record_comparison(
         return None
     if found.left_is_limit:
         first, second = second, first
-    function = _RECORD_APPROX if found.site.operator == "==" else _RECORD
-    return _call(function, found, *map(_load, (first, second, result)))
+    return _call(_recorder_of(found), found, *map(_load, (first, second, result)))
+
+
+def _recorder_of(found: ComparisonNode) -> str:
+    return "record_approx" if found.site.operator == "==" else "record"
 
 
 def _record_close(found: CallNode, call: ast.Call, result: str) -> ast.Call | None:
@@ -242,33 +239,32 @@ def _call_of(found: CallNode, result: ast.expr, *values: ast.expr) -> ast.Call:
         first, second = second, first
     how, is_known = _closeness(found)
     if is_known:
-        return _call(_RECORD_CLOSE, found, how, first, second, result)
-    return _call(_RECORD_CLOSE_BY, found, how, first, second, result, *others)
+        return _call("record_close", found, how, first, second, result)
+    return _call("record_close_by", found, how, first, second, result, *others)
 
 
 def _closeness(found: CallNode) -> tuple[ast.expr, bool]:
     """Return how a call compares, and whether that is known before it runs."""
     others = arguments(found.node)[2:]
     constants = tuple(other.value for other in others if isinstance(other, ast.Constant))
-    if found.rule is None:
-        return ast.Constant(None), len(constants) == len(others)
     how = (found.left_is_limit, found.rule, found.names, constants)
-    return _constant(how), len(constants) == len(others)
+    return _constant(None if found.rule is None else how), len(constants) == len(others)
 
 
 def _call(function: str, found: ComparisonNode | CallNode, *values: ast.expr) -> ast.Call:
     keys = ast.Tuple([copy(key) for key in found.keys], ast.Load())
     keywords = [ast.keyword("keys", keys)] if found.keys else []
-    return ast.Call(_load(function), [_constant(tuple(found.site)), *values], keywords)
+    site = _constant(tuple(found.site))
+    return ast.Call(_load(f"{_PREFIX}{function}"), [site, *values], keywords)
 
 
-def _constant(value: tuple[object, ...]) -> ast.Constant:
+def _constant(value: tuple[object, ...] | None) -> ast.Constant:
     # The compiler takes no subclass of tuple for a constant.
     return ast.Constant(value)  # type: ignore[arg-type]
 
 
 def _rebinds(call: ast.Call) -> bool:
-    """Whether an argument of a call may change a name that is another one."""
+    """Whether a walrus operator in a call may change a name that the call reads, too."""
     targets = [node.target.id for node in ast.walk(call) if isinstance(node, ast.NamedExpr)]
     names = [node.id for node in ast.walk(call) if isinstance(node, ast.Name)]
     return any(names.count(target) > 1 for target in targets)
@@ -328,12 +324,9 @@ class _Recording(ast.NodeTransformer):
                 first, second = again[index], again[index + 1]
                 if each.left_is_limit:
                     first, second = second, first
-                call = _call(_RECORD_APPROX if each.site.operator == "==" else _RECORD, each)
-                call.keywords[:0] = [
-                    ast.keyword("result", clause),
-                    ast.keyword("value", first),
-                    ast.keyword("limit", second),
-                ]
+                call = _call(_recorder_of(each), each)
+                named = {"result": clause, "value": first, "limit": second}
+                call.keywords[:0] = [ast.keyword(*argument) for argument in named.items()]
                 clause = call
             clauses.append(clause)
         changed = ast.BoolOp(ast.And(), clauses) if len(clauses) > 1 else clauses[0]
@@ -346,15 +339,13 @@ class _Recording(ast.NodeTransformer):
         [each] = found
         assert isinstance(each, CallNode)
         values, again = self._kept_operands(arguments(node), False)
-        node.args = values[: len(node.args)]
-        for keyword, value in zip(node.keywords, values[len(node.args) :], strict=True):
-            keyword.value = value
+        _set_arguments(node, values)
         return _placed(_call_of(each, node, *again), node)
 
     def _kept_operands(
         self, operands: list[ast.expr], are_first: bool
     ) -> tuple[list[ast.expr], list[ast.expr]]:
-        """Return the operands, kept where need be, and the expressions that yield them again."""
+        """Return operands that store their values if needed, and expressions to read them again."""
         are_simple = all(isinstance(operand, ast.Name | ast.Constant) for operand in operands)
         values: list[ast.expr] = []
         again: list[ast.expr] = []
@@ -388,7 +379,7 @@ class _Recording(ast.NodeTransformer):
 
 
 def _is_simple(call: ast.Call) -> bool:
-    """Whether the change of a call enters no line that would not be entered anyway."""
+    """Whether the changed call enters the same lines as before, as coverage sees them."""
     values = arguments(call)
     others = [value for value in values[2:] if not isinstance(value, ast.Constant)]
     last = values[-1] if others else values[1]
@@ -400,7 +391,7 @@ def _is_simple(call: ast.Call) -> bool:
 
 
 def _recorded_call(found: CallNode, statement: ast.stmt) -> list[ast.stmt]:
-    """Change a call so that its record begins with its last argument; return what ends it.
+    """Make a call begin its record as its last argument is evaluated; return what ends the record.
 
     Later arguments that are constant don't matter.
     """
@@ -419,17 +410,22 @@ def _recorded_call(found: CallNode, statement: ast.stmt) -> list[ast.stmt]:
         again.append(_load(name))
         values[index] = _placed(ast.NamedExpr(ast.Name(name, ast.Store()), value), value)
     swapped = ast.Constant(found.left_is_limit)
-    begin = _call(_BEGIN if is_known else _BEGIN_BY, found, how, swapped, *again, last)
+    begin = _call("begin" if is_known else "begin_by", found, how, swapped, *again, last)
     entry = ast.NamedExpr(ast.Name(_KEPT, ast.Store()), begin)
     pop = ast.Call(ast.Attribute(entry, "pop", ast.Load()), [], [])
     values[at] = _placed(pop, last)
-    call.args = values[: len(call.args)]
-    for keyword, value in zip(call.keywords, values[len(call.args) :], strict=True):
-        keyword.value = value
+    _set_arguments(call, values)
     passed = ast.Subscript(_load(_KEPT), ast.Constant(recorder.PASSED), ast.Store())
     names = [ast.Name(name, ast.Del()) for name in (_KEPT, *stored)]
     ending = [ast.Assign([passed], ast.Constant(True)), ast.Delete([*names])]
     return [_placed(end, statement) for end in ending]
+
+
+def _set_arguments(call: ast.Call, values: list[ast.expr]) -> None:
+    """Replace the :func:`.sites.arguments` of a call."""
+    call.args = values[: len(call.args)]
+    for keyword, value in zip(call.keywords, values[len(call.args) :], strict=True):
+        keyword.value = value
 
 
 def _load(name: str) -> ast.Name:
@@ -440,7 +436,7 @@ _Node = TypeVar("_Node", bound=ast.AST)
 
 
 def _placed(new: _Node, place: ast.AST) -> _Node:
-    """Give the nodes of ``new`` that have no place yet the one of another node."""
+    """Give the nodes of ``new`` that have no position yet that of another node."""
     for node in ast.walk(new):
         if "lineno" in node._attributes and not hasattr(node, "lineno"):
             ast.copy_location(node, place)
@@ -456,8 +452,7 @@ def _name(operand: ast.expr) -> str | None:
         # Pytest 7 leaves a walrus operator in its place.
         case ast.Name(id=name) | ast.NamedExpr(target=ast.Name(id=name)):
             return name
-        case _:
-            return None
+    return None
 
 
 def _position_of_import(tree: ast.Module) -> int | None:
@@ -473,15 +468,8 @@ def _position_of_import(tree: ast.Module) -> int | None:
 
 def _import_recorder(tree: ast.Module, position: int) -> None:
     """Import the recorder next to pytest's imports."""
-    functions = {
-        _RECORD: recorder.record,
-        _RECORD_APPROX: recorder.record_approx,
-        _RECORD_CLOSE: recorder.record_close,
-        _RECORD_CLOSE_BY: recorder.record_close_by,
-        _BEGIN: recorder.begin,
-        _BEGIN_BY: recorder.begin_by,
-    }
-    names = [ast.alias(function.__name__, name) for name, function in functions.items()]
+    functions = ("record", "record_approx", "record_close", "record_close_by", "begin", "begin_by")
+    names = [ast.alias(name, f"{_PREFIX}{name}") for name in functions]
     added = ast.ImportFrom(recorder.__name__, names, 0)
     tree.body.insert(position + 1, _placed(added, tree.body[position]))
 

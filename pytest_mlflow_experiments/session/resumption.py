@@ -10,14 +10,13 @@ from typing import Final, final
 
 import pytest
 
-from ...capture.resumed import write_cases
-from ...records import CaseRecord, SessionHeader, journal
-from ...records.directory import DIRECTORY_NAME, SessionDirectory
-from ...records.journal import JournalError
-from ...records.reader import read_cases, read_header
-from ...records.tags import RESUMED_FROM
-from .data import DataCheck, DataFinding, mixed_data
-from .resumable import choose, has_passed, why_other_code
+from ..capture.resumed import write_cases
+from ..records import CaseRecord, SessionHeader, journal
+from ..records.directory import DIRECTORY_NAME, SessionDirectory
+from ..records.journal import JournalError
+from ..records.reader import read_cases, read_header
+from ..records.tags import RESUMED_FROM
+from .resumable import DataCheck, DataFinding, choose, has_passed, mixed_data, why_other_code
 
 LATEST: Final = "latest"
 _SHOWN: Final = 3

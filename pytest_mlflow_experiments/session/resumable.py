@@ -1,27 +1,28 @@
-"""Choose the cases of earlier sessions that need not run again."""
+"""Choose the cases of earlier sessions that need not run again: those of the same code and data."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Final, final
+from typing import Final, TypeAlias, final
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from ...capture.dataset_digest import dataset_digest
-from ...capture.dataset_input import holds_files
-from ...capture.resumed import EarlierCase
-from ...records import CaseRecord, DatasetInput, SessionEnd, SessionHeader, journal
-from ...records.directory import SessionDirectory
-from ...records.git import UNKNOWN, changed_files
-from ...records.reader import read_cases, read_header
-from ...records.tags import CHANGES, DIRTY, OPTIONS, PACKAGES_DIGEST, PYTHON, RESUMED_FROM
+from ..capture.dataset_digest import dataset_digest
+from ..capture.dataset_input import holds_files
+from ..capture.resumed import EarlierCase
+from ..records import CaseRecord, DatasetInput, SessionEnd, SessionHeader, journal
+from ..records.case import function_of
+from ..records.directory import SessionDirectory
+from ..records.git import UNKNOWN, changed_files
+from ..records.reader import read_cases, read_header
+from ..records.tags import CHANGES, DIRTY, OPTIONS, PACKAGES_DIGEST, PYTHON, RESUMED_FROM
 
 
 def why_other_code(
@@ -78,7 +79,7 @@ class ResumableCases:
     rounds: tuple[tuple[CaseRecord, ...], ...] = ()
 
 
-def is_file(data: DatasetInput) -> bool:
+def _is_file(data: DatasetInput) -> bool:
     """Return whether the digest of data is that of a file or a directory."""
     return data.source_type == "local" and _FILE.fullmatch(data.digest) is not None
 
@@ -108,8 +109,8 @@ def choose(directory: SessionDirectory, rootdir: Path) -> ResumableCases:
     rounds: dict[str, list[CaseRecord]] = defaultdict(list)
     for record, session in _last_of_each(chain):
         rounds[record.resumed_from or session.session_id].append(record)
-        earlier = EarlierCase(record=record, artifacts=session.artifacts(record.id))
-        has_artifacts = all((earlier.artifacts / name).is_file() for name in record.artifacts)
+        artifacts = session.artifacts(record.id)
+        has_artifacts = all((artifacts / name).is_file() for name in record.artifacts)
         if not files.are_same(record):
             # Of data that are known to have changed, there is nothing more to find out.
             continue
@@ -122,7 +123,7 @@ def choose(directory: SessionDirectory, rootdir: Path) -> ResumableCases:
                 resumed_from=record.resumed_from or session.session_id,
                 resumed_run=record.resumed_run or record.run_id,
             )
-            cases.append(replace(earlier, record=taken_over))
+            cases.append(EarlierCase(record=taken_over, artifacts=str(artifacts)))
         else:
             others.append(record)
     oldest_first = sorted(rounds, key=lambda name: ages.get(name, len(chain)), reverse=True)
@@ -171,7 +172,7 @@ class _Files:
         self.changed: dict[str, None] = {}
 
     def are_same(self, record: CaseRecord) -> bool:
-        same = [self._is_same(data) for data in record.inputs if is_file(data)]
+        same = [self._is_same(data) for data in record.inputs if _is_file(data)]
         return all(same)
 
     def _is_same(self, data: DatasetInput) -> bool:
@@ -197,3 +198,99 @@ def _path(data: DatasetInput) -> Path | None:
     if not isinstance(uri, str) or not uri:
         return None
     return Path(url2pathname(urlsplit(uri).path)) if uri.startswith("file:") else Path(uri)
+
+
+Params: TypeAlias = tuple[str, ...]
+_Rows: TypeAlias = list[tuple[Params, str]]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFinding:
+    """A problem with the data of a test; ``sure`` if they are known to have changed."""
+
+    test: str
+    dataset: str
+    sure: bool
+
+
+@final
+class DataCheck:
+    """Compares the digests of data, except those in files, which are compared beforehand."""
+
+    def __init__(self) -> None:
+        # By test and dataset: the params and digests of the earlier cases, and of those of now.
+        self._tests: dict[tuple[str, str], tuple[_Rows, _Rows]] = defaultdict(lambda: ([], []))
+
+    def add(self, record: CaseRecord, *, earlier: bool) -> None:
+        """Add the data of a case that ran now, or in the earlier session."""
+        # A case has one value of each.
+        params = tuple(record.params.get(name, "") for name in record.arguments)
+        for name, digest in record.datasets.items():
+            if not _are_files(record, name):
+                before, now = self._tests[function_of(record.nodeid), name]
+                (before if earlier else now).append((params, digest))
+
+    def findings(self) -> Iterator[DataFinding]:
+        """Yield the problems, and the data that can't be compared."""
+        for (test, dataset), (before, now) in self._tests.items():
+            if (sure := data_changed(before, now)) is not None:
+                yield DataFinding(test=test, dataset=dataset, sure=sure)
+
+
+def mixed_data(rounds: Sequence[Iterable[CaseRecord]]) -> list[DataFinding]:
+    """Return the problems of cases whose data are known to have changed between sessions.
+
+    Args:
+        rounds: the cases of each session, the oldest first.
+    """
+    findings: list[DataFinding] = []
+    for last in range(1, len(rounds)):
+        check = DataCheck()
+        for number, records in enumerate(rounds[: last + 1]):
+            for record in records:
+                check.add(record, earlier=number < last)
+        findings += (finding for finding in check.findings() if finding.sure)
+    return findings
+
+
+def _are_files(record: CaseRecord, name: str) -> bool:
+    # Among the digests of a record, data have the name of what they were used for.
+    inputs = [
+        data
+        for data in record.inputs
+        if name == data.context or (data.context is None and name in (data.name, "dataset"))
+    ]
+    return bool(inputs) and all(_is_file(data) or holds_files(data) for data in inputs)
+
+
+def data_changed(
+    before: Sequence[tuple[Params, str]], now: Iterable[tuple[Params, str]]
+) -> bool | None:
+    """Return whether cases ran on other data than earlier ones.
+
+    Data may depend on params. They don't depend on a param that has several values with the same
+    data; two cases that differ only in such params should have the same data.
+
+    Returns:
+        True if they did, False if that is unknown, None if they did not.
+    """
+    seen = {digest for _, digest in before}
+    news = [params for params, digest in now if digest not in seen]
+    if not before or not news:
+        return None
+    by_digest: dict[str, list[Params]] = defaultdict(list)
+    for params, digest in before:
+        by_digest[digest].append(params)
+    free = {
+        position
+        for same in by_digest.values()
+        for position, values in enumerate(zip(*same, strict=False))
+        if len(set(values)) > 1
+    }
+
+    def bound(params: Params) -> Params:
+        return tuple(value for position, value in enumerate(params) if position not in free)
+
+    known = {bound(params) for params, _ in before}
+    return any(bound(params) in known for params in news)
