@@ -22,7 +22,7 @@ from ..records.journal import JournalError, JournalTail, has_end, is_being_writt
 from ..records.processes import is_running, started_at, wait_until
 from .connect import open_store
 from .errors import SessionBusyError, TrackerError, reason_of
-from .state import RedactedStream, Redactor, Reporter, send_repeatedly
+from .state import RedactedStream, Redactor, Reporter, send_repeatedly, told_retries
 
 _INTERVAL = 5.0
 _INTERVAL_AT_END = 0.2
@@ -187,17 +187,15 @@ def _send(
         return
     from .answers import checked_answers
 
-    with checked_answers():
+    def tell(error: Exception) -> None:
+        reporter.delay(_failed(tracking_uri, error))
+
+    with checked_answers(), told_retries(tell):
         store = open_store(tracking_uri, reporter.redact)
-        from .retries import told_retries
         from .session import SessionProjector
 
-        def tell(error: Exception) -> None:
-            reporter.delay(_failed(tracking_uri, error))
-
         tail = JournalTail(directory.journal)
-        with told_retries(tell):
-            SessionProjector(directory, store, reporter, follow, tail).run()
+        SessionProjector(directory, store, reporter, follow, tail).run()
 
 
 def _is_empty(journal: Path) -> bool:

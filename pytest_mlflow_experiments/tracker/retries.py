@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, final
@@ -19,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlch
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from .errors import TrackerError, pause_asked, reason_of
+from .state import RETRY_LISTENERS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -76,19 +76,6 @@ def tracker_error(text: str, error: Exception) -> TrackerError:
     return TrackerError(f"{text}: {reason_of(error)}", passing=passes(error))
 
 
-_LISTENERS: Final[list[Callable[[Exception], None]]] = []
-
-
-@contextmanager
-def told_retries(tell: Callable[[Exception], None]) -> Iterator[None]:
-    """Call ``tell``, from any thread, with each error that leads to a retry."""
-    _LISTENERS.append(tell)
-    try:
-        yield
-    finally:
-        _LISTENERS.remove(tell)
-
-
 @final
 @dataclass(frozen=True, slots=True)
 class Retry:
@@ -114,7 +101,7 @@ class Retry:
                 passed = time.monotonic() - started
                 if max(passed, pause_asked(said) or 0.0) >= self.patience:
                     raise
-                for tell in _LISTENERS:
+                for tell in RETRY_LISTENERS:
                     tell(error)
             time.sleep(_pause(said, calls, usual))
         return action(*args, **kwargs)

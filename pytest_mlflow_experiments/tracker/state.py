@@ -6,12 +6,13 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import TextIOBase
 from pathlib import Path
 from threading import RLock
-from typing import Literal, TextIO, final
+from typing import Final, Literal, TextIO, final
 
 from ..records.directory import SessionState
 from ..records.journal import has_end
@@ -137,6 +138,20 @@ class Reporter:
             self._written, self._written_at = shown, clock
             if self.on_state is not None:
                 self.on_state(shown)
+
+
+RETRY_LISTENERS: Final[list[Callable[[Exception], None]]] = []
+"""Called, from any thread, with each error that leads to a retry."""
+
+
+@contextmanager
+def told_retries(tell: Callable[[Exception], None]) -> Iterator[None]:
+    """Call ``tell`` with each error that leads to a retry, until the end of the block."""
+    RETRY_LISTENERS.append(tell)
+    try:
+        yield
+    finally:
+        RETRY_LISTENERS.remove(tell)
 
 
 _PAUSE = 3.0
