@@ -423,8 +423,7 @@ def test_a_database_that_stays_locked(project: Project, plain: str) -> None:
     project.write(SUITE)
     with locked(project.path / "mlflow.db"):
         uri = f"{project.uri}?timeout=0.3"
-        options = (f"--mlflow-tracking-uri={uri}", "--mlflow-timeout=10")
-        result = project.pytest("--mlflow", *options, status=1)
+        result = project.pytest("--mlflow", f"--mlflow-tracking-uri={uri}", status=1)
     assert printed(project, result) == plain
     line, command = outage(result)
     assert line.endswith("database is locked")
@@ -467,7 +466,7 @@ def test_a_disk_too_full_for_the_database(project: Project) -> None:
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("VACUUM")  # there is no room left in it
     project.write(limit_files(database.stat().st_size), "conftest.py")
-    result = project.pytest("--mlflow", "--mlflow-timeout=10")
+    result = project.pytest("--mlflow")
     assert "1 passed" in result.stdout
     line, command = outage(result)
     assert "disk" in line
