@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, final
 
 from .codec import decode, encode
+from .session import Exclusion
 
 _FILE = 0o600
 _DIRECTORY = 0o700
@@ -86,6 +87,8 @@ class SessionDirectory:
     """The comparison with the baseline as JSON, written once that is made."""
     resumed = _SessionPath("resumed.jsonl")
     """The cases of an earlier session that need not run again, if any."""
+    excluded = _SessionPath("excluded.json")
+    """Whether somebody took the session out of all baselines: an :class:`.Exclusion` as JSON."""
     run_request = _SessionPath("run.request")
     """An empty file that asks the tracker to create the session's run at once."""
     all_artifacts = _SessionPath("artifacts")
@@ -147,9 +150,30 @@ class SessionDirectory:
 
     @property
     def is_sent(self) -> bool:
-        """Whether the session is completely uploaded."""
+        """Whether the session is completely uploaded, with what was decided on it."""
         state = SessionState.read(self.state)
-        return state is not None and state.phase == "done"
+        if state is None or state.phase != "done":
+            return False
+        exclusion = self.exclusion
+        return exclusion is None or not exclusion.pending
+
+    @property
+    def exclusion(self) -> Exclusion | None:
+        """Whether somebody took the session out of all baselines, or back in; None if nobody did.
+
+        What can't be read excludes it.
+        """
+        try:
+            return Exclusion.parse(self.excluded.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            return Exclusion(reason=f"{self.excluded.name} can't be read: {error}", time="")
+
+    def exclude(self, exclusion: Exclusion) -> None:
+        """Keep a decision, which an earlier one gives way to."""
+        self.excluded.touch(mode=_FILE)
+        self.excluded.write_text(exclusion.text, encoding="utf-8", errors="replace")
 
     @property
     def is_blank(self) -> bool:

@@ -6,18 +6,18 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import final
 
 from mlflow.entities import Experiment, Run
 
-from ..records import CaseRecord, SessionEnd, SessionHeader
+from ..records import CaseRecord, Exclusion, SessionEnd, SessionHeader
 from ..records.directory import SessionDirectory
 from ..records.journal import Entry, JournalTail
 from ..records.session_tags import shard_states
-from ..records.tags import NOTE, PARENT
+from ..records.tags import EXCLUDED, NOTE, PARENT
 from .catalog import SHARDS, MlflowCatalog
 from .connect import answer_request
 from .errors import TrackerError, reason_of
@@ -113,6 +113,7 @@ class SessionProjector:
             self.reporter.note(f"The journal is damaged in {len(damaged)} lines altogether")
         if self.target is not None and not self.target.run.deleted:
             self._finish(self.target)
+        self._tell_exclusion()
         raise_worst_problem(self.problems, self.tally.cases, self.directory.path)
 
     def _read(self) -> list[Entry]:
@@ -255,6 +256,22 @@ class SessionProjector:
         if target.run.resumed or target.writer.name == "client":
             place = self.store.client, target.experiment.experiment_id, header
             existing.remove_repeated(*place, target.run.run_id)
+
+    def _tell_exclusion(self) -> None:
+        """Tag the run with what was decided on the session here, unless MLflow knows better."""
+        exclusion = self.directory.exclusion
+        if exclusion is None:
+            return
+        # Of what MLflow has no run of, there is nothing to tell.
+        if self.target is not None and not self.target.run.deleted:
+            client, run_id = self.store.client, self.target.run.run_id
+            held = Exclusion.parse(patiently(client.get_run, run_id).data.tags.get(EXCLUDED))
+            if held is not None and held.time > exclusion.time:
+                exclusion = held
+            else:
+                text = replace(exclusion, pending=False).text
+                patiently(client.set_tag, run_id, EXCLUDED, text)
+        self.directory.exclude(replace(exclusion, pending=False))
 
     def _close_sweeps(self, header: SessionHeader, target: Target, parent_id: str) -> None:
         client, experiment_id = self.store.client, target.experiment.experiment_id

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,10 +16,16 @@ from typing import Final, Literal, TextIO, final
 from ..records.directory import SessionState
 from ..records.journal import has_end
 from ..records.processes import wait_until
-from ..records.secrets import MASK, SECRET_IN_QUERY, SHORTEST, environment_secrets, secrets_of
+from ..records.secrets import (
+    MASK,
+    SECRET_IN_QUERY,
+    environment_secrets,
+    mask_of,
+    secrets_of,
+    without_urls_credentials,
+)
 from .errors import TrackerError, pause_asked
 
-_USERINFO = re.compile(r"(?<=://)[^/?#@\s'\"]+@")
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "DATABRICKS_TOKEN")
 
 
@@ -36,14 +41,11 @@ class Redactor:
         """Return the redactor for a tracking URI and the environment's credentials."""
         known = (*environment_secrets(), *secrets_of(tracking_uri))
         found = {*known, *(os.environ.get(name, "") for name in _SECRET_VARIABLES)}
-        secrets = (secret for secret in found if len(secret) >= SHORTEST)
-        return cls(tuple(sorted(secrets, key=lambda secret: (-len(secret), secret))))
+        return cls(tuple(sorted(found)))
 
     def __call__(self, text: str) -> str:
         """Return ``text`` without secrets."""
-        for secret in self.secrets:
-            text = text.replace(secret, MASK)
-        text = _USERINFO.sub(f"{MASK}@", text)
+        text = without_urls_credentials(mask_of(self.secrets)(text))
         return SECRET_IN_QUERY.sub(rf"\g<1>{MASK}", text)
 
 
