@@ -248,7 +248,7 @@ def test_a_store_that_is_down_is_not_asked_for_each_file(sender: Sender) -> None
     problem = sender.send()
     assert problem.passing
     assert problem.reason.startswith("60 of 60 files, as d0/")
-    assert problem.reason.endswith("No space left on device")
+    assert "No space left on device" in problem.reason
     # Eight at a time, each ten times, until three have failed.
     assert sender.store.calls.total() <= 10 * 10
 
@@ -455,7 +455,7 @@ def test_one_request_in_ten_fails(sender: Sender, http: StubServer, fault: bytes
     ("fault", "told", "passing"),
     [
         (503, "it answers with status 503", True),
-        (403, "403 Client Error", False),
+        (403, "status 403", False),
         (
             b"<!doctype html><title>Log in</title>",
             "is there a login in front of the server?",

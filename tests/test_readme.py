@@ -13,8 +13,20 @@ SHOWN_BY = {
     "the tracking server can't be reached, never answers, or answers with errors or garbage": (
         "test_outages.py::test_servers_out_of_order"
     ),
-    "it dies in the middle of the session and comes back": (
-        "test_outages.py::test_a_server_that_dies_and_comes_back"
+    "it dies and comes back, in the middle of the session or at its end": (
+        "test_outages.py::test_a_server_that_is_restarted_at_any_moment"
+    ),
+    "an answer of 200 is a login page, an error or nothing, or a redirect leads to a login": (
+        "test_tracker_http.py::test_no_answer_is_taken_for_what_it_is_not"
+    ),
+    "a gateway repeats requests": (
+        "test_tracker_http.py::test_a_gateway_that_repeats_requests_leaves_nothing_double"
+    ),
+    "the server answers 429, with or without `Retry-After`": (
+        "test_answers.py::test_a_retry_keeps_to_the_pause_asked_for"
+    ),
+    "the disk of the store or of its artifacts is full, or a file is too large (413)": (
+        "test_outages.py::test_a_disk_too_full_for_artifacts"
     ),
     "one request in five fails, and answers get lost": (
         "test_soak.py::test_nothing_is_lost_doubled_or_changed"

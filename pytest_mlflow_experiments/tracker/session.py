@@ -247,11 +247,18 @@ class SessionProjector:
                 if record_id not in self.kept and known.shard in header.shards
             ]
             existing.mark_superseded(client, replaced)
+        self._remove_repeated(header, target)
         status, end_time = session_status(self.end), self.tally.end_time(header, self.end)
         # Shards that were merged have ended their own.
         if not header.shards and (self.end is None or not self.end.complete):
             self.store.kill_open_runs(header, target.experiment, end_time)
         patiently(client.set_terminated, run_id, status, end_time)
+
+    def _remove_repeated(self, header: SessionHeader, target: Target) -> None:
+        # Where we choose the ids of runs, the store itself refuses a second one.
+        if target.run.resumed or target.writer.name == "client":
+            place = self.store.client, target.experiment.experiment_id, header
+            existing.remove_repeated(*place, target.run.run_id)
 
     def _tell_exclusion(self) -> None:
         """Tag the run with what was decided on the session here, unless MLflow knows better."""
@@ -281,6 +288,7 @@ class SessionProjector:
         """End this shard; set the status and end of the shared run so far."""
         client, status = self.store.client, session_status(self.end)
         end_time = self.tally.end_time(header, self.end)
+        self._remove_repeated(header, target)
         if self.end is None or not self.end.complete:
             self.store.kill_open_runs(header, target.experiment, end_time)
         run = self.store.find_session_run(header, target.experiment)
