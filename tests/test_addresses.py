@@ -261,3 +261,24 @@ def test_given_address_counts_from_then_on(project: Project, tmp_path: Path) -> 
     assert "--tracking-uri" in project.sync(status=1).stdout
     project.sync(f"--tracking-uri={uri}")
     assert is_own_store(project.path, uri)
+
+
+@pytest.mark.real
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["a \xdf 5%x d'e#f+g&h=i@j;k", "encoded%20path"])
+def test_new_database_leaves_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    from pytest_mlflow_experiments.tracker.databases import database_file
+    from pytest_mlflow_experiments.tracker.store import Store
+
+    there = tmp_path / "there"
+    there.mkdir()
+    monkeypatch.chdir(tmp_path)
+    uri = f"sqlite:///{there.as_posix()}/{name}/m.db"
+    file = database_file(uri)
+    assert file is not None
+    client = Store.open(uri, lambda text: text).client
+    run = client.create_run(client.create_experiment("it"))
+    assert client.get_run(run.info.run_id).info.status == "RUNNING"
+    assert list(there.rglob("*")) == [file.parent, file]
