@@ -192,7 +192,7 @@ def commands(foreign: Path) -> list[tuple[str, ...]]:
         ("sync", str(foreign)),
         ("merge", str(foreign)),
         ("baseline", "exclude", str(foreign), "--reason", "x"),
-        ("promote", "name", "--session", str(foreign)),
+        ("baseline", "show", "latest"),
     ]
 
 
