@@ -270,6 +270,7 @@ def test_new_database_leaves_nothing_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     from pytest_mlflow_experiments.tracker.databases import database_file
+    from pytest_mlflow_experiments.tracker.state import Redactor
     from pytest_mlflow_experiments.tracker.store import Store
 
     there = tmp_path / "there"
@@ -278,7 +279,7 @@ def test_new_database_leaves_nothing_beside_it(
     uri = f"sqlite:///{there.as_posix()}/{name}/m.db"
     file = database_file(uri)
     assert file is not None
-    client = Store.open(uri, lambda text: text).client
+    client = Store.open(uri, Redactor.of(uri)).client
     run = client.create_run(client.create_experiment("it"))
     assert client.get_run(run.info.run_id).info.status == "RUNNING"
     assert list(there.rglob("*")) == [file.parent, file]
