@@ -254,9 +254,10 @@ class Location:
 
     def mlflow(self) -> MlflowCatalog:
         """Open MLflow's sessions; this loads mlflow, which takes seconds."""
+        uri = self.store
         from ..tracker.connect import open_catalog
 
-        return open_catalog(self.store, **self.experiment)
+        return open_catalog(uri, **self.experiment)
 
     def registry(self) -> AbstractContextManager[Registry]:
         """Open MLflow's model registry; this loads mlflow, which takes seconds."""

@@ -58,8 +58,6 @@ def headline(comparison: Comparison) -> Headline:
         drifting = comparison.counts()["drifting"]
         if drifting and not any(metric.status == "drifting" for metric in gating):
             text += f", {drifting:,} drifting"
-        if accepted := sum(map(_is_accepted, comparison.metrics)):
-            text += f", {accepted:,} accepted"
     elif comparison.interrupted is not None:
         text = f"not everything ran: {comparison.interrupted}"
     elif comparison.baseline is None:
@@ -88,6 +86,8 @@ def headline(comparison: Comparison) -> Headline:
         text = f"{told}; {text}" if only and comparison.interrupted is None else f"{text}; {told}"
     elif comparison.exit_status and not bad:
         text = f"{text}; the exit status is {comparison.exit_status} for another reason"
+    if gating and (accepted := sum(map(_is_accepted, comparison.metrics))):
+        text = f"{text}; {count(accepted, 'metric is', 'metrics are')} accepted"
     level: Severity = "good"
     if gate == "failed":
         level = "bad"
