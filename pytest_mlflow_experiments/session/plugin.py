@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import pytest
 
-from ..baseline.local import local_pin
+from ..baseline.local import local_pin, remember_store
 from ..capture.measuring import Clock, Original
 from ..capture.params import plain_nodeid, shown_text
 from ..capture.plugin import UNRECORDED, WORKER_ERROR, WORKER_UNRECORDED
@@ -100,6 +100,7 @@ class SessionPlugin:
         if self._resumption is not None:
             outputs = written_files(settings, self._comparing)
             header = self._resumption.begin(header, directory, settings.rootdir, outputs)
+        remember_store(settings.rootdir, settings.tracking_uri)
         self._writer = JournalWriter(directory.journal)
         self._append(header)
         if self._comparing.baseline != "none":
