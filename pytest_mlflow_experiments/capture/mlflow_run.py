@@ -28,6 +28,7 @@ from .measuring import Original
 from .merged_metrics import LoggedMetric
 from .mlflow_case import CASE_LOG, log_of
 from .params import shown_text
+from .threads import all_threads, is_pooled
 
 if TYPE_CHECKING:
     from mlflow import ActiveRun, MlflowClient
@@ -286,16 +287,6 @@ def _end_runs(target: _Target, run_id: str, log: CaseLog, left_open: list[Active
         del stack[others:]
 
 
-_POOLS: Final = frozenset(
-    {"concurrent.futures.thread", "multiprocessing.pool", "anyio._backends._asyncio"}
-)
-
-
-def is_pooled(thread: threading.Thread) -> bool:
-    """Return whether a thread works for whoever hands it something to do, test after test."""
-    return (getattr(thread, "_target", None) or type(thread)).__module__ in _POOLS
-
-
 @final
 class _TestThreads:
     """The threads of a test, which share its run where MLflow would open one for each thread.
@@ -309,7 +300,7 @@ class _TestThreads:
         from mlflow.tracking import fluent
 
         self._run, self._owner, self._pid = run, threading.get_ident(), Original.getpid()
-        self._before = frozenset(threading.enumerate())
+        self._before = frozenset(all_threads())
         self._stacks: dict[int, tuple[threading.Thread, list[ActiveRun]]] = {}
         self._is_alone = True
         self._variable: Any = fluent._active_run_stack

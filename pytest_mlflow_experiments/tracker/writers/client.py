@@ -228,7 +228,7 @@ class ClientWriter:
             if held.params.get(key) not in (None, value)
         ]
         if staying and differing and NOTE in run.tags:
-            text = f"{staying}: {inline(', '.join(differing))}"
+            text = f"{staying}: {inline(', '.join(differing), 2_000)}"
             tags[NOTE] = shorten(f"{text}\n\n{run.tags[NOTE]}", TAG_LENGTH)
         run_id = existing.info.run_id
         self._log(run_id, run.metrics, params, tags)
