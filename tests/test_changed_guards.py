@@ -302,12 +302,14 @@ def test_reports_tell_of_guards_and_of_what_helps() -> None:
         assert told in text
     assert render_markdown(comparison).endswith(f"```text\n{accept}\n```\n")
     assert read_json(render_json(comparison)) == comparison
-    assert annotation_lines(comparison) == [f"::error file=t.py,title=Guard changed::{told}"]
+    assert annotation_lines(comparison, Path("none")) == [
+        f"::error file=t.py,title=Guard changed::{told}"
+    ]
     # Without a gate, or where it was accepted, nothing fails.
     free = replace(comparison, gated=False)
     assert remedies(free) == []
     accepted = replace(comparison, guards=(replace(LOWERED, gates=False, accepted="why"),))
-    assert (remedies(accepted), annotation_lines(accepted)) == ([], [])
+    assert (remedies(accepted), annotation_lines(accepted, Path("none"))) == ([], [])
     assert "1 guard changed" in render_markdown(accepted)
     broken = replace(comparison, problem="no answer")
     assert [what for what, _ in remedies(broken)] == ["Run it again"]

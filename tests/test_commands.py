@@ -72,7 +72,8 @@ def test_compare_files_and_directories(history: Project) -> None:
     result = history.cli(
         "compare", str(first.path), "results.jsonl", "--report=found.html", "--report=found.json"
     )
-    assert "inconclusive" in result.stdout
+    assert f"B: {second.session_id}" in result.stdout
+    assert "inconclusive" not in result.stdout
     found = json.loads(history.path.joinpath("found.json").read_text(encoding="utf-8"))
     assert found["session"]["session_id"] == second.session_id
     assert history.path.joinpath("found.html").read_text(encoding="utf-8").startswith("<!")
@@ -81,7 +82,8 @@ def test_compare_files_and_directories(history: Project) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("compare", "nothing", "latest"), "'nothing' is not a baseline"),
+        (("compare", "nothing", "latest"), "no session 'nothing'"),
+        (("compare", "nothing:x", "latest"), "'nothing:x' is not a baseline"),
         (("compare", "session:x", "latest"), "no session"),
         (("compare", "latest", "latest", "--fail-on=bad"), "'bad'"),
         (("compare", "latest", "latest", "--history=0"), "'0'"),
@@ -91,7 +93,8 @@ def test_compare_files_and_directories(history: Project) -> None:
         (("baseline", "show", "tag:x"), "'tag:x' is not a baseline"),
         (("accept", "*", "--reason= "), "reason"),
         (("accept", "nothing*", "--reason=x"), "no metric '*' of a case 'nothing*'"),
-        (("report", "elsewhere"), "not the directory of a session"),
+        (("report", "elsewhere"), "no session 'elsewhere'"),
+        (("report", "."), "not the directory of a session"),
         (("report", "-o", "x.doc"), ".html"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -182,7 +185,7 @@ def test_accepted_step_tells_what_when_and_by_whom(history: Project) -> None:
     assert "accepted: half the size" in shown
     assert "accuracy of test_it: accepted, 0.903333 → 0.7: half the size, by Zoë" in shown
     report = history.cli("report").stdout
-    assert "| `accuracy` | 0.903333 | 0.7 | -0.203 (-22.5 %) |" in report
+    assert "| `accuracy` | 0.903333&nbsp;→&nbsp;0.7 | -22.5&nbsp;% |" in report
     # The same pull request falls further.
     for directory in (one.directory for one in history.sessions()[-1:]):
         directory.remove()
@@ -355,7 +358,7 @@ def test_on_a_server(project: Project, tmp_path: Path) -> None:
             and run.data.tags["pytest.kind"] == "case"
         )
         compared = project.cli("compare", f"run:{run.info.run_id}", f"session:{ids[2]}", env=env)
-        assert "inconclusive" in compared.stdout
+        assert f"A: {ids[0]}" in compared.stdout
 
 
 def test_version(project: Project) -> None:

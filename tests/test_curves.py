@@ -204,7 +204,7 @@ def test_sessions_have_curves_beside_those_before(project: Project, export: bool
         collect_values(journal.read(path), SEEDS)
         for path in (session.directory.journal, session.directory.baseline)
     )
-    (curve,) = curves(current.sessions[0], past.sessions, SEEDS)
+    (curve,) = curves(current.sessions[0], past.sessions)
     assert (curve.name, curve.metric) == ("test_train", "loss")
     assert [line[0] for line in curve.current] == [(0, 1.0), (0, 0.5)]
     assert [line[0] for line in curve.baseline] == [(0, 2.0), (0, 1.0)]

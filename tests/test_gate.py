@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 
@@ -415,11 +416,12 @@ def test_skipped_test_is_missing(history: Project) -> None:
 def test_unreachable_server_fails_with_the_reason(project: Project) -> None:
     project.write(CASES)
     uri = f"http://127.0.0.1:{free_port()}"
-    result = project.pytest("--mlflow", f"--mlflow-tracking-uri={uri}", "--mlflow-gate", status=1)
+    options = ("--mlflow", f"--mlflow-tracking-uri={uri}", "--mlflow-timeout=6")
+    result = project.pytest(*options, "--mlflow-gate", status=1)
     assert "Gate failed: the comparison could not be made" in told(result)
     assert f"Cannot use the tracking URI {uri}" in told(result)
     assert "FAILED mlflow gate - the baseline can't be read" in result.stdout
-    open_ended = project.pytest("--mlflow", f"--mlflow-tracking-uri={uri}")
+    open_ended = project.pytest(*options)
     assert "The comparison could not be made" in told(open_ended)
 
 
@@ -572,8 +574,50 @@ def test_on_github(history: Project) -> None:
         GITHUB_ACTIONS="true",
         GITHUB_STEP_SUMMARY=str(summary),
     )
-    assert "::error file=test_it.py" in result.stdout
+    line = history.path.joinpath("test_it.py").read_text(encoding="utf-8").splitlines()
+    number = next(n for n, text in enumerate(line, 1) if "def test_model" in text)
+    assert f"::error file=test_it.py,line={number},title=accuracy regressed::" in result.stdout
     assert "regressed" in summary.read_text(encoding="utf-8")
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("option", ["-q", "-qq", "-v"])
+def test_annotations_in_a_repository_with_another_root(history: Project, option: str) -> None:
+    """The rootdir is a part of the repository; the test fails at its call of a helper."""
+    root = history.path.parent
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
+    github = {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": str(root)}
+    place = f"{history.path.name}/test_it.py"
+    history.write(
+        """
+        def test_model():
+            accuracy = 0.7
+
+            assert accuracy > 0.1
+        """
+    )
+    result = gated(history, option, "-k", "model", status=1, **github)
+    assert f"::error file={place},line=5,title=accuracy regressed::" in result.stdout
+    history.write(
+        """
+        def fail():
+            raise ValueError("100 %, at once")
+        """,
+        "helpers.py",
+    )
+    history.write(
+        """
+        import helpers
+
+        def test_model(mlflow_case):
+            helpers.fail()
+        """
+    )
+    result = gated(history, option, status=1, **github)
+    assert (
+        f"::error file={place},line=5,title=test_model failed::test_model did not pass and has a "
+        "history; missing: accuracy; ValueError: 100 %25, at once"
+    ) in result.stdout
 
 
 @pytest.mark.real

@@ -207,7 +207,8 @@ def helps(project: GoldenProject) -> Iterator[tuple[str, str]]:
     (marker,) = re.findall(r"(?m)^@pytest.mark.mlflow.*\n", project.help("--markers"))
     yield "help/pytest.txt", (group[0] if group else "") + "".join(ini) + marker
     with patch.dict(os.environ, {"COLUMNS": "1000"}):
-        actions = [("baseline", action) for action in ("set", "clear", "show", "export")]
+        pins = ("set", "clear", "exclude", "include", "show", "export")
+        actions = [*(("baseline", action) for action in pins), ("sessions", "list")]
         texts = [command(*words, "--help") for words in ((), *zip(COMMANDS), *actions)]
     yield "help/commands.txt", substituted("".join(texts), HELP)
 

@@ -19,7 +19,7 @@ NOT_MASKED: Mapping[type, Mapping[str, str]] = {
             ("tolerances", "directions", "min_effects", "objective", "guards"),
             "stand in the code, as a rule",
         ),
-        "arguments": "tell the case from others",
+        "arguments": "tell the case from others; the secrets of the environment are out of them",
         "artifacts": "names of files, which are renamed with them",
         "durations": "by phase",
         "usage": "names of our own",

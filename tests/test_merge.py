@@ -117,6 +117,10 @@ def test_whole_is_judged_as_its_shards_were_told(whole: Project) -> None:
     printed = merged(whole, status=1)
     assert "Gate failed: 1 metric regressed" in printed
     assert "test_it[3]" in printed
+    github = {"GITHUB_ACTIONS": "true"}
+    artifacts = str(whole.path.parent / "artifacts")
+    again = whole.cli("merge", artifacts, "--offline", env=github, status=1).stdout
+    assert "::error file=test_it.py,line=7,title=accuracy regressed::test_it[3]: " in again
     end = whole.sessions()[-1].end
     assert end is not None
     assert end.rejected
@@ -166,6 +170,14 @@ def test_shards_of_one_directory(whole: Project) -> None:
         whole.pytest("--mlflow", "--mlflow-offline", "--mlflow-session=other")
     result = whole.cli("merge", "--session=nightly", "--offline")
     assert "Session nightly: 2 shards, 6 cases" in result.stdout
+    (shard, *_) = (one for one in whole.sessions() if one.header.shard)
+    for name in ("night", shard.header.session_id, f"{DIRECTORY_NAME}/{shard.header.session_id}"):
+        again = whole.cli("merge", "--session", name, "--offline").stdout
+        assert "Session nightly: 2 shards" in again
+    assert "Session other: " in whole.cli("merge", "--session=latest", "--offline").stdout
+    wrong = whole.cli("merge", "--session=nightmare", "--offline", status=1).stderr
+    assert "there is no shard of nightmare" in wrong
+    assert "shards of nightly, other" in wrong
     result = whole.cli("merge", DIRECTORY_NAME, "--offline", status=2)
     assert "several sessions: nightly, other; use --session" in result.stderr
 

@@ -3,14 +3,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from comparisons import hostile, large, make_comparison, make_metric, make_unjudged
+from comparisons import (
+    hostile,
+    large,
+    make_comparison,
+    make_metric,
+    make_session,
+    make_unjudged,
+)
 from comparisons import one_of_everything as everything
 from sweep_values import grid, make_sweep, twelve
 from swept import hostile_sweeps, many, ordinary
 
-from pytest_mlflow_experiments.regression.comparison import Comparison
+from pytest_mlflow_experiments.regression import Status
+from pytest_mlflow_experiments.regression.comparison import Acceptance, Comparison
+from pytest_mlflow_experiments.report.links import Links
 from pytest_mlflow_experiments.report.markdown import (
     marker,
     render_comment,
@@ -35,17 +45,29 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
-def test_report_tells_verdict_provenance_and_what_matters_first() -> None:
+def test_what_got_worse_comes_first_and_the_rest_is_folded() -> None:
     text = render_markdown(everything())
     head, table, rest = text.partition("<details>")[0], rows(text), text.partition("<details>")[2]
     assert head.startswith("### ❌ Gate failed: 3 metrics regressed, 1 missing")
-    assert "Compared with the last 5 passing sessions on main (branch:main); the newest is" in head
-    assert "+6.25 (+11.4 %)" in head
-    assert "≥ 0.9: 0.012 (was 0.0314) left" in head
-    assert [row[0] for row in table[2:6]] == ["**✕&nbsp;regressed**"] * 3 + ["**○&nbsp;missing**"]
-    assert "unchanged**" not in text
+    assert "+11.4&nbsp;%" in head
+    assert [row[0] for row in table if "&nbsp;" in row[0]] == [
+        *("✕&nbsp;3&nbsp;regressed", "○&nbsp;1&nbsp;missing"),
+        *("~&nbsp;1&nbsp;drifting", "✓&nbsp;1&nbsp;accepted", "▲&nbsp;1&nbsp;improved"),
+    ]
     assert "duration_seconds" not in head
     assert "duration_seconds" in rest
+    assert "Compared with the last 5 passing sessions on main (branch:main); the newest is" in rest
+    assert "margin to ≥ 0.9: 0.012 (was 0.0314)" in rest
+
+
+def test_a_line_has_room_in_800_pixels() -> None:
+    name = "test_" + "long" * 40
+    metric = make_metric("regressed", case=f"t.py::{name}[{'x' * 90}]", metric="m" * 80)
+    text = render_markdown(make_comparison(metric))
+    (_, _, (case, name_of_metric, values, change)) = rows(text)
+    assert (len(case), len(name_of_metric)) == (42, 22)
+    assert (values, change) == ("0.9314&nbsp;→&nbsp;0.912", "-2.1&nbsp;%")
+    assert "m" * 80 in text.partition("<details>")[2]
 
 
 @pytest.mark.parametrize(
@@ -135,9 +157,11 @@ def test_length_has_a_limit_and_what_was_left_out_is_told(
 def test_what_was_left_out_is_counted() -> None:
     comparison = make_comparison(*(make_metric("regressed", metric=f"m{n}") for n in range(500)))
     text = render_markdown(comparison, limit=10_000)
-    shown = len(rows(text)) - 2
-    assert 20 < shown < 500
-    assert f"\n\n… and {500 - shown} more\n" in text
+    first, rest = text.split("<summary>470 more regressed</summary>")
+    assert len(rows(first)) - 2 == 30
+    shown = len(rows(rest)) - 2
+    assert 10 < shown < 470
+    assert f"\n\n… and {470 - shown} more\n" in rest
 
 
 def test_many_regressions_leave_room_for_failures() -> None:
@@ -176,13 +200,85 @@ def test_the_description_of_a_sweep_s_run_is_short(make: Callable[[], Comparison
         assert len(render_sweep(sweep).encode()) <= 6_000
 
 
-def test_many_undecided_rows_are_folded() -> None:
-    def head(number: int) -> str:
-        metrics = (make_metric("new", metric=f"m{n}") for n in range(number))
-        return render_markdown(make_comparison(*metrics)).partition("<details>")[0]
+def test_advisory_rows_and_accepted_ones_keep_what_is_special() -> None:
+    cost = make_metric("regressed", advisory=True, gates=False, metric="cpu_seconds")
+    step = Acceptance(id="x", reason="half the size")
+    new = make_metric("new", accepted=step, reason="any value passes now")
+    text = render_markdown(make_comparison(cost, new))
+    assert "| `cpu_seconds` | 0.9314&nbsp;→&nbsp;0.912 | ✕&nbsp;-2.1&nbsp;% |" in text
+    assert "any value passes now" in text
 
-    assert "`m9`" in head(10)
-    assert "`m9`" not in head(11)
+
+@pytest.mark.parametrize(
+    ("status", "title"), [("new", "3 new"), ("inconclusive", "3 that could not be judged")]
+)
+def test_undecided_rows_are_folded(status: Status, title: str) -> None:
+    metrics = [make_metric(status, metric=f"m{n}", values=(0.123,)) for n in range(3)]
+    head, _, rest = render_markdown(make_comparison(*metrics)).partition(f"<summary>{title}<")
+    assert "`m2`" not in head
+    assert "`m2`" in rest
+    assert "0.123" in rest
+
+
+SERVED = replace(
+    everything(), session=make_session("x", tracking_uri="https://ml.example", experiment_id="7")
+)
+FILTER = (
+    "tags.%60pytest.session_id%60%20%3D%20%27{}%27%20and%20"
+    "tags.%60pytest.case%60%20%3D%20%27tests%2Ftest_model.py%3A%3Atest_forest%5B100%5D%27"
+)
+
+
+@pytest.mark.parametrize(
+    ("environ", "base", "query"),
+    [
+        ({}, "https://ml.example", ""),
+        ({"MLFLOW_UI_URI": "https://ui.example/ml/"}, "https://ui.example/ml", ""),
+        ({"MLFLOW_WORKSPACE": "team a"}, "https://ml.example", "workspace=team{}a"),
+        ({"MLFLOW_WORKSPACE": "default"}, "https://ml.example", ""),
+        ({"MLFLOW_UI_URI": "http://ui/?workspace=b"}, "http://ui", "workspace=b"),
+        ({"MLFLOW_UI_URI": "http://ui/#/?workspace=b"}, "http://ui", "workspace=b"),
+        ({"MLFLOW_UI_URI": "https://me:secret@ui"}, "https://ui", ""),
+    ],
+)
+def test_links_lead_to_mlflow(environ: dict[str, str], base: str, query: str) -> None:
+    session = replace(SERVED.session, run_id="abc")
+    links = Links.of(session, environ=environ)
+    page = f"{base}/#/experiments/7/runs"
+    rest = query.format("+")
+    assert links.session() == f"{page}/abc{f'?{rest}' if rest else ''}"
+    more = query.format("%20")
+    where = FILTER.format(session.session_id)
+    case = f"{page}?searchFilter={where}&workflowType=machine_learning{f'&{more}' if more else ''}"
+    assert links.case("tests/test_model.py::test_forest[100]") == case
+    text = render_markdown(replace(SERVED, session=session), links=links)
+    assert f"[session in MLflow]({links.session()})" in text
+    assert f"[`test_forest[100]`]({case})" in text
+    assert "secret" not in text
+
+
+@pytest.mark.parametrize("uri", ["", "databricks", "postgresql://db/x", "javascript:alert(1)"])
+def test_there_are_no_links_to_what_is_no_web_address(uri: str) -> None:
+    session = replace(SERVED.session, tracking_uri=uri, run_id="abc")
+    for environ in ({}, {"MLFLOW_UI_URI": uri}):
+        links = Links.of(session, environ=environ)
+        assert (links.session(), links.case("x"), links.report) == ("", "", "")
+    assert not Links.of(session, artifact_url="javascript:alert(1)", environ={}).report
+
+
+def test_link_to_the_html_report(tmp_path: Path) -> None:
+    session, html = make_session("x"), tmp_path / ".pytest_mlflow" / "a b" / "report.html"
+    github = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": "5", "GITHUB_REPOSITORY": "me/it"}
+    gitlab = {"CI_JOB_URL": "https://gl/me/it/-/jobs/3", "CI_PROJECT_DIR": str(tmp_path)}
+    page = "https://github.com/me/it/actions/runs/5#artifacts"
+    assert Links.of(session, html=html, environ=github).report == page
+    page = "https://gl/me/it/-/jobs/3/artifacts/file/.pytest_mlflow/a%20b/report.html"
+    assert Links.of(session, html=html, environ=gitlab).report == page
+    assert Links.of(session, artifact_url="https://x/1", html=html, environ=github).report == (
+        "https://x/1"
+    )
+    other = {**gitlab, "CI_PROJECT_DIR": str(tmp_path / "elsewhere")}
+    assert Links.of(session, html=html, environ=other).report == ""
 
 
 def test_too_small_a_limit_is_refused() -> None:

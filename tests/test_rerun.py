@@ -63,6 +63,40 @@ def test_regression_is_confirmed(history: Project, workers: tuple[str, ...]) -> 
     assert "= 1 failed, 1 passed in" in result.stdout
 
 
+PARAMS = """
+    import pytest
+    VALUES = iter({values})
+
+    @pytest.mark.parametrize("lr", ["0.1"], ids=[{id}])
+    {decorator}
+    def test_fit({arguments}):
+        assert (accuracy := next(VALUES)) > 0.5
+"""
+
+
+@pytest.mark.parametrize(
+    ("id", "decorator", "arguments"),
+    [
+        ("None", "@pytest.mark.parametrize('depth', [10])", "lr, depth"),
+        ("'slow'", "", "lr"),
+    ],
+    ids=["param", "id"],
+)
+def test_case_with_another_name_runs_again(
+    project: Project, id: str, decorator: str, arguments: str
+) -> None:
+    for value in (0.90, 0.91, 0.90):
+        fields = {"id": "None", "decorator": "", "arguments": "lr"}
+        project.write(PARAMS.format(values=[value], **fields))
+        project.pytest(*OFFLINE)
+    values = [0.80, 0.90, 0.91, 0.90, 0.91, 0.90]
+    project.write(PARAMS.format(values=values, id=id, decorator=decorator, arguments=arguments))
+    result = project.pytest(*OFFLINE, "--mlflow-gate")
+    assert "Gate passed: nothing got worse" in "\n".join(result.section())
+    (case,) = project.sessions()[-1].cases
+    assert case.repeats != ()
+
+
 def test_fresh_runs_judge_only_what_was_suspicious(history: Project) -> None:
     source = FLAKY.format(values=[0.80, 0.90, 0.91, 0.90, 0.91, 0.90]).replace(
         '"f1": 0.9', '"f1": 1.7 - value'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import stat
@@ -214,6 +215,105 @@ def test_secrets_within_params_are_kept_nowhere(project: Project, options: tuple
     assert case.artifacts == (f"{case.name}.txt",)
 
 
+TOKEN = "ghp_9fZk2LwQ7Zk29fLw0XbT5aa"
+HOOK = "https://hooks.slack.com/services/T0AB12/B0AB12/q7Zk29fLw0XbT5aa"
+EVERYWHERE = """
+    import base64, os, urllib.parse
+    import pytest
+
+    TOKEN = os.environ["TOKEN_PROD"]
+    HOOK = os.environ["SLACK_WEBHOOK_URL"]
+
+    @pytest.mark.parametrize("value", [TOKEN, "plain", TOKEN[::-1]])
+    def test_id(value, request, mlflow_case):
+        mlflow_case.log_text("text", f"{request.node.name}.txt")
+
+    @pytest.mark.parametrize("other", [1, 2], ids=[f"a-{TOKEN}", "b"])
+    @pytest.mark.parametrize("cfg", [{TOKEN: 1}])
+    def test_given_id(cfg, other, mlflow_case):
+        pass
+
+    @pytest.mark.mlflow(case=f"case {TOKEN}")
+    def test_names(mlflow_case, tmp_path):
+        mlflow_case.log_param(f"p.{TOKEN}", 1)
+        mlflow_case.log_param("same", TOKEN)
+        mlflow_case.log_param("same", "other")
+        mlflow_case.set_tag(f"t.{TOKEN}", "x")
+        mlflow_case.log_metric(f"m.{TOKEN}", 1.0)
+        mlflow_case.log_input(b"abc", context=f"c.{TOKEN}", name=f"n.{TOKEN}")
+        mlflow_case.log_text("the content", f"dir-{TOKEN}/{TOKEN}.txt")
+        mlflow_case.log_table({"a": [1]}, f"{TOKEN}.json")
+        tmp_path.joinpath(TOKEN).write_text("x")
+        mlflow_case.log_artifact(tmp_path / TOKEN)
+
+    def test_place(mlflow_case):
+        mlflow_case.log_param("uri", "https://me:geheim12@host")
+        mlflow_case.log_param("uri", "https://me:geheim13@host")
+        for name in ["a", TOKEN]:
+            recall = {"a": 0.5, TOKEN: 0.25}
+            assert recall[name] > 0.1
+
+    def test_encoded(mlflow_case):
+        basic = base64.b64encode(f"user:{TOKEN}".encode()).decode()
+        mlflow_case.log_param("basic", basic)
+        mlflow_case.set_tag("query", urllib.parse.quote(f"x={HOOK}", safe=""))
+        session_token = "abc"
+        password = "hunter2"
+        headers = {"Cookie": "session=ab12", "Accept": "all"}
+        raise ValueError(f"max retries with url: {HOOK[23:]} Authorization: Basic {basic}")
+
+    def test_no_secret(mlflow_case):
+        mlflow_case.log_param("uri", "postgresql+psycopg2://mlflow@host/db")
+        mlflow_case.log_param("max_tokens", os.environ["MAX_TOKENS"])
+"""
+
+
+@pytest.mark.parametrize("options", [(), real(("-n", "2"))], ids=["here", "workers"])
+def test_secrets_of_the_environment_are_kept_nowhere(
+    project: Project, options: tuple[str, ...]
+) -> None:
+    project.write(EVERYWHERE)
+    env = {
+        "TOKEN_PROD": TOKEN,
+        "OTHER_PAT_TOKEN": TOKEN[::-1],
+        "SLACK_WEBHOOK_URL": HOOK,
+        "DATABASE_URL": "postgresql://postgres:postgres@host/db",
+        "MAX_TOKENS": "the largest",
+    }
+    result = project.pytest("--mlflow", "--showlocals", "-v", *options, env=env, status=1)
+    assert f"test_id[{TOKEN}]" in result.without_section()
+    assert "'hunter2'" in result.without_section()
+    session = project.session()
+    encoded = base64.b64encode(f"user:{TOKEN}".encode()).decode()
+    secrets = (TOKEN, TOKEN[::-1], HOOK[23:], "hunter2", "'abc'", "ab12", encoded[8:-4], "geheim")
+    assert leaks(project, *secrets) == []
+    assert TOKEN not in "\n".join(result.section())
+    assert {case.name for case in session.cases} == {
+        *("test_id[***0]", "test_id[plain]", "test_id[***2]", "case ***", "test_encoded"),
+        *("test_given_id[cfg0-a-***0]", "test_given_id[cfg0-b]", "test_no_secret", "test_place"),
+    }
+    assert session.case("test_id[***0]").artifacts == ("test_id[***0].txt",)
+    case = session.case("case ***")
+    assert case.params == {"p.***": "1", "same": "***"}
+    assert case.tags["t.***"] == "x"
+    assert "'***'; a second value 'other' is not kept" in str(case.notes)
+    assert {metric.key for metric in case.metrics} == {"m.***"}
+    assert {*case.datasets} == {"c.***"}
+    assert case.inputs[0].name == "n.***"
+    assert {*case.artifacts} == {"***", "***.json", "dir-***/***.txt"}
+    kept = session.directory.artifacts(case.id)
+    assert kept.joinpath("dir-***/***.txt").read_text(encoding="utf-8") == "the content"
+    case = session.case("test_place")
+    assert {metric.place for metric in case.metrics} == {"a", "***"}
+    assert "a second value 'https://***@host' is not kept" in str(case.notes)
+    case = session.case("test_encoded")
+    assert case.params["basic"].startswith("dXNlcj")
+    assert "password   = '***'" in str(case.failure)
+    assert "max retries with url: ***" in str(case.failure)
+    case = session.case("test_no_secret")
+    assert {*case.params.values()} == {"postgresql+psycopg2://mlflow@host/db", "the largest"}
+
+
 def test_secrets_of_a_command_line_are_kept_nowhere(project: Project) -> None:
     project.write("""
         import pytest
@@ -324,9 +424,8 @@ def test_credentials_of_a_server_that_fails_are_told_nowhere(project: Project, u
                 assert b"of-this-test" not in line
                 mlflow_case.log_metric("trackers", float(b"tracker.main" in line))
     """)
-    result = project.pytest(
-        "--mlflow", env={"MLFLOW_TRACKING_URI": uri.replace("{port}", str(free_port()))}
-    )
+    env = {"MLFLOW_TRACKING_URI": uri.replace("{port}", str(free_port()))}
+    result = project.pytest("--mlflow", "--mlflow-timeout=5", env=env)
     assert "Not everything is in MLflow" in result.stdout
     assert "of-this-test" not in result.stdout + result.stderr
     (case,) = project.session().cases

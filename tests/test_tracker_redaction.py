@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import base64
 import io
+import re
 
 import pytest
 
@@ -16,6 +18,11 @@ from pytest_mlflow_experiments.tracker.state import RedactedStream, Redactor
         ("postgresql://me:ge%2Fheim@host/db", "postgresql://***@host/db"),
         ("postgresql://me:ge@heim@host/db", "postgresql://***@host/db"),
         ("http://token@host", "http://***@host"),
+        ("http://mlflow@host", "http://mlflow@host"),
+        ("postgresql+psycopg2://mlflow@host/mlflow", "postgresql+psycopg2://mlflow@host/mlflow"),
+        ("postgresql://postgres@host/postgres", "postgresql://postgres@host/postgres"),
+        ("postgresql://postgres:postgres@postgres/db", "postgresql://***@postgres/db"),
+        ("mysql+pymysql://me:mysql@host/db", "mysql+pymysql://***@host/db"),
         (
             "postgresql://h/db?user=me&password=geheim&x=1",
             "postgresql://h/db?user=me&password=***&x=1",
@@ -37,6 +44,12 @@ def test_password_is_hidden_by_itself() -> None:
 def test_environment_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "topsecret")
     assert Redactor.of("http://host")("Bearer topsecret") == "Bearer ***"
+
+
+def test_what_is_sent_of_a_password_is_hidden() -> None:
+    header = base64.b64encode(b"me:geheim-12").decode()
+    shown = Redactor.of("http://me:geheim-12@host")(f"Authorization: Basic {header}")
+    assert re.fullmatch(r"Authorization: Basic bWU6.?\*\*\*.?=*", shown)
 
 
 def test_any_secret_of_the_environment_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

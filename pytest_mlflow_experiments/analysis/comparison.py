@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from ..baseline.specs import HISTORY
-from ..regression.compare import compare_sessions
+from ..baseline.choice import Candidate, Catalog, Query
+from ..baseline.specs import HISTORY, BaselineError, BaselineRequest, of_session
+from ..records import SessionHeader
+from ..records.reader import StoredSession
+from ..regression.compare import compare_sessions, session_info
 from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.comparison import Comparison, MetricComparison
 from ..regression.sweeps.build import SweepBuilder
 from ..regression.tolerance import parse_direction, parse_rule
-from ..regression.values import collect_session, collect_values
+from ..regression.values import SessionValues, collect_session, collect_values
+from ..report.differences import Differences, differences
 from .frame import Columns, Row, attributes, documented, make_frame
 from .loading import LOCATION, RAISES, PathLike, undisturbed
 from .location import Location, UsageError
-from .named_sessions import baseline_entries, named_session
+from .named_sessions import as_spec, baseline_entries, named_session
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,13 +147,18 @@ def parse_all(name: str, texts: Collection[str], parse: Callable[[str], T]) -> S
 
 
 def compare_named(
-    location: Location, session: str, baseline: str, options: CompareOptions
+    location: Location,
+    session: str,
+    baseline: str,
+    options: CompareOptions,
+    current: StoredSession | None = None,
 ) -> Comparison:
     """Compare a session with a baseline, both given as users name them.
 
-    Raises what :func:`.named_session` does, and :class:`.UsageError` if both are the same.
+    ``current`` is the session if it was read already. Raises what :func:`.named_session` does, and
+    :class:`.UsageError` if both are the same.
     """
-    current = named_session(location, session)
+    current = current or named_session(location, session)
     if current is None:
         raise UsageError(f"{session} holds no session")
     entries = baseline_entries(location, baseline, options.window, current.header)
@@ -158,3 +169,69 @@ def compare_named(
     sweeps = SweepBuilder(options)
     values = collect_session(sweeps.watch(current.entries()), options.seed_params)
     return compare_sessions(values, past, options, sweeps=sweeps.build())
+
+
+def compare_two(
+    location: Location, session: str, baseline: str, options: CompareOptions, *, judge: bool
+) -> tuple[Comparison, Differences | None]:
+    """Compare as :func:`compare_named` does, and tell what two single sessions differ by.
+
+    The differences are None if the baseline is not one session. They need no verdicts, so that they
+    are told too where there are none, unless the caller has to ``judge``.
+    """
+    old = None
+    path = Path(baseline.removeprefix("file:"))
+    if path.exists() or as_spec(baseline).startswith(("session:", "run:")):
+        old = named_session(location, baseline)
+    new = named_session(location, session)
+    if old and new and old.header.session_id == new.header.session_id:
+        raise UsageError(f"{baseline} and {session} are the same session")
+    try:
+        comparison = compare_named(location, session, baseline, options, new)
+    except BaselineError as error:
+        if judge or old is None or new is None:
+            raise
+        info = session_info(new.header)
+        comparison = Comparison(session=info, baseline=None, problem=str(error))
+    past = comparison.baseline.sessions if comparison.baseline is not None else ()
+    if path.is_file() and len(past) > 1:
+        return comparison, None
+    if old is None and len(past) == 1:
+        old = named_session(location, f"session:{past[0].session_id}")
+    if old is None or new is None:
+        return comparison, None
+    seeds = options.seed_params
+    found = differences(
+        collect_session(old.entries(), seeds),
+        collect_session(new.entries(), seeds),
+        _around(location, old.header, options),
+        comparison,
+    )
+    return comparison, found
+
+
+def _around(
+    location: Location, header: SessionHeader, options: CompareOptions
+) -> list[SessionValues]:
+    """Return the sessions around one on its branch, as many as a baseline has."""
+    request = of_session(BaselineRequest(), header.tags)
+    query = Query(passing=True, any_branch=False, branch=request.branch, proposal=request.proposal)
+
+    def last(catalog: Catalog) -> str | None:
+        # Half of them come after it.
+        fitting = (one for one in catalog.newest(query) if query.matches(one))
+        later: deque[Candidate] = deque(maxlen=options.window // 2)
+        for one in fitting:
+            if one.start_time <= header.start_time:
+                return later[0].session_id if later else one.session_id
+            later.append(one)
+        return later[0].session_id if later else None
+
+    try:
+        newest = location.look_for(last, request)
+        if newest is None:
+            return []
+        entries = baseline_entries(location, f"session:{newest}", options.window)
+        return collect_values(entries, options.seed_params).sessions
+    except BaselineError:
+        return []

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, final
 
-from ..baseline.choice import Catalog
+from ..baseline.choice import Candidate, Catalog, Query
 from ..baseline.local import LocalCatalog, is_local_store
-from ..baseline.specs import BaselineError, BaselineRequest, NothingYetError
+from ..baseline.specs import (
+    BaselineError,
+    BaselineRequest,
+    NothingYetError,
+    UnknownSessionError,
+    parse_spec,
+)
 from ..records import SessionHeader
 from ..records.accepted import ACCEPTED_FILE, AcceptedError, AcceptedStep, read_accepted
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.reader import peek_header
 from ..records.secrets import without_credentials
+from ..records.tags import BRANCH
 
 if TYPE_CHECKING:
     from ..tracker.catalog import MlflowCatalog
@@ -130,12 +139,51 @@ class Location:
         """Ask the catalogs, this machine's first; return the first answer.
 
         Raises:
-            BaselineError: no catalog has one; the message is the first catalog's.
+            BaselineError: no catalog has one; the message is the first catalog's, and tells what
+                there is where nothing was found.
         """
-        answer, problems = self._first_answer(question, request)
+        asked: list[Catalog] = []
+        answer, problems = self._first_answer(question, request, asked)
         if answer is None:
-            raise BaselineError("; ".join(dict.fromkeys(map(str, problems))))
+            unknown = NothingYetError | UnknownSessionError
+            serious = [one for one in problems if not isinstance(one, unknown)]
+            text = "; ".join(dict.fromkeys(map(str, serious or problems)))
+            if not serious or isinstance(problems[0], unknown):
+                text = "\n  ".join([text, *self._looked_at(asked, request.spec)])
+            raise BaselineError(text)
         return answer
+
+    def _looked_at(self, catalogs: Sequence[Catalog], spec: str) -> Iterator[str]:
+        """Yield lines that tell where a session was looked for, and which there are instead."""
+        names: dict[str, None] = {}
+        counted = 0
+        kind, value = (parsed := parse_spec(spec)).kind, parsed.value
+        for catalog in catalogs:
+            try:
+                found = list(islice(catalog.newest(Query()), _COUNTED))
+            except BaselineError as error:
+                yield f"looked at {catalog.place}: {error}"
+                continue
+            is_local = catalog is self.local
+            place = f"{self.root / DIRECTORY_NAME}, {catalog.place}" if is_local else catalog.place
+            counted += len(found)
+            more = " or more" if len(found) == _COUNTED else ""
+            number = f"1 session{more}" if len(found) == 1 else f"{len(found)} sessions{more}"
+            yield f"looked at {place}: {number}"
+            if (others := getattr(catalog, "experiments", None)) and not found:
+                yield f"experiments there: {', '.join(map(repr, others()[:_SHOWN])) or 'none'}"
+            names |= dict.fromkeys(_names(found, kind, parsed.pair[0] if kind == "tag" else ""))
+        if self.local is None:
+            yield f"looked at {self.root}: no session is in {DIRECTORY_NAME} there"
+        wanted = parsed.pair[1] if kind == "tag" else value
+        within = [name for name in names if wanted and wanted in name]
+        nearest = (within or get_close_matches(wanted, names, _SHOWN, 0.5))[:_SHOWN]
+        if nearest:
+            yield f"the nearest: {', '.join(nearest)}"
+        elif names:
+            yield f"the newest: {', '.join([*names][:_SHOWN])}"
+        if counted:
+            yield "`pytest-mlflow sessions list` shows all of them"
 
     def look_for(
         self, question: Callable[[Catalog], T | None], request: BaselineRequest
@@ -152,9 +200,15 @@ class Location:
         return answer
 
     def _first_answer(
-        self, question: Callable[[Catalog], T | None], request: BaselineRequest
+        self,
+        question: Callable[[Catalog], T | None],
+        request: BaselineRequest,
+        asked: list[Catalog] | None = None,
     ) -> tuple[T | None, list[BaselineError]]:
-        """Return the first answer, and the errors of the catalogs before it."""
+        """Return the first answer, and the errors of the catalogs before it.
+
+        The catalogs that could be opened are added to ``asked``.
+        """
         catalogs: list[Callable[[], Catalog]] = [] if self.offline else [self.mlflow]
         if (local := self.local) is not None:
             # What a session on a server is compared with is what the server has.
@@ -163,6 +217,8 @@ class Location:
         for open_catalog in catalogs:
             try:
                 catalog = open_catalog()
+                if asked is not None:
+                    asked.append(catalog)
                 if (answer := question(catalog)) is not None:
                     return answer, problems
                 text = f"there is no session for {request.spec!r} in {catalog.place} yet"
@@ -170,6 +226,19 @@ class Location:
             except BaselineError as error:  # noqa: PERF203 - there are two at most
                 problems.append(error)
         return None, problems
+
+
+_COUNTED = 200
+"""The number of sessions that are looked through for the names that there are."""
+_SHOWN = 3
+
+
+def _names(found: Sequence[Candidate], kind: str, key: str) -> Iterator[str]:
+    """Yield the names of sessions that a form of ``--mlflow-baseline`` might have meant."""
+    for one in found:
+        tags = {"branch": one.tags.get(BRANCH) or one.branch, "run": one.run_id}
+        if name := one.tags.get(key) if kind == "tag" else tags.get(kind, one.session_id):
+            yield name
 
 
 def _newest_header(root: Path) -> SessionHeader | None:

@@ -27,12 +27,15 @@ from .shards import MergedSession
 def keep(merged: MergedSession, root: Path) -> SessionDirectory:
     """Write the session below ``root`` without its end, replacing an earlier copy."""
     directory = SessionDirectory(root / DIRECTORY_NAME / merged.header.session_id)
+    exclusion = directory.exclusion
     if directory.path.exists():
         header = peek_header(directory.journal)
         if header is None or not header.shards:
             raise UsageError(f"{directory.path} is there already, and is no session of shards")
         directory.remove()
     SessionDirectory.create(root, merged.header.session_id)
+    if exclusion is not None:
+        directory.exclude(exclusion)
     _append(directory, merged.header, *merged.cases)
     for shard in (*merged.shards, *merged.replaced):
         own = SessionDirectory(shard.path.parent)

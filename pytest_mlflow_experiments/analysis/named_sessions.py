@@ -1,14 +1,19 @@
-"""Find sessions by a directory, a file, an id, or a form of ``--mlflow-baseline``."""
+"""Find sessions by the names that users give them, the same in all commands.
+
+A name is an id or its beginning, the directory of a session, ``latest``, the id of a run, or any
+other form of ``--mlflow-baseline``.
+"""
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from ..baseline.choice import Catalog, Query, choose
+from ..baseline.choice import Candidate, Catalog, Query, choose
 from ..baseline.files import load_file, make_baseline
 from ..baseline.specs import (
     BaselineError,
@@ -21,17 +26,31 @@ from ..records import SessionHeader, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.git import git_tags
 from ..records.journal import Entry
-from ..records.reader import StoredSession, stored_sessions
+from ..records.reader import StoredSession, peek_header, stored_sessions
 from ..records.tags import COMMIT, TESTED
 from ..regression.comparison import Comparison
 from ..report.json import read_json
 from .location import Location, UsageError, session_directory, sessions_root
 
 
+def as_spec(reference: str) -> str:
+    """Return the form of ``--mlflow-baseline`` that the name of a session stands for."""
+    path = Path(reference)
+    if path.is_dir() and (header := peek_header(session_directory(path).journal)):
+        return f"session:{header.session_id}"
+    if ":" in reference or reference in ("auto", "latest", "none"):
+        return reference
+    return f"{'run' if _RUN_ID.fullmatch(reference) else 'session'}:{reference}"
+
+
+_RUN_ID = re.compile("[0-9a-f]{32}")
+
+
 def baseline_request(
     location: Location, spec: str, history: int, compared: SessionHeader | None = None
 ) -> BaselineRequest:
     """Return the baseline request for a session, or for the checked-out branch."""
+    spec = as_spec(spec)
     try:
         parse_spec(spec)
     except ValueError as error:
@@ -70,8 +89,20 @@ def baseline_entries(
 def newest_id(location: Location, spec: str) -> str:
     """Return the id of the newest session that a form of ``--mlflow-baseline`` selects."""
     request = baseline_request(location, spec, 1)
-    choice = location.ask(lambda catalog: choose(parse_spec(spec), request, catalog), request)
+    parsed = parse_spec(request.spec)
+    choice = location.ask(lambda catalog: choose(parsed, request, catalog), request)
     return choice.sessions[-1].session_id
+
+
+def named_candidate(location: Location, reference: str) -> Candidate:
+    """Return what is known of the one session of a name, even if it can't be a baseline.
+
+    Raises:
+        UsageError: the name is not a legal one.
+        BaselineError: there is no such session.
+    """
+    request = baseline_request(location, reference, 1)
+    return location.ask(lambda catalog: _candidate(catalog, request), request)
 
 
 def named_session(location: Location, reference: str) -> StoredSession | None:
@@ -84,6 +115,8 @@ def named_session(location: Location, reference: str) -> StoredSession | None:
         BaselineError: there is no such session.
         JournalError: the session can't be read.
     """
+    if (directory := kept_directory(reference)) is not None:
+        return _last_session(directory.journal)
     if (path := _file(reference)) is not None:
         return _last_session(path)
     request = baseline_request(location, reference, 1)
@@ -107,18 +140,33 @@ def _last_session(path: Path) -> StoredSession | None:
     return newest[0] if newest else None
 
 
-def _session(catalog: Catalog, request: BaselineRequest, directory: Path) -> StoredSession | None:
+def _candidate(catalog: Catalog, request: BaselineRequest) -> Candidate | None:
     """Return the newest session of a request, or None without one."""
     spec = parse_spec(request.spec)
     if spec.kind == "session":
-        session = catalog.session(spec.value)
-    elif spec.kind == "run":
-        session = catalog.run(spec.value)
-    elif spec.kind == "model":
-        session = catalog.model(*spec.pair)
-    elif choice := choose(spec, request, catalog):
-        session = choice.sessions[-1]
-    else:
+        return catalog.session(spec.value)
+    if spec.kind == "run":
+        return catalog.run(spec.value)
+    if spec.kind == "model":
+        return catalog.model(*spec.pair)
+    if spec.kind == "latest":
+        return next(catalog.newest(Query()), None)
+    if spec.kind == "branch":
+        query = Query(any_branch=False, branch=spec.value)
+        found = (one for one in catalog.newest(query) if one.branch == spec.value)
+        # Those of pull requests are of no branch, unless there is nothing else.
+        first = next(found, None)
+        if first is None or first.proposal is None:
+            return first
+        return next((one for one in found if one.proposal is None), first)
+    choice = choose(spec, request, catalog)
+    return choice.sessions[-1] if choice is not None else None
+
+
+def _session(catalog: Catalog, request: BaselineRequest, directory: Path) -> StoredSession | None:
+    """Return the newest session of a request, or None without one."""
+    session = _candidate(catalog, request)
+    if session is None:
         return None
     (source,) = catalog.journals([session], directory)
     if isinstance(source, str):
@@ -142,6 +190,25 @@ class ChosenSession:
             return None
         return read_comparison(self.directory.report)
 
+    def comparison(self) -> Comparison:
+        """Return the comparison that the session ended with, from here or from MLflow.
+
+        Raises:
+            UsageError: there is none.
+        """
+        found = self.local_comparison()
+        if found is None and self.is_fetched:
+            with self.location.registry() as registry:
+                run = registry.session_run(self.stored.header)
+                text = None if run is None else registry.report(run)
+            found = None if text is None else parse_comparison(text, "report.json of the session")
+        if found is None:
+            raise UsageError(
+                f"the session {self.stored.header.session_id} was not compared with a baseline; "
+                "name another one"
+            )
+        return found
+
 
 def read_comparison(path: Path) -> Comparison:
     """Return the comparison that a report.json holds, as :func:`parse_comparison` does."""
@@ -163,31 +230,24 @@ def parse_comparison(text: str, origin: object) -> Comparison:
 def choose_session(
     reference: str | None, tracking_uri: str | None, experiment: str | None
 ) -> ChosenSession:
-    """Return the session of a reference, by default the newest one.
-
-    ``reference`` is a session's directory or id, or a form of ``--mlflow-baseline``.
+    """Return the session of a name, by default the newest one.
 
     Raises:
-        UsageError: the reference is not a legal one.
+        UsageError: the name is not a legal one.
         BaselineError: there is no such session.
         JournalError: it can't be read.
     """
-    directory, is_file = None, True
-    if reference is not None:
-        directory = _directory(reference)
-    elif not (tracking_uri or experiment):
-        directory = next(reversed(SessionDirectory.find_all(sessions_root())), None)
+    is_file = True
+    directory = chosen_directory(reference, tracking_uri, experiment)
     if directory is not None:
         stored = _last_session(directory.journal)
     else:
         location = Location.resolve(tracking_uri, experiment)
-        reference = reference or f"session:{_newest(location)}"
-        is_file = Path(reference.removeprefix("file:")).is_file()
-        if not is_file and ":" not in reference and reference not in ("auto", "latest"):
-            reference = f"session:{reference}"
+        reference = reference or "latest"
+        is_file = _file(reference) is not None
         stored = named_session(location, reference)
     if stored is None:
-        raise BaselineError("there is no session in what was found")
+        raise BaselineError(f"{directory.journal if directory else reference} holds no session")
     location = Location.resolve(tracking_uri, experiment, stored.header)
     if directory is None:
         kept = SessionDirectory(location.root / DIRECTORY_NAME / stored.header.session_id)
@@ -200,15 +260,21 @@ def choose_session(
     )
 
 
-def _directory(reference: str) -> SessionDirectory | None:
-    """Return the session directory of a reference, or None if it names none."""
+def chosen_directory(
+    reference: str | None, tracking_uri: str | None, experiment: str | None
+) -> SessionDirectory | None:
+    """Return the directory of the named session here, by default of the newest, or None."""
+    if reference is not None:
+        return kept_directory(reference)
+    if tracking_uri or experiment:
+        return None
+    return next(reversed(SessionDirectory.find_all(sessions_root())), None)
+
+
+def kept_directory(reference: str) -> SessionDirectory | None:
+    """Return the session directory of a name, an id or a path, or None if it names none."""
     kept = SessionDirectory(sessions_root() / DIRECTORY_NAME / reference.removeprefix("session:"))
     if kept.journal.is_file():
         return kept
     path = Path(reference)
     return session_directory(path) if path.is_dir() else None
-
-
-def _newest(location: Location) -> str:
-    request = baseline_request(location, "latest", 1)
-    return location.ask(lambda catalog: next(catalog.newest(Query()), None), request).session_id

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol, final
 
-from ..records import Provenance, SessionEnd, SessionHeader
+from ..records import Exclusion, Provenance, SessionEnd, SessionHeader
 from ..records.tags import BASELINE_NEWEST, CI_JOB, CI_KIND, CI_REPOSITORY, COMMIT, DIRTY
-from .specs import BaselineError, BaselineRequest, Spec, proposal_of
+from .specs import (
+    BaselineError,
+    BaselineRequest,
+    Spec,
+    UnknownSessionError,
+    parse_spec,
+    proposal_of,
+)
 
 
 @final
@@ -20,9 +26,10 @@ class Candidate:
     """A session that may become part of a baseline: what is known without reading its cases.
 
     ``exit_status`` is None if it is not known. ``incomplete`` says why the session can't be a
-    baseline, as the end of a sentence, and is None if it can. ``experiment_id`` is set if the
-    catalog has several experiments; ``selection`` is that of its :class:`~.records.SessionEnd`, or
-    None if it is not known.
+    baseline, as the end of a sentence, and is None if it can; ``exclusion`` is what somebody
+    decided on it. ``experiment_id`` is set if the catalog has several experiments; ``selection``
+    and ``metrics`` are those of its :class:`~.records.SessionEnd`, ``selection`` None if it is not
+    known.
     """
 
     session_id: str
@@ -34,6 +41,8 @@ class Candidate:
     run_id: str | None = None
     experiment_id: str | None = None
     selection: tuple[str, ...] | None = None
+    exclusion: Exclusion | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def proposal(self) -> str | None:
@@ -41,14 +50,14 @@ class Candidate:
         return proposal_of(self.tags)
 
     @property
-    def complete(self) -> bool:
-        """Whether all tests ran that should."""
-        return self.incomplete is None
+    def is_excluded(self) -> bool:
+        """Whether somebody took it out of all baselines."""
+        return why_excluded(self.exclusion) is not None
 
     @property
-    def passing(self) -> bool:
-        """Whether all tests ran that should, and pytest's exit status was good."""
-        return self.complete and self.exit_status == 0
+    def why_unfit(self) -> str | None:
+        """Why it can be part of no baseline, as the end of a sentence, or None if it can."""
+        return why_excluded(self.exclusion) or self.incomplete
 
 
 @final
@@ -70,17 +79,35 @@ class Query:
     experiment_id: str | None = None
     selection: tuple[str, ...] | None = None
 
+    def why_not(self, candidate: Candidate) -> str | None:
+        """Return why a session does not meet the conditions, or None if it does."""
+        if (why := candidate.why_unfit) is not None:
+            return why
+        if self.passing and candidate.exit_status != 0:
+            status = candidate.exit_status
+            known = "is not known" if status is None else f"is {status}"
+            return f"it did not pass: pytest's exit status {known}"
+        if not self.is_on_branch(candidate):
+            if candidate.proposal is not None:
+                return f"it is of {candidate.proposal}"
+            branch = candidate.branch
+            return f"it is of another branch, {branch}" if branch else "it is of no branch"
+        if self.tag is not None and candidate.tags.get(self.tag[0]) != self.tag[1]:
+            return f"its tag {self.tag[0]} is not {self.tag[1]!r}"
+        if self.selection is not None and candidate.selection != self.selection:
+            return "it was asked for other tests"
+        if self.before is not None and candidate.start_time >= self.before:
+            return "it is newer than what the baseline ends at"
+        return None
+
     def matches(self, candidate: Candidate) -> bool:
         """Return whether a session meets the conditions."""
-        return (
-            (candidate.passing if self.passing else candidate.complete)
-            and (self.any_branch or self._is_on_branch(candidate))
-            and (self.tag is None or candidate.tags.get(self.tag[0]) == self.tag[1])
-            and (self.selection is None or candidate.selection == self.selection)
-            and (self.before is None or candidate.start_time < self.before)
-        )
+        return self.why_not(candidate) is None
 
-    def _is_on_branch(self, candidate: Candidate) -> bool:
+    def is_on_branch(self, candidate: Candidate) -> bool:
+        """Return whether a session is of the branch, or of its pull request."""
+        if self.any_branch:
+            return True
         proposal = candidate.proposal
         is_same = proposal is not None if self.proposal == "*" else proposal == self.proposal
         return is_same and candidate.branch == self.branch
@@ -121,6 +148,11 @@ class Catalog(Protocol):
         """
 
 
+def why_excluded(exclusion: Exclusion | None) -> str | None:
+    """Return why a session is part of no baseline by somebody's decision, or None if it may be."""
+    return None if exclusion is None or exclusion.included else f"it is excluded: {exclusion}"
+
+
 def why_incomplete(header: SessionHeader, end: SessionEnd | None) -> str | None:
     """Return why a session can't be a baseline, or None if it can."""
     if end is None:
@@ -143,7 +175,7 @@ def only_one(session_id: str, found: Collection[str], place: str) -> str:
     if session_id in found:
         return session_id
     if not found:
-        raise BaselineError(f"there is no session {session_id!r} in {place}")
+        raise UnknownSessionError(f"there is no session {session_id!r} in {place}")
     if len(found) > 1:
         few = ", ".join(sorted(found)[:3])
         raise BaselineError(f"{session_id!r} is the start of several session ids in {place}: {few}")
@@ -171,7 +203,40 @@ def choose(spec: Spec, request: BaselineRequest, catalog: Catalog) -> Choice | N
     Raises:
         BaselineError: a named session does not exist, or can't be a baseline.
     """
-    search = _Search(spec, request, catalog)
+    return _choose(_Search(spec, request, catalog))
+
+
+def why_not_chosen(
+    request: BaselineRequest, catalog: Catalog
+) -> Iterator[tuple[Candidate, str | None]]:
+    """Yield all sessions, the newest first, with why they are not part of the requested baseline.
+
+    That is None for those that are. Where :func:`choose` raises an error, that is why.
+    """
+    search = _Search(parse_spec(request.spec), request, catalog)
+    choice, problem = None, "the checked-out commit is not built on its commit"
+    try:
+        choice = _choose(search)
+    except BaselineError as error:
+        problem = str(error)
+    chosen = [one.session_id for one in choice.sessions] if choice is not None else []
+    oldest = choice.sessions[0].start_time if choice is not None else 0
+    own = Query(passing=True, any_branch=False, branch=request.branch, proposal=request.proposal)
+    for candidate in catalog.newest(Query()):
+        if candidate.session_id in chosen:
+            yield candidate, None
+            continue
+        # Of the last query, that of the branch that counts, unless another one is for it.
+        queries = (search.queries if choice is not None else None) or [own]
+        query = next((one for one in queries if one.is_on_branch(candidate)), queries[-1])
+        why = search.why_not(query, candidate)
+        if why is None and candidate.start_time < oldest:
+            why = f"there are {len(chosen)} newer ones"
+        yield candidate, why or problem
+
+
+def _choose(search: _Search) -> Choice | None:
+    spec, catalog = search.spec, search.catalog
     if spec.kind == "none":
         return None
     if spec.kind == "file":
@@ -205,16 +270,24 @@ class _Found:
 
 
 _LOOKED_AT: Final = 100
+_SHORT: Final = 100
+_NAMED: Final = 3
+"""The number of excluded sessions that a reason names."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """The state of one call of :func:`choose`."""
+    """The state of one call of :func:`choose`.
+
+    ``queries`` are those that found the sessions, ``excluded`` what the last one has passed over.
+    """
 
     spec: Spec
     request: BaselineRequest
     catalog: Catalog
+    queries: list[Query] = field(default_factory=list)
+    excluded: dict[str, Candidate] = field(default_factory=dict)
 
     def auto(self) -> Choice | None:
         request = self.request
@@ -289,12 +362,14 @@ class _Search:
     def last(self, kind: str, words: str, query: Query) -> Choice | None:
         """Return the newest sessions of the ``kind`` complete or passing, or None."""
         query = replace(query, passing=kind == "passing", before=self.request.start_time)
+        self.excluded.clear()
         found = _Found()
         if self.request.selection is not None:
             found = self._find(replace(query, selection=self.request.selection))
         if not found.newest and not (found := self._find(query)).newest:
             return None
         newest = found.newest
+        self.queries.append(query)
         count = f"{len(newest)} {kind} sessions" if len(newest) > 1 else f"{kind} session"
         choice = self._choice(newest, f"the last {count}{words}{found.doubt}")
         if not found.ahead:
@@ -371,10 +446,8 @@ class _Search:
 
     def ending_at(self, session: Candidate, words: str = "", *, pinned: bool = False) -> Choice:
         """Return a session and the passing ones before it on its branch."""
-        if session.incomplete is not None:
-            raise BaselineError(
-                f"session {session.session_id} can't be a baseline: {session.incomplete}"
-            )
+        if (why := session.why_unfit) is not None:
+            raise BaselineError(f"session {session.session_id} can't be a baseline: {why}")
         if self._too_late(session):
             raise BaselineError(
                 f"session {session.session_id} can't be the baseline of one that started earlier"
@@ -387,6 +460,8 @@ class _Search:
             before=session.start_time,
             experiment_id=session.experiment_id,
         )
+        self.excluded.clear()
+        self.queries.append(query)
         before = self._newest(query, self.request.history - 1)
         reason = f"{'pinned ' if pinned else ''}session {session.session_id}{words}"
         if before:
@@ -401,32 +476,46 @@ class _Search:
         )
 
     def _newest(self, query: Query, count: int) -> list[Candidate]:
-        own = self.request.session_id
-        wanted = (
-            candidate
-            for candidate in self.catalog.newest(query)
-            if query.matches(candidate)
-            and candidate.session_id != own
-            and self._counts(query, candidate)
-        )
-        return list(islice(wanted, max(0, count)))
+        found: list[Candidate] = []
+        if count < 1:
+            return found
+        for candidate in self.catalog.newest(query):
+            if self.why_not(query, candidate) is None:
+                found.append(candidate)
+                if len(found) == count:
+                    break
+            elif candidate.is_excluded:
+                included = replace(candidate, exclusion=None)
+                if self.why_not(query, included) is None:
+                    self.excluded[candidate.session_id] = candidate
+        return found
 
-    def _counts(self, query: Query, session: Candidate) -> bool:
-        """Return whether a session may be history of the one that the baseline is for."""
+    def why_not(self, query: Query, session: Candidate) -> str | None:
+        """Return why a session is no history of the one that the baseline is for, or None."""
         request = self.request
+        if session.session_id == request.session_id:
+            return "it is the session itself"
+        if (why := query.why_not(session)) is not None:
+            return why
         if query.tag is not None or (query.any_branch and request.session_id is None):
             # Named by the user, or just the last ones.
-            return True
+            return None
         if query.any_branch and session.proposal not in (None, request.proposal):
-            return False
+            return f"it is of {session.proposal}"
         mine, its = request.repository, session.tags.get(CI_REPOSITORY)
         if mine and its and mine != its:
-            return False
+            return f"it is of another repository, {its}"
         # In CI it is the build that changes files; at a desk that is somebody's work in progress.
         is_work = session.tags.get(DIRTY) == "true" and not session.tags.keys() & {CI_KIND, CI_JOB}
-        return not is_work or (request.job is None and session.session_id in request.here)
+        if is_work and (request.job is not None or session.session_id not in request.here):
+            return "its changes were not committed"
+        return None
 
     def _choice(self, newest: list[Candidate], reason: str, *, pinned: bool = False) -> Choice:
         place = self.catalog.place
+        told = {name: one.exclusion.reason for name, one in self.excluded.items() if one.exclusion}
+        if left := [f"{name}: {why[:_SHORT]}" for name, why in told.items()]:
+            more = f"; and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
+            reason = f"{reason}, without what is excluded ({'; '.join(left[:_NAMED])}{more})"
         provenance = Provenance(spec=str(self.spec), place=place, reason=reason, pinned=pinned)
         return Choice(sessions=tuple(reversed(newest)), provenance=provenance)

@@ -26,12 +26,13 @@ from ..records import (
 from ..records.accepted import ACCEPTED_FILE
 from ..records.case import guard_texts, is_on_line, values_by_place
 from ..records.codec import Builtins, decode, encode, encode_float
+from ..records.directory import SessionDirectory
 from ..records.git import changed_lines
 from ..records.journal import Entry, JournalError
 from ..records.reader import StoredSession
 from ..records.slim import EMPTY, FILLED, RULES, thinned
 from ..records.tags import BRANCH, CI_JOB, CI_KIND, CI_PULL_REQUEST, COMMIT, DIRTY
-from .choice import Catalog, choose, why_incomplete
+from .choice import Catalog, choose, why_excluded, why_incomplete
 from .specs import BaselineError, BaselineRequest, parse_spec
 
 _TAGS = (BRANCH, COMMIT, DIRTY, CI_JOB, CI_KIND, CI_PULL_REQUEST)
@@ -189,9 +190,11 @@ def load_file(path: Path) -> BaselineFile:
     header: SessionHeader | None = None
     cases: list[CaseRecord] = []
     number = 0
+    directory = SessionDirectory(path.parent)
+    exclusion = directory.exclusion if path == directory.journal else None
     for number, entry in _entries(path):
         if isinstance(entry, SessionEnd) and header is not None:
-            if reason := why_incomplete(header, entry):
+            if reason := why_excluded(exclusion) or why_incomplete(header, entry):
                 text = f"session {header.session_id} is no baseline: {reason}"
                 raise _unusable(path, text, number)
             if provenance is None or header.session_id not in provenance.ahead:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Final, final
 
-from ..records import SessionEnd, SessionHeader, journal
+from ..records import Exclusion, SessionEnd, SessionHeader, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState
 from ..records.journal import JournalError
 from ..records.reader import LONGEST_HEADER, peek_header
+from ..records.tags import EXCLUDED, SESSION_ID
 from .choice import Candidate, Query, only_one, why_incomplete
-from .specs import BaselineError
+from .specs import BaselineError, UnknownSessionError
 
 _PIN: Final = "baseline"
 _DAMAGED_SHOWN: Final = 3
@@ -67,7 +68,7 @@ class LocalCatalog:
             state = SessionState.read(directory.state)
             if state is not None and state.run_id == run_id:
                 return self._candidate(header, directory)
-        raise BaselineError(
+        raise UnknownSessionError(
             f"no session in {self.place} has the run {run_id}; whose run it is, only the tracking "
             "server can tell"
         )
@@ -104,6 +105,15 @@ class LocalCatalog:
         mine = (header.tracking_uri, header.experiment_name, header.experiment_id)
         return mine == self._target
 
+    def _exclusion(self, directory: SessionDirectory) -> Exclusion | None:
+        """Return the last decision on a session, from here or from MLflow's database here."""
+        known = (directory.exclusion, self._told.get(directory.session_id))
+        return max(filter(None, known), key=lambda one: one.time, default=None)
+
+    @cached_property
+    def _told(self) -> dict[str, Exclusion]:
+        return _exclusions(self._target[0])
+
     def _candidate(self, header: SessionHeader, directory: SessionDirectory) -> Candidate:
         if header.session_id not in self._candidates:
             end = _end(directory.journal)
@@ -115,8 +125,38 @@ class LocalCatalog:
                 incomplete=why_incomplete(header, end),
                 tags={**header.tags, **end.tags} if end else header.tags,
                 selection=end.selection if end else None,
+                exclusion=self._exclusion(directory),
+                metrics=end.metrics if end else {},
             )
         return self._candidates[header.session_id]
+
+
+def _exclusions(tracking_uri: str) -> dict[str, Exclusion]:
+    """Return what a SQLite database on this machine tells of sessions, by their ids.
+
+    Somebody may have excluded them from another checkout. MLflow takes seconds to load, this does
+    not.
+    """
+    if not tracking_uri.startswith("sqlite:///"):
+        return {}
+    path = Path(tracking_uri.removeprefix("sqlite:///"))
+    if not path.is_file():
+        return {}
+    import sqlite3
+
+    query = (
+        "SELECT own.value, told.value FROM tags AS told JOIN tags AS own USING (run_uuid) "
+        "WHERE told.key = ? AND own.key = ?"
+    )
+    with (
+        suppress(sqlite3.Error, OSError),
+        closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
+        ) as base,
+    ):
+        found = base.execute(query, (EXCLUDED, SESSION_ID)).fetchall()
+        return {name: one for name, text in found if (one := Exclusion.parse(text))}
+    return {}
 
 
 def is_local_store(tracking_uri: str) -> bool:

@@ -76,6 +76,10 @@ class BaselineError(Exception):
     """A baseline can't be found or read; the text is for the user."""
 
 
+class UnknownSessionError(BaselineError):
+    """There is no session of the name that the user gave."""
+
+
 class NothingYetError(BaselineError):
     """There is no baseline yet, as before the first session; this is no error of the user."""
 

@@ -163,12 +163,25 @@ class CaseLog:
         ``renamed`` is pytest's name of the test and the recorded one, if they differ.
         """
         attempts = tuple(attempts)
+        environment = self.secrets.rules.environment
+        arguments = tuple(map(environment, arguments))
         metrics, checks = merge(
             *(self.logged, self.observations, self.clock, self.run_metrics, self.run_history),
             random_examples=self.random_examples,
         )
         own = {metric.key for metric in metrics} if self.run_metrics else ()
         options = self.options
+        notes = self._all_notes(attempts)
+        params, tags, artifacts = self.params, {**tags, **self.tags}, self.artifacts()
+        named = (*params, *tags, *self.datasets, *self.run_metrics, *artifacts, *notes)
+        measured = (*_texts_of(metrics), *_texts_of(self.run_history))
+        # One look at all of them: most cases have no secrets.
+        texts = "\0".join((*named, *measured, *params.values(), *tags.values()))
+        has_secrets = environment.finds(texts)
+        if has_secrets or "://" in texts:
+            params = self.secrets.without_environment(params)
+            tags = self.secrets.without_environment(tags)
+            notes = tuple(map(self.secrets.in_text, notes))
         record = CaseRecord(
             id=self.id,
             nodeid=nodeid,
@@ -178,15 +191,15 @@ class CaseLog:
             start_time=self.start_time,
             end_time=self.clock.now(),
             durations=self.durations,
-            params=self.secrets.without_environment(self.params),
+            params=dict(params),
             metrics=metrics,
             checks=checks,
-            tags=self.secrets.without_environment({**tags, **self.tags}),
-            artifacts=self.artifacts(),
+            tags=tags,
+            artifacts=artifacts,
             failure=self.failure(),
             run_id=self.run_id,
             attempts=tuple(log.as_attempt() for log in attempts),
-            notes=self._all_notes(attempts),
+            notes=notes,
             arguments=arguments,
             datasets={name: joined_digest(digests) for name, digests in self.datasets.items()},
             tolerances={key: str(value) for key, value in options.tolerance.items()},
@@ -201,10 +214,15 @@ class CaseLog:
             usage=self.usage,
         )
         secrets = {secret: None for log in (self, *attempts) for secret in log.secrets.values}
-        if not secrets:
+        if not secrets and not has_secrets:
             return record
-        own_name = nodeid.partition("[")[0]
-        mask = CaseMask(secrets, own=own_name, renamed=renamed, arguments=arguments)
+        mask = CaseMask(
+            secrets,
+            own=nodeid.partition("[")[0],
+            renamed=renamed,
+            arguments=arguments,
+            environment=environment,
+        )
         return self._with_masked_artifacts(mask.record(record), mask)
 
     def _with_masked_artifacts(self, record: CaseRecord, mask: CaseMask) -> CaseRecord:
@@ -245,7 +263,14 @@ class CaseLog:
             seed=self.seed,
             best=self._best(metrics),
         )
-        return CaseMask(self.secrets.values).record(attempt) if self.secrets.values else attempt
+        secrets, environment = self.secrets.values, self.secrets.rules.environment
+        if secrets or environment.finds("\0".join(_texts_of(metrics))):
+            return CaseMask(secrets, environment=environment).record(attempt)
+        return attempt
+
+
+def _texts_of(metrics: Iterable[Metric]) -> list[str]:
+    return [f"{metric.key}\0{metric.place}" for metric in metrics]
 
 
 def _renamed(root: Path, name: str, masked: str) -> str:

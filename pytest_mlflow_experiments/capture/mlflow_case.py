@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, final
 import pytest
 
 from ..records.directory import make_directories, restrict
-from ..records.secrets import SecretNames
+from ..records.secret_names import SecretNames
 from ..records.tags import TABLES
 from .case import CaseLog
 from .dataset_digest import dataset_digest, dataset_name

@@ -18,9 +18,10 @@ from typing import Any, Final, TypeAlias, final
 import pytest
 
 from ..records.case import function_of
-from ..records.secrets import MASK, SHORTEST, SecretNames, forms_of
+from ..records.secret_names import SecretNames
+from ..records.secrets import MASK, SHORTEST, Mask, environment_secrets, mask_of, spellings_of
 from .assertions import SITE_DIRECTORIES
-from .secrets import CaseSecrets, SecretRules
+from .secrets import CaseSecrets, SecretRules, leaves
 
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+\b|\bid='\d+'")
 _SCALARS = (int, float, complex, bool, type(None))
@@ -280,8 +281,13 @@ _SECRET_ARGUMENTS = pytest.StashKey[Mapping[str, object]]()
 _NOTHING: Final[Mapping[str, object]] = {}
 
 
-def secret_arguments(item: pytest.Item, names: SecretNames) -> Mapping[str, object]:
-    """Return the params of a case that are secrets, and the secret texts within others."""
+def secret_arguments(
+    item: pytest.Item, names: SecretNames, environment: Mask | None = None
+) -> Mapping[str, object]:
+    """Return the params of a case that are secrets, and the secret texts within others.
+
+    Those of the ``environment`` are searched for when this is called first, in pytest's id.
+    """
     callspec = getattr(item, "callspec", None)
     if callspec is None:
         return {}
@@ -300,6 +306,13 @@ def secret_arguments(item: pytest.Item, names: SecretNames) -> Mapping[str, obje
             within.text(name, value, lambda _: None)
             if within.values:
                 secrets[name] = tuple(within.values)
+    if environment is None:
+        environment = mask_of(environment_secrets(names))
+    for form in environment.found_in(callspec.id):
+        params = callspec.params.items()
+        # An id that the user gave may have it from anywhere.
+        name = next((name for name, value in params if form in str(value)), [*callspec.indices][-1])
+        secrets[name] = (*leaves(secrets.get(name, ())), form)
     # To look into values takes time; and a test may change them, while its id stays.
     item.stash[_SECRET_ARGUMENTS] = secrets or _NOTHING
     return item.stash[_SECRET_ARGUMENTS]
@@ -346,9 +359,9 @@ def _addresses(callspec: Any) -> Iterator[tuple[str, str]]:
                     yield name, spelled
 
 
-def has_address(item: pytest.Item) -> bool:
-    """Return whether there is a memory address in pytest's id of a test."""
-    return _ADDRESSES in item.stash
+def has_other_id(item: pytest.Item) -> bool:
+    """Return whether pytest's id of a test has a memory address or a secret in it."""
+    return _ADDRESSES in item.stash or bool(item.stash.get(_SECRET_ARGUMENTS, None))
 
 
 def _without_addresses(item: pytest.Item, text: str) -> str:
@@ -465,8 +478,11 @@ def _id_forms(value: object) -> list[str]:
     if isinstance(value, tuple):
         # Within the text of another value they are escaped twice.
         inner = {
-            twice: None for text in value for once in forms_of(text) for twice in forms_of(once)
+            twice: None
+            for text in value
+            for once in spellings_of(text)
+            for twice in spellings_of(once)
         }
         return [form for form in inner if len(form) >= SHORTEST]
     text = value.decode("latin-1") if isinstance(value, bytes) else value
-    return [form for form in forms_of(str(text)) if form]
+    return [form for form in spellings_of(str(text)) if form]

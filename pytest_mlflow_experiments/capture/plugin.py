@@ -12,7 +12,8 @@ from typing import Final, Literal, TypeAlias, final
 import pytest
 
 from ..records import FAILED_OUTCOMES, CaseRecord, Outcome, function_of, journal
-from ..records.secrets import SHOWN_NODEID, SecretNames, environment_secrets
+from ..records.secret_names import SecretNames
+from ..records.secrets import SHOWN_NODEID, environment_secrets, mask_of
 from ..records.tags import MARKERS
 from .assertions import install, unrecorded_modules
 from .case import CaseLog, Deliver, record_ids
@@ -24,7 +25,7 @@ from .params import (
     case_arguments,
     case_name,
     case_params,
-    has_address,
+    has_other_id,
     param_text,
     plain_nodeid,
     secret_arguments,
@@ -119,18 +120,19 @@ class CapturePlugin:
             if output is not None:
                 output[WORKER_UNRECORDED] = text
         # Only now: a conftest may have read secrets into the environment.
-        self._rules = replace(self._rules, environment=environment_secrets(self._rules.names))
+        environment = mask_of(environment_secrets(self._rules.names))
+        self._rules = replace(self._rules, environment=environment)
         try:
             named: dict[str, str] = {}
             for item in session.items:
-                for value in secret_arguments(item, self._rules.names).values():
+                for value in secret_arguments(item, self._rules.names, environment).values():
                     # Decorators stand in the text of a failure with the params of all cases.
                     values = self._siblings.setdefault(function_of(item.nodeid), {})
                     values.update(dict.fromkeys(leaves(value)))
                 options = CaseOptions.from_item(item)
                 if options != _DEFAULT_OPTIONS:
                     item.stash[_OPTIONS] = options
-                name = case_name(item, options.case, self._rules.names)
+                name = self._case_name(item, options)
                 if name is None:
                     continue
                 nodeid = plain_nodeid(item)
@@ -232,8 +234,7 @@ class CapturePlugin:
             if hasattr(report, "context"):
                 _note_report(log, report)
             return
-        is_masked = bool(log.secrets.names) or has_address(item)
-        nodeid = self._nodeid(item) if is_masked else plain_nodeid(item)
+        nodeid = self._nodeid(item) if has_other_id(item) else plain_nodeid(item)
         if not item.nodeid.startswith(nodeid):
             setattr(report, SHOWN_NODEID, nodeid)
         _note_report(log, report)
@@ -356,7 +357,7 @@ class CapturePlugin:
         tags = {MARKERS: ",".join(told)} if told else {}
         for key, value in options.tags.items():
             tags[str(key)] = log.secrets.text(str(key), value, str)
-        case = case_name(item, options.case, self._rules.names)
+        case = self._case_name(item, options)
         name = shown_text(item, item.name, self._rules.names)
         return log.freeze(
             nodeid=nodeid,
@@ -367,6 +368,10 @@ class CapturePlugin:
             arguments=case_arguments(item, self._rules.names),
             renamed=(item.name, name) if name != item.name else None,
         )
+
+    def _case_name(self, item: pytest.Item, options: CaseOptions) -> str | None:
+        name = case_name(item, options.case, self._rules.names)
+        return None if name is None else self._rules.environment(name)
 
     def _nodeid(self, item: pytest.Item) -> str:
         """Return the node id for the record, without secrets."""

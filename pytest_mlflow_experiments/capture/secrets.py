@@ -11,13 +11,15 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Final, TypeVar, final
 
 from ..records import Attempt, CaseRecord, Check, DatasetInput, Metric
+from ..records.secret_names import SecretNames
 from ..records.secrets import (
     MASK,
     Mask,
-    SecretNames,
     environment_secrets,
-    forms_of,
-    without_environment,
+    mask_of,
+    spellings_of,
+    without_named,
+    without_urls_credentials,
 )
 
 _NEVER_SECRET: Final = frozenset({bool, type(None)})
@@ -47,7 +49,7 @@ class SecretRules:
     """The names of secrets, and the secret values in the environment, for all cases."""
 
     names: SecretNames = field(default_factory=SecretNames)
-    environment: tuple[str, ...] = ()
+    environment: Mask = field(default_factory=lambda: mask_of(()))
 
 
 @final
@@ -77,19 +79,17 @@ class CaseSecrets:
         return text
 
     def of_failure(self, text: str) -> str:
-        """Mask the secrets of the current environment in the text of a failure."""
-        secrets = environment_secrets(self.rules.names)
-        if secrets:
-            text = Mask(secrets, pieces=True)(text)
-        return without_environment(text, ())
+        """Mask the secrets of the current environment, and by name, in the text of a failure."""
+        text = mask_of(environment_secrets(self.rules.names), pieces=True)(text)
+        return without_urls_credentials(without_named(text, self.rules.names))
 
-    def without_environment(self, texts: Mapping[str, str]) -> Mapping[str, str]:
+    def without_environment(self, texts: Mapping[str, str]) -> dict[str, str]:
         """Mask the environment's secrets and the credentials of URLs in params or tags."""
         return {name: self.in_text(text) for name, text in texts.items()}
 
     def in_text(self, text: str) -> str:
         """Mask the environment's secrets and the credentials of URLs in a text."""
-        return without_environment(text, self.rules.environment)
+        return without_urls_credentials(self.rules.environment(text))
 
     def _is_hidden(self, name: object, value: object) -> bool:
         """Return whether a nested value is a secret by its name; note its name if so."""
@@ -214,8 +214,8 @@ class CaseMask:
 
     ``own`` is the node id without params: a word of it is masked only as a whole word. ``renamed``
     is pytest's name of the test, and the recorded one. ``arguments`` are the names of the params in
-    the identity, which stay as they are. ``pieces`` masks a text in which pytest may have cut the
-    secrets.
+    the identity, which stay as they are. ``environment`` masks the secrets of the environment.
+    ``pieces`` masks a text in which pytest may have cut the secrets.
     """
 
     def __init__(
@@ -225,18 +225,24 @@ class CaseMask:
         own: str = "",
         renamed: tuple[str, str] | None = None,
         arguments: Collection[str] = (),
+        environment: Mask | None = None,
     ) -> None:
         known = list(secrets)
-        forms = {form for secret in known for form in forms_of(secret) if "\\" in form}
+        forms = {form for secret in known for form in spellings_of(secret) if "\\" in form}
         # What is escaped becomes directories in the name of an artifact.
         known += {re.sub(r"[\\/]+", "/", form).strip("/") for form in forms}
         self._renamed = renamed
         self.arguments = arguments
-        self._mask, self.pieces = Mask(known, own=own), Mask(known, own=own, pieces=True)
+        self._environment = environment or mask_of(())
+        # Those of a case are in another order than those of its siblings.
+        values = tuple(sorted({*known}))
+        self._mask = mask_of(values, own=own, words=False)
+        self.pieces = mask_of(values, own=own, words=False, pieces=True)
 
     def __call__(self, text: str) -> str:
         """Return a text without secrets."""
-        return self._mask(text.replace(*self._renamed) if self._renamed else text)
+        text = text.replace(*self._renamed) if self._renamed else text
+        return self._environment(self._mask(text))
 
     def record(self, record: Record) -> Record:
         """Mask the fields of :data:`MASKED` in a record, or in a part of one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, cast, final
@@ -19,9 +19,9 @@ from ..records.param_kinds import repeats_among
 from ..records.processes import is_running, wait_until
 from ..records.slim import SlimCase
 from ..regression.comparer import CompareOptions, Comparer
-from ..regression.renames import continued
+from ..regression.renames import common_keys, continued
 from ..regression.session_rule import MetricSeries
-from ..regression.values import CaseValues, SessionValues, collect_values, tell_by_text
+from ..regression.values import CaseValues, SessionValues, collect_values
 from .measuring import Original
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class Rerunner:
         self._past: list[SessionValues] = []
         self._comparer: Comparer | None = None
         self._ambiguous: frozenset[str] = frozenset()
+        self._former: dict[Hashable, dict[str, None]] = {}
 
     def _suspects(self, record: CaseRecord) -> list[MetricSeries]:
         """Return the metrics of a case that need fresh runs.
@@ -90,22 +91,38 @@ class Rerunner:
             return []
         if self._comparer is None:
             past = collect_values(self._baseline(), seeds).sessions
-            self._ambiguous = tell_by_text(past)
-            self._past = continued(past).past
+            found = continued(past)
+            self._ambiguous, self._past = found.ambiguous, found.past
+            for session in self._past:
+                for case, values in session.cases.items():
+                    for key in common_keys(values):
+                        self._former.setdefault(key, {})[case] = None
             self._comparer = Comparer(self._past, self.options)
         return self._asked(self._suspects_of, record) or []
 
     def _suspects_of(self, case: CaseValues) -> list[MetricSeries]:
         assert self._comparer is not None
-        comparer = self._comparer
-        mine = [one for one in self._past if case.case in one.cases]
-        if mine and case.metrics.keys() - mine[-1].cases[case.case].metrics.keys():
-            # One of its metrics may have had another name.
-            past = [replace(one, cases={case.case: one.cases[case.case]}) for one in mine]
-            now = SessionValues(header=past[-1].header, cases={case.case: case})
-            renamed = continued(past, now, self.options.accepted)
-            comparer = Comparer(renamed.past, replace(self.options, accepted=renamed.accepted))
-        return comparer.suspects(case)
+        mine = [one.cases[case.case] for one in self._past if case.case in one.cases]
+        if mine and case.metrics.keys() <= mine[-1].metrics.keys():
+            return self._comparer.suspects(case)
+        # It, or one of its metrics, may have had another name.
+        names = {case.case: None} if mine else self._former_names(case)
+        past = [
+            replace(one, cases={name: replace(one.cases[name], told="") for name in known})
+            for one in self._past
+            if (known := [name for name in names if name in one.cases])
+        ]
+        if not past:
+            return self._comparer.suspects(case)
+        now = SessionValues(header=past[-1].header, cases={case.case: replace(case, told="")})
+        renamed = continued(past, now, self.options.accepted)
+        options = replace(self.options, accepted=renamed.accepted)
+        return Comparer(renamed.past, options).suspects(case)
+
+    def _former_names(self, case: CaseValues) -> dict[str, None]:
+        """Return the cases of the baseline that may be a case that it does not know."""
+        found = [self._former[key] for key in common_keys(case) if key in self._former]
+        return min(found, key=len, default={})
 
     def _needs_more(self, suspects: Sequence[MetricSeries], record: CaseRecord) -> bool:
         """Return whether another fresh run may still change a verdict."""
@@ -116,8 +133,8 @@ class Rerunner:
         """Return what the rule says of the values of a case, or None where it raises."""
         seeds = self.options.seed_params
         values = CaseValues.of(record, seeds)
-        if values.told not in self._ambiguous:
-            values.rename(values.told)
+        if values.told and values.told not in self._ambiguous:
+            values = replace(values, case=values.told, recorded=values.case)
         try:
             with warnings.catch_warnings():
                 # Libraries are loaded here; what they warn of is not the test's.

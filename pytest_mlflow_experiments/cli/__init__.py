@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from .. import __version__
 from ..analysis.location import UsageError
@@ -18,7 +19,7 @@ from ..baseline.specs import BaselineError
 from ..records.journal import JournalError
 from ..regression.sweeps.lookup import SweepError
 from ..tracker.errors import MergeError, TrackerError
-from . import accept, baseline, best, compare, merge, promote, report, sync
+from . import accept, baseline, best, compare, merge, promote, report, sessions, sync
 
 __all__ = ["main"]
 
@@ -42,13 +43,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+_NAMES: Final = """\
+SESSION, A, B and SPEC name sessions, in all commands by the same names:
+  20261127-1950         its id, or the beginning of it that no other one has
+  .pytest_mlflow/…      its directory
+  latest                the newest one
+  2f1c…, run:2f1c…      the id of its run in MLflow, or of a run of one of its cases
+  branch:NAME           the newest one of a branch
+  tag:KEY=VALUE, model:NAME@ALIAS, file:PATH and session:ID, as for --mlflow-baseline
+`pytest-mlflow sessions list` shows them. Where a baseline is named (SPEC, and A if it is latest,
+branch:, tag: or file:), only sessions that count for one are looked for, and those before it are
+part of it, too; a directory or file stands for itself."""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="pytest-mlflow", description="Work with the sessions that pytest --mlflow kept."
+        prog="pytest-mlflow",
+        description="Work with the sessions that pytest --mlflow kept.",
+        epilog=_NAMES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     declared = (sync.run, merge.run, compare.run, baseline, accept.run, report.run, best.run)
-    for command in (*declared, promote.run):
+    for command in (*declared, promote.run, sessions):
         command.declare(commands)
     return parser

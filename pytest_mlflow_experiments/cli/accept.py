@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..analysis.location import UsageError, sessions_root
-from ..analysis.named_sessions import ChosenSession, parse_comparison
 from ..records import FAILED_OUTCOMES, CaseRecord, function_of
 from ..records.accepted import (
     ACCEPTED_FILE,
@@ -47,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     read from MLflow.
     """
     session = session_of(options)
-    comparison = _comparison(session)
+    comparison = session.comparison()
     path = _root() / ACCEPTED_FILE
     # The session ran with these steps: it may need new ones beyond them.
     used = session.stored.header.accepted
@@ -80,22 +79,6 @@ def run(options: argparse.Namespace) -> int:
         say(f"accepted: {step.metric} of {step.case}{_told(step, comparison)}")
     say(f"Commit {shown_path(path)}.")
     return 0
-
-
-def _comparison(session: ChosenSession) -> Comparison:
-    """Return the comparison that the session ended with, from here or from MLflow."""
-    found = session.local_comparison()
-    if found is None and session.is_fetched:
-        with session.location.registry() as registry:
-            run = registry.session_run(session.stored.header)
-            text = None if run is None else registry.report(run)
-        found = None if text is None else parse_comparison(text, "report.json of the session")
-    if found is None:
-        raise UsageError(
-            f"the session {session.stored.header.session_id} was not compared with a baseline; "
-            "name another one with --session"
-        )
-    return found
 
 
 def _root() -> Path:

@@ -66,16 +66,19 @@ class Champion:
 
 
 def against_session(
-    session: StoredSession, comparison: Comparison | None, candidate: PromotionCandidate
+    session: StoredSession,
+    comparison: Comparison | None,
+    candidate: PromotionCandidate,
+    excluded: str | None,
 ) -> Iterator[str]:
-    """Yield the reasons against the case from its own session."""
+    """Yield the reasons against the case from its own session; ``excluded`` is one, if any."""
     record = candidate.record
     if record.outcome not in PASSED_OUTCOMES:
         yield f"its case did not pass: {record.nodeid} is {record.outcome}"
     yield from against_repeats(candidate)
     if not isfinite(candidate.mean):
         yield f"{candidate.objective} is {value(candidate.mean)}"
-    if reason := why_incomplete(session.header, session.end):
+    if reason := excluded or why_incomplete(session.header, session.end):
         yield f"its session is no baseline for others: {reason}"
     if comparison is None:
         yield "its session was not compared: there is no report.json of it"
@@ -241,8 +244,8 @@ def against_its_session(
     request = BaselineRequest(spec=spec, history=1)
     try:
         theirs = location.ask(lambda catalog: catalog.model(options.name, options.alias), request)
-        if theirs.start_time >= header.start_time:
-            # What came later is no baseline; the objective alone decides.
+        if theirs.start_time >= header.start_time or theirs.is_excluded:
+            # What came later, or is excluded, is no baseline; the objective alone decides.
             return
         entries = baseline_entries(location, spec, options.history, header)
     except BaselineError as error:

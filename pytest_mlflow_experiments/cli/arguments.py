@@ -88,10 +88,8 @@ LOCATION: Final[Arguments] = {
     **STORE,
     "--history N": (HISTORY_HELP, {"type": positive, "default": HISTORY}),
 }
-SESSION: Final[Arguments] = {
-    "--session SESSION": "a session's directory or id, or a form of --mlflow-baseline, such as "
-    "run:ID; default: the newest one",
-}
+NAMES: Final = "a session, by any of the names that `pytest-mlflow --help` lists"
+SESSION: Final[Arguments] = {"--session SESSION": f"{NAMES}; default: the newest one"}
 SWEEP: Final[Arguments] = {
     "test TEST": (
         "a node id, or any part of it that fits one parametrized test; default: the only one",

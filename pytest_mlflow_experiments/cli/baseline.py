@@ -1,22 +1,34 @@
-"""``pytest-mlflow baseline``: pin, show and export what sessions are compared with."""
+"""``pytest-mlflow baseline``: pin, exclude, show and export what sessions are compared with."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ..analysis.location import Location
-from ..analysis.named_sessions import baseline_entries, baseline_request, newest_id
+from ..analysis.location import Location, UsageError
+from ..analysis.named_sessions import (
+    baseline_entries,
+    baseline_request,
+    kept_directory,
+    named_candidate,
+    newest_id,
+)
 from ..baseline.files import export
 from ..baseline.local import clear_local_pin, is_local_store, set_local_pin
 from ..baseline.specs import BaselineError
+from ..records import Exclusion
+from ..records.directory import DIRECTORY_NAME, SessionDirectory
+from ..records.git import author
+from ..records.reader import peek_header
 from ..regression.compare import session_info
 from ..regression.values import collect_values
 from ..report.headline import describe_session
 from ..report.numbers import count, moment
-from .arguments import LOCATION, Arguments, Commands, command, location_of, say
+from .arguments import LOCATION, NAMES, STORE, Arguments, Commands, command, location_of, say
 
 if TYPE_CHECKING:
     from ..tracker.catalog import MlflowCatalog
@@ -62,6 +74,66 @@ def _share(location: Location, action: Callable[[MlflowCatalog], None]) -> str |
     return None
 
 
+@command(
+    "exclude",
+    {"session SESSION": NAMES, "--reason TEXT": ("why", {"required": True}), **STORE},
+)
+def _exclude(options: argparse.Namespace) -> int:
+    """Take a session out of all baselines, for everybody.
+
+    Take a session out of all baselines: nothing is compared with it any more, and reports say so.
+    MLflow keeps who did that, when and why, as a tag of the session's run. Without MLflow it is
+    kept here, and `pytest-mlflow sync` sends it.
+    """
+    return _decide(options, included=False)
+
+
+@command(
+    "include",
+    {"session SESSION": NAMES, "--reason TEXT": ("why", {"default": "included again"}), **STORE},
+)
+def _include(options: argparse.Namespace) -> int:
+    """Take an excluded session back in."""
+    return _decide(options, included=True)
+
+
+def _decide(options: argparse.Namespace, *, included: bool) -> int:
+    """Write down that a session is excluded, or included again: in MLflow, and where it ran."""
+    reason = " ".join(options.reason.split())
+    if not reason:
+        raise UsageError("--reason: expected a text that isn't blank")
+    kept = kept_directory(options.session)
+    header = peek_header(kept.journal) if kept is not None else None
+    location = location_of(options, header)
+    # Of a shard the whole is meant.
+    if header is not None:
+        session_id = header.joint_id
+    else:
+        session_id = named_candidate(location, options.session).session_id
+    kept = SessionDirectory(location.root / DIRECTORY_NAME / session_id)
+    is_here = kept.journal.is_file()
+    decided = Exclusion(
+        reason=reason,
+        time=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        author=author(location.root),
+        included=included,
+    )
+    problem = None
+    try:
+        location.mlflow().exclude(session_id, decided)
+    except BaselineError as error:
+        if not is_here:
+            raise
+        problem = str(error)
+    if is_here:
+        kept.exclude(replace(decided, pending=problem is not None))
+    where = "for everybody"
+    if problem is not None:
+        where = f"on this machine only: {problem}; `pytest-mlflow sync` tells everybody"
+    say(f"Session {session_id} is {'included again' if included else 'excluded'} {where}.")
+    return 0
+
+
 @command("show", _ANY)
 def _show(options: argparse.Namespace) -> int:
     """Show which sessions a baseline is made of."""
@@ -93,9 +165,9 @@ def declare(commands: Commands) -> None:
     """Declare the command and its subcommands."""
     parser = commands.add_parser(
         "baseline",
-        help="pin, show or export what sessions are compared with",
+        help="pin, exclude, show or export what sessions are compared with",
         description="Work with baselines. SPEC is a form of --mlflow-baseline.",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    for action in (_set, _clear, _show, _export):
+    for action in (_set, _clear, _exclude, _include, _show, _export):
         action.declare(actions)

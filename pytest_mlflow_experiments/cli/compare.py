@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import Final, get_args
 
-from ..analysis.comparison import compare_named, parse_all
+from ..analysis.comparison import compare_two, parse_all
 from ..regression import Status
 from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.tolerance import parse_direction, parse_rule
+from ..report.differences import difference_lines
+from ..report.headline import UNDECIDED
 from ..report.metric_lines import verdict_lines
 from .arguments import LOCATION, REPEATABLE, REPORTS, command, location_of, say
 from .project_hooks import CommandHooks
@@ -30,8 +33,9 @@ _STATUSES: Final = get_args(Status)
 @command(
     "compare",
     {
-        "baseline A": "what to compare with",
-        "session B": "the session to judge",
+        "baseline A": "what to compare with: a session by any of the names that `pytest-mlflow "
+        "--help` lists, or a file with a baseline",
+        "session B": "the session to judge, by the same names",
         "--fail-on STATUS[,STATUS…]": (
             f"exit with 1 where a metric has one of these: {', '.join(_STATUSES)}",
             {"type": _statuses, "default": ()},
@@ -55,12 +59,12 @@ _STATUSES: Final = get_args(Status)
 def run(options: argparse.Namespace) -> int:
     """Compare a session with others.
 
-    Compare session B with the baseline A. Each is the directory of a session, a file
-    (results.jsonl, an exported baseline), or a form of --mlflow-baseline: latest, branch:NAME,
-    session:ID, run:ID, tag:KEY=VALUE, model:NAME@ALIAS.
+    Compare session B with the baseline A. Where A is a single session, what differs is told, the
+    largest first by the scatter that repeats, seeds or the sessions around A have: values, params,
+    data, environment. The verdicts are those of A and the sessions before it.
     """
     hooks = CommandHooks("--report", options.report)
-    comparison = compare_named(
+    comparison, found = compare_two(
         location_of(options),
         options.session,
         options.baseline,
@@ -71,9 +75,21 @@ def run(options: argparse.Namespace) -> int:
             directions=parse_all("--direction", options.direction, parse_direction),
             rule=hooks.rule,
         ),
+        judge=bool(options.fail_on),
     )
-    lines = verdict_lines(comparison, [str(path) for path in options.report])
-    say(*(line.text for line in lines))
+    shown = comparison
+    if found is not None:
+        say(*difference_lines(found))
+        # What is not decided stands in the table.
+        judged = (one for one in comparison.metrics if one.status not in UNDECIDED)
+        shown = replace(comparison, metrics=tuple(judged))
+    if found is not None and shown.problem:
+        say(f"No verdicts: {shown.problem}", *(f"report: {path}" for path in options.report))
+    elif found is None or shown.metrics:
+        lines = verdict_lines(shown, [str(path) for path in options.report])
+        say(*(line.text for line in lines))
+    else:
+        say(*comparison.notes, *(f"report: {path}" for path in options.report))
     hooks.write(comparison, options.report)
     guarded = (metric for metric in comparison.metrics if not metric.advisory)
     return 1 if any(metric.status in options.fail_on for metric in guarded) else 0

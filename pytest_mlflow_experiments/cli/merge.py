@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,21 +13,35 @@ from pathlib import Path
 from ..analysis.comparison import parse_all
 from ..analysis.location import Location, UsageError, default_store, sessions_root
 from ..analysis.merged_session import compare_merged, compare_options, finish, keep
+from ..analysis.named_sessions import as_spec, kept_directory
 from ..analysis.shards import MergedSession, ShardSession, merge, read_shard
+from ..baseline.choice import only_one
 from ..baseline.local import is_local_store
 from ..baseline.specs import parse_spec
-from ..records import Shard
+from ..records import SessionHeader, Shard
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
+from ..records.reader import peek_header
 from ..records.secrets import without_credentials
 from ..regression.comparison import Comparison
-from ..report.github import add_to_step_summary
+from ..report.github import add_to_step_summary, workflow_commands
+from ..report.links import located
 from ..report.metric_lines import verdict_lines
 from ..report.numbers import count
 from ..report.sweep_text import sweep_lines
 from ..session.builtin_hooks import STANDARD_SUFFIXES
 from ..session.settings import joint_session_id
 from ..tracker.errors import MergeError
-from .arguments import FLAG, HISTORY_HELP, REPORTS, STORE, command, location_of, positive, say
+from .arguments import (
+    FLAG,
+    HISTORY_HELP,
+    NAMES,
+    REPORTS,
+    STORE,
+    command,
+    location_of,
+    positive,
+    say,
+)
 from .project_hooks import CommandHooks
 
 
@@ -39,8 +53,8 @@ from .project_hooks import CommandHooks
             "artifacts of CI jobs; default: .pytest_mlflow and the tracking server",
             {"nargs": "*", "type": Path},
         ),
-        "--session ID": "the id of the session; default: that of the shards in PATH, else the CI's "
-        "run",
+        "--session SESSION": f"{NAMES}, or of one of its shards; default: that of the shards in "
+        "PATH, else the CI's run",
         "--shards N": ("how many shards there have to be", {"type": positive}),
         "--gate": (
             "fail where a metric regressed; default: as the shards were told by --mlflow-gate",
@@ -81,7 +95,9 @@ def run(options: argparse.Namespace) -> int:
     sent = options.offline or _send(directory, location)
     if not sent:
         comparison = replace(comparison, exit_status=1)
+    comparison = located(comparison, directory)
     _tell(merged, comparison, [*own[:2], *options.report])
+    say(*workflow_commands(comparison, location.root))
     hooks.write(comparison, options.report)
     if end.interrupted is not None:
         say(f"This is not the whole session: {end.interrupted}")
@@ -90,33 +106,52 @@ def run(options: argparse.Namespace) -> int:
 
 def _shards(options: argparse.Namespace, temporary: Path) -> list[ShardSession]:
     """Return the shards to merge; downloads go to ``temporary``."""
-    wanted = _wanted_id(options)
-    shards = [
-        shard
-        for path in _journals(options.paths or [sessions_root() / DIRECTORY_NAME])
-        if (shard := read_shard(path, wanted)) is not None
-    ]
+    journals = [*_journals(options.paths or [sessions_root() / DIRECTORY_NAME])]
+    headers = [header for path in journals if (header := peek_header(path)) and header.shard]
+    wanted = _wanted_id(options, headers)
+    shards = [shard for path in journals if (shard := read_shard(path, wanted)) is not None]
+    where = ", ".join(map(str, options.paths)) or sessions_root() / DIRECTORY_NAME
     ids = sorted({shard.header.joint_id for shard in shards})
     if len(ids) > 1:
         raise UsageError(f"there are shards of several sessions: {', '.join(ids)}; use --session")
     if wanted is None and not ids:
         raise UsageError(
-            "there is no shard here, and nothing tells of which session; use --session"
+            "there is no shard here, and nothing tells of which session; use --session; looked in "
+            f"{where}"
         )
     if not options.paths:
         shards += _fetched(options, wanted or ids[0], temporary)
     if not shards:
-        where = ", ".join(map(str, options.paths)) or sessions_root() / DIRECTORY_NAME
-        raise MergeError(f"there is no shard of {wanted} in {where}")
+        known = dict.fromkeys(header.joint_id for header in headers)
+        there = f"shards of {', '.join(known)}" if known else "no shard of any session"
+        raise MergeError(f"there is no shard of {wanted} in {where}; there is {there}")
     return shards
 
 
-def _wanted_id(options: argparse.Namespace) -> str | None:
-    if options.session is not None:
-        return parse_all("--session", [options.session], joint_session_id)[0]
-    with suppress(ValueError):  # there may be but one here
-        return None if options.paths else joint_session_id("auto")
-    return None
+def _wanted_id(options: argparse.Namespace, headers: Sequence[SessionHeader]) -> str | None:
+    """Return the id of the session to merge; ``headers`` are those of the shards that are here."""
+    name: str | None = options.session
+    if name is None:
+        with suppress(ValueError):  # there may be but one here
+            return None if options.paths else joint_session_id("auto")
+        return None
+    if name in (one.joint_id for one in headers):
+        return name
+    if (directory := kept_directory(name)) and (header := peek_header(directory.journal)):
+        return header.joint_id
+    spec = as_spec(name)
+    kind, _, value = spec.partition(":")
+    if kind == "run":
+        return location_of(options).mlflow().run(value).session_id
+    if kind in ("latest", "branch"):
+        fitting = [one for one in headers if kind == "latest" or one.branch == value]
+        if not fitting:
+            raise MergeError(f"there is no shard here for --session {name}")
+        return max(fitting, key=lambda one: one.start_time).joint_id
+    wanted = parse_all("--session", [name.removeprefix("session:")], joint_session_id)[0]
+    known = {one.joint_id for one in headers if wanted in (one.joint_id, one.session_id)}
+    known = known or {one.joint_id for one in headers if one.joint_id.startswith(wanted)}
+    return only_one(wanted, known, "the shards here") if known else wanted
 
 
 def _fetched(options: argparse.Namespace, session_id: str, temporary: Path) -> list[ShardSession]:
@@ -183,7 +218,9 @@ def _tell(merged: MergedSession, comparison: Comparison, reports: list[Path]) ->
     verdicts = verdict_lines(comparison, [str(path) for path in reports])
     say(*(line.text for line in (*sweep_lines(comparison.sweeps), *verdicts)))
     try:
-        add_to_step_summary(comparison)
+        add_to_step_summary(
+            comparison, next((one for one in reports if one.suffix == ".html"), None)
+        )
     except OSError as error:
         say(f"the step's summary failed: {error}")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..analysis.comparison import parse_all
 from ..analysis.location import UsageError
 from ..analysis.named_sessions import ChosenSession, parse_comparison
+from ..baseline.choice import why_excluded
 from ..records.reader import StoredSession
 from ..regression.comparison import Comparison
 from ..regression.tolerance import Tolerance, mentions, parse_rule
@@ -91,7 +92,9 @@ def run(options: argparse.Namespace) -> int:
         candidate = candidate or _chosen(session.stored, comparison, rules, options)
         say(*candidate.story)
         model = _model(registry, candidate, options.model)
-        return _decide(session, comparison, candidate, model, registry, rules, options)
+        kept = session.directory.exclusion if session.directory is not None else None
+        excluded = why_excluded(registry.exclusion(run_id)) or why_excluded(kept)
+        return _decide(session, comparison, candidate, model, registry, rules, excluded, options)
 
 
 def _decide(
@@ -101,10 +104,11 @@ def _decide(
     model: LoggedModel,
     registry: Registry,
     rules: Sequence[tuple[str, Tolerance]],
+    excluded: str | None,
     options: argparse.Namespace,
 ) -> int:
     name, alias = options.name, options.alias
-    refusals = list(admission.against_session(session.stored, comparison, candidate))
+    refusals = list(admission.against_session(session.stored, comparison, candidate, excluded))
     before = registry.version_of(name, alias)
     if before is not None and (before.run_id, before.source) != (model.run_id, model.source):
         champion = admission.Champion.of(before, candidate.objective)

@@ -13,7 +13,7 @@ from .case import (
     function_of,
     last_values,
 )
-from .session import Provenance, SessionEnd, SessionHeader, Shard, SweepEnd
+from .session import Exclusion, Provenance, SessionEnd, SessionHeader, Shard, SweepEnd
 
 __all__ = [
     "FAILED_OUTCOMES",
@@ -22,6 +22,7 @@ __all__ = [
     "CaseRecord",
     "Check",
     "DatasetInput",
+    "Exclusion",
     "Metric",
     "Operator",
     "Outcome",

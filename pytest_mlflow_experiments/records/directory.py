@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, final
 
 from .codec import decode, encode
+from .session import Exclusion
 
 _FILE = 0o600
 _DIRECTORY = 0o700
@@ -86,6 +87,8 @@ class SessionDirectory:
     """The comparison with the baseline as JSON, written once that is made."""
     resumed = _SessionPath("resumed.jsonl")
     """The cases of an earlier session that need not run again, if any."""
+    excluded = _SessionPath("excluded.json")
+    """Whether somebody took the session out of all baselines: an :class:`.Exclusion` as JSON."""
     run_request = _SessionPath("run.request")
     """An empty file that asks the tracker to create the session's run at once."""
     all_artifacts = _SessionPath("artifacts")
@@ -147,9 +150,30 @@ class SessionDirectory:
 
     @property
     def is_sent(self) -> bool:
-        """Whether the session is completely uploaded."""
+        """Whether the session is completely uploaded, with what was decided on it."""
         state = SessionState.read(self.state)
-        return state is not None and state.phase == "done"
+        if state is None or state.phase != "done":
+            return False
+        exclusion = self.exclusion
+        return exclusion is None or not exclusion.pending
+
+    @property
+    def exclusion(self) -> Exclusion | None:
+        """Whether somebody took the session out of all baselines, or back in; None if nobody did.
+
+        What can't be read excludes it.
+        """
+        try:
+            return Exclusion.parse(self.excluded.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            return Exclusion(reason=f"{self.excluded.name} can't be read: {error}", time="")
+
+    def exclude(self, exclusion: Exclusion) -> None:
+        """Keep a decision, which an earlier one gives way to."""
+        self.excluded.touch(mode=_FILE)
+        self.excluded.write_text(exclusion.text, encoding="utf-8", errors="replace")
 
     @property
     def is_blank(self) -> bool:
@@ -189,10 +213,12 @@ class SessionState:
     """The progress of a session's upload to MLflow.
 
     ``phase`` goes ``starting`` (MLflow is being loaded, the store opened), ``ready`` (cases are
-    being sent), then ``done`` (everything was sent) or ``failed`` (``error`` says why; the journal
-    keeps what was not sent). While MLflow is temporarily unavailable (``error`` says why), it is
-    ``waiting``; then ``ready`` again, or ``failed``. ``sent`` counts cases, ``sweeps`` the runs of
-    sweeps that have ended. ``run_id`` is the session's run. ``baseline`` is the state of the
+    being sent), then ``done`` (everything is there, each artifact whole) or ``failed`` (``error``
+    says why; the journal keeps what was not sent). While MLflow is temporarily unavailable
+    (``error`` says why), it is ``waiting``; then ``ready`` again, or ``failed``. ``sent`` counts
+    cases, ``sweeps`` the runs of sweeps that have ended. Of the ``all_files`` artifacts known so
+    far, ``files`` are in MLflow; ``uploaded`` counts bytes, and ``beats`` grows during uploads
+    whose bytes can't be counted. ``run_id`` is the session's run. ``baseline`` is the state of the
     request for a baseline: None (not looked for yet), ``found`` (it is in the session's directory),
     ``none`` (there is no such session yet) or ``failed`` (``baseline_error`` says why); ``fetched``
     counts the sessions fetched so far.
@@ -206,6 +232,10 @@ class SessionState:
     run_id: str | None = None
     sent: int = 0
     sweeps: int = 0
+    files: int = 0
+    all_files: int = 0
+    uploaded: int = 0
+    beats: int = 0
     baseline: Literal["found", "none", "failed"] | None = None
     baseline_error: str | None = None
     fetched: int = 0
@@ -238,7 +268,7 @@ class SessionState:
     def progress(self) -> int:
         """A number that grows whenever something was sent to MLflow or fetched from it."""
         known = (self.pid, self.experiment_name, self.run_id, self.baseline)
-        counts = self.sent + self.sweeps + self.fetched
+        counts = self.sent + self.sweeps + self.fetched + self.files + self.uploaded + self.beats
         return counts + sum(field is not None for field in known)
 
     @property

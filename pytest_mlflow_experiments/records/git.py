@@ -115,6 +115,19 @@ def _in_repository(rootdir: Path) -> bool:
     return any((path / ".git").exists() for path in (rootdir, *rootdir.parents))
 
 
+def path_in_repository(directory: Path, environ: Mapping[str, str] = os.environ) -> str:
+    """Return the path from the root of the checkout to a directory, empty for the root itself.
+
+    Where git does not tell, the CI's variable for the checkout does.
+    """
+    prefix = git(directory, "rev-parse", "--show-prefix")
+    if prefix is not None:
+        return prefix.rstrip("\n")
+    job = ci_job(environ)
+    path, root = directory.resolve(), Path((job and job.workspace) or directory).resolve()
+    return f"{path.relative_to(root).as_posix()}/" if path.is_relative_to(root) else ""
+
+
 def git_problem(rootdir: Path) -> tuple[str, str] | None:
     """Return why git tells nothing of a repository and what helps; None where that is right."""
     if not _in_repository(rootdir):

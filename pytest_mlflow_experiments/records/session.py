@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, final
 
 from .accepted import MetricLevel
-from .codec import ADDED, RARE, Constraint
+from .codec import ADDED, RARE, Constraint, decode, encode
 from .tags import BRANCH, COMMIT, TESTED
 
 SCHEMA_VERSION = 1
@@ -147,6 +148,39 @@ class SessionEnd:
     def complete(self) -> bool:
         """Whether all tests ran that should, and no gate failed: only that can be a baseline."""
         return self.interrupted is None and self.partial is None and not self.rejected
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exclusion:
+    """Somebody's decision that a session is part of no baseline, or with ``included`` that it is.
+
+    ``author`` is git's, ``time`` ISO 8601 in UTC. ``pending`` tells that MLflow has not got it yet.
+    """
+
+    reason: str
+    time: str
+    author: str | None = field(default=None, metadata=RARE)
+    included: bool = field(default=False, metadata=RARE)
+    pending: bool = field(default=False, metadata=RARE)
+
+    @classmethod
+    def parse(cls, text: str | None) -> Exclusion | None:
+        """Return the decision that a tag or a file holds; None if it holds none."""
+        try:
+            return decode(cls, json.loads(text)) if text else None
+        except (ValueError, RecursionError):
+            # Whoever writes the tag by hand means that it is excluded.
+            return cls(reason=text or "", time="")
+
+    @property
+    def text(self) -> str:
+        """The decision as JSON."""
+        return json.dumps(encode(self), ensure_ascii=False)
+
+    def __str__(self) -> str:
+        who = ", ".join(filter(None, (self.author, self.time)))
+        return f"{self.reason} ({who})" if who else self.reason
 
 
 @final

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import fields, replace
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import TypeVar, cast
+from typing import TypeVar, cast, final
 
 from ..records import (
     FAILED_OUTCOMES,
@@ -24,7 +24,6 @@ from .comparison import (
     Baseline,
     Comparison,
     Curve,
-    GuardChange,
     MetricComparison,
     SessionInfo,
     UnjudgedCase,
@@ -39,12 +38,9 @@ from .values import (
     Lines,
     Sessions,
     SessionValues,
-    identity,
     lines_of,
-    tell_by_text,
 )
 
-_NO_METRIC = "the test passed without yielding any metric"
 _LEFT_OUT = frozenset({"skipped", "xfailed"})
 _OTHER_SELECTION = (
     "No session of the baseline was asked for the same tests: whether a case is gone can't be told"
@@ -93,129 +89,153 @@ def compare_sessions(
         settings: changes of settings that guard the whole session, by their names.
     """
     header, end = current.header, current.end
-    accepted = [step for step in options.accepted if step.id in header.accepted]
     provenance = baseline.provenance if baseline is not None else None
-    pinned = provenance is not None and provenance.pinned
-    options = replace(options, accepted=accepted, pinned=pinned)
-    past = [
-        session
-        for session in (baseline.sessions if baseline is not None else ())
-        if session.header.session_id != header.session_id
-    ]
-    tell_by_text((current, *past))
-    for session in past:
-        session.follow(current)
     partial = (end and (end.interrupted or end.partial)) or header.partial
-    metrics: list[MetricComparison] = []
-    guards: list[GuardChange] = []
-    all_notes = [*notes]
-    mistakes: list[str] = []
-    if problem is None:
-        some = partial is not None or (end is not None and any("[" in one for one in end.selection))
-        renamed = continued(past, current, accepted, all_cases=not some)
-        past, options = renamed.past, replace(options, accepted=renamed.accepted)
-        all_notes += renamed.notes
+    selection = tuple(end.selection) if end is not None else ()
+    is_part = partial is not None or any("[" in one for one in selection)
+    renamed = continued(
+        [one for one in _past(baseline) if one.header.session_id != header.session_id],
+        current,
+        [step for step in options.accepted if step.id in header.accepted],
+        all_cases=not is_part,
+    )
+    past, current = renamed.past, renamed.current or current
+    pinned = provenance is not None and provenance.pinned
+    options = replace(options, accepted=renamed.accepted, pinned=pinned)
     comparer = Comparer(past, options)
-    names = [current.name_of(identity(one, options.seed_params)[0]) for one in current.failed]
-    failed = dict(zip(names, current.failed, strict=True))
-    unjudged = [
-        _unjudged(record, record.outcome, record.failure, name=name, known=comparer.knows(name))
-        for name, record in zip(names, current.failed, strict=True)
-    ]
-    if problem is None:
-        passed = frozenset(passed)
-        for case in current.cases.values():
-            comparer.add(case)
-        for name, record in failed.items():
-            if record.outcome in FAILED_OUTCOMES:
-                comparer.add_failed(current.cases[name], record)
-        # Expected are the cases of the newest session that was asked for the same tests.
-        lost: dict[str, str] = {}
-        selection = tuple(end.selection) if end is not None else ()
-        alike = next((one for one in reversed(past) if _selection(one) == selection), None)
-        recent = (alike, *past[-1:])
-        swept = {one.test: one for one in sweeps if one.objective is not None}
-        gone: dict[str, list[str]] = {}
-        for session, case in _without_record(current, (*recent, *reversed(past))):
-            if case.recorded:
-                # The position in its id may be that of another case now.
-                bracket, params = case.case.partition("[")[1:]
-                case = replace(case, name=f"{case.name.partition('[')[0]}{bracket}{params}")
-            node, outcome = outcome_of(case.nodeid, not_run)
-            if outcome in FAILED_OUTCOMES and case.case not in current.cases:
-                # It failed before it left anything, maybe with all of its module.
-                unjudged.append(_unjudged(case, cast(Outcome, outcome), known=True))
-                what = "the test" if node == case.nodeid else node
-                why = f"{what} failed: {outcome}"
-                comparer.add_missing(case, (session, case), (), why, costs=False)
-                continue
-            if not any(session is one for one in recent):
-                continue
-            reason = None
-            if case.case in current.cases or outcome in _LEFT_OUT:
-                # Whoever skips a test takes its guards away, as whoever deletes it.
-                outcome = outcome or min(current.cases[case.case].outcomes)
-                reason = f"the test was {outcome}"
-                lost[case.case] = f"the test is {outcome}"
-            elif outcome is None and case.nodeid in passed:
-                reason = _NO_METRIC
-                lost[case.case] = "nothing of the test is kept: track=False, or no metric any more"
-            elif outcome is None and session is alike and partial is None:
-                if (test := function_of(case.nodeid)) in swept:
-                    gone.setdefault(test, []).append(case.name)
-                    continue
-                reason = _did_not_run(case, current)
-                lost[case.case] = "the test did not run: it is gone, or has another name"
-            if reason is not None:
-                costs = outcome not in _LEFT_OUT
-                comparer.add_missing(case, (session, case), (), reason, costs=costs)
-            if outcome not in (None, "deselected") and case.case not in current.cases:
-                unjudged.append(_unjudged(case, cast(Outcome, outcome)))
-        for test, points in gone.items():
-            assert alike is not None
-            comparer.add_sweep(swept[test], current, past[: past.index(alike) + 1])
-            all_notes.append(_other_grid(swept[test], points))
-        metrics += comparer.judged()
-        if baseline is not None and baseline.ahead and provenance is not None:
-            metrics, told = _beside_the_base(metrics, past, baseline.ahead, provenance, options)
-            all_notes += told
-        guards = changed_guards(
-            current,
-            past,
-            options.accepted,
-            lost=lost,
-            metrics=metrics,
-            settings=settings,
-            strict=options.strict_guards,
-        )
-        if past and alike is None and partial is None:
-            all_notes.append(_OTHER_SELECTION)
-        if any(case.cut_short for case in current.cases.values()):
-            all_notes.append(_CUT_SHORT)
-        if partial is None:
-            unused = [*_unused(options, current, past, whole=whole)]
-            all_notes += unused
-            # Tests that were skipped or failed may have what is missing.
-            mistakes += unused if not not_run else []
-        all_notes += _frozen(metrics)
-        all_notes += comparer.contradictions()
-    lines = curves(current, past, options.seed_params)
-    return Comparison(
+    lines = curves(current, past)
+    comparison = Comparison(
         session=session_info(header),
         baseline=_baseline(baseline, past),
-        metrics=tuple(metrics),
-        unjudged=tuple(unjudged),
+        unjudged=tuple(
+            _unjudged(record, record.outcome, record.failure, name=name, known=comparer.knows(name))
+            for name, record in current.failed
+        ),
         cases=current.count,
         duration=max(0.0, (end.end_time - header.start_time) / 1_000) if end else 0.0,
         problem=problem,
         partial=partial,
         gated=gated,
-        notes=(*all_notes, *curve_notes(lines)),
+        notes=(*notes, *curve_notes(lines)),
         curves=lines,
-        mistakes=tuple(mistakes) if gated else (),
         interrupted=end.interrupted if end is not None else None,
+    )
+    if problem is not None:
+        return comparison
+    for case in current.cases.values():
+        comparer.add(case)
+    for name, record in dict(current.failed).items():
+        if record.outcome in FAILED_OUTCOMES:
+            comparer.add_failed(current.cases[name], record)
+    # Expected are the cases of the newest session that was asked for the same tests.
+    alike = next((one for one in reversed(past) if _selection(one) == selection), None)
+    expected = alike if partial is None else None
+    swept = {one.test: one for one in sweeps if one.objective is not None}
+    absent = _AbsentCases(current, comparer, not_run, frozenset(passed), swept)
+    recent = (alike, *past[-1:])
+    for session, values in _without_record(current, (*recent, *reversed(past))):
+        is_recent = any(session is one for one in recent)
+        absent.add(session, values, is_recent=is_recent, is_expected=session is expected)
+    all_notes = [*notes, *renamed.notes]
+    for test, points in absent.points.items():
+        assert alike is not None
+        comparer.add_sweep(swept[test], current, past[: past.index(alike) + 1])
+        all_notes.append(_other_grid(swept[test], points))
+    metrics = [*comparer.judged()]
+    if baseline is not None and baseline.ahead and provenance is not None:
+        metrics, told = _beside_the_base(metrics, past, baseline.ahead, provenance, options)
+        all_notes += told
+    guards = changed_guards(
+        current,
+        past,
+        options.accepted,
+        lost=absent.lost,
+        metrics=metrics,
+        settings=settings,
+        strict=options.strict_guards,
+    )
+    if past and alike is None and partial is None:
+        all_notes.append(_OTHER_SELECTION)
+    if any(case.cut_short for case in current.cases.values()):
+        all_notes.append(_CUT_SHORT)
+    unused = [*_unused(options, current, past, whole=whole)] if partial is None else []
+    all_notes += [*unused, *_frozen(metrics), *comparer.contradictions()]
+    return replace(
+        comparison,
+        metrics=tuple(metrics),
+        unjudged=(*comparison.unjudged, *absent.unjudged),
+        notes=(*all_notes, *curve_notes(lines)),
+        # Tests that were skipped or failed may have what is missing.
+        mistakes=tuple(unused) if gated and not not_run else (),
         guards=tuple(guards),
     )
+
+
+def _past(baseline: Sessions | None) -> Sequence[SessionValues]:
+    return baseline.sessions if baseline is not None else ()
+
+
+@final
+@dataclass(slots=True)
+class _AbsentCases:
+    """What became of the cases of the baseline that have no values now.
+
+    ``lost`` says it of those whose guards are gone, ``unjudged`` are those whose tests did not
+    pass, ``points`` the names of those that went with the grid of a sweep, by its test.
+    """
+
+    current: SessionValues
+    comparer: Comparer
+    not_run: Mapping[str, str]
+    passed: AbstractSet[str]
+    swept: Mapping[str, Sweep]
+    lost: dict[str, str] = field(default_factory=dict)
+    unjudged: list[UnjudgedCase] = field(default_factory=list)
+    points: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(
+        self, session: SessionValues, case: CaseValues, *, is_recent: bool, is_expected: bool
+    ) -> None:
+        """Add a case of a past session; its metrics are missing, unless it was left out on purpose.
+
+        ``is_recent`` tells that the session is one of those that tell what there is to run,
+        ``is_expected`` that all of its cases had to.
+        """
+        if case.recorded:
+            # The position in its id may be that of another case now.
+            bracket, params = case.case.partition("[")[1:]
+            case = replace(case, name=f"{case.name.partition('[')[0]}{bracket}{params}")
+        node, outcome = outcome_of(case.nodeid, self.not_run)
+        ran = case.case in self.current.cases
+        if outcome in FAILED_OUTCOMES and not ran:
+            # It failed before it left anything, maybe with all of its module.
+            self.unjudged.append(_unjudged(case, cast(Outcome, outcome), known=True))
+            what = "the test" if node == case.nodeid else node
+            why = f"{what} failed: {outcome}"
+            self.comparer.add_missing(case, (session, case), (), why, costs=False)
+            return
+        if not is_recent:
+            return
+        reason = ""
+        if ran or outcome in _LEFT_OUT:
+            # Whoever skips a test takes its guards away, as whoever deletes it.
+            outcome = outcome or min(self.current.cases[case.case].outcomes)
+            reason, lost = f"the test was {outcome}", f"the test is {outcome}"
+        elif outcome is None and case.nodeid in self.passed:
+            reason = "the test passed without yielding any metric"
+            lost = "nothing of the test is kept: track=False, or no metric any more"
+        elif outcome is None and is_expected:
+            if (test := function_of(case.nodeid)) in self.swept:
+                self.points.setdefault(test, []).append(case.name)
+                return
+            reason = _did_not_run(case, self.current)
+            lost = "the test did not run: it is gone, or has another name"
+        if reason:
+            self.lost[case.case] = lost
+            costs = outcome not in _LEFT_OUT
+            self.comparer.add_missing(case, (session, case), (), reason, costs=costs)
+        if outcome not in (None, "deselected") and not ran:
+            self.unjudged.append(_unjudged(case, cast(Outcome, outcome)))
 
 
 def _other_grid(sweep: Sweep, points: Sequence[str]) -> str:
@@ -322,7 +342,7 @@ def _unused(
         for name in filter(None, (case.case, case.recorded))
         for metric in (*case.metrics, *case.checks, *case.again)
     }
-    known |= {(one.case, metric.key) for one in current.failed for metric in one.metrics}
+    known |= {(one.case, metric.key) for _, one in current.failed for metric in one.metrics}
     names = {metric for _, metric in known}
     for words, pattern in dict.fromkeys(rules):
         if not any(mentions(metric, [(pattern, None)]) for metric in names):
@@ -409,7 +429,8 @@ def _frozen(metrics: Iterable[MetricComparison]) -> Iterator[str]:
 
 def session_info(header: SessionHeader) -> SessionInfo:
     """Return a session as reports name it."""
-    info = SessionInfo(**{one.name: getattr(header, one.name) for one in fields(SessionInfo)})
+    names = {one.name for one in fields(SessionInfo)} - {"experiment_id", "run_id"}
+    info = SessionInfo(**{name: getattr(header, name) for name in names})
     if "://" in info.tracking_uri and not info.tracking_uri.startswith(("sqlite", "file:")):
         return info
     return replace(info, tracking_uri="", experiment_name=None)
@@ -475,9 +496,7 @@ def _agreed(pairs: Iterable[tuple[str, _Value]]) -> list[tuple[str, _Value]]:
     return [(name, values.pop()) for name, values in said.items() if len(values) == 1]
 
 
-def curves(
-    current: SessionValues, past: Sequence[SessionValues], seed_params: AbstractSet[str]
-) -> tuple[Curve, ...]:
+def curves(current: SessionValues, past: Sequence[SessionValues]) -> tuple[Curve, ...]:
     """Return a session's curves with those of the past, in the order in which its cases ran.
 
     Failed cases are included; of the ``past``, the oldest first, only passed ones.
@@ -485,8 +504,7 @@ def curves(
     now = Lines()
     for key, lines in current.lines.items():
         now.extend(key, lines)
-    for record in current.failed:
-        case = current.name_of(identity(record, seed_params)[0])
+    for case, record in current.failed:
         for metric, line in lines_of(record).items():
             now.extend((case, metric), (line,))
     order = {case: number for number, case in enumerate(current.cases)}

@@ -135,7 +135,7 @@ class Comparer:
                     if len(_without_origins(values, past_of_case)) == len(past_of_case):
                         past_of_case.append((session, values))
             for level in session.end.levels if session.end is not None else ():
-                self._held.setdefault(session.name_of(level.case), []).append((session, level))
+                self._held.setdefault(level.case, []).append((session, level))
 
     def add(self, case: CaseValues) -> None:
         """Add the metrics of a case that ran."""
@@ -208,7 +208,7 @@ class Comparer:
         rows = [row for row in self._measured(case, past) if not row.advisory]
         # An example of an evaluation is not judged by itself.
         found = [row.series for row in rows]
-        if _is_parametrized(case):
+        if "[" in case.case:
             found = [series for series in found if not Examples.are([series])]
         return [
             series
@@ -638,6 +638,7 @@ def _margin(case: CaseValues, metric: str, baseline: float | None, limits: str) 
         tolerance=check.tolerance,
         margin=check.margin,
         baseline_margin=None if baseline is None else replace(before, value=baseline).margin,
+        line=check.line,
     )
 
 
@@ -708,10 +709,6 @@ def _as_case(
         data = {name: text for name, text in case.context.items() if name.startswith("dataset ")}
         found.context.update(data)
     return found
-
-
-def _is_parametrized(case: CaseValues) -> bool:
-    return "[" in case.case
 
 
 def _without_origins(case: CaseValues, past: _Past) -> _Past:

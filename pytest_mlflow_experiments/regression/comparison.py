@@ -19,7 +19,8 @@ from .sweeps.model import SliceTable, Sweep
 class SessionInfo:
     """A session as reports name it; ``start_time`` is in milliseconds since the epoch.
 
-    ``tracking_uri`` and ``experiment_name`` are known where these are no files of one machine.
+    ``tracking_uri`` and ``experiment_name`` are known where these are no files of one machine,
+    ``experiment_id`` and ``run_id`` where MLflow has the session already.
     """
 
     session_id: str
@@ -29,6 +30,8 @@ class SessionInfo:
     commit: str | None = None
     tracking_uri: str = field(default="", metadata=RARE)
     experiment_name: str | None = field(default=None, metadata=RARE)
+    experiment_id: str | None = field(default=None, metadata=RARE)
+    run_id: str | None = field(default=None, metadata=RARE)
 
 
 @final
@@ -37,7 +40,7 @@ class Margin:
     """The assertion that guards a metric: how far it is from failing, now and in the baseline.
 
     ``margin`` is in the metric's unit, ``baseline_margin`` what it was at the baseline's mean, with
-    the limit that the baseline had.
+    the limit that the baseline had. ``line`` is that of the assertion, in whatever file.
     """
 
     operator: Operator
@@ -45,6 +48,7 @@ class Margin:
     tolerance: float | None
     margin: float
     baseline_margin: float | None
+    line: int = field(default=0, metadata=RARE)
 
     @property
     def shrank(self) -> bool:

@@ -13,7 +13,7 @@ from operator import sub
 from statistics import median
 from typing import NamedTuple
 
-from .statistics import finite_mean, student_p, student_t
+from .statistics import finite_mean, squares, student_p, student_t
 
 RECENT = 3
 """The number of values that make a level, and of the newest ones that a change must exceed."""
@@ -280,8 +280,7 @@ class _History:
         return finite_mean([self._values[index] for index in part])
 
     def _squares(self, part: Sequence[int]) -> float:
-        mean = self._mean(part)
-        return fsum([(self._values[index] - mean) ** 2 for index in part])
+        return squares([self._values[index] for index in part])
 
     def _scatter(self, parts: Sequence[Sequence[int]]) -> tuple[float, int]:
         """Return the standard deviation around the means of parts, and its degrees of freedom."""
@@ -393,24 +392,24 @@ class _History:
                 below = part[0] if below is None else below
             elif size >= RECENT:
                 level, mean, weight, start, below = [*part], value, size, part[0], None
-        squares = fsum(map(self._squares, self._parts))
+        around = fsum(map(self._squares, self._parts))
         extra = [index for index in exceptions if self._belongs(index, level)]
         if extra:
             total = fsum([self._values[index] for index in extra])
             together = (mean * weight + total) / (weight + len(extra))
-            squares += fsum([(self._values[index] - mean) ** 2 for index in extra])
-            squares -= (weight + len(extra)) * (mean - together) ** 2
+            around += fsum([(self._values[index] - mean) ** 2 for index in extra])
+            around -= (weight + len(extra)) * (mean - together) ** 2
             mean, weight, freedom = together, weight + len(extra), freedom + len(extra)
             level = sorted(level + extra)
         if known is not None:
-            squares += known.squares
+            around += known.squares
         last = [self._values[index] for index in level[-RECENT:]] or [mean]
         return Level(
             mean=mean,
             weight=weight,
             n=len(level),
             start=level[0] if level else start,
-            squares=max(0.0, squares),
+            squares=max(0.0, around),
             freedom=freedom,
             recent=max(last),
             recent_best=min(last),

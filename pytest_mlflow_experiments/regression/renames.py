@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from math import isfinite
-from typing import Final, TypeAlias, TypeVar, final
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias, TypeVar, final
 
 from ..records import function_of
 from ..records.accepted import AcceptedStep
 from ..records.case import placeless
 from .direction import are_other_metrics, direction_by_name, is_cost
-from .values import CaseValues, Lines, SessionValues
+from .values import ADDRESS, CaseValues, Lines, SessionValues
 
 _TOLD: Final = 5
 """The number of sessions under the new name in which it is told."""
@@ -25,17 +27,24 @@ _TOLD: Final = 5
 _Place: TypeAlias = tuple[str, str]
 """A case and a metric."""
 
+_ByArguments: TypeAlias = dict[tuple[str, ...], list[CaseValues]]
+
 _Old = TypeVar("_Old")
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Continued:
-    """Sessions of the past and accepted steps, with the names of today; ``notes`` tell of them."""
+    """Sessions and accepted steps with the names of today; ``notes`` tell of them.
+
+    ``ambiguous`` are texts that do not tell a case, see :func:`_told_by_text`.
+    """
 
     past: list[SessionValues]
-    accepted: Sequence[AcceptedStep] = ()
-    notes: tuple[str, ...] = ()
+    current: SessionValues | None
+    accepted: Sequence[AcceptedStep]
+    notes: tuple[str, ...]
+    ambiguous: frozenset[str]
 
 
 def continued(
@@ -49,23 +58,19 @@ def continued(
 
     Without ``all_cases``, the ``current`` session lacks cases: which one is another can't be told.
     """
-    sessions = [*past, *([] if current is None else [current])]
+    every, ambiguous = _told_by_text([*past, *([] if current is None else [current])])
+    sessions = every
+    if current is not None:
+        *before, current = every
+        sessions = [*(_with_ids_of(current, session) for session in before), current]
     cases = _renamed_cases(sessions, len(sessions) if all_cases else len(past))
     metrics = _renamed_metrics(sessions, cases)
-    if not cases and not metrics:
-        return Continued([*past], accepted)
-    moved = {
-        (case, metric): place
-        for session in past
-        for case, values in session.cases.items()
-        for metric in values.metrics
-        if (place := _place(case, metric, cases, metrics)) != (case, metric)
-    }
-    return Continued(
-        [_with_names(session, cases, moved) for session in past],
-        [*_accepted(accepted, moved)],
-        (*_case_notes(sessions, cases), *_metric_notes(sessions, cases, metrics)),
-    )
+    found = sessions[: len(past)]
+    notes = (*_case_notes(sessions, cases), *_metric_notes(sessions, cases, metrics))
+    if cases or metrics:
+        accepted = [*_accepted(accepted, found, cases, metrics)]
+        found = [_with_names(session, cases, metrics, recorded=False) for session in found]
+    return Continued(found, current, accepted, notes, ambiguous)
 
 
 def _place(
@@ -76,59 +81,67 @@ def _place(
 
 
 def _with_names(
-    session: SessionValues, cases: Mapping[str, str], moved: Mapping[_Place, _Place]
+    session: SessionValues,
+    cases: Mapping[str, str],
+    metrics: Mapping[_Place, str] = MappingProxyType({}),
+    *,
+    recorded: bool = True,
 ) -> SessionValues:
+    """Return a session with other names of cases, and of metrics by the new name of the case.
+
+    ``recorded`` tells to keep the identity that a case was recorded with.
+    """
+    if not cases and not metrics:
+        return session
     found: dict[str, CaseValues] = {}
     for case, values in session.cases.items():
         name = cases.get(case, case)
-        names = {
-            metric: place[1]
-            for metric in values.metrics
-            if (place := moved.get((case, metric))) is not None and place[1] != metric
-        }
-        if names:
-            values = _with_metrics(values, name, names)
-        elif name != case:
-            values = replace(values, case=name)
+        if metrics and (
+            names := {old: metrics[name, old] for old in values.metrics if (name, old) in metrics}
+        ):
+            values = _with_metrics(values, names)
+        if name != case:
+            former = values.recorded or (case if recorded else "")
+            values = replace(values, case=name, recorded=former)
         found[name] = values
     end = session.end
     if end is not None and end.levels:
         levels = []
         for level in end.levels:
-            case, metric = moved.get((level.case, level.metric), (level.case, level.metric))
+            case, metric = _place(level.case, level.metric, cases, metrics)
             levels.append(replace(level, case=case, metric=metric))
         end = replace(end, levels=tuple(levels))
-    lines = Lines({moved.get(place, place): lines for place, lines in session.lines.items()})
-    return replace(session, cases=found, lines=lines, end=end)
+    lines = {_place(*key, cases, metrics): lines for key, lines in session.lines.items()}
+    failed = [(cases.get(case, case), record) for case, record in session.failed]
+    return replace(session, cases=found, failed=failed, lines=Lines(lines), end=end)
 
 
-def _with_metrics(values: CaseValues, case: str, names: Mapping[str, str]) -> CaseValues:
-    """Return a copy of the values with another name of the case, and of metrics."""
+def _with_metrics(values: CaseValues, names: Mapping[str, str]) -> CaseValues:
+    """Return a copy of the values with other names of metrics."""
     names = {**{placeless(old): placeless(new) for old, new in names.items()}, **names}
-
-    def renamed(by_metric: dict[str, _Old]) -> dict[str, _Old]:
-        return by_metric and {
-            names.get(metric, metric): value for metric, value in by_metric.items()
-        }
-
-    return replace(
-        values,
-        case=case,
-        metrics=renamed(values.metrics),
-        seeds=renamed(values.seeds),
-        checks=renamed(values.checks),
-        guards=renamed(values.guards),
-        limits=renamed(values.limits),
-        again=renamed(values.again),
-        optional={names.get(metric, metric) for metric in values.optional},
-        _places=None,
-    )
+    by_metric = ("metrics", "seeds", "checks", "guards", "limits", "again")
+    found: dict[str, Any] = {
+        field: {names.get(metric, metric): one for metric, one in getattr(values, field).items()}
+        for field in by_metric
+    }
+    optional = {names.get(metric, metric) for metric in values.optional}
+    return replace(values, optional=optional, _places=None, **found)
 
 
 def _accepted(
-    steps: Iterable[AcceptedStep], moved: Mapping[_Place, _Place]
+    steps: Sequence[AcceptedStep],
+    past: Iterable[SessionValues],
+    cases: Mapping[str, str],
+    metrics: Mapping[_Place, str],
 ) -> Iterator[AcceptedStep]:
     """Yield the steps, and those for an old name once more for the new one."""
+    moved = {
+        (case, metric): place
+        for session in (past if steps else ())
+        for case, values in session.cases.items()
+        for metric in values.metrics
+        if (place := _place(case, metric, cases, metrics)) != (case, metric)
+    }
     for step in steps:
         yield step
         for old, new in moved.items():
@@ -141,23 +154,81 @@ def _accepted(
                 yield replace(step, case=new[0], metric=new[1], levels=tuple(levels))
 
 
-# Cases
+# Cases by their params or ids
+
+
+def _told_by_text(
+    sessions: Sequence[SessionValues],
+) -> tuple[list[SessionValues], frozenset[str]]:
+    """Tell cases by the texts of their params, where pytest's ids only have positions.
+
+    A value more in a list of params moves all positions after it. Cases that have the same text in
+    one of the sessions keep their ids; these texts are returned.
+    """
+    ambiguous: set[str] = set()
+    for session in sessions:
+        found = Counter(values.told for values in session.cases.values() if values.told)
+        ambiguous.update(told for told, number in found.items() if number > 1)
+        ambiguous |= found.keys() & session.cases.keys()
+    told = [
+        {
+            case: values.told
+            for case, values in session.cases.items()
+            if values.told and values.told not in ambiguous
+        }
+        for session in sessions
+    ]
+    return [*map(_with_names, sessions, told)], frozenset(ambiguous)
+
+
+def _with_ids_of(current: SessionValues, session: SessionValues) -> SessionValues:
+    """Give cases that are not in the current session the names that they have there.
+
+    Such are a case with the same params whose ids are made in another way, and then one with the
+    same id, whose params may have changed.
+    """
+    for key in (_by_params, _by_id):
+        lost = [values for case, values in session.cases.items() if case not in current.cases]
+        if lost:
+            new = [values for case, values in current.cases.items() if case not in session.cases]
+            pairs = _unique(lost, new, key)
+            session = _with_names(session, {old.case: values.case for old, values in pairs})
+    return session
+
+
+def _by_params(values: CaseValues) -> Hashable:
+    params = sorted(pair for pair in values.context.items() if pair[0].startswith("param "))
+    return (function_of(values.case), *params) if params else values.case
+
+
+def _by_id(values: CaseValues) -> Hashable:
+    return ADDRESS.sub("", values.recorded or values.case)
+
+
+def common_keys(values: CaseValues) -> list[Hashable]:
+    """Return keys of which a case has one in common with itself under another name."""
+    groups = {function_of(values.nodeid), _stem(values)}
+    params: list[tuple[Hashable, ...]] = [(one, values.param(one)) for one in values.arguments]
+    return [_by_id(values), *((group, *param) for group in groups for param in params or [()])]
+
+
+# Cases with params that were added or removed
 
 
 def _renamed_cases(sessions: Sequence[SessionValues], end: int) -> dict[str, str]:
     """Return the names of today by the former ones; cases of ``sessions[end:]`` have no other."""
-    last: dict[str, CaseValues] = {}
-    gone: dict[str, CaseValues] = {}
     pairs: dict[str, str] = {}
     if len({frozenset(session.cases) for session in sessions}) < 2:
         return pairs
+    last: dict[str, CaseValues] = {}  # without those that are paired
     final_index = {case: n for n, session in enumerate(sessions) for case in session.cases}
     for number, session in enumerate(sessions[:end]):
         new = [values for case, values in session.cases.items() if case not in last]
-        gone = {case: old for case, old in last.items() if final_index[case] < number}
-        waiting = [old for case, old in gone.items() if case not in pairs]
-        if new and waiting:
-            pairs.update(_paired_cases(waiting, new))
+        gone = [old for case, old in last.items() if final_index[case] < number]
+        if new and gone:
+            found = _paired_cases(gone, new)
+            pairs.update(found)
+            last = {case: old for case, old in last.items() if case not in found}
         last.update(session.cases)
     return _chained(pairs)
 
@@ -165,37 +236,32 @@ def _renamed_cases(sessions: Sequence[SessionValues], end: int) -> dict[str, str
 def _chained(pairs: Mapping[_Old, _Old]) -> dict[_Old, _Old]:
     """Follow each old name to the newest one."""
     newest = dict(pairs)
-    for old in pairs:
-        while newest[old] in pairs:
-            newest[old] = pairs[newest[old]]
+    for old in reversed([*pairs]):  # what an old name became was paired after it
+        newest[old] = newest.get(pairs[old], pairs[old])
     return newest
 
 
 def _paired_cases(gone: Iterable[CaseValues], new: Iterable[CaseValues]) -> dict[str, str]:
     """Pair the cases of one test that have the same values of all params that they share."""
-    groups: dict[str, tuple[list[CaseValues], list[CaseValues]]] = defaultdict(lambda: ([], []))
+    groups: dict[str, tuple[_ByArguments, _ByArguments]] = defaultdict(
+        lambda: (defaultdict(list), defaultdict(list))
+    )
     for side, cases in enumerate((gone, new)):
         for case in cases:
             for group in dict.fromkeys((function_of(case.nodeid), _stem(case))):
-                groups[group][side].append(case)
+                groups[group][side][case.arguments].append(case)
     found: dict[tuple[str, str], None] = {}
     for olds, news in groups.values():
-        for before in dict.fromkeys(one.arguments for one in olds):
-            for after in dict.fromkeys(one.arguments for one in news):
-                shared = [name for name in before if name in after]
-                if not shared and before and after:
-                    continue
-                left = [one for one in olds if one.arguments == before]
-                right = [one for one in news if one.arguments == after]
+        for (before, left), (after, right) in product(olds.items(), news.items()):
+            shared = [name for name in before if name in after]
+            if not shared and before and after:
+                continue
 
-                def params(case: CaseValues, shared: Sequence[str] = shared) -> Hashable:
-                    return tuple([case.param(name) for name in shared])
+            def params(case: CaseValues, shared: Sequence[str] = shared) -> Hashable:
+                return tuple([case.param(name) for name in shared])
 
-                def exactly(case: CaseValues) -> Hashable:
-                    return params(case), _results(case)
-
-                for key in (params, exactly):
-                    found.update(((a.case, b.case), None) for a, b in _unique(left, right, key))
+            pairs = _unique(left, right, params, _results)
+            found.update(((old.case, values.case), None) for old, values in pairs)
     olds_of, news_of = Counter(new for _, new in found), Counter(old for old, _ in found)
     return {old: new for old, new in found if olds_of[new] == news_of[old] == 1}
 
@@ -211,17 +277,23 @@ def _results(case: CaseValues) -> Hashable:
 
 
 def _unique(
-    olds: Iterable[_Old], news: Iterable[_Old], key: Callable[[_Old], Hashable]
+    olds: Iterable[_Old], news: Iterable[_Old], *keys: Callable[[_Old], Hashable]
 ) -> Iterator[tuple[_Old, _Old]]:
-    """Yield the pairs that nothing else has the key of."""
+    """Yield the pairs that nothing else has the first key of; of several, further keys tell."""
+    key, *others = keys
     sides: list[dict[Hashable, list[_Old]]] = [{}, {}]
     for by_key, items in zip(sides, (olds, news), strict=True):
         for item in items:
             by_key.setdefault(key(item), []).append(item)
-    for value, found in sides[0].items():
-        others = sides[1].get(value, ())
-        if len(found) == len(others) == 1:
-            yield found[0], others[0]
+    several = []
+    for value, left in sides[0].items():
+        right = sides[1].get(value, [])
+        if len(left) == len(right) == 1:
+            yield left[0], right[0]
+        elif right and others:
+            several.append((left, right))
+    for left, right in several:
+        yield from _unique(left, right, *others)
 
 
 # Metrics

@@ -15,7 +15,7 @@ from .examples import Examples, judge_examples
 from .findings import Direction, RuleOptions
 from .levels import RECENT, Known
 from .rule import Verdict, decide
-from .statistics import ROUNDING, average, finite_mean
+from .statistics import ROUNDING, average, finite_mean, squares
 
 Repeats: TypeAlias = tuple[float, ...]
 """The values of one session of a case that is repeated over seeds, in the order of the seeds."""
@@ -103,15 +103,28 @@ def judge_alone(series: MetricSeries, *, fresh: bool = False) -> Verdict:
     """Judge one metric by itself; see :func:`judge_session`."""
     if any(isinstance(one, tuple) for one in (*series.current[:1], *series.history[:1])):
         return judge_repeats(series)
+    fresh = fresh or len(series.current) > 1
+    return _decided(series, _reseeded(series) if series.reseeded else None, fresh=fresh)
+
+
+def _decided(
+    series: MetricSeries,
+    scatter: Scatter | None,
+    *,
+    fresh: bool = False,
+    strictness: float = 1.0,
+) -> Verdict:
+    """Judge a metric without repeats; see :func:`.decide`."""
     return decide(
         series.current,  # type: ignore[arg-type] # no tuples
         series.history,  # type: ignore[arg-type]
         series.direction,
         series.options,
-        fresh=fresh or len(series.current) > 1,
+        fresh=fresh,
         known=_known(series),
         is_accepted=series.accepted is not None,
-        scatter=_reseeded(series) if series.reseeded else None,
+        scatter=scatter,
+        strictness=strictness,
         names=series.names,
         until=series.level_until,
         pinned=series.pinned,
@@ -125,10 +138,10 @@ def _known(series: MetricSeries) -> Known | None:
         return None
     # The scatter of a few values that were accepted is that of the history before them, if any.
     freedom = level.n - 1 if level.n >= RECENT else 2 * MATURE if level.scatter else 0
-    squares = level.scatter**2 * freedom
+    around = level.scatter**2 * freedom
     # An accepted value may be that of one run, whatever its scatter was found from.
     weight = 1.0 if series.accepted is not None else float(max(1, level.n))
-    return Known(level.value, weight, squares, freedom)
+    return Known(level.value, weight, around, freedom)
 
 
 def _reseeded(series: MetricSeries) -> Scatter | None:
@@ -169,10 +182,10 @@ def judge_repeats(series: MetricSeries) -> Verdict:
     if n == 1 or is_frozen:
         # What is frozen was drawn once.
         rows = rows[-1 - len(now) :]
-        squares, freedom = fsum(map(_squares, rows)), (size - 1) * len(rows)
+        total, freedom = fsum(map(squares, rows)), (size - 1) * len(rows)
     else:
-        squares, freedom = _interaction(rows), (size - 1) * (len(rows) - 1)
-    of_mean = squares / size
+        total, freedom = _interaction(rows), (size - 1) * (len(rows) - 1)
+    of_mean = total / size
     scatter: Scatter | None = Scatter(squares=of_mean, freedom=freedom, alone=is_frozen)
     strictness = 1.0
     if n < RECENT:
@@ -182,31 +195,14 @@ def judge_repeats(series: MetricSeries) -> Verdict:
             # Each seed is like itself: compared with itself it scatters less.
             scatter = Scatter(squares=paired, freedom=size - 1)
     elif not is_frozen:
-        between = _squares(means.history) / (n - 1)  # type: ignore[arg-type]
+        between = squares(means.history) / (n - 1)  # type: ignore[arg-type]
         if between > _much(n - 1, freedom) * of_mean / freedom:
             scatter = None
-    return decide(
-        means.current,  # type: ignore[arg-type]
-        means.history,  # type: ignore[arg-type]
-        series.direction,
-        series.options,
-        known=_known(series),
-        is_accepted=series.accepted is not None,
-        scatter=scatter,
-        strictness=strictness,
-        names=series.names,
-        until=series.level_until,
-        pinned=series.pinned,
-    )
+    return _decided(means, scatter, strictness=strictness)
 
 
 def _repeats(values: float | Repeats) -> Repeats:
     return values if isinstance(values, tuple) else (values,)
-
-
-def _squares(values: Sequence[float]) -> float:
-    mean = finite_mean(values)
-    return fsum([(value - mean) ** 2 for value in values])
 
 
 def _much(freedom: int, of_seeds: int) -> float:

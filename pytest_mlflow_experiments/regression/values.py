@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -23,7 +22,6 @@ from ..records import (
 )
 from ..records.case import (
     SUMMARIES,
-    function_of,
     guard_texts,
     is_on_line,
     name_at,
@@ -96,8 +94,8 @@ class CaseValues:
     values of the fresh runs that followed, ``fresh`` their number; ``reseeded`` tells that these
     had seeds of their own, ``cut_short`` that the time for them was used up. ``told`` is an
     identity that tells objects by their texts instead of their positions, ``recorded`` the identity
-    that :meth:`rename` has replaced. ``guards`` are the assertions that guard a metric, ``checks``
-    the closest of them, ``limits`` their texts, which copies of sessions have too. ``optional`` are
+    before a change of names. ``guards`` are the assertions that guard a metric, ``checks`` the
+    closest of them, ``limits`` their texts, which copies of sessions have too. ``optional`` are
     metrics that an assertion may not evaluate, as in ``a or b``. ``context`` must equal the
     baseline's for values to be comparable. ``origins`` are the sessions that resumed records come
     from. ``outcomes`` are those of the records.
@@ -139,12 +137,6 @@ class CaseValues:
             values.told = _told(record)
         values.add(record, seed_params)
         return values
-
-    def rename(self, case: str) -> None:
-        """Give the case another identity, unless that is empty."""
-        if case and case != self.case:
-            self.recorded = self.recorded or self.case
-            self.case = case
 
     def add(self, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> None:
         """Add one record of this case."""
@@ -253,15 +245,17 @@ class CaseValues:
 @final
 @dataclass(slots=True, kw_only=True)
 class SessionValues:
-    """What one session measured, by case; ``lines`` are those of the cases that passed."""
+    """What one session measured, by case; ``lines`` are those of the cases that passed.
+
+    ``failed`` are the others, with their identities.
+    """
 
     header: SessionHeader
     cases: dict[str, CaseValues] = field(default_factory=dict)
-    failed: list[CaseRecord] = field(default_factory=list)
+    failed: list[tuple[str, CaseRecord]] = field(default_factory=list)
     end: SessionEnd | None = None
     count: int = 0
     lines: Lines = field(default_factory=Lines)
-    _names: dict[str, str] = field(default_factory=dict)
 
     def add(self, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> None:
         """Add one case."""
@@ -274,77 +268,10 @@ class SessionValues:
         if isinstance(record, SlimCase):
             return
         if record.outcome not in PASSED_OUTCOMES:
-            self.failed.append(record)
+            self.failed.append((case, record))
             return
         for metric, line in lines_of(record).items():
             self.lines.extend((case, metric), (line,))
-
-    def follow(self, current: SessionValues) -> None:
-        """Give cases that are not in a later session the names that they have there.
-
-        Such are a case with the same params whose ids are made in another way, and then one with
-        the same id, whose params may have changed.
-        """
-        lost = [values for case, values in self.cases.items() if case not in current.cases]
-        for key in (_by_params, _by_id) if lost else ():
-            found: dict[object, list[CaseValues]] = {}
-            for case, values in current.cases.items():
-                if case not in self.cases:
-                    found.setdefault(key(values), []).append(values)
-            if not found:
-                return
-            mine: dict[object, list[CaseValues]] = {}
-            for values in lost:
-                if values.case not in current.cases:
-                    mine.setdefault(key(values), []).append(values)
-            for one, group in mine.items():
-                if one and len(group) == len(found.get(one, ())) == 1:
-                    group[0].rename(found[one][0].case)
-            self.rename()
-
-    def name_of(self, case: str) -> str:
-        """Return the present name of a case that was recorded under another one."""
-        return self._names.get(case, case)
-
-    def rename(self) -> None:
-        """Take over the names that its cases were given."""
-        names = {old: values.case for old, values in self.cases.items() if old != values.case}
-        if names:
-            self._names = {old: names.get(new, new) for old, new in self._names.items()} | names
-            self.cases = {values.case: values for values in self.cases.values()}
-            lines = Lines()
-            for (case, metric), known in self.lines.items():
-                lines[names.get(case, case), metric] = known
-            self.lines = lines
-
-
-def _by_params(values: CaseValues) -> object:
-    params = sorted(pair for pair in values.context.items() if pair[0].startswith("param "))
-    return (function_of(values.case), *params) if params else None
-
-
-def _by_id(values: CaseValues) -> object:
-    return _ADDRESS.sub("", values.recorded or values.case)
-
-
-def tell_by_text(sessions: Iterable[SessionValues]) -> frozenset[str]:
-    """Tell cases by the texts of their params, where pytest's ids only have positions.
-
-    A value more in a list of params moves all positions after it. Cases that have the same text in
-    one of the sessions keep their ids; these texts are returned.
-    """
-    sessions = [*sessions]
-    ambiguous: set[str] = set()
-    for session in sessions:
-        found = Counter(values.told for values in session.cases.values() if values.told)
-        ambiguous.update(told for told, number in found.items() if number > 1)
-        ambiguous |= found.keys() & session.cases.keys()
-    for session in sessions:
-        for values in session.cases.values():
-            if values.told not in ambiguous:
-                values.rename(values.told)
-        session.rename()
-    return frozenset(ambiguous)
 
 
 @final
@@ -435,7 +362,7 @@ def identity(record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> tu
     return record.case.removesuffix(suffix) + ending, record.name.removesuffix(suffix) + ending
 
 
-_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
+ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 _POSITION: Final = re.compile(r"[^\W\d]\d+[-\]]|>\d+[-\]]|0x")
 _MOST_OF_TEXT: Final = 120
 
@@ -472,7 +399,7 @@ def _told(record: CaseRecord | SlimCase) -> str:
 
 def _split(token: str) -> tuple[str, str]:
     """Split the id of an object into its name and its position; addresses are positions."""
-    stem = _ADDRESS.sub("", token)
+    stem = ADDRESS.sub("", token)
     name = stem.rstrip("0123456789").removesuffix("_")
     return name, (token[len(name) :].removeprefix("_") if name else "")
 

@@ -16,9 +16,20 @@ from .headline import (
     provenance,
     remedies,
 )
-from .metric_lines import describe_guard
+from .links import Links
+from .metric_lines import describe_guard, details
 from .sweep_markdown import add_slices, add_sweeps
-from .text import MarkdownPage, block, clean, code, html_code, inline_text, one_line, table_row
+from .text import (
+    MarkdownPage,
+    block,
+    clean,
+    code,
+    html_code,
+    inline_text,
+    one_line,
+    shorten,
+    table_row,
+)
 
 LIMIT = 60_000
 """Bytes of a report: GitHub takes 65,536 characters in a comment."""
@@ -27,45 +38,70 @@ SHORT_LIMIT = 4_000
 
 _FEW = 10
 
+_MANY = 30
 
-def render_markdown(comparison: Comparison, *, limit: int = LIMIT) -> str:
+_NAME = 40
+"""Characters of a case's name that have room in 800 pixels, beside a metric and its numbers."""
+
+_TOLD = frozenset({"regressed", "missing", "drifting", "accepted", "improved"})
+
+
+def render_markdown(
+    comparison: Comparison, *, limit: int = LIMIT, links: Links | None = None
+) -> str:
     """Render the report, with at most ``limit`` bytes in UTF-8.
 
-    Rows that don't fit are left out and counted.
+    What got worse stands first, one line each; why, and all else, is folded. Rows that don't fit
+    are left out and counted. ``links`` are by default those that the environment tells.
 
     Raises:
         ValueError: ``limit`` leaves no room for a report.
     """
+    links = Links.of(comparison.session) if links is None else links
     end = _remedies(comparison)
     if limit - len(end.encode()) < SHORT_LIMIT:
         end = ""
     page = MarkdownPage(limit - len(end.encode()))
     page.add(f"### {_verdict(comparison)}")
-    _introduce(page, comparison)
-    page.add_items(comparison.notes, lambda note: f"- {inline_text(note)}", share=0.2, mark="- ")
-    _add_guards(page, comparison.guards)
-
+    _warn(page, comparison)
     ranked = comparison.ranked()
     judged = [metric for metric in ranked if not metric.advisory]
-    told = [metric for metric in judged if metric.status not in {"unchanged", *UNDECIDED}]
-    undecided = [metric for metric in judged if metric.status in UNDECIDED]
-    if len(undecided) <= _FEW:
-        told, undecided = told + undecided, []
-    _add_table(page, told, share=0.6 if comparison.unjudged else 0.9)
+    told = [metric for metric in judged if metric.status in _TOLD or metric.gates]
+    for status in dict.fromkeys(metric.status for metric in told):
+        rows = [metric for metric in told if metric.status == status]
+        shown = _MANY if status != "improved" else _FEW if len(rows) <= _FEW else 0
+        _add_table(page, rows[:shown], links, head=f"{SYMBOLS[status]} {len(rows):,} {status}")
+        more = f"more {status}" if shown else status
+        _add_table(page, rows[shown:], links, title=more, share=0.4)
+    if targets := _targets(links):
+        page.add(targets)
     _add_failures(page, comparison.unjudged)
+    _add_guards(page, comparison.guards)
+    _add_reasons(page, told, "Why, and by which limits")
+    _introduce(page, comparison)
+    _add_notes(page, comparison.notes)
     add_slices(page, comparison.slices)
     add_sweeps(page, comparison.sweeps)
-    _add_table(page, undecided, title="inconclusive, new or not comparable")
-    _add_table(page, [row for row in judged if row.status == "unchanged"], title="unchanged")
+    undecided = [metric for metric in judged if metric.status in UNDECIDED]
+    plain, others = (
+        [one for one in undecided if (one.status == "new" and one.accepted is None) is is_plain]
+        for is_plain in (True, False)
+    )
+    _add_reasons(page, others, f"{len(others):,} that could not be judged")
+    _add_table(page, plain, links, title="new")
+    unchanged = [metric for metric in judged if metric.status == "unchanged" and not metric.gates]
+    _add_table(page, unchanged, links, title="unchanged")
     advisory = [metric for metric in ranked if metric.advisory]
-    _add_table(page, advisory, title="advisory: reported, never gating")
+    _add_table(page, advisory, links, title="advisory: reported, never gating")
     return page.text() + end
 
 
-def render_comment(comparison: Comparison, key: str, *, limit: int = LIMIT) -> str:
-    """Render the report below a hidden marker, by which a script finds the comment to update."""
+def render_comment(
+    comparison: Comparison, key: str, *, limit: int = LIMIT, links: Links | None = None
+) -> str:
+    """Render the report below a hidden marker, by which the comment to update is found."""
     first = marker(key)
-    return f"{first}\n{render_markdown(comparison, limit=limit - len(first) - 1)}"
+    return f"{first}\n{render_markdown(comparison, limit=limit - len(first) - 1, links=links)}"
 
 
 def marker(key: str) -> str:
@@ -80,6 +116,7 @@ def render_short(comparison: Comparison) -> str:
     page = MarkdownPage(SHORT_LIMIT)
     page.add(f"**{_verdict(comparison)}**")
     _introduce(page, comparison)
+    _warn(page, comparison)
     page.add_items(comparison.gating()[:_FEW], _line, mark="- ", total=len(comparison.gating()))
     _add_guards(page, comparison.guards[:_FEW])
     return page.text()
@@ -114,36 +151,80 @@ def _introduce(page: MarkdownPage, comparison: Comparison) -> None:
         f"{numbers.duration(comparison.duration)}."
     )
     page.add(f"{inline_text(provenance(comparison), 600)}.")
+
+
+def _warn(page: MarkdownPage, comparison: Comparison) -> None:
     if comparison.problem is not None:
         page.add(f"> **Problem:** {inline_text(comparison.problem)}")
     if comparison.partial is not None:
         page.add(f"> **Only some tests ran:** {inline_text(comparison.partial)}")
 
 
+def _targets(links: Links) -> str:
+    """Return links to what is more than a page of markdown holds."""
+    found = (("session in MLflow", links.session()), ("HTML report", links.report))
+    return " · ".join(f"[{text}]({url})" for text, url in found if url)
+
+
+def _add_notes(page: MarkdownPage, notes: Sequence[str]) -> None:
+    folded = len(notes) > 1
+    page.add_items(
+        notes,
+        lambda note: f"- {inline_text(note)}",
+        before=_summary(numbers.count(len(notes), "note")).rstrip("\n") + "\n" if folded else "",
+        after="\n\n</details>" if folded else "",
+        mark="- ",
+        share=0.2,
+    )
+
+
 def _add_table(
     page: MarkdownPage,
     rows: Sequence[MetricComparison],
+    links: Links,
     *,
+    head: str = "case",
     title: str | None = None,
     share: float = 1.0,
 ) -> None:
     if not rows:
         return
-    guarded = any(row.margin is not None and row.margin.shrank for row in rows)
-    head = ["", "case", "metric", "baseline", "now", "change", "limit", "n"]
-    rule = ["---", "---", "---", *["---:"] * 5]
-    if guarded:
-        head.append("assertion")
-        rule.append("---")
-    before = f"{table_row([*head, 'why'])}\n{table_row([*rule, '---'])}"
+    heads = [head.replace(" ", "&nbsp;"), "metric", "baseline&nbsp;→&nbsp;now", "change"]
+    before = f"{table_row(heads)}\n{table_row(['---', '---', '---:', '---:'])}"
     page.add_items(
         rows,
-        lambda row: table_row(_cells(row, guarded=guarded)),
+        lambda row: table_row(_cells(row, links)),
         before=before if title is None else f"{_summary(f'{len(rows):,} {title}')}{before}",
         after="" if title is None else "\n\n</details>",
         mark="\n",
         share=share,
     )
+
+
+def _add_reasons(page: MarkdownPage, rows: Sequence[MetricComparison], title: str) -> None:
+    if rows:
+        page.add_items(
+            rows,
+            _reason,
+            before=_summary(title).rstrip("\n") + "\n",
+            after="\n\n</details>",
+            mark="- ",
+            share=0.6,
+        )
+
+
+def _reason(metric: MetricComparison) -> str:
+    told = [metric.reason, *(text for text in details(metric) if text != metric.reason)]
+    return (
+        f"- {metric.status} {code(metric.metric, 80)} of {code(metric.nodeid)}, "
+        f"{_values(metric)}: {inline_text('; '.join(told), 400)}"
+    )
+
+
+def _values(metric: MetricComparison) -> str:
+    known = [value for value in (metric.baseline, metric.current) if value is not None]
+    text = " → ".join(map(numbers.value, known)) or numbers.NOTHING
+    return text if metric.current is not None else f"was {text}"
 
 
 def _add_failures(page: MarkdownPage, cases: Sequence[UnjudgedCase]) -> None:
@@ -172,26 +253,31 @@ def _summary(title: str) -> str:
     return f"<details><summary>{title}</summary>\n\n"
 
 
-def _cells(metric: MetricComparison, *, guarded: bool) -> list[str]:
-    status = f"{SYMBOLS[metric.status]} {metric.status}".replace(" ", "&nbsp;")
+def _cells(metric: MetricComparison, links: Links) -> list[str]:
+    name, page = code(_short(metric.name)), links.case(metric.case)
+    change = numbers.relative(numbers.finite(metric.relative))
+    if metric.relative is None or change == numbers.NOTHING:
+        change = numbers.signed(metric.change)
+    # Other tables have one status each.
+    is_change = metric.advisory and metric.status in _TOLD
+    sign = f"{SYMBOLS[metric.status]} " if is_change else ""
     return [
-        f"**{status}**" if metric.gates else status,
-        code(metric.name, 120),
-        code(metric.metric, 80),
-        numbers.value(metric.baseline),
-        numbers.value(metric.current),
-        numbers.change(metric),
-        inline_text(numbers.limit(metric)),
-        str(metric.n),
-        *([_margin(metric)] if guarded else []),
-        inline_text(metric.reason, 160),
+        f"[{name}]({page})" if page else name,
+        code(metric.metric, 20),
+        _values(metric).replace(" ", "&nbsp;"),
+        f"{sign}{change}".replace(" ", "&nbsp;"),
     ]
 
 
-def _margin(metric: MetricComparison) -> str:
-    if metric.margin is None or not metric.margin.shrank:
-        return ""
-    return f"{inline_text(numbers.assertion(metric.margin))}: {numbers.margin(metric)} left"
+def _short(name: str) -> str:
+    """Cut the name of a case to what has room on one line: params tell it from its neighbours."""
+    test, bracket, params = one_line(name).partition("[")
+    test = shorten(test, max(_NAME - len(bracket + params), _NAME // 3))
+    room = _NAME - len(test + bracket)
+    if len(params) > room:
+        # The last param is often the one that is the same in all.
+        params = f"{params[: room - 6]}…{params[-5:]}"
+    return f"{test}{bracket}{params}"
 
 
 def _line(metric: MetricComparison) -> str:

@@ -63,7 +63,27 @@ def describe_metric(metric: MetricComparison) -> str:
         was = numbers.value(metric.baseline)
         return one_line(f"{metric.metric} is missing, was {was}: {metric.reason}")
     text = f"{metric.metric} {metric.status}: {_values(metric)} {numbers.change(metric)}".rstrip()
-    return one_line("; ".join([text, *_details(metric)]))
+    return one_line("; ".join([text, *details(metric)]))
+
+
+def details(metric: MetricComparison) -> Iterator[str]:
+    """Yield what a verdict rests on: limit, history, fresh runs, the assertion's margin."""
+    if metric.tolerance is not None:
+        yield f"tolerance {metric.tolerance}"
+    if metric.limit is not None:
+        yield f"limit {numbers.limit(metric)}"
+    yield f"n = {metric.n}"
+    if metric.n == 0 or metric.status == "drifting" or _is_rate(metric):
+        yield metric.reason
+    elif metric.status == "regressed" and metric.p_value is not None:
+        yield numbers.p_value(metric.p_value)
+    yield from numbers.standing(metric)
+    if len(metric.values) > 1 and not metric.fresh:
+        yield f"the mean of {len(metric.values)} repeats"
+    if metric.fresh:
+        yield f"{numbers.count(metric.fresh, 'fresh run')}"
+    if metric.margin is not None and metric.margin.shrank:
+        yield f"margin to {numbers.assertion(metric.margin)}: {numbers.margin(metric)}"
 
 
 def describe_guard(guard: GuardChange) -> str:
@@ -116,7 +136,7 @@ def _group(status: Status, metrics: Sequence[MetricComparison]) -> Iterator[Term
         change = f"  {numbers.change(metric)}" if sized else ""
         text = f"{metric.metric} {_values(metric)}{change}  {metric.name}"
         yield TerminalLine(f"  {head:<15}{text}", markup)
-        detail = ", ".join(_details(metric)) if changed else metric.reason
+        detail = ", ".join(details(metric)) if changed else metric.reason
         yield TerminalLine(f"  {'':<15}  {detail}")
     if len(metrics) > shown:
         yield TerminalLine(f"  {'':<15}… and {len(metrics) - shown:,} more, see the report")
@@ -152,25 +172,6 @@ def _values(metric: MetricComparison) -> str:
     if metric.baseline is None:
         return numbers.value(metric.current)
     return f"{numbers.value(metric.baseline)} → {numbers.value(metric.current)}"
-
-
-def _details(metric: MetricComparison) -> Iterator[str]:
-    if metric.tolerance is not None:
-        yield f"tolerance {metric.tolerance}"
-    if metric.limit is not None:
-        yield f"limit {numbers.limit(metric)}"
-    yield f"n = {metric.n}"
-    if metric.n == 0 or metric.status == "drifting" or _is_rate(metric):
-        yield metric.reason
-    elif metric.status == "regressed" and metric.p_value is not None:
-        yield numbers.p_value(metric.p_value)
-    yield from numbers.standing(metric)
-    if len(metric.values) > 1 and not metric.fresh:
-        yield f"the mean of {len(metric.values)} repeats"
-    if metric.fresh:
-        yield f"{numbers.count(metric.fresh, 'fresh run')}"
-    if metric.margin is not None and metric.margin.shrank:
-        yield f"margin to {numbers.assertion(metric.margin)}: {numbers.margin(metric)}"
 
 
 def _is_rate(metric: MetricComparison) -> bool:

@@ -235,15 +235,14 @@ class SessionPlugin:
         ending = self._finish(Progress(terminalreporter, self._settings.timeout))
         if self._only_shows:
             return
-        verbosity = terminalreporter.verbosity
-        if verbosity < 0:
-            line = quiet_line(self._summary, ending, self._comparison)
-            terminalreporter.write_line(line.text, **line.markup)
-            return
-        terminalreporter.write_sep("=", "mlflow")
         reports = self._verdicts.reports if self._verdicts is not None else None
-        shown = reports.shown() if reports is not None else []
-        for line in section(self._summary, ending, self._comparison, shown):
+        if terminalreporter.verbosity < 0:
+            lines = [quiet_line(self._summary, ending, self._comparison)]
+        else:
+            terminalreporter.write_sep("=", "mlflow")
+            shown = reports.shown() if reports is not None else []
+            lines = [*section(self._summary, ending, self._comparison, shown)]
+        for line in lines:
             terminalreporter.write_line(line.text, **line.markup)
         for text in reports.annotations if reports is not None else ():
             terminalreporter.write_line(text)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 import pytest
 
 from ..capture.plugin import Assertions, Track
-from ..records.secrets import MASK, SecretNames, environment_secrets, without_environment
+from ..records.secret_names import SecretNames
+from ..records.secrets import MASK, environment_secrets, without_environment
 from ..records.session import LEGAL_ID
 from .options import OPTIONS, ini
 
@@ -203,7 +204,7 @@ def _tags(config: pytest.Config, is_secret: SecretNames) -> dict[str, str]:
             if not equals or not key.strip():
                 raise pytest.UsageError(f"{source}: expected KEY=VALUE, got {pair!r}")
             text = MASK if is_secret(key.strip()) else without_environment(value.strip(), hidden)
-            tags[key.strip()] = text
+            tags[without_environment(key.strip(), hidden)] = text
     return tags
 
 

@@ -134,6 +134,10 @@ class SessionVerdicts:
                 )
             except Exception as error:  # noqa: BLE001 - nor must it lack its verdicts
                 self.reports.notes.append(f"the sweeps failed: {error_text(error)}")
+            # Only here, for it takes time that no session needs at its start.
+            from ..report.links import located
+
+            comparison = located(comparison, self._directory)
             self.reports.publish(comparison, self._settings.reports)
         return comparison
 
@@ -219,14 +223,13 @@ class SessionReports:
         for path in (*standard, *paths):
             self._try(f"the report {path}", partial(self._write, comparison, path))
 
-        # Only here, for it takes time that no session needs at its start.
-        from ..report.github import add_to_step_summary, annotation_lines
+        from ..report.github import add_to_step_summary, workflow_commands
 
-        self._try("the step's summary", partial(add_to_step_summary, comparison))
-        if os.environ.get("GITHUB_ACTIONS") == "true":
-            # GitHub knows files by their path from the checkout.
-            prefix = path_below(os.environ.get("GITHUB_WORKSPACE"), self._config.rootpath) or ""
-            self.annotations = annotation_lines(comparison, prefix=prefix)
+        html = self._directory.path / "report.html"
+        self._try("the step's summary", partial(add_to_step_summary, comparison, html))
+        found = self.annotations
+        rootdir = self._config.rootpath
+        self._try("the annotations", lambda: found.extend(workflow_commands(comparison, rootdir)))
 
     def shown(self) -> list[str]:
         """Return the paths of the reports for people, as users type them."""

@@ -18,7 +18,7 @@ from ..capture.running import RunningNote
 from ..capture.suspects import FreshTime, Rerunner
 from ..records import Attempt, CaseRecord, journal
 from ..records.directory import SessionDirectory, files_below
-from ..records.secrets import SHOWN_NODEID
+from ..records.secrets import SHOWN_NODEID, environment_secrets, without_environment
 from .comparison_settings import ComparisonSettings
 from .selection import plain_nodeid
 from .settings import Settings
@@ -178,7 +178,8 @@ class CrashedCases:
 
     def _bare(self, report: pytest.TestReport) -> CaseRecord:
         """Return the record of a case with only its node id known."""
-        nodeid, now = plain_nodeid(report.nodeid), self._clock.now()
+        nodeid = without_environment(plain_nodeid(report.nodeid), environment_secrets())
+        now = self._clock.now()
         head, bracket, params = nodeid.partition("[")
         return CaseRecord(
             id=os.urandom(16).hex(),

@@ -14,7 +14,8 @@ from typing import Final, final
 from mlflow.entities import Experiment, Run
 
 from ..baseline.choice import Candidate, Query, only_one
-from ..baseline.specs import BaselineError
+from ..baseline.specs import BaselineError, UnknownSessionError
+from ..records import Exclusion
 from ..records import tags as tag
 from ..records.session_tags import shard_states
 from .errors import MergeError, reason_of
@@ -79,7 +80,9 @@ class MlflowCatalog:
     def session(self, session_id: str) -> Candidate:
         """Return the session with this id, or the only one whose id starts so."""
         if self._experiment is None:
-            raise BaselineError(f"there is no {self.place} yet, and so no session {session_id!r}")
+            raise UnknownSessionError(
+                f"there is no {self.place} yet, and so no session {session_id!r}"
+            )
         return self._session(self._experiment.experiment_id, session_id)
 
     def run(self, run_id: str) -> Candidate:
@@ -132,6 +135,20 @@ class MlflowCatalog:
         """Remove the pin; raise what :meth:`pin` does."""
         # Empty, for older releases of MLflow can't delete an experiment's tag.
         self.pin("")
+
+    def exclude(self, session_id: str, exclusion: Exclusion) -> None:
+        """Take a session out of all baselines, for all users, or back in.
+
+        Raises:
+            BaselineError: there is no such session, or MLflow refuses.
+        """
+        run_id, what = self.session(session_id).run_id or "", f"the session {session_id}"
+        self._call(what, self._client.set_tag, run_id, tag.EXCLUDED, exclusion.text)
+
+    def experiments(self) -> list[str]:
+        """Return the names of all experiments of the store."""
+        found = self._call("its experiments", self._client.search_experiments)
+        return [experiment.name for experiment in found]
 
     def journals(self, sessions: Sequence[Candidate], directory: Path) -> Iterator[Path | str]:
         """Yield the journal of each session, or why MLflow does not have it.
@@ -220,7 +237,9 @@ class MlflowCatalog:
         )
 
     def _run(self, run_id: str) -> Run:
-        run: Run = self._call(f"the run {run_id}", self._client.get_run, run_id)
+        run: Run | None = self._call.or_none(f"the run {run_id}", self._client.get_run, run_id)
+        if run is None:
+            raise UnknownSessionError(f"there is no run {run_id} at {self._store.shown_uri}")
         if run.info.lifecycle_stage != "active":
             raise BaselineError(f"the run {run_id} is deleted")
         return run
@@ -240,11 +259,15 @@ def _candidate(run: Run) -> Candidate:
         selection=tuple(tags[tag.SELECTION].split("\n")) if tag.SELECTION in tags else None,
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,
+        exclusion=Exclusion.parse(tags.get(tag.EXCLUDED)),
+        metrics=run.data.metrics,
     )
 
 
 def _why_incomplete(run: Run) -> str | None:
     complete = run.data.tags.get(tag.COMPLETE)
+    if complete == "false" and (why := run.data.tags.get(tag.INCOMPLETE)):
+        return why
     if run.info.status not in ("FINISHED", "FAILED"):
         return f"it did not run to its end (its run is {run.info.status})"
     if complete == "true" or (complete is None and run.info.status == "FINISHED"):

@@ -15,8 +15,8 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from ..records import CaseRecord, SessionHeader
-from ..records.tags import KIND, MODEL_VERSIONS, RECORD_ID, SESSION_ID
+from ..records import CaseRecord, Exclusion, SessionHeader
+from ..records.tags import EXCLUDED, KIND, MODEL_VERSIONS, RECORD_ID, SESSION_ID
 from .connect import open_store
 from .errors import NoDatabaseError, TrackerError
 from .limits import VERSION_TAG_LENGTH, shorten
@@ -94,6 +94,11 @@ class Registry:
         """Return the id of the session's run, or None if there is none that has ended."""
         found = self._search({SESSION_ID: header.joint_id, KIND: "session"})
         return next((run.info.run_id for run in found if run.info.status != "RUNNING"), None)
+
+    def exclusion(self, run_id: str) -> Exclusion | None:
+        """Return what somebody decided on the session of a run, or None if nobody did."""
+        run = self._call(f"run {run_id}", self._client.get_run, run_id)
+        return Exclusion.parse(run.data.tags.get(EXCLUDED))
 
     def report(self, run_id: str) -> str | None:
         """Return the text of the session's ``report.json``, or None if its run has none."""

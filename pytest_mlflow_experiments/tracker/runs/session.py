@@ -6,8 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import final, get_args
 
+from ...baseline.choice import why_incomplete
 from ...records import FAILED_OUTCOMES, CaseRecord, Metric, Outcome, SessionEnd, SessionHeader
 from ...records.session_tags import FIXED_TAGS, end_tags, merged_tags
+from ...records.tags import INCOMPLETE
 from ..limits import TAG_LENGTH, clean_integer, clean_text, legal_keys, shorten
 from .case import DURATION, Status, metrics_at, project_tags
 from .description import inline, table
@@ -83,7 +85,10 @@ def closing_tags(header: SessionHeader, end: SessionEnd | None) -> dict[str, str
     """Return the tags for the end of the session's run, within MLflow's limits."""
     tags = end.tags if end else {}
     given = {key: value for key, value in tags.items() if key not in FIXED_TAGS}
-    return {**project_tags(given, end_tags(end), []), **merged_tags(header)}
+    own = end_tags(end)
+    if (why := why_incomplete(header, end)) is not None:
+        own[INCOMPLETE] = why
+    return {**project_tags(given, own, []), **merged_tags(header)}
 
 
 def session_status(end: SessionEnd | None) -> Status:

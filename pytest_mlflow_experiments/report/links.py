@@ -1,0 +1,113 @@
+"""Links from summaries and comments: to MLflow's pages, and to the artifacts of the CI's job."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, final
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
+
+from ..records import tags as tag
+from ..records.directory import SessionDirectory, SessionState
+from ..records.secrets import without_credentials
+from ..regression.comparison import Comparison, SessionInfo
+
+_URL_CHARACTERS: Final = ":/?#@!$&'*+,;=%~"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Where a session is found by a browser; empty where nobody knows.
+
+    ``experiment`` is the page of the experiment, ``query`` what all of MLflow's pages need behind
+    their path, ``report`` the page with the HTML report's artifact.
+    """
+
+    experiment: str = ""
+    run_id: str | None = None
+    session_id: str = ""
+    query: Mapping[str, str] | None = None
+    report: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        session: SessionInfo,
+        *,
+        artifact_url: str = "",
+        html: Path | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> Links:
+        """Return the links of a session, from its server and what the CI tells.
+
+        ``artifact_url`` is the page of the artifact, else it is the CI's page for ``html``.
+        """
+        report = _safe(artifact_url) or _artifact_page(html, environ)
+        uri = environ.get("MLFLOW_UI_URI") or session.tracking_uri
+        parts = urlsplit(without_credentials(uri))
+        if parts.scheme not in ("http", "https") or session.experiment_id is None:
+            return cls(report=report)
+        asked = parse_qs(parts.query or parts.fragment.partition("?")[2]).get("workspace", [])
+        workspace = next(iter(asked), environ.get("MLFLOW_WORKSPACE", ""))
+        base = _safe(f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}")
+        return cls(
+            experiment=f"{base}/#/experiments/{quote(session.experiment_id, safe='')}",
+            run_id=session.run_id,
+            session_id=session.session_id,
+            # MLflow's own links don't name its default workspace either.
+            query={} if workspace in ("", "default") else {"workspace": workspace},
+            report=report,
+        )
+
+    def session(self) -> str:
+        """Return the page of the session's run."""
+        if not self.experiment or not self.run_id:
+            return ""
+        page = f"{self.experiment}/runs/{quote(self.run_id, safe='')}"
+        return f"{page}?{urlencode(self.query)}" if self.query else page
+
+    def case(self, case: str) -> str:
+        """Return the page that lists the run of a case in this session."""
+        mark = "'" if "'" not in case else '"'
+        if not self.experiment or mark in case or not case.isprintable():
+            return ""
+        terms = (
+            f"tags.`{name}` = {mark}{text}{mark}"
+            for name, text in ((tag.SESSION_ID, self.session_id), (tag.CASE, case))
+        )
+        # Without the workflow type MLflow's pages open on its tools for language models.
+        asked = {"searchFilter": " and ".join(terms), "workflowType": "machine_learning"}
+        return (
+            f"{self.experiment}/runs?{urlencode({**asked, **(self.query or {})}, quote_via=quote)}"
+        )
+
+
+def located(comparison: Comparison, directory: SessionDirectory) -> Comparison:
+    """Return the comparison with the ids of its session in MLflow, as far as they are known."""
+    state = SessionState.read(directory.state)
+    if state is None or state.experiment_id is None:
+        return comparison
+    session = replace(comparison.session, experiment_id=state.experiment_id, run_id=state.run_id)
+    return replace(comparison, session=session)
+
+
+def _artifact_page(html: Path | None, environ: Mapping[str, str]) -> str:
+    """Return the CI's page with the artifacts, on GitLab that of the file itself."""
+    if environ.get("GITHUB_ACTIONS") == "true" and (run := environ.get("GITHUB_RUN_ID")):
+        server = environ.get("GITHUB_SERVER_URL", "https://github.com")
+        return _safe(
+            f"{server}/{environ.get('GITHUB_REPOSITORY', '')}/actions/runs/{run}#artifacts"
+        )
+    job, project = environ.get("CI_JOB_URL"), environ.get("CI_PROJECT_DIR")
+    if not job or not project or html is None:
+        return ""
+    path = os.path.relpath(html.resolve(), Path(project).resolve())
+    return "" if path.startswith("..") else _safe(f"{job}/artifacts/file/{quote(path)}")
+
+
+def _safe(url: str) -> str:
+    """Escape what would end a link in markdown; nothing remains of what is no web address."""
+    return quote(url, safe=_URL_CHARACTERS) if url.startswith(("http://", "https://")) else ""
