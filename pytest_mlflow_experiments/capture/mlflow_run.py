@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import pytest
 
@@ -303,15 +303,15 @@ class _TestThreads:
         self._before = frozenset(all_threads())
         self._stacks: dict[int, tuple[threading.Thread, list[ActiveRun]]] = {}
         self._is_alone = True
-        self._variable: Any = fluent._active_run_stack
-        self._get = self._variable.get
+        self._variable = cast("Any", getattr(fluent, "_active_run_stack", None))
+        self._get: Any = getattr(self._variable, "get", None)
         # Where MLflow keeps its runs by other means, each thread has runs of its own as before.
         with suppress(AttributeError, TypeError):
             other = getattr(self._get, "__self__", None)
             if isinstance(other, _TestThreads):
                 # Of two tests at once nobody knows whose thread it is.
                 other._is_alone = False
-            elif isinstance(self._get(), list):
+            elif self._get is not None and isinstance(self._get(), list):
                 self._variable.get = self._stack
 
     def _stack(self) -> list[ActiveRun]:
