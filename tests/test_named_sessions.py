@@ -276,7 +276,7 @@ def test_what_was_looked_at(history: Project, command: tuple[str, ...]) -> None:
     assert "experiment 'project' in .pytest_mlflow: 4 sessions" in result.stderr
     assert f"the nearest: {ids(history)[1]}" in result.stderr
     assert "pytest-mlflow sessions list" in result.stderr
-    assert "There is no database" in result.stderr
+    assert "there is no database" in result.stderr
 
 
 @pytest.mark.parametrize("form", ["id", "start", "directory", "session:", "latest"])

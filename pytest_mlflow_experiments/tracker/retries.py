@@ -61,7 +61,7 @@ def cause_of(error: Exception) -> Cause:
         return "passing"
     if isinstance(error, HTTPError) and error.response is not None:
         status = error.response.status_code
-        return "passing" if status >= 500 or status in (408, 429) else "store"
+        return "passing" if status >= 500 or status in (408, 425, 429) else "store"
     # requests' own exceptions are OSErrors.
     return "passing" if isinstance(error, OSError) else "data"
 

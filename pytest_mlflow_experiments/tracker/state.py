@@ -184,7 +184,7 @@ def send_repeatedly(
     def goes_on() -> bool:
         return follow() and not has_end(journal)
 
-    furthest = 0
+    furthest = arrived = 0
     progress_at = time.monotonic()
     while True:
         may_wait = goes_on()
@@ -195,13 +195,14 @@ def send_repeatedly(
             reporter.change(sent=max(reached, furthest))
             asked = pause_asked(str(error)) or 0.0
             now = time.monotonic()
-            if may_wait or reached > furthest:
+            got = reached + reporter.state.files
+            if may_wait or got > arrived:
                 progress_at = now
             elif now + asked >= progress_at + timeout:
                 raise
             if not error.passing:
                 raise
-            furthest = max(reached, furthest)
+            furthest, arrived = max(reached, furthest), max(got, arrived)
             reporter.trouble("waiting", str(error))
             if goes_on():
                 wait_until(lambda: not goes_on(), timeout=max(asked, _PAUSE), poll=_POLL)

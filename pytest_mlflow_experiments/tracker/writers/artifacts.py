@@ -19,7 +19,7 @@ from io import FileIO
 from itertools import chain, count
 from operator import itemgetter
 from pathlib import Path, PureWindowsPath
-from typing import Any, Literal, TypeAlias, TypeGuard, final
+from typing import Literal, TypeAlias, TypeGuard, final
 from urllib.parse import quote, unquote
 
 from mlflow import MlflowClient
@@ -29,10 +29,10 @@ from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.utils.request_utils import augmented_raise_for_status
 from mlflow.utils.rest_utils import http_request
-from requests import HTTPError, Response
+from requests import Response
 
 from ...records.tags import NODEID
-from ..errors import reason_of
+from ..errors import LOGIN, reason_of
 from ..limits import clean_text
 from ..retries import briefly, passes, patiently
 from ..runs.case import RunData
@@ -51,7 +51,6 @@ _SLOWEST = 200_000
 _BEAT = 2.0
 _GRACE = 60.0
 _BLOCK = 2**20
-_WORTH_A_RETRY = (408, 425, 429)
 
 
 class ArtifactsError(Exception):
@@ -161,7 +160,7 @@ class Uploader:
         directories = [""]
         try:
             for directory in directories:
-                for info in briefly(_translated(repository.list_artifacts), directory or None):
+                for info in briefly(repository.list_artifacts, directory or None):
                     path = info.path.rstrip("/")
                     if not info.is_dir:
                         found[path] = info.file_size
@@ -220,7 +219,7 @@ class Uploader:
         patience = patiently.patience + source.stat().st_size / _SLOWEST
         most = 1 if is_down else 3 if _is_local(repository) else patiently.calls
         try:
-            replace(patiently, calls=most, patience=patience)(_translated(put))
+            replace(patiently, calls=most, patience=patience)(put)
         except Exception as error:
             if passes(error):
                 self._failures, self._last_error = self._failures + 1, error
@@ -340,21 +339,6 @@ def _listed(paths: Collection[str], most: int = 5) -> str:
     return ", ".join(shown) + (f" and {len(paths) - most} more" if len(paths) > most else "")
 
 
-def _translated(action: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the action with errors that tell whether a retry is worthwhile."""
-
-    def call(*args: object) -> Any:
-        try:
-            return action(*args)
-        except HTTPError as error:
-            status = 0 if error.response is None else error.response.status_code
-            if 400 <= status < 500 and status not in _WORTH_A_RETRY:
-                raise ArtifactsError(reason_of(error)) from error
-            raise
-
-    return call
-
-
 @final
 class _CountedFile(FileIO):
     """A file that counts the bytes that are read of it."""
@@ -412,4 +396,4 @@ def _put(repository: HttpArtifactRepository, file: _CountedFile, name: str) -> N
     check: Callable[[Response], None] = augmented_raise_for_status
     check(answer)
     if answer.content.lstrip().startswith(b"<"):
-        raise ArtifactsError("the answer is a web page: is there a login in front of the server?")
+        raise ArtifactsError(f"the answer is a web page: {LOGIN}")
