@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from project import Project
+from project import Project, quiet_mlflow
 
 from pytest_mlflow_experiments.records import journal
 from pytest_mlflow_experiments.records.directory import (
@@ -25,7 +25,6 @@ from pytest_mlflow_experiments.records.directory import (
 )
 from pytest_mlflow_experiments.records.journal import JournalWriter
 from pytest_mlflow_experiments.report.sweep_table import csv_text
-from pytest_mlflow_experiments.tracker.store import own_disk_note
 
 posix = pytest.mark.skipif(os.name != "posix", reason="limits and links are POSIX")
 
@@ -175,6 +174,9 @@ def test_part_of_a_report_does_not_stay(tmp_path: Path) -> None:
 
 
 def test_artifacts_on_the_clients_own_disk() -> None:
+    with quiet_mlflow():
+        from pytest_mlflow_experiments.tracker.store import own_disk_note
+
     for place in ("/data/mlruns/1", "file:///data/mlruns/1", "C:\\mlruns\\1", "mlruns/1"):
         (note,) = own_disk_note("http://server:5000", place)
         assert place in note
