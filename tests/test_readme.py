@@ -39,7 +39,21 @@ SHOWN_BY = {
     "earlier sessions were not sent": "test_outages.py::test_what_earlier_sessions_left_is_told",
     "the SQLite file is locked": "test_outages.py::test_a_database_that_stays_locked",
     "the SQLite file is read-only": "test_outages.py::test_a_database_that_is_read_only",
-    "the disk is full": "test_outages.py::test_a_disk_too_full_for_anything",
+    "the disk is full, read-only or broken": (
+        "test_full_disk.py::test_loss_is_told_at_every_verbosity"
+    ),
+    "there is room again in the middle of the session": (
+        "test_full_disk.py::test_disk_that_takes_lines_again"
+    ),
+    "a report can't be written": (
+        "test_full_disk.py::test_report_that_cannot_be_written_is_told_with_q"
+    ),
+    "`.pytest_mlflow` is moved away during a session": (
+        "test_full_disk.py::test_directory_that_comes_back_is_private"
+    ),
+    "the server leaves artifacts to the disk of whoever writes them": (
+        "test_full_disk.py::test_artifacts_on_the_clients_own_disk"
+    ),
     "the database drops its connections, or restarts": (
         "test_postgres.py::test_connections_cut_in_the_middle"
     ),

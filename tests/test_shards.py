@@ -285,3 +285,17 @@ def test_id_of_the_whole(text: str, environ: dict[str, str], found: str) -> None
 def test_no_id_of_a_whole(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         joint_session_id(text, {})
+
+
+def test_records_with_the_same_id_are_both_kept() -> None:
+    first, second = (
+        replace(one, cases=tuple(replace(case, id="0" * 32) for case in one.cases))
+        for one in (shard(1, "a"), shard(2, "b"))
+    )
+    whole = merge([first, second])
+    assert names(whole.cases) == ["a", "b"]
+    (old, new) = (case.id for case in whole.cases)
+    assert old == "0" * 32 != new
+    assert len(new) == 32
+    assert whole.shards[1].renamed == {new: old}
+    assert merge([first, second, second]).cases == whole.cases

@@ -280,7 +280,7 @@ def test_the_end_tells_what_to_do_with_a_session_that_was_not_sent(
     ("text", "shown"),
     [
         ("  plain ± 1 → 2", "  plain ± 1 → 2"),
-        ("\x1b[31mred\x1b[0m \x1b]0;title\x07", "red �]0;title�"),
+        ("\x1b[31mred\x1b[0m \x1b]0;title\x07", "red \\x1b]0;title\\x07"),
         ("one\ntwo\r\nthree", "one two three"),
         ("::error file=x::text", ": :error file=x::text"),
         ("  ::set-env::x", "  : :set-env::x"),

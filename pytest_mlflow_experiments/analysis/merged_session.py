@@ -40,10 +40,11 @@ def keep(merged: MergedSession, root: Path) -> SessionDirectory:
     for shard in (*merged.shards, *merged.replaced):
         own = SessionDirectory(shard.path.parent)
         for record in shard.cases:
-            if record.artifacts and own.artifacts(record.id).is_dir():
-                shutil.copytree(
-                    own.artifacts(record.id), directory.artifacts(record.id), symlinks=True
-                )
+            artifacts = own.artifacts(shard.renamed.get(record.id, record.id))
+            target = directory.artifacts(record.id)
+            if record.artifacts and artifacts.is_dir():
+                # A record may stand twice in a journal.
+                shutil.copytree(artifacts, target, symlinks=True, dirs_exist_ok=target.is_dir())
     return directory
 
 

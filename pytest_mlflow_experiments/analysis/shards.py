@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
 
@@ -25,6 +26,8 @@ class ShardSession:
     header: SessionHeader
     cases: tuple[CaseRecord, ...]
     end: SessionEnd | None
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """The ids that records have in the journal, by those that they have here, where they differ."""
 
     @property
     def name(self) -> str:
@@ -93,7 +96,7 @@ def merge(shards: Iterable[ShardSession], *, wanted: int | None = None) -> Merge
     Raises:
         MergeError: there are no shards, or they differ in session, commit or experiment.
     """
-    ordered = _without_copies(shards)
+    ordered = _with_own_ids(_without_copies(shards))
     if not ordered:
         raise MergeError("there is no shard of a session")
     headers = [shard.header for shard in ordered]
@@ -157,6 +160,24 @@ def _without_copies(shards: Iterable[ShardSession]) -> list[ShardSession]:
     ):
         longest.setdefault(shard.name, shard)
     return sorted(longest.values(), key=lambda shard: (shard.header.start_time, shard.name))
+
+
+def _with_own_ids(ordered: Iterable[ShardSession]) -> list[ShardSession]:
+    """Give records other ids where an earlier shard has the same: machines may be copies."""
+    told: set[str] = set()
+    shards: list[ShardSession] = []
+    for shard in ordered:
+        own = {record.id for record in shard.cases}
+        new = {
+            one: hashlib.sha256(f"{shard.name}/{one}".encode()).hexdigest()[: len(one)]
+            for one in own & told
+        }
+        if new:
+            cases = tuple(replace(one, id=new.get(one.id, one.id)) for one in shard.cases)
+            shard = replace(shard, cases=cases, renamed={new[one]: one for one in new})
+        told |= {record.id for record in shard.cases}
+        shards.append(shard)
+    return shards
 
 
 def _check_same(what: str, values: Sequence[str]) -> None:

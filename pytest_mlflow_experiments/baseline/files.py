@@ -345,7 +345,7 @@ def _unusable(path: Path, reason: str, number: int | None = None) -> BaselineErr
 
 def _write(path: Path, lines: Iterable[str], *, private: bool) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
     try:
         fd = os.open(temporary, flags, 0o600 if private else 0o666)
         with open(fd, "w", encoding="ascii", newline="\n") as file:  # noqa: PTH123

@@ -14,7 +14,13 @@ from typing import Final, final
 from urllib.parse import unquote
 
 from ..records import Exclusion, SessionEnd, SessionHeader, journal
-from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState
+from ..records.directory import (
+    DIRECTORY_NAME,
+    SessionDirectory,
+    SessionState,
+    make_directories,
+    write_private,
+)
 from ..records.journal import JournalError
 from ..records.reader import LONGEST_HEADER, peek_header
 from ..records.secrets import without_credentials
@@ -237,10 +243,8 @@ def set_local_pin(root: Path, session_id: str) -> None:
     Raises:
         OSError: the directory can't be written to.
     """
-    path = _pin_file(root)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(f"{session_id}\n", encoding="utf-8")
+    make_directories(_pin_file(root).parent)
+    write_private(_pin_file(root), f"{session_id}\n")
 
 
 def clear_local_pin(root: Path) -> None:

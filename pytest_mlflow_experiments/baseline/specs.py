@@ -14,7 +14,7 @@ from ..records import SessionHeader
 from ..records import tags as tag
 from ..records.ci import PROPOSALS, ci_job
 from ..records.codec import decode, encode
-from ..records.directory import SessionDirectory
+from ..records.directory import SessionDirectory, write_private
 from ..records.git import ancestry, branches, default_branch, merge_of
 
 Kind: TypeAlias = Literal[
@@ -124,8 +124,7 @@ class BaselineRequest:
 
     def write(self, path: Path) -> None:
         """Write the request to ``path``, before the tracker that answers it is started."""
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(encode(self)), encoding="utf-8")
+        write_private(path, json.dumps(encode(self)))
 
     @classmethod
     def read(cls, path: Path) -> BaselineRequest | None:

@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any, Final, cast, final
 import pytest
 
 from ..records import FAILED_OUTCOMES, Metric
-from ..records.directory import SessionDirectory, SessionState, make_directories, restrict
+from ..records.directory import (
+    SessionDirectory,
+    SessionState,
+    make_directories,
+    restrict,
+    write_private,
+)
 from ..records.processes import is_running, wait_until
 from ..records.slim import thinned
 from ..records.tags import KIND, PARENT, RECORD_ID, SESSION_ID, SHARD
@@ -59,9 +65,12 @@ class Connection:
         if self.tracking_uri is None:
             return _failed("the session is offline")
         try:
-            self.directory.run_request.touch(mode=0o600)
+            write_private(self.directory.run_request, "")
         except OSError as error:
             return _failed(f"the tracker can't be asked: {error}")
+        if (trouble := self.directory.trouble()) is not None:
+            # Nor can the tracker answer.
+            return _failed(f"{self.directory.path} can't be written: {trouble}")
         answer = _failed(f"the tracking store was not ready within {timeout:g} seconds")
 
         def is_answered() -> bool:

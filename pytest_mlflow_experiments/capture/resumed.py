@@ -21,7 +21,7 @@ import pytest
 
 from ..records import CaseRecord
 from ..records.codec import decode, encode
-from ..records.directory import make_directories
+from ..records.directory import make_directories, write_private
 from ..records.secrets import MASK
 from .case import Deliver, record_ids
 from .params import case_arguments, case_params, is_told_by_source, stable_text
@@ -54,9 +54,7 @@ def write_cases(path: Path, cases: Iterable[EarlierCase]) -> None:
     Raises:
         OSError: the file can't be written.
     """
-    path.touch(mode=0o600)
-    with path.open("w", encoding="ascii") as file:
-        file.writelines(f"{json.dumps(encode(case))}\n" for case in cases)
+    write_private(path, "".join(f"{json.dumps(encode(case))}\n" for case in cases))
 
 
 def read_cases(path: Path) -> dict[str, EarlierCase]:

@@ -58,6 +58,7 @@ class RunningNote:
             # Opened each time, for tests close descriptors that they do not know; but written over
             # what was there, which takes 2 µs instead of 100: hence the key at the end as well.
             flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0)
+            flags |= getattr(os, "O_NOFOLLOW", 0)
             fd = Original.open(self._text, flags, 0o600)
             try:
                 Original.write(fd, f"{key}\n{line}\n{key}\n".encode("ascii"))

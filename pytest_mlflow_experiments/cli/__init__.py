@@ -18,6 +18,7 @@ from ..analysis.location import UsageError
 from ..baseline.specs import BaselineError
 from ..records.journal import JournalError
 from ..regression.sweeps.lookup import SweepError
+from ..report.text import clean
 from ..tracker.errors import MergeError, TrackerError
 from . import accept, baseline, best, compare, merge, promote, report, sessions, sync
 
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status, message = 2, str(error)
     except (BaselineError, JournalError, MergeError, TrackerError) as error:
         status, message = 1, str(error)
-    print(f"pytest-mlflow: {message}", file=sys.stderr)  # noqa: T201
+    print(f"pytest-mlflow: {clean(message)}", file=sys.stderr)  # noqa: T201
     return status
 
 

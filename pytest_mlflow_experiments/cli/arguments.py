@@ -13,11 +13,12 @@ from typing import Any, Final, TypeAlias, final
 from ..analysis.location import Location, UsageError
 from ..analysis.named_sessions import ChosenSession, choose_session
 from ..baseline.specs import HISTORY
-from ..records import SessionHeader
+from ..records import SessionHeader, directory
 from ..records.reader import StoredSession
 from ..regression.comparison import Comparison
 from ..regression.sweeps.lookup import sweeps_of
 from ..regression.sweeps.model import Sweep
+from ..report.text import clean
 from ..session.builtin_hooks import SUFFIXES
 
 Arguments: TypeAlias = Mapping[str, "str | tuple[str, Mapping[str, Any]]"]
@@ -140,14 +141,13 @@ def asked_sweeps(
 def say(*lines: str) -> None:
     """Print lines, replacing characters that the terminal's encoding lacks."""
     encoding = sys.stdout.encoding or "ascii"
-    for line in lines:
+    for line in map(clean, lines):
         print(line.encode(encoding, "replace").decode(encoding))  # noqa: T201
 
 
 def write_report(path: Path, text: str) -> None:
     """Write a report, and create its parent directories; raise a UsageError on failure."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="replace")
+        directory.write_report(path, text)
     except OSError as error:
         raise UsageError(f"{path} can't be written: {error.strerror or error}") from None

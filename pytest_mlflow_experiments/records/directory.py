@@ -28,10 +28,48 @@ def files_below(root: Path) -> tuple[str, ...]:
 
 
 def make_directories(path: Path) -> None:
-    """Create a directory and its missing parents."""
+    """Create a directory and its missing parents; that of all sessions gets its ``.gitignore``."""
     if not path.is_dir() and path != path.parent:
         make_directories(path.parent)
         path.mkdir(mode=_DIRECTORY, exist_ok=True)
+        if path.name == DIRECTORY_NAME:
+            _ignore(path)
+
+
+def _ignore(parent: Path) -> None:
+    # A full disk must not end the tests, and what is there already is somebody's, a link too.
+    with (
+        contextlib.suppress(OSError),
+        os.fdopen(
+            private(parent / ".gitignore", os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w"
+        ) as file,
+    ):
+        file.write(_GITIGNORE)
+
+
+def private(path: str | Path, flags: int) -> int:
+    """Open a file that only the user can read, with the ``flags`` of ``os.open``.
+
+    A symbolic link in its place is not followed: somebody may have put it there.
+    """
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), _FILE)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file for the user alone, in place of whatever stands there; all of it or nothing.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+        Path(name).replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
 
 
 def restrict(path: Path) -> None:
@@ -52,6 +90,9 @@ _STARTED = re.compile(r"\d{8}-\d{6}-", re.ASCII)
 
 KEPT_SESSIONS = 50
 """The number of uploaded sessions that stay on disk, as the local history."""
+
+_PROBE = 4_096
+"""Bytes that have to fit on a disk that is not full; no state or request is larger."""
 
 _GITIGNORE = "# Created by pytest-mlflow-experiments automatically.\n*\n"
 
@@ -103,11 +144,7 @@ class SessionDirectory:
         """
         parent = root / DIRECTORY_NAME
         parent.mkdir(mode=_DIRECTORY, exist_ok=True)
-        ignore = parent / ".gitignore"
-        if not ignore.exists():
-            ignore.touch(mode=_FILE)
-            with contextlib.suppress(OSError):  # a full disk must not end the tests
-                ignore.write_text(_GITIGNORE, encoding="utf-8")
+        _ignore(parent)
         path = parent / session_id
         path.mkdir(mode=_DIRECTORY)
         return cls(path)
@@ -172,8 +209,7 @@ class SessionDirectory:
 
     def exclude(self, exclusion: Exclusion) -> None:
         """Keep a decision, which an earlier one gives way to."""
-        self.excluded.touch(mode=_FILE)
-        self.excluded.write_text(exclusion.text, encoding="utf-8", errors="replace")
+        write_private(self.excluded, exclusion.text)
 
     @property
     def is_blank(self) -> bool:
@@ -191,9 +227,34 @@ class SessionDirectory:
         """Return where the artifacts of one case are kept."""
         return self.all_artifacts / record_id
 
+    def trouble(self) -> str | None:
+        """Return why nothing can be written to the directory, or None."""
+        try:
+            write_private(self.path / ".probe", " " * _PROBE)
+            (self.path / ".probe").unlink()
+        except OSError as error:
+            return error.strerror or str(error)
+        return None
+
     def remove(self) -> None:
         """Remove the session from the disk."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def write_report(path: Path, text: str) -> None:
+    """Write a report, and create its parent directories; a part of one does not stay.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.write_text(text, encoding="utf-8", errors="replace")
+    except OSError:
+        with contextlib.suppress(OSError):
+            if path.is_file():
+                path.unlink()
+        raise
 
 
 def shown_path(path: Path) -> str:
@@ -249,20 +310,12 @@ class SessionState:
             data = json.loads(path.read_text(encoding="utf-8"))
             # The constructor refuses members of a later version, the codec what is of a wrong type.
             return decode(cls, encode(cls(**{**data, "notes": tuple(data["notes"])})))
-        except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def write(self, path: Path) -> None:
         """Write the state to ``path`` atomically."""
-        fd, name = tempfile.mkstemp(dir=path.parent, prefix=".session-")
-        try:
-            with os.fdopen(fd, "w", encoding="utf-8") as file:
-                json.dump(encode(self), file)
-            Path(name).replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                Path(name).unlink()
-            raise
+        write_private(path, json.dumps(encode(self)))
 
     @property
     def progress(self) -> int:

@@ -19,6 +19,7 @@ from typing import TypeAlias, TypeVar, final
 
 from . import codec
 from .case import CaseRecord
+from .directory import make_directories
 from .session import SCHEMA_VERSION, Provenance, SessionEnd, SessionHeader
 from .slim import SlimCase
 
@@ -40,7 +41,7 @@ _KIND_OF = {cls: kind for kind, cls in _KINDS.items()}
 # Kept here, for tests replace the functions of these modules, some for as long as a session.
 # Entries are trees: to look for circles in them takes a tenth of the time.
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
-_write, _fstat, _stat, _open = os.write, os.fstat, os.stat, os.open
+_write, _fstat, _lstat, _open = os.write, os.fstat, os.lstat, os.open
 if sys.platform != "win32":
     import fcntl
 
@@ -104,6 +105,7 @@ class JournalWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
+        self._torn: int | None = None
         self._fd = self._opened()
         self._identity = _identity(self._fd)
 
@@ -118,6 +120,7 @@ class JournalWriter:
             self._identity = _identity(self._fd)
         elif self._fd >= 0 and not self._is_in_place():
             self._put_back()
+        self._cut()
         data = rest = f"{line}\n".encode("ascii")
         try:
             while rest:
@@ -125,8 +128,15 @@ class JournalWriter:
         finally:
             if 0 < len(rest) < len(data):
                 # The next line must not be glued to a part of this one.
-                size = _fstat(self._fd).st_size
-                os.ftruncate(self._fd, size - (len(data) - len(rest)))
+                self._torn = _fstat(self._fd).st_size - (len(data) - len(rest))
+                with suppress(OSError):  # the next line tries again
+                    self._cut()
+
+    def _cut(self) -> None:
+        """Remove the part of a line that did not fit."""
+        if self._torn is not None:
+            os.ftruncate(self._fd, self._torn)
+            self._torn = None
 
     def close(self) -> None:
         """Close the journal."""
@@ -138,7 +148,7 @@ class JournalWriter:
 
     def _opened(self, path: str | None = None) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-        fd = _open(path or self._path, flags, 0o600)
+        fd = _open(path or self._path, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
         _set_lock(fd, locked=True)
         return fd
 
@@ -156,21 +166,26 @@ class JournalWriter:
     def _is_in_place(self) -> bool:
         """Return whether the file that is open is still the one with the journal's name."""
         try:
-            status = _stat(self._path)
+            status = _lstat(self._path)
         except OSError:
             return False
         return (status.st_dev, status.st_ino) == self._identity
 
     def _put_back(self) -> None:
         """Write the journal again after a test, or ``git clean``, has removed it."""
-        directory = Path(self._path).parent
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directories(Path(self._path).parent)
         aside = f"{self._path}.{os.getpid()}"
         fd = self._opened(aside)
-        with os.fdopen(os.dup(self._fd), "rb") as old, os.fdopen(os.dup(fd), "wb") as new:
-            old.seek(0)
-            shutil.copyfileobj(old, new)
-        Path(aside).replace(self._path)
+        try:
+            with os.fdopen(os.dup(self._fd), "rb") as old, os.fdopen(os.dup(fd), "wb") as new:
+                old.seek(0)
+                shutil.copyfileobj(old, new)
+            Path(aside).replace(self._path)
+        except OSError:
+            os.close(fd)
+            with suppress(OSError):
+                Path(aside).unlink()
+            raise
         os.close(self._fd)
         self._fd, self._identity = fd, _identity(fd)
 

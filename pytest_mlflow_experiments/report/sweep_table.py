@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -17,6 +18,7 @@ from ..regression.sweeps.ranking import Mark, marks
 from . import numbers
 from .json import json_object
 from .sweep_text import choice, failures, mattered, score, short, why_no_best
+from .text import clean
 
 SCHEMA_VERSION: Final = 1
 
@@ -102,10 +104,10 @@ def render_csv(ranking: Ranking) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     params = [f"params.{name}" for name in sweep.params]
     figures = ("mean", "std", "n", "distance", "relative", "p_value", "within_noise")
-    writer.writerow(["rank", *params, *figures, "cases", "failed"])
+    writer.writerow(["rank", *map(csv_text, params), *figures, "cases", "failed"])
     for rank, one, mark in ranking.rows:
         row = _builtins(ranking, rank, one, mark)
-        values = [one.params.get(name, "") for name in sweep.params]
+        values = [csv_text(one.params.get(name, "")) for name in sweep.params]
         rest = [_cell(row[name]) for name in (*figures, "cases", "failed")]
         writer.writerow([rank, *values, *rest])
     return stream.getvalue()
@@ -159,6 +161,16 @@ def _builtins(ranking: Ranking, rank: int, configuration: Configuration, mark: M
         "run_ids": [ranking.run_ids[one] for one in nodeids if one in ranking.run_ids],
     }
     return {name: data[name] for name in _MEMBERS}
+
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
+
+
+def csv_text(text: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula, and without control characters."""
+    if text.lstrip()[:1] in tuple("=+-@") or text[:1] in tuple("\t\r\n"):
+        text = text if _NUMBER.fullmatch(text) else f"'{text}"
+    return clean(text)
 
 
 def _cell(value: object) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from shlex import quote
 from typing import TYPE_CHECKING, final
@@ -76,8 +76,8 @@ class SessionOutcome:
     """How a session ended, as the terminal shows it.
 
     ``place`` says where the runs are (a URL, after the command that serves it if need be);
-    ``problem`` why runs are missing in MLflow, and ``remedy`` what to do about it. ``notes`` are
-    shown as they are.
+    ``problem`` why runs are missing in MLflow, and ``remedy`` what to do about it. ``losses`` (what
+    could not be written) and ``notes`` are shown as they are; only ``losses`` with ``-q`` too.
     """
 
     tests: int
@@ -86,6 +86,7 @@ class SessionOutcome:
     problem: str | None = None
     remedy: str | None = None
     notes: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
 
 
 def describe_outcome(
@@ -96,6 +97,7 @@ def describe_outcome(
     experiment: str | None,
     directory: str,
     notes: Sequence[str],
+    losses: Iterable[str] = (),
 ) -> SessionOutcome:
     """Describe how the session ended.
 
@@ -105,7 +107,7 @@ def describe_outcome(
     """
     remedy = f"The session is kept; send it with: pytest-mlflow sync {quote(directory)}"
     told = (*notes, *(() if state is None else state.notes))
-    outcome = SessionOutcome(tests=tests, experiment=experiment, notes=told)
+    outcome = SessionOutcome(tests=tests, experiment=experiment, notes=told, losses=tuple(losses))
     if state is None:
         return replace(outcome, place=(remedy,))
     if state.is_unavailable:
@@ -130,10 +132,18 @@ def _place(uri: str, state: SessionState) -> tuple[str, ...]:
     return (f"mlflow ui --backend-store-uri {quote(uri)}", f"http://127.0.0.1:5000/{page}")
 
 
+def quiet_lines(
+    summary: SessionSummary, outcome: SessionOutcome, comparison: Comparison | None = None
+) -> list[TerminalLine]:
+    """Format the section for ``-q``: a single line, and one for each loss."""
+    losses = [TerminalLine(f"mlflow: {text}", {"red": True}) for text in outcome.losses]
+    return [quiet_line(summary, outcome, comparison), *losses]
+
+
 def quiet_line(
     summary: SessionSummary, outcome: SessionOutcome, comparison: Comparison | None = None
 ) -> TerminalLine:
-    """Format the section for ``-q``: a single line."""
+    """Format all but the losses for ``-q``."""
     verdict, markup = "", {}
     if comparison is not None:
         head = headline(comparison)
@@ -177,6 +187,8 @@ def section(
         yield from sweep_lines(comparison.sweeps)
         yield from slice_lines(comparison.slices)
         yield from verdict_lines(comparison, reports)
+    for text in outcome.losses:
+        yield TerminalLine(text, {"red": True})
     for note in outcome.notes:
         yield TerminalLine(note, {"yellow": True})
     if outcome.problem:

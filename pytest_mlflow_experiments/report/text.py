@@ -18,11 +18,11 @@ _ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def clean(text: str) -> str:
-    """Remove escape sequences from ``text``, and replace control characters."""
+    """Remove escape sequences from ``text``, and show control characters as escapes."""
     if text.isascii() and text.isprintable():
         return text
     text = _ESCAPE_SEQUENCE.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
-    return _UNFIT.sub("\N{REPLACEMENT CHARACTER}", text)
+    return _UNFIT.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def one_line(text: str, limit: int | None = None) -> str:

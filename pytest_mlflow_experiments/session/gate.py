@@ -16,6 +16,7 @@ from ..records import FAILED_OUTCOMES
 from ..regression.compare import outcome_of
 from ..regression.comparison import Comparison
 from ..report.metric_lines import describe_guard, describe_metric
+from ..report.text import clean
 
 if TYPE_CHECKING:
     from _pytest._io import TerminalWriter
@@ -76,7 +77,7 @@ def fail_session(
     if told := [*filter(None, [comparison.problem]), *comparison.mistakes]:
         lines[SECTION] += told
     for nodeid, texts in lines.items():
-        _send(session.config, nodeid, "\n".join(texts))
+        _send(session.config, nodeid, clean("\n".join(texts)))
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import tempfile
 import time
@@ -9,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..records import SessionHeader
-from ..records.directory import DIRECTORY_NAME, SessionDirectory
+from ..records.directory import DIRECTORY_NAME, SessionDirectory, private
 from ..records.git import git_problem
 from ..records.secrets import without_credentials
 from ..records.session_tags import environment_tags
@@ -76,13 +77,23 @@ def written_files(settings: Settings, comparing: ComparisonSettings) -> tuple[Pa
 
 
 def make_directory(rootdir: Path, session_id: str) -> tuple[SessionDirectory, str | None]:
-    """Create the session's directory; also return a note if it is not in the rootdir."""
+    """Create the session's directory; also return a note if it is not in the rootdir.
+
+    Raises:
+        OSError: it can't be created in the system's temporary directory either.
+    """
     try:
-        return SessionDirectory.create(rootdir, session_id), None
+        return _made(rootdir, session_id), None
     except OSError as error:
-        temporary = Path(tempfile.mkdtemp(prefix="pytest-mlflow-"))
-        directory = SessionDirectory.create(temporary, session_id)
+        directory = _made(Path(tempfile.mkdtemp(prefix="pytest-mlflow-")), session_id)
         return directory, (
             f"{DIRECTORY_NAME} can't be used in the rootdir ({error.strerror}); the session is "
             f"kept in {directory.path}"
         )
+
+
+def _made(root: Path, session_id: str) -> SessionDirectory:
+    directory = SessionDirectory.create(root, session_id)
+    # Here, for the disk may have no inode left.
+    os.close(private(directory.journal, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    return directory

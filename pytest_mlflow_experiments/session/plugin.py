@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, final
@@ -19,8 +19,9 @@ from ..records.directory import SessionDirectory, shown_path
 from ..records.journal import JournalWriter
 from ..records.secrets import SHOWN_NODEID, without_credentials
 from ..regression.comparison import Comparison
+from ..report.numbers import count
 from ..report.summary import SessionSummary
-from ..report.terminal import Progress, SessionOutcome, describe_outcome, quiet_line, section
+from ..report.terminal import Progress, SessionOutcome, describe_outcome, quiet_lines, section
 from .builtin_hooks import REPORT_FORMATS, DefaultBaselines
 from .comparison_settings import ComparisonSettings
 from .gate import fail_session, mark_failed
@@ -77,7 +78,10 @@ class SessionPlugin:
         self._tentative: list[CaseRecord] = []
         self._notes: list[str] = []
         self._interruption: str | None = None
-        self._lost: str | None = None
+        self._cause: str | None = None
+        self._lost: set[str] = set()
+        self._unwritten: str | None = None
+        self._lacks_end = False
         self._only_shows = False
         self._directory: SessionDirectory | None = None
         self._writer: JournalWriter | None = None
@@ -96,7 +100,12 @@ class SessionPlugin:
         settings = self._settings
         self._begun = self._clock.now()
         header = make_header(settings, self._comparing, self._begun)
-        directory, note = make_directory(settings.rootdir, header.session_id)
+        try:
+            directory, note = make_directory(settings.rootdir, header.session_id)
+        except OSError as error:
+            raise pytest.UsageError(
+                f"--mlflow: there is no place for the session: {error}"
+            ) from error
         self._directory = directory
         self._notes += filter(None, (note, git_note(header, settings.rootdir)))
         if self._resumption is not None:
@@ -104,7 +113,8 @@ class SessionPlugin:
             header = self._resumption.begin(header, directory, settings.rootdir, outputs)
         remember_store(settings.rootdir, settings.tracking_uri)
         self._writer = JournalWriter(directory.journal)
-        self._append(header)
+        self._unwritten = journal.encode(header)
+        self._append()
         if self._comparing.baseline != "none":
             self._verdicts = SessionVerdicts(self._config, self._comparing, directory, header)
             for plugin in (DefaultBaselines(settings, header, directory), *REPORT_FORMATS):
@@ -201,7 +211,10 @@ class SessionPlugin:
                     from ..report.run_texts import with_comparison
 
                     end = with_comparison(end, self._comparison)
-            self._append(end)
+            if (lost := self._loss) is not None:
+                # Such a session is not the whole, and no baseline.
+                end = replace(end, interrupted=end.interrupted or lost)
+            self._lacks_end = not self._append(end)
             self._writer.close()
             self._writer = None
 
@@ -212,7 +225,7 @@ class SessionPlugin:
         if not (self._summary.cases or self._tentative or self._comparing.gate):
             return False
         state = None
-        if self._verdicts.awaits_tracker:
+        if self._verdicts.awaits_tracker and self._loss is None:
             assert self._tracker is not None
             state = self._tracker.baseline_state(
                 is_gate=self._comparing.gate, is_interrupted=self._interruption is not None
@@ -223,7 +236,7 @@ class SessionPlugin:
                 self._keep(replace(record, tentative=False))
         if not self._summary.cases and not self._comparing.gate:
             return False
-        problem = self._lost or (self._other_data if self._comparing.gate else None)
+        problem = self._loss or (self._other_data if self._comparing.gate else None)
         self._comparison = self._verdicts.finish(end, self._selection, problem)
         return self._comparing.gate and fail_session(
             session, self._comparison, self._selection.nodeids, self._selection.not_run
@@ -238,7 +251,7 @@ class SessionPlugin:
             return
         reports = self._verdicts.reports if self._verdicts is not None else None
         if terminalreporter.verbosity < 0:
-            lines = [quiet_line(self._summary, ending, self._comparison)]
+            lines = quiet_lines(self._summary, ending, self._comparison)
         else:
             terminalreporter.write_sep("=", "mlflow")
             shown = reports.shown() if reports is not None else []
@@ -249,9 +262,10 @@ class SessionPlugin:
             terminalreporter.write_line(text)
 
     def pytest_unconfigure(self) -> None:
-        """Wait for the tracker if there was no terminal summary."""
+        """Wait for the tracker if there was no terminal summary; tell what is lost all the same."""
         if self._directory is not None and self._outcome is None and self._is_own_process():
-            self._finish()
+            for text in self._finish().losses:
+                print(f"mlflow: {text}", file=sys.stderr)  # noqa: T201
 
     def _is_own_process(self) -> bool:
         """Return whether this is the process that opened the session, not a fork."""
@@ -262,29 +276,51 @@ class SessionPlugin:
         return self._resumption.problem if self._resumption is not None else None
 
     def _add(self, report: pytest.TestReport | None, record: CaseRecord) -> None:
+        nodeid = record.nodeid
+        if report is None and not any(
+            t == nodeid or t.startswith(f"{nodeid}@") for t in self._tests
+        ):
+            self._tests.add(nodeid)  # what was interrupted has no report
         if record.tentative:
             self._tentative.append(record)
         else:
             self._keep(record)
 
     def _keep(self, record: CaseRecord) -> None:
+        if not self._append(record):
+            if self._cause is not None:
+                self._lost.add(record.nodeid)
+            return
         self._summary.add(record)
         if self._resumption is not None:
             self._resumption.add(record)
-        self._append(record)
 
-    def _append(self, entry: journal.Entry) -> None:
-        """Append to the journal; a full disk loses the record but fails no test."""
+    def _append(self, entry: journal.Entry | None = None) -> bool:
+        """Append to the journal, whose header comes first; return whether the entry is in it.
+
+        A full disk loses the entry but fails no test.
+        """
         if self._writer is None or not self._is_own_process():
             # A child that a test forked, and that came back into pytest, is not the session.
-            return
+            return False
         try:
-            self._writer.append(journal.encode(entry))
+            if self._unwritten is not None:
+                self._writer.append(self._unwritten)
+                self._unwritten = None
+            if entry is not None:
+                self._writer.append(journal.encode(entry))
         except Exception as error:  # noqa: BLE001 - whatever it is, the tests go on
-            self._lost = f"the journal can't be written: {error}; cases are missing from it"
-            note = self._lost[0].upper() + self._lost[1:]
-            if note not in self._notes:
-                self._notes.append(note)
+            self._cause = str(error)
+            return False
+        return True
+
+    @property
+    def _loss(self) -> str | None:
+        """What the journal lacks, and why; None if it has everything."""
+        if not self._lost and not self._lacks_end:
+            return None
+        missing = count(len(self._lost), "case is", "cases are") if self._lost else "its end is"
+        return f"the journal can't be written: {self._cause}; {missing} missing from it"
 
     def _finish(self, on_progress: Progress | None = None) -> SessionOutcome:
         """Wait for the tracker, once; return the session's outcome."""
@@ -294,7 +330,11 @@ class SessionPlugin:
             if self._tracker is not None:
                 if "mlflow" in sys.modules or self._config.pluginmanager.hasplugin("dsession"):
                     own = unclaimed(self._settings.tracking_uri, self._begun)
-                state = self._tracker.last_state(on_progress, is_empty=not self._is_worth_keeping)
+                state = self._tracker.last_state(
+                    on_progress,
+                    is_empty=not self._is_worth_keeping,
+                    endless=self._loss if self._lacks_end else None,
+                )
                 left = backlog(self._settings.rootdir, besides=self._directory.session_id)
             self._outcome = describe_outcome(
                 state,
@@ -302,11 +342,11 @@ class SessionPlugin:
                 tracking_uri=without_credentials(self._settings.tracking_uri),
                 experiment=self._settings.experiment_name or self._settings.experiment_id,
                 directory=shown_path(self._directory.path),
+                losses=self._losses(),
                 notes=[
                     *self._notes,
                     *filter(None, [self._config.stash.get(UNRECORDED, None)]),
                     *(self._resumption.notes() if self._resumption else ()),
-                    *(self._verdicts.reports.notes if self._verdicts else ()),
                     *filter(None, (own, left)),
                 ],
             )
@@ -315,6 +355,14 @@ class SessionPlugin:
             pin = local_pin(self._settings.rootdir)
             SessionDirectory.prune(self._settings.rootdir, keep_ids=[pin] if pin else [])
         return self._outcome
+
+    def _losses(self) -> Iterator[str]:
+        """Yield what could not be written, which is told however little is to be shown."""
+        if (lost := self._loss) is not None:
+            kept = f"{self._summary.cases} of {count(len(self._tests), 'test')} kept"
+            yield f"{lost[0].upper()}{lost[1:]} ({kept})"
+        if self._verdicts is not None:
+            yield from self._verdicts.reports.notes
 
     @property
     def _is_worth_keeping(self) -> bool:

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import pytest
 
 from ..capture.measuring import Original
-from ..records.directory import SessionDirectory, SessionState
+from ..records.directory import SessionDirectory, SessionState, private
 from ..records.processes import is_running
 from ..records.tags import KIND, PARENT
 from ..report.terminal import Progress
@@ -40,6 +40,7 @@ _DROPPED = (
 )
 
 _POLL = 0.02
+_PROBED_EACH = 1.0
 _FINAL = ("done", "failed")
 
 MAX_WAIT_FACTOR = 10
@@ -78,8 +79,8 @@ class Tracker:
             self._fail(f"the tracker can't be started: {error}")
 
     def _start(self, tracking_uri: str, cwd: Path, timeout: float) -> subprocess.Popen[bytes]:
-        self._directory.log.touch(mode=0o600)
-        with self._directory.log.open("ab") as log:
+        fd = private(self._directory.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        with os.fdopen(fd, "ab") as log:
             return subprocess.Popen(
                 [
                     sys.executable,
@@ -128,7 +129,8 @@ class Tracker:
         state = self.state()
         if state.phase in _FINAL:
             return state
-        return state.update(phase="failed", error=state.error or self._last_words())
+        error = state.error or self._trouble() or self._last_words()
+        return state.update(phase="failed", error=error)
 
     def wait(
         self,
@@ -146,7 +148,7 @@ class Tracker:
             on_progress: called with the state, repeatedly while waiting.
             enough: returns whether to stop waiting at a state.
         """
-        last = Original.perf_counter()
+        last = probed = Original.perf_counter()
         while (state := self.look()).phase not in _FINAL and not enough(state):
             now = Original.perf_counter()
             passed, last = now - last, now
@@ -161,6 +163,12 @@ class Tracker:
                     else f"MLflow has not got it all after {MAX_WAIT_FACTOR * timeout:g} seconds"
                 )
                 return self.look()
+            if self._idle > _PROBED_EACH <= now - probed:
+                probed = now
+                if (trouble := self._trouble()) is not None:
+                    # The tracker can't say what it has done, but goes on without us.
+                    self._given_up = trouble
+                    return self.look()
             if on_progress is not None:
                 on_progress(state)
             Original.sleep(_POLL)
@@ -189,6 +197,11 @@ class Tracker:
         self._state = SessionState(phase="failed", error=error)
         with contextlib.suppress(OSError):
             self._state.write(self._directory.state)
+
+    def _trouble(self) -> str | None:
+        """Return why the tracker can't write its state, or None."""
+        trouble = self._directory.trouble()
+        return trouble and f"{self._directory.path} can't be written: {trouble}"
 
     def _last_words(self) -> str:
         lines: list[str] = []
@@ -235,12 +248,20 @@ class SessionTracker:
         except KeyboardInterrupt:
             return self._tracker.state().update(phase="failed", error="interrupted while waiting")
 
-    def last_state(self, on_progress: Progress | None, *, is_empty: bool) -> SessionState:
-        """Return the tracker's state at the end, after waiting for it if the settings say so."""
+    def last_state(
+        self, on_progress: Progress | None, *, is_empty: bool, endless: str | None
+    ) -> SessionState:
+        """Return the tracker's state at the end, after waiting for it if the settings say so.
+
+        ``endless`` is why the journal's end can't be written, if so: the tracker goes on until
+        this process is gone.
+        """
         self._tracker.stop_feeding()
         if is_empty:
             # Nothing to send, and so nothing to wait for; the tracker finds out by itself.
             return self._tracker.state()
+        if endless is not None:
+            return self._tracker.state().update(phase="failed", error=endless)
         if not self._waits:
             return self._tracker.look()
         try:

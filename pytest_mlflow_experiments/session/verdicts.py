@@ -18,7 +18,15 @@ from ..baseline.files import changed_settings, load_file, write_baseline
 from ..baseline.local import damage_notes
 from ..baseline.specs import BaselineError, BaselineRequest, session_request, why_unknown
 from ..records import CaseRecord, SessionEnd, SessionHeader, journal
-from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState, shown_path
+from ..records.directory import (
+    DIRECTORY_NAME,
+    SessionDirectory,
+    SessionState,
+    make_directories,
+    shown_path,
+    write_private,
+    write_report,
+)
 from ..records.journal import JournalError
 from ..regression.compare import compare_sessions, gate_problem, session_info
 from ..regression.comparison import Comparison
@@ -50,7 +58,7 @@ class SessionVerdicts:
     @property
     def awaits_tracker(self) -> bool:
         """Whether the tracker was asked for the baseline."""
-        return self._directory.baseline_request.exists()
+        return self._problem is None and self._directory.baseline_request.exists()
 
     def ask(self, selection: Sequence[str], *, online: bool) -> None:
         """Find the baseline, or write a request for the tracker, which is started after this.
@@ -124,7 +132,9 @@ class SessionVerdicts:
                 comparison = Comparison(
                     session=session_info(self._header),
                     baseline=None,
-                    problem=f"the verdicts could not be reached: {error_text(error)}",
+                    # What is missing in the journal may be the reason.
+                    problem=self._problem
+                    or f"the verdicts could not be reached: {error_text(error)}",
                     gated=self._settings.gate,
                 )
             try:
@@ -222,7 +232,7 @@ class SessionReports:
         )
         standard = [self._directory.path / f"report{suffix}" for suffix in STANDARD_SUFFIXES]
         for path in (*standard, *paths):
-            self._try(f"the report {path}", partial(self._write, comparison, path))
+            self._try(f"the report {shown_path(path)}", partial(self._write, comparison, path))
 
         from ..report.github import add_to_step_summary, workflow_commands
 
@@ -249,12 +259,13 @@ class SessionReports:
             raise ValueError(f"no format is known for {path.suffix or 'a file without a suffix'}")
         # What stands in the session's directory is uploaded with it, and is the user's alone.
         kept = self._directory.path / f"report{path.suffix}"
-        for target in dict.fromkeys((path, kept)):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if target == kept:
-                target.touch(mode=0o600)
-            target.write_text(text, encoding="utf-8", errors="replace")
-        self.written.append(path)
+        if path != kept:
+            write_report(path, text)
+            self.written.append(path)
+        make_directories(kept.parent)
+        write_private(kept, text)
+        if path == kept:
+            self.written.append(path)
 
     def _try(self, what: str, action: Callable[[], object]) -> None:
         try:

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import NoReturn, final
 
 from ..records import SessionEnd, SessionHeader
-from ..records.directory import SessionDirectory, SessionState
+from ..records.directory import SessionDirectory, SessionState, private
 from ..records.journal import JournalTail, has_end, is_being_written
 from ..records.processes import is_running, started_at, wait_until
 from .connect import open_store
@@ -71,7 +71,7 @@ def exclusive(path: Path) -> Iterator[None]:
     Raises:
         SessionBusyError: another process holds it.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    fd = private(path, os.O_RDWR | os.O_CREAT)
     try:
         # A process that was killed keeps its locks for the moment that its threads take to end.
         if not wait_until(lambda: _try_lock(fd), timeout=_PATIENCE, poll=0.02):

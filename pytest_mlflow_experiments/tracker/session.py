@@ -28,7 +28,7 @@ from .runs.case import RESULTS_FILE, Parent
 from .runs.session import SessionTally, closing_tags, session_status
 from .runs.sweeps import SweepRuns
 from .state import Reporter
-from .store import SessionRun, Store
+from .store import SessionRun, Store, own_disk_note
 from .writers import Problem, RunWriter
 from .writers.artifacts import Files, Uploader, run_repository
 from .writers.proof import choose_writer
@@ -205,6 +205,7 @@ class SessionProjector:
             experiment_name=experiment.name,
             writer=writer.name,
         )
+        self.reporter.note(*own_disk_note(self.store.shown_uri, experiment.artifact_location))
         if run.deleted:
             self.reporter.note("The session's run was deleted in MLflow; nothing was sent.")
         self.reporter.flush(now=True)

@@ -41,6 +41,19 @@ def artifact_location(engine: Engine | None) -> str | None:
     return f"{directory.as_uri()}/{uuid4().hex}"
 
 
+def own_disk_note(uri: str, location: str) -> tuple[str, ...]:
+    """Return a note if a server leaves artifacts to the disk of whoever writes them, else none."""
+    kind, colon, _ = location.partition(":")
+    is_path = not colon or len(kind) == 1 or kind == "file"
+    if not is_path or not uri.startswith(("http://", "https://")):
+        return ()
+    return (
+        f"Artifacts are kept on this machine's own disk, in {location}: others who use {uri} won't "
+        "see the files. What helps: a server with --serve-artifacts and --artifacts-destination, "
+        "and a new experiment",
+    )
+
+
 _MOST = 1_000
 
 
