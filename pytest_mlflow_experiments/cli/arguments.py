@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from ..records.reader import StoredSession
 from ..regression.comparison import Comparison
 from ..regression.sweeps.lookup import sweeps_of
 from ..regression.sweeps.model import Sweep
+from ..report.text import write_text
 from ..session.builtin_hooks import SUFFIXES
 
 Arguments: TypeAlias = Mapping[str, "str | tuple[str, Mapping[str, Any]]"]
@@ -143,10 +144,10 @@ def say(*lines: str) -> None:
         print(line.encode(encoding, "replace").decode(encoding))  # noqa: T201
 
 
-def write_report(path: Path, text: str) -> None:
+def write_report(path: Path, text: str | Iterable[str]) -> None:
     """Write a report, and create its parent directories; raise a UsageError on failure."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="replace")
+        write_text(path, text)
     except OSError as error:
         raise UsageError(f"{path} can't be written: {error.strerror or error}") from None

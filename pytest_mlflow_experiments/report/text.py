@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
 from typing import TypeVar, final
 
 # What neither XML nor a terminal takes: control characters, halves of surrogate pairs and the two
@@ -42,6 +43,12 @@ def cut(text: str, limit: int) -> str:
         return text
     half = limit // 2
     return f"{text[: limit - half - 1]}…{text[-half:]}"
+
+
+def write_text(path: Path, text: str | Iterable[str]) -> None:
+    """Write a report, whole or piece by piece; what UTF-8 does not know becomes a question mark."""
+    with path.open("w", encoding="utf-8", errors="replace") as file:
+        file.writelines((text,) if isinstance(text, str) else text)
 
 
 _COMMAND = re.compile(r"^(\s*)::")

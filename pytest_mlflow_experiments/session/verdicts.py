@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from shutil import copyfileobj
 from typing import final
 
 import pytest
@@ -241,18 +242,26 @@ class SessionReports:
         ]
 
     def _write(self, comparison: Comparison, path: Path) -> None:
-        text: str | None = self._config.hook.pytest_mlflow_render(
+        text: str | Iterable[str] | None = self._config.hook.pytest_mlflow_render(
             config=self._config, comparison=comparison, suffix=path.suffix
         )
         if text is None:
             raise ValueError(f"no format is known for {path.suffix or 'a file without a suffix'}")
+        from ..report.text import write_text
+
         # What stands in the session's directory is uploaded with it, and is the user's alone.
         kept = self._directory.path / f"report{path.suffix}"
-        for target in dict.fromkeys((path, kept)):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if target == kept:
-                target.touch(mode=0o600)
-            target.write_text(text, encoding="utf-8", errors="replace")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.touch(mode=0o600)
+        try:
+            write_text(kept, text)
+        except BaseException:
+            kept.unlink(missing_ok=True)
+            raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not (path.exists() and path.samefile(kept)):
+            with kept.open("rb") as source, path.open("wb") as target:
+                copyfileobj(source, target)
         self.written.append(path)
 
     def _try(self, what: str, action: Callable[[], object]) -> None:
