@@ -126,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         fate = server.choose()
         if fate in STATUSES:
-            self._answer(STATUSES[fate], [("Retry-After", "1")], b"the proxy says so")
+            self._answer(STATUSES[fate], [("Retry-After", "0")], b"the proxy says so")
         elif fate == "reset before":
             self._reset()
         else:

@@ -325,10 +325,12 @@ def test_mistakes_are_told(
         ({"tolerance": ["accuracy"]}, "tolerance: "),
         ({"direction": ["accuracy: up"]}, "direction: "),
         ({"history": 0}, "history: "),
-        ({"baseline": "nothing"}, "'nothing' is not a baseline"),
+        ({"baseline": "nothing:else"}, "'nothing:else' is not a baseline"),
     ):
         with pytest.raises(ValueError, match=message):
             compare("latest", **arguments)
+    with pytest.raises(BaselineError, match="there is no session 'nothing'"):
+        compare("latest", "nothing")
     with pytest.raises(BaselineError, match="no session"):
         compare("session:none")
 

@@ -91,7 +91,8 @@ def test_a_store_that_cannot_be_used(project: Project, uri: str, words: str) -> 
             pytest.skip("this MLflow accepts filesystem stores")
     port = str(free_port())
     project.write("def test_it():\n    score = 0.75\n    assert score > 0.5\n")
-    result = project.pytest("--mlflow", "--mlflow-tracking-uri", uri.replace("{port}", port))
+    uri = uri.replace("{port}", port)
+    result = project.pytest("--mlflow", "--mlflow-timeout=6", "--mlflow-tracking-uri", uri)
     problem, remedy = result.section()[-2:]
     assert problem.startswith("Not everything is in MLflow: ")
     assert words.replace("{port}", port) in problem

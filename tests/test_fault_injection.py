@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import count, islice
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -37,13 +38,20 @@ SEED = int(
     os.environ.get("PYTEST_MLFLOW_FAULT_SEED") or (4 if ROUNDS == FEW else time.time_ns() % 10**6)
 )
 CASES = 300
+# Each thirtieth case has an artifact of one of these sizes, with the same content in all rounds.
+EACH = 30
+SIZES = (0, 1, 1_000, 70_000, 2_000_000)
 
 SUITE = f"""
     import random, time
     import pytest
 
     @pytest.mark.parametrize("n", range({CASES}))
-    def test_it(n, mlflow_case, record_property):
+    def test_it(n, mlflow_case, record_property, tmp_path):
+        if n % {EACH} == 0:
+            path = tmp_path / "content.bin"
+            path.write_bytes(random.Random(n).randbytes({SIZES}[n // {EACH} % 5]))
+            mlflow_case.log_artifact(path, "nested/deep")
         value = random.random()
         mlflow_case.log_metric("value", value)
         record_property("value", value.hex())
@@ -262,8 +270,24 @@ def test_nothing_is_lost_whatever_is_killed(project: Project) -> None:
     check(project, rounds)
 
 
+def check_artifacts(project: Project) -> None:
+    """Check that each artifact of a case that was kept is whole."""
+    artifacts = 0
+    for directory in SessionDirectory.find_all(project.path):
+        for case in read_session(directory).cases:
+            for name in case.artifacts:
+                number = int(case.params["n"])
+                expected = random.Random(number).randbytes(SIZES[number // EACH % 5])
+                (path,) = project.path.glob(f"mlruns/*/{case.id}/artifacts/{name}")
+                digests = [sha256(content).hexdigest() for content in (path.read_bytes(), expected)]
+                assert digests[0] == digests[1], f"{path}, seed {SEED}"
+                artifacts += 1
+    assert artifacts > 0
+
+
 def check(project: Project, rounds: list[Round]) -> None:
     """Check that what finished is in MLflow once, to the bit, and that nothing is open."""
+    check_artifacts(project)
     there = Counter(values_in_mlflow(project))
     kept = Counter(values_of_journals(project))
     assert there == kept

@@ -416,11 +416,12 @@ def test_skipped_test_is_missing(history: Project) -> None:
 def test_unreachable_server_fails_with_the_reason(project: Project) -> None:
     project.write(CASES)
     uri = f"http://127.0.0.1:{free_port()}"
-    result = project.pytest("--mlflow", f"--mlflow-tracking-uri={uri}", "--mlflow-gate", status=1)
+    options = ("--mlflow", f"--mlflow-tracking-uri={uri}", "--mlflow-timeout=6")
+    result = project.pytest(*options, "--mlflow-gate", status=1)
     assert "Gate failed: the comparison could not be made" in told(result)
     assert f"Cannot use the tracking URI {uri}" in told(result)
     assert "FAILED mlflow gate - the baseline can't be read" in result.stdout
-    open_ended = project.pytest("--mlflow", f"--mlflow-tracking-uri={uri}")
+    open_ended = project.pytest(*options)
     assert "The comparison could not be made" in told(open_ended)
 
 

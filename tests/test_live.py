@@ -276,7 +276,8 @@ def test_without_a_store_the_record_keeps_what_mlflow_got(
     project: Project, options: tuple[str, ...]
 ) -> None:
     project.write(SUITE)
-    result = project.pytest("--mlflow", *options, "-k", "fluent or neighbour")
+    options = ("--mlflow", "--mlflow-timeout=10", *options)
+    result = project.pytest(*options, "-k", "fluent or neighbour")
     assert "3 passed" in result.stdout
     record = project.session().case("test_fluent[1]")
     assert dict(record.params) == {"depth": "1", "solver": "lbfgs"}

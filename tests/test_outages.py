@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from unittest.mock import patch
@@ -120,6 +121,12 @@ def state_of(project: Project) -> SessionState:
     return state or SessionState(phase="starting")
 
 
+def has_sent(project: Project, sessions: int, cases: int) -> bool:
+    """Return whether the session after so many others has sent so many cases."""
+    is_there = len(SessionDirectory.find_all(project.path)) > sessions
+    return is_there and state_of(project).sent >= cases
+
+
 def printed(project: Project, result: Result) -> str:
     """Return what pytest printed, up to our section and without what differs anyway."""
     text = result.without_section().replace(str(project.path), "<project>")
@@ -130,9 +137,9 @@ FAULTS: list[tuple[Fault | None, str]] = [
     (None, "Connection refused"),
     ("silent", "no answer from MLflow for 3 seconds"),
     (500, "it answers with status 500"),
-    (429, "it answers with status 429"),
+    (429, "it gets too many requests at once (429)"),
     (401, "it answers with status 401: out of order"),
-    ("html", "its answer is not JSON"),
+    ("html", "the answer is a web page: is there a login in front of the server?"),
     ("broken json", "its answer is not JSON"),
     ("no http", "its answer is not HTTP"),
     ("reset", "it closed the connection without an answer"),
@@ -143,21 +150,26 @@ FAULTS: list[tuple[Fault | None, str]] = [
 def test_servers_out_of_order(project: Project, plain: str) -> None:
     """Whatever a server does, its session is told in one line, kept, and sent later just once."""
     project.write(SUITE)
-    commands = []
-    for fault, words in FAULTS:
-        # Whoever is silent is waited for as long as that; all others are known before.
-        timeout = 3 if fault == "silent" else 60
+
+    def run(fault: Fault | None) -> Result:
+        # All are waited for as long as that; what those say that answer is known before.
+        timeout = 3 if fault == "silent" else 30
         with out_of_order(fault) as uri:
-            result = project.pytest(
+            return project.pytest(
                 "--mlflow",
                 *(f"--mlflow-tracking-uri={uri}", f"--mlflow-experiment={fault}"),
                 f"--mlflow-timeout={timeout}",
                 status=1,
             )
+
+    commands = []
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(run, [fault for fault, _ in FAULTS]))
+    for (_, words), result in zip(FAULTS, results, strict=True):
         assert printed(project, result) == plain
         line, command = outage(result)
         assert words in line
-        assert len(line) < 160
+        assert len(line) < 240
         commands.append(command)
     # As they were told, but in one go: it is the start that takes its time.
     arguments = [argument for command in commands for argument in shlex.split(command)[2:]]
@@ -280,12 +292,61 @@ def test_a_server_that_dies_and_comes_back(
 
 
 @pytest.mark.real
-def test_a_server_that_comes_back_after_the_end(real: Server, project: Project) -> None:
+def test_a_server_that_is_restarted_at_any_moment(
+    project: Project, tmp_path: Path, migrated_database: Path
+) -> None:
+    """Whatever it was doing: where it is back in time, the session's end waits for the rest."""
+    shutil.copyfile(migrated_database, tmp_path / "server.db")
+    database, port = f"sqlite:///{(tmp_path / 'server.db').as_posix()}", free_port()
+    project.write(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("depth", range(30))
+        def test_it(depth, mlflow_case):
+            mlflow_case.log_metric("loss", depth / 4)
+            mlflow_case.log_text("a text", "text.txt")
+        """
+    )
+    for turn in range(14):
+        with ExitStack() as stack:
+            server = stack.enter_context(ExitStack())
+            uri = server.enter_context(serve(tmp_path, database, port=port)).uri
+            options = (f"--mlflow-tracking-uri={uri}", f"--mlflow-experiment=turn {turn}")
+            command = [sys.executable, "-m", "pytest", "--mlflow", "--mlflow-timeout=90", *options]
+            process = subprocess.Popen(
+                command,
+                cwd=project.path,
+                env={**clean_environment(), **plugins_for()},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                encoding="utf-8",
+            )
+            stack.callback(process.kill)
+            # In the first it is not there at all when the tracker looks for it.
+            until(lambda n=turn: has_sent(project, n, 2 * n), "the case")  # type: ignore[misc]
+            server.close()
+            time.sleep(2)
+            stack.enter_context(serve(tmp_path, database, port=port))
+            output, _ = process.communicate(timeout=TIMEOUT)
+            assert not any("Not everything" in line for line in output.splitlines()), output
+            runs = [
+                run
+                for run in search_runs(uri)
+                if run.info.experiment_id == state_of(project).experiment_id
+            ]
+        kinds = Counter(run.data.tags["pytest.kind"] for run in runs)
+        assert kinds == {"session": 1, "sweep": 1, "case": 30}
+        assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+@pytest.mark.real
+def test_a_server_that_comes_back_too_late(real: Server, project: Project) -> None:
     with ExitStack() as stack:
         proxy = stack.enter_context(flaky(real.uri, seed=0, share=0))
         uri, experiment = proxy.uri, "after the end"
         options = (f"--mlflow-tracking-uri={uri}", f"--mlflow-experiment={experiment}")
-        process = stack.enter_context(in_parts(project, *options))
+        process = stack.enter_context(in_parts(project, *options, "--mlflow-timeout=10"))
         until(lambda: state_of(project).sent == 1, "the first case")
         proxy.always("reset before")
         project.path.joinpath("after_outage").touch()
@@ -421,6 +482,57 @@ def limit_files(size: int) -> str:
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, limits[1]))
     """
+
+
+@contextmanager
+def small_disk(path: Path) -> Iterator[None]:
+    """Make a directory on a disk of its own, with room for next to nothing."""
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(path)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a disk")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.mark.real
+@posix
+@pytest.mark.parametrize("by", ["server", "itself"])
+def test_a_disk_too_full_for_artifacts(
+    project: Project, tmp_path: Path, migrated_database: Path, by: str
+) -> None:
+    project.write(
+        """
+        def test_it(mlflow_case):
+            mlflow_case.log_metric("loss", 0.5)
+            mlflow_case.log_text("x" * 500_000, "large.txt")
+        """
+    )
+    with ExitStack() as stack:
+        uri = project.uri
+        if by == "server":
+            stack.enter_context(small_disk(tmp_path / "artifacts"))
+            shutil.copyfile(migrated_database, tmp_path / "server.db")
+            uri = f"sqlite:///{(tmp_path / 'server.db').as_posix()}"
+            uri = stack.enter_context(serve(tmp_path, uri)).uri
+        else:
+            stack.enter_context(small_disk(project.path / "mlruns"))
+        result = project.pytest(
+            *(
+                "--mlflow",
+                f"--mlflow-tracking-uri={uri}",
+                "--mlflow-timeout=45",
+                "--mlflow-baseline=none",
+            )
+        )
+        line, _ = outage(result)
+    if by == "server":
+        assert "status 500 to an upload" in line
+        assert "is the disk of its artifacts full?" in line
+    else:
+        assert "the disk of the store is full (No space left on device): make room there" in line
 
 
 @pytest.mark.real

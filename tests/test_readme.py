@@ -13,8 +13,20 @@ SHOWN_BY = {
     "the tracking server can't be reached, never answers, or answers with errors or garbage": (
         "test_outages.py::test_servers_out_of_order"
     ),
-    "it dies in the middle of the session and comes back": (
-        "test_outages.py::test_a_server_that_dies_and_comes_back"
+    "it dies and comes back, in the middle of the session or at its end": (
+        "test_outages.py::test_a_server_that_is_restarted_at_any_moment"
+    ),
+    "an answer of 200 is a login page, an error or nothing, or a redirect leads to a login": (
+        "test_tracker_http.py::test_no_answer_is_taken_for_what_it_is_not"
+    ),
+    "a gateway repeats requests": (
+        "test_tracker_http.py::test_a_gateway_that_repeats_requests_leaves_nothing_double"
+    ),
+    "the server answers 429, with or without `Retry-After`": (
+        "test_answers.py::test_a_retry_keeps_to_the_pause_asked_for"
+    ),
+    "the disk of the store or of its artifacts is full, or a file is too large (413)": (
+        "test_outages.py::test_a_disk_too_full_for_artifacts"
     ),
     "one request in five fails, and answers get lost": (
         "test_soak.py::test_nothing_is_lost_doubled_or_changed"
@@ -33,6 +45,21 @@ SHOWN_BY = {
     ),
     "pytest is killed": "test_crashes.py::test_pytest_is_killed",
     "the tracker is killed": "test_crashes.py::test_tracker_is_killed",
+    "it is killed within artifacts": (
+        "test_artifacts.py::test_the_tracker_is_killed_within_artifacts"
+    ),
+    "uploads of artifacts fail, or break off in the middle": (
+        "test_artifacts.py::test_a_server_behind_a_bad_line"
+    ),
+    "artifacts are many or large": (
+        "test_artifacts.py::test_what_is_shown_while_artifacts_are_uploaded"
+    ),
+    "the disk of the artifacts is full": (
+        "test_artifacts.py::test_a_full_artifact_disk_is_enlarged"
+    ),
+    "artifacts are neither here nor in MLflow": (
+        "test_artifacts.py::test_what_a_session_lacks_keeps_it_from_being_done"
+    ),
     "a test crashes its pytest-xdist worker": (
         "test_crashes.py::test_case_that_crashes_its_worker"
     ),

@@ -424,9 +424,8 @@ def test_credentials_of_a_server_that_fails_are_told_nowhere(project: Project, u
                 assert b"of-this-test" not in line
                 mlflow_case.log_metric("trackers", float(b"tracker.main" in line))
     """)
-    result = project.pytest(
-        "--mlflow", env={"MLFLOW_TRACKING_URI": uri.replace("{port}", str(free_port()))}
-    )
+    env = {"MLFLOW_TRACKING_URI": uri.replace("{port}", str(free_port()))}
+    result = project.pytest("--mlflow", "--mlflow-timeout=5", env=env)
     assert "Not everything is in MLflow" in result.stdout
     assert "of-this-test" not in result.stdout + result.stderr
     (case,) = project.session().cases

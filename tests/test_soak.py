@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 import psutil
@@ -28,6 +30,9 @@ pytestmark = pytest.mark.real
 CASES = int(os.environ.get("PYTEST_MLFLOW_SOAK_CASES", "200"))
 SEED = int(os.environ.get("PYTEST_MLFLOW_SOAK_SEED", "20261123"))
 STEPS = 5
+# Each twentieth case has an artifact of one of these sizes, so that a real soak sends some 70 MB.
+EACH = 20
+SIZES = (0, 1, 1_000, 65_536, 300_000)
 
 # A case, a metric of it, and all values of that by step, time and bits.
 Values = dict[tuple[str, str], list[tuple[int, int, str]]]
@@ -38,7 +43,11 @@ TESTS = """
     import pytest
 
     @pytest.mark.parametrize("number", range({cases}))
-    def test_soak(number, mlflow_case):
+    def test_soak(number, mlflow_case, tmp_path):
+        if number % {each} == 0:
+            path = tmp_path / f"{{number}}.bin"
+            path.write_bytes(random.Random(-number).randbytes({sizes}[number // {each} % 5]))
+            mlflow_case.log_artifact(path, "nested/deep")
         values = random.Random(number)
         accuracy = values.random()
         assert accuracy >= 0
@@ -103,6 +112,15 @@ def in_mlflow(database_uri: str, table: str) -> Values:
     return values
 
 
+def expected_artifacts() -> Counter[tuple[str, str]]:
+    """Return the name and the digest of each artifact."""
+    numbers = range(0, CASES, EACH)
+    contents = {
+        number: random.Random(-number).randbytes(SIZES[number // EACH % 5]) for number in numbers
+    }
+    return Counter((f"{number}.bin", sha256(contents[number]).hexdigest()) for number in numbers)
+
+
 def select(database_uri: str, statement: str) -> list[tuple[str, str, int, int, float]]:
     from sqlalchemy import create_engine, text
 
@@ -131,7 +149,7 @@ def run(project: Project, *command: str, env: dict[str, str]) -> Result:
 def test_nothing_is_lost_doubled_or_changed(
     postgres: Cluster, project: Project, tmp_path: Path
 ) -> None:
-    project.write(TESTS.format(cases=CASES, steps=STEPS))
+    project.write(TESTS.format(cases=CASES, steps=STEPS, each=EACH, sizes=SIZES))
     database_uri = postgres.database()
     with (
         serve(tmp_path, database_uri, workers=2) as server,
@@ -174,3 +192,8 @@ def test_nothing_is_lost_doubled_or_changed(
     assert Counter(kinds) == {("case",): CASES, ("sweep",): 1, ("session",): 1}
     numbers = select(database_uri, "SELECT DISTINCT value FROM params WHERE key = 'number'")
     assert len(numbers) == CASES
+    files = [*(tmp_path / "artifacts").glob("*/*/artifacts/nested/deep/*")]
+    there = Counter((path.name, sha256(path.read_bytes()).hexdigest()) for path in files)
+    assert there == expected_artifacts()
+    (results,) = tmp_path.glob("artifacts/*/*/artifacts/results.jsonl")
+    assert results.read_bytes() == project.session().directory.journal.read_bytes()

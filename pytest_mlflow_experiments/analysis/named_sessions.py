@@ -237,11 +237,8 @@ def choose_session(
         BaselineError: there is no such session.
         JournalError: it can't be read.
     """
-    directory, is_file = None, True
-    if reference is not None:
-        directory = kept_directory(reference)
-    elif not (tracking_uri or experiment):
-        directory = next(reversed(SessionDirectory.find_all(sessions_root())), None)
+    is_file = True
+    directory = chosen_directory(reference, tracking_uri, experiment)
     if directory is not None:
         stored = _last_session(directory.journal)
     else:
@@ -250,7 +247,7 @@ def choose_session(
         is_file = _file(reference) is not None
         stored = named_session(location, reference)
     if stored is None:
-        raise BaselineError("there is no session in what was found")
+        raise BaselineError(f"{directory.journal if directory else reference} holds no session")
     location = Location.resolve(tracking_uri, experiment, stored.header)
     if directory is None:
         kept = SessionDirectory(location.root / DIRECTORY_NAME / stored.header.session_id)
@@ -261,6 +258,17 @@ def choose_session(
         directory=directory,
         is_fetched=directory is None and not is_file,
     )
+
+
+def chosen_directory(
+    reference: str | None, tracking_uri: str | None, experiment: str | None
+) -> SessionDirectory | None:
+    """Return the directory of the named session here, by default of the newest, or None."""
+    if reference is not None:
+        return kept_directory(reference)
+    if tracking_uri or experiment:
+        return None
+    return next(reversed(SessionDirectory.find_all(sessions_root())), None)
 
 
 def kept_directory(reference: str) -> SessionDirectory | None:

@@ -6,6 +6,7 @@ import argparse
 import os
 
 from ..analysis.location import UsageError, sessions_root
+from ..analysis.named_sessions import chosen_directory, read_comparison
 from ..records.ci import ci_job
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..regression.comparison import Comparison
@@ -21,14 +22,18 @@ def asked_comparison(options: argparse.Namespace) -> tuple[Comparison, SessionDi
 
     The session's directory is None if it is not on this machine.
     """
-    store = options.tracking_uri or options.experiment
-    if not (options.session or store or SessionDirectory.find_all(sessions_root())):
+    place = options.tracking_uri, options.experiment
+    directory = chosen_directory(options.session, *place)
+    if directory is None and not (options.session or any(place)):
         raise UsageError(f"there is no session here: looked in {sessions_root() / DIRECTORY_NAME}")
-    session = session_of(options)
-    comparison = session.comparison()
-    if session.directory is not None:
-        comparison = located(comparison, session.directory)
-    return comparison, session.directory
+    if directory is not None and directory.report.exists():
+        comparison = read_comparison(directory.report)
+    else:
+        session = session_of(options)
+        comparison, directory = session.comparison(), session.directory
+    if directory is not None:
+        comparison = located(comparison, directory)
+    return comparison, directory
 
 
 @command(

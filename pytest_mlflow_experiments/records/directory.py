@@ -213,10 +213,12 @@ class SessionState:
     """The progress of a session's upload to MLflow.
 
     ``phase`` goes ``starting`` (MLflow is being loaded, the store opened), ``ready`` (cases are
-    being sent), then ``done`` (everything was sent) or ``failed`` (``error`` says why; the journal
-    keeps what was not sent). While MLflow is temporarily unavailable (``error`` says why), it is
-    ``waiting``; then ``ready`` again, or ``failed``. ``sent`` counts cases, ``sweeps`` the runs of
-    sweeps that have ended. ``run_id`` is the session's run. ``baseline`` is the state of the
+    being sent), then ``done`` (everything is there, each artifact whole) or ``failed`` (``error``
+    says why; the journal keeps what was not sent). While MLflow is temporarily unavailable
+    (``error`` says why), it is ``waiting``; then ``ready`` again, or ``failed``. ``sent`` counts
+    cases, ``sweeps`` the runs of sweeps that have ended. Of the ``all_files`` artifacts known so
+    far, ``files`` are in MLflow; ``uploaded`` counts bytes, and ``beats`` grows during uploads
+    whose bytes can't be counted. ``run_id`` is the session's run. ``baseline`` is the state of the
     request for a baseline: None (not looked for yet), ``found`` (it is in the session's directory),
     ``none`` (there is no such session yet) or ``failed`` (``baseline_error`` says why); ``fetched``
     counts the sessions fetched so far.
@@ -230,6 +232,10 @@ class SessionState:
     run_id: str | None = None
     sent: int = 0
     sweeps: int = 0
+    files: int = 0
+    all_files: int = 0
+    uploaded: int = 0
+    beats: int = 0
     baseline: Literal["found", "none", "failed"] | None = None
     baseline_error: str | None = None
     fetched: int = 0
@@ -262,7 +268,7 @@ class SessionState:
     def progress(self) -> int:
         """A number that grows whenever something was sent to MLflow or fetched from it."""
         known = (self.pid, self.experiment_name, self.run_id, self.baseline)
-        counts = self.sent + self.sweeps + self.fetched
+        counts = self.sent + self.sweeps + self.fetched + self.files + self.uploaded + self.beats
         return counts + sum(field is not None for field in known)
 
     @property

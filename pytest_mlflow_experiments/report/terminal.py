@@ -63,6 +63,10 @@ def _doing(state: SessionState) -> str:
         return "opening the tracking store"
     if state.phase == "waiting":
         return "trying again to reach MLflow"
+    if state.files < state.all_files:
+        megabytes = f", {state.uploaded / 1e6:,.0f} MB" if state.uploaded >= 1e6 else ""
+        files = f"{state.files:,} of {state.all_files:,} files"
+        return f"uploading artifacts: {files}{megabytes}"
     return f"sending, {state.sent} case{'' if state.sent == 1 else 's'} so far"
 
 

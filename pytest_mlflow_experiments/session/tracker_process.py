@@ -59,7 +59,9 @@ class Tracker:
     makes the tracker check whether the controller still runs.
     """
 
-    def __init__(self, directory: SessionDirectory, *, tracking_uri: str, cwd: Path) -> None:
+    def __init__(
+        self, directory: SessionDirectory, *, tracking_uri: str, cwd: Path, timeout: float = 0.0
+    ) -> None:
         self._directory = directory
         self._state = SessionState(phase="starting")
         self._process: subprocess.Popen[bytes] | None = None
@@ -67,12 +69,12 @@ class Tracker:
         self._given_up: str | None = None
         self._idle = self._waited = 0.0
         try:
-            self._process = self._start(tracking_uri, cwd)
+            self._process = self._start(tracking_uri, cwd, timeout)
         except OSError as error:
             # As where no more processes are allowed; the tests run all the same.
             self._fail(f"the tracker can't be started: {error}")
 
-    def _start(self, tracking_uri: str, cwd: Path) -> subprocess.Popen[bytes]:
+    def _start(self, tracking_uri: str, cwd: Path, timeout: float) -> subprocess.Popen[bytes]:
         self._directory.log.touch(mode=0o600)
         with self._directory.log.open("ab") as log:
             return subprocess.Popen(
@@ -82,6 +84,7 @@ class Tracker:
                     _CODE.format(path=str(Path(__file__).parents[2])),
                     str(self._directory.path),
                     str(os.getpid()),
+                    str(timeout),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -202,7 +205,12 @@ class SessionTracker:
         self._config = config
         self._settings = settings
         self._is_ci = bool(os.environ.get("CI"))
-        self._tracker = Tracker(directory, tracking_uri=settings.tracking_uri, cwd=settings.rootdir)
+        self._tracker = Tracker(
+            directory,
+            tracking_uri=settings.tracking_uri,
+            cwd=settings.rootdir,
+            timeout=settings.timeout,
+        )
         self.reap_launcher = self._tracker.reap_launcher
 
     def baseline_state(self, *, is_gate: bool, is_interrupted: bool) -> SessionState:

@@ -99,7 +99,7 @@ def open_store(tracking_uri: str, redact: Redactor, *, create: bool = True) -> S
     from .store import Store
 
     if not create and (file := database_file(tracking_uri)) and not file.exists():
-        raise NoDatabaseError(f"There is no database {file} yet.")
+        raise NoDatabaseError(f"there is no database {file} yet.")
     if tracking_uri.startswith(("http:", "https:")):
         with _first_timeout():
             return Store.open(tracking_uri, redact)

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import re
+from typing import Any, Final
 
 from .limits import shorten
 
 _REASON_LENGTH = 1_000
 
+LOGIN: Final = "is there a login in front of the server?"
+ASKED_PAUSE: Final = "a pause of {} seconds"
+_ASKED_PAUSE = re.compile(ASKED_PAUSE.format(r"(\d+)"))
+
+_FULL = re.compile(
+    r"No space left on device|database or disk is full|Disk quota exceeded|Insufficient Storage"
+    r"|StorageFull|QuotaExceeded|\bENOSPC\b|\bDiskFull\b|the table '\S+' is full",
+    re.IGNORECASE,
+)
+_CODED = re.compile(r"[A-Z]+(?:_[A-Z]+)+: (?=it |its |the answer |the server's )")
+
 # What MLflow says of an answer that it can't use, or does not get, is a paragraph with the whole
 # page in it; these are the words of it that matter.
 _HTTP = "API request to "
 _PLAINLY = (
+    (r"not in a valid JSON format\. Response body: '\s*<", f"the answer is a web page: {LOGIN}"),
     (r"too many (\d+) error responses", r"it answers with status \1"),
     (
         r"failed with error code (\d+) != 200\. Response body: '([^<]{1,120}).*",
@@ -50,14 +63,39 @@ class MergeError(Exception):
     """Shards can't be merged into one session; the text is for the user."""
 
 
+def pause_asked(text: str) -> float | None:
+    """Return the seconds that a server has asked to wait, as an error tells; None if it did not."""
+    found = _ASKED_PAUSE.search(text)
+    return float(found[1]) if found else None
+
+
 def reason_of(error: BaseException) -> str:
     """Return the text of an error, on one line and without a full stop."""
     # A database's own words are clearer than SQLAlchemy's, which repeat the whole statement.
     said = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error
     text = " ".join(str(said).split()).removesuffix(".")
-    if text.startswith(_HTTP):
+    response = getattr(error, "response", None)
+    if hasattr(response, "status_code"):
+        text = _answered(response)
+    elif text.startswith(_HTTP):
         for pattern, plain in _PLAINLY:
             if found := re.search(pattern, text):
                 text = found.expand(plain).rstrip("'\" ").removesuffix(".")
                 break
+    text = _CODED.sub("", text, count=1)
+    # A value that MLflow refuses may speak of anything.
+    is_refused = getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE"
+    if not is_refused and "make room" not in text and (full := _FULL.search(text)):
+        place = getattr(error, "filename", None) or "the store"
+        text = f"the disk of {place} is full ({full[0]}): make room there"
     return shorten(text, _REASON_LENGTH) or type(error).__name__
+
+
+def _answered(response: Any) -> str:
+    """Return the words of a server for an error of requests."""
+    try:
+        return " ".join(str(response.json()["message"]).split()).removesuffix(".")
+    except (ValueError, KeyError, TypeError):
+        said = " ".join(response.text.split())
+        text = f"it answers with status {response.status_code}"
+        return text if said.startswith("<") or not said else f"{text}: {said[:120]}"

@@ -22,7 +22,7 @@ from ..records.journal import JournalError, JournalTail, has_end, is_being_writt
 from ..records.processes import is_running, started_at, wait_until
 from .connect import open_store
 from .errors import SessionBusyError, TrackerError, reason_of
-from .state import RedactedStream, Redactor, Reporter, send_repeatedly
+from .state import RedactedStream, Redactor, Reporter, send_repeatedly, told_retries
 
 _INTERVAL = 5.0
 _INTERVAL_AT_END = 0.2
@@ -139,7 +139,11 @@ def _first_state(directory: SessionDirectory) -> SessionState:
 
 
 def _project(
-    directory: SessionDirectory, tracking_uri: str, follow: Callable[[], bool], reporter: Reporter
+    directory: SessionDirectory,
+    tracking_uri: str,
+    follow: Callable[[], bool],
+    reporter: Reporter,
+    timeout: float = 0.0,
 ) -> None:
     with exclusive(directory.path / "tracker.lock"):
         reporter.flush(now=True)
@@ -152,16 +156,19 @@ def _project(
             except Exception as error:
                 # Whatever MLflow and the libraries below it raise: the journal keeps the session.
                 _LOGGER.debug("The session could not be sent.", exc_info=True)
-                text = f"Writing to {tracking_uri} failed: {reason_of(error)}"
-                raise TrackerError(text, passing=_passes(error)) from error
+                raise TrackerError(_failed(tracking_uri, error), passing=_passes(error)) from error
 
         try:
-            send_repeatedly(send, directory.journal, follow, reporter)
+            send_repeatedly(send, directory.journal, follow, reporter, timeout)
         except TrackerError as error:
             reporter.trouble("failed", str(error))
         else:
             reporter.change(phase="done", error=None)
             reporter.flush(now=True)
+
+
+def _failed(tracking_uri: str, error: Exception) -> str:
+    return f"Writing to {tracking_uri} failed: {reason_of(error)}"
 
 
 def _passes(error: Exception) -> bool:
@@ -178,11 +185,17 @@ def _send(
     following = follow()
     if _is_empty(directory.journal) and not (following and directory.baseline_request.exists()):
         return
-    store = open_store(tracking_uri, reporter.redact)
-    from .session import SessionProjector
+    from .answers import checked_answers
 
-    tail = JournalTail(directory.journal)
-    SessionProjector(directory, store, reporter, follow, tail).run()
+    def tell(error: Exception) -> None:
+        reporter.delay(_failed(tracking_uri, error))
+
+    with checked_answers(), told_retries(tell):
+        store = open_store(tracking_uri, reporter.redact)
+        from .session import SessionProjector
+
+        tail = JournalTail(directory.journal)
+        SessionProjector(directory, store, reporter, follow, tail).run()
 
 
 def _is_empty(journal: Path) -> bool:
@@ -203,12 +216,14 @@ def _is_empty(journal: Path) -> bool:
 def main() -> NoReturn:
     """Run the tracker for the session whose directory is the first argument.
 
-    The second argument is the pid of the controller, by default the parent's.
+    The second argument is the pid of the controller, by default the parent's; the third is for how
+    many seconds to go on after the session's end while nothing arrives in MLflow.
     """
     # It may have been killed already, and then somebody else is the parent.
     controller = int(sys.argv[2]) if len(sys.argv) > 2 else os.getppid()
     if os.name == "posix":
         _detach()
+    timeout = float(sys.argv[3]) if len(sys.argv) > 3 else 0.0
     directory = SessionDirectory(Path(sys.argv[1]))
     tracking_uri = os.environ["MLFLOW_TRACKING_URI"]
     redact = Redactor.of(tracking_uri)
@@ -218,7 +233,7 @@ def main() -> NoReturn:
     reporter = Reporter(directory.state, _first_state(directory), redact, on_state=None)
     _end_on_sigterm(reporter)
     try:
-        _project(directory, tracking_uri, Controller(controller).alive, reporter)
+        _project(directory, tracking_uri, Controller(controller).alive, reporter, timeout)
     except SessionBusyError as error:
         sys.exit(str(error))
     sys.exit(0 if reporter.state.phase == "done" else 1)
@@ -236,7 +251,7 @@ def _detach() -> None:
 def _end_on_sigterm(reporter: Reporter) -> None:
     def end(number: int, _frame: FrameType | None) -> NoReturn:
         reason = "The tracker was terminated before everything was sent."
-        reporter.trouble("failed", reporter.state.error or reason)
+        reporter.trouble("failed", reporter.shown.error or reason)
         # Requests under way are not waited for: they are found when the session is sent again.
         os._exit(128 + number)
 

@@ -13,10 +13,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
+from requests import HTTPError
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from .errors import TrackerError, reason_of
+from .errors import TrackerError, pause_asked, reason_of
+from .state import RETRY_LISTENERS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,6 +40,7 @@ _LASTING = (
 # Two shards set the same tag of their session's run at the same moment, as databases tell it.
 _COLLISIONS = ("uniqueviolation", "unique constraint", "duplicate entry", "duplicate key")
 _COLLISION_CALLS = 3
+_LIMITS = ("too many requests", "too many 429")
 
 
 def cause_of(error: Exception) -> Cause:
@@ -56,6 +59,9 @@ def cause_of(error: Exception) -> Cause:
         return "passing"
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return "passing"
+    if isinstance(error, HTTPError) and error.response is not None:
+        status = error.response.status_code
+        return "passing" if status >= 500 or status in (408, 425, 429) else "store"
     # requests' own exceptions are OSErrors.
     return "passing" if isinstance(error, OSError) else "data"
 
@@ -75,8 +81,8 @@ def tracker_error(text: str, error: Exception) -> TrackerError:
 class Retry:
     """Calls an action, and retries it while its error may be temporary.
 
-    It gives up after ``calls`` calls, or after ``patience`` seconds if nothing answers: then the
-    caller decides whether to wait.
+    It gives up after ``calls`` calls, or after ``patience`` seconds if nothing answers, or if the
+    server asks for more than that: then the caller decides whether to wait.
     """
 
     calls: int
@@ -85,17 +91,31 @@ class Retry:
     def __call__(self, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the result of ``action``."""
         started = time.monotonic()
-        for calls, pause in enumerate(_PAUSES[: self.calls - 1], 1):
+        for calls, usual in enumerate(_PAUSES[: self.calls - 1], 1):
             try:
                 return action(*args, **kwargs)
             except Exception as error:
                 if not passes(error) and not (calls < _COLLISION_CALLS and _collides(error)):
                     raise
-                if time.monotonic() - started >= self.patience:
+                said = str(error)
+                passed = time.monotonic() - started
+                if max(passed, pause_asked(said) or 0.0) >= self.patience:
                     raise
-            # Requests that were turned away together must not come back together.
-            time.sleep(pause * random.uniform(0.7, 1.3))
+                for tell in RETRY_LISTENERS:
+                    tell(error)
+            time.sleep(_pause(said, calls, usual))
         return action(*args, **kwargs)
+
+
+def _pause(said: str, calls: int, pause: float) -> float:
+    """Return how long to wait after so many failed calls, the last with this error."""
+    if (asked := pause_asked(said)) is not None:
+        return max(pause, asked) * random.uniform(1.0, 1.3)
+    if any(text in said for text in _LIMITS):
+        # A server with a limit has to be left alone for longer than one that fails by chance.
+        pause = max(pause, 2.0 ** (calls - 1))
+    # Requests that were turned away together must not come back together.
+    return pause * random.uniform(0.7, 1.3)
 
 
 def _collides(error: Exception) -> bool:
@@ -210,10 +230,13 @@ def runs_with(
     experiment_id: str,
     tags: Mapping[str, str],
     *,
+    status: str | None = None,
     deleted: bool = True,
     call: Callable[..., PagedList[Run]] = patiently,
 ) -> Iterator[Run]:
-    """Yield the runs that have these tags, with ``deleted`` the deleted ones too."""
+    """Yield the runs with these tags (and status), with ``deleted`` the deleted ones too."""
     view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
-    terms = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-    return search_runs(client, experiment_id, terms, call=call, run_view_type=view)
+    terms = [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
+    if status is not None:
+        terms.append(f"attributes.status = '{status}'")
+    return search_runs(client, experiment_id, " and ".join(terms), call=call, run_view_type=view)

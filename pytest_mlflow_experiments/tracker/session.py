@@ -20,9 +20,9 @@ from ..records.session_tags import shard_states
 from ..records.tags import EXCLUDED, NOTE, PARENT
 from .catalog import SHARDS, MlflowCatalog
 from .connect import answer_request
-from .errors import TrackerError, reason_of
+from .errors import TrackerError
 from .limits import batches
-from .retries import passes, patiently
+from .retries import patiently
 from .runs import existing
 from .runs.case import RESULTS_FILE, Parent
 from .runs.session import SessionTally, closing_tags, session_status
@@ -30,10 +30,10 @@ from .runs.sweeps import SweepRuns
 from .state import Reporter
 from .store import SessionRun, Store
 from .writers import Problem, RunWriter
-from .writers.artifacts import ClientRepository
+from .writers.artifacts import Files, Uploader, run_repository
 from .writers.proof import choose_writer
 
-_WORST_FIRST = ("run", "sweep", "artifacts")
+_WORST_FIRST = ("run", "sweep", "lost", "artifacts")
 
 
 def raise_worst_problem(problems: Sequence[Problem], cases: int, directory: Path) -> None:
@@ -51,8 +51,10 @@ def raise_worst_problem(problems: Sequence[Problem], cases: int, directory: Path
         "sweep": f"MLflow has every case, but did not take the end of {count} sweeps; the first is",
         "artifacts": "MLflow has every case, but not all artifacts could be uploaded; they stay "
         f"in {directory}; the first ones missing are those of",
+        "lost": f"MLflow has every case, but some artifacts are neither there nor in {directory}; "
+        "the first are those of",
     }[worst.part]
-    passing = worst.part == "artifacts" and any(problem.passing for problem in problems)
+    passing = worst.part in ("artifacts", "lost") and any(problem.passing for problem in problems)
     raise TrackerError(f"{text} {worst.case}: {worst.reason}", passing=passing)
 
 
@@ -88,6 +90,11 @@ class SessionProjector:
     target: Target | None = None
     problems: list[Problem] = field(default_factory=list)
     kept: set[str] = field(default_factory=set)
+    uploader: Uploader = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Create the uploader of all artifacts."""
+        self.uploader = Uploader(self.reporter.count, self.reporter.note)
 
     def run(self) -> None:
         """Send the journal until its end, or until no process writes to it any more.
@@ -178,6 +185,7 @@ class SessionProjector:
             self.store,
             experiment,
             known,
+            uploader=self.uploader,
             shared=header.shard is not None,
             on_note=self.reporter.note,
             on_written=partial(self.reporter.count, sent=1),
@@ -229,13 +237,8 @@ class SessionProjector:
         tags = {**closing_tags(header, self.end), NOTE: self.tally.description(header, self.end)}
         for batch in batches(self.tally.metrics(header, self.end), {}, tags):
             patiently(client.log_batch, run_id, *batch)
-        try:
-            patiently(self._upload, ClientRepository(client, run_id))
-        except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
-            reason = reason_of(error)
-            self.problems.append(
-                Problem("the session itself", "artifacts", reason, passing=passes(error))
-            )
+        reports = {path.name: path for path in sorted(self.directory.path.glob("report.*"))}
+        self._upload(run_id, RESULTS_FILE, reports)
         self._close_sweeps(header, target, run_id)
         if header.shards:
             replaced = [
@@ -244,11 +247,18 @@ class SessionProjector:
                 if record_id not in self.kept and known.shard in header.shards
             ]
             existing.mark_superseded(client, replaced)
+        self._remove_repeated(header, target)
         status, end_time = session_status(self.end), self.tally.end_time(header, self.end)
         # Shards that were merged have ended their own.
         if not header.shards and (self.end is None or not self.end.complete):
             self.store.kill_open_runs(header, target.experiment, end_time)
         patiently(client.set_terminated, run_id, status, end_time)
+
+    def _remove_repeated(self, header: SessionHeader, target: Target) -> None:
+        # Where we choose the ids of runs, the store itself refuses a second one.
+        if target.run.resumed or target.writer.name == "client":
+            place = self.store.client, target.experiment.experiment_id, header
+            existing.remove_repeated(*place, target.run.run_id)
 
     def _tell_exclusion(self) -> None:
         """Tag the run with what was decided on the session here, unless MLflow knows better."""
@@ -278,6 +288,7 @@ class SessionProjector:
         """End this shard; set the status and end of the shared run so far."""
         client, status = self.store.client, session_status(self.end)
         end_time = self.tally.end_time(header, self.end)
+        self._remove_repeated(header, target)
         if self.end is None or not self.end.complete:
             self.store.kill_open_runs(header, target.experiment, end_time)
         run = self.store.find_session_run(header, target.experiment)
@@ -290,16 +301,19 @@ class SessionProjector:
         if shard_states(run.data.tags).get(header.session_id) == "merged":
             return
         self._close_sweeps(header, target, run_id)
-        with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:
-            journal = Path(name, f"{header.session_id}.jsonl")
-            shutil.copyfile(self.directory.journal, journal)
-            patiently(client.log_artifact, run_id, str(journal), SHARDS)
-        existing.end_shard(client, run_id, header, status, end_time)
+        if self._upload(run_id, f"{SHARDS}/{header.session_id}.jsonl", {}):
+            existing.end_shard(client, run_id, header, status, end_time)
 
-    def _upload(self, repository: ClientRepository) -> None:
-        with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:
-            results = Path(name, RESULTS_FILE)
-            shutil.copyfile(self.directory.journal, results)
-            repository.log_artifact(str(results))
-        for report in sorted(self.directory.path.glob("report.*")):
-            repository.log_artifact(str(report))
+    def _upload(self, run_id: str, name: str, others: Files) -> bool:
+        """Upload the journal under this name, and other files; return whether they are there."""
+        with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as directory:
+            journal = Path(directory, Path(name).name)
+            shutil.copyfile(self.directory.journal, journal)
+            problem = self.uploader.upload(
+                "the session itself",
+                partial(run_repository, self.store.client, run_id),
+                lambda: {name: journal, **others},
+            )
+        if problem is not None:
+            self.problems.append(problem)
+        return problem is None

@@ -176,7 +176,7 @@ class RunData:
     ``id`` is the record's id, and the run's own where the store lets us choose it. ``run_id`` is
     set if the run exists already and is to be completed. ``end_time`` is None if the run goes on.
     ``texts`` are small text artifacts by file name, ``artifacts`` a directory of artifacts, and
-    ``artifact_names`` its top-level names.
+    ``artifact_names`` the paths of its files.
     """
 
     id: str
@@ -190,7 +190,7 @@ class RunData:
     inputs: tuple[DatasetInput, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
     artifacts: Path | None = None
-    artifact_names: frozenset[str] = frozenset()
+    artifact_names: tuple[str, ...] = ()
     run_id: str | None = None
 
     @property
@@ -262,7 +262,7 @@ def project_case(record: CaseRecord, parent: Parent) -> RunData:
         inputs=inputs,
         texts=texts,
         artifacts=parent.directory.artifacts(record.id) if record.artifacts else None,
-        artifact_names=frozenset(path.partition("/")[0] for path in record.artifacts),
+        artifact_names=record.artifacts,
     )
 
 

@@ -53,9 +53,40 @@ def case_runs(
     if header.shard is not None:
         # Those that others have replaced are known too: they must not come back.
         terms = {SESSION_ID: header.joint_id, SHARD: header.session_id}
-    return {
-        run.data.tags[RECORD_ID]: known_run(run) for run in runs_with(client, experiment_id, terms)
-    }
+    # Of several with the same id the best one counts; see ``remove_repeated``.
+    runs = sorted(runs_with(client, experiment_id, terms), key=_standing, reverse=True)
+    return {run.data.tags[RECORD_ID]: known_run(run) for run in runs}
+
+
+def _standing(run: Run) -> tuple[bool, bool, bool, str]:
+    """Return a key that sorts the runs of one record, the one that counts first."""
+    info = run.info
+    superseded = run.data.tags.get(KIND) == "superseded"
+    return info.lifecycle_stage != "active", superseded, info.status == "RUNNING", info.run_id
+
+
+def remove_repeated(
+    client: MlflowClient, experiment_id: str, header: SessionHeader, run_id: str
+) -> None:
+    """Remove runs that were made twice, as by a gateway that repeats requests.
+
+    Nobody has learned the ids of these: they are RUNNING still, after all others of the session
+    but its own run, ``run_id``, have ended.
+    """
+    terms = {SESSION_ID: header.joint_id}
+    if header.shard is not None:
+        # Whatever else is RUNNING may be another shard's; those merge what they share.
+        terms[SHARD] = header.session_id
+    for run in list(runs_with(client, experiment_id, terms, status="RUNNING", deleted=False)):
+        tags = run.data.tags
+        if run.info.run_id == run_id or (RECORD_ID not in tags and tags.get(KIND) != "session"):
+            continue
+        kept_id = run_id
+        if tags.get(KIND) != "session":
+            same = runs_with(client, experiment_id, {RECORD_ID: tags[RECORD_ID]})
+            kept_id = min(same, key=_standing).info.run_id
+        if kept_id != run.info.run_id:
+            _supersede(client, experiment_id, run, kept_id)
 
 
 def sweep_runs(
@@ -88,11 +119,19 @@ def merge_duplicates(client: MlflowClient, experiment_id: str, runs: Sequence[Ru
         known, states = (shard_states(run.data.tags) for run in (chosen, other))
         missing = {shard: states[shard] for shard in states.keys() - known.keys()}
         _set_tags(client, chosen.info.run_id, shard_tags(missing))
-        move_children(client, experiment_id, other.info.run_id, chosen.info.run_id)
-        with _done_by_others():
-            mark_superseded(client, [other.info.run_id])
-            patiently(client.delete_run, other.info.run_id)
+        _supersede(client, experiment_id, other, chosen.info.run_id)
     return chosen
+
+
+def _supersede(client: MlflowClient, experiment_id: str, run: Run, kept_id: str) -> None:
+    """End and delete a run that another one replaces, and give that its children."""
+    run_id = run.info.run_id
+    move_children(client, experiment_id, run_id, kept_id)
+    with _done_by_others():
+        mark_superseded(client, [run_id])
+        if run.info.status == "RUNNING":
+            patiently(client.set_terminated, run_id, "KILLED")
+        patiently(client.delete_run, run_id)
 
 
 def _set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:

@@ -18,11 +18,12 @@ from ..runs.case import RunData
 class Problem:
     """A part of a case that MLflow did not store; ``passing`` if it may store it later.
 
-    For a sweep, ``case`` is its name, and the missing part its end.
+    For a sweep, ``case`` is its name, and the missing part its end. Artifacts are ``lost`` if they
+    are no longer here either.
     """
 
     case: str
-    part: Literal["run", "artifacts", "sweep"]
+    part: Literal["run", "artifacts", "lost", "sweep"]
     reason: str
     passing: bool = False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Any, ClassVar, Final, Literal, TypeAlias, final
 from uuid import uuid4
@@ -29,7 +30,6 @@ from ...records.tags import DATA_CONTEXT, USER
 from ..retries import cause_of, patiently
 from ..runs.case import RunData, stored_value
 from . import Problem
-from .artifacts import upload_if_missing
 from .client import ClientWriter
 
 Row: TypeAlias = dict[str, Any]
@@ -182,8 +182,9 @@ class BulkWriter:
         problems = []
         for run in runs:
             if run.has_artifacts:
-                repository = get_artifact_repository(self.artifact_uri(run.id))
-                if problem := upload_if_missing(repository, run, resumed=run.id not in fresh):
+                repository = partial(get_artifact_repository, self.artifact_uri(run.id))
+                resumed = run.id not in fresh
+                if problem := self.client.uploader.upload_run(repository, run, resumed=resumed):
                     problems.append(problem)
         return problems
 

@@ -22,7 +22,7 @@ from ..runs.case import RunData
 from ..runs.description import inline
 from ..runs.existing import KnownRun, known_run
 from . import Problem
-from .artifacts import ClientRepository, upload_if_missing
+from .artifacts import Uploader, run_repository
 
 _RACES: Final = 5
 
@@ -83,6 +83,7 @@ class ClientWriter:
     client: MlflowClient
     experiment_id: str
     known: Mapping[str, KnownRun]
+    uploader: Uploader = field(default_factory=Uploader)
     shared: bool = False
     in_flight: int = _IN_FLIGHT
     on_written: Callable[[], None] = lambda: None
@@ -178,7 +179,7 @@ class ClientWriter:
         if known.open:
             existing = patiently(self.client.get_run, known.run_id)
             return self._complete(existing, run)
-        return upload_if_missing(ClientRepository(self.client, known.run_id), run, resumed=True)
+        return self._upload(known.run_id, run, resumed=True)
 
     def _create(self, run: RunData) -> str:
         def find() -> str | None:
@@ -233,9 +234,13 @@ class ClientWriter:
         return self._finish(run_id, run, resumed=True)
 
     def _finish(self, run_id: str, run: RunData, *, resumed: bool) -> Problem | None:
-        problem = upload_if_missing(ClientRepository(self.client, run_id), run, resumed=resumed)
+        problem = self._upload(run_id, run, resumed=resumed)
         patiently(self.client.set_terminated, run_id, run.status, run.end_time)
         return problem
+
+    def _upload(self, run_id: str, run: RunData, *, resumed: bool) -> Problem | None:
+        repository = partial(run_repository, self.client, run_id)
+        return self.uploader.upload_run(repository, run, resumed=resumed)
 
     def _log(
         self,

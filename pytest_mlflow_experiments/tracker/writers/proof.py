@@ -24,6 +24,7 @@ from ..runs.case import RunData, metrics_at
 from ..runs.existing import KnownRun
 from ..store import Store
 from . import RunWriter
+from .artifacts import Uploader
 from .bulk import INPUT_TABLES, RUN_TABLES, BulkWriter, prepare
 from .client import ClientWriter
 
@@ -33,6 +34,7 @@ def choose_writer(
     experiment: Experiment,
     known: Mapping[str, KnownRun],
     *,
+    uploader: Uploader,
     shared: bool,
     on_note: Callable[[str], None],
     on_written: Callable[[], None],
@@ -40,9 +42,9 @@ def choose_writer(
 ) -> RunWriter:
     """Return the fastest writer that works with the store.
 
-    ``shared`` tells that other shards may open the same runs. ``on_note`` is called with the reason
-    for not writing in bulk, ``on_written`` then after each run, ``on_closed`` after each closed run
-    of a sweep.
+    ``uploader`` uploads the artifacts. ``shared`` tells that other shards may open the same runs.
+    ``on_note`` is called with the reason for not writing in bulk, ``on_written`` then after each
+    run, ``on_closed`` after each closed run of a sweep.
 
     Raises:
         Exception: the database is temporarily unavailable.
@@ -51,6 +53,7 @@ def choose_writer(
         store.client,
         experiment.experiment_id,
         known=known,
+        uploader=uploader,
         shared=shared,
         in_flight=store.in_flight,
         on_written=on_written,

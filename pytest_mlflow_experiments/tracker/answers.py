@@ -1,0 +1,193 @@
+"""Read the answers of a tracking server: MLflow takes some errors for successes."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, final
+from urllib.parse import urljoin, urlsplit
+
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from .errors import ASKED_PAUSE, LOGIN
+
+_API = re.compile(r"/(?:ajax-)?api/\d+\.\d+/(mlflow|mlflow-artifacts)/(.*)")
+_READING = ("GET", "HEAD")
+# What these answer is never empty; an empty run would be filled without an error, too.
+_NEVER_EMPTY = re.compile(r"(runs|experiments)/(create|get|get-by-name)")
+# A status that is to be retried must reach the tracker with its headers and its reason.
+_NO_RETRIES = Retry(0, status_forcelist=(), respect_retry_after_header=False)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What an answer means in truth: a status, one of MLflow's error codes, and words for it."""
+
+    status: int
+    code: str
+    message: str
+
+    def response(self, request: PreparedRequest) -> Response:
+        """Return the answer as a server would have given it that speaks MLflow's language."""
+        response = Response()
+        response.request, response.url = request, request.url or ""
+        response.status_code, response.encoding = self.status, "utf-8"
+        response.headers["Content-Type"] = "application/json"
+        # MLflow reads the body alone, and there is no public way to set it.
+        response._content = json.dumps({"error_code": self.code, "message": self.message}).encode()
+        return response
+
+
+@contextmanager
+def checked_answers() -> Iterator[None]:
+    """Give MLflow, in this process, the true status of answers that it would misunderstand."""
+    send = HTTPAdapter.send
+
+    def checked(
+        self: HTTPAdapter, request: PreparedRequest, stream: bool = False, **options: Any
+    ) -> Response:
+        path = urlsplit(request.url or "").path
+        if api := _API.search(path):
+            self.max_retries = _NO_RETRIES
+        response = send(self, request, stream=stream, **options)
+        found = _refusal(request, response, api, stream=stream)
+        if found is None:
+            return response
+        response.close()
+        return found.response(request)
+
+    HTTPAdapter.send = checked  # type: ignore[assignment,method-assign]
+    try:
+        yield
+    finally:
+        HTTPAdapter.send = send  # type: ignore[method-assign]
+
+
+def _refusal(
+    request: PreparedRequest, response: Response, api: re.Match[str] | None, *, stream: bool
+) -> Refusal | None:
+    """Return what is wrong with an answer; None if it may be taken as it is."""
+    # The answer of a login page elsewhere, to which a download was sent, is looked at as well.
+    if api is None:
+        return _page(request, response) if request.method == "GET" else None
+    # A download, of whatever the user has kept.
+    is_file = stream and request.method == "GET"
+    if response.is_redirect:
+        return _redirect(request, response, is_file=is_file)
+    if not response.ok:
+        return _error(request, response, api)
+    if is_file:
+        return _page(request, response)
+    return _page(request, response) or _content(response, api)
+
+
+def _page(request: PreparedRequest, response: Response) -> Refusal | None:
+    """Return the refusal of a web page; those that users keep as artifacts are told from it."""
+    if response.status_code >= 300 or "text/html" not in response.headers.get("Content-Type", ""):
+        return None
+    is_artifact = "attachment" in response.headers.get("Content-Disposition", "")
+    is_artifact |= urlsplit(request.url or "").path.lower().endswith((".html", ".htm"))
+    return None if is_artifact and request.method == "GET" else _web_page(response)
+
+
+def _web_page(response: Response) -> Refusal:
+    text = f"the answer is a web page: {LOGIN} ({_place(response)})"
+    return Refusal(502, "TEMPORARILY_UNAVAILABLE", text)
+
+
+def _place(response: Response) -> str:
+    """Return the status and the URL of an answer without credentials."""
+    return f"status {response.status_code} of {_bare(response.url)}"
+
+
+def _bare(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _content(response: Response, api: re.Match[str]) -> Refusal | None:
+    """Return the refusal of what is no answer of MLflow in spite of its status."""
+    body = response.content.strip()
+    if body.startswith((b"<", b"\xef\xbb\xbf<")):
+        return _web_page(response)
+    data: object = None
+    if b'"error_code"' in body or body in (b"", b"{}"):
+        with suppress(ValueError):
+            data = json.loads(body or b"{}")
+    if isinstance(data, dict) and data.get("error_code"):
+        code = str(data["error_code"])
+        said = data.get("message") or "no reason given"
+        text = (
+            f"it answers with an error in spite of status {response.status_code} ({code}: {said})"
+        )
+        return Refusal(500, code, text)
+    if data == {} and _NEVER_EMPTY.fullmatch(api[2]):
+        text = f"its answer is empty ({_place(response)}): is it a server of MLflow?"
+        return Refusal(502, "TEMPORARILY_UNAVAILABLE", text)
+    return None
+
+
+def _redirect(request: PreparedRequest, response: Response, *, is_file: bool) -> Refusal | None:
+    """Return the refusal of a redirect that loses what was sent, or that leads to a login."""
+    target = urljoin(request.url or "", response.headers["Location"])
+    is_api = _API.search(urlsplit(target).path) is not None
+    keeps = request.method in _READING or response.status_code in (307, 308)
+    if keeps and (is_api or is_file):
+        return None
+    start = f"it redirects to {_bare(target)} (status {response.status_code})"
+    if is_api:
+        return Refusal(404, "ENDPOINT_NOT_FOUND", f"{start}: use its address as the tracking URI")
+    return Refusal(502, "TEMPORARILY_UNAVAILABLE", f"{start}: {LOGIN}")
+
+
+def _error(request: PreparedRequest, response: Response, api: re.Match[str]) -> Refusal | None:
+    """Return words for an error that MLflow has none for."""
+    status, pause = response.status_code, _pause(response)
+    asks = "" if pause is None else f" and asks for {ASKED_PAUSE.format(pause)}"
+    if status == 429:
+        text = f"it gets too many requests at once (429){asks}: send the rest later"
+        return Refusal(429, "REQUEST_LIMIT_EXCEEDED", text)
+    if status == 413:
+        text = (
+            "it takes nothing as large as this (413): raise the limit of the server, or of the "
+            "proxy in front of it"
+        )
+        return Refusal(413, "MAX_BLOCK_SIZE_EXCEEDED", text)
+    if status == 507:
+        text = "the server's disk is full (507 Insufficient Storage): make room there"
+        return Refusal(507, "RESOURCE_EXHAUSTED", text)
+    if status == 503 and pause is not None:
+        return Refusal(503, "TEMPORARILY_UNAVAILABLE", f"it answers with status 503{asks}")
+    is_upload = request.method == "PUT" and api[1] == "mlflow-artifacts"
+    if status == 500 and is_upload and b"No space left" not in response.content:
+        # MLflow keeps to itself why it could not write a file.
+        text = (
+            "it answers with status 500 to an upload; the reason is in its log (is the disk of "
+            "its artifacts full?)"
+        )
+        return Refusal(500, "INTERNAL_ERROR", text)
+    return None
+
+
+def _pause(response: Response) -> int | None:
+    """Return the seconds that ``Retry-After`` asks for, which may be a date; None without it."""
+    value = response.headers.get("Retry-After", "").strip()
+    if value.isdecimal():
+        return int(value)
+    with suppress(ValueError, TypeError):
+        until = parsedate_to_datetime(value).timestamp()
+        now = time.time()
+        # The clock of the server may be wrong.
+        with suppress(ValueError, TypeError):
+            now = parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
+        return max(0, math.ceil(until - now))
+    return None
