@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 import zlib
@@ -362,7 +363,12 @@ def test_connections_are_used_again_after_an_answer(monkeypatch: pytest.MonkeyPa
     accepted = []
     server = FaultyServer(lambda *_: answer)
     accept = server.get_request
-    monkeypatch.setattr(server, "get_request", lambda: accepted.append(1) or accept())
+
+    def counted() -> tuple[socket.socket, object]:
+        accepted.append(found := accept())
+        return found
+
+    monkeypatch.setattr(server, "get_request", counted)
     with running(server), checked_answers(), requests.Session() as session:
         for _ in range(3):
             assert session.post(server.uri + API, timeout=20).json()["run"]
