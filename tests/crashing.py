@@ -19,7 +19,9 @@ from unittest.mock import patch
 
 from project import Project, clean_environment, plugins_for
 
+from pytest_mlflow_experiments.records import SessionHeader
 from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState
+from pytest_mlflow_experiments.records.reader import peek_header
 
 PATIENCE = 90.0
 
@@ -120,12 +122,19 @@ def trackers(path: Path) -> list[int]:
     return found
 
 
+def header_of(directory: SessionDirectory) -> SessionHeader:
+    """Return the header of a session."""
+    header = peek_header(directory.journal)
+    assert header is not None
+    return header
+
+
 def send_here(*directories: SessionDirectory, uri: str | None = None) -> list[SessionState]:
     """Do in this process what ``pytest-mlflow sync`` does."""
     with patch.dict(os.environ):
         from pytest_mlflow_experiments.tracker.main import sync
 
-        return [sync(directory, tracking_uri=uri) for directory in directories]
+        return [sync(one, tracking_uri=uri or header_of(one).tracking_uri) for one in directories]
 
 
 def query(database: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:

@@ -191,3 +191,22 @@ def test_last_step_that_matches_is_the_newest() -> None:
     assert newest(steps, "test_b", "rmse") is steps[0]
     assert newest(steps, "test_b", "r2") is None
     assert newest([], "test_b", "r2") is None
+
+
+@pytest.mark.parametrize(
+    ("case", "metric", "names_nothing"),
+    [
+        ("*", "*", True),
+        ("**", "?*", True),
+        ("*::test_*", "*", True),
+        ("tests/*", "***", True),
+        ("test_*.py::*[*", "*_*", True),
+        ("*", "accuracy", False),
+        ("*", "C", False),
+        ("test_it.py::test_*", "*", False),
+        ("*[Ridge*", "*", False),
+        ("test", "*", False),
+    ],
+)
+def test_step_that_names_nothing(case: str, metric: str, names_nothing: bool) -> None:
+    assert replace(STEP, case=case, metric=metric).names_nothing is names_nothing

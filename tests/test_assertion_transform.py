@@ -652,8 +652,9 @@ def call_source(source: str, config: pytest.Config) -> list[Observation]:
 
 def test_a_module_without_comparisons_is_that_of_pytest(pytestconfig: pytest.Config) -> None:
     source = "def check(a):\n assert a == 'x', a\n assert isinstance(a, str)\n assert a in [a]"
-    assert marshal.dumps(transformed(source, pytestconfig).code) == marshal.dumps(
-        rewritten(source, pytestconfig)
+    # Later versions of the format tell how many references there are to an object.
+    assert marshal.dumps(transformed(source, pytestconfig).code, 2) == marshal.dumps(
+        rewritten(source, pytestconfig), 2
     )
 
 

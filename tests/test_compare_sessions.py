@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from pytest_mlflow_experiments.regression.comparison import Comparison
 from pytest_mlflow_experiments.regression.sweeps.build import SweepBuilder
 from pytest_mlflow_experiments.regression.tolerance import Tolerance
 from pytest_mlflow_experiments.regression.values import Sessions, SessionValues, collect_session
+from pytest_mlflow_experiments.report.headline import headline
 
 OPTIONS = CompareOptions()
 STEP = AcceptedStep(id="0" * 12, case="*", metric="*", reason="why", time="2025-01-31T12:00:00Z")
@@ -195,3 +197,103 @@ def test_branch_that_lacks_an_improvement() -> None:
         assert metric.reason.endswith(text) == told
         assert (f"T{text[1:]}: accuracy" in comparison.notes) == told
         assert len(metric.history) == 6
+
+
+def many(number: int, value: float = 0.9) -> list[CaseRecord]:
+    """Return a case each of so many tests."""
+    return [case(value, name=f"test_{name}") for name in "abcdefgh"[:number]]
+
+
+def accepting(*patterns: tuple[str, str], cases: int = 5, **others: Any) -> Comparison:
+    """Compare a session that got much worse with its history, with steps for the patterns."""
+    steps = [
+        replace(STEP, id=f"{number:012x}", case=name, metric=metric)
+        for number, (name, metric) in enumerate(patterns)
+    ]
+    worse = many(cases, 0.1)
+    own = make_session(*worse, accepted=tuple(step.id for step in steps))
+    past = [make_session(*many(cases)) for _ in range(5)]
+    return compare_sessions(
+        collect_session(entries(own, *worse), OPTIONS.seed_params),
+        baseline(*past),
+        replace(OPTIONS, accepted=steps),
+        gated=True,
+        **{"whole": True, **others},
+    )
+
+
+@pytest.mark.parametrize(
+    ("patterns", "whole"),
+    [
+        ([("*", "*")], False),
+        ([("**", "?*")], True),
+        ([("test_*", "*")], True),
+        ([("*", "accuracy")], False),
+        ([("*", "*cc*")], False),
+        ([("test_it.py::*", "accuracy")], True),
+        ([("*test_[abc]*", "*"), ("test_it*", "accuracy")], True),
+        ([("*_a", "*"), ("*", "acc*")], False),
+    ],
+)
+def test_gate_cannot_be_switched_off_by_an_accepted_step(
+    patterns: list[tuple[str, str]], whole: bool
+) -> None:
+    found = accepting(*patterns, whole=whole)
+    assert found.rejected
+    assert {metric.status for metric in found.metrics} == {"regressed"}
+    assert any("accepts everything: there would be no gate" in text for text in found.mistakes)
+    assert set(found.mistakes) <= set(found.notes)
+    assert re.search("accepts? everything", headline(found).text)
+    ungated = replace(found, gated=False, mistakes=())
+    assert any("accepts everything" in note for note in ungated.notes)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "whole"),
+    [
+        ([("test_it.py::test_a", "*")], True),
+        ([("test_it.py::*", "accuracy")], False),
+        ([("test_it.py::test_a", "*"), ("test_it.py::test_b", "accuracy")], True),
+    ],
+)
+def test_accepted_step_for_some_is_none_for_all(
+    patterns: list[tuple[str, str]], whole: bool
+) -> None:
+    found = accepting(*patterns, whole=whole)
+    assert found.mistakes == ()
+    assert "accepted" in headline(found).text
+
+
+def test_few_metrics_may_all_be_accepted() -> None:
+    found = accepting(("test_it.py::*", "accuracy"), cases=2)
+    assert found.mistakes == ()
+    assert headline(found).text.startswith("Gate passed: 2 metrics are accepted")
+
+
+@pytest.mark.parametrize(
+    ("past", "why"),
+    [
+        ([case(0.9, outcome="failed")], "no case of it passed with a metric"),
+        ([make_case()], "no case of it passed with a metric"),
+        ([case(0.9, name="test_z")], "it has no metric of the cases that ran"),
+        ([case(0.9)], None),
+    ],
+)
+def test_required_baseline_has_something_to_judge_by(
+    past: list[CaseRecord], why: str | None
+) -> None:
+    own = make_session(case(0.9))
+    found = compare_sessions(
+        collect_session(entries(own, case(0.9)), OPTIONS.seed_params),
+        baseline(make_session(*past)),
+        OPTIONS,
+        gated=True,
+        required_by="--mlflow-require-baseline",
+    )
+    if why is None:
+        assert found.problem is None
+    else:
+        assert found.problem == (
+            "the baseline is none to judge by, and --mlflow-require-baseline asks for one: " + why
+        )
+        assert found.rejected

@@ -707,3 +707,26 @@ def test_mode_of_another_plugin_that_runs_no_test(history: Project, gate: tuple[
     result = history.pytest(*OFFLINE, *gate, "--list-tests")
     assert "= mlflow =" not in result.stdout
     assert {one.directory.session_id for one in history.sessions()} == before
+
+
+def test_one_line_of_the_accepted_file_is_no_way_around_the_gate(project: Project) -> None:
+    project.write(
+        """\
+        import os
+
+        def test_it():
+            accuracy = float(os.environ["ACCURACY"])
+            assert accuracy > 0.1
+        """
+    )
+    offline = ("--mlflow", "--mlflow-offline")
+    for _ in range(2):
+        project.pytest(*offline, env={"ACCURACY": "0.9"})
+    line = '{"id": "0123456789ab", "case": "*", "metric": "*", "reason": "no", '
+    project.write(f'{line}"time": "2025-01-31T12:00:00Z"}}', "mlflow-accepted.jsonl")
+    result = project.pytest(*offline, "--mlflow-gate", env={"ACCURACY": "0.2"}, status=1)
+    assert "1 accepted step accepts everything" in result.stdout
+    assert "The accepted step 0123456789ab (*, *) accepts everything" in result.stdout
+    result = project.cli("accept", "*", "--reason", "no", status=None)
+    assert (project.path / "mlflow-accepted.jsonl").read_text().count("\n") <= 2
+    assert '"case": "*"' not in result.stdout

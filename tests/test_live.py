@@ -311,3 +311,163 @@ def test_without_the_flag_nothing_is_left_behind(project: Project) -> None:
         "test_it.py",
     }
     assert [path for path in temp.iterdir() if not path.name.startswith("pytest-of")] == []
+
+
+THREADED = """
+    import asyncio
+    import threading
+    from concurrent.futures import ThreadPoolExecutor
+
+    import joblib
+    import mlflow
+    import pytest
+    from mlflow.tracking import fluent
+
+    LASTING = ThreadPoolExecutor(2)
+
+    def log(name):
+        mlflow.log_metric(name, 0.5)
+        mlflow.log_param(name, "x")
+        return mlflow.active_run().info.run_id
+
+    def in_thread(function, *arguments):
+        thread = threading.Thread(target=function, args=arguments)
+        thread.start()
+        thread.join()
+
+    def test_pool(mlflow_run):
+        with ThreadPoolExecutor(4) as pool:
+            ids = set(pool.map(log, [f"m{number}" for number in range(8)]))
+        assert ids == {mlflow_run.info.run_id}
+
+    def test_thread(mlflow_run):
+        in_thread(log, "a")
+
+    def test_joblib(mlflow_run):
+        joblib.Parallel(2, backend="threading")(joblib.delayed(log)(name) for name in "ab")
+
+    def test_asyncio(mlflow_run):
+        async def both():
+            await asyncio.gather(asyncio.to_thread(log, "a"), asyncio.to_thread(log, "b"))
+        asyncio.run(both())
+
+    @pytest.mark.parametrize("n", [1, 2])
+    def test_lasting_pool(mlflow_run, n):
+        assert LASTING.submit(log, f"lasting{n}").result() == mlflow_run.info.run_id
+
+    def test_end_in_thread(mlflow_run):
+        in_thread(mlflow.end_run)
+        client = mlflow.MlflowClient()
+        assert client.get_run(mlflow_run.info.run_id).info.status == "RUNNING"
+
+    def test_own_runs(mlflow_run):
+        def own(name, **how):
+            with mlflow.start_run(run_name=name, **how):
+                mlflow.log_metric("inside", 1.0)
+            log(name)
+        with mlflow.start_run(nested=True, run_name="deeper") as deeper:
+            in_thread(own, "top")
+            in_thread(lambda: own("below", nested=True))
+            in_thread(lambda: own("below deeper", nested=True, parent_run_id=deeper.info.run_id))
+
+    def test_left_open(mlflow_run):
+        for number in range(3):
+            in_thread(lambda: mlflow.start_run(run_name=f"left{number}"))
+            in_thread(lambda: mlflow.start_run(run_name=f"left nested{number}", nested=True))
+
+    def test_without(capsys):
+        assert "get" not in vars(fluent._active_run_stack)
+        seen = []
+        in_thread(lambda: seen.append(mlflow.active_run()))
+        seen.append(LASTING.submit(mlflow.active_run).result())
+        assert seen == [None, None]
+"""
+
+
+def test_threads_of_a_test_log_to_its_run(project: Project) -> None:
+    project.write(THREADED)
+    project.pytest("--mlflow")
+    runs = {run.info.run_name: run for run in project.runs()}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    logged = {name: sorted(run.data.params) for name, run in runs.items()}
+    assert logged["test_pool"] == [f"m{number}" for number in range(8)]
+    assert logged["test_thread"] == ["a"]
+    assert logged["test_joblib"] == logged["test_asyncio"] == ["a", "b"]
+    assert logged["test_lasting_pool[1]"] == ["lasting1", "n"]
+    assert logged["test_lasting_pool[2]"] == ["lasting2", "n"]
+    assert logged["test_own_runs"] == ["below", "below deeper", "top"]
+    assert runs["test_pool"].data.metrics["m7"] == 0.5
+    left = [f"left{number}" for number in range(3)]
+    parents = {name: run.data.tags.get("mlflow.parentRunId") for name, run in runs.items()}
+    assert [parents[name] for name in ("top", *left)] == [None] * 4
+    assert parents["below"] == parents["deeper"] == runs["test_own_runs"].info.run_id
+    assert parents["below deeper"] == runs["deeper"].info.run_id
+    for number in range(3):
+        assert parents[f"left nested{number}"] == runs["test_left_open"].info.run_id
+    (record,) = (case for case in project.session().cases if case.name == "test_pool")
+    assert record.run_metrics["m7"] == 0.5
+
+
+@real
+def test_threads_of_another_test_are_left_alone(project: Project) -> None:
+    project.write(
+        """
+        import threading
+        import mlflow
+
+        GO, DONE = threading.Event(), threading.Event()
+
+        def late():
+            mlflow.log_metric("early", 0.5)
+            GO.wait()
+            mlflow.log_metric("late", 0.5)
+            DONE.set()
+
+        def test_first(mlflow_run):
+            threading.Thread(target=late, daemon=True).start()
+
+        def test_second(mlflow_run):
+            GO.set()
+            assert DONE.wait(60)
+        """
+    )
+    project.pytest("--mlflow")
+    runs = project.case_runs()
+    assert "late" not in runs["test_second"].data.metrics
+    assert {run.info.status for run in project.runs()} == {"FINISHED"}
+
+
+@real
+def test_other_ways_of_mlflow_to_keep_runs_are_left_alone(project: Project) -> None:
+    project.write(
+        """
+        import threading
+        from contextvars import ContextVar
+
+        import mlflow
+        import pytest
+        from mlflow.tracking import fluent
+
+        @pytest.fixture
+        def other(monkeypatch):
+            class Stack:
+                __slots__ = ("variable",)
+                def __init__(self): self.variable = ContextVar("stack")
+                def get(self):
+                    if self.variable.get(None) is None:
+                        self.variable.set([])
+                    return self.variable.get()
+                def set(self, value): self.variable.set(value)
+            monkeypatch.setattr(fluent, "_active_run_stack", Stack())
+
+        def test_it(other, mlflow_run):
+            mlflow.log_metric("m", 0.5)
+            seen = []
+            thread = threading.Thread(target=lambda: seen.append(mlflow.active_run()))
+            thread.start()
+            thread.join()
+            assert seen == [None]
+        """
+    )
+    project.pytest("--mlflow")
+    assert project.case_runs()["test_it"].data.metrics["m"] == 0.5

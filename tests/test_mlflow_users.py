@@ -356,3 +356,35 @@ def test_mlflow_s_own_plugin(pair: Pair, migrated_database: Path) -> None:
         "test_theirs[0.75]",
         "test_plain",
     }
+
+
+def test_what_goes_to_the_default_experiment_is_told_once(project: Project) -> None:
+    project.write(
+        """
+        import mlflow
+        import pytest
+
+        def test_own():
+            with mlflow.start_run():
+                mlflow.log_metric("loss", 0.5)
+                with mlflow.start_run(nested=True):
+                    pass
+            accuracy = 0.75
+            assert accuracy > 0.5
+
+        @pytest.mark.parametrize("n", range(2))
+        def test_traced(n):
+            with mlflow.start_span("step"):
+                pass
+            mlflow.flush_trace_async_logging()
+
+        def test_ours(mlflow_run):
+            mlflow.log_metric("loss", 0.25)
+        """
+    )
+    told = "1 run and 2 traces of the tests' own went to the experiment 'Default'"
+    output = project.pytest("--mlflow").stdout
+    assert output.count(told) == 1
+    assert "mlflow_run" in output
+    output = project.pytest("--mlflow", "-k", "ours").stdout
+    assert "of the tests' own" not in output

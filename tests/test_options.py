@@ -248,8 +248,6 @@ def test_tracking_uri_of_the_environment(
         ("mlruns", "{base}/mlruns"),
         ("sqlite:////data/runs.db", "sqlite:////data/runs.db"),
         ("sqlite:///C:/data/runs.db", "sqlite:///C:/data/runs.db"),
-        ("sqlite:///:memory:", "sqlite:///:memory:"),
-        ("sqlite://", "sqlite://"),
         ("file:///data/mlruns", "file:///data/mlruns"),
         ("http://localhost:5000/a", "http://localhost:5000/a"),
         ("postgresql://user:word@host/db", "postgresql://user:word@host/db"),

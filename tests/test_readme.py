@@ -116,6 +116,21 @@ SHOWN_BY = {
     "a param is called `password`, `token`, `api_key`": (
         "test_secrets.py::test_secrets_are_kept_nowhere"
     ),
+    "a journal, copied here or from CI, names an address": (
+        "test_addresses.py::test_foreign_journal_names_no_address"
+    ),
+    "the tracking URI is a database in memory (`sqlite://`, `sqlite:///$UNSET`, `:memory:`)": (
+        "test_addresses.py::test_pytest_refuses_a_database_in_memory"
+    ),
+    "the path of a new database has `ß`, `%`, `'` or `#` in it": (
+        "test_addresses.py::test_new_database_leaves_nothing_beside_it"
+    ),
+    "a line of the accepted file matches everything": (
+        "test_compare_sessions.py::test_gate_cannot_be_switched_off_by_an_accepted_step"
+    ),
+    "`--mlflow-require-baseline` meets a baseline that failed, or has no metric of what ran": (
+        "test_compare_sessions.py::test_required_baseline_has_something_to_judge_by"
+    ),
     "an artifact is called `../x`": "test_secrets.py::test_no_artifact_leaves_its_case",
     "a journal or baseline comes from somebody else": (
         "test_hostile_input.py::test_pytest_goes_on_with_a_hostile_line_beside_it"

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from tracker_kit import Journal, make_record
 
-from pytest_mlflow_experiments.records.journal import JournalError
 from pytest_mlflow_experiments.tracker.main import exclusive, sync
 
 pytestmark = [
@@ -25,7 +24,7 @@ def test_session_goes_where_it_was_meant_to_go(
     shutil.copyfile(migrated_database, root / "mlflow.db")
     uri = f"sqlite:///{(root / 'mlflow.db').as_posix()}"
     journal = Journal(root, tracking_uri=uri).cases([make_record(1, failure="boom")]).finish()
-    states = [sync(journal.directory) for _ in range(2)]
+    states = [sync(journal.directory, tracking_uri=uri) for _ in range(2)]
     assert [(state.phase, state.sent) for state in states] == [("done", 1)] * 2
     assert Path.cwd() == elsewhere
     assert not list(elsewhere.iterdir())
@@ -46,10 +45,3 @@ def test_session_of_a_tracker_at_work_is_left_alone(tmp_path: Path) -> None:
     assert state.phase == "failed"
     assert state.error == "Another process is sending session-1 already."
     assert not journal.directory.state.exists()
-
-
-def test_journal_without_header_goes_nowhere(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    journal.directory.journal.write_text("no JSON\n", encoding="utf-8")
-    with pytest.raises(JournalError, match="has no header"):
-        sync(journal.directory)

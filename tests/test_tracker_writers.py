@@ -256,7 +256,10 @@ def test_run_of_the_test_itself_is_completed(
         assert run.data.tags["team"] == "its own"
         assert run.data.tags["more"] == "b"
         assert run.data.tags["pytest.outcome"] == "failed"
-        assert "The test's own values stay for: rate" in run.data.tags["mlflow.note.content"]
+        assert (
+            "The test's own values stay for: rate (its own, not 0.1)"
+            in (run.data.tags["mlflow.note.content"])
+        )
         assert len(database.runs()) == 2
 
 

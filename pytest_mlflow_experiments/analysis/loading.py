@@ -18,7 +18,7 @@ from ..records import SessionHeader
 from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState
 from ..records.journal import JournalError
 from ..records.reader import StoredSession, read_header, read_sessions
-from .location import Location, sessions_root
+from .location import Location, UsageError, sessions_root
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 Source: TypeAlias = "PathLike | Iterable[PathLike] | None"
@@ -88,7 +88,10 @@ def _of_mlflow(
     """Yield the sessions of an experiment, the oldest first; warn of those without a journal."""
     with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as name:
         with undisturbed():
-            catalog = Location.resolve(uri, experiment).mlflow()
+            try:
+                catalog = Location.resolve(uri, experiment).mlflow()
+            except UsageError as error:
+                raise BaselineError(str(error)) from None
             if not catalog.exists:
                 raise BaselineError(f"there is no {catalog.place}")
             query = Query(any_branch=branch is None, branch=branch)

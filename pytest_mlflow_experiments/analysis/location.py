@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
+
+import pytest
+from _pytest.config.findpaths import load_config_dict_from_file
 
 from ..baseline.choice import Candidate, Catalog, Query
-from ..baseline.local import LocalCatalog, is_local_store
+from ..baseline.local import (
+    LocalCatalog,
+    absolute_store,
+    default_store,
+    is_local_store,
+    is_own_store,
+)
 from ..baseline.specs import (
     BaselineError,
     BaselineRequest,
@@ -42,9 +54,109 @@ def sessions_root() -> Path:
     return next((path for path in (here, *here.parents) if (path / DIRECTORY_NAME).is_dir()), here)
 
 
-def default_store(root: Path) -> str:
-    """Return the URI of the default tracking store of a project."""
-    return f"sqlite:///{root.as_posix()}/mlflow.db"
+def given_store(tracking_uri: str | None) -> str | None:
+    """Return the store of the option ``--tracking-uri``, else of the environment, or None.
+
+    Raises:
+        UsageError: it is a database in memory, which has no session.
+    """
+    for text, source in (
+        (tracking_uri, "--tracking-uri"),
+        (os.environ.get("MLFLOW_TRACKING_URI"), "the variable MLFLOW_TRACKING_URI"),
+    ):
+        if text:
+            return _checked(text, Path.cwd(), source)
+    return None
+
+
+def intended_store(root: Path, header: SessionHeader | None) -> str:
+    """Return the store of a session, or of a project, where neither option nor variable tells it.
+
+    A journal may be somebody else's, and whoever it names gets the user's credentials. Its address
+    counts if it is the project's own (of its ini file, or the default), or one that this user's
+    sessions were sent to. Else the ini file's counts; and for the default database of a checkout
+    that was moved, the one of today.
+
+    Raises:
+        UsageError: nothing but the journal names the address.
+    """
+    own = ini_store(root)
+    if header is None:
+        return own or default_store(root)
+    uri = header.tracking_uri
+    if os.name != "nt" and _WINDOWS_PATH.match(uri):
+        raise UsageError(f"{uri} is a place on Windows; say where to, with --tracking-uri")
+    if own is not None and uri == without_credentials(own):
+        return own
+    if uri == default_store(root) or is_own_store(root, uri):
+        return uri
+    if own is not None:
+        return own
+    is_here = (root / DIRECTORY_NAME / header.session_id / "journal.jsonl").is_file()
+    if is_here and uri.startswith("sqlite:///") and uri.endswith("/mlflow.db"):
+        return default_store(root)
+    raise UsageError(
+        f"the journal of session {header.session_id} names the address "
+        f"{without_credentials(uri)!r}, which neither MLFLOW_TRACKING_URI nor the project's ini "
+        "file has, and to which no session was sent from here; credentials would go there. If it "
+        "is right, say so with --tracking-uri"
+    )
+
+
+_WINDOWS_PATH = re.compile(r"(sqlite(\+\w+)?:///|file:/*)?[A-Za-z]:[\\/]")
+
+
+def ini_store(root: Path) -> str | None:
+    """Return the store in the project's ini file, else in pytest's options there, or None.
+
+    Raises:
+        UsageError: the ini file can't be read, or names a database in memory.
+    """
+    settings, base = _ini_file(root)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--mlflow-tracking-uri")
+    parser.add_argument("-o", "--override-ini", action="append", default=[])
+    words: list[str] = []
+    for text in (settings.get("addopts", ""), os.environ.get("PYTEST_ADDOPTS", "")):
+        with suppress(ValueError):
+            words += shlex.split(text) if isinstance(text, str) else map(str, text)
+    with suppress(argparse.ArgumentError, SystemExit):
+        given, _ = parser.parse_known_args(words)
+        if given.mlflow_tracking_uri:
+            return _checked(given.mlflow_tracking_uri, root, "--mlflow-tracking-uri")
+        settings |= dict(one.split("=", 1) for one in given.override_ini if "=" in one)
+    text = settings.get("mlflow_tracking_uri")
+    return _checked(str(text), base, "ini value mlflow_tracking_uri") if text else None
+
+
+_INI_FILES = (
+    *("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini"),
+    *("pyproject.toml", "tox.ini", "setup.cfg"),
+)
+
+
+def _ini_file(root: Path) -> tuple[dict[str, Any], Path]:
+    """Return the settings of pytest's ini file, and its directory, as pytest finds it."""
+    for directory in (root, *root.parents):
+        for name in _INI_FILES:
+            path = directory / name
+            if not path.is_file():
+                continue
+            try:
+                found: Mapping[str, Any] | None = load_config_dict_from_file(path)
+            except pytest.UsageError as error:
+                raise UsageError(str(error)) from None
+            if found is not None:
+                # Since pytest 9 the values are objects that tell where they are from.
+                return {key: getattr(one, "value", one) for key, one in found.items()}, directory
+    return {}, root
+
+
+def _checked(text: str, base: Path, source: str) -> str:
+    try:
+        return absolute_store(text, base)
+    except ValueError as error:
+        raise UsageError(f"{source}: {error}") from None
 
 
 def session_directory(path: Path) -> SessionDirectory:
@@ -63,7 +175,9 @@ T = TypeVar("T")
 class Location:
     """The experiment of sessions, in MLflow and on this machine.
 
-    ``tracking_uri`` may contain credentials and must not be shown. ``offline`` ignores MLflow.
+    ``tracking_uri`` may contain credentials and must not be shown. If nothing but a journal names
+    it, ``foreign`` says so, and it must not be contacted: :attr:`store` is what may be.
+    ``offline`` ignores MLflow.
     """
 
     root: Path
@@ -72,6 +186,7 @@ class Location:
     experiment_id: str | None
     local: LocalCatalog | None
     offline: bool = False
+    foreign: UsageError | None = None
 
     @classmethod
     def resolve(
@@ -84,7 +199,10 @@ class Location:
     ) -> Location:
         """Find the location from arguments, else the environment, else a session's header.
 
-        The session is by default the newest one here.
+        The session is by default the newest one here. For the store see :func:`intended_store`.
+
+        Raises:
+            UsageError: the given store is a database in memory.
         """
         root = sessions_root()
         newest = session or _newest_header(root)
@@ -92,7 +210,7 @@ class Location:
         number = None if name else os.environ.get("MLFLOW_EXPERIMENT_ID")
         if newest is not None and name is None and number is None:
             name, number = newest.experiment_name, newest.experiment_id
-        uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        uri = given_store(tracking_uri)
         local = None
         if newest is not None:
             local = LocalCatalog(
@@ -102,14 +220,32 @@ class Location:
                 experiment_id=number,
             )
         default = newest.tracking_uri if newest else default_store(root)
+        foreign = None
+        try:
+            store = uri or intended_store(root, newest)
+        except UsageError as error:
+            # What is asked of this machine alone needs no address.
+            store, foreign = default, error
         return cls(
             root=root,
-            tracking_uri=uri or default,
+            tracking_uri=store,
+            foreign=foreign,
             experiment_name=name or (None if number else root.name or "pytest"),
             experiment_id=number,
             local=local if uri is None or without_credentials(uri) == default else None,
             offline=offline,
         )
+
+    @property
+    def store(self) -> str:
+        """The tracking URI, to be contacted.
+
+        Raises:
+            UsageError: nothing but a journal names it.
+        """
+        if self.foreign is not None:
+            raise self.foreign
+        return self.tracking_uri
 
     @property
     def experiment(self) -> dict[str, str | None]:
@@ -118,15 +254,16 @@ class Location:
 
     def mlflow(self) -> MlflowCatalog:
         """Open MLflow's sessions; this loads mlflow, which takes seconds."""
+        uri = self.store
         from ..tracker.connect import open_catalog
 
-        return open_catalog(self.tracking_uri, **self.experiment)
+        return open_catalog(uri, **self.experiment)
 
     def registry(self) -> AbstractContextManager[Registry]:
         """Open MLflow's model registry; this loads mlflow, which takes seconds."""
         from ..tracker.registry import open_registry
 
-        return open_registry(self.tracking_uri, **self.experiment)
+        return open_registry(self.store, **self.experiment)
 
     def accepted_steps(self) -> tuple[AcceptedStep, ...]:
         """Return the accepted steps in the file, whichever sessions ran with them."""

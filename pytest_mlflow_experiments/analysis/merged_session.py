@@ -101,13 +101,13 @@ def compare_merged(
         # Shards may have been told of a form that only their own hooks know.
         problem = f"the baseline can't be read: {error}"
     damaged: list[str] = []
+    required_by = "--require-baseline" if told.require_baseline else None
     if problem is None and baseline is None:
         if told.baseline != "none" and (location.offline or is_local_store(location.tracking_uri)):
             damaged = damage_notes(location.root)
         if told.gate:
             own = session_request(merged.header, told.baseline, told.history, (), location.root)
             unknown = why_unknown(own, location.root)
-            required_by = "--require-baseline" if told.require_baseline else None
             problem = gate_problem(damaged, required_by, unknown)
     unrecorded = merged.end.unrecorded
     request = session_request(merged.header, told.baseline, told.history, (), location.root)
@@ -124,6 +124,7 @@ def compare_merged(
         whole={".", "test", "tests"}.issuperset(merged.end.selection),
         problem=problem,
         gated=told.gate,
+        required_by=required_by,
         notes=[*merged.notes, *damaged],
         sweeps=swept,
         settings=changed_settings(location.root, told.baseline, request.base_branch),

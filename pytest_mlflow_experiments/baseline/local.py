@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hmac
+import os
+import re
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Final, final
+from urllib.parse import unquote
 
 from ..records import Exclusion, SessionEnd, SessionHeader, journal
 from ..records.directory import DIRECTORY_NAME, SessionDirectory, SessionState
 from ..records.journal import JournalError
 from ..records.reader import LONGEST_HEADER, peek_header
+from ..records.secrets import without_credentials
 from ..records.tags import EXCLUDED, SESSION_ID
 from .choice import Candidate, Query, only_one, why_incomplete
 from .specs import BaselineError, UnknownSessionError
@@ -159,6 +165,60 @@ def _exclusions(tracking_uri: str) -> dict[str, Exclusion]:
     return {}
 
 
+def default_store(root: Path) -> str:
+    """Return the URI of the default tracking store of a project."""
+    return f"sqlite:///{root.as_posix().rstrip('/')}/mlflow.db"
+
+
+_SQLITE = re.compile(r"(?P<scheme>sqlite(\+\w+)?:)(?P<path>[^?]*)(?P<query>.*)", re.DOTALL)
+_ABSOLUTE = re.compile(r"/|file:|[A-Za-z]:[\\/]")
+_NOT_IN_URI = re.compile(r"\?|%[0-9A-Fa-f]{2}")
+_EXAMPLE = "expected a file, as sqlite:///mlflow.db or sqlite:////home/me/mlflow.db, or a server"
+
+
+def absolute_store(uri: str, base: Path) -> str:
+    """Return the URI of a tracking store; a relative path in it starts from ``base``.
+
+    Raises:
+        ValueError: it is a database in memory, which nobody could read, or a path can't stand in
+            it.
+    """
+    if match := _SQLITE.fullmatch(uri):
+        path = match["path"].removeprefix("///")
+        name, query = unquote(path), unquote(match["query"])
+        if match["path"] == path or not path:
+            raise ValueError(
+                f"{uri!r} names no file: the runs would be lost with the process; {_EXAMPLE}"
+            )
+        if _MEMORY.match(name) or _IN_MEMORY.search(query):
+            raise ValueError(f"{uri!r} is a database in memory, lost with the process; {_EXAMPLE}")
+        if _ABSOLUTE.match(path):
+            return uri
+        return f"{match['scheme']}///{_in_uri(base)}/{path}{match['query']}"
+    if "://" in uri or uri in ("databricks", "databricks-uc", "uc"):
+        return uri
+    return str(base / uri.removeprefix("file:"))
+
+
+_MEMORY = re.compile(r"(file:(//)?)?(:memory:|$)")
+_IN_MEMORY = re.compile(r"[?&](mode=memory|vfs=memdb)(&|$)")
+
+
+def _in_uri(directory: Path) -> str:
+    """Return a directory as a part of a SQLite URI.
+
+    Whether ``%20`` is a space there depends on the release of SQLAlchemy, and MLflow itself is
+    inconsistent.
+    """
+    path = directory.as_posix()
+    if match := _NOT_IN_URI.search(path):
+        raise ValueError(
+            f"MLflow can't keep a SQLite file in {path!r}, for {match[0]!r} means something else "
+            "in its URI; give another place with --mlflow-tracking-uri"
+        )
+    return path.rstrip("/")
+
+
 def is_local_store(tracking_uri: str) -> bool:
     """Return whether a store is on this machine, so that its sessions are here too."""
     return "://" not in tracking_uri or tracking_uri.startswith(("sqlite", "file:"))
@@ -186,6 +246,71 @@ def set_local_pin(root: Path, session_id: str) -> None:
 def clear_local_pin(root: Path) -> None:
     """Remove the pin below ``root``, if there is one."""
     _pin_file(root).unlink(missing_ok=True)
+
+
+_STORES: Final = "stores"
+_LONGEST: Final = 1_000_000
+
+
+def remember_store(root: Path, tracking_uri: str) -> None:
+    """Note that sessions of a project are sent to a store, so that :func:`is_own_store` knows it.
+
+    Where that can't be written, commands ask for the address.
+    """
+    with suppress(OSError, ValueError):
+        if tracking_uri != default_store(root) and not is_own_store(root, tracking_uri):
+            path = root / DIRECTORY_NAME / _STORES
+            path.touch(mode=0o600)
+            with path.open("a", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(f"{_seal(tracking_uri, _key(create=True))}\n")
+
+
+def is_own_store(root: Path, tracking_uri: str) -> bool:
+    """Return whether this user's sessions of a project were sent to a store.
+
+    Credentials go where a session is sent to, and a journal may come from anybody: from an artifact
+    of a pull request that was unpacked here, from the repository itself. So may all that lies
+    beside it, whatever its name, owner, mode and time are. What cannot come from elsewhere is what
+    only this user can make: each line of the file has a hash of the address with a key that lies in
+    the user's home, outside of every project. Lines of others, or of another machine, count for
+    nothing. The key is not bound to a path, so that a project can be moved.
+    """
+    with suppress(OSError, ValueError):
+        path = root / DIRECTORY_NAME / _STORES
+        if path.stat().st_size < _LONGEST:
+            known = path.read_bytes().splitlines()
+            return _seal(tracking_uri, _key()).encode() in known
+    return False
+
+
+def _seal(tracking_uri: str, key: bytes) -> str:
+    text = without_credentials(tracking_uri)
+    return hmac.new(key, text.encode("utf-8", "surrogateescape"), "sha256").hexdigest()
+
+
+def _key(*, create: bool = False) -> bytes:
+    """Return the user's key.
+
+    Raises:
+        OSError: there is none, or it can't be created.
+        ValueError: it is damaged.
+    """
+    base = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_STATE_HOME")
+    try:
+        home = Path(base) if base else Path.home() / ".local" / "state"
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
+    path = home / "pytest-mlflow-experiments" / "key"
+    if create and not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # another session was faster
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(fd, "w", encoding="ascii") as file:
+                file.write(secrets.token_hex(32))
+    key = bytes.fromhex(path.read_text(encoding="ascii"))
+    if len(key) != 32:
+        raise ValueError(f"{path} is damaged")
+    return key
 
 
 def damage_notes(root: Path) -> list[str]:

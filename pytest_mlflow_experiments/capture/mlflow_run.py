@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -11,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import pytest
 
@@ -26,6 +28,7 @@ from .measuring import Original
 from .merged_metrics import LoggedMetric
 from .mlflow_case import CASE_LOG, log_of
 from .params import shown_text
+from .threads import all_threads, is_pooled
 
 if TYPE_CHECKING:
     from mlflow import ActiveRun, MlflowClient
@@ -122,12 +125,14 @@ def active_run(request: pytest.FixtureRequest) -> Iterator[ActiveRun]:
         with _without_warnings():
             target, run = _open(item, log)
         run_id = run.info.run_id
+        threads = _TestThreads(run)
         try:
             yield run
         finally:
+            left_open = threads.release()
             with _without_warnings(), _environment(_FEW_RETRIES):
                 client = mlflow.MlflowClient(target.tracking_uri)
-                _end_runs(target, run_id, log)
+                _end_runs(target, run_id, log, left_open)
                 if is_followed:
                     (_read_metrics if target.is_kept else _take_over)(client, run_id, log)
 
@@ -258,14 +263,15 @@ def _create_run(target: _Target, item: pytest.Item, log: CaseLog) -> str:
     raise AssertionError("unreachable")
 
 
-def _end_runs(target: _Target, run_id: str, log: CaseLog) -> None:
-    """End the run, after the nested runs that the test left open."""
+def _end_runs(target: _Target, run_id: str, log: CaseLog, left_open: list[ActiveRun]) -> None:
+    """End the run, after those that the test left open, ``left_open`` in its threads."""
     import mlflow
     from mlflow.tracking import fluent
 
     failed = log.outcome in FAILED_OUTCOMES
     open_runs: Any = fluent._active_run_stack
     stack: list[ActiveRun] = open_runs.get()
+    stack += left_open
     while stack:
         is_ours = stack[-1].info.run_id == run_id
         if is_ours:
@@ -279,6 +285,71 @@ def _end_runs(target: _Target, run_id: str, log: CaseLog) -> None:
             log.notes.append(f"a run of the test could not be ended: {error}")
         # A test may have replaced the function.
         del stack[others:]
+
+
+@final
+class _TestThreads:
+    """The threads of a test, which share its run where MLflow would open one for each thread.
+
+    These are the threads that the test starts, and those of pools. In them the run is the active
+    one until they start runs of their own, which they may do without ``nested=True``, and only the
+    end of the test ends it. MLflow's variable is as it was after :meth:`release`.
+    """
+
+    def __init__(self, run: ActiveRun) -> None:
+        from mlflow.tracking import fluent
+
+        self._run, self._owner, self._pid = run, threading.get_ident(), Original.getpid()
+        self._before = frozenset(all_threads())
+        self._stacks: dict[int, tuple[threading.Thread, list[ActiveRun]]] = {}
+        self._is_alone = True
+        self._variable = cast("Any", getattr(fluent, "_active_run_stack", None))
+        self._get: Any = getattr(self._variable, "get", None)
+        # Where MLflow keeps its runs by other means, each thread has runs of its own as before.
+        with suppress(AttributeError, TypeError):
+            other = getattr(self._get, "__self__", None)
+            if isinstance(other, _TestThreads):
+                # Of two tests at once nobody knows whose thread it is.
+                other._is_alone = False
+            elif self._get is not None and isinstance(self._get(), list):
+                self._variable.get = self._stack
+
+    def _stack(self) -> list[ActiveRun]:
+        """Return the open runs of the calling thread, for MLflow."""
+        stack: list[ActiveRun] = self._get()
+        is_ours = threading.get_ident() == self._owner or Original.getpid() != self._pid
+        if is_ours or not self._is_alone:
+            return stack
+        if not stack:
+            thread = threading.current_thread()
+            if thread in self._before and not is_pooled(thread):
+                return stack
+            self._stacks[id(stack)] = thread, stack
+            stack.append(self._run)
+        if len(stack) == 1 and stack[0] is self._run:
+            caller = sys._getframe(1)
+            function, given = caller.f_code.co_name, caller.f_locals
+            if function == "end_run":
+                return []
+            parents = (None, self._run.info.run_id)
+            if function == "start_run" and not (
+                given.get("nested") and given.get("parent_run_id") in parents
+            ):
+                stack.clear()
+        return stack
+
+    def release(self) -> list[ActiveRun]:
+        """Give threads runs of their own again; return the runs that they left open."""
+        with suppress(AttributeError, TypeError):
+            if self._variable.get == self._stack:
+                del self._variable.get
+        left_open = []
+        for thread, stack in list(self._stacks.values()):
+            left_open += [run for run in stack if run is not self._run]
+            # A thread that outlives the test goes on with its runs.
+            if is_pooled(thread) or not thread.is_alive():
+                stack.clear()
+        return left_open
 
 
 @contextmanager

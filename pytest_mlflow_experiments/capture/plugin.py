@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import InitVar, dataclass, replace
+from dataclasses import InitVar, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from threading import Lock, Thread, get_ident
 from typing import Final, Literal, TypeAlias, final
 
 import pytest
@@ -14,7 +15,7 @@ from ..records import FAILED_OUTCOMES, CaseRecord, Outcome, function_of, journal
 from ..records.secret_names import SecretNames
 from ..records.secrets import SHOWN_NODEID, environment_secrets, mask_of
 from ..records.tags import MARKERS
-from .assertions import install, recorder, unrecorded_modules
+from .assertions import install, unrecorded_modules
 from .case import CaseLog, Deliver, record_ids
 from .marker import CaseOptions
 from .measuring import Clock, Original
@@ -34,6 +35,7 @@ from .resumed import ResumedCases
 from .running import RunningNote
 from .secrets import CaseSecrets, SecretRules, leaves
 from .suspects import Rerunner
+from .threads import Slot, all_threads
 
 Track: TypeAlias = Literal["auto", "marked", "all"]
 """Which tests become runs: see ``--mlflow-track``."""
@@ -55,6 +57,19 @@ _FORKED: Final = "mlflow_forked_case"
 _OPTIONS = pytest.StashKey[CaseOptions]()
 _DEFAULT_OPTIONS: Final = CaseOptions()
 _UNREPORTED_MARKERS: Final = frozenset({"mlflow", "parametrize", "usefixtures", "filterwarnings"})
+
+
+@final
+@dataclass(slots=True, eq=False)
+class _Running:
+    """The test that a thread runs; ``threads`` are those that there were before its call."""
+
+    item: pytest.Item | None = None
+    nextitem: pytest.Item | None = None
+    options: CaseOptions = _DEFAULT_OPTIONS
+    attempts: list[CaseLog] = field(default_factory=list)
+    thread: int = field(default_factory=get_ident)
+    threads: list[Thread] | None = None
 
 
 def watch_assertions(config: pytest.Config, setting: Assertions) -> str | None:
@@ -85,13 +100,12 @@ class CapturePlugin:
     def __post_init__(self, secret_names: SecretNames) -> None:
         self._rules = SecretRules(names=secret_names)
         self._siblings: dict[str, dict[str, None]] = {}
-        self._nextitem: pytest.Item | None = None
         self._clock = Clock()
         self._pid = Original.getpid()
         self._ids = record_ids()
-        self._item: pytest.Item | None = None
-        self._options = _DEFAULT_OPTIONS
-        self._attempts: list[CaseLog] = []
+        self._running: dict[int, _Running] = {}
+        self._slot = Slot()
+        self._delivery = Lock()
         self._addresses = IdAddresses()
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
@@ -138,9 +152,9 @@ class CapturePlugin:
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
         """Open the case of ``item`` and make it current for assertions during the protocol."""
-        outer = recorder.current
-        self._item, self._nextitem, self._attempts = item, nextitem, []
-        self._options = item.stash.get(_OPTIONS, _DEFAULT_OPTIONS)
+        now = _Running(item, nextitem, item.stash.get(_OPTIONS, _DEFAULT_OPTIONS))
+        outer = self._running.get(now.thread), self._slot.of(now.thread)
+        self._running[now.thread] = now
         # Where another plugin runs a case that need not, its setup opens it.
         if not self._is_resumed(item):
             self._open(item)
@@ -150,24 +164,28 @@ class CapturePlugin:
             self._interrupt(item)
             raise
         finally:
-            recorder.current = outer
-            self._item = self._nextitem = None
+            if now.threads is not None:
+                self._slot.add_strays(now.threads)
+            del self._running[now.thread]
+            if outer[0] is not None:
+                self._running[now.thread] = outer[0]
+            self._slot.set(now.thread, outer[1])
             _forget(item)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Open another attempt if the case was set up before."""
-        if item is not self._item:
+        if item is not self._now.item:
             return
         earlier = item.stash.get(CASE_LOG, None)
         if earlier is None:
             # Another plugin runs the test again although its teardown was reported: a new case.
-            self._attempts = []
+            self._now.attempts = []
             self._open(item)
         elif earlier.durations:
-            self._attempts.append(earlier)
+            self._now.attempts.append(earlier)
             self._open(item)
-            item.stash[CASE_LOG].keep_artifacts_of(earlier, len(self._attempts))
+            item.stash[CASE_LOG].keep_artifacts_of(earlier, len(self._now.attempts))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> None:
@@ -178,8 +196,10 @@ class CapturePlugin:
         log = item.stash.get(CASE_LOG, None)
         if log is None:
             return
-        if item is self._item and log.run_id is not None:
+        if item is self._now.item and log.run_id is not None:
             self._note_running(item, log)
+        if item is self._now.item:
+            self._now.threads = all_threads()
         log.begin_call()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -195,7 +215,7 @@ class CapturePlugin:
         if call.when == "call" and log is not None:
             log.end_call()
         report = yield
-        if item is self._item and log is not None and self._is_forked:
+        if item is self._now.item and log is not None and self._is_forked:
             _note_report(log, report)
             if report.when == "teardown" and (record := self._finished(item, log)) is not None:
                 setattr(report, _FORKED, journal.encode(record))
@@ -204,7 +224,7 @@ class CapturePlugin:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add pytest's report to the case; the teardown's report, or a crash, ends the case."""
-        item = self._item
+        item = self._now.item
         if item is None or report.nodeid != item.nodeid:
             return
         log = item.stash.get(CASE_LOG, None)
@@ -223,14 +243,26 @@ class CapturePlugin:
             _forget(item)
             forked = report.__dict__.pop(_FORKED, None)
             if forked is not None:
-                self.deliver(report, journal.decode_case(forked))
+                self._deliver(report, journal.decode_case(forked))
             elif (record := self._finished(item, log, may_have_metrics=crashed)) is not None:
                 try:
                     if self.rerunner is not None:
                         record = self._with_fresh_runs(item, record, self.rerunner)
                 finally:
                     # Also where a fresh run is interrupted.
-                    self.deliver(report, record)
+                    self._deliver(report, record)
+
+    @property
+    def _now(self) -> _Running:
+        """What the calling thread runs, or if it runs nothing, what the only other one does."""
+        if (now := self._running.get(get_ident())) is None:
+            running = list(self._running.values())
+            now = running[0] if len(running) == 1 else _Running()
+        return now
+
+    def _deliver(self, report: pytest.TestReport | None, record: CaseRecord) -> None:
+        with self._delivery:
+            self.deliver(report, record)
 
     @property
     def _is_forked(self) -> bool:
@@ -259,28 +291,28 @@ class CapturePlugin:
         self, item: pytest.Item, record: CaseRecord, rerunner: Rerunner
     ) -> CaseRecord:
         """Return the record with the fresh runs of the case, if it is suspect."""
-        self._item = None
+        self._now.item = None
         try:
             return rerunner.with_fresh_runs(
-                item, self._nextitem, record, partial(self._open, item), _note_report
+                item, self._now.nextitem, record, partial(self._open, item), _note_report
             )
         finally:
-            self._item = item
+            self._now.item = item
             _forget(item)
 
     def _open(self, item: pytest.Item, fresh_run: int = 0) -> CaseLog:
         """Open the log of an attempt, or of the fresh run of that number."""
         artifacts = None if fresh_run else self.artifacts
         log = CaseLog(self._clock, artifact_root=artifacts, id=next(self._ids), rules=self._rules)
-        log.options, log.fresh_run = self._options, fresh_run
+        log.options, log.fresh_run = self._now.options, fresh_run
         log.random_examples = hasattr(getattr(item, "obj", None), "hypothesis")
         log.params.update(case_params(item, log.secrets))
         if self._siblings:
             log.secrets.values.update(self._siblings.get(function_of(item.nodeid), {}))
-        for key, value in self._options.params.items():
+        for key, value in self._now.options.params.items():
             log.params[str(key)] = log.secrets.text(str(key), value, param_text)
         item.stash[CASE_LOG] = log
-        recorder.current = log.observations
+        self._slot.set(self._now.thread, log.observations)
         if not fresh_run:
             self._note_running(item, log)
         return log
@@ -301,14 +333,14 @@ class CapturePlugin:
             if self.note is not None:
                 # There is no report that it could travel with.
                 self.note.write(item.nodeid, record)
-            self.deliver(None, record)
+            self._deliver(None, record)
 
     def _is_kept(self, item: pytest.Item, log: CaseLog) -> bool:
-        has_metrics = log.has_metrics or any(attempt.has_metrics for attempt in self._attempts)
+        has_metrics = log.has_metrics or any(attempt.has_metrics for attempt in self._now.attempts)
         return self._may_be_kept(item, has_metrics=has_metrics)
 
     def _may_be_kept(self, item: pytest.Item, *, has_metrics: bool) -> bool:
-        options = self._options
+        options = self._now.options
         if not options.track:
             return False
         if self.track == "all" or options.marked:
@@ -318,7 +350,7 @@ class CapturePlugin:
         return self.track == "auto" and has_metrics
 
     def _freeze(self, item: pytest.Item, log: CaseLog) -> CaseRecord:
-        options = self._options
+        options = self._now.options
         markers = {marker.name for marker in item.iter_markers()}
         nodeid = self._nodeid(item)
         told = sorted(markers - _UNREPORTED_MARKERS)
@@ -332,7 +364,7 @@ class CapturePlugin:
             case=case or nodeid,
             name=case or name,
             tags=tags,
-            attempts=self._attempts,
+            attempts=self._now.attempts,
             arguments=case_arguments(item, self._rules.names),
             renamed=(item.name, name) if name != item.name else None,
         )

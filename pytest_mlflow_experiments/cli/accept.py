@@ -124,6 +124,11 @@ def _pairs(comparison: Comparison, options: argparse.Namespace) -> Iterator[tupl
     ]
     if found:
         yield from found
+    elif wanted.names_nothing:
+        raise UsageError(
+            f"{options.case!r} and {options.metric!r} would accept everything, and leave no gate; "
+            "name a test, or a metric"
+        )
     elif any(wanted.matches(row.case, row.metric) for row in rows):
         yield wanted.case, wanted.metric
     elif rows:

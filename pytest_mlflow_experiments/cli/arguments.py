@@ -80,7 +80,8 @@ REPORTS: Final = (
 )
 STORE: Final[Arguments] = {
     "--tracking-uri URI": "where MLflow keeps the runs; default: MLFLOW_TRACKING_URI, else where "
-    "the newest session here was meant to go",
+    "the newest session here was meant to go, if sessions of this project were sent there, else "
+    "where its ini file says",
     "--experiment NAME": "the experiment; default: MLFLOW_EXPERIMENT_NAME, else that of the newest "
     "session",
 }

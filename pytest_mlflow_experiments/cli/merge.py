@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -11,12 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..analysis.comparison import parse_all
-from ..analysis.location import Location, UsageError, default_store, sessions_root
+from ..analysis.location import (
+    Location,
+    UsageError,
+    given_store,
+    ini_store,
+    sessions_root,
+)
 from ..analysis.merged_session import compare_merged, compare_options, finish, keep
 from ..analysis.named_sessions import as_spec, kept_directory
 from ..analysis.shards import MergedSession, ShardSession, merge, read_shard
 from ..baseline.choice import only_one
-from ..baseline.local import is_local_store
+from ..baseline.local import default_store, is_local_store, remember_store
 from ..baseline.specs import parse_spec
 from ..records import SessionHeader, Shard
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
@@ -182,10 +187,12 @@ def _journals(paths: list[Path]) -> Iterator[Path]:
 
 def _here(merged: MergedSession, options: argparse.Namespace) -> MergedSession:
     """Set the merged session's store: the given one, or this machine's for a local one."""
-    header = merged.header
-    uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if uri is None and options.paths and is_local_store(header.tracking_uri):
-        uri = default_store(sessions_root())
+    header, root = merged.header, sessions_root()
+    uri = given_store(options.tracking_uri)
+    if uri is not None:
+        remember_store(root, uri)
+    elif options.paths and is_local_store(header.tracking_uri):
+        uri = ini_store(root) or default_store(root)
     uri = header.tracking_uri if uri is None else without_credentials(uri)
     return replace(merged, header=replace(header, tracking_uri=uri))
 
@@ -229,7 +236,7 @@ def _send(directory: SessionDirectory, location: Location) -> bool:
     # Only here, for it loads mlflow, which takes seconds.
     from ..tracker.main import sync
 
-    state = sync(directory, tracking_uri=location.tracking_uri)
+    state = sync(directory, tracking_uri=location.store)
     if state.error is None:
         say(f"In experiment {state.experiment_name!r}, run {state.run_id}")
         return True

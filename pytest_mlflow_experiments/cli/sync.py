@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
-from ..analysis.location import session_directory, sessions_root
+from ..analysis.location import (
+    UsageError,
+    given_store,
+    intended_store,
+    session_directory,
+    sessions_root,
+)
+from ..baseline.local import remember_store
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.journal import JournalError
+from ..records.reader import read_header
 from .arguments import command, say
 
 
@@ -20,7 +27,8 @@ from .arguments import command, say
             {"nargs": "*", "type": Path},
         ),
         "--tracking-uri URI": "where to send them; default: MLFLOW_TRACKING_URI, else where each "
-        "was meant to go",
+        "was meant to go, if sessions of this project were sent there, else where its ini file "
+        "says",
     },
 )
 def run(options: argparse.Namespace) -> int:
@@ -39,13 +47,14 @@ def run(options: argparse.Namespace) -> int:
     # Only here, for it loads mlflow, which takes seconds.
     from ..tracker.main import sync
 
-    uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    root, given = sessions_root(), given_store(options.tracking_uri)
     failures = 0
     for directory in directories:
         try:
+            uri = given or _intended(root, directory)
             state = sync(directory, tracking_uri=uri)
             problem = state.error
-        except JournalError as error:
+        except (JournalError, UsageError) as error:
             problem = str(error)
         if problem is None:
             cases = "1 case is" if state.sent == 1 else f"{state.sent} cases are"
@@ -53,4 +62,13 @@ def run(options: argparse.Namespace) -> int:
         else:
             failures += 1
             say(f"{directory.session_id}: not sent: {problem}")
+    if given is not None:
+        remember_store(root, given)
     return 1 if failures else 0
+
+
+def _intended(root: Path, directory: SessionDirectory) -> str:
+    header = read_header(directory.journal)
+    if header is None:
+        raise JournalError(f"{directory.journal} has no header: it is empty")
+    return intended_store(root, header)

@@ -105,6 +105,16 @@ class AcceptedStep:
         pattern = _compiled(self.metric)
         return any(pattern.fullmatch(name) for name in (metric, placeless(metric)))
 
+    @property
+    def names_nothing(self) -> bool:
+        """Whether no word of a case or a metric stands in the step, so that it matches anything."""
+        return not (_names(self.case) or _names(self.metric))
+
+    @property
+    def names_no_case(self) -> bool:
+        """Whether no word of a case stands in the step."""
+        return not _names(self.case)
+
 
 def make_step(
     case: str,
@@ -207,6 +217,16 @@ def _parse(line: str) -> AcceptedStep:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON: {error}") from error
     return decode(AcceptedStep, data)
+
+
+_IN_EVERY_NAME: Final = frozenset({"test", "tests", "py"})
+
+
+def _names(pattern: str) -> bool:
+    """Return whether a pattern names something: it has no wildcard, or a word besides them."""
+    if not re.search(r"[*?]", pattern):
+        return True
+    return not _IN_EVERY_NAME.issuperset(re.findall(r"[^\W_]{2,}", pattern.lower()))
 
 
 @lru_cache(maxsize=1_000)

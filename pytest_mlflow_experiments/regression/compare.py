@@ -17,10 +17,11 @@ from ..records import (
     SessionHeader,
     function_of,
 )
-from ..records.accepted import ACCEPTED_FILE, SETTING
+from ..records.accepted import ACCEPTED_FILE, SETTING, AcceptedStep
 from .changed_guards import changed_guards
 from .comparer import CompareOptions, Comparer, name_of
 from .comparison import (
+    ACCEPTS_ALL,
     Baseline,
     Comparison,
     Curve,
@@ -28,6 +29,7 @@ from .comparison import (
     SessionInfo,
     UnjudgedCase,
 )
+from .direction import is_cost
 from .renames import continued
 from .statistics import average
 from .sweeps.model import Sweep
@@ -66,6 +68,7 @@ def compare_sessions(
     whole: bool = False,
     problem: str | None = None,
     gated: bool = False,
+    required_by: str | None = None,
     notes: Sequence[str] = (),
     sweeps: Sequence[Sweep] = (),
     settings: Mapping[str, str] = MappingProxyType({}),
@@ -83,6 +86,7 @@ def compare_sessions(
         whole: whether all tests were asked for, so that all settings are for this session.
         problem: why verdicts are impossible; then nothing is judged.
         gated: whether the session has a gate.
+        required_by: the option that asks for a baseline to judge by, if it was given.
         notes: further notes for the reports.
         sweeps: those of the session. Where points of one went with its grid, it is judged by its
             objective: the best value, and the mean of the points that are still there.
@@ -101,7 +105,12 @@ def compare_sessions(
     )
     past, current = renamed.past, renamed.current or current
     pinned = provenance is not None and provenance.pinned
-    options = replace(options, accepted=renamed.accepted, pinned=pinned)
+    unlimited = [*_unlimited(renamed.accepted, current, whole=whole and partial is None)]
+    refused = {step.id for step in unlimited if gated}
+    accepted = [step for step in renamed.accepted if step.id not in refused]
+    options = replace(options, accepted=accepted, pinned=pinned)
+    if gated and problem is None and required_by is not None and baseline is not None:
+        problem = _nothing_to_judge_by(current, past, required_by)
     comparer = Comparer(past, options)
     lines = curves(current, past)
     comparison = Comparison(
@@ -159,16 +168,74 @@ def compare_sessions(
     if any(case.cut_short for case in current.cases.values()):
         all_notes.append(_CUT_SHORT)
     unused = [*_unused(options, current, past, whole=whole)] if partial is None else []
-    all_notes += [*unused, *_frozen(metrics), *comparer.contradictions()]
+    everything = [
+        f"The accepted step {step.id} ({step.case}, {step.metric}) {ACCEPTS_ALL}: there would be "
+        f"no gate. No gate counts it; name in {ACCEPTED_FILE} what became worse, or remove its line"
+        for step in {step.id: step for step in unlimited}.values()
+    ]
+    all_notes += [*everything, *unused, *_frozen(metrics), *comparer.contradictions()]
     return replace(
         comparison,
         metrics=tuple(metrics),
         unjudged=(*comparison.unjudged, *absent.unjudged),
         notes=(*all_notes, *curve_notes(lines)),
         # Tests that were skipped or failed may have what is missing.
-        mistakes=tuple(unused) if gated and not not_run else (),
+        mistakes=(*everything, *(unused if not not_run else ())) if gated else (),
         guards=tuple(guards),
     )
+
+
+_FEW = 3
+
+
+def _unlimited(
+    steps: Sequence[AcceptedStep], current: SessionValues, *, whole: bool
+) -> Iterator[AcceptedStep]:
+    """Yield the steps that accept everything: one alone, or several together.
+
+    One that names neither a case nor a metric does, and so do those for several tests that match
+    all metrics of a session with more than a few. Of a part of the tests all may well be meant,
+    unless no case is named.
+    """
+    broad = []
+    tests = {
+        (case.case, function_of(case.nodeid), metric)
+        for case in current.cases.values()
+        for metric in case.metrics
+        if not is_cost(metric)
+    }
+    for step in steps:
+        if step.case.startswith(SETTING):
+            continue
+        if step.names_nothing:
+            yield step
+        elif (whole or step.names_no_case) and len(
+            {test for case, test, metric in tests if step.matches(case, metric)}
+        ) > 1:
+            broad.append(step)
+    if len(tests) > _FEW and all(
+        any(step.matches(case, metric) for step in broad) for case, _, metric in tests
+    ):
+        yield from broad
+
+
+def _nothing_to_judge_by(
+    current: SessionValues, past: Sequence[SessionValues], required_by: str
+) -> str | None:
+    """Return why a baseline is none for this session, or None if something can be judged by it."""
+    known = {
+        name
+        for session in past
+        for name, case in session.cases.items()
+        if any(values and not is_cost(metric) for metric, values in case.metrics.items())
+    }
+    if not known:
+        why = "no case of it passed with a metric"
+    elif current.cases and known.isdisjoint(current.cases):
+        why = "it has no metric of the cases that ran"
+    else:
+        return None
+    return f"the baseline is none to judge by, and {required_by} asks for one: {why}"
 
 
 def _past(baseline: Sessions | None) -> Sequence[SessionValues]:

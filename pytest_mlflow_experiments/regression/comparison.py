@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Literal, TypeAlias, final, get_args
+from typing import Final, Literal, TypeAlias, final, get_args
 
 from ..records import FAILED_OUTCOMES, Operator, Outcome, Provenance
 from ..records.accepted import AcceptedValue
@@ -54,6 +54,10 @@ class Margin:
     def shrank(self) -> bool:
         """Whether the metric came closer to its limit."""
         return self.baseline_margin is not None and self.margin < self.baseline_margin
+
+
+ACCEPTS_ALL: Final = "accepts everything"
+"""Words of a mistake: an accepted step that would switch the gate off."""
 
 
 @final
@@ -196,10 +200,11 @@ class Comparison:
     ``baseline`` is None if there is none yet; ``problem`` says why the comparison could not be made
     although it was asked for, and ``partial`` why only some of the tests ran. ``metrics`` are in no
     special order; :meth:`ranked` gives the order to show them in. ``notes`` are for people;
-    ``mistakes``, which fail a gated session, are settings that match nothing. ``sweeps`` are those
-    of this session alone, ``slices`` tables of tests over parts of the data. ``guards`` are the
-    changes of what guards the metrics. ``interrupted`` says why not everything ran that was meant
-    to (then it is ``partial``, too), ``exit_status`` is the one without the gate.
+    ``mistakes``, which fail a gated session, are settings that match nothing, or everything.
+    ``sweeps`` are those of this session alone, ``slices`` tables of tests over parts of the data.
+    ``guards`` are the changes of what guards the metrics. ``interrupted`` says why not everything
+    ran that was meant to (then it is ``partial``, too), ``exit_status`` is the one without the
+    gate.
     """
 
     session: SessionInfo

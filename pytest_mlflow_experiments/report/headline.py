@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, final, get_args
 
 from ..records import FAILED_OUTCOMES
 from ..regression import Status
-from ..regression.comparison import Comparison, MetricComparison, SessionInfo
+from ..regression.comparison import ACCEPTS_ALL, Comparison, MetricComparison, SessionInfo
 from .numbers import count, span
 
 Gate: TypeAlias = Literal["passed", "failed", "off"]
@@ -66,9 +66,12 @@ def headline(comparison: Comparison) -> Headline:
         text = "there is no metric to compare"
     else:
         text = _nothing_gates(comparison)
-    if comparison.mistakes:
-        number = count(len(comparison.mistakes), "setting matches", "settings match")
-        text = f"{text}; {number} nothing"
+    unlimited = sum(ACCEPTS_ALL in mistake for mistake in comparison.mistakes)
+    if unlimited:
+        number = count(unlimited, "accepted step accepts", "accepted steps accept")
+        text = f"{text}; {number} everything"
+    if unused := len(comparison.mistakes) - unlimited:
+        text = f"{text}; {count(unused, 'setting matches', 'settings match')} nothing"
     guards = [guard for guard in comparison.guards if guard.kind != "accepted"]
     if guards and comparison.problem is None:
         changed = f"{count(len(guards), 'guard')} changed"
@@ -83,6 +86,8 @@ def headline(comparison: Comparison) -> Headline:
         text = f"{told}; {text}" if only and comparison.interrupted is None else f"{text}; {told}"
     elif comparison.exit_status and not bad:
         text = f"{text}; the exit status is {comparison.exit_status} for another reason"
+    if gating and (accepted := sum(map(_is_accepted, comparison.metrics))):
+        text = f"{text}; {count(accepted, 'metric is', 'metrics are')} accepted"
     level: Severity = "good"
     if gate == "failed":
         level = "bad"
@@ -185,15 +190,24 @@ def _count_gating(gating: list[MetricComparison]) -> str:
 def _nothing_gates(comparison: Comparison) -> str:
     """Sum up a comparison without gating metrics; undecided ones are not called good."""
     numbers = comparison.counts()
-    undecided = sum(numbers[status] for status in UNDECIDED)
+    accepted = sum(map(_is_accepted, comparison.metrics))
+    undecided = sum(numbers[status] for status in UNDECIDED) - accepted + numbers["accepted"]
     if undecided and undecided == sum(numbers.values()):
         return "no metric could be judged yet"
     worse = numbers["regressed"] or numbers["missing"]
     text = "nothing that gates got worse" if worse else "nothing got worse"
-    if accepted := numbers["accepted"]:
+    if accepted:
         text = f"{count(accepted, 'metric is', 'metrics are')} accepted, " + text.replace(
             "nothing", "nothing else", 1
         )
     if drifting := numbers["drifting"]:
         text = f"{text}, {count(drifting, 'metric is', 'metrics are')} drifting"
     return f"{text}, {undecided:,} undecided" if undecided else text
+
+
+def _is_accepted(metric: MetricComparison) -> bool:
+    """Whether an accepted step decides about a metric: its value passes, or any does."""
+    if metric.advisory or metric.gates:
+        return False
+    has_step = metric.accepted is not None and metric.status in UNDECIDED
+    return metric.status == "accepted" or has_step

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import pytest
 
-from ..baseline.local import local_pin
+from ..baseline.local import local_pin, remember_store
 from ..capture.measuring import Clock, Original
 from ..capture.params import plain_nodeid, shown_text
 from ..capture.plugin import UNRECORDED, WORKER_ERROR, WORKER_UNRECORDED
@@ -28,7 +28,7 @@ from .header import git_note, make_directory, make_header, written_files
 from .resumption import Resumption, find_session
 from .selection import Selection, runs_no_test
 from .settings import Settings
-from .tracker_process import SessionTracker, backlog
+from .tracker_process import SessionTracker, backlog, unclaimed
 from .verdicts import SessionVerdicts
 from .workers import received_directory, received_record, send_directory, send_record, watch_cases
 
@@ -70,6 +70,7 @@ class SessionPlugin:
 
     def __post_init__(self) -> None:
         self._clock = Clock()
+        self._begun = 0
         self._pid = Original.getpid()
         self._summary = SessionSummary()
         self._tests: set[str] = set()
@@ -93,13 +94,15 @@ class SessionPlugin:
     def pytest_sessionstart(self) -> None:
         """Open the session and start the tracker, which loads MLflow while pytest collects."""
         settings = self._settings
-        header = make_header(settings, self._comparing, self._clock.now())
+        self._begun = self._clock.now()
+        header = make_header(settings, self._comparing, self._begun)
         directory, note = make_directory(settings.rootdir, header.session_id)
         self._directory = directory
         self._notes += filter(None, (note, git_note(header, settings.rootdir)))
         if self._resumption is not None:
             outputs = written_files(settings, self._comparing)
             header = self._resumption.begin(header, directory, settings.rootdir, outputs)
+        remember_store(settings.rootdir, settings.tracking_uri)
         self._writer = JournalWriter(directory.journal)
         self._append(header)
         if self._comparing.baseline != "none":
@@ -287,8 +290,10 @@ class SessionPlugin:
         """Wait for the tracker, once; return the session's outcome."""
         assert self._directory is not None
         if self._outcome is None:
-            state = left = None
+            state = left = own = None
             if self._tracker is not None:
+                if "mlflow" in sys.modules or self._config.pluginmanager.hasplugin("dsession"):
+                    own = unclaimed(self._settings.tracking_uri, self._begun)
                 state = self._tracker.last_state(on_progress, is_empty=not self._is_worth_keeping)
                 left = backlog(self._settings.rootdir, besides=self._directory.session_id)
             self._outcome = describe_outcome(
@@ -302,7 +307,7 @@ class SessionPlugin:
                     *filter(None, [self._config.stash.get(UNRECORDED, None)]),
                     *(self._resumption.notes() if self._resumption else ()),
                     *(self._verdicts.reports.notes if self._verdicts else ()),
-                    *([left] if left else ()),
+                    *filter(None, (own, left)),
                 ],
             )
             if not self._is_worth_keeping and not self._comparison and not self._outcome.problem:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 import pytest
 
+from ..baseline.local import absolute_store
 from ..capture.plugin import Assertions, Track
 from ..records.secret_names import SecretNames
 from ..records.secrets import MASK, environment_secrets, without_environment
@@ -32,8 +33,6 @@ _SWITCH: Final = {
     **dict.fromkeys(("1", "true", "yes", "on"), "yes"),
     **dict.fromkeys(("0", "false", "no", "off", ""), "no"),
 }
-_NOT_IN_URI = re.compile(r"\?|%[0-9A-Fa-f]{2}")
-_SQLITE_FILE = re.compile(r"sqlite(\+\w+)?:///(?!/|:memory:|[A-Za-z]:[\\/])(?P<path>.+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,30 +153,14 @@ def switch(other: str, text: str) -> Any:
 
 def _tracking_uri(config: pytest.Config) -> str:
     uri, base = given(config, "mlflow_tracking_uri")
-    uri = uri or mlflow_variable(config, "MLFLOW_TRACKING_URI")
+    source = OPTIONS["mlflow_tracking_uri"].source
+    if not uri and (uri := mlflow_variable(config, "MLFLOW_TRACKING_URI")):
+        source = "the variable MLFLOW_TRACKING_URI"
     if not uri:
-        return f"sqlite:///{_in_uri(config.rootpath)}/mlflow.db"
+        uri, base, source = "sqlite:///mlflow.db", config.rootpath, "--mlflow"
     # Tests change the directory, and the tracker has one of its own: make the path absolute now.
-    if match := _SQLITE_FILE.fullmatch(uri):
-        return f"{uri[: match.start('path')]}{_in_uri(base)}/{match['path']}"
-    if "://" in uri or uri in ("databricks", "databricks-uc", "uc"):
-        return uri
-    return str(base / uri.removeprefix("file:"))
-
-
-def _in_uri(directory: Path) -> str:
-    """Return a directory as a part of a SQLite URI.
-
-    Whether ``%20`` is a space there depends on the release of SQLAlchemy, and MLflow itself is
-    inconsistent.
-    """
-    path = directory.as_posix()
-    if match := _NOT_IN_URI.search(path):
-        raise pytest.UsageError(
-            f"--mlflow: MLflow can't keep a SQLite file in {path!r}, for {match[0]!r} means "
-            "something else in its URI; give another place with --mlflow-tracking-uri"
-        )
-    return path.rstrip("/")
+    with usage_errors(source):
+        return absolute_store(uri, base)
 
 
 def _experiment(config: pytest.Config) -> tuple[str | None, str | None]:

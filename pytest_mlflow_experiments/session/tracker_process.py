@@ -8,14 +8,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
+from urllib.parse import unquote
 
 import pytest
 
 from ..capture.measuring import Original
 from ..records.directory import SessionDirectory, SessionState
 from ..records.processes import is_running
+from ..records.tags import KIND, PARENT
 from ..report.terminal import Progress
 from .settings import Settings
 
@@ -274,6 +277,40 @@ def backlog(root: Path, *, besides: str) -> str | None:
         return None
     text = "1 earlier session is" if number == 1 else f"{number} earlier sessions are"
     return f"{text} not in MLflow yet; send what is left with: pytest-mlflow sync"
+
+
+_IN_DEFAULT: Final = """
+    SELECT
+      (SELECT count(*) FROM runs JOIN experiments USING (experiment_id)
+       WHERE experiments.name = 'Default' AND start_time >= :since AND NOT EXISTS
+         (SELECT 1 FROM tags WHERE run_uuid = runs.run_uuid AND key IN (:kind, :parent))),
+      (SELECT count(*) FROM trace_info JOIN experiments USING (experiment_id)
+       WHERE experiments.name = 'Default' AND timestamp_ms >= :since)
+"""
+
+
+def unclaimed(uri: str, since: int) -> str | None:
+    """Return a line about what tests have logged to ``Default`` in the session's database, or None.
+
+    ``since`` is the start of the session, in milliseconds since the epoch. Only the file of SQLite
+    is looked at: of a server nobody knows who else writes to it.
+    """
+    if not uri.startswith("sqlite:///"):
+        return None
+    import sqlite3
+
+    file = Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0])).absolute()
+    values = {"since": since, "kind": KIND, "parent": PARENT}
+    connect = partial(sqlite3.connect, f"{file.as_uri()}?mode=ro", uri=True, timeout=1)
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(connect()) as database:
+        runs, traces = database.execute(_IN_DEFAULT, values).fetchone()
+        counts = ((runs, "run"), (traces, "trace"))
+        if told := [f"{number} {noun}{'s' * (number > 1)}" for number, noun in counts if number]:
+            return (
+                f"{' and '.join(told)} of the tests' own went to the experiment 'Default' of the "
+                "same database; a test that asks for the fixture mlflow_run logs to its case's run"
+            )
+    return None
 
 
 def _is_sent_or_sending(state: SessionState | None) -> bool:

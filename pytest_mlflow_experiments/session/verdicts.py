@@ -147,13 +147,13 @@ class SessionVerdicts:
         baseline = self._sessions if problem is None else None
         damaged = self._damaged(baseline)
         notes = [*damaged]
+        required_by = "--mlflow-require-baseline" if settings.require_baseline else None
         if problem is None and baseline is None:
             unknown = (
                 None if self._request is None else why_unknown(self._request, self._config.rootpath)
             )
             if settings.gate:
                 # What is here matters only where the baseline was looked for here.
-                required_by = "--mlflow-require-baseline" if settings.require_baseline else None
                 problem = gate_problem([] if self.awaits_tracker else damaged, required_by, unknown)
             if problem is None and settings.baseline != "auto":
                 why = f": {unknown}" if unknown else ""
@@ -173,6 +173,7 @@ class SessionVerdicts:
             whole=selection.whole,
             problem=problem,
             gated=settings.gate,
+            required_by=required_by,
             notes=notes,
             sweeps=swept,
             settings=changed_settings(

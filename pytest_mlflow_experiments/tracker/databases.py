@@ -35,6 +35,19 @@ def database_file(tracking_uri: str) -> Path | None:
     return Path(file) if file and not file.startswith((":memory:", "file:")) else None
 
 
+def plain_uri(tracking_uri: str) -> str:
+    """Return the URI of an SQLite database without encoded characters in its path.
+
+    Some releases of SQLAlchemy decode them; MLflow does not, and makes a directory of that name.
+    """
+    path, question, query = tracking_uri.partition("?")
+    scheme, slashes, _ = path.partition(":///")
+    if "%" not in path or not slashes or (file := database_file(tracking_uri)) is None:
+        return tracking_uri
+    plain = f"{scheme}{slashes}{file.as_posix()}{question}{query}"
+    return plain if database_file(plain) == file else tracking_uri
+
+
 @contextmanager
 def _engine(tracking_uri: str) -> Iterator[Engine]:
     create_engine: Callable[[str], Engine] = create_sqlalchemy_engine
@@ -82,9 +95,12 @@ def _make_database(tracking_uri: str, file: Path) -> None:
 
 
 def _make_aside(tracking_uri: str, file: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}-") as directory:
+    # SQLAlchemy would encode characters of the path, and MLflow then make another directory.
+    path, question, query = tracking_uri.partition("?")
+    parent, _, name = path.rpartition("/")
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".mlflow-") as directory:
         aside = Path(directory, file.name)
-        uri = make_url(tracking_uri).set(database=str(aside)).render_as_string(hide_password=False)
+        uri = f"{parent}/{Path(directory).name}/{name}{question}{query}"
         make: Callable[[str, None], SqlAlchemyStore] = _get_sqlalchemy_store
         make(uri, None).engine.dispose()
         # Unlike a replacement, a link never takes the place of what another process has made.

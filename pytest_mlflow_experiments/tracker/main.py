@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import signal
 import sys
 import threading
@@ -18,7 +17,7 @@ from typing import NoReturn, final
 
 from ..records import SessionEnd, SessionHeader
 from ..records.directory import SessionDirectory, SessionState
-from ..records.journal import JournalError, JournalTail, has_end, is_being_written
+from ..records.journal import JournalTail, has_end, is_being_written
 from ..records.processes import is_running, started_at, wait_until
 from .connect import open_store
 from .errors import SessionBusyError, TrackerError, reason_of
@@ -258,20 +257,13 @@ def _end_on_sigterm(reporter: Reporter) -> None:
     signal.signal(signal.SIGTERM, end)
 
 
-_WINDOWS_PATH = re.compile(r"(sqlite(\+\w+)?:///|file:/*)?[A-Za-z]:[\\/]")
-
-
-def sync(directory: SessionDirectory, *, tracking_uri: str | None = None) -> SessionState:
-    """Send a session to MLflow, to ``tracking_uri`` or the store in its header.
+def sync(directory: SessionDirectory, *, tracking_uri: str) -> SessionState:
+    """Send a session to MLflow, whatever the store in its header is.
 
     A session that is partly in MLflow is completed; doing it twice changes nothing. One that still
     runs, or that a tracker is still sending, is not touched, and reported as failed.
-
-    Raises:
-        JournalError: the journal does not name the session's store.
     """
     directory = SessionDirectory(directory.path.absolute())
-    tracking_uri = tracking_uri or _intended_uri(directory)
     if is_being_written(directory.journal) and not has_end(directory.journal):
         return SessionState(phase="failed", error="It still runs.")
     before = Path.cwd()
@@ -283,15 +275,3 @@ def sync(directory: SessionDirectory, *, tracking_uri: str | None = None) -> Ses
         return SessionState(phase="failed", error=str(error))
     finally:
         os.chdir(before)
-
-
-def _intended_uri(directory: SessionDirectory) -> str:
-    tail = JournalTail(directory.journal)
-    entries = tail.read_new(1)
-    if entries and isinstance(entries[0], SessionHeader):
-        uri = entries[0].tracking_uri
-        if os.name != "nt" and _WINDOWS_PATH.match(uri):
-            raise JournalError(f"{uri} is a place on Windows; say where to, with --tracking-uri")
-        return uri
-    damage = tail.damaged[0] if tail.damaged else "it is empty"
-    raise JournalError(f"{directory.journal} has no header: {damage}")

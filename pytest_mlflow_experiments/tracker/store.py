@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 from ..records import SessionHeader
 from ..records import tags as tag
 from ..records.session_tags import run_tags
-from .databases import migration_lock, try_database
+from .databases import migration_lock, plain_uri, try_database
 from .errors import TrackerError
 from .limits import NAME_LENGTH, clean_text, shorten
 from .retries import briefly, create_once, patiently, run_or_none, runs_with, tracker_error
@@ -96,6 +96,7 @@ class Store:
         """
         shown_uri = redact(tracking_uri)
         try:
+            tracking_uri = plain_uri(tracking_uri)
             try_database(tracking_uri)
             with migration_lock(tracking_uri):
                 client = MlflowClient(tracking_uri=tracking_uri)

@@ -134,9 +134,7 @@ PASSED: Final = 4
 _UNKEPT: Final = (None,) * (PASSED + 1)
 # Site, value, limit, tolerance or what it follows from, whether it passed, reading of the clock,
 # key of the place.
-_Raw: TypeAlias = (
-    "tuple[Site, float, float, float | Closeness | None, bool, float, str] | list[Any]"
-)
+Raw: TypeAlias = "tuple[Site, float, float, float | Closeness | None, bool, float, str] | list[Any]"
 
 
 class Observation(NamedTuple):
@@ -174,7 +172,7 @@ class Observations:
 
     def __init__(self) -> None:
         self.dropped = 0
-        self.raw: list[_Raw] = []
+        self.raw: list[Raw] = []
 
     def __len__(self) -> int:
         return len(self.raw)

@@ -66,6 +66,7 @@ def mlflow_input(data: DatasetInput) -> MlflowInput:
 _IN_FLIGHT = 8
 _MAX_DUPLICATES = 5
 _OWN_STAY = "The test's own values stay for"
+_SHOWN = 100
 
 T = TypeVar("T")
 
@@ -223,10 +224,12 @@ class ClientWriter:
         if owned:
             tags.pop(RUN_NAME, None)
         differing = [
-            key for key in run.params if held.params.get(key) not in (None, run.params[key])
+            f"{key} ({shorten(held.params[key], _SHOWN)}, not {shorten(value, _SHOWN)})"
+            for key, value in run.params.items()
+            if held.params.get(key) not in (None, value)
         ]
         if staying and differing and NOTE in run.tags:
-            text = f"{staying}: {inline(', '.join(differing))}"
+            text = f"{staying}: {inline(', '.join(differing), 2_000)}"
             tags[NOTE] = shorten(f"{text}\n\n{run.tags[NOTE]}", TAG_LENGTH)
         run_id = existing.info.run_id
         self._log(run_id, run.metrics, params, tags)

@@ -1,0 +1,90 @@
+"""Whose thread is it: tests start some, leave some behind, and may run in several at once."""
+
+from __future__ import annotations
+
+import threading
+from threading import Lock, Thread, current_thread, get_ident
+from typing import Final, final
+from weakref import WeakSet
+
+from .assertions import recorder
+from .assertions.recorder import Observations, unseen
+
+_POOLS: Final = frozenset(
+    {"concurrent.futures.thread", "multiprocessing.pool", "anyio._backends._asyncio"}
+)
+
+all_threads: Final = threading.enumerate
+
+
+def is_pooled(thread: Thread) -> bool:
+    """Return whether a thread works for whoever hands it something to do, test after test."""
+    return (getattr(thread, "_target", None) or type(thread)).__module__ in _POOLS
+
+
+@final
+class Slot:
+    """Sets the recorder's slot to the running case, and to one for each thread if need be.
+
+    That is where several threads run tests, or an earlier test's thread goes on: then the slot
+    holds this object in place of observations, and each thread finds its own here. A thread that a
+    test has started has those of the only running test; where there are several, none.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[int, Observations] = {}
+        self._strays: WeakSet[Thread] = WeakSet()
+        self._outer: Observations | None = None
+        self._lock = Lock()
+
+    def of(self, thread: int) -> Observations | None:
+        """Return the observations of the test that a thread runs."""
+        return self._running.get(thread)
+
+    def set(self, thread: int, observations: Observations | None) -> None:
+        """Let a thread record to ``observations``; None where its test ends."""
+        with self._lock:
+            if not self._running:
+                self._outer = recorder.current
+            self._running.pop(thread, None)
+            if observations is not None:
+                self._running[thread] = observations
+            running = list(self._running.values())
+            if not running:
+                recorder.current = self._outer
+            elif len(running) == 1 and not any(stray.is_alive() for stray in self._strays):
+                recorder.current = running[0]
+            else:
+                recorder.current = self  # type: ignore[assignment]
+
+    def add_strays(self, known: list[Thread]) -> None:
+        """Note the threads other than ``known`` that the test which ends has left running."""
+        if (now := all_threads()) != known:
+            left = set(now).difference(known)
+            self._strays.update(thread for thread in left if not is_pooled(thread))
+
+    @property
+    @unseen
+    def raw(self) -> list[recorder.Raw]:
+        """What the calling thread has observed."""
+        return self._own().raw
+
+    @property
+    @unseen
+    def dropped(self) -> int:
+        """How much of it was not kept."""
+        return self._own().dropped
+
+    @dropped.setter
+    @unseen
+    def dropped(self, number: int) -> None:
+        self._own().dropped = number
+
+    @unseen
+    def _own(self) -> Observations:
+        own = self._running.get(get_ident())
+        if own is None:
+            running = list(self._running.values())
+            is_known = len(running) == 1 and current_thread() not in self._strays
+            own = running[0] if is_known else Observations()
+        return own
