@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
+import zlib
+from collections.abc import Iterator
 from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
@@ -12,7 +18,7 @@ from faulty_server import PAGE, Answer, FaultyServer, running
 from tracker_kit import Journal
 
 from pytest_mlflow_experiments.records.directory import SessionState
-from pytest_mlflow_experiments.tracker import retries, state
+from pytest_mlflow_experiments.tracker import answers, retries, state
 from pytest_mlflow_experiments.tracker.answers import checked_answers
 from pytest_mlflow_experiments.tracker.errors import TrackerError, pause_asked, reason_of
 from pytest_mlflow_experiments.tracker.state import Redactor, Reporter, send_repeatedly
@@ -269,3 +275,107 @@ def test_a_long_pause_ends_with_the_session(
         send_repeatedly(send, journal.directory.journal, lambda: clock.now < ended_at, reporter, 30)
     assert [round(at) for at in called] == [0, 80]
     assert round(clock.now) == 100
+
+
+class _Endless(BaseHTTPRequestHandler):
+    """Answers without an end: as fast as it goes, or a byte at a time."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        kind = self.path.partition("?")[2]
+        self.send_response(500 if "error" in kind else 200)
+        packed = zlib.compressobj(9, wbits=31)
+        for key, value in {
+            "Content-Type": "application/json",
+            "Connection": "close",
+            **({"Transfer-Encoding": "chunked"} if "chunked" in kind else {}),
+            **({"Content-Encoding": "gzip"} if "gzip" in kind else {}),
+            **({"Content-Length": str(10**12)} if "length" in kind else {}),
+        }.items():
+            self.send_header(key, value)
+        self.end_headers()
+        for _ in range(200) if "slow" in kind else count():
+            data = b"x" if "slow" in kind else b"x" * 100_000
+            if "gzip" in kind:
+                data = packed.compress(data) + packed.flush(zlib.Z_SYNC_FLUSH)
+            if "chunked" in kind:
+                data = b"%x\r\n%b\r\n" % (len(data), data)
+            try:
+                self.wfile.write(data)
+            except OSError:
+                break
+            if "slow" in kind:
+                time.sleep(0.05)
+        self.close_connection = True
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def endless() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Endless)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("kind", ["plain", "length", "chunked", "gzip", "chunked,gzip", "error"])
+def test_an_answer_without_end_is_cut(
+    endless: str, monkeypatch: pytest.MonkeyPatch, kind: str, stream: bool
+) -> None:
+    monkeypatch.setattr(answers, "_LONGEST", 3_000_000)
+    method = "GET" if kind == "error" else "POST"
+    with checked_answers():
+        response = requests.request(
+            method, f"{endless}{API}?{kind}", data=b"{}", stream=stream, timeout=20
+        )
+    said = response.json()
+    assert (response.status_code, said["error_code"]) == (502, "TEMPORARILY_UNAVAILABLE")
+    assert "its answer does not end: it was cut after 3 MB (status " in said["message"]
+
+
+@pytest.mark.parametrize("kind", ["slow", "slow,length", "slow,chunked", "slow,gzip"])
+def test_an_answer_that_trickles_is_cut(endless: str, kind: str) -> None:
+    with checked_answers():
+        response = requests.post(f"{endless}{API}?{kind}", data=b"{}", timeout=0.5)
+    assert "its answer does not end: it was cut after 2 seconds" in response.json()["message"]
+
+
+def test_a_download_may_be_as_long_as_it_is(endless: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "_LONGEST", 1_000)
+    with checked_answers():
+        response = requests.get(f"{endless}{UPLOAD}?plain", stream=True, timeout=20)
+        assert sum(map(len, islice(response.iter_content(100_000), 30))) > 1_000_000
+        response.close()
+
+
+def test_connections_are_used_again_after_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = Answer(200, b'{"run": {"info": {}}}', JSON)
+    accepted = []
+    server = FaultyServer(lambda *_: answer)
+    accept = server.get_request
+
+    def counted() -> tuple[socket.socket, object]:
+        accepted.append(found := accept())
+        return found
+
+    monkeypatch.setattr(server, "get_request", counted)
+    with running(server), checked_answers(), requests.Session() as session:
+        for _ in range(3):
+            assert session.post(server.uri + API, timeout=20).json()["run"]
+    assert len(accepted) == 1
+
+
+def test_an_answer_that_is_cut_off_is_none() -> None:
+    answer = Answer(200, b'{"run": {}}', {**JSON, "Content-Length": "1000", "Connection": "close"})
+    with pytest.raises(requests.exceptions.RequestException):
+        ask(answer, "POST", API)

@@ -19,6 +19,8 @@ SHOWN_BY = {
     "an answer of 200 is a login page, an error or nothing, or a redirect leads to a login": (
         "test_tracker_http.py::test_no_answer_is_taken_for_what_it_is_not"
     ),
+    "an answer does not end, or trickles": "test_answers.py::test_an_answer_that_trickles_is_cut",
+    "a session is very large": "test_report_bounds.py::test_a_large_session",
     "a gateway repeats requests": (
         "test_tracker_http.py::test_a_gateway_that_repeats_requests_leaves_nothing_double"
     ),

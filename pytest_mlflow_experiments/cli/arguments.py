@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -145,7 +145,7 @@ def say(*lines: str) -> None:
         print(line.encode(encoding, "replace").decode(encoding))  # noqa: T201
 
 
-def write_report(path: Path, text: str) -> None:
+def write_report(path: Path, text: str | Iterable[str]) -> None:
     """Write a report, and create its parent directories; raise a UsageError on failure."""
     try:
         directory.write_report(path, text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, final
@@ -54,10 +54,10 @@ class CommandHooks:
         if unknown and not other_formats(self._hook):
             raise UsageError(f"{option} {unknown[0]}: expected one of {', '.join(SUFFIXES)}")
 
-    def render(self, comparison: Comparison, path: Path) -> str:
-        """Render the comparison in the format of a file."""
+    def render(self, comparison: Comparison, path: Path) -> str | Iterable[str]:
+        """Render the comparison in the format of a file, whole or piece by piece."""
         try:
-            text: str | None = self._hook.pytest_mlflow_render(
+            text: str | Iterable[str] | None = self._hook.pytest_mlflow_render(
                 config=self._config, comparison=comparison, suffix=path.suffix
             )
         except Exception as error:

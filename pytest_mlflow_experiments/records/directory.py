@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, final
@@ -55,18 +55,20 @@ def private(path: str | Path, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), _FILE)
 
 
-def write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str | Iterable[str]) -> None:
     """Write a file for the user alone, in place of whatever stands there; all of it or nothing.
+
+    The text comes whole or in pieces; what UTF-8 does not know becomes a question mark.
 
     Raises:
         OSError: it can't be written.
     """
     fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
     try:
-        with os.fdopen(fd, "w", encoding="utf-8", errors="replace") as file:
-            file.write(text)
+        with os.fdopen(fd, "w", encoding="utf-8", errors="replace", newline="") as file:
+            file.writelines((text,) if isinstance(text, str) else text)
         Path(name).replace(path)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             Path(name).unlink()
         raise
@@ -241,7 +243,7 @@ class SessionDirectory:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def write_report(path: Path, text: str) -> None:
+def write_report(path: Path, text: str | Iterable[str]) -> None:
     """Write a report, and create its parent directories; a part of one does not stay.
 
     Raises:
@@ -249,8 +251,9 @@ def write_report(path: Path, text: str) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        path.write_text(text, encoding="utf-8", errors="replace")
-    except OSError:
+        with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
+            file.writelines((text,) if isinstance(text, str) else text)
+    except BaseException:
         with contextlib.suppress(OSError):
             if path.is_file():
                 path.unlink()

@@ -243,24 +243,26 @@ class Comparison:
 
     def gating(self) -> list[MetricComparison]:
         """Return the metrics that fail a gated session, in the order of :meth:`ranked`."""
-        return [metric for metric in self.ranked() if metric.gates]
+        return sorted((metric for metric in self.metrics if metric.gates), key=_rank)
 
     def ranked(self) -> list[MetricComparison]:
         """Sort the metrics for display: gating first, then by status and relative change.
 
         Advisory metrics come last. Within a status, the largest relative change is first.
         """
-        order = {status: number for number, status in enumerate(get_args(Status))}
+        return sorted(self.metrics, key=_rank)
 
-        def key(metric: MetricComparison) -> tuple[bool, bool, int, float, str, str]:
-            size = abs(metric.relative) if metric.relative is not None else 0.0
-            return (
-                not metric.gates,
-                metric.advisory,
-                order[metric.status],
-                -size if size == size else float("-inf"),
-                metric.name,
-                metric.metric,
-            )
 
-        return sorted(self.metrics, key=key)
+_ORDER = {status: number for number, status in enumerate(get_args(Status))}
+
+
+def _rank(metric: MetricComparison) -> tuple[bool, bool, int, float, str, str]:
+    size = abs(metric.relative) if metric.relative is not None else 0.0
+    return (
+        not metric.gates,
+        metric.advisory,
+        _ORDER[metric.status],
+        -size if size == size else float("-inf"),
+        metric.name,
+        metric.metric,
+    )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from ..records.codec import decode, encode
 from ..regression.comparison import Comparison
+from ..regression.sweeps.model import Sweep
 from .headline import headline
 
 SCHEMA_VERSION = 1
@@ -27,7 +30,14 @@ def render_json(comparison: Comparison) -> str:
 
     ``gate``, ``headline`` and ``counts`` are for other readers; :func:`read_json` ignores them.
     """
-    verdict, data = headline(comparison), encode(comparison)
+    return "".join(stream_json(comparison))
+
+
+def stream_json(comparison: Comparison) -> Iterator[str]:
+    """Yield the text of :func:`render_json` in small pieces."""
+    verdict = headline(comparison)
+    none: dict[str, Any] = dict.fromkeys(_LISTS, ())
+    data = encode(replace(comparison, **none))
     members = {
         "schema": SCHEMA_VERSION,
         "kind": KIND,
@@ -36,16 +46,43 @@ def render_json(comparison: Comparison) -> str:
         "counts": comparison.counts(),
     }
     members |= {name: data[name] for name in _MEMBERS if name in data}
-    return json_object(members, {name: data[name] for name in _LISTS})
+    lists = {name: map(_item, getattr(comparison, name)) for name in _LISTS}
+    return _object(members, lists)
 
 
-def json_object(members: Mapping[str, object], lists: Mapping[str, Sequence[object]]) -> str:
+def _item(item: object) -> Iterator[str]:
+    """Yield a line for one item of a list; a sweep, which may be large, in pieces."""
+    if not isinstance(item, Sweep) or not item.configurations:
+        yield _dump(encode(item))
+        return
+    # The only member of this name, for quotes within texts are escaped.
+    name = '"configurations": ['
+    before, _, after = _dump(encode(replace(item, configurations=()))).partition(f"{name}]")
+    yield f"{before}{name}"
+    for number, one in enumerate(item.configurations):
+        yield f"{', ' if number else ''}{_dump(encode(one))}"
+    yield f"]{after}"
+
+
+def json_object(members: Mapping[str, object], lists: Mapping[str, Iterable[object]]) -> str:
     """Return an object as ASCII JSON, one line for each member and each item of a list."""
-    lines = [f'"{name}": {_dump(value)}' for name, value in members.items()]
+    dumped = {name: ((_dump(item),) for item in items) for name, items in lists.items()}
+    return "".join(_object(members, dumped))
+
+
+def _object(
+    members: Mapping[str, object], lists: Mapping[str, Iterable[Iterable[str]]]
+) -> Iterator[str]:
+    yield "{\n" + ",\n".join(f'"{name}": {_dump(value)}' for name, value in members.items())
     for name, items in lists.items():
-        rows = ",\n  ".join(map(_dump, items))
-        lines.append(f'"{name}": [\n  {rows}\n]' if items else f'"{name}": []')
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+        yield f',\n"{name}": ['
+        separator, end = "\n  ", ""
+        for item in items:
+            yield separator
+            yield from item
+            separator, end = ",\n  ", "\n"
+        yield f"{end}]"
+    yield "\n}\n"
 
 
 def read_json(text: str | bytes) -> Comparison:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from xml.etree import ElementTree
 
 from ..regression.comparison import Comparison, MetricComparison, UnjudgedCase
@@ -11,6 +13,7 @@ from .metric_lines import describe_guard
 from .text import clean, one_line
 
 _SETTLED = frozenset({"accepted", "improved", "unchanged"})
+_TOTALS = {"tests": "testcase", "failures": "failure", "errors": "error", "skipped": "skipped"}
 _FIGURES = ("baseline", "current", "change", "relative", "limit", "p_value")
 
 
@@ -20,35 +23,51 @@ def render_junit(comparison: Comparison) -> str:
     A metric that fails a gated session is a failure, with or without a gate; an undecided one is
     skipped, as is one that drifts. A comparison that could not be made is an error.
     """
+    return "".join(stream_junit(comparison))
+
+
+def stream_junit(comparison: Comparison) -> Iterator[str]:
+    """Yield the text of :func:`render_junit` in small pieces."""
+    # The numbers stand first: what they count is made twice, and never kept.
+    numbers_of = Counter(
+        kind for case in _cases(comparison) for kind in ("testcase", *_kinds(case))
+    )
     suite = ElementTree.Element("testsuite", name="pytest-mlflow")
-    _properties(suite, {"session": comparison.session.name, "baseline": provenance(comparison)})
-    if comparison.problem is not None:
-        case = _case(suite, "pytest-mlflow", "comparison")
-        _result(case, "error", "the comparison could not be made", comparison.problem)
-    for mistake in comparison.mistakes:
-        _result(_case(suite, "pytest-mlflow", "settings"), "error", "nothing matches", mistake)
-    for guard in comparison.guards:
-        if guard.accepted is None:
-            case = _case(suite, guard.case, f"guard of {guard.metric}")
-            _result(case, "failure" if guard.gates else "skipped", describe_guard(guard))
-    for metric in comparison.ranked():
-        _add_metric(suite, metric)
-    for unjudged in comparison.unjudged:
-        _add_unjudged(suite, unjudged)
-    suite.set("tests", str(len(suite.findall("testcase"))))
-    for kind, total in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
-        suite.set(total, str(len(suite.findall(f"testcase/{kind}"))))
+    for total, kind in _TOTALS.items():
+        suite.set(total, str(numbers_of[kind]))
     suite.set("time", f"{comparison.duration:.3f}" if 0 <= comparison.duration < 1e9 else "0")
     suite.set("timestamp", numbers.timestamp(comparison.session.start_time))
-    root = ElementTree.Element("testsuites")
-    root.append(suite)
-    ElementTree.indent(root)
-    body = ElementTree.tostring(root, encoding="unicode")
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{body}\n'
+    _properties(suite, {"session": comparison.session.name, "baseline": provenance(comparison)})
+    ElementTree.indent(suite, level=1)
+    end = "\n  </testsuite>"
+    start = ElementTree.tostring(suite, encoding="unicode").removesuffix(end)
+    yield f'<?xml version="1.0" encoding="utf-8"?>\n<testsuites>\n  {start}'
+    for case in _cases(comparison):
+        ElementTree.indent(case, level=2)
+        yield f"\n    {ElementTree.tostring(case, encoding='unicode')}"
+    yield f"{end}\n</testsuites>\n"
 
 
-def _add_metric(suite: ElementTree.Element, metric: MetricComparison) -> None:
-    case = _case(suite, metric.case, metric.metric)
+def _kinds(case: ElementTree.Element) -> list[str]:
+    return [child.tag for child in case if child.tag != "properties"]
+
+
+def _cases(comparison: Comparison) -> Iterator[ElementTree.Element]:
+    if comparison.problem is not None:
+        case = _case("pytest-mlflow", "comparison")
+        yield _result(case, "error", "the comparison could not be made", comparison.problem)
+    for mistake in comparison.mistakes:
+        yield _result(_case("pytest-mlflow", "settings"), "error", "nothing matches", mistake)
+    for guard in comparison.guards:
+        if guard.accepted is None:
+            case = _case(guard.case, f"guard of {guard.metric}")
+            yield _result(case, "failure" if guard.gates else "skipped", describe_guard(guard))
+    yield from map(_metric, comparison.ranked())
+    yield from map(_unjudged, comparison.unjudged)
+
+
+def _metric(metric: MetricComparison) -> ElementTree.Element:
+    case = _case(metric.case, metric.metric)
     properties: dict[str, str] = {"status": metric.status}
     properties |= {name: _exact(getattr(metric, name)) for name in _FIGURES}
     properties |= {"n": str(metric.n), "margin": _exact(metric.margin and metric.margin.margin)}
@@ -59,17 +78,18 @@ def _add_metric(suite: ElementTree.Element, metric: MetricComparison) -> None:
         _result(case, "skipped", f"advisory: {_message(metric)}")
     elif metric.status not in _SETTLED:
         _result(case, "skipped", _message(metric))
+    return case
 
 
-def _add_unjudged(suite: ElementTree.Element, unjudged: UnjudgedCase) -> None:
-    case = _case(suite, unjudged.case, "not judged")
+def _unjudged(unjudged: UnjudgedCase) -> ElementTree.Element:
+    case = _case(unjudged.case, "not judged")
     kind = "error" if unjudged.outcome in BROKEN_OUTCOMES else "skipped"
-    _result(case, kind, f"the test's outcome is {unjudged.outcome}", unjudged.failure or "")
+    return _result(case, kind, f"the test's outcome is {unjudged.outcome}", unjudged.failure or "")
 
 
-def _case(suite: ElementTree.Element, classname: str, name: str) -> ElementTree.Element:
+def _case(classname: str, name: str) -> ElementTree.Element:
     attributes = {"classname": one_line(classname, 1_000), "name": one_line(name, 1_000)}
-    return ElementTree.SubElement(suite, "testcase", attributes, time="0")
+    return ElementTree.Element("testcase", attributes, time="0")
 
 
 def _properties(parent: ElementTree.Element, properties: dict[str, str]) -> None:
@@ -78,8 +98,11 @@ def _properties(parent: ElementTree.Element, properties: dict[str, str]) -> None
         ElementTree.SubElement(element, "property", name=name, value=one_line(text, 2_000))
 
 
-def _result(case: ElementTree.Element, kind: str, message: str, text: str = "") -> None:
+def _result(
+    case: ElementTree.Element, kind: str, message: str, text: str = ""
+) -> ElementTree.Element:
     ElementTree.SubElement(case, kind, message=one_line(message, 1_000)).text = clean(text) or None
+    return case
 
 
 def _exact(number: float | None) -> str:

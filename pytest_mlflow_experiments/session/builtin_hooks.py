@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 class ReportFormat:
     """A format of reports as a plugin.
 
-    ``suffix`` is that of its files, ``renderer`` the module and function that return the text, and
-    ``standard`` tells whether every session gets a report in this format.
+    ``suffix`` is that of its files, ``renderer`` the module and function that return the text or
+    its pieces, and ``standard`` tells whether every session gets a report in this format.
     """
 
     suffix: str
@@ -36,21 +37,24 @@ class ReportFormat:
     standard: bool = True
 
     @pytest.hookimpl(trylast=True)
-    def pytest_mlflow_render(self, comparison: Comparison, suffix: str) -> str | None:
+    def pytest_mlflow_render(
+        self, comparison: Comparison, suffix: str
+    ) -> str | Iterable[str] | None:
         """Render a comparison for a file with this format's suffix."""
         if suffix != self.suffix:
             return None
         # Imported here, for few sessions need all formats.
         module, _, function = self.renderer.partition(":")
-        text: str = getattr(import_module(module, __package__), function)(comparison)
+        render = getattr(import_module(module, __package__), function)
+        text: str | Iterable[str] = render(comparison)
         return text
 
 
 REPORT_FORMATS: Final = (
     ReportFormat(".html", "..report.html.page:render_html"),
     ReportFormat(".md", "..report.markdown:render_markdown"),
-    ReportFormat(".json", "..report.json:render_json"),
-    ReportFormat(".xml", "..report.junit:render_junit", standard=False),
+    ReportFormat(".json", "..report.json:stream_json"),
+    ReportFormat(".xml", "..report.junit:stream_junit", standard=False),
 )
 """The formats described in the README."""
 

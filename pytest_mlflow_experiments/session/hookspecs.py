@@ -5,6 +5,7 @@ The built-in baselines and reports are implementations of these hooks that come 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,11 +40,14 @@ def pytest_mlflow_baseline(config: pytest.Config, request: BaselineRequest) -> P
 
 
 @pytest.hookspec(firstresult=True)
-def pytest_mlflow_render(config: pytest.Config, comparison: Comparison, suffix: str) -> str | None:
+def pytest_mlflow_render(
+    config: pytest.Config, comparison: Comparison, suffix: str
+) -> str | Iterable[str] | None:
     """Render a comparison in the format of files with ``suffix``, such as ``.html``.
 
-    Return the text, or None for a format that is somebody else's. With an implementation for
-    ``.csv``, ``--mlflow-report comparison.csv`` works.
+    Return the text, whole or as pieces that need not be in memory together, or None for a format
+    that is somebody else's. With an implementation for ``.csv``, ``--mlflow-report comparison.csv``
+    works.
     """
 
 

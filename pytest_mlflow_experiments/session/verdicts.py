@@ -252,20 +252,31 @@ class SessionReports:
         ]
 
     def _write(self, comparison: Comparison, path: Path) -> None:
-        text: str | None = self._config.hook.pytest_mlflow_render(
-            config=self._config, comparison=comparison, suffix=path.suffix
-        )
+        text = self._rendered(comparison, path)
         if text is None:
             raise ValueError(f"no format is known for {path.suffix or 'a file without a suffix'}")
         # What stands in the session's directory is uploaded with it, and is the user's alone.
         kept = self._directory.path / f"report{path.suffix}"
+        try:
+            make_directories(kept.parent)
+            write_private(kept, text)
+        except OSError:
+            # The other place may have room.
+            if path != kept and (text := self._rendered(comparison, path)) is not None:
+                write_report(path, text)
+                self.written.append(path)
+            raise
         if path != kept:
-            write_report(path, text)
-            self.written.append(path)
-        make_directories(kept.parent)
-        write_private(kept, text)
-        if path == kept:
-            self.written.append(path)
+            with kept.open(encoding="utf-8", newline="") as file:
+                write_report(path, file)
+        self.written.append(path)
+
+    def _rendered(self, comparison: Comparison, path: Path) -> str | Iterable[str] | None:
+        """Return the report for a path, whole or in pieces; None if nobody knows its format."""
+        text: str | Iterable[str] | None = self._config.hook.pytest_mlflow_render(
+            config=self._config, comparison=comparison, suffix=path.suffix
+        )
+        return text
 
     def _try(self, what: str, action: Callable[[], object]) -> None:
         try:

@@ -25,6 +25,15 @@ _READING = ("GET", "HEAD")
 _NEVER_EMPTY = re.compile(r"(runs|experiments)/(create|get|get-by-name)")
 # A status that is to be retried must reach the tracker with its headers and its reason.
 _NO_RETRIES = Retry(0, status_forcelist=(), respect_retry_after_header=False)
+# A page of 500 runs with thousands of metrics each is smaller. The time is that of all reads; each
+# of them may take the timeout of the request.
+_LONGEST, _TIMEOUTS, _TIMEOUT = 200_000_000, 4, 30.0
+_READ = 65_536
+
+
+@final
+class EndlessAnswerError(Exception):
+    """An answer is too long, or takes too long; the text is for the user."""
 
 
 @final
@@ -59,7 +68,12 @@ def checked_answers() -> Iterator[None]:
         if api := _API.search(path):
             self.max_retries = _NO_RETRIES
         response = send(self, request, stream=stream, **options)
-        found = _refusal(request, response, api, stream=stream)
+        try:
+            if not (stream and request.method == "GET" and response.ok):
+                _read(response, options.get("timeout"))
+            found = _refusal(request, response, api, stream=stream)
+        except EndlessAnswerError as error:
+            found = Refusal(502, "TEMPORARILY_UNAVAILABLE", f"{error} ({_place(response)})")
         if found is None:
             return response
         response.close()
@@ -70,6 +84,36 @@ def checked_answers() -> Iterator[None]:
         yield
     finally:
         HTTPAdapter.send = send  # type: ignore[method-assign]
+
+
+def _read(response: Response, timeout: object) -> None:
+    """Read the body of an answer that stays in memory; downloads go to files, however large.
+
+    Raises:
+        EndlessAnswerError: the body does not end.
+    """
+    seconds = _TIMEOUTS * (float(timeout) if isinstance(timeout, int | float) else _TIMEOUT)
+    raw, ends = response.raw, time.monotonic() + seconds
+    # Returns what is there; older releases of urllib3 can only wait for all of it.
+    read = getattr(raw, "read1", raw.read)
+
+    def stream(_size: int, decode_content: bool = True) -> Iterator[bytes]:
+        length = 0
+        while data := read(_READ, decode_content=decode_content):
+            yield data
+            length += len(data)
+            if length > _LONGEST:
+                size = f"{_LONGEST / 1e6:,.0f} MB"
+                raise EndlessAnswerError(f"its answer does not end: it was cut after {size}")
+            if time.monotonic() > ends:
+                text = f"its answer does not end: it was cut after {seconds:.3g} seconds"
+                raise EndlessAnswerError(text)
+        # Gives the connection back, which before Python 3.13 a last read does not.
+        yield raw.read(decode_content=decode_content)
+
+    # Here, for requests knows what the errors of urllib3 mean.
+    raw.stream = stream
+    response.content  # noqa: B018
 
 
 def _refusal(

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from . import cases, desk, ideas, tests_process, tracker
+from . import cases, desk, ideas, reports, tests_process, tracker
 from .bench import Bench
 from .command import CommandError
 from .machine import describe
 from .stores import Store, distant, fresh_sqlite, migrated, postgresql, server, sqlite
 
-_PARTS = ("process", "desk", "judging", "tracker", "cases", "many", "workers", "ideas")
+_PARTS = ("process", "desk", "judging", "reports", "tracker", "cases", "many", "workers", "ideas")
 _WITH_STORES = {"tracker", "cases", "many", "workers", "ideas"}
 _STORES = ("sqlite", "server", "postgresql")
 
@@ -91,6 +91,8 @@ def _whole(bench: Bench, parts: set[str], names: set[str], stack: ExitStack) -> 
         desk.prompt(bench)
     if "judging" in parts:
         desk.judging(bench)
+    if "reports" in parts:
+        reports.bounds(bench)
     for store in stores:
         if "tracker" in parts:
             tracker.each_case(bench, store)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, final, get_args
 
 from ...regression import Status
-from ...regression.comparison import Comparison, MetricComparison
+from ...regression.comparison import Comparison, MetricComparison, UnjudgedCase
+from ...regression.sweeps.model import Slice
 from .. import numbers, sweep_text
-from ..headline import SYMBOLS, age, headline, remedies, short_commit
+from ..headline import BROKEN_OUTCOMES, SYMBOLS, age, headline, remedies, short_commit
 from ..metric_lines import describe_guard
 from ..text import clean, cut
 from .curves import caption, chart, view_curves
@@ -23,21 +24,30 @@ from .sweeps import view_sweeps
 if TYPE_CHECKING:
     from jinja2 import Template
 
+LIMIT = 5_000_000
+"""Bytes of a page at most, whatever the session; the JSON report has what a page leaves out."""
+
 _HERE = Path(__file__).parent
-_FAILURES = 500
-_SLICE_TABLES, _SLICES = 40, 200
-_FAILURE_LENGTH = 20_000
+# What every page has: its style, its scripts, and the texts that stand outside of lists.
+_FRAME = 450_000
+# Kept for each metric that is more than unchanged or advisory.
+_ROW = 1_500
+# Characters of one text; those of failures share the room of all of them.
+_TEXT = 4_000
+_FAILURE, _LEAST_FAILURE = 20_000, 1_000
+_FAILURES = 0.25
 
 # The groups of rows, in the order of their filters.
 _SYMBOLS = {**{status: SYMBOLS[status] for status in get_args(Status)}, "advisory": "i"}
 
 
 def render_html(comparison: Comparison) -> str:
-    """Render the page, in UTF-8 without a byte order mark."""
+    """Render the page, in UTF-8 without a byte order mark, of at most :data:`LIMIT` bytes."""
     sweeps, curves = view_sweeps(comparison.sweeps), view_curves(comparison)
     past = comparison.baseline.sessions if comparison.baseline else ()
-    numbers_of = Counter(map(group_of, comparison.metrics))
-    groups = {group: numbers_of[group] for group in _SYMBOLS if numbers_of[group]}
+    groups = count_groups(comparison.metrics)
+    told = sum(not is_plain(metric) for metric in comparison.metrics)
+    in_slices = {(one.case, table.metric) for table in comparison.slices for one in table.slices}
     # What a page has no use for is left out of it.
     style = _read("report.css", *(["sweeps.css"] if sweeps.shown or curves.charts else []))
     script = _read("tables.js", "report.js", *(["plots.js", "sweeps.js"] if sweeps.shown else []))
@@ -49,10 +59,16 @@ def render_html(comparison: Comparison) -> str:
         groups=groups,
         folded=_folded(groups),
         sweeps=sweeps,
-        slices=comparison.slices[:_SLICE_TABLES],
-        by_case={(row.case, row.metric): row for row in comparison.metrics},
+        by_case={
+            key: row for row in comparison.metrics if (key := (row.case, row.metric)) in in_slices
+        },
         curves=curves,
-        failures=comparison.unjudged[:_FAILURES],
+        failures_share=_FAILURES,
+        failure_length=max(
+            _LEAST_FAILURE,
+            min(_FAILURE, int(_FAILURES * LIMIT) // max(1, len(comparison.unjudged))),
+        ),
+        room=Room(LIMIT - _FRAME, reserved=told * _ROW),
         remedies=remedies(comparison),
         policy=(
             f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}; "
@@ -61,6 +77,70 @@ def render_html(comparison: Comparison) -> str:
         style=style,
         script=script,
     )
+
+
+@final
+class Room:
+    """The bytes that are left in a page; ``reserved`` are for the metrics that must not lack.
+
+    ``left_out`` are the items that the last list had no room for.
+    """
+
+    def __init__(self, left: int, *, reserved: int = 0) -> None:
+        self._all = self._left = left
+        self._reserved = reserved
+        self.left_out: list[Any] = []
+
+    def minor(self, share: float) -> float:
+        """Return at most this share of the page, for what matters less than metrics do."""
+        return min(share, max(self._left / 8, self._left - self._reserved) / self._all)
+
+    def fits(self, text: str) -> bool:
+        """Return whether there is room for a text within an item, and take it."""
+        size = len(text.encode())
+        if size > self._left // 2:
+            return False
+        self._left -= size
+        return True
+
+    def items(
+        self,
+        items: Iterable[Any],
+        share: float | None = None,
+        *,
+        last: Callable[[Any], bool] | None = None,
+        share_of_last: float = 1.0,
+        caller: Callable[[Any], str],
+    ) -> str:
+        """Return the items that fit, in their order; a block of jinja's ``call`` renders each.
+
+        They take at most this share of the page; without one they belong to an item of another
+        list, which has more than them. Those for which ``last`` is true get what others leave, up
+        to ``share_of_last``.
+        """
+        from markupsafe import Markup
+
+        outer = self._left
+        room = outer // 2 if share is None else min(int(share * self._all), outer)
+        taken = 0
+        texts: dict[int, str] = {}
+        found = list(items)
+        left_out: list[Any] = []
+        order = range(len(found))
+        for place in order if last is None else sorted(order, key=lambda one: last(found[one])):
+            if not left_out:
+                if last is not None and last(found[place]):
+                    room = min(room, int(share_of_last * self._all))
+                self._left = room - taken
+                text = caller(found[place])
+                size = len(text.encode())
+                if taken + size <= room:
+                    texts[place] = text
+                    taken += size
+                    continue
+            left_out.append(found[place])
+        self._left, self.left_out = outer - taken, left_out
+        return Markup().join(texts[place] for place in sorted(texts))
 
 
 def _template() -> Template:
@@ -73,16 +153,15 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
         # Every value of a comparison passes here, so that none needs to be cleaned by hand.
-        finalize=lambda value: clean(value) if type(value) is str else value,
+        finalize=lambda value: cut(clean(value), _TEXT) if type(value) is str else value,
     )
     environment.filters["number"] = numbers.value
     helpers = (
-        *(caption, chart, cut, describe_guard, draw_level, failure_text),
-        *(group_of, short_commit, sparkline),
+        *(caption, chart, count_groups, cut, describe_guard, draw_level, enumerate, failure_text),
+        *(group_of, is_plain, is_skipped, short_commit, sparkline),
     )
     environment.globals |= {helper.__name__: helper for helper in (*helpers, tendency_of)}
     environment.globals |= {"numbers": numbers, "sweep_text": sweep_text, "symbols": _SYMBOLS}
-    environment.globals |= {"most_slices": _SLICES}
     return environment.get_template("report.html.jinja")
 
 
@@ -100,6 +179,23 @@ def group_of(metric: MetricComparison) -> str:
     return "advisory" if metric.advisory else metric.status
 
 
+def is_plain(row: MetricComparison | Slice) -> bool:
+    """Return whether there is nothing to tell of a metric or a slice: a page may lack it."""
+    is_advisory = isinstance(row, MetricComparison) and row.advisory
+    return not row.gates and (is_advisory or row.status == "unchanged")
+
+
+def is_skipped(case: UnjudgedCase) -> bool:
+    """Return whether a case that is not judged did not fail."""
+    return case.outcome not in BROKEN_OUTCOMES
+
+
+def count_groups(metrics: Iterable[MetricComparison]) -> dict[str, int]:
+    """Count the metrics by their group of rows."""
+    numbers_of = Counter(map(group_of, metrics))
+    return {group: numbers_of[group] for group in _SYMBOLS if numbers_of[group]}
+
+
 def _folded(groups: Mapping[str, int]) -> set[str]:
     """Return the groups of rows that are hidden at first."""
     if set(groups) - {"unchanged", "advisory"}:
@@ -115,10 +211,11 @@ def tendency_of(metric: MetricComparison) -> str:
     return "worse" if (change < 0) is (metric.direction == "max") else "better"
 
 
-def failure_text(text: str) -> str:
-    """Cut the middle out of a very long failure."""
-    if len(text) <= _FAILURE_LENGTH:
-        return text
-    half = _FAILURE_LENGTH // 2
-    left_out = len(text) - 2 * half
-    return f"{text[:half]}\n\n… {left_out:,} characters are left out …\n\n{text[-half:]}"
+def failure_text(text: str, length: int) -> str:
+    """Cut the middle out of a failure that is longer than ``length``, and escape it."""
+    from markupsafe import escape
+
+    half = length // 2
+    if (left_out := len(text) - 2 * half) > 0:
+        text = f"{text[:half]}\n\n… {left_out:,} characters are left out …\n\n{text[-half:]}"
+    return escape(clean(text))

@@ -27,7 +27,13 @@ def plot_data(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> str:
     shown = _sample(sweep.configurations, most)
     names = list(axes)[:_PARAMS]
     shares = {effect.param: numbers.finite(effect.share) for effect in sweep.effects}
-    places = {name: {text: place for place, text in enumerate(axes[name].values)} for name in names}
+    # A search may have tried more values than there are points.
+    used = {name: {found.params.get(name, "") for _, found in shown} for name in names}
+    values = {
+        name: [(place, text) for place, text in enumerate(axes[name].values) if text in used[name]]
+        for name in names
+    }
+    places = {name: {text: place for place, (_, text) in enumerate(values[name])} for name in names}
     data = {
         "objective": one_line(sweep.objective or "", 80),
         "mode": sweep.mode,
@@ -37,11 +43,12 @@ def plot_data(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> str:
             {
                 "name": one_line(name, 80) or "''",
                 "share": _json_number(shares.get(name)),
-                "values": [short(text) for text in axes[name].values],
-                "numbers": axes[name].numbers,
+                "values": [short(text) for _, text in values[name]],
+                "numbers": found and [found[place] for place, _ in values[name]],
                 "log": axes[name].log,
             }
             for name in names
+            for found in [axes[name].numbers]
         ],
         "ranks": [rank for rank, _ in shown],
         "means": [_json_number(found.mean) for _, found in shown],
@@ -78,6 +85,8 @@ _OPEN = 3
 _SWEEPS = 40
 _ROWS, _LEAST_ROWS = 1_000, 10
 _PLOTTED, _LEAST_PLOTTED = 2_000, 100
+# Bytes.
+_PLOTS = 600_000
 _CONSTANTS = 40
 _NAMED = 8
 
@@ -163,8 +172,17 @@ def _view(number: int, sweep: Sweep, *, rows: int, points: int) -> SweepView:
         constants=_constants(constants) if varying else "",
         ranking=ranking(sweep, varying or axes, most=rows),
         marginals=marginals(sweep, varying),
-        data=plot_data(sweep, varying, most=points) if _can_be_plotted(sweep, varying) else None,
+        data=_plots(sweep, varying, points) if _can_be_plotted(sweep, varying) else None,
     )
+
+
+def _plots(sweep: Sweep, axes: Mapping[str, Axis], points: int) -> str:
+    """Return the data of the plots, of fewer points where those are very long."""
+    data = plot_data(sweep, axes, most=points)
+    while len(data) > _PLOTS and points > _LEAST_PLOTTED:
+        points = max(_LEAST_PLOTTED, points // 2)
+        data = plot_data(sweep, axes, most=points)
+    return data
 
 
 def _axes(sweep: Sweep) -> dict[str, Axis]:
