@@ -121,6 +121,21 @@ SHOWN_BY = {
     "your tests open, nest or leave open runs of their own, or autolog": (
         "test_mlflow_users.py::test_their_store_is_as_without_us"
     ),
+    "a test logs to MLflow without `mlflow_run`, into the same `mlflow.db`": (
+        "test_mlflow_users.py::test_what_goes_to_the_default_experiment_is_told_once"
+    ),
+    "a test logs from threads under `mlflow_run`": (
+        "test_live.py::test_threads_of_a_test_log_to_its_run"
+    ),
+    "several threads run a test (pytest-run-parallel), or tests": (
+        "test_threads.py::test_tests_that_run_at_the_same_time_keep_their_values_apart"
+    ),
+    "a thread that a test has left behind asserts during the next one": (
+        "test_threads.py::test_threads_record_to_the_test_that_they_work_for"
+    ),
+    "a param and `mlflow.autolog()` have one name": (
+        "test_tracker_writers.py::test_run_of_the_test_itself_is_completed"
+    ),
     "pytest runs under `MLFLOW_RUN_ID`": (
         "test_mlflow_users.py::test_a_run_from_outside_is_resumed_by_their_code_alone"
     ),
