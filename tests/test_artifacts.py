@@ -502,7 +502,9 @@ def test_what_a_session_lacks_keeps_it_from_being_done(database: Database) -> No
         f"{journal.directory.path}; the first are those of {record.nodeid}: plots/b.png"
     )
     assert not journal.directory.is_sent
-    SessionDirectory.create(database.path, "newer").journal.touch()
+    newer = SessionDirectory.create(database.path, "newer").journal
+    newer.touch()
+    os.utime(newer, (2**32, 2**32))  # not within the same second
     SessionDirectory.prune(database.path, keep=1)
     assert journal.directory.journal.exists()
 
@@ -676,7 +678,9 @@ def test_a_full_artifact_disk_is_enlarged(database: Database, small_disk: Path) 
     assert "No space left on device" in state.error
     there = small_disk / f"{1:032x}" / "artifacts"
     assert {path.stat().st_size for path in there.iterdir()} == {100_000}
-    SessionDirectory.create(database.path, "newer").journal.touch()
+    newer = SessionDirectory.create(database.path, "newer").journal
+    newer.touch()
+    os.utime(newer, (2**32, 2**32))  # not within the same second
     SessionDirectory.prune(database.path, keep=1)
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
     state = database.send(journal)

@@ -294,7 +294,10 @@ def test_nothing_is_accepted_twice(history: Project) -> None:
     assert len(accepted.read_text(encoding="utf-8").splitlines()) == 1
     check(history, 0.7)
     accepted.write_text("damaged\n", encoding="utf-8")
-    assert "line 1" in history.cli("accept", "test_it", "--reason=more", status=2).stderr
+    assert (
+        "line 1"
+        in history.cli("accept", "*::test_it", "accuracy", "--reason=more", status=2).stderr
+    )
 
 
 def test_session_that_failed_its_gate_can_be_judged(history: Project) -> None:

@@ -69,13 +69,22 @@ def given_store(tracking_uri: str | None) -> str | None:
     return None
 
 
-def intended_store(root: Path, header: SessionHeader | None) -> str:
+def intended_store(
+    root: Path, header: SessionHeader | None, directory: SessionDirectory | None = None
+) -> str:
     """Return the store of a session, or of a project, where neither option nor variable tells it.
 
     A journal may be somebody else's, and whoever it names gets the user's credentials. Its address
     counts if it is the project's own (of its ini file, or the default), or one that this user's
     sessions were sent to. Else the ini file's counts; and for the default database of a checkout
     that was moved, the one of today.
+
+    Args:
+        root: the project's root.
+        header: the session's, or None for the project's store.
+        directory: where the session lies, if that may be in another project: its default database
+            counts too, which no credentials go to. Its ini file does not, for it may have come
+            together with the journal.
 
     Raises:
         UsageError: nothing but the journal names the address.
@@ -88,7 +97,12 @@ def intended_store(root: Path, header: SessionHeader | None) -> str:
         raise UsageError(f"{uri} is a place on Windows; say where to, with --tracking-uri")
     if own is not None and uri == without_credentials(own):
         return own
-    if uri == default_store(root) or is_own_store(root, uri):
+    roots = [root]
+    if directory is not None and (sessions := directory.path.absolute().parent).name == (
+        DIRECTORY_NAME
+    ):
+        roots.append(sessions.parent)
+    if any(uri == default_store(one) or is_own_store(one, uri) for one in roots):
         return uri
     if own is not None:
         return own

@@ -71,4 +71,4 @@ def _intended(root: Path, directory: SessionDirectory) -> str:
     header = read_header(directory.journal)
     if header is None:
         raise JournalError(f"{directory.journal} has no header: it is empty")
-    return intended_store(root, header)
+    return intended_store(root, header, directory)
