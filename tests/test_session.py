@@ -706,3 +706,27 @@ def test_what_runs_on_every_worker_counts_once(project: Project) -> None:
     assert "1 unchanged" in result.stdout or "1 inconclusive" in result.stdout
     report = json.loads(project.sessions()[-1].directory.report.read_text(encoding="utf-8"))
     assert report["cases"] == 1
+
+
+@pytest.mark.real
+def test_a_test_that_runs_again_after_its_worker_died_counts_once(project: Project) -> None:
+    project.write(
+        """
+        import os, pathlib
+
+        def test_it():
+            accuracy = 0.9
+            if not pathlib.Path("died").exists():
+                pathlib.Path("died").touch()
+                os._exit(1)
+            assert accuracy > 0.5
+
+        def test_other():
+            assert 1 + 1 == 2
+        """
+    )
+    options = ("-n", "1", "--dist=loadfile")
+    result = project.pytest("--mlflow", "--mlflow-offline", *options, status=1)
+    # Pytest's own count has the crash and the run after it.
+    assert "1 failed, 2 passed" in result.stdout
+    assert "1 of 2 tests kept" in result.stdout
