@@ -89,13 +89,24 @@ def test_an_error_with_status_200_is_an_error() -> None:
         "it answers with an error in spite of status 200 (PERMISSION_DENIED: not yours)",
     )
     for fine in (b'{"runs": [{"tags": {"error_code": "X"}}]}', b"{}", b"", b"[]", b'{"error_code'):
+        assert ask(Answer(200, fine), "POST", "/api/2.0/mlflow/runs/search").content == fine
+    # What is no JSON MLflow refuses itself.
+    for fine in (b"{}", b"[]", b"OK", b'{"error_code'):
         assert ask(Answer(200, fine), "POST", API).content == fine
 
 
 def test_a_run_that_was_made_is_not_nothing() -> None:
-    for path in ("runs/create", "runs/get", "experiments/get-by-name"):
-        status, _, message = refusal(Answer(), "POST", f"/api/2.0/mlflow/{path}")
+    paths = ("runs/create", "runs/get", "runs/update", "experiments/get-by-name")
+    for path in paths:
+        for body in (b"{}", b'{"message": "hello"}'):
+            answer = Answer(200, body, JSON)
+            status, _, message = refusal(answer, "POST", f"/api/2.0/mlflow/{path}")
+            assert (status, "its answer has no '" in message) == (502, True)
+    for path in (*paths, "runs/log-batch", "runs/set-tag"):
+        status, _, message = refusal(Answer(200, b""), "POST", f"/api/2.0/mlflow/{path}")
         assert (status, "its answer is empty" in message) == (502, True)
+    status, _, message = refusal(Answer(200, b'{"message": "hello"}', JSON), "POST", API)
+    assert (status, "is not empty, but has 'message'" in message) == (502, True)
     assert ask(Answer(), "POST", "/api/2.0/mlflow/runs/search").ok
 
 
@@ -371,7 +382,8 @@ def test_connections_are_used_again_after_an_answer(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(server, "get_request", counted)
     with running(server), checked_answers(), requests.Session() as session:
         for _ in range(3):
-            assert session.post(server.uri + API, timeout=20).json()["run"]
+            made = session.post(f"{server.uri}/api/2.0/mlflow/runs/create", timeout=20)
+            assert made.json()["run"]
     assert len(accepted) == 1
 
 

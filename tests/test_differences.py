@@ -32,21 +32,21 @@ def test_relative_differences_without_a_scatter() -> None:
     assert rows[0].origin.startswith("nothing")
 
 
-def test_scatter_of_sessions_around() -> None:
+def test_scatter_of_the_sessions_up_to_the_old_one() -> None:
     window = [of(a=value, b=value) for value in (1.0, 1.02, 1.0, 1.02)]
-    rows = found(window[1], of(a=1.1, b=1.04), *window).rows
+    rows = found(window[-1], of(a=1.1, b=1.04), *window[:-1]).rows
     assert [row.metric for row in rows] == ["a", "b"]
     assert rows[0].scatter == pytest.approx(0.02 / 2**0.5)
-    assert rows[0].origin == "4 sessions around A"
+    assert rows[0].origin == "4 sessions up to A"
     # A shift of the level is no scatter.
     window = [of(a=value) for value in (1.0, 1.02, 1.0, 3.0, 3.02, 3.0, 3.02, 3.0)]
-    (row,) = found(window[0], of(a=1.1), *window).rows
+    (row,) = found(window[-1], of(a=1.1), *window[:-1]).rows
     assert row.scatter == pytest.approx((4.0012 / 14) ** 0.5, rel=0.01)
 
 
 def test_session_that_is_b_tells_no_scatter() -> None:
     old, new = of(a=1.0), of(a=2.0)
-    assert found(old, new, old, new).rows[0].scatter is None
+    assert found(old, new, new).rows[0].scatter is None
 
 
 def test_seeds_and_repeats() -> None:
@@ -88,9 +88,9 @@ def test_repeats_that_are_the_same_again_tell_less_than_sessions() -> None:
     assert (row.scatter, row.origin) == (0.0, "fresh runs (1 in A, 2 in B)")
     assert "∞" in "".join(difference_lines(found(of(f1=2.0), new)))
     window = [of(f1=2.0), of(f1=2.1), of(f1=nan), of(f1=2.0)]
-    (row,) = found(window[0], new, *window).rows
+    (row,) = found(window[-1], new, *window[:-1]).rows
     assert row.scatter == pytest.approx(0.1 / 2**0.5)
-    assert row.origin == "3 sessions around A"
+    assert row.origin == "3 sessions up to A"
 
 
 def test_no_scatter_at_all() -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from ..baseline.choice import Candidate, Catalog, Query
+from ..baseline.choice import Catalog, Query
 from ..baseline.specs import HISTORY, BaselineError, BaselineRequest, of_session
 from ..records import SessionHeader
 from ..records.reader import StoredSession
@@ -204,34 +203,33 @@ def compare_two(
     found = differences(
         collect_session(old.entries(), seeds),
         collect_session(new.entries(), seeds),
-        _around(location, old.header, options),
+        _before(location, old.header, options),
         comparison,
     )
     return comparison, found
 
 
-def _around(
+def _before(
     location: Location, header: SessionHeader, options: CompareOptions
 ) -> list[SessionValues]:
-    """Return the sessions around one on its branch, as many as a baseline has."""
+    """Return the sessions before one on its branch, as many as a baseline has.
+
+    Later ones would have the very change that is looked at.
+    """
     request = of_session(BaselineRequest(), header.tags)
     query = Query(passing=True, any_branch=False, branch=request.branch, proposal=request.proposal)
 
     def last(catalog: Catalog) -> str | None:
-        # Half of them come after it.
         fitting = (one for one in catalog.newest(query) if query.matches(one))
-        later: deque[Candidate] = deque(maxlen=options.window // 2)
-        for one in fitting:
-            if one.start_time <= header.start_time:
-                return later[0].session_id if later else one.session_id
-            later.append(one)
-        return later[0].session_id if later else None
+        upto = (one for one in fitting if one.start_time <= header.start_time)
+        return next((one.session_id for one in upto), None)
 
     try:
         newest = location.look_for(last, request)
         if newest is None:
             return []
         entries = baseline_entries(location, f"session:{newest}", options.window)
-        return collect_values(entries, options.seed_params).sessions
+        sessions = collect_values(entries, options.seed_params).sessions
     except BaselineError:
         return []
+    return [one for one in sessions if one.header.session_id != header.session_id]

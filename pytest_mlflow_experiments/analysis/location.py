@@ -376,6 +376,9 @@ class Location:
                 problems.append(NothingYetError(text))
             except BaselineError as error:  # noqa: PERF203 - there are two at most
                 problems.append(error)
+            except UsageError as error:
+                # What is asked of this machine alone needs no address.
+                problems.append(BaselineError(str(error)))
         return None, problems
 
 

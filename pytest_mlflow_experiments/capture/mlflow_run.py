@@ -64,13 +64,15 @@ class Connection:
         """
         if self.tracking_uri is None:
             return _failed("the session is offline")
-        try:
-            write_private(self.directory.run_request, "")
-        except OSError as error:
-            return _failed(f"the tracker can't be asked: {error}")
-        if (trouble := self.directory.trouble()) is not None:
-            # Nor can the tracker answer.
-            return _failed(f"{self.directory.path} can't be written: {trouble}")
+        state = SessionState.read(self.directory.state)
+        if state is None or state.run_id is None:
+            try:
+                write_private(self.directory.run_request, "")
+            except OSError as error:
+                return _failed(f"the tracker can't be asked: {error}")
+            if (trouble := self.directory.trouble()) is not None:
+                # Nor can the tracker answer.
+                return _failed(f"{self.directory.path} can't be written: {trouble}")
         answer = _failed(f"the tracking store was not ready within {timeout:g} seconds")
 
         def is_answered() -> bool:
@@ -355,9 +357,9 @@ class _TestThreads:
         left_open = []
         for thread, stack in list(self._stacks.values()):
             left_open += [run for run in stack if run is not self._run]
-            # A thread that outlives the test goes on with its runs.
-            if is_pooled(thread) or not thread.is_alive():
-                stack.clear()
+            # A thread that outlives the test goes on with its own runs, but not with the test's.
+            goes_on = thread.is_alive() and not is_pooled(thread)
+            stack[:] = [run for run in stack if goes_on and run is not self._run]
         return left_open
 
 

@@ -311,7 +311,8 @@ def secret_arguments(
     for form in environment.found_in(callspec.id):
         params = callspec.params.items()
         # An id that the user gave may have it from anywhere.
-        name = next((name for name, value in params if form in str(value)), [*callspec.indices][-1])
+        texts = ((name, value) for name, value in params if isinstance(value, str))
+        name = next((name for name, text in texts if form in text), [*callspec.indices][-1])
         secrets[name] = (*leaves(secrets.get(name, ())), form)
     # To look into values takes time; and a test may change them, while its id stays.
     item.stash[_SECRET_ARGUMENTS] = secrets or _NOTHING

@@ -10,16 +10,20 @@ from weakref import WeakSet
 from .assertions import recorder
 from .assertions.recorder import Observations, unseen
 
-_POOLS: Final = frozenset(
-    {"concurrent.futures.thread", "multiprocessing.pool", "anyio._backends._asyncio"}
-)
+# Pools, and event loops that run in a thread of their own.
+_POOLS: Final = frozenset({
+    *("concurrent.futures.thread", "multiprocessing.pool", "anyio._backends._asyncio"),
+    *("asyncio.base_events", "asyncio.runners", "tornado.platform.asyncio"),
+})  # fmt: skip
 
 all_threads: Final = threading.enumerate
 
 
 def is_pooled(thread: Thread) -> bool:
     """Return whether a thread works for whoever hands it something to do, test after test."""
-    return (getattr(thread, "_target", None) or type(thread)).__module__ in _POOLS
+    target = getattr(thread, "_target", None)
+    # A subclass may keep something else under that name, and not all functions have a module.
+    return getattr(type(thread) if target is None else target, "__module__", None) in _POOLS
 
 
 @final
@@ -60,8 +64,9 @@ class Slot:
     def add_strays(self, known: list[Thread]) -> None:
         """Note the threads other than ``known`` that the test which ends has left running."""
         if (now := all_threads()) != known:
-            left = set(now).difference(known)
-            self._strays.update(thread for thread in left if not is_pooled(thread))
+            left = [thread for thread in set(now).difference(known) if not is_pooled(thread)]
+            with self._lock:
+                self._strays.update(left)
 
     @property
     @unseen

@@ -110,6 +110,10 @@ def _thread(environ: Environ) -> _Thread:
             help=cause,
             secret=token,
         )
+    if environ.get("CI_EXTERNAL_PULL_REQUEST_IID"):
+        raise UsageError(
+            "--post: the pull request of this GitLab pipeline is on GitHub; post from a job there"
+        )
     token, job_token = environ.get("GITLAB_TOKEN"), environ.get("CI_JOB_TOKEN")
     if not token and not job_token:
         raise UsageError(

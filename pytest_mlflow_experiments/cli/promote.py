@@ -93,7 +93,8 @@ def run(options: argparse.Namespace) -> int:
         say(*candidate.story)
         model = _model(registry, candidate, options.model)
         kept = session.directory.exclusion if session.directory is not None else None
-        excluded = why_excluded(registry.exclusion(run_id)) or why_excluded(kept)
+        decisions = filter(None, (registry.exclusion(run_id), kept))
+        excluded = why_excluded(max(decisions, key=lambda one: one.time, default=None))
         return _decide(session, comparison, candidate, model, registry, rules, excluded, options)
 
 

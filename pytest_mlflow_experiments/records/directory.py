@@ -232,8 +232,9 @@ class SessionDirectory:
     def trouble(self) -> str | None:
         """Return why nothing can be written to the directory, or None."""
         try:
-            write_private(self.path / ".probe", " " * _PROBE)
-            (self.path / ".probe").unlink()
+            # Several processes may ask at once: the file has no fixed name.
+            with tempfile.TemporaryFile(dir=self.path) as probe:
+                probe.write(b" " * _PROBE)
         except OSError as error:
             return error.strerror or str(error)
         return None

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import TypeVar, cast, final
+from typing import Final, TypeVar, cast, final
 
 from ..records import (
     FAILED_OUTCOMES,
@@ -35,6 +35,7 @@ from .statistics import average
 from .sweeps.model import Sweep
 from .tolerance import Tolerance, mentions
 from .values import (
+    DURATION,
     MAX_CURVES,
     CaseValues,
     Lines,
@@ -219,6 +220,10 @@ def _unlimited(
         yield from broad
 
 
+_USAGE: Final = frozenset({DURATION, "cpu_seconds", "peak_memory_mb"})
+"""What each case has, measured or not."""
+
+
 def _nothing_to_judge_by(
     current: SessionValues, past: Sequence[SessionValues], required_by: str
 ) -> str | None:
@@ -227,7 +232,7 @@ def _nothing_to_judge_by(
         name
         for session in past
         for name, case in session.cases.items()
-        if any(values and not is_cost(metric) for metric, values in case.metrics.items())
+        if any(values and metric not in _USAGE for metric, values in case.metrics.items())
     }
     if not known:
         why = "no case of it passed with a metric"

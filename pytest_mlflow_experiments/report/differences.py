@@ -99,13 +99,14 @@ def differences(
     window: Sequence[SessionValues],
     comparison: Comparison,
 ) -> Differences:
-    """Return what differs between two sessions; ``window`` are sessions around the old one."""
+    """Return what differs between two sessions; ``window`` are the sessions before the old one."""
     # Cases and metrics that have other names now are compared under these.
-    renamed = continued([*window, old], new, [], all_cases=False)
+    is_whole = new.end is not None and not (new.end.interrupted or new.end.partial)
+    renamed = continued([*window, old], new, [], all_cases=is_whole)
     *window, old = renamed.past
     new = renamed.current or new
     before, now = _measured(old), _measured(new)
-    past = [one for one in window if one.header.session_id != new.header.session_id]
+    past = [*(one for one in window if one.header.session_id != new.header.session_id), old]
     judged = {(row.case, row.metric): row for row in comparison.metrics}
     rows = []
     for key in [key for key in before if key in now]:
@@ -176,10 +177,10 @@ def _scatter(
     if not steps and told is not None and isfinite(told[0]):
         return told
     if not steps:
-        return None, "nothing: no repeats, no seeds, no sessions around A"
+        return None, "nothing: no repeats, no seeds, no sessions before A"
     # From one session to the next, for the level may have moved meanwhile.
     scatter = sqrt(sum(step * step for step in steps) / (2 * len(steps)))
-    return scatter, f"{len(levels)} sessions around A"
+    return scatter, f"{len(levels)} sessions up to A"
 
 
 def _kind(sides: Sequence[CaseValues], metric: str) -> str:

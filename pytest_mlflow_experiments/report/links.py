@@ -104,8 +104,11 @@ def _artifact_page(html: Path | None, environ: Mapping[str, str]) -> str:
     job, project = environ.get("CI_JOB_URL"), environ.get("CI_PROJECT_DIR")
     if not job or not project or html is None:
         return ""
-    path = os.path.relpath(html.resolve(), Path(project).resolve())
-    return "" if path.startswith("..") else _safe(f"{job}/artifacts/file/{quote(path)}")
+    try:
+        path = html.resolve().relative_to(Path(project).resolve()).as_posix()
+    except ValueError:  # it is not below the project, and so no artifact
+        return ""
+    return _safe(f"{job}/artifacts/file/{quote(path)}")
 
 
 def _safe(url: str) -> str:

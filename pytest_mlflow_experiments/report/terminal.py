@@ -172,7 +172,7 @@ def section(
     """
     yield TerminalLine(f"{_kept(summary, outcome)}{_outcomes(summary)}", _colour(summary))
     if not summary.cases:
-        if outcome.tests:
+        if outcome.tests and not outcome.losses:
             yield TerminalLine(
                 "No test yielded a metric, carries @pytest.mark.mlflow or uses a fixture of ours; "
                 "--mlflow-track=all keeps every test."

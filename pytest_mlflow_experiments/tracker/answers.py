@@ -21,8 +21,17 @@ from .errors import ASKED_PAUSE, LOGIN
 
 _API = re.compile(r"/(?:ajax-)?api/\d+\.\d+/(mlflow|mlflow-artifacts)/(.*)")
 _READING = ("GET", "HEAD")
-# What these answer is never empty; an empty run would be filled without an error, too.
-_NEVER_EMPTY = re.compile(r"(runs|experiments)/(create|get|get-by-name)")
+# What these answers must have: a run without an id would be filled without an error, too.
+_EXPECTED = {
+    "runs/create": "run",
+    "runs/get": "run",
+    "runs/update": "run_info",
+    "experiments/create": "experiment_id",
+    "experiments/get": "experiment",
+    "experiments/get-by-name": "experiment",
+}
+# The answer of these is an empty object.
+_EMPTY = frozenset({"runs/log-batch", "runs/log-inputs", "runs/set-tag", "runs/log-metric"})
 # A status that is to be retried must reach the tracker with its headers and its reason.
 _NO_RETRIES = Retry(0, status_forcelist=(), respect_retry_after_header=False)
 # A page of 500 runs with thousands of metrics each is smaller. The time is that of all reads; each
@@ -131,7 +140,7 @@ def _refusal(
         return _error(request, response, api)
     if is_file:
         return _page(request, response)
-    return _page(request, response) or _content(response, api)
+    return _content(response, api)
 
 
 def _page(request: PreparedRequest, response: Response) -> Refusal | None:
@@ -163,10 +172,11 @@ def _content(response: Response, api: re.Match[str]) -> Refusal | None:
     body = response.content.strip()
     if body.startswith((b"<", b"\xef\xbb\xbf<")):
         return _web_page(response)
+    expected, is_empty = _EXPECTED.get(api[2]), api[2] in _EMPTY
     data: object = None
-    if b'"error_code"' in body or body in (b"", b"{}"):
+    if b'"error_code"' in body or expected or is_empty:
         with suppress(ValueError):
-            data = json.loads(body or b"{}")
+            data = json.loads(body)
     if isinstance(data, dict) and data.get("error_code"):
         code = str(data["error_code"])
         said = data.get("message") or "no reason given"
@@ -174,8 +184,13 @@ def _content(response: Response, api: re.Match[str]) -> Refusal | None:
             f"it answers with an error in spite of status {response.status_code} ({code}: {said})"
         )
         return Refusal(500, code, text)
-    if data == {} and _NEVER_EMPTY.fullmatch(api[2]):
+    if not body and (expected or is_empty):
         text = f"its answer is empty ({_place(response)}): is it a server of MLflow?"
+        return Refusal(502, "TEMPORARILY_UNAVAILABLE", text)
+    # What is no JSON is MLflow's to refuse.
+    if isinstance(data, dict) and (expected not in data if expected else is_empty and data):
+        lacks = f"has no {expected!r}" if expected else f"is not empty, but has {sorted(data)[0]!r}"
+        text = f"its answer {lacks} ({_place(response)}): is it a server of MLflow?"
         return Refusal(502, "TEMPORARILY_UNAVAILABLE", text)
     return None
 

@@ -161,6 +161,7 @@ def told_retries(tell: Callable[[Exception], None]) -> Iterator[None]:
 
 _PAUSE = 3.0
 _PAUSE_AT_END = 1.0
+_LONGEST_PAUSE = 60.0
 _POLL = 0.1
 
 
@@ -202,6 +203,8 @@ def send_repeatedly(
                 raise
             if not error.passing:
                 raise
+            if asked > max(timeout, _LONGEST_PAUSE) and not goes_on():
+                raise
             furthest, arrived = max(reached, furthest), max(got, arrived)
             reporter.trouble("waiting", str(error))
             if goes_on():
@@ -212,5 +215,8 @@ def send_repeatedly(
             else:
                 asked = max(asked, _PAUSE_AT_END)
             time.sleep(asked)
-        # What MLflow has got already counts again: it is passed over, one by one.
-        reporter.change(sent=0, files=0, all_files=0)
+        # What MLflow has got already counts again: it is passed over, one by one. Whoever waits
+        # looks at the sum.
+        passed = reporter.state.sent + reporter.state.files
+        beats = reporter.state.beats + passed
+        reporter.change(sent=0, files=0, all_files=0, beats=beats)

@@ -58,11 +58,20 @@ def case_runs(
     return {run.data.tags[RECORD_ID]: known_run(run) for run in runs}
 
 
-def _standing(run: Run) -> tuple[bool, bool, bool, str]:
+def _standing(run: Run) -> tuple[bool, bool, bool, bool, str]:
     """Return a key that sorts the runs of one record, the one that counts first."""
     info = run.info
-    superseded = run.data.tags.get(KIND) == "superseded"
-    return info.lifecycle_stage != "active", superseded, info.status == "RUNNING", info.run_id
+    return (
+        info.lifecycle_stage != "active",
+        run.data.tags.get(KIND) == "superseded",
+        info.status == "RUNNING",
+        not _has_data(run),
+        info.run_id,
+    )
+
+
+def _has_data(run: Run) -> bool:
+    return bool(run.data.metrics or run.data.params)
 
 
 def remove_repeated(
@@ -124,14 +133,16 @@ def merge_duplicates(client: MlflowClient, experiment_id: str, runs: Sequence[Ru
 
 
 def _supersede(client: MlflowClient, experiment_id: str, run: Run, kept_id: str) -> None:
-    """End and delete a run that another one replaces, and give that its children."""
+    """End a run that another one replaces, and give that its children; delete it if it is empty."""
     run_id = run.info.run_id
     move_children(client, experiment_id, run_id, kept_id)
     with _done_by_others():
         mark_superseded(client, [run_id])
         if run.info.status == "RUNNING":
             patiently(client.set_terminated, run_id, "KILLED")
-        patiently(client.delete_run, run_id)
+        # What a test itself has logged there, no journal has.
+        if run.data.tags.get(KIND) == "session" or not _has_data(run):
+            patiently(client.delete_run, run_id)
 
 
 def _set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -23,7 +23,10 @@ from typing import Literal, TypeAlias, TypeGuard, final
 from urllib.parse import quote, unquote
 
 from mlflow import MlflowClient
-from mlflow.environment_variables import MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD
+from mlflow.environment_variables import (
+    MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD,
+    MLFLOW_HTTP_REQUEST_TIMEOUT,
+)
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
@@ -89,16 +92,20 @@ class Uploader:
         """
         if not run.has_artifacts:
             return None
+        case = run.tags[NODEID]
         # MLflow's clients name an artifact as its file, so texts are files too.
-        with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as directory:
-            texts = {name: Path(directory, name) for name in run.texts}
-            for name, path in texts.items():
-                path.write_text(run.texts[name], encoding="utf-8")
+        try:
+            with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as directory:
+                texts = {name: Path(directory, name) for name in run.texts}
+                for name, path in texts.items():
+                    path.write_text(run.texts[name], encoding="utf-8")
 
-            def files() -> Files:
-                return {**local_files(run), **texts}
+                def files() -> Files:
+                    return {**local_files(run), **texts}
 
-            return self.upload(run.tags[NODEID], repository, files, run.artifacts, resumed=resumed)
+                return self.upload(case, repository, files, run.artifacts, resumed=resumed)
+        except OSError as error:  # the disk of temporary files is full
+            return Problem(case, "artifacts", reason_of(error), passing=passes(error))
 
     def upload(
         self,
@@ -184,6 +191,7 @@ class Uploader:
             ended = (map if in_turn else self._pool.map)(upload, todo.values(), todo)
             results = dict(zip(todo, ended, strict=True))
             failed = {name: got for name, got in results.items() if isinstance(got, Exception)}
+            failed = self._without_arrived(repository, todo, failed)
             # What broke off may still arrive at the server, and replace what was sent after it.
             unsure = [name for name, got in results.items() if got == "retried"]
             there = self._sizes(repository, unsure) if unsure else None
@@ -193,6 +201,22 @@ class Uploader:
             if failed or not todo:
                 break
         return failed | {name: ArtifactsError("only a part of it arrives") for name in todo}
+
+    def _without_arrived(
+        self,
+        repository: ArtifactRepository,
+        files: Mapping[str, Path],
+        failed: Mapping[str, Exception],
+    ) -> dict[str, Exception]:
+        """Return the failed uploads without those of which only the answer got lost."""
+        unsure = [name for name, error in failed.items() if passes(error)]
+        there: Mapping[str, int | None] = {}
+        if unsure and self._failures < _FAILURES:
+            with suppress(Exception):
+                there = self._sizes(repository, unsure) or {}
+        arrived = {name for name in unsure if _is_whole(files[name], name, there, unknown=False)}
+        self._count(files=len(arrived))
+        return {name: error for name, error in failed.items() if name not in arrived}
 
     def _try(
         self, repository: ArtifactRepository, source: Path, name: str
@@ -236,8 +260,11 @@ class Uploader:
         elif isinstance(repository, HttpArtifactRepository) and not (
             source.name == posixpath.basename(name) and _in_parts(repository, source)
         ):
-            with _CountedFile(source, self._count) as file:
-                _put(repository, file, name)
+            # After the last byte the server may have to pass the file on.
+            patience = source.stat().st_size / _SLOWEST
+            usual: Callable[[], float] = MLFLOW_HTTP_REQUEST_TIMEOUT.get
+            with _CountedFile(source, self._count) as file, self._beating(patience):
+                _put(repository, file, name, usual() + patience)
         else:
             with self._beating(_GRACE + source.stat().st_size / _SLOWEST):
                 log: Callable[[str, str | None], None] = repository.log_artifact
@@ -381,7 +408,7 @@ def _in_parts(repository: HttpArtifactRepository, source: Path) -> bool:
     return bool(decide(str(source)) if decide else is_on())
 
 
-def _put(repository: HttpArtifactRepository, file: _CountedFile, name: str) -> None:
+def _put(repository: HttpArtifactRepository, file: _CountedFile, name: str, timeout: float) -> None:
     """Upload a file as MLflow's client does, which does not encode its name."""
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     request: Callable[..., Response] = http_request
@@ -392,6 +419,7 @@ def _put(repository: HttpArtifactRepository, file: _CountedFile, name: str) -> N
         # Without a length, an empty body would be sent in chunks.
         data=file if Path(str(file.name)).stat().st_size else b"",
         extra_headers={"Content-Type": kind},
+        timeout=timeout,
     )
     check: Callable[[Response], None] = augmented_raise_for_status
     check(answer)
