@@ -37,7 +37,7 @@ def test_scatter_of_the_sessions_up_to_the_old_one() -> None:
     rows = found(window[-1], of(a=1.1, b=1.04), *window[:-1]).rows
     assert [row.metric for row in rows] == ["a", "b"]
     assert rows[0].scatter == pytest.approx(0.02 / 2**0.5)
-    assert rows[0].origin == "4 sessions up to A"
+    assert rows[0].origin == "4 sessions around A"
     # A shift of the level is no scatter.
     window = [of(a=value) for value in (1.0, 1.02, 1.0, 3.0, 3.02, 3.0, 3.02, 3.0)]
     (row,) = found(window[-1], of(a=1.1), *window[:-1]).rows
@@ -46,7 +46,7 @@ def test_scatter_of_the_sessions_up_to_the_old_one() -> None:
 
 def test_session_that_is_b_tells_no_scatter() -> None:
     old, new = of(a=1.0), of(a=2.0)
-    assert found(old, new, new).rows[0].scatter is None
+    assert found(old, new).rows[0].scatter is None
 
 
 def test_seeds_and_repeats() -> None:
@@ -90,7 +90,7 @@ def test_repeats_that_are_the_same_again_tell_less_than_sessions() -> None:
     window = [of(f1=2.0), of(f1=2.1), of(f1=nan), of(f1=2.0)]
     (row,) = found(window[-1], new, *window[:-1]).rows
     assert row.scatter == pytest.approx(0.1 / 2**0.5)
-    assert row.origin == "3 sessions up to A"
+    assert row.origin == "3 sessions around A"
 
 
 def test_no_scatter_at_all() -> None:

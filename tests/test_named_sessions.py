@@ -334,7 +334,7 @@ def test_two_sessions_side_by_side(history: Project) -> None:
         ["accuracy", "test_it", "0.91", "0.7"],
     ]
     assert "seeds (3 in A, 3 in B)" in result.stdout
-    assert "2 sessions up to A" in result.stdout
+    assert "3 sessions around A" in result.stdout
     assert "param 'large': True → False (test_it)" in result.stdout
     for word in ("undecided", "inconclusive", "could be judged"):
         assert word not in result.stdout

@@ -125,7 +125,7 @@ FAULTS = {
     ),
     "error at batches": (only("log-batch", ERROR), "in spite of status 200 (INTERNAL_ERROR: boom)"),
     "error at uploads": (only("mlflow-artifacts", ERROR, "PUT"), "INTERNAL_ERROR: boom"),
-    "nothing": (lambda *_: Answer(), "its answer is empty"),
+    "nothing": (lambda *_: Answer(), "its answer has no 'experiment'"),
     "limit": (lambda *_: Answer(429), "it gets too many requests at once (429)"),
     "full artifacts": (only("mlflow-artifacts", Answer(507), "PUT"), "the server's disk is full"),
     "full database": (only("log-batch", FULL), "the disk of the store is full (No space left on"),

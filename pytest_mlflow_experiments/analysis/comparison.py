@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -203,26 +204,35 @@ def compare_two(
     found = differences(
         collect_session(old.entries(), seeds),
         collect_session(new.entries(), seeds),
-        _before(location, old.header, options),
+        _around(location, old.header, new.header, options),
         comparison,
     )
     return comparison, found
 
 
-def _before(
-    location: Location, header: SessionHeader, options: CompareOptions
+def _around(
+    location: Location, header: SessionHeader, other: SessionHeader, options: CompareOptions
 ) -> list[SessionValues]:
-    """Return the sessions before one on its branch, as many as a baseline has.
+    """Return the sessions around one on its branch, as many as a baseline has.
 
-    Later ones would have the very change that is looked at.
+    Those on the far side of the other session are left out: what changed there is no scatter.
     """
     request = of_session(BaselineRequest(), header.tags)
     query = Query(passing=True, any_branch=False, branch=request.branch, proposal=request.proposal)
+    is_later = other.start_time > header.start_time
+
+    def is_near(start_time: int) -> bool:
+        return start_time < other.start_time if is_later else start_time > other.start_time
 
     def last(catalog: Catalog) -> str | None:
-        fitting = (one for one in catalog.newest(query) if query.matches(one))
-        upto = (one for one in fitting if one.start_time <= header.start_time)
-        return next((one.session_id for one in upto), None)
+        # Half of them come after it.
+        later: deque[str] = deque(maxlen=options.window // 2)
+        for one in catalog.newest(query):
+            if query.matches(one) and is_near(one.start_time):
+                if one.start_time <= header.start_time:
+                    return later[0] if later else one.session_id
+                later.append(one.session_id)
+        return later[0] if later else None
 
     try:
         newest = location.look_for(last, request)
@@ -232,4 +242,8 @@ def _before(
         sessions = collect_values(entries, options.seed_params).sessions
     except BaselineError:
         return []
-    return [one for one in sessions if one.header.session_id != header.session_id]
+    return [
+        one
+        for one in sessions
+        if is_near(one.header.start_time) and one.header.session_id != header.session_id
+    ]

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     """Compare a session with others.
 
     Compare session B with the baseline A. Where A is a single session, what differs is told, the
-    largest first by the scatter that repeats, seeds or the sessions up to A have: values, params,
+    largest first by the scatter that repeats, seeds or the sessions around A have: values, params,
     data, environment. The verdicts are those of A and the sessions before it.
     """
     hooks = CommandHooks("--report", options.report)

@@ -99,14 +99,15 @@ def differences(
     window: Sequence[SessionValues],
     comparison: Comparison,
 ) -> Differences:
-    """Return what differs between two sessions; ``window`` are the sessions before the old one."""
+    """Return what differs between two sessions; ``window`` are others around the old one."""
     # Cases and metrics that have other names now are compared under these.
     is_whole = new.end is not None and not (new.end.interrupted or new.end.partial)
-    renamed = continued([*window, old], new, [], all_cases=is_whole)
-    *window, old = renamed.past
+    past = sorted([*window, old], key=lambda one: one.header.start_time)
+    place = next(n for n, one in enumerate(past) if one is old)
+    renamed = continued(past, new, [], all_cases=is_whole)
+    past, old = renamed.past, renamed.past[place]
     new = renamed.current or new
     before, now = _measured(old), _measured(new)
-    past = [*(one for one in window if one.header.session_id != new.header.session_id), old]
     judged = {(row.case, row.metric): row for row in comparison.metrics}
     rows = []
     for key in [key for key in before if key in now]:
@@ -177,10 +178,10 @@ def _scatter(
     if not steps and told is not None and isfinite(told[0]):
         return told
     if not steps:
-        return None, "nothing: no repeats, no seeds, no sessions before A"
+        return None, "nothing: no repeats, no seeds, no sessions around A"
     # From one session to the next, for the level may have moved meanwhile.
     scatter = sqrt(sum(step * step for step in steps) / (2 * len(steps)))
-    return scatter, f"{len(levels)} sessions up to A"
+    return scatter, f"{len(levels)} sessions around A"
 
 
 def _kind(sides: Sequence[CaseValues], metric: str) -> str:
