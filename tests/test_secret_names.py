@@ -16,6 +16,7 @@ WORD = "correcthorse"
 """A secret that looks like none: its name has to tell."""
 
 ENVIRONMENT = """
+    AWS_CREDS CREDS
     GITHUB_TOKEN GH_TOKEN GITLAB_TOKEN CI_JOB_TOKEN CI_DEPLOY_PASSWORD CI_REGISTRY_PASSWORD
     ACTIONS_RUNTIME_TOKEN ACTIONS_ID_TOKEN_REQUEST_TOKEN CIRCLE_TOKEN BUILDKITE_AGENT_ACCESS_TOKEN
     SYSTEM_ACCESSTOKEN TRAVIS_API_TOKEN CODECOV_TOKEN COVERALLS_REPO_TOKEN SONAR_TOKEN NPM_TOKEN
@@ -41,6 +42,7 @@ ENVIRONMENT = """
 """Names whose values are secrets whatever they look like."""
 
 TOKENLIKE = """
+    OPENAI_API_KEY_PROJECT DB_PASSWORD_SERVER
     PAT BLOB_SAS NPM_AUTH NEO4J_AUTH ACME_KEY COHERE_KEY S3_KEY
     SOME_KEYS KEY SSH_PRIVATE PRIVATE_STUFF SIGNING_PRIVATE_PEM
     VAULT_SECRET_ID COSMOS_PRIMARY_KEY SESSION_KEY BEARER SSH_RSA FASTLANE_SESSION
@@ -158,6 +160,8 @@ PARAMS = """
     AccountKey SharedAccessKey access_tokens
 """
 NO_PARAMS = """
+    time_per_output_token cost_per_input_token class_token dist_token visual_token eot_token
+    fim_token think_token separator_token prefix_token
     tokens max_tokens max_new_tokens tokenizer token_count token_type token_dropout
     token_embedding_dim token_ids num_tokens pad_token pad_token_id padtoken bos_token mask_token
     time_per_token subtoken key keys primary_key sort_key label_key target_key cache_key

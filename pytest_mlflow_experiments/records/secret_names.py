@@ -13,11 +13,11 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _SECRETS: Final = (
     *("password", "passwords", "passwd", "passphrase", "passcode", "secret", "secrets"),
     *("credential", "credentials", "authorization", "apikey", "apikeys", "accesskey"),
-    *("privatekey", "secretkey", "accesstoken", "jwt", "cookie", "cookies"),
+    *("privatekey", "secretkey", "accesstoken", "jwt", "cookie", "cookies", "creds"),
 )
 _HINTS: Final = (
     *("passw", "passphrase", "passcode", "secret", "credential", "authorization", "key", "token"),
-    *("jwt", "cookie", "pwd", "_pat", "-pat", "ghpat", "hubpat", "labpat"),
+    *("jwt", "cookie", "creds", "pwd", "_pat", "-pat", "ghpat", "hubpat", "labpat"),
 )
 _KEYS = {
     *("api", "access", "private", "secret", "auth", "account", "signing", "master", "encryption"),
@@ -32,7 +32,8 @@ _COUNTS = {"n", "num", "number", "max", "min", "per", "total"}
 _PIECES_OF_TEXT = _COUNTS | {
     *("pad", "bos", "eos", "unk", "sep", "cls", "mask", "oov", "blank", "special", "start", "end"),
     *("stop", "first", "next", "last", "word", "text", "image", "audio", "video", "prompt"),
-    *("target", "sub", "multi"),
+    *("target", "sub", "multi", "class", "dist", "visual", "vision", "speech", "eot", "fim"),
+    *("think", "separator", "prefix", "suffix", "input", "output", "cached", "draft"),
 }
 _NOT_OF_KEYS = {
     *("primary", "foreign", "sort", "partition", "join", "group", "cache", "target", "label"),
@@ -61,6 +62,11 @@ _ABOUT = {
     *("secure", "samesite", "httponly", "iterations", "rounds", "hint", "project", "bucket"),
     *("table", "namespace", "role", "server", "cluster", "network", "registry", "subnet", "ip"),
     *("address", "repo", "repository", "zone"),
+}
+# Whose secret it may be as well: OPENAI_API_KEY_PROJECT.
+_OWNERS = {
+    *("project", "bucket", "namespace", "role", "server", "cluster", "network", "registry"),
+    *("repo", "repository", "zone"),
 }
 _NOT_OF_PASSES = _COUNTS | {
     *("forward", "backward", "first", "second", "single", "two", "all", "by", "high", "low"),
@@ -147,7 +153,10 @@ def _held_by(name: str, patterns: tuple[str, ...], exceptions: tuple[str, ...]) 
         return "secret" if last.endswith(_SECRETS) else "webhook"
     if is_told_of:
         # The one that Vault asks for is a secret.
-        return "opaque" if (before, last) == ("secret", "id") else "nothing"
+        may_be = (before, last) == ("secret", "id") or (
+            last in _OWNERS and _ends_secret(words[:-1])
+        )
+        return "opaque" if may_be else "nothing"
     joined = "".join(words[-2:])
     if joined.endswith(("connectionstring", "connstring", "connstr")):
         return "connection"
