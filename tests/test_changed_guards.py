@@ -389,6 +389,7 @@ def test_test_that_is_taken_out_fails_the_gate(guarded: Project, marker: str, te
     assert "Gate passed" in guarded.pytest(*OFFLINE, "--mlflow-gate").stdout
 
 
+@pytest.mark.real
 def test_ini_file_and_baseline_file(guarded: Project) -> None:
     for command in (
         ("git", "init", "-q", "-b", "main"),

@@ -135,6 +135,7 @@ def test_pinned_session_is_the_baseline(history: Project) -> None:
     assert "pinned" not in history.cli("baseline", "show").stdout
 
 
+@pytest.mark.real
 def test_accepted_regression_passes_the_gate(history: Project) -> None:
     check(history, 0.7, *GATE, status=1)
     printed = history.cli("accept", "--reason", "a model half the size").stdout
@@ -162,6 +163,7 @@ def test_accepted_value_is_judged_against_from_the_first_session_on(history: Pro
         assert f"1 {status}" in history.cli("report").stdout
 
 
+@pytest.mark.real
 def test_accepted_step_tells_what_when_and_by_whom(history: Project) -> None:
     for command in (
         ("git", "init", "-q"),

@@ -258,6 +258,7 @@ def test_session_that_stops_early_judges_what_ran(history: Project) -> None:
     assert "stopping after 1 failures" in told(result)
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ("statement", "workers", "status", "reason"),
     [
@@ -413,6 +414,7 @@ def test_skipped_test_is_missing(history: Project) -> None:
     assert 'On purpose? Accept it: pytest-mlflow accept --reason "why"' in told(result)
 
 
+@pytest.mark.real
 def test_unreachable_server_fails_with_the_reason(project: Project) -> None:
     project.write(CASES)
     uri = f"http://127.0.0.1:{free_port()}"

@@ -15,6 +15,7 @@ from pair import OFFLINE, Pair
 from project import Project
 
 
+@pytest.mark.real
 def test_mlflow_itself(pair: Pair, migrated_database: Path) -> None:
     for project in (pair.plain, pair.tracked):
         shutil.copyfile(migrated_database, project.path / "own.db")
@@ -181,6 +182,7 @@ def _covered(project: Project, *flags: str) -> object:
     return report["files"]
 
 
+@pytest.mark.real
 def test_blocked_sockets(pair: Pair, beside_a_tracker: Callable[..., str]) -> None:
     pytest.importorskip("pytest_socket")
     pair.write(

@@ -239,12 +239,14 @@ STATEFUL = """
 """
 
 
+@pytest.mark.real
 @posix
 def test_the_process_is_the_tests_own(pair: Pair, beside_a_tracker: Callable[..., str]) -> None:
     pair.write(PROCESS)
     beside_a_tracker("-W", "error", "-rP")
 
 
+@pytest.mark.real
 @posix
 def test_nothing_of_the_interpreter_changes(
     pair: Pair, beside_a_tracker: Callable[..., str]

@@ -91,6 +91,7 @@ def test_hook_that_raises_costs_no_test(project: Project, hook: str) -> None:
     assert project.session().case("test_it").outcome == "passed"
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("hooked", ["own_report"], indirect=True)
 def test_commands_render_what_the_project_renders(hooked: Project) -> None:
     hooked.path.joinpath("tests").mkdir()
@@ -118,6 +119,7 @@ def test_commands_judge_by_the_projects_rule(hooked: Project) -> None:
     assert "limit < 0.05" in hooked.script("compare", first, second).stdout
 
 
+@pytest.mark.real
 def test_project_whose_hooks_cannot_be_loaded(project: Project) -> None:
     check(project, accuracy=0.9)
     project.pytest(*OFFLINE)

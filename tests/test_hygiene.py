@@ -212,6 +212,7 @@ def test_a_rootdir_with_an_odd_name(name: str, tmp_path: Path, migrated_database
     assert {one.name for one in (tmp_path / "around").iterdir()} == {name.partition("/")[0]}
 
 
+@pytest.mark.real
 @pytest.mark.skipif(os.name != "posix", reason="a shell is needed")
 def test_the_command_that_sends_a_session_later(tmp_path: Path, migrated_database: Path) -> None:
     path = tmp_path / PLACES[1]

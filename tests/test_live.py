@@ -78,6 +78,7 @@ def test_what_mlflow_logs_is_in_the_run_of_the_case(
     assert {run.info.status for run in runs.values()} == {"FINISHED", "FAILED"}
 
 
+@pytest.mark.real
 def test_runs_and_settings_of_the_tests_stay_theirs(project: Project) -> None:
     theirs = project.path / "theirs.db"
     theirs.write_bytes(project.path.joinpath("mlflow.db").read_bytes())
@@ -267,6 +268,7 @@ def test_steps_of_metrics_are_kept_within_bounds(project: Project) -> None:
     assert many.notes == ("the steps of 2 more metrics are in the run of MLflow alone",)
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     "options",
     [("--mlflow-offline",), real(("--mlflow-tracking-uri", f"http://127.0.0.1:{free_port()}"))],
@@ -384,6 +386,7 @@ THREADED = """
 """
 
 
+@pytest.mark.real
 def test_threads_of_a_test_log_to_its_run(project: Project) -> None:
     project.write(THREADED)
     project.pytest("--mlflow")

@@ -80,6 +80,7 @@ def merged(project: Project, *options: str, status: int = 0, number: int = 3) ->
     return project.cli("merge", str(artifacts), "--offline", *options, status=status).stdout
 
 
+@pytest.mark.real
 def test_shards_become_one_session(whole: Project) -> None:
     artifacts = run_shards(whole, 3)
     for _ in range(2):

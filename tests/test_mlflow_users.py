@@ -205,6 +205,7 @@ def test_a_run_from_outside_is_resumed_by_their_code_alone(
     assert "mlflow.parentRunId" not in session.data.tags
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("options", [real(()), ("--mlflow",)], ids=["without", "with"])
 def test_mlflow_run_leaves_open_runs_alone(
     project: Project, migrated_database: Path, options: tuple[str, ...]
@@ -358,6 +359,7 @@ def test_mlflow_s_own_plugin(pair: Pair, migrated_database: Path) -> None:
     }
 
 
+@pytest.mark.real
 def test_what_goes_to_the_default_experiment_is_told_once(project: Project) -> None:
     project.write(
         """

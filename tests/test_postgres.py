@@ -101,6 +101,7 @@ CASES = """
 """
 
 
+@pytest.mark.real
 def test_two_sessions_at_once_in_an_empty_database(postgres: Cluster, project: Project) -> None:
     uri = postgres.database(migrated=False)
     project.write(CASES.format(name="one", count=40), "test_one.py")

@@ -298,6 +298,7 @@ def promote(
     return run
 
 
+@pytest.mark.real
 def test_named_case(shared: Project, promote: Callable[..., str]) -> None:
     printed = promote("named", "--case=test_model[0.1-2]")
     assert "test_it.py::test_model, C = 0.1: accuracy 0.80250 ± 0.00071 (n = 2)" in printed

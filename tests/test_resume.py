@@ -114,6 +114,7 @@ def sweep(project: Project) -> Project:
     return project
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("workers", [(), real(("-n", "2"))], ids=["alone", "xdist"])
 def test_killed_sweep_goes_on(sweep: Project, workers: tuple[str, ...]) -> None:
     sweep.pytest(*OFFLINE)

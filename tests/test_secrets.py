@@ -268,6 +268,7 @@ EVERYWHERE = """
 """
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("options", [(), real(("-n", "2"))], ids=["here", "workers"])
 def test_secrets_of_the_environment_are_kept_nowhere(
     project: Project, options: tuple[str, ...]
@@ -408,6 +409,7 @@ URIS = [
 ]
 
 
+@pytest.mark.real
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="the system shows no command lines")
 @pytest.mark.parametrize("uri", URIS)
 def test_credentials_of_a_server_that_fails_are_told_nowhere(project: Project, uri: str) -> None:
@@ -433,6 +435,7 @@ def test_credentials_of_a_server_that_fails_are_told_nowhere(project: Project, u
     assert leaks(project, "of-this-test") == []
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("place", ["rootdir", real("elsewhere")])
 def test_everything_is_the_users_alone(
     project: Project, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch

@@ -252,6 +252,7 @@ GRID = """
 """
 
 
+@pytest.mark.real
 def test_gate_where_the_grid_is_another(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.write("[pytest]\nmlflow_experiment = it\n", "pytest.ini")

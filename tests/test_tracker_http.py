@@ -25,6 +25,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.real
 def test_server_gets_the_same_as_a_database(
     mlflow_server: Server, tmp_path: Path, migrated_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,6 +53,7 @@ def test_server_gets_the_same_as_a_database(
     assert found[0] == found[1]
 
 
+@pytest.mark.real
 def test_lost_answer_makes_no_second_run(
     mlflow_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +77,7 @@ def test_lost_answer_makes_no_second_run(
     assert len(client.search_runs([str(state.experiment_id)], "tags.`pytest.kind` = 'case'")) == 5
 
 
+@pytest.mark.real
 def test_server_that_goes_away_ends_in_a_clear_error(
     mlflow_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +140,7 @@ def passing(method: str, path: str, ask: Callable[[], Answer]) -> Answer:
     return ask()
 
 
+@pytest.mark.real
 def test_no_answer_is_taken_for_what_it_is_not(
     mlflow_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

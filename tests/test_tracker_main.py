@@ -83,6 +83,7 @@ def test_follows_a_session(tmp_path: Path, uri: str) -> None:
     assert gone(state.pid)
 
 
+@pytest.mark.real
 @posix
 def test_is_no_child_and_no_member_of_the_terminal(tmp_path: Path, uri: str) -> None:
     journal = Journal(tmp_path)
@@ -116,6 +117,7 @@ def test_finished_session_without_case_needs_no_mlflow(tmp_path: Path) -> None:
     assert project(journal.directory, tracking_uri="nonsense://").phase == "done"
 
 
+@pytest.mark.real
 def test_end_of_input_is_not_the_end_of_the_session(tmp_path: Path, uri: str) -> None:
     """A test may have closed all descriptors that it did not know."""
     journal = Journal(tmp_path)
@@ -145,6 +147,7 @@ def test_interrupted_session_is_killed(tmp_path: Path, uri: str) -> None:
     assert statuses(uri)["session"] == ["KILLED"]
 
 
+@pytest.mark.real
 def test_run_is_made_on_request(tmp_path: Path, uri: str) -> None:
     journal = Journal(tmp_path)
     tracker = start_tracker(journal, uri)
@@ -174,6 +177,7 @@ def test_tracker_may_start_before_the_journal(tmp_path: Path, uri: str) -> None:
     close(tracker)
 
 
+@pytest.mark.real
 @posix
 def test_sigterm_ends_it_at_once(tmp_path: Path, uri: str) -> None:
     journal = Journal(tmp_path)

@@ -775,6 +775,7 @@ def life(tmp_path: Path, plain_git: None) -> Life:
     return Life(tmp_path)
 
 
+@pytest.mark.real
 def test_pull_requests_are_not_history_of_main(life: Life) -> None:
     first = life.git("rev-parse", "HEAD")
     second = life.commit("more", "notes.txt")

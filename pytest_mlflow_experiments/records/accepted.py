@@ -226,7 +226,7 @@ def _names(pattern: str) -> bool:
     """Return whether a pattern names something: it has no wildcard, or a word besides them."""
     if not re.search(r"[*?]", pattern):
         return True
-    return not _IN_EVERY_NAME.issuperset(re.findall(r"[^\W_]+", pattern.lower()))
+    return not _IN_EVERY_NAME.issuperset(re.findall(r"[^\W_]{2,}|\d", pattern.lower()))
 
 
 @lru_cache(maxsize=1_000)
