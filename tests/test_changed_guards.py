@@ -372,6 +372,7 @@ def test_life_of_a_limit(guarded: Project) -> None:
     guarded.pytest(*gate, "--mlflow-strict-guards")
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ("marker", "text"),
     [

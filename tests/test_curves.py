@@ -187,6 +187,7 @@ SUITE = """
 """
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("export", [False, True], ids=["directory", "file"])
 def test_sessions_have_curves_beside_those_before(project: Project, export: bool) -> None:
     for scale in (4.0, 2.0, 1.0):

@@ -132,6 +132,7 @@ def test_missing_metric_and_missing_case_fail(history: Project) -> None:
     assert "FAILED test_it.py::test_other - f1 is missing" in result.stdout
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     "options", [(), ("-n", "2"), ("--junitprefix=models",)], ids=["alone", "xdist", "prefix"]
 )
@@ -169,6 +170,7 @@ def test_required_baseline(project: Project) -> None:
     assert "FAILED mlflow gate - there is no baseline" in result.stdout
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("workers", [(), real(("-n", "2"))], ids=["alone", "xdist"])
 @pytest.mark.parametrize("selection", ["-k model", "-k model --deselect=test_it.py::test_other"])
 def test_picked_tests_are_judged_and_no_baseline(
@@ -205,6 +207,7 @@ LEFT_OUT = {
 }
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ("way", "workers"),
     [*((way, ()) for way in LEFT_OUT), ("modifyitems", ("-n", "2"))],
@@ -291,6 +294,7 @@ def test_session_that_is_cut_short_is_no_baseline(
     assert not end.complete
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     "option",
     ["-m=not slow", "--deselect=test_it.py::test_other", "--ignore=other.py", "--ignore-glob=o*"],

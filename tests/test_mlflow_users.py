@@ -130,6 +130,7 @@ def contents(project: Project, database: str = "theirs.db") -> list[Any]:
     ]
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     "flags",
     [OFFLINE, real(("--mlflow",))],

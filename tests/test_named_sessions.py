@@ -209,6 +209,7 @@ def git(path: Path, *arguments: str) -> None:
     subprocess.run(["git", *who, *arguments], cwd=path, check=True, capture_output=True)
 
 
+@pytest.mark.real
 def test_list_says_why_not(history: Project) -> None:
     """Each kind of session that does not count says why; branch, commit and verdict stand there."""
     history.path.joinpath(".gitignore").write_text("*\n!test_it.py\n!.gitignore\n")

@@ -254,6 +254,7 @@ def test_names_tell_places_whatever_the_order_and_number(project: Project) -> No
     assert "missing        accuracy" in section
 
 
+@pytest.mark.real
 def test_other_numbers_of_places_are_judged_by_worst_and_mean(project: Project) -> None:
     body = """
     def test_it():

@@ -74,6 +74,7 @@ PARAMS = """
 """
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ("id", "decorator", "arguments"),
     [

@@ -343,6 +343,7 @@ GATED = """
 OFFLINE = ("--mlflow", "--mlflow-offline")
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("options", [(), real(("-n", "2"))], ids=["here", "workers"])
 def test_a_gate_knows_the_tests_by_the_ids_that_are_kept(
     project: Project, options: tuple[str, ...]

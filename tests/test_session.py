@@ -508,6 +508,7 @@ MEASURED = """
 """
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["here", "workers"])
 def test_two_files_outside_of_the_root_are_two_cases(
     project: Project, workers: tuple[str, ...]
