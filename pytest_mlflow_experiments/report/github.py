@@ -252,6 +252,7 @@ class _Sources:
     rootdir: Path
     _prefix: str | None = None
     _trees: dict[str, ast.Module | None] = field(default_factory=dict)
+    _asserted: dict[str, frozenset[int]] = field(default_factory=dict)
 
     def place(self, nodeid: str, assertion: int = 0, *, failure: str = "") -> tuple[str, int]:
         """Return the file of a test below the repository's root, and a line of it.
@@ -275,8 +276,11 @@ class _Sources:
         happened = re.findall(rf'\b{name}(?::|", line )(\d+)', failure)
         if happened:
             return path, int(happened[-1])
-        if assertion and any(_asserts(node, assertion) for node in ast.walk(tree)):
-            return path, assertion
+        if assertion:
+            if file not in self._asserted:
+                self._asserted[file] = frozenset(_asserted_lines(tree))
+            if assertion in self._asserted[file]:
+                return path, assertion
         return path, _line_of(tree, names.partition("[")[0].split("::"))
 
 
@@ -287,15 +291,16 @@ def _parsed(path: Path) -> ast.Module | None:
         return None
 
 
-def _asserts(node: ast.AST, line: int) -> bool:
-    """Whether a node is an assertion on this line: metrics may be of one in another file."""
-    if isinstance(node, ast.Call):
-        name = str(getattr(node.func, "attr", None) or getattr(node.func, "id", ""))
-        if "assert" not in name.lower() and name not in ("isclose", "allclose"):
-            return False
-    elif not isinstance(node, ast.Assert):
-        return False
-    return node.lineno <= line <= (node.end_lineno or node.lineno)
+def _asserted_lines(tree: ast.Module) -> Iterator[int]:
+    """Yield the lines with assertions: metrics may be of one in another file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = str(getattr(node.func, "attr", None) or getattr(node.func, "id", ""))
+            if "assert" not in name.lower() and name not in ("isclose", "allclose"):
+                continue
+        elif not isinstance(node, ast.Assert):
+            continue
+        yield from range(node.lineno, (node.end_lineno or node.lineno) + 1)
 
 
 def _line_of(tree: ast.Module, names: list[str]) -> int:
