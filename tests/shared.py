@@ -1,12 +1,16 @@
-"""What is made once for all processes of a test run."""
+"""What is made once for all processes of a test run, and small disks."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 
 def made_once(path: Path, make: Callable[[Path], None]) -> Path:
@@ -34,3 +38,17 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def small_disk(path: Path, options: str = "size=64k") -> Iterator[None]:
+    """Make a directory on a disk of its own, with room for next to nothing."""
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
+    if sys.platform != "linux" or subprocess.run(mount, check=False).returncode:
+        pytest.skip("needs the right to mount a disk")
+    try:
+        yield
+    finally:
+        # The tracker may be about to end.
+        subprocess.run(["umount", "-l", str(path)], check=True)

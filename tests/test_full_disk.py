@@ -5,15 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from project import Project, quiet_mlflow
+from shared import small_disk
 
 from pytest_mlflow_experiments.records import journal
 from pytest_mlflow_experiments.records.directory import (
@@ -205,20 +202,6 @@ def test_artifacts_on_the_clients_own_disk() -> None:
 )
 def test_cells_that_a_spreadsheet_would_run(text: str, cell: str) -> None:
     assert csv_text(text) == cell
-
-
-@contextmanager
-def small_disk(path: Path, options: str) -> Iterator[None]:
-    """Mount a small disk at ``path``."""
-    path.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", options, "none", str(path)]
-    if sys.platform != "linux" or subprocess.run(command, check=False).returncode:
-        pytest.skip("this user may mount no tmpfs here")
-    try:
-        yield
-    finally:
-        # The tracker may be about to end.
-        subprocess.run(["umount", "-l", str(path)], check=True)
 
 
 @pytest.mark.real

@@ -22,6 +22,7 @@ from faulty_server import Fault, FaultyServer, running
 from flaky_proxy import FAILURES, SHARE, flaky
 from mlflow_server import Server, free_port, serve
 from project import Project, Result, clean_environment, plugins_for, quiet_mlflow, search_runs
+from shared import small_disk
 from tracker_kit import Journal, contents, rich_records
 
 from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState
@@ -482,19 +483,6 @@ def limit_files(size: int) -> str:
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, limits[1]))
     """
-
-
-@contextmanager
-def small_disk(path: Path) -> Iterator[None]:
-    """Make a directory on a disk of its own, with room for next to nothing."""
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(path)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("needs the right to mount a disk")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(path)], check=True)
 
 
 @pytest.mark.real
