@@ -99,6 +99,12 @@ def test_no_scatter_at_all() -> None:
     assert [(row.metric, row.size) for row in rows] == [("b", inf), ("a", 0.0)]
 
 
+def test_rounding_errors_order_nothing() -> None:
+    rows = found(of(a=3.0, b=1.0, c=0.7), of(a=3.3, b=1.1, c=0.77)).rows
+    assert len({row.size for row in rows}) > 1
+    assert [row.metric for row in rows] == ["a", "b", "c"]
+
+
 def test_costs_come_last() -> None:
     rows = found(of(accuracy=0.9, duration_seconds=1.0), of(accuracy=0.91, duration_seconds=9.0))
     assert [row.metric for row in rows.rows] == ["accuracy", "duration_seconds"]

@@ -258,6 +258,8 @@ _ORDER = {status: number for number, status in enumerate(get_args(Status))}
 
 def _rank(metric: MetricComparison) -> tuple[bool, bool, int, float, str, str]:
     size = abs(metric.relative) if metric.relative is not None else 0.0
+    # To six digits: rounding errors, which differ between Pythons, order nothing.
+    size = float(f"{size:.6g}")
     return (
         not metric.gates,
         metric.advisory,

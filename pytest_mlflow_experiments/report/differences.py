@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import inf, isfinite, isnan, sqrt
+from math import fsum, inf, isfinite, isnan, sqrt
 from typing import Final, final
 
 from ..records import tags as tag
@@ -125,7 +125,8 @@ def differences(
             status=row.status if row is not None and row.status not in UNDECIDED else "",
         )
         rows.append(found)
-    rows.sort(key=lambda row: (row.cost, -row.size, row.case, row.metric))
+    # To six digits: rounding errors, which differ between Pythons, order nothing.
+    rows.sort(key=lambda row: (row.cost, -float(f"{row.size:.6g}"), row.case, row.metric))
     texts = [*_only("A", old, new, before, now), *_only("B", new, old, now, before)]
     texts += [*_contexts(old, new), *_environment(old, new)]
     return Differences(old=old, new=new, rows=tuple(rows), texts=tuple(texts))
@@ -161,7 +162,7 @@ def _scatter(
     groups = [numbers for numbers in (before, now) if len(numbers) > 1]
     told = None
     if groups:
-        squares = sum((len(one) - 1) * (deviation(one) or 0.0) ** 2 for one in groups)
+        squares = fsum((len(one) - 1) * (deviation(one) or 0.0) ** 2 for one in groups)
         scatter = sqrt(squares / sum(len(one) - 1 for one in groups))
         sides = [one.cases[case] for one in (old, new) if case in one.cases]
         told = scatter, f"{_kind(sides, metric)} ({len(before)} in A, {len(now)} in B)"
@@ -180,7 +181,7 @@ def _scatter(
     if not steps:
         return None, "nothing: no repeats, no seeds, no sessions around A"
     # From one session to the next, for the level may have moved meanwhile.
-    scatter = sqrt(sum(step * step for step in steps) / (2 * len(steps)))
+    scatter = sqrt(fsum(step * step for step in steps) / (2 * len(steps)))
     return scatter, f"{len(levels)} sessions around A"
 
 
