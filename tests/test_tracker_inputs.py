@@ -117,6 +117,7 @@ def test_both_writers_leave_the_same_rows(
     assert len(inputs) == 16
 
 
+@pytest.mark.usefixtures("unproven")
 def test_bulk_writing_of_datasets_that_would_differ_is_not_used(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

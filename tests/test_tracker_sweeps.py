@@ -232,6 +232,7 @@ def test_end_that_changed_wins_as_far_as_mlflow_lets_it(store: Database) -> None
         assert run.data.params == {"depth": "3"}
 
 
+@pytest.mark.usefixtures("unproven")
 def test_bulk_writing_of_sweeps_that_would_differ_is_not_used(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +249,7 @@ def test_bulk_writing_of_sweeps_that_would_differ_is_not_used(
     assert len(database.runs(kind="sweep")) == 2
 
 
+@pytest.mark.usefixtures("unproven")
 def test_bulk_ending_of_sweeps_that_would_differ_is_not_used(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

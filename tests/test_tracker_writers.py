@@ -346,6 +346,7 @@ def differs(
     return database.send(journal.finish())
 
 
+@pytest.mark.usefixtures("unproven")
 def test_bulk_writer_that_would_differ_is_not_used(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -364,6 +365,7 @@ def test_bulk_writer_that_would_differ_is_not_used(
     assert all(run.info.run_id != run.data.tags["pytest.record_id"] for run in database.runs())
 
 
+@pytest.mark.usefixtures("unproven")
 def test_bulk_writer_that_loses_something_is_not_used(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,6 +378,7 @@ def test_bulk_writer_that_loses_something_is_not_used(
     assert note.startswith("Runs are written one by one: metrics of a run came back as")
 
 
+@pytest.mark.usefixtures("unproven")
 def test_bulk_writer_that_breaks_is_not_used(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,6 +407,7 @@ def test_run_that_was_there_before_is_never_removed(database: Database) -> None:
 
 
 @pytest.mark.parametrize("written", [False, True], ids=["by nobody", "by MLflow alone"])
+@pytest.mark.usefixtures("unproven")
 def test_new_columns(database: Database, *, written: bool) -> None:
     import sqlite3
 
@@ -456,7 +460,8 @@ def test_nothing_of_the_proof_stays(database: Database, monkeypatch: pytest.Monk
 
 def test_latest_value_follows_mlflows_rule() -> None:
     from pytest_mlflow_experiments.tracker.runs.case import RunData
-    from pytest_mlflow_experiments.tracker.writers.bulk import latest, metric_rows
+    from pytest_mlflow_experiments.tracker.tables import latest
+    from pytest_mlflow_experiments.tracker.writers.bulk import metric_rows
 
     metrics = (
         make_metric("a", 3.0, 1, START),

@@ -55,12 +55,29 @@ class Database:
         return contents(self.client, self.runs(experiment))
 
 
+@pytest.fixture(scope="session")
+def proof(migrated_database: Path) -> str:
+    """Return the proof that such a database can be used without MLflow."""
+    from sqlalchemy import create_engine
+
+    from pytest_mlflow_experiments.tracker.sql import proof_of
+
+    engine = create_engine(f"sqlite:///{migrated_database.as_posix()}")
+    line = proof_of(engine)
+    engine.dispose()
+    assert line is not None
+    return line
+
+
 @pytest.fixture
 def database(
-    tmp_path: Path, migrated_database: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, migrated_database: Path, proof: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Database]:
-    """Return a database that has its tables."""
+    """Return a database that has its tables, and for which there is a proof."""
     shutil.copyfile(migrated_database, tmp_path / "mlflow.db")
+    proofs = tmp_path / ".pytest_mlflow" / "proven.txt"
+    proofs.parent.mkdir()
+    proofs.write_text(f"{proof}\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     database = Database(tmp_path)
     # Restored after the test; the tracker sets it for its own process.
@@ -70,10 +87,19 @@ def database(
 
 
 @pytest.fixture
-def without_bulk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def unproven(database: Database) -> Path:
+    """Remove the proof for the database; return the file that it was in."""
+    proofs = database.path / ".pytest_mlflow" / "proven.txt"
+    proofs.unlink()
+    return proofs
+
+
+@pytest.fixture
+def without_bulk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Return a function that makes the tracker use MLflow's client."""
 
     def switch_off() -> None:
+        tmp_path.joinpath(".pytest_mlflow", "proven.txt").unlink(missing_ok=True)
         from pytest_mlflow_experiments.tracker.writers import proof
 
         monkeypatch.setattr(proof, "why_not_in_bulk", lambda *_: "a test says so")

@@ -207,13 +207,15 @@ def shown(value: float) -> str:
     return "nan" if isnan(value) else repr(value)
 
 
-def contents(client: MlflowClient, runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
-    """Return all that MLflow tells of runs, by record id; ids and places are left out."""
+def contents(
+    client: MlflowClient, runs: Iterable[Run], by: str = "pytest.record_id"
+) -> dict[str, dict[str, Any]]:
+    """Return all that MLflow tells of runs, by a tag; ids and places are left out."""
     own = {"mlflow.parentRunId", "pytest.session_id"}
     result: dict[str, dict[str, Any]] = {}
     for run in runs:
         run_id = run.info.run_id
-        result[run.data.tags["pytest.record_id"]] = {
+        result[run.data.tags[by]] = {
             "name": run.info.run_name,
             "status": run.info.status,
             "stage": run.info.lifecycle_stage,

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Final, final
-
-from mlflow.entities import Experiment, Run
+from typing import TYPE_CHECKING, Final, final
 
 from ..baseline.choice import Candidate, Query, only_one
 from ..baseline.specs import BaselineError, UnknownSessionError
@@ -23,6 +21,9 @@ from .retries import Caller, passes, patiently, runs_with, search_runs
 from .runs.case import RESULTS_FILE
 from .state import Redactor
 from .store import Store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment, Run
 
 SHARDS: Final = "shards"
 """The directory of the shards' journals among the artifacts of the session's run."""

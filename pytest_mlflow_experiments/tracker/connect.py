@@ -6,7 +6,8 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -71,13 +72,22 @@ _MLFLOW_DEFAULTS = {
 _FIRST_TIMEOUT = "8"
 
 
-def open_store(tracking_uri: str, redact: Redactor, *, create: bool = True) -> Store:
-    """Set MLflow's timeouts, load it, and open the store.
+def open_store(
+    tracking_uri: str,
+    redact: Redactor,
+    *,
+    create: bool = True,
+    proofs: Path | None = None,
+    on_load: Callable[[], None] = lambda: None,
+) -> Store:
+    """Set MLflow's timeouts, load it unless there is a proof that it is not needed, and open it.
 
     Args:
         tracking_uri: the store's URI; MLflow's environment variables are set to it.
         redact: removes credentials from messages.
         create: whether to create a missing database file.
+        proofs: the file of proofs, if they count.
+        on_load: called before MLflow is loaded.
 
     Raises:
         TrackerError: there is no such store, or it does not answer.
@@ -102,9 +112,9 @@ def open_store(tracking_uri: str, redact: Redactor, *, create: bool = True) -> S
         raise NoDatabaseError(f"there is no database {file} yet.")
     if tracking_uri.startswith(("http:", "https:")):
         with _first_timeout():
-            return Store.open(tracking_uri, redact)
+            return Store.open(tracking_uri, redact, proofs, on_load)
     with _termination_deferred():
-        return Store.open(tracking_uri, redact)
+        return Store.open(tracking_uri, redact, proofs, on_load)
 
 
 @contextlib.contextmanager

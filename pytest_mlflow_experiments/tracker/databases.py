@@ -8,18 +8,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from mlflow.exceptions import MlflowException
-from mlflow.store.db.db_types import DATABASE_ENGINES, POSTGRES
-from mlflow.store.db.utils import _verify_schema, create_sqlalchemy_engine
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from mlflow.tracking._tracking_service.utils import _get_sqlalchemy_store
-from sqlalchemy import Connection, Engine, inspect, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, inspect, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..records.processes import wait_until
-from .retries import briefly
+from .errors import code_of
+from .retries import briefly, passes
+from .sql import SqlClient, proof_of, read_proofs
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+_DATABASES: Final = ("postgresql", "mysql", "sqlite", "mssql")
 
 
 def _dialect(tracking_uri: str) -> str:
@@ -50,8 +53,10 @@ def plain_uri(tracking_uri: str) -> str:
 
 @contextmanager
 def _engine(tracking_uri: str) -> Iterator[Engine]:
-    create_engine: Callable[[str], Engine] = create_sqlalchemy_engine
-    engine = create_engine(tracking_uri)
+    from mlflow.store.db.utils import create_sqlalchemy_engine
+
+    make: Callable[[str], Engine] = create_sqlalchemy_engine
+    engine = make(tracking_uri)
     try:
         yield engine
     finally:
@@ -60,7 +65,7 @@ def _engine(tracking_uri: str) -> Iterator[Engine]:
 
 def try_database(tracking_uri: str) -> None:
     """Connect to a database once: MLflow would retry for 100 s after any error."""
-    if _dialect(tracking_uri) not in DATABASE_ENGINES:
+    if _dialect(tracking_uri) not in _DATABASES:
         return
     if file := database_file(tracking_uri):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -74,6 +79,27 @@ def try_database(tracking_uri: str) -> None:
             f"its driver {error.name} is not installed; install it, or name the one that is, as in "
             "postgresql+psycopg2://"
         ) from error
+
+
+def proven_client(
+    tracking_uri: str, proofs: Path, load: Callable[[], MlflowClient]
+) -> SqlClient | None:
+    """Return a client that needs no MLflow; None where that is not proven for the database."""
+    file, known = database_file(tracking_uri), read_proofs(proofs)
+    is_there = file is not None and file.exists()
+    if not known or not (is_there or _dialect(tracking_uri) in ("postgresql", "mysql")):
+        return None
+    with ExitStack() as stack:
+        try:
+            engine = create_engine(tracking_uri, pool_pre_ping=True)
+            stack.callback(engine.dispose)
+            if briefly(proof_of, engine) in known:
+                return SqlClient(engine.begin, load, engine)
+        except Exception as error:
+            # Of all others MLflow tells.
+            if passes(error):
+                raise
+    return None
 
 
 _QUIET: Final = 10.0
@@ -95,6 +121,8 @@ def _make_database(tracking_uri: str, file: Path) -> None:
 
 
 def _make_aside(tracking_uri: str, file: Path) -> None:
+    from mlflow.tracking._tracking_service.utils import _get_sqlalchemy_store
+
     # SQLAlchemy would encode characters of the path, and MLflow then make another directory.
     path, question, query = tracking_uri.partition("?")
     parent, _, name = path.rpartition("/")
@@ -124,12 +152,16 @@ def _wait_for_the_maker(tracking_uri: str, file: Path) -> None:
 
 def _is_complete(engine: Engine) -> bool:
     """Return whether a database has all tables, and the experiment that MLflow creates last."""
+    from mlflow.store.db.utils import _verify_schema
+
     verify: Callable[[Engine], None] = _verify_schema
     try:
         verify(engine)
         with engine.connect() as connection:
             return connection.execute(text("SELECT 1 FROM experiments")).first() is not None
-    except (MlflowException, SQLAlchemyError):
+    except Exception as error:
+        if code_of(error) is None and not isinstance(error, SQLAlchemyError):
+            raise
         return False
 
 
@@ -146,7 +178,7 @@ def migration_lock(tracking_uri: str) -> Iterator[None]:
     on without it.
     """
     with ExitStack() as stack:
-        if _dialect(tracking_uri) == POSTGRES:
+        if _dialect(tracking_uri) == "postgresql":
             engine = stack.enter_context(_engine(tracking_uri))
             with suppress(SQLAlchemyError):
                 connection = engine.connect()

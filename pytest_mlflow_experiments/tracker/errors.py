@@ -59,6 +59,20 @@ class SessionBusyError(TrackerError):
     """Another process is sending this session to MLflow right now."""
 
 
+class StoreError(Exception):
+    """A database refuses something; ``error_code`` is what MLflow's own error would have."""
+
+    def __init__(self, text: str, error_code: str) -> None:
+        super().__init__(text)
+        self.error_code = error_code
+
+
+def code_of(error: BaseException) -> str | None:
+    """Return MLflow's code of an error; None if it is not one of MLflow's."""
+    code = getattr(error, "error_code", None)
+    return code if isinstance(code, str) else None
+
+
 class MergeError(Exception):
     """Shards can't be merged into one session; the text is for the user."""
 
@@ -84,7 +98,7 @@ def reason_of(error: BaseException) -> str:
                 break
     text = _CODED.sub("", text, count=1)
     # A value that MLflow refuses may speak of anything.
-    is_refused = getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE"
+    is_refused = code_of(error) == "INVALID_PARAMETER_VALUE"
     if not is_refused and "make room" not in text and (full := _FULL.search(text)):
         place = getattr(error, "filename", None) or "the store"
         text = f"the disk of {place} is full ({full[0]}): make room there"

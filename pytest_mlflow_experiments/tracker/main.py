@@ -10,10 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, final
+from typing import Final, NoReturn, final
 
 from ..records import SessionEnd, SessionHeader
 from ..records.directory import SessionDirectory, SessionState, private
@@ -102,6 +102,8 @@ else:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+PROOFS: Final = "proven.txt"
+"""The file beside the sessions of proofs that databases can be used without MLflow."""
 _NICENESS = 5
 _LOGGER = logging.getLogger(__name__)
 
@@ -147,9 +149,12 @@ def _project(
     with exclusive(directory.path / "tracker.lock"):
         reporter.flush(now=True)
 
+        afterwards: Callable[[], None] | None = None
+
         def send(goes_on: Callable[[], bool]) -> None:
+            nonlocal afterwards
             try:
-                _send(directory, tracking_uri, goes_on, reporter)
+                afterwards = _send(directory, tracking_uri, goes_on, reporter)
             except TrackerError:
                 raise
             except Exception as error:
@@ -164,6 +169,12 @@ def _project(
         else:
             reporter.change(phase="done", error=None)
             reporter.flush(now=True)
+            try:
+                if afterwards is not None:
+                    afterwards()
+            except Exception:
+                # The session is sent, and nobody waits for this.
+                _LOGGER.debug("MLflow stays needed for this database.", exc_info=True)
 
 
 def _failed(tracking_uri: str, error: Exception) -> str:
@@ -180,21 +191,31 @@ def _passes(error: Exception) -> bool:
 
 def _send(
     directory: SessionDirectory, tracking_uri: str, follow: Callable[[], bool], reporter: Reporter
-) -> None:
+) -> Callable[[], None] | None:
+    """Send a session; return what can be done once nobody waits for it any more."""
     following = follow()
     if _is_empty(directory.journal) and not (following and directory.baseline_request.exists()):
-        return
-    from .answers import checked_answers
+        return None
 
     def tell(error: Exception) -> None:
         reporter.delay(_failed(tracking_uri, error))
 
-    with checked_answers(), told_retries(tell):
-        store = open_store(tracking_uri, reporter.redact)
+    with ExitStack() as stack, told_retries(tell):
+
+        def check_answers() -> None:
+            from .answers import checked_answers
+
+            stack.enter_context(checked_answers())
+
+        proofs = directory.path.parent / PROOFS
+        store = open_store(tracking_uri, reporter.redact, proofs=proofs, on_load=check_answers)
+        stack.callback(store.close)
         from .session import SessionProjector
 
         tail = JournalTail(directory.journal)
-        SessionProjector(directory, store, reporter, follow, tail).run()
+        projector = SessionProjector(directory, store, reporter, follow, tail)
+        projector.run()
+    return projector.prove
 
 
 def _is_empty(journal: Path) -> bool:

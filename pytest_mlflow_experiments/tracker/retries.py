@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, final
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Literal,
+    ParamSpec,
+    TypeAlias,
+    TypeVar,
+    final,
+)
 
-from mlflow import MlflowClient
-from mlflow.entities import Run, ViewType
-from mlflow.exceptions import MlflowException
-from mlflow.store.entities import PagedList
-from requests import HTTPError
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from .errors import TrackerError, pause_asked, reason_of
+from ..records import Metric
+from .errors import TrackerError, code_of, pause_asked, reason_of
+from .limits import batches
+from .sql import SqlClient
 from .state import RETRY_LISTENERS
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.store.entities import PagedList
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,13 +58,13 @@ _LIMITS = ("too many requests", "too many 429")
 
 def cause_of(error: Exception) -> Cause:
     """Return the cause of an error: a temporary failure, the data sent, or the store itself."""
-    if isinstance(error, MlflowException):
+    if (code := code_of(error)) is not None:
         # Stores wrap what their database or their connection said.
         if isinstance(error.__cause__, SQLAlchemyError):
             return cause_of(error.__cause__)
-        if error.error_code in _PASSING:
+        if code in _PASSING:
             return "store" if "CERTIFICATE_VERIFY_FAILED" in str(error) else "passing"
-        return "data" if error.error_code in _DATA else "store"
+        return "data" if code in _DATA else "store"
     if isinstance(error, OperationalError):
         said = str(error.orig).lower()
         return "store" if any(text in said for text in _LASTING) else "passing"
@@ -59,11 +72,18 @@ def cause_of(error: Exception) -> Cause:
         return "passing"
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return "passing"
-    if isinstance(error, HTTPError) and error.response is not None:
-        status = error.response.status_code
+    if (status := _status_of(error)) is not None:
         return "passing" if status >= 500 or status in (408, 425, 429) else "store"
     # requests' own exceptions are OSErrors.
     return "passing" if isinstance(error, OSError) else "data"
+
+
+def _status_of(error: Exception) -> int | None:
+    """Return the status that an error of requests tells of, which need not be loaded."""
+    requests = sys.modules.get("requests")
+    if requests is None or not isinstance(error, requests.HTTPError) or error.response is None:
+        return None
+    return int(error.response.status_code)
 
 
 def passes(error: Exception) -> bool:
@@ -150,6 +170,27 @@ def create_once(create: Callable[[], T], find: Callable[[], T | None]) -> T:
     return patiently(create_or_find)
 
 
+ACTIVE_RUNS: Final = 1
+"""MLflow's ``ViewType.ACTIVE_ONLY``."""
+ALL_RUNS: Final = 3
+"""MLflow's ``ViewType.ALL``."""
+
+
+def log(
+    client: MlflowClient,
+    run_id: str,
+    metrics: Sequence[Metric],
+    params: Mapping[str, str],
+    tags: Mapping[str, str],
+) -> None:
+    """Log metrics, params and tags to a run, in as few calls as possible."""
+    if isinstance(client, SqlClient):
+        patiently(client.log, run_id, metrics, params, tags)
+        return
+    for batch in batches(metrics, params, tags):
+        patiently(client.log_batch, run_id, *batch)
+
+
 _MISSING: Final = "RESOURCE_DOES_NOT_EXIST"
 
 
@@ -157,8 +198,8 @@ def run_or_none(client: MlflowClient, run_id: str) -> Run | None:
     """Return a run, or None if the store has no such run."""
     try:
         return patiently(client.get_run, run_id)
-    except MlflowException as error:
-        if error.error_code == _MISSING:
+    except Exception as error:
+        if code_of(error) == _MISSING:
             return None
         raise
 
@@ -195,7 +236,7 @@ class Caller:
         try:
             return patiently(action, *args, **kwargs)
         except Exception as error:
-            if isinstance(error, MlflowException) and error.error_code in (_MISSING, "NOT_FOUND"):
+            if code_of(error) in (_MISSING, "NOT_FOUND"):
                 return None
             raise self.problem(what, error) from error
 
@@ -235,7 +276,7 @@ def runs_with(
     call: Callable[..., PagedList[Run]] = patiently,
 ) -> Iterator[Run]:
     """Yield the runs with these tags (and status), with ``deleted`` the deleted ones too."""
-    view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
+    view = ALL_RUNS if deleted else ACTIVE_RUNS
     terms = [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
     if status is not None:
         terms.append(f"attributes.status = '{status}'")

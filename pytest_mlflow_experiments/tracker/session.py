@@ -9,9 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import final
-
-from mlflow.entities import Experiment, Run
+from typing import TYPE_CHECKING, final
 
 from ..records import CaseRecord, Exclusion, SessionEnd, SessionHeader
 from ..records.directory import SessionDirectory
@@ -21,8 +19,7 @@ from ..records.tags import EXCLUDED, NOTE, PARENT
 from .catalog import SHARDS, MlflowCatalog
 from .connect import answer_request
 from .errors import TrackerError
-from .limits import batches
-from .retries import patiently
+from .retries import log, patiently
 from .runs import existing
 from .runs.case import RESULTS_FILE, Parent
 from .runs.session import SessionTally, closing_tags, session_status
@@ -31,7 +28,10 @@ from .state import Reporter
 from .store import SessionRun, Store, own_disk_note
 from .writers import Problem, RunWriter
 from .writers.artifacts import Files, Uploader, run_repository
-from .writers.proof import choose_writer
+from .writers.proof import choose_writer, prove
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment, Run
 
 _WORST_FIRST = ("run", "sweep", "lost", "artifacts")
 
@@ -122,6 +122,11 @@ class SessionProjector:
             self._finish(self.target)
         self._tell_exclusion()
         raise_worst_problem(self.problems, self.tally.cases, self.directory.path)
+
+    def prove(self) -> None:
+        """Find out whether later sessions need MLflow for this database."""
+        if self.target is not None and self.target.writer.name == "bulk":
+            prove(self.store, self.target.experiment)
 
     def _read(self) -> list[Entry]:
         limit = self.target.writer.batch_size if self.target else 100
@@ -236,8 +241,7 @@ class SessionProjector:
             return
         client, run_id = self.store.client, target.run.run_id
         tags = {**closing_tags(header, self.end), NOTE: self.tally.description(header, self.end)}
-        for batch in batches(self.tally.metrics(header, self.end), {}, tags):
-            patiently(client.log_batch, run_id, *batch)
+        log(client, run_id, self.tally.metrics(header, self.end), {}, tags)
         reports = {path.name: path for path in sorted(self.directory.path.glob("report.*"))}
         self._upload(run_id, RESULTS_FILE, reports)
         self._close_sweeps(header, target, run_id)

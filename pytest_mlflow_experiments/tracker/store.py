@@ -8,25 +8,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, cast, final
 from urllib.parse import unquote
 from uuid import uuid4
 
-from mlflow import MlflowClient
-from mlflow.entities import Experiment, Run
-from mlflow.exceptions import MlflowException
 from sqlalchemy import Engine
 
 from ..records import SessionHeader
 from ..records import tags as tag
 from ..records.session_tags import run_tags
-from .databases import migration_lock, plain_uri, try_database
-from .errors import TrackerError
+from .databases import migration_lock, plain_uri, proven_client, try_database
+from .errors import TrackerError, code_of
 from .limits import NAME_LENGTH, clean_text, shorten
 from .retries import briefly, create_once, patiently, run_or_none, runs_with, tracker_error
 from .runs.case import project_tags
 from .runs.existing import merge_duplicates
+from .sql import SqlClient
 from .state import Redactor
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Run
 
 
 def artifact_location(engine: Engine | None) -> str | None:
@@ -95,35 +97,65 @@ class SessionRun:
 @final
 @dataclass(frozen=True, slots=True)
 class Store:
-    """An open tracking store. ``shown_uri`` is its URI without credentials."""
+    """An open tracking store.
+
+    ``shown_uri`` is its URI without credentials, ``proofs`` the file of the proofs that databases
+    of some kind can be used without MLflow.
+    """
 
     client: MlflowClient
     shown_uri: str
+    proofs: Path | None = None
 
     @classmethod
-    def open(cls, tracking_uri: str, redact: Redactor) -> Store:
+    def open(
+        cls,
+        tracking_uri: str,
+        redact: Redactor,
+        proofs: Path | None = None,
+        on_load: Callable[[], None] = lambda: None,
+    ) -> Store:
         """Open the store; an empty database gets its tables.
+
+        ``on_load`` is called before MLflow is loaded, which with a proof is never or later.
 
         Raises:
             TrackerError: there is no such store, or it does not answer.
         """
+
+        def load() -> MlflowClient:
+            on_load()
+            from mlflow import MlflowClient
+
+            return MlflowClient(tracking_uri=tracking_uri)
+
         shown_uri = redact(tracking_uri)
         try:
             tracking_uri = plain_uri(tracking_uri)
+            proven = proofs and proven_client(tracking_uri, proofs, load)
+            if proven is not None:
+                return cls(cast("MlflowClient", proven), shown_uri)
             try_database(tracking_uri)
             with migration_lock(tracking_uri):
-                client = MlflowClient(tracking_uri=tracking_uri)
+                client = load()
                 # Any answer will do; the client alone does not ask anything of a server.
                 briefly(client.search_experiments, max_results=1)
         except Exception as error:
             raise tracker_error(f"Cannot use the tracking URI {shown_uri}", error) from error
-        return cls(client, shown_uri)
+        return cls(client, shown_uri, proofs)
 
     @property
     def engine(self) -> Engine | None:
         """The SQLAlchemy engine if the store is a database, else None."""
+        if isinstance(self.client, SqlClient):
+            return self.client.engine
         engine = getattr(self.client._tracking_client.store, "engine", None)
         return engine if isinstance(engine, Engine) else None
+
+    def close(self) -> None:
+        """Close the connections to a database, unless they are MLflow's."""
+        if isinstance(self.client, SqlClient) and self.client.engine is not None:
+            self.client.engine.dispose()
 
     @property
     def in_flight(self) -> int:
@@ -165,9 +197,11 @@ class Store:
         try:
             place = artifact_location(self.engine)
             patiently(self.client.create_experiment, name, place, dict(_EXPERIMENT_TAGS))
-        except MlflowException as error:
+        except Exception as error:
+            if (code := code_of(error)) is None:
+                raise
             # Another session may have been faster.
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            if code != "RESOURCE_ALREADY_EXISTS":
                 text = f"Cannot create the experiment {name!r} at {self.shown_uri}"
                 raise tracker_error(text, error) from error
         experiment = self.find_experiment(name, number)

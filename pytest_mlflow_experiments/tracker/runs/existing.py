@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, final
-
-from mlflow import MlflowClient
-from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
+from typing import TYPE_CHECKING, Final, final
 
 from ...records import SessionHeader
 from ...records.session_tags import ShardState, end_tags, shard_states, shard_tags
 from ...records.tags import KIND, NOTE, PARENT, RECORD_ID, SESSION_ID, SHARD
+from ..errors import code_of
 from ..retries import passes, patiently, runs_with
 from .case import Status
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 
 @final
@@ -204,6 +205,6 @@ def _done_by_others() -> Iterator[None]:
     """Ignore errors of MLflow because another shard has done the same already."""
     try:
         yield
-    except MlflowException as error:
-        if passes(error):
+    except Exception as error:
+        if code_of(error) is None or passes(error):
             raise

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from math import isinf, isnan
-from typing import final
-
-from mlflow.entities import Run
+from typing import TYPE_CHECKING, final
 
 from ...records import FAILED_OUTCOMES, CaseRecord, Metric, Outcome, SessionEnd, SweepEnd
 from ...records import tags as tag
@@ -36,6 +34,9 @@ from .case import (
 )
 from .description import inline, titled_list
 from .existing import unmerged_note, worse_status
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 _NOTES = 20
 # What the run has had since it was opened.

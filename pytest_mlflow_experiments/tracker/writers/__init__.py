@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, final
-
-from mlflow.entities import Run
+from typing import TYPE_CHECKING, Literal, Protocol, final
 
 from ...records.tags import NODEID
 from ..errors import reason_of
 from ..runs.case import RunData
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 
 @final

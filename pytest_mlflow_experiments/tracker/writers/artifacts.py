@@ -6,6 +6,7 @@ import mimetypes
 import posixpath
 import re
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -19,27 +20,23 @@ from io import FileIO
 from itertools import chain, count
 from operator import itemgetter
 from pathlib import Path, PureWindowsPath
-from typing import Literal, TypeAlias, TypeGuard, final
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeGuard, final
 from urllib.parse import quote, unquote
-
-from mlflow import MlflowClient
-from mlflow.environment_variables import (
-    MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD,
-    MLFLOW_HTTP_REQUEST_TIMEOUT,
-)
-from mlflow.store.artifact.artifact_repo import ArtifactRepository
-from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
-from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
-from mlflow.utils.request_utils import augmented_raise_for_status
-from mlflow.utils.rest_utils import http_request
-from requests import Response
 
 from ...records.tags import NODEID
 from ..errors import LOGIN, reason_of
 from ..limits import clean_text
 from ..retries import briefly, passes, patiently
 from ..runs.case import RunData
+from ..sql import LocalFiles, SqlClient, local_path
 from . import Problem
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import FileInfo
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
+    from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+    from requests import Response
 
 Files: TypeAlias = Mapping[str, Path | None]
 """Local files by their path among a run's artifacts; None where the file is gone."""
@@ -60,8 +57,24 @@ class ArtifactsError(Exception):
     """The store refuses an artifact, or it must not be sent; waiting does not help."""
 
 
-def run_repository(client: MlflowClient, run_id: str) -> ArtifactRepository:
+Repository: TypeAlias = "ArtifactRepository | LocalFiles"
+
+
+def repository_at(client: MlflowClient, uri: str) -> Repository:
+    """Return the artifact repository at a URI."""
+    if (path := local_path(uri)) is not None:
+        return LocalFiles(path)
+    if isinstance(client, SqlClient):
+        client.mlflow  # noqa: B018 - to be loaded as it usually is
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    return get_artifact_repository(uri)
+
+
+def run_repository(client: MlflowClient, run_id: str) -> Repository:
     """Return the artifact repository of a run, which MLflow's client keeps for later calls."""
+    if isinstance(client, SqlClient):
+        return repository_at(client, client.get_run(run_id).info.artifact_uri)
     return client._tracking_client._get_artifact_repo(run_id)
 
 
@@ -83,7 +96,7 @@ class Uploader:
         self._last_error: Exception | None = None
 
     def upload_run(
-        self, repository: Callable[[], ArtifactRepository], run: RunData, *, resumed: bool
+        self, repository: Callable[[], Repository], run: RunData, *, resumed: bool
     ) -> Problem | None:
         """Upload a run's artifacts; of a run that already existed, what is not there whole.
 
@@ -110,7 +123,7 @@ class Uploader:
     def upload(
         self,
         case: str,
-        repository: Callable[[], ArtifactRepository],
+        repository: Callable[[], Repository],
         files: Callable[[], Files],
         directory: Path | None = None,
         *,
@@ -159,7 +172,7 @@ class Uploader:
         return Problem(case, "lost", _listed(lost)) if lost else None
 
     def _sizes(
-        self, repository: ArtifactRepository, names: Collection[str]
+        self, repository: Repository, names: Collection[str]
     ) -> dict[str, int | None] | None:
         """Return the size of each file beside the named ones; None if the store does not list."""
         above = {parent for name in names for parent in _parents(name)}
@@ -167,7 +180,8 @@ class Uploader:
         directories = [""]
         try:
             for directory in directories:
-                for info in briefly(repository.list_artifacts, directory or None):
+                listed: Callable[[str | None], list[FileInfo]] = repository.list_artifacts
+                for info in briefly(listed, directory or None):
                     path = info.path.rstrip("/")
                     if not info.is_dir:
                         found[path] = info.file_size
@@ -180,13 +194,13 @@ class Uploader:
         return found
 
     def _upload_all(
-        self, repository: ArtifactRepository, files: Mapping[str, Path]
+        self, repository: Repository, files: Mapping[str, Path]
     ) -> Mapping[str, Exception]:
         """Upload files by their names in the store; return the errors of those that failed."""
         failed: dict[str, Exception] = {}
         todo = files
         for _ in range(_ROUNDS):
-            in_turn = len(todo) == 1 or isinstance(repository, LocalArtifactRepository)
+            in_turn = len(todo) == 1 or hasattr(repository, "artifact_dir")
             upload = partial(self._try, repository)
             ended = (map if in_turn else self._pool.map)(upload, todo.values(), todo)
             results = dict(zip(todo, ended, strict=True))
@@ -204,7 +218,7 @@ class Uploader:
 
     def _without_arrived(
         self,
-        repository: ArtifactRepository,
+        repository: Repository,
         files: Mapping[str, Path],
         failed: Mapping[str, Exception],
     ) -> dict[str, Exception]:
@@ -219,7 +233,7 @@ class Uploader:
         return {name: error for name, error in failed.items() if name not in arrived}
 
     def _try(
-        self, repository: ArtifactRepository, source: Path, name: str
+        self, repository: Repository, source: Path, name: str
     ) -> Literal["at once", "retried"] | Exception:
         try:
             return self._upload_one(repository, source, name)
@@ -227,7 +241,7 @@ class Uploader:
             return error
 
     def _upload_one(
-        self, repository: ArtifactRepository, source: Path, name: str
+        self, repository: Repository, source: Path, name: str
     ) -> Literal["at once", "retried"]:
         is_down = self._failures >= _FAILURES
         if is_down and self._last_error and time.monotonic() < self._rests_until:
@@ -253,21 +267,23 @@ class Uploader:
         self._count(files=1)
         return "at once" if calls == 1 else "retried"
 
-    def _put(self, repository: ArtifactRepository, source: Path, name: str) -> None:
+    def _put(self, repository: Repository, source: Path, name: str) -> None:
         if _is_local(repository):
             with _CountedFile(source, self._count) as file:
                 _copy(file, Path(repository.artifact_dir, name))
-        elif isinstance(repository, HttpArtifactRepository) and not (
+        elif _is_http(repository) and not (
             source.name == posixpath.basename(name) and _in_parts(repository, source)
         ):
             # After the last byte the server may have to pass the file on.
             patience = source.stat().st_size / _SLOWEST
+            from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
+
             usual: Callable[[], float] = MLFLOW_HTTP_REQUEST_TIMEOUT.get
             with _CountedFile(source, self._count) as file, self._beating(patience):
                 _put(repository, file, name, usual() + patience)
         else:
             with self._beating(_GRACE + source.stat().st_size / _SLOWEST):
-                log: Callable[[str, str | None], None] = repository.log_artifact
+                log: Callable[..., None] = getattr(repository, "log_artifact")  # noqa: B009
                 log(str(source), posixpath.dirname(name) or None)
 
     @contextmanager
@@ -330,9 +346,9 @@ def _empty_directories(root: Path | None) -> Mapping[str, Path]:
 _REFUSED = re.compile(r"[#\\\x00-\x1f\x7f]")
 
 
-def stored_names(repository: ArtifactRepository, paths: Collection[str]) -> dict[str, str]:
+def stored_names(repository: Repository, paths: Collection[str]) -> dict[str, str]:
     """Return the name in the store for each path; MLflow's server does not take all of them."""
-    if not isinstance(repository, HttpArtifactRepository):
+    if not _is_http(repository):
         return dict(zip(paths, paths, strict=True))
     names = {path: _REFUSED.sub("_", clean_text(path)) for path in paths}
     # The server decodes names once more than they were encoded.
@@ -381,8 +397,14 @@ class _CountedFile(FileIO):
         return data
 
 
-def _is_local(repository: ArtifactRepository) -> TypeGuard[LocalArtifactRepository]:
-    return type(repository) is LocalArtifactRepository
+def _is_local(repository: Repository) -> TypeGuard[LocalFiles]:
+    # MLflow's own kind, but nothing that is derived from it.
+    return type(repository).__name__ in ("LocalFiles", "LocalArtifactRepository")
+
+
+def _is_http(repository: Repository) -> TypeGuard[HttpArtifactRepository]:
+    loaded = sys.modules.get("mlflow.store.artifact.http_artifact_repo")
+    return loaded is not None and isinstance(repository, loaded.HttpArtifactRepository)
 
 
 def _copy(file: FileIO, target: Path) -> None:
@@ -403,6 +425,8 @@ def _copy(file: FileIO, target: Path) -> None:
 
 def _in_parts(repository: HttpArtifactRepository, source: Path) -> bool:
     """Return whether MLflow's client would upload this file in parts, past the server."""
+    from mlflow.environment_variables import MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD
+
     decide = getattr(repository, "_should_multipart_upload", None)
     is_on: Callable[[], bool] = MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD.get
     return bool(decide(str(source)) if decide else is_on())
@@ -410,6 +434,9 @@ def _in_parts(repository: HttpArtifactRepository, source: Path) -> bool:
 
 def _put(repository: HttpArtifactRepository, file: _CountedFile, name: str, timeout: float) -> None:
     """Upload a file as MLflow's client does, which does not encode its name."""
+    from mlflow.utils.request_utils import augmented_raise_for_status
+    from mlflow.utils.rest_utils import http_request
+
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     request: Callable[..., Response] = http_request
     answer = request(

@@ -2,65 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import Any, ClassVar, Final, Literal, TypeAlias, final
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
-from mlflow.entities import Experiment, Run
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.store.tracking.dbmodels.models import (
-    SqlDataset,
-    SqlInput,
-    SqlInputTag,
-    SqlLatestMetric,
-    SqlMetric,
-    SqlParam,
-    SqlRun,
-    SqlTag,
-)
-from mlflow.utils.uri import append_to_uri_path
-from sqlalchemy import Column, Connection, Table, case, delete, insert, literal, select, update
+from sqlalchemy import Column, Connection, Table, case, literal, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from ...records.tags import DATA_CONTEXT, USER
+from ...records.tags import USER
+from .. import tables
 from ..retries import cause_of, patiently
-from ..runs.case import RunData, stored_value
+from ..runs.case import RunData
+from ..sql import Begin, artifact_uri
+from ..tables import (
+    LATEST,
+    METRICS,
+    PARAMS,
+    RUNS,
+    TAGS,
+    Row,
+    insert_inputs,
+    insert_rows,
+    latest,
+    pair_rows,
+    prepare,
+    replace_rows,
+    run_row,
+)
 from . import Problem
+from .artifacts import repository_at
 from .client import ClientWriter
 
-Row: TypeAlias = dict[str, Any]
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment, Run
 
-RUN_TABLES: Final[tuple[Table, ...]] = tuple(
-    model.__table__ for model in (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric)
-)
-INPUT_TABLES: Final[tuple[Table, ...]] = tuple(
-    model.__table__ for model in (SqlDataset, SqlInput, SqlInputTag)
-)
-_RUNS, _TAGS, _PARAMS, _METRICS, _LATEST = RUN_TABLES
 # In one transaction; a statement that ends runs has four values for each.
 _ENDED_AT_ONCE = 100
 _RACES = 5
-
-
-def replace_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Insert rows, replacing those with the same run and key."""
-    if not rows:
-        return
-    written = {(row["run_uuid"], row["key"]) for row in rows}
-    ids = {run_id for run_id, _ in written}
-    columns = table.c
-    held = connection.execute(
-        select(columns.run_uuid, columns.key).distinct().where(columns.run_uuid.in_(ids))
-    )
-    for run_id, key in written & {(run_id, key) for run_id, key in held}:
-        connection.execute(
-            delete(table).where(columns.run_uuid == run_id).where(columns.key == key)
-        )
-    connection.execute(insert(table), rows)
 
 
 def end_runs(connection: Connection, table: Table, runs: Sequence[RunData]) -> None:
@@ -82,51 +63,6 @@ def _by_run(run_id: Column[Any], column: Column[Any], runs: Sequence[RunData], n
     return case(values, value=run_id)
 
 
-def insert_inputs(connection: Connection, experiment_id: int, runs: Sequence[RunData]) -> None:
-    """Insert the inputs of runs without any; each dataset exists once in an experiment."""
-    wanted = {(data.name, data.digest): data for run in runs for data in reversed(run.inputs)}
-    if not wanted:
-        return
-    columns = INPUT_TABLES[0].c
-    held = connection.execute(
-        select(columns.name, columns.digest, columns.dataset_uuid)
-        .where(columns.experiment_id == experiment_id)
-        .where(columns.name.in_({name for name, _ in wanted}))
-    )
-    ids = {(name, digest): str(dataset_id) for name, digest, dataset_id in held}
-    new = {key: uuid4().hex for key in wanted.keys() - ids.keys()}
-    ids |= new
-    datasets = [
-        {
-            "dataset_uuid": dataset_id,
-            "experiment_id": experiment_id,
-            "name": key[0],
-            "digest": key[1],
-            "dataset_source_type": wanted[key].source_type,
-            "dataset_source": wanted[key].source,
-            "dataset_schema": wanted[key].schema,
-            "dataset_profile": wanted[key].profile,
-        }
-        for key, dataset_id in new.items()
-    ]
-    inputs: list[Row] = []
-    tags: list[Row] = []
-    for run in runs:
-        for data in run.inputs:
-            input_id = uuid4().hex
-            inputs.append({
-                "input_uuid": input_id,
-                "source_type": "DATASET",
-                "source_id": ids[data.name, data.digest],
-                "destination_type": "RUN",
-                "destination_id": run.id,
-            })  # fmt: skip
-            if data.context:
-                tags.append({"input_uuid": input_id, "name": DATA_CONTEXT, "value": data.context})
-    for table, rows in zip(INPUT_TABLES, (datasets, inputs, tags), strict=True):
-        _insert_rows(connection, table, rows)
-
-
 @final
 @dataclass(frozen=True, slots=True)
 class BulkWriter:
@@ -137,7 +73,7 @@ class BulkWriter:
     go to ``client``. ``begin`` opens a transaction.
     """
 
-    begin: Callable[[], AbstractContextManager[Connection]]
+    begin: Begin
     client: ClientWriter
     experiment: Experiment
     on_closed: Callable[[], None] = lambda: None
@@ -169,8 +105,7 @@ class BulkWriter:
 
     def artifact_uri(self, run_id: str) -> str:
         """Return where MLflow keeps the artifacts of a run."""
-        append: Callable[..., str] = append_to_uri_path
-        return append(self.experiment.artifact_location, run_id, "artifacts")
+        return artifact_uri(self.experiment.artifact_location, run_id)
 
     def _own_and_others(self, runs: Sequence[RunData]) -> tuple[list[RunData], list[RunData]]:
         own = [run for run in runs if run.run_id is None and not self.client.knows(run)]
@@ -182,7 +117,7 @@ class BulkWriter:
         problems = []
         for run in runs:
             if run.has_artifacts:
-                repository = partial(get_artifact_repository, self.artifact_uri(run.id))
+                repository = partial(repository_at, self.client.client, self.artifact_uri(run.id))
                 resumed = run.id not in fresh
                 if problem := self.client.uploader.upload_run(repository, run, resumed=resumed):
                     problems.append(problem)
@@ -193,14 +128,15 @@ class BulkWriter:
         with self.begin() as connection:
             prepare(connection)
             ids = {run.id for run in runs}
-            held = select(_RUNS.c.run_uuid).where(_RUNS.c.run_uuid.in_(ids))
+            held = select(RUNS.c.run_uuid).where(RUNS.c.run_uuid.in_(ids))
             fresh = ids.difference(connection.scalars(held))
             new = {run.id: run for run in runs if run.id in fresh}.values()
             if new:
-                _insert_rows(connection, _RUNS, map(self._run_row, new))
+                insert_rows(connection, RUNS, map(self._run_row, new))
                 for table, rows in _rows(new):
-                    _insert_rows(connection, table, rows)
-                insert_inputs(connection, int(self.experiment.experiment_id), list(new))
+                    insert_rows(connection, table, rows)
+                inputs = {run.id: run.inputs for run in new}
+                insert_inputs(connection, int(self.experiment.experiment_id), inputs)
         return fresh
 
     def _insert_despite_races(self, runs: Sequence[RunData]) -> set[str]:
@@ -211,7 +147,7 @@ class BulkWriter:
         return self._insert(runs)
 
     def _active(self, runs: Sequence[RunData]) -> list[str]:
-        columns = _RUNS.c
+        columns = RUNS.c
         wanted = columns.run_uuid.in_({run.id for run in runs})
         query = select(columns.run_uuid).where(wanted, columns.lifecycle_stage == "active")
         with self.begin() as connection:
@@ -228,25 +164,19 @@ class BulkWriter:
             prepare(connection)
             for table, rows in _rows(runs):
                 replace_rows(connection, table, rows)
-            end_runs(connection, _RUNS, runs)
+            end_runs(connection, RUNS, runs)
 
     def _run_row(self, run: RunData) -> Row:
-        return {
-            "run_uuid": run.id,
-            "name": run.name,
-            "source_type": "UNKNOWN",
-            "source_name": "",
-            "entry_point_name": "",
-            "user_id": run.tags[USER],
-            "status": run.status,
-            "start_time": run.start_time,
-            "end_time": run.end_time,
-            "deleted_time": None,
-            "source_version": "",
-            "lifecycle_stage": "active",
-            "artifact_uri": self.artifact_uri(run.id),
-            "experiment_id": int(self.experiment.experiment_id),
-        }
+        return run_row(
+            run.id,
+            self.experiment.experiment_id,
+            self.artifact_uri(run.id),
+            name=run.name,
+            user_id=run.tags[USER],
+            status=run.status,
+            start_time=run.start_time,
+            end_time=run.end_time,
+        )
 
 
 def _at_once_or_singly(
@@ -265,56 +195,15 @@ def _at_once_or_singly(
     return [problem for run in runs for problem in _at_once_or_singly(write, [run], part)]
 
 
-def latest(rows: Iterable[Row]) -> list[Row]:
-    """Return the last value of each metric of one run, by MLflow's rule.
-
-    The rule is ``SqlAlchemyStore._update_latest_metrics_if_necessary``: the largest step wins,
-    then the largest timestamp, then the largest value.
-    """
-    last: dict[str, Row] = {}
-    for row in rows:
-        held = last.get(row["key"])
-        if held is None or _age(row) > _age(held):
-            last[row["key"]] = row
-    return list(last.values())
-
-
-def _age(row: Row) -> tuple[int, int, float]:
-    return row["step"], row["timestamp"], row["value"]
-
-
 def metric_rows(run: RunData) -> list[Row]:
     """Return the rows of a run's metrics, as MLflow stores their values."""
-    rows: list[Row] = []
-    for metric in run.metrics:
-        value, is_nan = stored_value(metric.value)
-        when = {"timestamp": metric.timestamp, "step": metric.step}
-        rows.append(
-            {"key": metric.key, "value": value, **when, "is_nan": is_nan, "run_uuid": run.id}
-        )
-    return rows
+    return tables.metric_rows(run.id, run.metrics)
 
 
 def _rows(runs: Collection[RunData]) -> Iterator[tuple[Table, list[Row]]]:
     """Yield the rows of each table with keys: tags, params and metrics."""
     metrics = [metric_rows(run) for run in runs]
-    yield _TAGS, [row for run in runs for row in _pairs(run, run.tags)]
-    yield _PARAMS, [row for run in runs for row in _pairs(run, run.params)]
-    yield _METRICS, list(chain.from_iterable(metrics))
-    yield _LATEST, list(chain.from_iterable(map(latest, metrics)))
-
-
-def _pairs(run: RunData, pairs: Mapping[str, str]) -> list[Row]:
-    return [{"key": key, "value": value, "run_uuid": run.id} for key, value in pairs.items()]
-
-
-def _insert_rows(connection: Connection, table: Table, rows: Iterable[Row]) -> None:
-    if listed := list(rows):
-        connection.execute(insert(table), listed)
-
-
-def prepare(connection: Connection) -> None:
-    """Set SQLite's pragmas, as MLflow does for each of its sessions: tests may write meanwhile."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("PRAGMA foreign_keys = ON")
-        connection.exec_driver_sql("PRAGMA busy_timeout = 20000")
+    yield TAGS, [row for run in runs for row in pair_rows(run.id, run.tags)]
+    yield PARAMS, [row for run in runs for row in pair_rows(run.id, run.params)]
+    yield METRICS, list(chain.from_iterable(metrics))
+    yield LATEST, list(chain.from_iterable(map(latest, metrics)))

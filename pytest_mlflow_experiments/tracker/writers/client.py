@@ -8,21 +8,23 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
-from typing import ClassVar, Final, TypeVar, final
-
-from mlflow import MlflowClient
-from mlflow.entities import Dataset, InputTag, Run, ViewType
-from mlflow.entities import DatasetInput as MlflowInput
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, final
 
 from ...records import DatasetInput, Metric
 from ...records.tags import DATA_CONTEXT, KIND, NOTE, PARENT, RECORD_ID, RUN_NAME
-from ..limits import TAG_LENGTH, batches, shorten
-from ..retries import cause_of, create_once, patiently, run_or_none
+from ..limits import TAG_LENGTH, shorten
+from ..retries import ALL_RUNS, cause_of, create_once, log, patiently, run_or_none
 from ..runs.case import RunData
 from ..runs.description import inline
 from ..runs.existing import KnownRun, known_run
+from ..sql import SqlClient
 from . import Problem
 from .artifacts import Uploader, run_repository
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput as MlflowInput
+    from mlflow.entities import Run
 
 _RACES: Final = 5
 
@@ -40,7 +42,9 @@ class InputLog:
         """Log the inputs of a run; those that it has already are left as they are."""
         if not inputs:
             return
-        entities = [mlflow_input(data) for data in inputs]
+        entities: Any = inputs
+        if not isinstance(self._client, SqlClient):
+            entities = [mlflow_input(data) for data in inputs]
         names = {(data.name, data.digest) for data in inputs}
         # MLflow looks for a dataset and then makes it: two at once would make it twice, which the
         # database refuses.
@@ -58,6 +62,9 @@ class InputLog:
 
 def mlflow_input(data: DatasetInput) -> MlflowInput:
     """Convert a dataset for MLflow's client."""
+    from mlflow.entities import Dataset, InputTag
+    from mlflow.entities import DatasetInput as MlflowInput
+
     tags = [InputTag(DATA_CONTEXT, data.context)] if data.context else []
     what = data.name, data.digest, data.source_type, data.source
     return MlflowInput(Dataset(*what, schema=data.schema, profile=data.profile), tags)
@@ -198,7 +205,7 @@ class ClientWriter:
         found = self.client.search_runs(
             [self.experiment_id],
             filter_string=f"tags.`{RECORD_ID}` = '{record_id}'",
-            run_view_type=ViewType.ALL,
+            run_view_type=ALL_RUNS,
             max_results=_MAX_DUPLICATES,
         )
         # Of several that others have opened at once, one stays: see ``existing.merge_duplicates``.
@@ -252,5 +259,4 @@ class ClientWriter:
         params: Mapping[str, str],
         tags: Mapping[str, str],
     ) -> None:
-        for batch in batches(metrics, params, tags):
-            patiently(self.client.log_batch, run_id, *batch)
+        log(self.client, run_id, metrics, params, tags)

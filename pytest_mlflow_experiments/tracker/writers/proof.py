@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from uuid import uuid4
 
-from mlflow import MlflowClient
-from mlflow.entities import Experiment, Run
-from mlflow.store.db.utils import _get_managed_session_maker
 from sqlalchemy import ColumnElement, Connection, Table, select, text
 from sqlalchemy.orm import sessionmaker
 
@@ -22,11 +20,20 @@ from ..limits import KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH
 from ..retries import passes, patiently
 from ..runs.case import RunData, metrics_at
 from ..runs.existing import KnownRun
+from ..sql import SqlClient, remember_proof
 from ..store import Store
+from ..tables import INPUT_TABLES, RUN_TABLES, prepare
 from . import RunWriter
 from .artifacts import Uploader
-from .bulk import INPUT_TABLES, RUN_TABLES, BulkWriter, prepare
+from .bulk import BulkWriter
 from .client import ClientWriter
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Run
+
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def choose_writer(
@@ -61,7 +68,8 @@ def choose_writer(
     )
     if store.engine is None:
         return client
-    if reason := patiently(why_not_in_bulk, store, experiment):
+    is_proven = isinstance(store.client, SqlClient)
+    if not is_proven and (reason := patiently(why_not_in_bulk, store, experiment)):
         on_note(f"Runs are written one by one: {reason}.")
         return client
     return BulkWriter(store.engine.begin, client, experiment, on_closed=on_closed)
@@ -77,6 +85,36 @@ def why_not_in_bulk(store: Store, experiment: Experiment) -> str | None:
     Raises:
         Exception: the database is temporarily unavailable.
     """
+
+    def difference(connection: Connection) -> str | None:
+        trial = _Trial(connection, store.client, experiment)
+        in_bulk = BulkWriter(trial.savepoint, trial.one_by_one, experiment)
+        return trial.difference(in_bulk)
+
+    return _tried(store, difference)
+
+
+def prove(store: Store, experiment: Experiment) -> None:
+    """Find out, by another trial, whether MLflow is needed; later sessions know if it is not.
+
+    Raises:
+        Exception: the database is temporarily unavailable.
+    """
+    if store.engine is None or store.proofs is None or isinstance(store.client, SqlClient):
+        return
+
+    def difference(connection: Connection) -> str | None:
+        trial = _Trial(connection, store.client, experiment)
+        return trial.difference_without_mlflow()
+
+    if reason := _tried(store, difference):
+        _LOGGER.warning("MLflow stays needed for this database: %s.", reason)
+    else:
+        remember_proof(store.engine, store.proofs)
+
+
+def _tried(store: Store, difference: Callable[[Connection], str | None]) -> str | None:
+    """Return a difference that is found within a transaction, or why it can't be found."""
     assert store.engine is not None
     with store.engine.connect() as connection:
         try:
@@ -85,7 +123,7 @@ def why_not_in_bulk(store: Store, experiment: Experiment) -> str | None:
                 # Else the driver begins no transaction before a savepoint, whose end would commit.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             with _bound_to(connection, store):
-                return _difference(connection, store.client, experiment)
+                return difference(connection)
         except Exception as error:
             if passes(error):
                 raise
@@ -100,6 +138,8 @@ def why_not_in_bulk(store: Store, experiment: Experiment) -> str | None:
 @contextmanager
 def _bound_to(connection: Connection, store: Store) -> Iterator[None]:
     """Make MLflow's store work within the connection's transaction without committing it."""
+    from mlflow.store.db.utils import _get_managed_session_maker
+
     mlflow_store: Any = store.client._tracking_client.store
     sessions = sessionmaker(bind=connection, join_transaction_mode="create_savepoint")
     make: Callable[..., Any] = _get_managed_session_maker
@@ -111,25 +151,59 @@ def _bound_to(connection: Connection, store: Store) -> Iterator[None]:
         mlflow_store.ManagedSessionMaker = before
 
 
-def _difference(connection: Connection, client: MlflowClient, experiment: Experiment) -> str | None:
-    @contextmanager
-    def savepoint() -> Iterator[Connection]:
-        with connection.begin_nested():
-            yield connection
+class _Trial:
+    """Compares what writers leave in MLflow with what its client leaves there."""
 
-    one_by_one = ClientWriter(client, experiment.experiment_id, known={})
-    in_bulk = BulkWriter(savepoint, one_by_one, experiment)
-    session_id = uuid4().hex
-    found = []
-    for writer in (one_by_one, in_bulk):
-        with connection.begin_nested() as transaction:
-            if reason := _write_trial(writer, session_id):
+    def __init__(
+        self, connection: Connection, client: MlflowClient, experiment: Experiment
+    ) -> None:
+        self.connection, self.client, self.experiment = connection, client, experiment
+        self.one_by_one = ClientWriter(client, experiment.experiment_id, known={})
+        self._session_id = uuid4().hex
+        self._filter = f"tags.`{SESSION_ID}` = '{self._session_id}'"
+
+    @contextmanager
+    def savepoint(self) -> Iterator[Connection]:
+        """Open a transaction within the trial's."""
+        with self.connection.begin_nested():
+            yield self.connection
+
+    def difference(self, writer: RunWriter) -> str | None:
+        """Return how the runs of a writer differ from those of MLflow's client."""
+        found = []
+        for each, endings in ((self.one_by_one, 1), (writer, 2)):
+            with self.connection.begin_nested() as transaction:
+                if reason := _write_trial(each, self._session_id, endings):
+                    return reason
+                runs = self.client.search_runs([self.experiment.experiment_id], self._filter)
+                found.append({run.data.tags[KIND]: _contents(self.connection, run) for run in runs})
+                transaction.rollback()
+        return _first_difference(*found)
+
+    def difference_without_mlflow(self) -> str | None:
+        """Return what is not read, or written, as MLflow's client does."""
+        number = self.experiment.experiment_id
+        client = cast("MlflowClient", SqlClient(self.savepoint, _unneeded))
+        both = self.client, client
+        for name in ("experiment_id", "name", "artifact_location", "lifecycle_stage", "tags"):
+            held, found = (getattr(one.get_experiment(number), name) for one in both)
+            if held != found:
+                return f"{name} of the experiment is read as {found!r} instead of {held!r}"
+        with self.connection.begin_nested() as transaction:
+            if reason := _write_trial(self.one_by_one, self._session_id):
                 return reason
-            query = f"tags.`{SESSION_ID}` = '{session_id}'"
-            runs = client.search_runs([experiment.experiment_id], query)
-            found.append({run.data.tags[KIND]: _contents(connection, run) for run in runs})
+            pages = [one.search_runs([number], self._filter) for one in both]
+            read = [{run.data.tags[KIND]: _entity(run) for run in page} for page in pages]
             transaction.rollback()
-    return _first_difference(*found)
+        for entities in read:
+            for entity in entities.values():
+                # Nothing here reads these.
+                del entity["datasets"]
+        return _first_difference(*read) or self.difference(ClientWriter(client, number, known={}))
+
+
+def _unneeded() -> MlflowClient:
+    raise AssertionError("MLflow's client is asked")
 
 
 def _first_difference(mlflow: Found, bulk: Found) -> str | None:
@@ -152,8 +226,11 @@ _IDS: Final = frozenset({"run_uuid", "input_uuid", "dataset_uuid", "source_id", 
 _IN_ENTITY: Final = frozenset({"name", "status", "start_time", "end_time", "artifact_uri"})
 
 
-def _write_trial(writer: RunWriter, session_id: str) -> str | None:
-    """Write two runs as a session does, and return why that failed, or None."""
+def _write_trial(writer: RunWriter, session_id: str, endings: int = 1) -> str | None:
+    """Write two runs as a session does, and return why that failed, or None.
+
+    One is ended so many times, as by a session that is sent again.
+    """
     sweep, case = (_trial_run(session_id, kind) for kind in ("sweep", "case"))
     opened = writer.open([replace(sweep, params={}, metrics=(), inputs=())])
     if sweep.id not in opened:
@@ -167,7 +244,8 @@ def _write_trial(writer: RunWriter, session_id: str) -> str | None:
         inputs=(),
     )
     written = writer.write([replace(case, status="FAILED", end_time=2_000)])
-    problems = [*written, *writer.close([closed], {})]
+    ended = [problem for _ in range(endings) for problem in writer.close([closed], {})]
+    problems = [*written, *ended]
     return problems[0].reason if problems else None
 
 
