@@ -109,7 +109,7 @@ def test_a_tracker_loads_mlflow_once(tmp_path: Path, migrated_database: Path) ->
         tracker.stdin.close()
         journal.wait("done")
         tracker.wait()
-        proofs = journal.directory.path.parent / "proven.txt"
+        proofs = journal.directory.path.parent / "proofs"
         assert wait_until(proofs.exists, timeout=60, poll=0.05)
         log = journal.directory.log.read_text(encoding="utf-8")
         loaded.append(any(line.endswith("| mlflow") for line in log.splitlines()))
@@ -147,7 +147,7 @@ def test_what_is_not_as_proven_is_not_used(database: Database, statement: str) -
 
     from pytest_mlflow_experiments.tracker.sql import proof_of, read_proofs
 
-    known = read_proofs(database.path / ".pytest_mlflow" / "proven.txt")
+    known = read_proofs(database.path / ".pytest_mlflow" / "proofs")
     engine = create_engine(database.uri)
     assert proof_of(engine) in known
     with quiet_mlflow():

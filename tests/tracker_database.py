@@ -75,7 +75,7 @@ def database(
 ) -> Iterator[Database]:
     """Return a database that has its tables, and for which there is a proof."""
     shutil.copyfile(migrated_database, tmp_path / "mlflow.db")
-    proofs = tmp_path / ".pytest_mlflow" / "proven.txt"
+    proofs = tmp_path / ".pytest_mlflow" / "proofs"
     proofs.parent.mkdir()
     proofs.write_text(f"{proof}\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -89,7 +89,7 @@ def database(
 @pytest.fixture
 def unproven(database: Database) -> Path:
     """Remove the proof for the database; return the file that it was in."""
-    proofs = database.path / ".pytest_mlflow" / "proven.txt"
+    proofs = database.path / ".pytest_mlflow" / "proofs"
     proofs.unlink()
     return proofs
 
@@ -99,7 +99,7 @@ def without_bulk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[]
     """Return a function that makes the tracker use MLflow's client."""
 
     def switch_off() -> None:
-        tmp_path.joinpath(".pytest_mlflow", "proven.txt").unlink(missing_ok=True)
+        tmp_path.joinpath(".pytest_mlflow", "proofs").unlink(missing_ok=True)
         from pytest_mlflow_experiments.tracker.writers import proof
 
         monkeypatch.setattr(proof, "why_not_in_bulk", lambda *_: "a test says so")

@@ -102,7 +102,7 @@ else:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-PROOFS: Final = "proven.txt"
+PROOFS: Final = "proofs"
 """The file beside the sessions of proofs that databases can be used without MLflow."""
 _NICENESS = 5
 _LOGGER = logging.getLogger(__name__)
@@ -270,8 +270,9 @@ def _detach() -> None:
 
 def _end_on_sigterm(reporter: Reporter) -> None:
     def end(number: int, _frame: FrameType | None) -> NoReturn:
-        reason = "The tracker was terminated before everything was sent."
-        reporter.trouble("failed", reporter.shown.error or reason)
+        if reporter.state.phase != "done":
+            reason = "The tracker was terminated before everything was sent."
+            reporter.trouble("failed", reporter.shown.error or reason)
         # Requests under way are not waited for: they are found when the session is sent again.
         os._exit(128 + number)
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Connection, Table, select, text
-from sqlalchemy.orm import sessionmaker
 
 from ...records import DatasetInput, Metric
 from ...records.tags import KIND, NODEID, RECORD_ID, RUN_NAME, SESSION_ID, USER
@@ -139,6 +138,7 @@ def _tried(store: Store, difference: Callable[[Connection], str | None]) -> str 
 def _bound_to(connection: Connection, store: Store) -> Iterator[None]:
     """Make MLflow's store work within the connection's transaction without committing it."""
     from mlflow.store.db.utils import _get_managed_session_maker
+    from sqlalchemy.orm import sessionmaker
 
     mlflow_store: Any = store.client._tracking_client.store
     sessions = sessionmaker(bind=connection, join_transaction_mode="create_savepoint")
