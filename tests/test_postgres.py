@@ -67,6 +67,8 @@ def test_same_contents_as_in_sqlite_and_behind_a_server(
         for name, uri, writer in (
             ("sqlite", f"sqlite:///{tmp_path.as_posix()}/mlflow.db", "bulk"),
             ("postgres", postgres.database(), "bulk"),
+            # Without MLflow, of which the session before has shown that it is not needed.
+            ("proven", postgres.database(), "bulk"),
             ("server", server.uri, "client"),
         ):
             journal = Journal(tmp_path, session_id=name)
@@ -78,7 +80,9 @@ def test_same_contents_as_in_sqlite_and_behind_a_server(
             assert states[0].writer == writer
             found[name] = read_back(uri, states[0])
     assert found["postgres"] == found["sqlite"]
-    assert found["postgres"] == found["server"]
+    assert found["postgres"] == found["proven"] == found["server"]
+    proofs = tmp_path.joinpath(".pytest_mlflow", "proofs").read_text(encoding="utf-8")
+    assert {line.split()[0] for line in proofs.splitlines()} == {"sqlite", "postgresql"}
 
 
 def test_missing_driver_is_named(postgres: Cluster, tmp_path: Path) -> None:

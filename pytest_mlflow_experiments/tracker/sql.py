@@ -181,14 +181,16 @@ class SqlClient:
         run_name: str | None = None,
     ) -> Run:
         """Create a RUNNING run."""
-        location = self.get_experiment(experiment_id).artifact_location
+        experiment = self.get_experiment(experiment_id)
+        if experiment.lifecycle_stage != "active":
+            return self.mlflow.create_run(experiment_id, start_time, dict(tags or {}), run_name)
         run_id, tags = uuid4().hex, dict(tags or {})
         name = run_name or tags.get(RUN_NAME) or run_id
         with self._connection() as connection:
             row = run_row(
                 run_id,
                 experiment_id,
-                artifact_uri(location, run_id),
+                artifact_uri(experiment.artifact_location, run_id),
                 name=name,
                 user_id=tags.get(USER, "unknown"),
                 status="RUNNING",
@@ -257,7 +259,7 @@ class SqlClient:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Add metrics and params to an active run, and set tags; the number does not matter."""
+        """Add metrics and params to an active run, and set tags, however many."""
         with self._active(run_id) as (connection, _):
             self._log_params(connection, run_id, params or {})
             rows = metric_rows(run_id, metrics)
