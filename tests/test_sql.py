@@ -269,11 +269,11 @@ def test_both_log_the_same(clients: tuple[MlflowClient, SqlClient]) -> None:
         made: Any = client.create_run(number, 5, {"mlflow.user": "me", "x": "1"}, "a run")
         run_id = made.info.run_id
         for more in (
-            [make_metric("nan", nan)],
-            [make_metric("loss", 0.1, 2)],
-            [make_metric("loss", 5.0, 1)],
+            make_metric("nan", nan),
+            make_metric("loss", 0.1, 2),
+            make_metric("loss", 5.0, 1),
         ):
-            log(client, run_id, [*VALUES, *more], {"depth": "2", "empty": ""}, {"x": "2", "y": ""})  # type: ignore[arg-type]
+            log(client, run_id, [*VALUES, more], {"depth": "2", "empty": ""}, {"x": "2", "y": ""})  # type: ignore[arg-type]
         client.set_tag(run_id, "mlflow.runName", "renamed")
         client.set_tag(run_id, "y", "new")
         for inputs in ([DATA], [DATA, DATA]):
@@ -369,8 +369,8 @@ def test_artifacts_are_listed_and_fetched_as_by_mlflow(
     got = Path(ours.download_artifacts(run_id, "a b.txt", str(tmp_path)))
     assert got == tmp_path / "a b.txt"
     assert got.read_text(encoding="utf-8") == "one"
+    clients_there: dict[str, MlflowClient] = {}
+    alone = SqlClient(ours.begin, lambda: clients_there["load"])
     for path in ("../../../mlflow.db", "nothing", "plots"):
         with pytest.raises(KeyError, match="load"):
-            SqlClient(ours.begin, lambda: {}["load"]).download_artifacts(
-                run_id, path, str(tmp_path)
-            )  # type: ignore[misc]
+            alone.download_artifacts(run_id, path, str(tmp_path))
