@@ -93,6 +93,18 @@ def test_only_the_tracker_and_the_fixture_mlflow_run_import_mlflow() -> None:
     assert wrong == []
 
 
+def test_the_tracker_loads_mlflow_where_it_needs_it() -> None:
+    wrong = [
+        f"{path.name} imports {name} when it is loaded"
+        for path in modules()
+        # Only commands use the model registry.
+        if room_of(path) == "tracker" and path.name != "registry.py"
+        for name in imports(path, lazy=False)
+        if name.startswith(("mlflow", "sqlalchemy.orm"))
+    ]
+    assert wrong == []
+
+
 # Pytest itself loads these.
 USUAL = ("argparse", "collections", "pathlib", "typing")
 
