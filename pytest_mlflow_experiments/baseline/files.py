@@ -60,7 +60,7 @@ def slim_entry(entry: Entry) -> Entry:
         # Where the session was sent is a path of somebody's machine as often as not.
         return replace(entry, tags=tags, tracking_uri="")
     if isinstance(entry, SessionEnd):
-        return replace(entry, tags={}, metrics={}, summary="")
+        return replace(entry, tags={}, metrics={}, summary="", baselines={}, seed_params=())
     return entry
 
 

@@ -15,6 +15,7 @@ from uuid import uuid4
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
+from mlflow.utils import mlflow_tags
 from sqlalchemy import Engine
 
 from ..records import SessionHeader
@@ -206,6 +207,8 @@ class Store:
         notes: list[str] = []
         given = {key: value for key, value in header.tags.items() if key not in reserved}
         tags = project_tags(given, reserved, notes)
+        if (test := getattr(mlflow_tags, "MLFLOW_RUN_TYPE_TEST", None)) is not None:
+            tags.setdefault(tag.RUN_TYPE, test)
         start_time = max(1, header.start_time)
         return create_once(
             partial(self.client.create_run, experiment.experiment_id, start_time, tags, name),
