@@ -70,7 +70,7 @@ class MeasuredTest:
         if sweep is not None:
             name = sweep.tags.get(OBJECTIVE, "")
             value = sweep.metrics.get(f"best_{name}")
-            return None if value is None else (not self.is_named, name, value)
+            return None if value is None else (int(not self.is_named), name, value)
         # Of a test with nothing but costs, what its assertions hold.
         chosen = self.objective.choose(())[0] or self.guarded
         values = self.values.get(chosen or "", [])
@@ -156,7 +156,7 @@ class SessionTally:
         if end is None:
             return "✗ broke off"
         numbers = {name: int(end.metrics.get(name, 0)) for name in (*_WORSE, *_OTHERS)}
-        numbers["failed"] = sum(self.outcomes[one] for one in FAILED_OUTCOMES)
+        numbers["failed"] = sum(one in FAILED_OUTCOMES for one in self.outcome_of.values())
         worse = [f"{numbers[name]:,} {name}" for name in (*_WORSE, "failed") if numbers[name]]
         if end.interrupted is not None:
             worse.insert(0, "cut short")
