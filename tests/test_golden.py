@@ -65,6 +65,7 @@ EVERYWHERE = (
     # What MLflow logs while it opens a store.
     (r"(?m)^(?:\d{4}/\d\d/\d\d [\d:]+|INFO +\[alembic).*\n", ""),
     (r'"[0-9a-f]{12}"', '"ID"'),
+    (r"\bruns/[0-9a-f]{32}\b", "runs/ID"),
     (r'(?m)^time: "[^"]*"', 'time: "…"'),
     (rf"""({MACHINE}(?:": | = ))(["']).*?\2""", r"\1…"),
 )
