@@ -27,6 +27,7 @@ from pytest_mlflow_experiments.records import (
 )
 from pytest_mlflow_experiments.records.directory import SessionDirectory
 from pytest_mlflow_experiments.regression.direction import is_cost
+from pytest_mlflow_experiments.report.links import artifact_link
 from pytest_mlflow_experiments.report.run_texts import with_comparison
 from pytest_mlflow_experiments.tracker.limits import NAME_LENGTH
 from pytest_mlflow_experiments.tracker.main import project as send
@@ -481,3 +482,11 @@ def test_traces_of_a_throwaway_store_are_counted(project: Project) -> None:
     project.write(TRACED)
     project.pytest("--mlflow", "--mlflow-offline")
     assert project.session().cases[0].usage["trace_tokens"] == 34.0
+
+
+def test_link_to_the_report_knows_the_workspace() -> None:
+    place = "1", "abc", "report.html"
+    page = "#/experiments/1/runs/abc/artifacts/report.html"
+    assert artifact_link(*place, "sqlite:///mlflow.db", {}) == page
+    own = {"MLFLOW_WORKSPACE": "team"}
+    assert artifact_link(*place, "http://host", own) == f"{page}?workspace=team"

@@ -124,6 +124,7 @@ def test_session_run(database: Database) -> None:
         "xpassed": 0.0,
         "interrupted": 0.0,
         "duration_seconds": 60.0,
+        "test_it/accuracy": pytest.approx(0.902),
     }
     (artifact,) = database.client.list_artifacts(run.info.run_id)
     assert artifact.path == "results.jsonl"

@@ -19,6 +19,7 @@ from ..records.journal import Entry, JournalTail
 from ..records.session_tags import shard_states
 from ..records.tags import EXCLUDED, NOTE, PARENT
 from ..regression.values import identity
+from ..report.links import artifact_link
 from .catalog import SHARDS, MlflowCatalog
 from .connect import answer_request
 from .errors import TrackerError
@@ -239,10 +240,10 @@ class SessionProjector:
         client, run_id = self.store.client, target.run.run_id
         verdict = self.tally.verdict(self.end)
         reports = {path.name: path for path in sorted(self.directory.path.glob("report.*"))}
-        page = (
-            f"#/experiments/{target.experiment.experiment_id}/runs/{run_id}/artifacts/report.html"
-        )
-        report = page if "report.html" in reports else None
+        report = None
+        if (name := "report.html") in reports:
+            experiment_id = target.experiment.experiment_id
+            report = artifact_link(experiment_id, run_id, name, self.store.shown_uri)
         tags = closing_tags(header, self.end, verdict)
         tags[NOTE] = self.tally.description(header, self.end, report)
         for batch in batches(self.tally.metrics(header, self.end), {}, tags):
