@@ -468,7 +468,9 @@ def test_traces_are_of_their_test_and_cost_what_they_cost(project: Project) -> N
     assert run.data.metrics["trace_tokens"] == 34.0
     assert run.data.tags["mlflow.runType"] == "test"
     client = MlflowClient(project.uri)
-    traces = client.search_traces([run.info.experiment_id], run_id=run.info.run_id)
+    traces = client.search_traces(
+        [run.info.experiment_id], f"attribute.run_id = '{run.info.run_id}'"
+    )
     names = [trace.info.tags["mlflow.test.name"] for trace in traces]
     assert names == ["test_it.py::test_answer[why]"] * 2
     assert {trace.info.tags["mlflow.test.case_id"] for trace in traces} == {"why"}

@@ -476,12 +476,16 @@ def _read_traces(
         names[TRACE_CASE] = log.secrets.in_text(shown)
     try:
         mlflow.flush_trace_async_logging()
+        # Not ``run_id=``, which releases of MLflow understand only with one name of the experiments.
         found = client.search_traces(
-            [target.experiment_id], run_id=run_id, max_results=_MAX_TRACES, include_spans=False
+            [target.experiment_id],
+            f"attribute.run_id = '{run_id}'",
+            max_results=_MAX_TRACES,
+            include_spans=False,
         )
         for info in [trace.info for trace in found]:
             for entry, key, name in _TRACE_COSTS:
-                told = json.loads(info.trace_metadata.get(entry, "{}"))
+                told = json.loads(info.trace_metadata.get(entry) or "null") or {}
                 if key in told:
                     costs[name] = costs.get(name, 0.0) + float(told[key])
             if info.execution_duration is not None:
