@@ -476,7 +476,7 @@ def _read_traces(
         names[TRACE_CASE] = log.secrets.in_text(shown)
     try:
         mlflow.flush_trace_async_logging()
-        # Not ``run_id=``, which releases of MLflow understand only with one name of the experiments.
+        # Not ``run_id=``, which only goes with ``locations=``, and older releases lack that.
         found = client.search_traces(
             [target.experiment_id],
             f"attribute.run_id = '{run_id}'",
