@@ -138,18 +138,22 @@ class SessionTally:
         return max(1, clean_integer(known))
 
     def metrics(self, header: SessionHeader, end: SessionEnd | None) -> list[Metric]:
-        """Return the session's metrics; each outcome has one, so that sessions can be compared."""
+        """Return the session's metrics; each outcome has one, so that sessions can be compared.
+
+        What tells of models comes first: the page of the run has them in this order.
+        """
         end_time = self.end_time(header, end)
         values: dict[str, float] = {"cases": self.cases}
         outcomes = self.outcomes
         values |= {outcome: outcomes[outcome] for outcome in get_args(Outcome)}
         values[DURATION] = max(0.0, (end_time - header.start_time) / 1_000)
-        if end is not None:
-            values["tests"] = end.tests
-            told = {**self.headlines(end), **end.metrics}
-            keys = legal_keys("metric", told, [], taken=values)
-            values |= {keys[key]: value for key, value in told.items() if key not in values}
-        return metrics_at(end_time, values)
+        if end is None:
+            return metrics_at(end_time, values)
+        values["tests"] = end.tests
+        told = {**self.headlines(end), **end.metrics}
+        keys = legal_keys("metric", told, [], taken=values)
+        own = {keys[key]: value for key, value in told.items() if key not in values}
+        return metrics_at(end_time, own | values)
 
     def verdict(self, end: SessionEnd | None) -> str:
         """Say in a few words how the session ended, as its run's name does."""
