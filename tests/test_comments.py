@@ -296,7 +296,7 @@ def test_comment_links_to_the_run_and_the_artifact(project: Project) -> None:
     url = "https://github.com/me/models/actions/runs/1/artifacts/2"
     text = project.cli("report", "--comment", "--artifact-url", url).stdout
     assert (
-        f"[session in MLflow](https://ml.example/#/experiments/3/runs/abc) · [HTML report]({url})"
+        f"[session in MLflow](https://ml.example/#/experiments/3/runs/abc?workflowType=machine_learning) · [HTML report]({url})"
         in (text)
     )
     assert re.search(

@@ -325,7 +325,10 @@ def test_runs_tell_of_the_baseline_the_branch_and_the_verdict(store: Database) -
     assert session.data.metrics["test_one/accuracy"] == 0.5
     assert session.data.metrics["test_fit/accuracy"] == 0.9
     page = f"#/experiments/{experiment}/runs/{session.info.run_id}/artifacts/report.html"
-    assert f"[Open the report]({page})" in session.data.tags["mlflow.note.content"]
+    assert (
+        f"[Open the report]({page}?workflowType=machine_learning)"
+        in session.data.tags["mlflow.note.content"]
+    )
     before = store.contents()
     store.send(journal)
     assert store.contents() == before
@@ -488,7 +491,7 @@ def test_traces_of_a_throwaway_store_are_counted(project: Project) -> None:
 
 def test_link_to_the_report_knows_the_workspace() -> None:
     place = "1", "abc", "report.html"
-    page = "#/experiments/1/runs/abc/artifacts/report.html"
+    page = "#/experiments/1/runs/abc/artifacts/report.html?workflowType=machine_learning"
     assert artifact_link(*place, "sqlite:///mlflow.db", {}) == page
     own = {"MLFLOW_WORKSPACE": "team"}
-    assert artifact_link(*place, "http://host", own) == f"{page}?workspace=team"
+    assert artifact_link(*place, "http://host", own) == f"{page}&workspace=team"

@@ -15,6 +15,10 @@ from ..records.secrets import without_credentials
 from ..regression.comparison import Comparison, SessionInfo
 
 _URL_CHARACTERS: Final = ":/?#@!$&'*+,;=%~"
+_TRAINING: Final = {"workflowType": "machine_learning"}
+"""Without it MLflow's pages open on its tools for language models."""
+_FLAT: Final = {"orderByKey": "metrics.`duration_seconds`", "orderByAsc": "false"}
+"""Sorted by time, as they are otherwise, cases are hidden below the run of their session."""
 
 
 @final
@@ -64,7 +68,7 @@ class Links:
         if not self.experiment or not self.run_id:
             return ""
         page = f"{self.experiment}/runs/{quote(self.run_id, safe='')}{path}"
-        return f"{page}?{urlencode(self.query)}" if self.query else page
+        return f"{page}?{urlencode({**_TRAINING, **(self.query or {})})}"
 
     def case(self, case: str) -> str:
         """Return the page that lists the run of a case in this session."""
@@ -75,11 +79,8 @@ class Links:
             f"tags.`{name}` = {mark}{text}{mark}"
             for name, text in ((tag.SESSION_ID, self.session_id), (tag.CASE, case))
         )
-        # Without the workflow type MLflow's pages open on its tools for language models.
-        asked = {"searchFilter": " and ".join(terms), "workflowType": "machine_learning"}
-        return (
-            f"{self.experiment}/runs?{urlencode({**asked, **(self.query or {})}, quote_via=quote)}"
-        )
+        asked = {"searchFilter": " and ".join(terms), **_FLAT, **_TRAINING, **(self.query or {})}
+        return f"{self.experiment}/runs?{urlencode(asked, quote_via=quote)}"
 
 
 def artifact_link(

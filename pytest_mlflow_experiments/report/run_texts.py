@@ -49,13 +49,13 @@ def with_comparison(
 
 
 def _baselines(comparison: Comparison) -> dict[str, dict[str, float]]:
-    """Return the baseline's value of each metric that has one now too, by case and metric.
+    """Return the baseline's value of each metric that has one, by case and metric.
 
     Costs that nobody has listed are left out: each case has three of them.
     """
     found: dict[str, dict[str, float]] = {}
     for row in comparison.metrics:
-        if row.baseline is not None and row.values and not (row.cost and row.advisory):
+        if row.baseline is not None and not (row.cost and row.advisory):
             found.setdefault(row.case, {})[row.metric] = row.baseline
     return found
 

@@ -30,7 +30,7 @@ from .runs.case import RESULTS_FILE, Parent, project_baseline, session_tags
 from .runs.session import SessionTally, closing_tags, session_status
 from .runs.sweeps import SweepRuns
 from .state import Reporter
-from .store import SessionRun, Store, own_disk_note
+from .store import SessionRun, Store, own_disk_note, run_type
 from .writers import Problem, RunWriter
 from .writers.artifacts import Files, Uploader, run_repository
 from .writers.proof import choose_writer
@@ -199,7 +199,7 @@ class SessionProjector:
             shard_id=header.session_id if header.shard else None,
             user=run.user,
             directory=self.directory,
-            tags=session_tags(header),
+            tags={**run_type(), **session_tags(header)},
         )
         self.target = Target(experiment, run, writer, known, SweepRuns(parent, writer))
         self.reporter.change(

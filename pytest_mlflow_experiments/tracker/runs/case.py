@@ -283,7 +283,7 @@ def session_tags(header: SessionHeader) -> dict[str, str]:
     return project_tags(tags, {}, [])
 
 
-_NOT_OF_CASES = {*tag.OF_SESSION_ONLY, tag.NOTE, tag.RESUMED_FROM, tag.USER, tag.RUN_TYPE}
+_NOT_OF_CASES = {*tag.OF_SESSION_ONLY, tag.NOTE, tag.RESUMED_FROM, tag.USER}
 
 
 def project_baseline(values: Mapping[str, float], timestamp: int) -> list[Metric]:
