@@ -65,7 +65,6 @@ EVERYWHERE = (
     # What MLflow logs while it opens a store.
     (r"(?m)^(?:\d{4}/\d\d/\d\d [\d:]+|INFO +\[alembic).*\n", ""),
     (r'"[0-9a-f]{12}"', '"ID"'),
-    (r"\bruns/[0-9a-f]{32}\b", "runs/ID"),
     (r'(?m)^time: "[^"]*"', 'time: "…"'),
     (rf"""({MACHINE}(?:": | = ))(["']).*?\2""", r"\1…"),
 )
@@ -152,6 +151,7 @@ class Normal:
         text = text.replace(self._path, "PROJECT")
         for number, commit in enumerate(self._commits, 1):
             text = re.sub(f"{commit[:7]}({commit[7:]})?", f"COMMIT{number}", text)
+        text = re.sub(r"#/experiments/\d+/runs/[0-9a-f]{32}", "#/experiments/ID/runs/ID", text)
         ids: dict[str, str] = {}
         text = re.sub(
             r"\b[0-9a-f]{32}\b", lambda match: ids.setdefault(match[0], f"ID{len(ids)}"), text
