@@ -173,7 +173,8 @@ def test_names_of_headlines_are_legal() -> None:
     )
     metrics = tally.metrics(header, ended())
     for metric in metrics:
-        _validate_metric(metric.key, metric.value, metric.timestamp, metric.step)
+        validate: Any = _validate_metric
+        validate(metric.key, metric.value, metric.timestamp, metric.step)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,11 @@ SEEDS = [
     for n in (1, 2)
 ]
 BASELINES = {"a.py::test_fit": {"accuracy": 0.95}, "a.py::test_one": {"accuracy": nan, "x[y]": 1.0}}
-END = {"metrics": {"regressed": 1.0}, "baselines": BASELINES, "seed_params": ("seed",)}
+END: dict[str, Any] = {
+    "metrics": {"regressed": 1.0},
+    "baselines": BASELINES,
+    "seed_params": ("seed",),
+}
 CASES = [*SEEDS, case("a.py::test_one", 0.5, number=3), case("a.py::test_new", 0.5, number=4)]
 
 
@@ -283,7 +288,7 @@ def store(
     return database
 
 
-def baselines(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
+def baselines(runs: Sequence[Run]) -> dict[str, dict[str, float | str]]:
     """Return the values that runs have of the baseline, as text, for one is NaN."""
     return {
         run.info.run_name: {
@@ -358,12 +363,22 @@ def test_a_session_that_broke_off_gets_its_verdict_when_it_is_sent_again(store: 
 
 def test_shards_are_not_merged_yet(store: Database) -> None:
     shard = Shard(session_id="whole")
-    header = {"session_id": "shard-1", "name": "main@d67c6de", "shard": shard, "tags": TAGS}
+    header: dict[str, Any] = {
+        "session_id": "shard-1",
+        "name": "main@d67c6de",
+        "shard": shard,
+        "tags": TAGS,
+    }
     store.send(Journal(store.path, **header).cases(CASES[:2]).finish())
     (session,) = store.runs(kind="session")
     assert session.info.run_name == "main@d67c6de … not merged"
     assert session.data.tags["pytest.verdict"] == "… not merged"
-    whole = {"session_id": "whole", "name": "main@d67c6de", "shards": ("shard-1",), "tags": TAGS}
+    whole: dict[str, Any] = {
+        "session_id": "whole",
+        "name": "main@d67c6de",
+        "shards": ("shard-1",),
+        "tags": TAGS,
+    }
     store.send(Journal(store.path, **whole).cases(CASES).finish(**END))
     (session,) = store.runs(kind="session")
     assert session.info.run_name == "main@d67c6de ✗ 1 regressed"
@@ -386,7 +401,7 @@ def test_a_case_that_was_deleted_in_mlflow_gets_no_baseline(store: Database) -> 
 def test_over_http(tmp_path: Path, mlflow_server: Server, restored_environment: None) -> None:
     from mlflow import MlflowClient
 
-    header = {"experiment_name": "pages", "name": "main@d67c6de", "tags": TAGS}
+    header: dict[str, Any] = {"experiment_name": "pages", "name": "main@d67c6de", "tags": TAGS}
     journal = Journal(tmp_path, **header).cases(CASES).finish(**END)
     for _ in range(2):
         assert send(journal.directory, tracking_uri=mlflow_server.uri).phase == "done"
@@ -394,7 +409,7 @@ def test_over_http(tmp_path: Path, mlflow_server: Server, restored_environment: 
         experiment = client.get_experiment_by_name("pages")
         assert experiment is not None
         runs = client.search_runs([experiment.experiment_id])
-        kinds = {run.data.tags["pytest.kind"]: [] for run in runs}
+        kinds: dict[str, list[Run]] = {run.data.tags["pytest.kind"]: [] for run in runs}
         for run in runs:
             kinds[run.data.tags["pytest.kind"]].append(run)
         assert baselines(kinds["case"]) == BESIDE

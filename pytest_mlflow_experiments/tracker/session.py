@@ -263,7 +263,8 @@ class SessionProjector:
         # Shards that were merged have ended their own.
         if not header.shards and (self.end is None or not self.end.complete):
             self.store.kill_open_runs(header, target.experiment, end_time)
-        existing.show_verdict(client, run_id, header, verdict)
+        new = not target.run.resumed
+        existing.show_verdict(client, run_id, header, verdict, new=new)
         patiently(client.set_terminated, run_id, status, end_time)
 
     def _add_baseline(self, target: Target) -> None:

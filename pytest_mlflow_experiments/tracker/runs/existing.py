@@ -173,10 +173,15 @@ def move_children(client: MlflowClient, experiment_id: str, old_id: str, new_id:
             patiently(client.set_tag, run.info.run_id, PARENT, new_id)
 
 
-def show_verdict(client: MlflowClient, run_id: str, header: SessionHeader, verdict: str) -> None:
-    """Put the verdict behind the name of a session's run, unless somebody has renamed the run."""
+def show_verdict(
+    client: MlflowClient, run_id: str, header: SessionHeader, verdict: str, *, new: bool = False
+) -> None:
+    """Put the verdict behind the name of a session's run, unless somebody has renamed the run.
+
+    What is ``new`` nobody has.
+    """
     wanted = name_with(verdict, header.name)
-    held = patiently(client.get_run, run_id).info.run_name or ""
+    held = clean_text(header.name) if new else patiently(client.get_run, run_id).info.run_name or ""
     if held != wanted and held.startswith(clean_text(header.name)[:_OF_NAME]):
         patiently(client.update_run, run_id, name=wanted)
 
