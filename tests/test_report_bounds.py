@@ -168,7 +168,7 @@ def test_a_search_of_many_values_is_plotted_within_bounds() -> None:
 def whole_json(comparison: Comparison) -> str:
     """Return the JSON as it is made from everything at once."""
     verdict, data = headline(comparison), encode(comparison)
-    lists = ("metrics", "unjudged", "sweeps", "slices", "curves", "guards")
+    lists = ("metrics", "unjudged", "sweeps", "slices", "curves", "guards", "reliability")
     members: dict[str, object] = {
         "schema": 1,
         "kind": "comparison",

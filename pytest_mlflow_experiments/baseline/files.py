@@ -30,6 +30,7 @@ from ..records.directory import SessionDirectory
 from ..records.git import changed_lines
 from ..records.journal import Entry, JournalError
 from ..records.reader import StoredSession
+from ..records.session import TOLD_COUNTS
 from ..records.slim import EMPTY, FILLED, RULES, thinned
 from ..records.tags import BRANCH, CI_JOB, CI_KIND, CI_PULL_REQUEST, COMMIT, DIRTY
 from .choice import Catalog, choose, why_excluded, why_incomplete
@@ -40,6 +41,7 @@ _KEPT_WHERE_ANY = (
     *("arguments", "datasets", "run_metrics", "usage", "resumed_from", "best", "guards"),
     *RULES,
 )
+_NO_VALUES: Builtins = {"metrics": [], "checks": [], "failure": None}
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 
@@ -60,7 +62,8 @@ def slim_entry(entry: Entry) -> Entry:
         # Where the session was sent is a path of somebody's machine as often as not.
         return replace(entry, tags=tags, tracking_uri="")
     if isinstance(entry, SessionEnd):
-        return replace(entry, tags={}, metrics={}, summary="")
+        told = {name: n for name, n in entry.metrics.items() if n and name in TOLD_COUNTS}
+        return replace(entry, tags={}, metrics=told, summary="")
     return entry
 
 
@@ -97,6 +100,12 @@ def _slim_case(data: Builtins, *, steps: bool) -> Builtins:
         case["repeats"] = [
             {**one, "metrics": _values(one["metrics"], steps=False), "checks": [], "failure": None}
             for one in repeats
+        ]
+    if data["attempts"]:
+        # That there were any tells how reliable the test is.
+        case["attempts"] = [
+            {"outcome": one["outcome"], "duration": one["duration"], **_NO_VALUES}
+            for one in data["attempts"]
         ]
     return case
 

@@ -82,6 +82,14 @@ def git_tags(rootdir: Path, environ: Mapping[str, str] = os.environ) -> dict[str
     return tags | (job.tags() if job is not None else {})
 
 
+def authors(directory: Path, commits: Collection[str]) -> dict[str, str]:
+    """Return the names of the authors of commits, as far as git knows these."""
+    legal = [commit for commit in dict.fromkeys(commits) if re.fullmatch("[0-9a-f]{7,64}", commit)]
+    options = ("log", "--no-walk=unsorted", "--ignore-missing", "--format=%H%x09%an")
+    told = git(directory, *options, *legal, "--") if legal else None
+    return dict(line.split("\t", 1) for line in (told or "").splitlines() if "\t" in line)
+
+
 def author(directory: Path) -> str | None:
     """Return who git takes for the author of a commit, with the address; None if nobody."""
     ident = (git(directory, "var", "GIT_AUTHOR_IDENT") or "").strip()

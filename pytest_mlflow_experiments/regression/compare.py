@@ -14,10 +14,12 @@ from ..records import (
     CaseRecord,
     Outcome,
     Provenance,
+    SessionEnd,
     SessionHeader,
     function_of,
 )
 from ..records.accepted import ACCEPTED_FILE, SETTING, AcceptedStep
+from ..records.session import TOLD_COUNTS
 from .changed_guards import changed_guards
 from .comparer import CompareOptions, Comparer, name_of
 from .comparison import (
@@ -30,6 +32,7 @@ from .comparison import (
     UnjudgedCase,
 )
 from .direction import is_cost
+from .reliability import reliability
 from .renames import continued
 from .statistics import average
 from .sweeps.model import Sweep
@@ -72,6 +75,7 @@ def compare_sessions(
     required_by: str | None = None,
     notes: Sequence[str] = (),
     sweeps: Sequence[Sweep] = (),
+    others: Sequence[SessionValues] = (),
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Comparison:
     """Compare a session with the sessions of its baseline, which must not include it.
@@ -91,6 +95,7 @@ def compare_sessions(
         notes: further notes for the reports.
         sweeps: those of the session. Where points of one went with its grid, it is judged by its
             objective: the best value, and the mean of the points that are still there.
+        others: further sessions, for how reliable the tests are.
         settings: changes of settings that guard the whole session, by their names.
     """
     header, end = current.header, current.end
@@ -104,6 +109,7 @@ def compare_sessions(
         [step for step in options.accepted if step.id in header.accepted],
         all_cases=not is_part,
     )
+    reliable = reliability([*_past(baseline), *others], current)
     past, current = renamed.past, renamed.current or current
     pinned = provenance is not None and provenance.pinned
     unlimited = [*_unlimited(renamed.accepted, current, whole=whole and partial is None)]
@@ -128,6 +134,7 @@ def compare_sessions(
         gated=gated,
         notes=(*notes, *curve_notes(lines)),
         curves=lines,
+        reliability=reliable,
         interrupted=end.interrupted if end is not None else None,
     )
     if problem is not None:
@@ -501,17 +508,32 @@ def _frozen(metrics: Iterable[MetricComparison]) -> Iterator[str]:
 
 def session_info(header: SessionHeader) -> SessionInfo:
     """Return a session as reports name it."""
-    names = {one.name for one in fields(SessionInfo)} - {"experiment_id", "run_id"}
+    later = {"experiment_id", "run_id", "author", "verdict"}
+    names = {one.name for one in fields(SessionInfo)} - later
     info = SessionInfo(**{name: getattr(header, name) for name in names})
     if "://" in info.tracking_uri and not info.tracking_uri.startswith(("sqlite", "file:")):
         return info
     return replace(info, tracking_uri="", experiment_name=None)
 
 
+def _verdict(end: SessionEnd | None) -> str:
+    """Say how an earlier session ended: ``passed, 1 improved``."""
+    if end is None:
+        return "it did not end"
+    how = (
+        "its gate failed" if end.rejected else "passed" if end.exit_status == 0 else "tests failed"
+    )
+    counts = (f"{number:.0f} {status}" for status, number in end.metrics.items() if number)
+    told = (text for text in counts if text.partition(" ")[2] in TOLD_COUNTS)
+    return ", ".join([how, *told])
+
+
 def _baseline(sessions: Sessions | None, past: Sequence[SessionValues]) -> Baseline | None:
     if sessions is None or not past or sessions.provenance is None:
         return None
-    infos = tuple(session_info(session.header) for session in past)
+    infos = tuple(
+        replace(session_info(session.header), verdict=_verdict(session.end)) for session in past
+    )
     return Baseline(provenance=sessions.provenance, sessions=infos)
 
 

@@ -91,6 +91,8 @@ _Past: TypeAlias = list[tuple[SessionValues, CaseValues]]
 class _Row:
     """One metric of one case on its way to a verdict.
 
+    ``sessions`` are the places of the history's sessions among all past ones, empty where it has
+    all of them; ``seeds`` are those of values that are compared in pairs.
     ``known`` is the level that ``step`` accepts, ``rate`` that of all examples, ``limits`` are
     those of the newest past session. ``held`` is the level that sessions of the history had fallen
     from, ``fresh`` are the values of fresh runs, ``missing`` is the reason why there is no value
@@ -101,6 +103,8 @@ class _Row:
     case: CaseValues
     series: MetricSeries
     advisory: bool
+    sessions: tuple[int, ...] = ()
+    seeds: Sequence[str] = ()
     step: AcceptedStep | None = None
     known: MetricLevel | None = None
     rate: MetricLevel | None = None
@@ -128,6 +132,7 @@ class Comparer:
             for level in step.levels
         }
         self._names = {session.header.session_id: name_of(session) for session in past}
+        self._places = {id(session): place for place, session in enumerate(past)}
         for session in past:
             for case, values in session.cases.items():
                 if values.passed:
@@ -374,10 +379,13 @@ class Comparer:
         advisory = tolerance is None or explicit
         if direction is not None:
             advisory = cost and tolerance is None and not explicit
+        places = tuple([self._places.get(id(session), -1) for session, _ in past])
         return _Row(
             case=case,
             series=series,
             advisory=advisory,
+            sessions=places if len(places) < len(self._places) and -1 not in places else (),
+            seeds=seeds if len(seeds) > 1 else (),
             step=step,
             known=known,
             rate=self._level(step, case.case.partition("[")[0], metric),
@@ -494,6 +502,7 @@ def _comparison(row: _Row, verdict: Verdict, *, gates: bool, advisory: bool) -> 
         if known is not None:
             accepted = replace(accepted, value=known.level.value, before=known.before)
     margin = _margin(case, series.metric, verdict.baseline, row.limits)
+    checks = case.limits.get(placeless(series.metric), "")
     found = MetricComparison(
         case=case.case,
         name=case.name,
@@ -512,6 +521,10 @@ def _comparison(row: _Row, verdict: Verdict, *, gates: bool, advisory: bool) -> 
         below_since=below_since,
         exceptions=tuple([names[place] for place in verdict.exceptions if place < len(names)]),
         accepted=accepted,
+        sessions=row.sessions,
+        seeds=_by_seed(row) if series.current and not row.fresh else {},
+        params=case.shown_context(),
+        checks=checks if ", " in checks else "",
         **{name: getattr(verdict, name) for name in _FIGURES},
     )
     if verdict.status != "accepted" or known is None or known.before is None:
@@ -525,6 +538,18 @@ def _comparison(row: _Row, verdict: Verdict, *, gates: bool, advisory: bool) -> 
         relative=relative,
         margin=_margin(case, series.metric, known.before, row.limits),
     )
+
+
+def _by_seed(row: _Row) -> dict[str, tuple[float, ...]]:
+    """Return the value of each repeat, and the newest past one where values are paired."""
+    now, history = row.case.by_seed(row.series.metric), row.series.history
+    if len(now) < 2:
+        return {}
+    last = history[-1] if history and isinstance(history[-1], tuple) else ()
+    before = dict(zip(row.seeds, last, strict=False))
+    return {
+        seed: (value, before[seed]) if seed in before else (value,) for seed, value in now.items()
+    }
 
 
 def _accepted_rates(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
@@ -571,8 +596,10 @@ def _rate(rows: Sequence[_Row]) -> MetricComparison:
         name=first.case.name.partition("[")[0],
         values=(examples.rate,),
         history=examples.rates,
+        sessions=first.sessions if len(first.sessions) == len(examples.rates) else (),
         margin=None,
         fresh=0,
+        params={},
     )
 
 

@@ -8,7 +8,7 @@ from math import fsum
 from typing import TYPE_CHECKING, final
 
 from ..records.accepted import AcceptedValue
-from .findings import Direction, RuleOptions, Status
+from .findings import Direction, RuleOptions, Status, p_text
 from .levels import RECENT
 from .rule import Verdict, decide
 from .statistics import binomial_p, finite_mean, fisher_p
@@ -117,7 +117,7 @@ def judge_examples(rows: Sequence[MetricSeries]) -> Verdict:
     level = finite_mean(found.rates)
     drop = level - found.rate if direction == "max" else found.rate - level
     status: Status = "unchanged"
-    reason = f"{found}: p = {p:.2g}"
+    reason = f"{found}: {p_text(p)}"
     if p <= _ALPHA and drop > 0 and drop >= options.min_effect * level:
         status = "regressed"
     elif by_rates.status == "improved":
@@ -157,7 +157,7 @@ def judge_accepted_rate(
     if p <= _ALPHA and drop > 0 and drop >= options.min_effect * level.value:
         status = "regressed"
     verdict = decide([rate], [level.value], direction, options)
-    reason = f"of {len(values)} examples, compared with the rate that was accepted: p = {p:.2g}"
+    reason = f"of {len(values)} examples, compared with the rate that was accepted: {p_text(p)}"
     return replace(
         verdict,
         status=status,

@@ -132,6 +132,11 @@ def percent(share: float) -> str:
     return f"{number:.0f} %" if number >= 100 else f"{number:.2g} %"
 
 
+def p_text(p: float) -> str:
+    """Format a p-value: ``p = 0.0004``."""
+    return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
+
+
 def sessions(n: int) -> str:
     """Count sessions: ``1 session``, ``3 sessions``."""
     return "1 session" if n == 1 else f"{n} sessions"

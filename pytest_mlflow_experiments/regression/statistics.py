@@ -115,6 +115,16 @@ def poisson_p(now: int, times: int, before: int, sessions: int) -> float:
     return binomial_p(now, now + before, times / (times + sessions))
 
 
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Return the interval of Wilson (1927) that a rate lies in with a probability of 95 %."""
+    z = 1.959963984540054
+    rate, spread = successes / trials, z * z / trials
+    middle = rate + spread / 2
+    reach = z * sqrt(rate * (1 - rate) / trials + spread / (4 * trials))
+    low, high = (middle - reach) / (1 + spread), (middle + reach) / (1 + spread)
+    return (0.0 if successes == 0 else low), (1.0 if successes == trials else high)
+
+
 def binomial_p(successes: int, trials: int, probability: float) -> float:
     """Return the probability of as many successes, or more, in independent trials."""
     from scipy.special import bdtrc

@@ -31,7 +31,7 @@ from ..records.case import (
 from ..records.param_kinds import repeats_among
 from ..records.reader import FileEntry, split_sessions
 from ..records.slim import SlimCase, thinned
-from .comparison import Line
+from .comparison import LETTERS, RERUN, Line
 from .guards import Guard
 
 DURATION = "duration_seconds"
@@ -183,6 +183,13 @@ class CaseValues:
         """Return the text of a param."""
         return self.context.get(_PARAM.format(name))
 
+    def shown_context(self) -> dict[str, str]:
+        """Return the params and the digests of the data, by names for people."""
+        return {
+            name.removeprefix("param ").replace("'", ""): text
+            for name, text in self.context.items()
+        }
+
     def add_fresh(self, runs: Sequence[Attempt]) -> None:
         """Add fresh runs; they count whatever came of them."""
         self.fresh += len(runs)
@@ -247,7 +254,8 @@ class CaseValues:
 class SessionValues:
     """What one session measured, by case; ``lines`` are those of the cases that passed.
 
-    ``failed`` are the others, with their identities.
+    ``failed`` are the others, with their identities. ``tests`` has the letter of each outcome, by
+    node id, and the seconds that the call took.
     """
 
     header: SessionHeader
@@ -256,6 +264,7 @@ class SessionValues:
     end: SessionEnd | None = None
     count: int = 0
     lines: Lines = field(default_factory=Lines)
+    tests: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def add(self, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> None:
         """Add one case."""
@@ -265,8 +274,13 @@ class SessionValues:
             self.cases[case] = CaseValues.of(record, seed_params)
         else:
             values.add(record, seed_params)
+        seconds = record.durations.get("call", 0.0)
         if isinstance(record, SlimCase):
+            self.tests[record.nodeid] = LETTERS["passed"], seconds
             return
+        if record.resumed_from is None:
+            again = record.attempts and record.outcome in PASSED_OUTCOMES
+            self.tests[record.nodeid] = RERUN if again else LETTERS[record.outcome], seconds
         if record.outcome not in PASSED_OUTCOMES:
             self.failed.append((case, record))
             return

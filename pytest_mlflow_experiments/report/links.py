@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from ..records import tags as tag
 from ..records.directory import SessionDirectory, SessionState
+from ..records.git import authors
 from ..records.secrets import without_credentials
 from ..regression.comparison import Comparison, SessionInfo
 
@@ -86,12 +87,22 @@ class Links:
 
 
 def located(comparison: Comparison, directory: SessionDirectory) -> Comparison:
-    """Return the comparison with the ids of its session in MLflow, as far as they are known."""
+    """Return the comparison with what MLflow and git know of its sessions.
+
+    These are the ids of its session in MLflow, and the authors of the commits.
+    """
+    session, baseline = comparison.session, comparison.baseline
     state = SessionState.read(directory.state)
-    if state is None or state.experiment_id is None:
-        return comparison
-    session = replace(comparison.session, experiment_id=state.experiment_id, run_id=state.run_id)
-    return replace(comparison, session=session)
+    if state is not None and state.experiment_id is not None:
+        session = replace(session, experiment_id=state.experiment_id, run_id=state.run_id)
+    past = baseline.sessions if baseline is not None else ()
+    names = authors(directory.path, {one.commit for one in (session, *past) if one.commit})
+    session, *past = (
+        replace(one, author=names.get(one.commit or "", one.author)) for one in (session, *past)
+    )
+    if baseline is not None:
+        baseline = replace(baseline, sessions=tuple(past))
+    return replace(comparison, session=session, baseline=baseline)
 
 
 def _artifact_page(html: Path | None, environ: Mapping[str, str]) -> str:

@@ -214,7 +214,7 @@ def _add_reasons(page: MarkdownPage, rows: Sequence[MetricComparison], title: st
 
 
 def _reason(metric: MetricComparison) -> str:
-    told = [metric.reason, *(text for text in details(metric) if text != metric.reason)]
+    told = [metric.reason, *(text for text in details(metric) if text not in metric.reason)]
     return (
         f"- {metric.status} {code(metric.metric, 80)} of {code(metric.nodeid)}, "
         f"{_values(metric)}: {inline_text('; '.join(told), 400)}"

@@ -8,6 +8,7 @@ from math import floor, isfinite, isinf, isnan, log10
 
 from ..records import Operator
 from ..regression.comparison import Margin, MetricComparison
+from ..regression.findings import p_text
 
 NOTHING = "—"
 """The placeholder for a missing number."""
@@ -100,7 +101,7 @@ def p_value(p: float | None) -> str:
     """Format a p-value: ``p = 0.0004``; empty without one."""
     if p is None or isnan(p):
         return ""
-    return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
+    return p_text(p)
 
 
 def plus_minus(mean: float | None, std: float | None) -> str:

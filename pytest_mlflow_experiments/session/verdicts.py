@@ -32,10 +32,19 @@ from ..regression.compare import compare_sessions, gate_problem, session_info
 from ..regression.comparison import Comparison
 from ..regression.sweeps.build import SweepBuilder
 from ..regression.sweeps.model import Sweep
-from ..regression.values import Sessions, collect_session, collect_values, identity
+from ..regression.values import (
+    Sessions,
+    SessionValues,
+    collect_session,
+    collect_values,
+    identity,
+)
 from .builtin_hooks import STANDARD_SUFFIXES
 from .comparison_settings import ComparisonSettings
 from .selection import Selection
+
+_BESIDE = 4_000_000
+"""Bytes that are read at most of the journals of sessions that are in no baseline."""
 
 
 @final
@@ -185,12 +194,31 @@ class SessionVerdicts:
             required_by=required_by,
             notes=notes,
             sweeps=swept,
+            others=self._beside(baseline),
             settings=changed_settings(
                 self._config.rootpath,
                 settings.baseline,
                 self._request.base_branch if self._request is not None else None,
             ),
         )
+
+    def _beside(self, baseline: Sessions | None) -> list[SessionValues]:
+        """Read the newest sessions of this directory that are not in the baseline.
+
+        Failed ones, which never are, tell how reliable the tests are.
+        """
+        known = {one.header.session_id for one in (baseline.sessions if baseline else ())}
+        known.add(self._header.session_id)
+        found, left = [], _BESIDE
+        for directory in reversed(SessionDirectory.find_all(self._config.rootpath)):
+            if directory.session_id not in known:
+                with suppress(OSError, JournalError, ValueError):
+                    left -= directory.journal.stat().st_size
+                    if left < 0:
+                        break
+                    entries = journal.read_slim(directory.journal)
+                    found.append(collect_session(entries, self._settings.options.seed_params))
+        return found
 
     def _damaged(self, baseline: Sessions | None) -> list[str]:
         """Return notes of damaged sessions on this machine that might belong to the baseline."""
