@@ -91,14 +91,14 @@ def test_a_line_has_room_in_800_pixels() -> None:
             make_comparison(make_metric("accepted")),
             "✅ Gate passed: 1 metric is accepted, nothing else got worse",
         ),
-        (make_comparison(make_metric("new")), "✅ Gate passed: no metric could be judged yet"),
+        (make_comparison(make_metric("new")), "⚪ Gate passed: no metric could be judged yet"),
         (
             make_comparison(make_metric("regressed", gates=False)),
             "✅ Gate passed: nothing that gates got worse",
         ),
         (make_comparison(make_metric("regressed"), gated=False), "⚠️ 1 metric regressed"),
         (make_comparison(baseline=None), "⚠️ Gate passed: there is no baseline yet"),
-        (make_comparison(), "✅ Gate passed: there is no metric to compare"),
+        (make_comparison(), "⚪ Gate passed: there is no metric to compare"),
         (make_comparison(problem="x"), "❌ Gate failed: the comparison could not be made"),
         (make_comparison(problem="x", gated=False), "⚠️ The comparison could not be made"),
         (

@@ -78,19 +78,13 @@ def test_a_diverged_run_is_told() -> None:
     assert sweeps_text.far_off(twelve()) == ""
 
 
-def test_sweeps_stand_before_the_metrics_where_there_is_a_choice() -> None:
-    source = render(twelve())
-    assert source.index('id="sweep-1"') < source.index('id="metrics"')
-    alone = render(make_sweep([{"C": "1"}], classifier))
-    assert alone.index('id="sweep-1"') > alone.index('id="metrics"')
-    assert "application/json" not in alone
-
-
-def test_the_fourth_sweep_is_folded_and_very_many_are_counted() -> None:
+def test_sweeps_are_a_line_each_below_the_metrics() -> None:
     source = render(*[twelve()] * 5)
-    assert source.count('<section class="sweep"') == 3
-    assert source.count('<details class="sweep"') == 2
-    assert "2 more sweeps" in source
+    assert source.count('<details class="sweep">') == 5
+    assert source.index('id="unchanged"') < source.index('<details class="sweep">')
+    assert "best accuracy" in source
+    alone = render(make_sweep([{"C": "1"}], classifier))
+    assert "application/json" not in alone
     many = render(*[make_sweep(grid(C=[1, 2]), classifier)] * 45)
     assert "… and 5 more sweeps" in many
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from shlex import quote
-from typing import Literal, TypeAlias, final, get_args
+from typing import Final, Literal, TypeAlias, final, get_args
 
 from ..records import FAILED_OUTCOMES
 from ..regression import Status
@@ -13,7 +13,7 @@ from ..regression.comparison import ACCEPTS_ALL, Comparison, MetricComparison, S
 from .numbers import count, span
 
 Gate: TypeAlias = Literal["passed", "failed", "off"]
-Severity: TypeAlias = Literal["good", "warning", "bad"]
+Severity: TypeAlias = Literal["good", "neutral", "warning", "bad"]
 
 SYMBOLS: dict[Status, str] = {
     "regressed": "✕",
@@ -95,11 +95,13 @@ def headline(comparison: Comparison) -> Headline:
         bad
         or failed
         or comparison.exit_status
-        or comparison.baseline is None
         or comparison.counts()["drifting"]
         or any(guard.accepted is None for guard in guards)
     ):
         level = "warning"
+    elif comparison.baseline is None or not comparison.metrics or text == _UNDECIDED:
+        # Nothing is wrong, and nothing was shown to be right.
+        level = "neutral"
     text = text[0].upper() + text[1:] if gate == "off" else f"Gate {gate}: {text}"
     return Headline(gate=gate, level=level, text=text)
 
@@ -168,16 +170,20 @@ def remedies(comparison: Comparison) -> list[tuple[str, str]]:
         again.append("--mlflow-strict-guards")
     told = [("Run it again", " ".join(again))]
     if comparison.problem is None:
-        session = comparison.session
-        accept = ["pytest-mlflow accept"]
-        if session.tracking_uri:
-            # It may be typed on another machine.
-            accept += [f"--session {session.session_id}"]
-            accept += [f"--tracking-uri {quote(session.tracking_uri)}"]
-            if session.experiment_name:
-                accept += [f"--experiment {quote(session.experiment_name)}"]
-        told.append(("On purpose? Accept it", " ".join([*accept, '--reason "why"'])))
+        told.append(("On purpose? Accept it", accept_command(comparison.session)))
     return told
+
+
+def accept_command(session: SessionInfo, *names: str) -> str:
+    """Return the command that accepts what a session failed for, or a case and a metric of it."""
+    accept = ["pytest-mlflow accept", *map(quote, names)]
+    if session.tracking_uri:
+        # It may be typed on another machine.
+        accept += [f"--session {session.session_id}"]
+        accept += [f"--tracking-uri {quote(session.tracking_uri)}"]
+        if session.experiment_name:
+            accept += [f"--experiment {quote(session.experiment_name)}"]
+    return " ".join([*accept, '--reason "why"'])
 
 
 def _count_gating(gating: list[MetricComparison]) -> str:
@@ -187,13 +193,16 @@ def _count_gating(gating: list[MetricComparison]) -> str:
     return ", ".join([text, *(f"{number:,} {status}" for status, number in others)])
 
 
+_UNDECIDED: Final = "no metric could be judged yet"
+
+
 def _nothing_gates(comparison: Comparison) -> str:
     """Sum up a comparison without gating metrics; undecided ones are not called good."""
     numbers = comparison.counts()
     accepted = sum(map(_is_accepted, comparison.metrics))
     undecided = sum(numbers[status] for status in UNDECIDED) - accepted + numbers["accepted"]
     if undecided and undecided == sum(numbers.values()):
-        return "no metric could be judged yet"
+        return _UNDECIDED
     worse = numbers["regressed"] or numbers["missing"]
     text = "nothing that gates got worse" if worse else "nothing got worse"
     if accepted:

@@ -139,7 +139,9 @@ def _remedies(comparison: Comparison) -> str:
 
 def _verdict(comparison: Comparison) -> str:
     verdict = headline(comparison)
-    sign = {"good": "✅", "warning": "⚠️", "bad": "❌"}[verdict.level]
+    sign = {"good": "✅", "neutral": "⚪", "warning": "⚠️", "bad": "❌"}[verdict.level]
+    if verdict.gate == "passed" and comparison.baseline is None:
+        sign = "⚠️"  # it would have passed whatever the values are
     return f"{sign} {verdict.text}"
 
 

@@ -30,6 +30,7 @@ _GUARDS: Final = 10
 
 LEVELS: Final[dict[Severity, dict[str, bool]]] = {
     "good": {"green": True},
+    "neutral": {},
     "warning": _YELLOW,
     "bad": _BAD,
 }

@@ -97,6 +97,20 @@ def margin(metric: MetricComparison) -> str:
     return f"{text} (was {_digits(metric.margin.baseline_margin or 0.0, 3)})"
 
 
+def room(metric: MetricComparison) -> str:
+    """Say how far a metric is from failing its assertion: ``0.012 left, was 0.034``."""
+    found = metric.margin
+    if found is None:
+        return ""
+    size = _digits(abs(found.margin), 3)
+    text = f"missed by {size}" if found.margin < 0 else f"{size} left"
+    if found.shrank and metric.status != "unchanged":
+        text = f"{text}, was {_digits(found.baseline_margin or 0.0, 3)}"
+    if len(metric.values) > 1 and not metric.fresh:
+        text = f"{text} (closest repeat)"
+    return text
+
+
 def p_value(p: float | None) -> str:
     """Format a p-value: ``p = 0.0004``; empty without one."""
     if p is None or isnan(p):
