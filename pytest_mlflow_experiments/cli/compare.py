@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, get_args
 
 from ..analysis.comparison import compare_two, parse_all
@@ -12,6 +13,7 @@ from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.tolerance import parse_direction, parse_rule
 from ..report.differences import difference_lines
 from ..report.headline import UNDECIDED
+from ..report.links import with_authors
 from ..report.metric_lines import verdict_lines
 from .arguments import LOCATION, REPEATABLE, REPORTS, command, location_of, say
 from .project_hooks import CommandHooks
@@ -90,6 +92,7 @@ def run(options: argparse.Namespace) -> int:
         say(*(line.text for line in lines))
     else:
         say(*comparison.notes, *(f"report: {path}" for path in options.report))
-    hooks.write(comparison, options.report)
+    if options.report:
+        hooks.write(with_authors(comparison, Path.cwd()), options.report)
     guarded = (metric for metric in comparison.metrics if not metric.advisory)
     return 1 if any(metric.status in options.fail_on for metric in guarded) else 0

@@ -87,22 +87,26 @@ class Links:
 
 
 def located(comparison: Comparison, directory: SessionDirectory) -> Comparison:
-    """Return the comparison with what MLflow and git know of its sessions.
-
-    These are the ids of its session in MLflow, and the authors of the commits.
-    """
-    session, baseline = comparison.session, comparison.baseline
+    """Return the comparison with its session's ids in MLflow and the authors, as far as known."""
     state = SessionState.read(directory.state)
     if state is not None and state.experiment_id is not None:
-        session = replace(session, experiment_id=state.experiment_id, run_id=state.run_id)
+        ids = {"experiment_id": state.experiment_id, "run_id": state.run_id}
+        comparison = replace(comparison, session=replace(comparison.session, **ids))
+    return with_authors(comparison, directory.path)
+
+
+def with_authors(comparison: Comparison, directory: Path) -> Comparison:
+    """Return the comparison with the authors of the commits that the checkout here knows."""
+    session, baseline = comparison.session, comparison.baseline
     past = baseline.sessions if baseline is not None else ()
-    names = authors(directory.path, {one.commit for one in (session, *past) if one.commit})
-    session, *past = (
-        replace(one, author=names.get(one.commit or "", one.author)) for one in (session, *past)
-    )
+    names = authors(directory, {one.commit for one in (session, *past) if one.commit})
+
+    def with_author(one: SessionInfo) -> SessionInfo:
+        return replace(one, author=names.get(one.commit or "", one.author))
+
     if baseline is not None:
-        baseline = replace(baseline, sessions=tuple(past))
-    return replace(comparison, session=session, baseline=baseline)
+        baseline = replace(baseline, sessions=tuple(map(with_author, past)))
+    return replace(comparison, session=with_author(session), baseline=baseline)
 
 
 def _artifact_page(html: Path | None, environ: Mapping[str, str]) -> str:

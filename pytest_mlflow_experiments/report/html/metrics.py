@@ -177,7 +177,7 @@ class Data:
 
     def row(self, metric: MetricComparison) -> str:
         """Return what the chart and the details of a metric need, as JSON for an attribute."""
-        places = metric.sessions
+        places: Sequence[int] = metric.sessions
         if not places and len(metric.history) == len(self._past):
             places = range(len(self._past))
         history = metric.history[-_VALUES * 5 :]

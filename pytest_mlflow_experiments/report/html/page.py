@@ -225,11 +225,11 @@ def lead(comparison: Comparison) -> Iterator[str]:
         newest = "".join(f"; the newest is {one.name}, {age(comparison, one)}" for one in sessions)
         yield f"Compared with {baseline.provenance.reason}{newest}."
     elif comparison.problem is None:
-        values = sum(not one.cost for one in comparison.metrics)
+        measured = sum(not one.cost for one in comparison.metrics)
         held = sum(one.margin is not None and one.margin.margin >= 0 for one in comparison.metrics)
         yield (
-            f"{numbers.count(comparison.cases, 'case')} and {numbers.count(values, 'value')} were "
-            f"recorded; {numbers.count(held, 'assertion holds', 'assertions hold')}."
+            f"{numbers.count(comparison.cases, 'case')} and {numbers.count(measured, 'value')} "
+            f"were recorded; {numbers.count(held, 'assertion holds', 'assertions hold')}."
         )
         if comparison.partial is None and not comparison.rejected:
             yield (
