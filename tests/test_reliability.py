@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
 from dataclasses import replace
 from math import sqrt
 
 import pytest
+from project import Project
 from sessions import baseline, judged, make_case, make_session, only, past_of
 
 from pytest_mlflow_experiments.baseline.files import slim
@@ -125,3 +129,46 @@ def test_sessions_tell_how_they_ended() -> None:
     assert comparison.baseline is not None
     told = [one.verdict for one in comparison.baseline.sessions]
     assert told == ["passed", "tests failed, 2 regressed"]
+
+
+OFFLINE = ("--mlflow", "--mlflow-offline")
+
+
+def test_reports_tell_the_history_of_real_sessions(project: Project) -> None:
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=Ann Lee", "-c", "user.email=ann@example.org"]
+        subprocess.run(["git", *identity, *arguments], cwd=project.path, check=True)
+
+    def run(value: str, *options: str, status: int = 0) -> str:
+        project.write(f"def test_it():\n    accuracy = {value}\n    assert accuracy > 0.5\n")
+        git("add", "-A")
+        git("commit", "--quiet", "--allow-empty", f"--message={value}")
+        project.pytest(*OFFLINE, *options, status=status)
+        return project.sessions()[-1].directory.session_id
+
+    def told(page: str) -> tuple[str, set[str], set[str]]:
+        source = project.path.joinpath(page).read_text(encoding="utf-8")
+        (letters,) = re.findall(r'class="letters">(.*?)</code>', source)
+        common = json.loads(re.findall(r"data-common='(.*?)'", source)[0])
+        *past, now = common["sessions"]
+        return letters, {one[3] for one in (*past, now)}, {one[5] for one in past}
+
+    git("init", "--quiet", "--initial-branch=main")
+    project.write(".pytest_mlflow/\nmlflow.db\n", ".gitignore")
+    for value in ("0.9", "0.91", "0.4", "0.9"):
+        last = run(value, status=value == "0.4")
+    worse = run("0.7", "--mlflow-gate", status=1)
+    project.cli("report", worse, "--output=again.html")
+    project.cli("compare", last, worse, "--report=two.html")
+    for page, letters in (
+        (f".pytest_mlflow/{worse}/report.html", "..F.."),
+        ("again.html", "..F.."),
+        ("two.html", "...."),
+    ):
+        found, authors, verdicts = told(page)
+        assert found == letters
+        assert authors == {"Ann Lee"}
+        assert verdicts == {"passed"}
+    source = project.path.joinpath("again.html").read_text(encoding="utf-8")
+    assert "; the last good one is " in source
+    assert " by Ann Lee, " in source

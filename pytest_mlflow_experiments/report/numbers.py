@@ -58,6 +58,18 @@ def change(metric: MetricComparison) -> str:
     return f"{signed(metric.change)} ({relative(metric.relative)})"
 
 
+def step(metric: MetricComparison) -> str:
+    """Format what a metric was and is, with no more digits than their difference asks for."""
+    before, now = metric.baseline, metric.current
+    if before is None or now is None:
+        return value(now if before is None else before)
+    size = finite(metric.change)
+    decimals = 2 - floor(log10(abs(size))) if size else 7
+    if not 0 <= decimals <= 6:
+        return f"{value(before)} → {value(now)}"
+    return f"{before:.{decimals}f} → {now:.{decimals}f}"
+
+
 def limit(metric: MetricComparison) -> str:
     """Format the range of values that are no regression: ``> 0.912``."""
     if metric.limit is None:
@@ -104,10 +116,10 @@ def room(metric: MetricComparison) -> str:
         return ""
     size = _digits(abs(found.margin), 3)
     text = f"missed by {size}" if found.margin < 0 else f"{size} left"
-    if found.shrank and metric.status != "unchanged":
-        text = f"{text}, was {_digits(found.baseline_margin or 0.0, 3)}"
     if len(metric.values) > 1 and not metric.fresh:
-        text = f"{text} (closest repeat)"
+        return f"{text} (closest repeat)"
+    if found.shrank and metric.status != "unchanged":
+        return f"{text}, was {_digits(found.baseline_margin or 0.0, 3)}"
     return text
 
 

@@ -11,6 +11,7 @@ from math import isfinite, isnan
 from shlex import quote
 from typing import Any, Final, final
 
+from ...records import function_of
 from ...records.codec import encode_float
 from ...regression.comparison import Comparison, MetricComparison, SessionInfo
 from ...regression.findings import p_text
@@ -119,7 +120,10 @@ def sure(metric: MetricComparison) -> str:
 
 def commands(metric: MetricComparison, comparison: Comparison) -> Iterator[tuple[str, str]]:
     """Yield the commands that help with a metric that got worse."""
-    yield "Run it again", f"pytest --mlflow --mlflow-rerun 5 {quote(metric.nodeid)}"
+    # Of repeats, and of examples that are judged together, all are meant.
+    is_one = "[" in metric.name or metric.nodeid.endswith(metric.name)
+    nodeid = metric.nodeid if is_one else function_of(metric.nodeid)
+    yield "Run it again", f"pytest --mlflow --mlflow-rerun 5 {quote(nodeid)}"
     past = comparison.baseline.sessions if comparison.baseline is not None else ()
     names = [_name(one) for one in past]
     end = names.index(metric.below_since) if metric.below_since in names else len(past)
@@ -129,7 +133,7 @@ def commands(metric: MetricComparison, comparison: Comparison) -> Iterator[tuple
         changes = f"log --oneline {short_commit(good)}..{short_commit(bad)}"
         same = good.commit == bad.commit
         yield "What changed", f"git {f'diff {short_commit(good)}' if same else changes}"
-    if metric.gates and metric.status in _WORSE:
+    if metric.gates and metric.status in _WORSE and len(comparison.gating()) > 1:
         yield "On purpose?", accept_command(comparison.session, metric.case, metric.metric)
 
 
@@ -187,7 +191,9 @@ class Data:
             "h": _coded(history) if is_plain(metric) else _exact(history),
             "s": list(metric.sessions)[-_VALUES * 5 :],
             "k": self._place(metric.level_since, places),
-            "q": self._place(metric.below_since, places),
+            "q": len(self._past)
+            if metric.status == "regressed" and metric.below_since is None
+            else self._place(metric.below_since, places),
             "v": _exact(metric.values[:_VALUES]),
             "b": _number(metric.baseline),
             "l": _number(metric.limit),

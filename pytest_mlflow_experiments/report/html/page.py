@@ -215,8 +215,7 @@ def lead(comparison: Comparison) -> Iterator[str]:
         else:
             share = numbers.finite(first.relative)
             size = numbers.signed(first.change) if share is None else numbers.relative(share)
-            values = f"{numbers.value(first.baseline)} → {numbers.value(first.current)} ({size})"
-            text = f"{what} went {values}"
+            text = f"{what} went {numbers.step(first)} ({size})"
         more = f"; {len(worse) - 1:,} more below" if len(worse) > 1 else ""
         yield f"{text}, since {since(first, comparison)}{more}."
     baseline = comparison.baseline

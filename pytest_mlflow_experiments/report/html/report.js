@@ -80,7 +80,10 @@
 
   const legend = (data, points, outside) => {
     const entry = (kind, words) => make("span", { class: `key ${kind}` }, words);
-    const commit = (place) => common.sessions[place]?.[1] || common.sessions[place]?.[0];
+    const commit = (place) =>
+      place === common.sessions.length - 1
+        ? "this session"
+        : common.sessions[place]?.[1] || common.sessions[place]?.[0];
     const list = make("p", { class: "legend" });
     if (data.b !== undefined) {
       const since = data.k > (points[0]?.place ?? 0) ? ` since ${commit(data.k)}` : "";
