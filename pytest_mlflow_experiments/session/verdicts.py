@@ -43,7 +43,7 @@ from .builtin_hooks import STANDARD_SUFFIXES
 from .comparison_settings import ComparisonSettings
 from .selection import Selection
 
-_BESIDE = 4_000_000
+_BESIDE = 2_000_000
 """Bytes that are read at most of the journals of sessions that are in no baseline."""
 
 
@@ -207,17 +207,22 @@ class SessionVerdicts:
 
         Failed ones, which never are, tell how reliable the tests are.
         """
-        known = {one.header.session_id for one in (baseline.sessions if baseline else ())}
-        known.add(self._header.session_id)
+        past = baseline.sessions if baseline is not None else []
+        known = {self._header.session_id, *(one.header.session_id for one in past)}
         found, left = [], _BESIDE
         for directory in reversed(SessionDirectory.find_all(self._config.rootpath)):
-            if directory.session_id not in known:
-                with suppress(OSError, JournalError, ValueError):
-                    left -= directory.journal.stat().st_size
-                    if left < 0:
-                        break
-                    entries = journal.read_slim(directory.journal)
-                    found.append(collect_session(entries, self._settings.options.seed_params))
+            if directory.session_id in known:
+                continue
+            with suppress(OSError, JournalError, ValueError):
+                left -= directory.journal.stat().st_size
+                if left < 0:
+                    break
+                entries = journal.read_slim(directory.journal)
+                session = collect_session(entries, self._settings.options.seed_params)
+                # Of the time before the baseline, the passing sessions would be missing.
+                if past and session.header.start_time < past[0].header.start_time:
+                    break
+                found.append(session)
         return found
 
     def _damaged(self, baseline: Sessions | None) -> list[str]:

@@ -90,14 +90,16 @@ def tendency_of(metric: MetricComparison) -> str:
     return "worse" if (change < 0) is (metric.direction == "max") else "better"
 
 
-def since(metric: MetricComparison, comparison: Comparison) -> str:
+def when(metric: MetricComparison, comparison: Comparison) -> str:
     """Say since which session a metric is worse, and what is known of that session."""
+    if metric.status == "drifting":
+        return f"slowly, over {numbers.count(len(metric.history), 'session')}"
     past = comparison.baseline.sessions if comparison.baseline is not None else ()
     if metric.below_since is not None:
         first = next((one for one in past if _name(one) == metric.below_since), None)
-        return metric.below_since if first is None else _told(first, comparison)
+        return f"since {metric.below_since if first is None else _told(first, comparison)}"
     newest = past[metric.sessions[-1]] if metric.sessions else past[-1] if past else None
-    here = f"this session ({_name(comparison.session)})"
+    here = f"in this session ({_name(comparison.session)})"
     if newest is None:
         return here
     last = "last measured at" if metric.status == "missing" else "the last good one is"
@@ -106,7 +108,7 @@ def since(metric: MetricComparison, comparison: Comparison) -> str:
 
 def sure(metric: MetricComparison) -> str:
     """Say how likely it is that a regression is chance."""
-    if metric.status == "missing" or metric.tolerance is not None:
+    if metric.status not in ("regressed", "drifting") or metric.tolerance is not None:
         return ""
     told = []
     if metric.fresh:
@@ -128,7 +130,8 @@ def commands(metric: MetricComparison, comparison: Comparison) -> Iterator[tuple
     names = [_name(one) for one in past]
     end = names.index(metric.below_since) if metric.below_since in names else len(past)
     bad = past[end] if end < len(past) else comparison.session
-    good = next((one for one in reversed(past[:end]) if one.commit), None)
+    before = past[:1] if metric.status == "drifting" else past[:end]
+    good = next((one for one in reversed(before) if one.commit), None)
     if good is not None and bad.commit:
         changes = f"log --oneline {short_commit(good)}..{short_commit(bad)}"
         same = good.commit == bad.commit

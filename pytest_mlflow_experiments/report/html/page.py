@@ -25,9 +25,9 @@ from .metrics import (
     group_of,
     grouped,
     is_plain,
-    since,
     sure,
     tendency_of,
+    when,
 )
 from .svg import draw_level, sparkline
 from .sweeps import view_sweeps
@@ -185,8 +185,8 @@ def _template() -> Template:
     environment.tests["skipped_case"] = is_skipped
     helpers = (
         *(breakable, caption, chart, commands, count_groups, cut, describe_guard, draw_level),
-        *(enumerate, failure_end, failure_text, is_plain, quote, short_commit, since, slower),
-        *(sparkline, sure, tendency_of),
+        *(enumerate, failure_end, failure_text, is_plain, quote, short_commit, slower),
+        *(sparkline, sure, tendency_of, when),
     )
     environment.globals |= {helper.__name__: helper for helper in helpers}
     environment.globals |= {"numbers": numbers, "sweep_text": sweep_text, "symbols": SYMBOLS}
@@ -217,7 +217,7 @@ def lead(comparison: Comparison) -> Iterator[str]:
             size = numbers.signed(first.change) if share is None else numbers.relative(share)
             text = f"{what} went {numbers.step(first)} ({size})"
         more = f"; {len(worse) - 1:,} more below" if len(worse) > 1 else ""
-        yield f"{text}, since {since(first, comparison)}{more}."
+        yield f"{text}, {when(first, comparison)}{more}."
     baseline = comparison.baseline
     if baseline is not None:
         sessions = baseline.sessions[-1:]
