@@ -245,7 +245,8 @@ RENDERERS: tuple[Callable[[Comparison], str], ...] = (
 
 
 def test_a_name_breaks_after_separators() -> None:
-    assert breakable("test_fit[Lasso-0.1]") == "test_<wbr>fit[<wbr>Lasso-<wbr>0.<wbr>1]"
+    assert breakable("test_fit[Lasso-0.1]") == "test_<wbr>fit<wbr>[Lasso-<wbr>0.1]"
+    assert breakable("m.LogisticRegression") == "m.<wbr>Logistic<wbr>Regression"
     assert breakable("<b>") == "&lt;b&gt;"
     longest = max(map(len, re.split("<wbr>", breakable("x" * 100))))
     assert longest == 24

@@ -169,9 +169,17 @@ def remedies(comparison: Comparison) -> list[tuple[str, str]]:
     if any(guard.gates for guard in comparison.guards):
         again.append("--mlflow-strict-guards")
     told = [("Run it again", " ".join(again))]
-    if comparison.problem is None:
+    if comparison.problem is None and _can_be_accepted(comparison):
         told.append(("On purpose? Accept it", accept_command(comparison.session)))
     return told
+
+
+def _can_be_accepted(comparison: Comparison) -> bool:
+    """Return whether anything gates but what failed tests did not reach, which nobody wants."""
+    failed = {one.nodeid for one in comparison.unjudged if one.outcome in FAILED_OUTCOMES}
+    return any(guard.gates for guard in comparison.guards) or any(
+        one.status != "missing" or one.nodeid not in failed for one in comparison.gating()
+    )
 
 
 def accept_command(session: SessionInfo, *names: str) -> str:

@@ -17,7 +17,7 @@ from ...regression.comparison import Comparison, MetricComparison, SessionInfo
 from ...regression.findings import p_text
 from ...regression.sweeps.model import Slice
 from .. import numbers
-from ..headline import accept_command, age, short_commit
+from ..headline import BROKEN_OUTCOMES, accept_command, age, short_commit
 from ..links import Links
 from ..text import clean, cut
 
@@ -30,8 +30,8 @@ GROUPS: Final[Mapping[str, str]] = {
 }
 """The groups of metrics with their heads, in the page's order."""
 
-CARDS: Final = 20
-"""The number of metrics that got worse with a chart that is open; the others have rows."""
+CARDS, OPEN_CARDS = 20, 3
+"""The number of metrics that got worse with cards, and of those that are open; others have rows."""
 
 _WORSE: Final = frozenset({"regressed", "missing", "drifting"})
 _BETTER: Final = frozenset({"improved", "accepted"})
@@ -59,14 +59,29 @@ def is_plain(row: MetricComparison | Slice) -> bool:
 
 
 def grouped(comparison: Comparison) -> dict[str, list[MetricComparison]]:
-    """Return the metrics of each group that has any, those that matter most first."""
+    """Return the metrics of each group that has any, those that matter most first.
+
+    What is missing because its test failed is told with that test.
+    """
     found: dict[str, list[MetricComparison]] = {group: [] for group in GROUPS}
+    lost = lost_by_failure(comparison)
     for metric in comparison.ranked():
-        found[group_of(metric)].append(metric)
+        if metric.status != "missing" or metric.nodeid not in lost:
+            found[group_of(metric)].append(metric)
     if comparison.baseline is None:
         # What comes closest to its assertion is what a first report can tell.
         found["undecided"].sort(key=_closeness)
     return {group: metrics for group, metrics in found.items() if metrics}
+
+
+def lost_by_failure(comparison: Comparison) -> dict[str, list[MetricComparison]]:
+    """Return the metrics that are missing because their test failed, by the test's node id."""
+    broken = {one.nodeid for one in comparison.unjudged if one.outcome in BROKEN_OUTCOMES}
+    found: dict[str, list[MetricComparison]] = {}
+    for metric in comparison.ranked():
+        if metric.status == "missing" and metric.nodeid in broken:
+            found.setdefault(metric.nodeid, []).append(metric)
+    return found
 
 
 def count_groups(metrics: Iterable[MetricComparison]) -> dict[str, int]:
@@ -149,7 +164,9 @@ def _told(session: SessionInfo, comparison: Comparison) -> str:
     return f"{_name(session)}{author}, {age(comparison, session)}"
 
 
-_SEPARATED: Final = re.compile(r"(?<=[_\-./:,=\[\](|])(?=[^_\-./:,=\[\](|])|(?<=[a-z])(?=[A-Z])")
+_SEPARATED: Final = re.compile(
+    r"(?<=[_\-/:,=|])(?=[^_\-/:,=|\])])|(?<=[^\d]\.)(?=\w)|(?<=\w)(?=\[)|(?<=[a-z])(?=[A-Z])"
+)
 _LONGEST: Final = 24
 
 
@@ -264,8 +281,6 @@ def _others(metric: MetricComparison) -> Iterator[tuple[str, str]]:
         yield "Exceptions", ", ".join(metric.exceptions)
     if metric.accepted is not None:
         yield "Accepted", cut(clean(metric.accepted.reason), _TEXT)
-    if metric.history and not is_plain(metric):
-        yield "n", str(metric.n)
     if metric.direction is None:
         yield "Better", "nobody said whether greater or smaller values"
 

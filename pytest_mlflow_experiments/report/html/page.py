@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, final
 
-from ...regression.comparison import Comparison, Reliability, UnjudgedCase
+from ...regression.comparison import Comparison, MetricComparison, Reliability, UnjudgedCase
 from .. import numbers, sweep_text
 from ..headline import BROKEN_OUTCOMES, SYMBOLS, age, headline, remedies, short_commit
 from ..metric_lines import describe_guard
@@ -18,13 +18,14 @@ from .curves import caption, chart, view_curves
 from .metrics import (
     CARDS,
     GROUPS,
+    OPEN_CARDS,
     Data,
     breakable,
     commands,
     count_groups,
-    group_of,
     grouped,
     is_plain,
+    lost_by_failure,
     sure,
     tendency_of,
     when,
@@ -65,7 +66,7 @@ def render_html(comparison: Comparison) -> str:
     """Render the page, in UTF-8 without a byte order mark, of at most :data:`LIMIT` bytes."""
     sweeps, curves = view_sweeps(comparison.sweeps), view_curves(comparison)
     past = comparison.baseline.sessions if comparison.baseline else ()
-    groups = grouped(comparison)
+    groups, lost = grouped(comparison), lost_by_failure(comparison)
     told = sum(not is_plain(metric) for metric in comparison.metrics)
     data = Data(comparison, LIMIT // 7)
     in_slices = {(one.case, table.metric) for table in comparison.slices for one in table.slices}
@@ -75,7 +76,8 @@ def render_html(comparison: Comparison) -> str:
     return _template().render(
         comparison=comparison,
         headline=headline(comparison),
-        lead=[*lead(comparison)],
+        lead=[*lead(comparison, groups.get("worse", ()), lost)],
+        lost=lost,
         baseline=comparison.baseline,
         ages=[(session, age(comparison, session)) for session in reversed(past)],
         groups=groups,
@@ -191,6 +193,7 @@ def _template() -> Template:
     environment.globals |= {helper.__name__: helper for helper in helpers}
     environment.globals |= {"numbers": numbers, "sweep_text": sweep_text, "symbols": SYMBOLS}
     environment.globals |= {"titles": GROUPS, "short_titles": _SHORT_TITLES, "cards": CARDS}
+    environment.globals["open_cards"] = OPEN_CARDS
     return environment.get_template("report.html.jinja")
 
 
@@ -203,9 +206,15 @@ def _source(text: str) -> str:
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
-def lead(comparison: Comparison) -> Iterator[str]:
+def lead(
+    comparison: Comparison, worse: Sequence[MetricComparison], lost: Collection[str]
+) -> Iterator[str]:
     """Yield the sentences below the verdict: the worst change, the baseline, what comes next."""
-    worse = [one for one in comparison.ranked() if group_of(one) == "worse"]
+    broken = [one for one in comparison.unjudged if not is_skipped(one)]
+    for case in sorted(broken, key=lambda one: one.nodeid not in lost)[:1]:
+        told = [line[1:].strip() for line in (case.failure or "").splitlines() if line[:2] == "E "]
+        text = f"{case.name} failed{f': {told[0]}' if told else ''}"
+        yield f"{cut(text, 300)}{f'; {len(broken) - 1:,} more below' if broken[1:] else ''}"
     for first in worse[:1]:
         what = f"{first.metric} of {first.name}"
         if first.current is None:

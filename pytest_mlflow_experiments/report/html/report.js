@@ -66,16 +66,15 @@
     const mean = point.values.reduce((sum, value) => sum + value, 0) / point.values.length;
     const share = (mean - level) / Math.abs(level);
     const where = [commit || name, branch, author && `by ${author}`, moment].filter(Boolean);
-    return [
+    const told = [
       `${point.now ? "this session: " : ""}${shown}`,
-      !point.now && Number.isFinite(share) && data.b !== undefined
+      !point.now && Number.isFinite(share) && Math.abs(share) > 1e-9 && data.b !== undefined
         ? `${share > 0 ? "+" : ""}${text(Number((100 * share).toPrecision(2)))} % from the level`
         : "",
-      where.join(", "),
+      ...where,
       point.now ? "" : verdict,
-    ]
-      .filter(Boolean)
-      .join(" · ");
+    ];
+    return told.filter(Boolean).join(" · ");
   };
 
   const legend = (data, points, outside) => {
@@ -98,7 +97,7 @@
 
   const chart = (box, data, title) => {
     const points = pointsOf(data);
-    if (points.length + (data.l === undefined ? 0 : 1) < 2) return;
+    if (points.length < 2) return;
     const width = Math.max(260, box.clientWidth);
     const [left, right, top, bottom] = [LEFT, width - RIGHT, TOP, HEIGHT - BOTTOM];
     const lines = [data.b, data.l].filter((one) => one !== undefined).map(Number);
@@ -108,6 +107,8 @@
     const reach = 1.5 * (high - low);
     const isNear = guard >= low - reach && guard <= high + reach;
     if (isNear) [low, high] = [Math.min(low, guard), Math.max(high, guard)];
+    const edge = 0.05 * (high - low);
+    if (Number.isFinite(edge)) [low, high] = [low - edge, high + edge];
     const [from, to] = [points[0].place, points[points.length - 1].place];
     const x = (place) =>
       to > from ? left + 8 + ((place - from) / (to - from)) * (right - left - 16) : (left + right) / 2;
@@ -177,7 +178,8 @@
       at = Math.min(points.length - 1, Math.max(0, place));
       const words = describe(points[at], data);
       marker.setAttribute("d", `M${x(points[at].place)} ${top}V${bottom}`);
-      readout.textContent = words;
+      // Only between its parts.
+      readout.replaceChildren(...words.split(/(?<= · )/).map((part) => make("span", {}, part)));
       canvas.setAttribute("aria-valuenow", String(at + 1));
       canvas.setAttribute("aria-valuetext", words);
     };
@@ -375,7 +377,10 @@
     const cards = Array.from(document.querySelectorAll(".card[data-m]"));
     for (const card of cards) {
       const data = JSON.parse(card.dataset.m);
-      draw(card.querySelector(".plot"), data, titleOf(card));
+      const box = card.querySelector(".plot");
+      const show = () => card.open && !drawn.has(box) && draw(box, data, titleOf(card));
+      card.addEventListener("toggle", show);
+      show();
       const list = facts(data, true);
       if (list.children.length) {
         const details = make("details", { class: "whole" }, make("summary", {}, "Params, history and more"), list);
