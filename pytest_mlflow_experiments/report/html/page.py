@@ -224,7 +224,8 @@ def lead(
         else:
             share = numbers.finite(first.relative)
             size = numbers.signed(first.change) if share is None else numbers.relative(share)
-            text = f"{what} went {numbers.step(first)} ({size})"
+            size = f" ({size})" if numbers.finite(first.change) is not None else ""
+            text = f"{what} went {numbers.step(first)}{size}"
         more = f"; {len(worse) - 1:,} more below" if len(worse) > 1 else ""
         yield f"{text}, {when(first, comparison)}{more}."
     baseline = comparison.baseline
