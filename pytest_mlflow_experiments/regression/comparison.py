@@ -39,8 +39,9 @@ class SessionInfo:
 class Margin:
     """The assertion that guards a metric: how far it is from failing, now and in the baseline.
 
-    ``margin`` is in the metric's unit, ``baseline_margin`` what it was at the baseline's mean, with
-    the limit that the baseline had. ``line`` is that of the assertion, in whatever file.
+    ``margin`` is that of the current value, in the metric's unit, ``baseline_margin`` that of the
+    baseline's mean, with the limit that the baseline had. ``line`` is that of the assertion, in
+    whatever file.
     """
 
     operator: Operator
@@ -137,6 +138,11 @@ class MetricComparison:
     exceptions: tuple[str, ...] = field(default=(), metadata=ADDED)
     scatter: float | None = field(default=None, metadata=ADDED)
     accepted: Acceptance | None = field(default=None, metadata=RARE)
+
+    @property
+    def margin_shrank(self) -> bool:
+        """Whether the metric came closer to its assertion's limit, by more than noise."""
+        return self.status != "unchanged" and self.margin is not None and self.margin.shrank
 
     def level_at(self, value: float | None) -> AcceptedValue | None:
         """Return a value with the scatter that is known, as a level for later sessions."""

@@ -86,12 +86,12 @@ def assertion(margin: Margin) -> str:
 def margin(metric: MetricComparison) -> str:
     """Format how far a metric is from failing its assertion: ``0.012 (was 0.034)``.
 
-    The earlier distance is added only if it was larger.
+    The earlier distance is added only if it was larger, by more than noise.
     """
     if metric.margin is None:
         return NOTHING
     text = _digits(metric.margin.margin, 3)
-    if not metric.margin.shrank:
+    if not metric.margin_shrank:
         return text
     return f"{text} (was {_digits(metric.margin.baseline_margin or 0.0, 3)})"
 
