@@ -59,7 +59,7 @@ def make_sweep(
         objective=metric,
         mode=mode,
         configurations=rows,
-        effects=effects(rows, tuple(choices[0])),
+        effects=effects(rows, tuple(choices[0]), mode),
         cases=len(choices) * repeats,
         failed=sum((failed or {}).values()),
     )

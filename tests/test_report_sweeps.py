@@ -189,7 +189,7 @@ def test_two_objectives_are_drawn_against_each_other() -> None:
     (data,) = data_of(render(sweep))
     assert (data["second"]["name"], data["second"]["mode"]) == ("latency_ms", "min")
     assert data["front"] == [0, 1, 2, 3, 4]
-    assert "On the Pareto front of accuracy and latency_ms: #1, #2, #3, #4, #5." in text_of(
+    assert "On the Pareto front of accuracy and latency_ms: points 1, 2, 3, 4, 5." in text_of(
         render(sweep)
     )
     page = make_comparison(make_metric(), sweeps=(sweep,))
@@ -218,7 +218,9 @@ def test_a_sweep_in_which_every_configuration_failed_has_no_best() -> None:
 
 
 def test_a_diverged_run_is_told() -> None:
-    assert "1 point is far off (1e+06) and weighs on all means." in text_of(render(sixty()))
+    assert "1 point is far off (1e+06) and left out of the means of params." in text_of(
+        render(sixty())
+    )
     assert sweeps_text.far_off(twelve()) == ""
 
 

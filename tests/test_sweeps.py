@@ -13,7 +13,7 @@ from pytest_mlflow_experiments.cli.candidate import choose_candidate
 from pytest_mlflow_experiments.records import CaseRecord, Outcome, SessionEnd
 from pytest_mlflow_experiments.records.reader import StoredSession
 from pytest_mlflow_experiments.regression.comparer import SEED_PARAMS, CompareOptions
-from pytest_mlflow_experiments.regression.statistics import deviation, mean
+from pytest_mlflow_experiments.regression.statistics import deviation, mean, variance_ratio_p
 from pytest_mlflow_experiments.regression.sweeps.build import SweepBuilder
 from pytest_mlflow_experiments.regression.sweeps.lookup import build_sweeps
 from pytest_mlflow_experiments.regression.sweeps.model import Configuration, Mode, Sweep
@@ -278,6 +278,26 @@ def test_effects_are_marginal_means_and_eta_squared() -> None:
     ]
     deviations = [level.std for level in (*name.levels, *k.levels)]
     assert deviations == pytest.approx([sqrt(square / 2) for square in (1, 9, 16, 36)])
+
+
+def test_the_share_of_a_param_is_proven_by_the_f_test() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    groups = {"a": (0.81, 0.83, 0.85), "b": (0.84, 0.86, 0.83), "c": (0.90, 0.87, 0.88)}
+    cases = [one(value, n=n, k=k) for k, found in groups.items() for n, value in enumerate(found)]
+    effect = next(effect for effect in only(*cases).effects if effect.param == "k")
+    p = variance_ratio_p(effect.share or 0.0, 3, 9)
+    assert p == pytest.approx(stats.f_oneway(*groups.values()).pvalue)
+    # Without any scatter within groups, or with nothing else than it.
+    assert [variance_ratio_p(1.0, 3, 9), variance_ratio_p(1.0, 9, 9)] == [0.0, 1.0]
+    assert [variance_ratio_p(0.0, 3, 9), variance_ratio_p(0.5, 1, 9)] == [1.0, 1.0]
+
+
+def test_a_run_that_diverged_does_not_hide_what_matters() -> None:
+    values = {(k, name): k / 10 for k in range(4) for name in "abc"}
+    values[3, "c"] = -1e9
+    k, name = only(*(one(value, k=k, name=name) for (k, name), value in values.items())).effects
+    assert (k.param, k.share, name.share) == ("k", 1.0, pytest.approx(0.0, abs=0.1))
+    assert sum(level.n for level in k.levels) == 11
 
 
 def test_nothing_explains_the_jitter_of_floats() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from math import inf, isfinite, nan
-from statistics import quantiles
+from math import isfinite, nan
 
 from ..regression.statistics import variance_ratio_p
+from ..regression.sweeps.effects import usual_range
 from ..regression.sweeps.model import Configuration, Effect, SliceTable, Sweep
 from ..regression.sweeps.ranking import ALPHA, Mark, marks
 from . import numbers
@@ -17,9 +17,6 @@ from .text import TerminalLine, cut, one_line, shorten
 _VALUE_LENGTH = 60
 _MATTERED = 3
 _LEAST_SHARE = 0.05
-# From so many points on, one is far off that is more than so many times the range of the middle
-# half away from it.
-_ENOUGH, _FAR = 8, 4
 _WHY_NO_MODE = "nobody knows which values are better"
 # The modules of a class; without them its name tells it from others.
 _MODULES = re.compile(
@@ -159,12 +156,12 @@ def mattered(sweep: Sweep) -> str:
 
 def trade_off(sweep: Sweep) -> str:
     """Say which points are on the Pareto front of two objectives, if it is more than one."""
-    front = [f"#{rank:,}" for rank, one in enumerate(sweep.configurations, 1) if one.on_front]
+    front = [f"{rank:,}" for rank, one in enumerate(sweep.configurations, 1) if one.on_front]
     if len(front) < 2:
         return ""
     named = ", ".join(front[:_SHOWN]) + (", …" if len(front) > _SHOWN else "")
     both = f"{sweep.objective} and {shorten(sweep.second or '', 80)}"
-    return f"On the Pareto front of {both}: {named}."
+    return f"On the Pareto front of {both}: points {named}."
 
 
 def failures(sweep: Sweep) -> str:
@@ -176,28 +173,16 @@ def failures(sweep: Sweep) -> str:
     return f"{sweep.failed:,} of {cases} did not pass, in {numbers.count(where, 'point')}."
 
 
-def usual_range(sweep: Sweep) -> tuple[float, float]:
-    """Return the bounds beyond which a mean is far off, on the side that is worse."""
-    known = (numbers.finite(found.mean) for found in sweep.configurations)
-    means = [mean for mean in known if mean is not None]
-    if len(means) >= _ENOUGH:
-        first, _, third = quantiles(means, method="inclusive")
-        if 0 < (fence := _FAR * (third - first)) < inf:
-            low, high = first - fence, third + fence
-            return -inf if sweep.mode == "min" else low, inf if sweep.mode == "max" else high
-    return -inf, inf
-
-
 def far_off(sweep: Sweep) -> str:
-    """Say how many outliers dominate the means; empty if none does."""
-    low, high = usual_range(sweep)
+    """Say how many points are left out of the means of params; empty if none is."""
+    low, high = usual_range(sweep.configurations, sweep.mode)
     known = (numbers.finite(found.mean) for found in sweep.configurations)
     worst = [mean for mean in known if mean is not None and not low <= mean <= high]
     if not worst:
         return ""
+    are = "is" if len(worst) == 1 else "are"
     points, farthest = numbers.count(len(worst), "point"), numbers.value(max(worst, key=abs))
-    are, weigh = ("is", "weighs") if len(worst) == 1 else ("are", "weigh")
-    return f"{points} {are} far off ({farthest}) and {weigh} on all means."
+    return f"{points} {are} far off ({farthest}) and left out of the means of params."
 
 
 def facts(sweep: Sweep) -> list[str]:

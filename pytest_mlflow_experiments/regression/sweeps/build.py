@@ -292,7 +292,7 @@ class _Test:
                 replace(one, on_front=True) if place in front else one
                 for place, one in enumerate(found)
             ),
-            effects=effects(configurations, tuple(self._params)),
+            effects=effects(configurations, tuple(self._params), mode),
             cases=len(self._cases),
             failed=sum(not case.passed for case in self._cases.values()),
             notes=(*notes, *_alike(groups)),

@@ -81,14 +81,20 @@ const plots = (() => {
     });
   };
 
-  // The range of values of the objective with their intervals. Those that are far off (a run that
-  // diverged) would press all others into one colour, so they share the edge.
+  // Values that are far off (a run that diverged) would press all others into one colour and weigh
+  // on every mean.
+  const bounds = (sweep) => sweep.usual.map((bound, side) => bound ?? (side ? Infinity : -Infinity));
+  const isUsual = (sweep) => {
+    const [least, most] = bounds(sweep);
+    return (place) => sweep.means[place] >= least && sweep.means[place] <= most;
+  };
+
+  // The range of values of the objective with their intervals; those far off share the edge.
   const range = (sweep, values, stds = []) => {
-    const [least, most] = sweep.usual.map((bound, side) => bound ?? (side ? Infinity : -Infinity));
-    const usual = values.map((value) => value >= least && value <= most);
+    const [least, most] = bounds(sweep);
     let [low, high] = [Infinity, -Infinity];
     values.forEach((value, place) => {
-      if (!usual[place]) return;
+      if (value < least || value > most) return;
       const std = Number.isFinite(stds[place]) ? stds[place] : 0;
       const ends = [value - std, value + std].map((end) => (Number.isFinite(end) ? end : value));
       low = Math.min(low, ends[0]);
@@ -199,15 +205,15 @@ const plots = (() => {
     const param = sweep.params[which];
     const { second } = sweep;
     const shown = param ? drawable : drawable.filter((place) => Number.isFinite(second.values[place]));
-    const has_bars = shown.length <= MOST_BARS;
+    const hasBars = shown.length <= MOST_BARS;
     const means = shown.map((place) => sweep.means[place]);
-    const span = range(sweep, means, has_bars ? shown.map((place) => sweep.stds[place]) : []);
+    const span = range(sweep, means, hasBars ? shown.map((place) => sweep.stds[place]) : []);
     const ends = [Math.max(...ticks(span.low, span.high, 5).map((tick) => format(tick).length)), 10];
     const [left, right, top] = [Math.min(...ends) * LETTER + 14, width - 14, 18];
     const count = param ? param.values.length : 0;
     const band = (right - left) / count;
-    const is_text = param && !param.numbers;
-    const room = is_text ? standing(param.values, band) : { upright: false, height: 22 };
+    const isText = param && !param.numbers;
+    const room = isText ? standing(param.values, band) : { upright: false, height: 22 };
     const height = 250 + room.height;
     const bottom = height - room.height - 10;
     const y = scale(span.low, span.high, bottom - 12, top);
@@ -224,11 +230,11 @@ const plots = (() => {
 
     let [x, marks, spread] = [null, [], 0];
     if (param) {
-      const axis = is_text ? axisOf(param, left, right) : axisOf(param, left + 14, right - 14);
+      const axis = isText ? axisOf(param, left, right) : axisOf(param, left + 14, right - 14);
       x = (place) => axis.at(sweep.choices[place][which]);
       marks = axis.marks;
       const gaps = param.values.slice(1).map((_, value) => axis.at(value + 1) - axis.at(value) || Infinity);
-      spread = Math.min(26, 0.5 * (is_text ? band : Math.min(...gaps)));
+      spread = Math.min(26, 0.5 * (isText ? band : Math.min(...gaps)));
     } else {
       const found = shown.map((place) => second.values[place]);
       const [low, high] = [Math.min(...found), Math.max(...found)];
@@ -245,16 +251,16 @@ const plots = (() => {
       const aside = crowds.get(x(place)) > 1 && spread > 4 ? spread * jitter(place) : 0;
       return { place, x: x(place) + aside, y: y(sweep.means[place]) };
     });
-    const cloud = element("g", { class: points.length > 200 ? "points many" : "points" });
-    for (const { place, x: at } of has_bars ? points : []) {
+    const cloud = element("g", { class: "points" });
+    for (const { place, x: at } of hasBars ? points : []) {
       const [middle, std] = [sweep.means[place], sweep.stds[place]];
       if (!(Number.isFinite(std) && std > 0)) continue;
       cloud.append(element("path", { class: "std", d: path([[at, y(middle - std)], [at, y(middle + std)]]) }));
     }
     for (const point of points) {
-      const is_front = !param && sweep.front.includes(sweep.ranks[point.place]);
-      const r = points.length > 200 && !is_front ? 2 : 3.2;
-      cloud.append(element("circle", { class: is_front ? "front" : "", cx: point.x, cy: point.y, r }));
+      const isFront = !param && sweep.front.includes(sweep.ranks[point.place]);
+      const r = points.length > 200 && !isFront ? 2 : 3.2;
+      cloud.append(element("circle", { class: isFront ? "front" : "", cx: point.x, cy: point.y, r }));
     }
     svg.append(cloud);
 
@@ -262,7 +268,7 @@ const plots = (() => {
       // The mean of each value, and a line through those of numbers.
       const grouped = param.numbers && count > MOST ? groups(param) : null;
       const members = new Map();
-      for (const place of shown) {
+      for (const place of shown.filter(isUsual(sweep))) {
         const value = sweep.choices[place][which];
         const key = grouped ? grouped.of[value] : value;
         if (!members.has(key)) members.set(key, []);
@@ -282,7 +288,7 @@ const plots = (() => {
       const front = points
         .filter(({ place }) => sweep.front.includes(sweep.ranks[place]))
         .sort((a, b) => a.x - b.x || a.y - b.y);
-      const is_first = (second.mode === "min") === (sweep.mode === "max");
+      const isFirst = (second.mode === "min") === (sweep.mode === "max");
       const steps = front.flatMap((point, place) => {
         const next = front[place + 1];
         if (!next) return [[point.x, point.y]];
@@ -291,7 +297,7 @@ const plots = (() => {
       });
       if (steps.length > 1) svg.append(element("path", { class: "front-line", d: path(steps) }));
       for (const { at, point } of thin(front.map((point) => ({ point, at: point.x, size: 24 })), 4)) {
-        svg.append(label(`#${sweep.ranks[point.place] + 1}`, at, point.y + (is_first ? -8 : 16), "middle halo"));
+        svg.append(label(`#${sweep.ranks[point.place] + 1}`, at, point.y + (isFirst ? -8 : 16), "middle halo"));
       }
     }
 
@@ -322,7 +328,7 @@ const plots = (() => {
     const [one, other] = [sweep.params[acrossAt], sweep.params[upwardsAt]];
     const [columns, rows] = [groups(one), groups(other)];
     const cells = new Map();
-    for (const place of drawable) {
+    for (const place of drawable.filter(isUsual(sweep))) {
       const [column, row] = [
         columns.of[sweep.choices[place][acrossAt]],
         rows.of[sweep.choices[place][upwardsAt]],

@@ -9,11 +9,11 @@ from math import isfinite
 from typing import final
 
 from ...regression.direction import is_cost
-from ...regression.sweeps.effects import Axis
+from ...regression.sweeps.effects import Axis, usual_range
 from ...regression.sweeps.model import Configuration, Effect, Level, Sweep
 from ...regression.sweeps.ranking import Mark, marks
 from ..numbers import finite, sort_keys
-from ..sweep_text import proven, usual_range
+from ..sweep_text import proven
 from .svg import Scale, level_scale
 
 _LEVELS = 12
@@ -133,7 +133,7 @@ def ranking(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> RankingTabl
     metrics, left_out = _metrics(sweep.configurations)
     columns = dict(list(axes.items())[:_COLUMNS])
     others = list(axes)[_COLUMNS:]
-    low, high = usual_range(sweep)
+    low, high = usual_range(sweep.configurations, sweep.mode)
     return RankingTable(
         params={
             name: "text" if axis.numbers is None else str(place)

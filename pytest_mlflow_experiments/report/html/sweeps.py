@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import final
 
-from ...regression.sweeps.effects import Axis, make_axis
+from ...regression.sweeps.effects import Axis, make_axis, usual_range
 from ...regression.sweeps.model import Configuration, Sweep
 from .. import numbers, sweep_text
 from ..sweep_text import choice, short
@@ -38,7 +38,7 @@ def plot_data(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> str:
         "objective": one_line(sweep.objective or "", 80),
         "mode": sweep.mode,
         "best": sweep.best is not None,
-        "usual": [numbers.finite(bound) for bound in sweep_text.usual_range(sweep)],
+        "usual": [numbers.finite(bound) for bound in usual_range(sweep.configurations, sweep.mode)],
         "total": len(sweep.configurations),
         "params": [
             {
