@@ -171,6 +171,8 @@ def _view(number: int, sweep: Sweep, *, rows: int, points: int) -> SweepView:
     constants = {param: axis.values[0] for param, axis in axes.items() if len(axis.values) == 1}
     named = list(varying or axes)
     best = sweep.best.params if sweep.best is not None else None
+    measured = [found for found in sweep.configurations if numbers.finite(found.mean) is not None]
+    has_more = bool(varying) and len(measured) >= _LEAST
     return SweepView(
         number=number,
         sweep=sweep,
@@ -180,8 +182,8 @@ def _view(number: int, sweep: Sweep, *, rows: int, points: int) -> SweepView:
         compared=any(found.p_value is not None for found in sweep.configurations),
         constants=_constants(constants) if varying else "",
         ranking=ranking(sweep, varying or axes, most=rows),
-        marginals=marginals(sweep, varying),
-        data=_plots(sweep, varying, points) if _can_be_plotted(sweep, varying) else None,
+        marginals=marginals(sweep, varying) if has_more else [],
+        data=_plots(sweep, varying, points) if has_more else None,
     )
 
 
@@ -205,11 +207,6 @@ def _axes(sweep: Sweep) -> dict[str, Axis]:
         )
         for param in dict.fromkeys((*mattering, *sweep.params))
     }
-
-
-def _can_be_plotted(sweep: Sweep, varying: dict[str, Axis]) -> bool:
-    measured = (numbers.finite(found.mean) for found in sweep.configurations)
-    return bool(varying) and sum(mean is not None for mean in measured) >= _LEAST
 
 
 def _constants(params: dict[str, str]) -> str:
