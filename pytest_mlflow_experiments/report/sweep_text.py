@@ -138,11 +138,13 @@ def proven(sweep: Sweep) -> list[Effect]:
 
 
 def mattered(sweep: Sweep) -> str:
-    """Say which params explain the differences; nothing where it is open which point is best."""
+    """Say which params explain the differences, unless the best points can't be told apart."""
     effects = [effect for effect in sweep.effects if len(effect.levels) > 1]
     if not effects or "near" in marks(sweep):
         return ""
     if len(effects) == 1:
+        if standing(sweep) != "clear winner":
+            return ""
         means = [level.mean for level in effects[0].levels if isfinite(level.mean)] or [nan]
         text = f"{numbers.value(min(means))} and {numbers.value(max(means))}"
         return f"{shorten(effects[0].param, 60)} moves the mean between {text}."
