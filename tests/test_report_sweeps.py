@@ -110,6 +110,8 @@ def test_what_explains_no_more_than_chance_does_is_not_said_to_matter() -> None:
     assert (sweep.effects[0].share or 0) > 0.6
     assert sweeps_text.mattered(sweep) == ""
     assert 'svg class="share"' not in render(sweep)
+    # The effects of a full grid add up: a small one is seen beside a large one.
+    assert [effect.param for effect in sweeps_text.proven(twelve())] == ["C", "kernel"]
     assert sweeps_text.mattered(searched(400, 1, 4)).startswith("What mattered: C ")
 
 

@@ -285,11 +285,12 @@ def test_the_share_of_a_param_is_proven_by_the_f_test() -> None:
     groups = {"a": (0.81, 0.83, 0.85), "b": (0.84, 0.86, 0.83), "c": (0.90, 0.87, 0.88)}
     cases = [one(value, n=n, k=k) for k, found in groups.items() for n, value in enumerate(found)]
     effect = next(effect for effect in only(*cases).effects if effect.param == "k")
-    p = variance_ratio_p(effect.share or 0.0, 3, 9)
+    assert effect.share is not None
+    p = variance_ratio_p(effect.share, 3, 1 - effect.share, 6)
     assert p == pytest.approx(stats.f_oneway(*groups.values()).pvalue)
     # Without any scatter within groups, or with nothing else than it.
-    assert [variance_ratio_p(1.0, 3, 9), variance_ratio_p(1.0, 9, 9)] == [0.0, 1.0]
-    assert [variance_ratio_p(0.0, 3, 9), variance_ratio_p(0.5, 1, 9)] == [1.0, 1.0]
+    assert [variance_ratio_p(1.0, 3, 0.0, 6), variance_ratio_p(1.0, 9, 0.0, 0)] == [0.0, 1.0]
+    assert [variance_ratio_p(0.0, 3, 1.0, 6), variance_ratio_p(0.5, 1, 0.5, 8)] == [1.0, 1.0]
 
 
 def test_a_run_that_diverged_does_not_hide_what_matters() -> None:

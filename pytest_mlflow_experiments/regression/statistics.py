@@ -106,17 +106,18 @@ def student_t(p: float, freedom: float) -> float:
     return -float(stdtrit(freedom, p))
 
 
-def variance_ratio_p(share: float, groups: int, n: int) -> float:
+def variance_ratio_p(share: float, groups: int, rest: float, freedom: int) -> float:
     """Return the p-value of the F-test (Fisher 1925) of groups that explain a share of a variance.
 
-    ``n`` values are in the ``groups``; it is 1 where nothing is left to compare their scatter with.
+    ``rest`` is the share that nothing explains, with so many degrees of ``freedom``.
     """
     from scipy.special import fdtrc
 
-    freedom = n - groups
-    if freedom < 1 or groups < 2 or not 0 < share < 1:
-        return 0.0 if share >= 1 and freedom > 0 else 1.0
-    return float(fdtrc(groups - 1, freedom, share / (groups - 1) / ((1 - share) / freedom)))
+    if freedom < 1 or groups < 2 or share <= ROUNDING:
+        return 1.0
+    if rest <= ROUNDING:
+        return 0.0
+    return float(fdtrc(groups - 1, freedom, share / (groups - 1) / (rest / freedom)))
 
 
 def poisson_p(now: int, times: int, before: int, sessions: int) -> float:

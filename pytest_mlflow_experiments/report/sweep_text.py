@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from math import isfinite, nan
+from math import fsum, isfinite, nan, prod
 
 from ..regression.statistics import variance_ratio_p
 from ..regression.sweeps.effects import usual_range
@@ -122,19 +122,26 @@ def certainty(sweep: Sweep) -> str:
 
 
 def proven(sweep: Sweep) -> list[Effect]:
-    """Return the effects of params that are no chance, by the F-test and Bonferroni's bound."""
-    known = [
-        (effect, share)
-        for effect in sweep.effects
-        if (share := numbers.finite(effect.share)) is not None
-    ]
-    return [
-        effect
-        for effect, share in known
-        if len(known)
-        * variance_ratio_p(share, len(effect.levels), sum(level.n for level in effect.levels))
-        <= ALPHA
-    ]
+    """Return the effects of params that are no chance, by F-tests and Bonferroni's bound.
+
+    In a full grid the effects add up, and what none explains is chance; elsewhere what the param
+    itself does not explain.
+    """
+    effects = [effect for effect in sweep.effects if effect.share is not None]
+    sizes = {effect.param: len(effect.levels) for effect in sweep.effects}
+    points = max((sum(level.n for level in effect.levels) for effect in effects), default=0)
+    is_grid = points == prod(sizes.values()) and all(
+        level.n * sizes[effect.param] == points for effect in effects for level in effect.levels
+    )
+
+    def is_chance(effect: Effect) -> bool:
+        told = effects if is_grid else [effect]
+        rest = 1 - fsum(one.share or 0.0 for one in told)
+        freedom = points - 1 - sum(sizes[one.param] - 1 for one in told)
+        p = variance_ratio_p(effect.share or 0.0, sizes[effect.param], rest, freedom)
+        return p * len(effects) > ALPHA
+
+    return [effect for effect in effects if not is_chance(effect)]
 
 
 def mattered(sweep: Sweep) -> str:
@@ -161,7 +168,8 @@ def trade_off(sweep: Sweep) -> str:
     front = [f"{rank:,}" for rank, one in enumerate(sweep.configurations, 1) if one.on_front]
     if len(front) < 2:
         return ""
-    named = ", ".join(front[:_SHOWN]) + (", …" if len(front) > _SHOWN else "")
+    rest = len(front) - _SHOWN
+    named = ", ".join(front[:_SHOWN]) + (f" and {rest:,} more" if rest > 0 else "")
     both = f"{sweep.objective} and {shorten(sweep.second or '', 80)}"
     return f"On the Pareto front of {both}: points {named}."
 

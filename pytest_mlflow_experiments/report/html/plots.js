@@ -30,8 +30,11 @@ const plots = (() => {
       "aria-label": label,
     });
 
-  const format = (value, digits = 6) =>
-    typeof value === "number" ? String(Number(value.toPrecision(digits))) : (value ?? "—");
+  const format = (value, digits = 6) => {
+    if (typeof value !== "number") return value ?? "—";
+    const rounded = Number(value.toPrecision(digits));
+    return rounded && Math.abs(rounded) < 1e-3 ? rounded.toExponential() : String(rounded);
+  };
 
   const cut = (text, length) => (text.length <= length ? text : `${text.slice(0, length - 1)}…`);
   const round = (value) => Math.round(value * 10) / 10;
@@ -208,8 +211,9 @@ const plots = (() => {
     const hasBars = shown.length <= MOST_BARS;
     const means = shown.map((place) => sweep.means[place]);
     const span = range(sweep, means, hasBars ? shown.map((place) => sweep.stds[place]) : []);
-    const ends = [Math.max(...ticks(span.low, span.high, 5).map((tick) => format(tick).length)), 10];
-    const [left, right, top] = [Math.min(...ends) * LETTER + 14, width - 14, 18];
+    const levels = ticks(span.low, span.high, 5);
+    const longest = Math.max(span.beyondLow || span.beyondHigh ? 7 : 0, ...levels.map((level) => format(level).length));
+    const [left, right, top] = [Math.min(10, longest) * LETTER + 14, width - 14, 18];
     const count = param ? param.values.length : 0;
     const band = (right - left) / count;
     const isText = param && !param.numbers;
@@ -219,7 +223,7 @@ const plots = (() => {
     const y = scale(span.low, span.high, bottom - 12, top);
     const name = param ? param.name : second.name;
     const svg = canvas(width, height, `${sweep.objective} by ${name}`);
-    for (const tick of ticks(span.low, span.high, 5)) {
+    for (const tick of levels) {
       svg.append(
         element("path", { class: "grid", d: path([[left, y(tick)], [right, y(tick)]]) }),
         label(format(tick), left - 6, y(tick) + 4, "end", 10),

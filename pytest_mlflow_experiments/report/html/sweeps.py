@@ -108,7 +108,7 @@ class SweepView:
 
     ``best`` are the params of the best configuration without the last ``best_more``, ``repeated``
     tells that there are several values of some, ``compared`` that there are p-values; ``constants``
-    are the params with a single value.
+    are the params with a single value. ``facts`` are sentences beside what its line says.
     """
 
     number: int
@@ -117,6 +117,7 @@ class SweepView:
     best_more: int
     repeated: bool
     compared: bool
+    facts: Sequence[str]
     constants: str
     ranking: RankingTable
     marginals: Sequence[Marginal]
@@ -180,6 +181,11 @@ def _view(number: int, sweep: Sweep, *, rows: int, points: int) -> SweepView:
         best_more=max(0, len(named) - _NAMED),
         repeated=any(found.n > 1 for found in sweep.configurations),
         compared=any(found.p_value is not None for found in sweep.configurations),
+        facts=[
+            text
+            for text in sweep_text.facts(sweep)
+            if text[1:] != f"{sweep_text.standing(sweep)[1:]}."
+        ],
         constants=_constants(constants) if varying else "",
         ranking=ranking(sweep, varying or axes, most=rows),
         marginals=marginals(sweep, varying) if has_more else [],
