@@ -19,7 +19,7 @@ from sessions import (
     past_of,
 )
 
-from pytest_mlflow_experiments.records import CaseRecord
+from pytest_mlflow_experiments.records import CaseRecord, Operator
 from pytest_mlflow_experiments.records.accepted import AcceptedValue, MetricLevel, make_step
 from pytest_mlflow_experiments.records.tags import COMMIT
 from pytest_mlflow_experiments.regression import MetricSeries, Tolerance, Verdict
@@ -532,6 +532,38 @@ def test_margin_of_the_assertion_now_and_before() -> None:
     assert margin.margin == pytest.approx(0.03)
     assert margin.baseline_margin == pytest.approx(0.05)
     assert margin.shrank
+
+
+@pytest.mark.parametrize("operator", [">=", "<", "=="])
+def test_margins_now_and_before_are_those_of_the_same_value(operator: Operator) -> None:
+    """Of repeats, folds and steps both are the means': the worst of them is always closer."""
+    values = {"0": 0.90, "1": 0.94, "2": 0.86}
+    limit = {">=": 0.8, "<": 1.0, "==": 0.9}[operator]
+    guard = replace(
+        make_check("accuracy", 0.0, limit),
+        operator=operator,
+        tolerance=0.2 if operator == "==" else None,
+    )
+
+    def session() -> SessionValues:
+        return make_session(
+            *(
+                make_case(
+                    f"test_a[{seed}]",
+                    arguments=("seed",),
+                    params={"seed": seed},
+                    metrics={"accuracy": value},
+                    checks=(replace(guard, value=value),),
+                )
+                for seed, value in values.items()
+            )
+        )
+
+    row = only(judged(session(), baseline(*(session() for _ in range(5)))))
+    assert row.status == "unchanged"
+    assert row.margin is not None
+    assert row.margin.margin == pytest.approx(row.margin.baseline_margin)
+    assert not row.margin_shrank
 
 
 def test_accepted_step_restarts_the_window() -> None:

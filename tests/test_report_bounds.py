@@ -111,7 +111,7 @@ GUARD = GuardChange(kind="limit", case="c", metric="m", name="c", nodeid="c", te
         ({"sweeps": (twelve(),) * 40}, "more sweeps, all of them in"),
         (
             {"sweeps": (make_sweep(grid(k=range(900)), lambda params, dice: dice.random()),)},
-            "more configurations are not in this page",
+            "more points are not in this page",
         ),
         ({"curves": tuple(make_curve() for _ in range(50))}, "more charts are left out"),
         (

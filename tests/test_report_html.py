@@ -153,7 +153,7 @@ def test_the_answer_comes_first_and_what_did_not_change_is_folded() -> None:
             'id="undecided"',
             'id="unchanged"',
             'id="informational"',
-            '<details class="sweep">',
+            '<details class="sweep"',
             'id="curves"',
             'id="baseline"',
         )

@@ -172,10 +172,10 @@ def test_many_regressions_leave_room_for_failures() -> None:
     assert "E   assert 17 == 18" in render_markdown(comparison)
 
 
-def test_a_sweep_has_its_answer_and_its_first_configurations() -> None:
+def test_a_sweep_has_its_answer_and_its_first_points() -> None:
     text = render_markdown(make_comparison(sweeps=(twelve(),)))
     best = twelve().configurations[0]
-    _, _, section = text.partition("#### Sweep `test_digits`: 12 configurations ")
+    _, _, section = text.partition("#### Sweep `test_digits`: 12 points ")
     params = f"`C = {best.params['C']}, kernel = {best.params['kernel']}`"
     assert f"`accuracy` (max) is best with {params}: **0.9" in section
     table = rows(section)
@@ -186,7 +186,7 @@ def test_a_sweep_has_its_answer_and_its_first_configurations() -> None:
     assert "… and 7 more" in section
 
 
-def test_no_more_than_five_sweeps_are_told_of_and_no_single_configuration() -> None:
+def test_no_more_than_five_sweeps_are_told_of_and_no_single_point() -> None:
     text = render_markdown(many())
     assert text.count("#### Sweep") == 5
     assert "… and 36 more sweeps" in text

@@ -86,7 +86,12 @@ def test_margin(
     margin = Margin(
         operator=operator, limit=0.5, tolerance=tolerance, margin=0.2, baseline_margin=before
     )
-    assert (numbers.assertion(margin), numbers.margin(make_metric(margin=margin))) == texts
+    assert (
+        numbers.assertion(margin),
+        numbers.margin(make_metric("regressed", margin=margin)),
+    ) == texts
+    # What is within noise of the baseline came no closer.
+    assert numbers.margin(make_metric("unchanged", margin=margin)) == "0.2"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from swept import many, ordinary
 from pytest_mlflow_experiments.records import CaseRecord, Check, Metric, Operator, Outcome
 from pytest_mlflow_experiments.records.directory import SessionState
 from pytest_mlflow_experiments.regression.comparison import Comparison
-from pytest_mlflow_experiments.regression.sweeps.ranking import marks
 from pytest_mlflow_experiments.report.metric_lines import describe_metric, verdict_lines
 from pytest_mlflow_experiments.report.summary import SessionSummary
 from pytest_mlflow_experiments.report.terminal import (
@@ -138,15 +137,12 @@ def test_section_tells_of_each_sweep_in_two_lines() -> None:
     sweep = twelve()
     lines = sweeps_of(make_comparison(sweeps=(sweep, sixty())))
     times = "\N{MULTIPLICATION SIGN}"
-    assert lines[0].startswith(
-        f"  sweeps           test_digits: 12 configurations {times} 5 seeds; "
-    )
-    assert lines[0].endswith(" %)")
+    assert lines[0].startswith(f"  sweeps           test_digits: 12 points {times} 5 seeds")
     params = sweep.configurations[0].params
     best = f"best C = {params['C']}, kernel = {params['kernel']}: accuracy 0.9"
     assert lines[1].startswith(f"                     {best}")
-    assert lines[1].endswith(f"(n = 5), {marks(sweep).count('near')} of 11 others within noise")
-    assert "60 configurations" in lines[2]
+    assert lines[1].endswith("(n = 5), no clear winner: 2 of 12 points can't be told apart")
+    assert "60 points" in lines[2]
     assert "; 4 of 180 cases did not pass" in lines[2]
 
 
@@ -160,7 +156,7 @@ def test_section_passes_over_sweeps_without_a_choice_or_a_mode() -> None:
     lines = sweeps_of(ordinary())
     assert [line for line in lines if not line.startswith("         ")] == lines[:1]
     assert len(lines) == 2 * 5
-    assert lines[-1].strip().startswith("No configuration is called the best")
+    assert lines[-1].strip().startswith("No point is called the best")
 
 
 def test_verdicts_tell_of_drift_after_what_regressed_and_of_levels() -> None:

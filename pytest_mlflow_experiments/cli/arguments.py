@@ -105,7 +105,7 @@ SWEEP: Final[Arguments] = {
         {"choices": ("min", "max")},
     ),
     "--seed-params NAME[,NAME…]": (
-        "params that only repeat a configuration; default: as in the session",
+        "params that only repeat a point; default: as in the session",
         {"type": lambda text: frozenset(filter(None, text.split(",")))},
     ),
 }

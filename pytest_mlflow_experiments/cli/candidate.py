@@ -59,7 +59,7 @@ def choose_candidate(
             raise UsageError(
                 f"{sweep.test}: {why_no_best(sweep)} --metric, --mode or --case say more"
             )
-        of = count(len(sweep.configurations), "configuration")
+        of = count(len(sweep.configurations), "point")
         title = f"{sweep.test}, the best of {of}, {choice(configuration.params)}"
         title = title.removesuffix(", ")
     else:
@@ -120,7 +120,7 @@ def _named(
     sweep, configuration, nodeid = matching[0]
     if any(other is not configuration for _, other, _ in matching):
         shown = "".join(f"\n  {nodeid}" for _, _, nodeid in matching[:20])
-        raise UsageError(f"{text!r} fits cases of several configurations; name one:{shown}")
+        raise UsageError(f"{text!r} fits cases of several points; name one:{shown}")
     return sweep, configuration, _record(session, nodeid) if len(matching) == 1 else None
 
 

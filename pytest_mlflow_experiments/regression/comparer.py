@@ -501,7 +501,7 @@ def _comparison(row: _Row, verdict: Verdict, *, gates: bool, advisory: bool) -> 
         accepted = Acceptance(id=step.id, reason=step.reason)
         if known is not None:
             accepted = replace(accepted, value=known.level.value, before=known.before)
-    margin = _margin(case, series.metric, verdict.baseline, row.limits)
+    margin = _margin(case, series.metric, (verdict.current, verdict.baseline), row.limits)
     checks = case.limits.get(placeless(series.metric), "")
     found = MetricComparison(
         case=case.case,
@@ -536,7 +536,7 @@ def _comparison(row: _Row, verdict: Verdict, *, gates: bool, advisory: bool) -> 
         baseline=known.before,
         change=change,
         relative=relative,
-        margin=_margin(case, series.metric, known.before, row.limits),
+        margin=_margin(case, series.metric, (verdict.current, known.before), row.limits),
     )
 
 
@@ -653,17 +653,24 @@ def _flat(values: _Values) -> Iterator[float]:
         yield from value if isinstance(value, tuple) else (value,)
 
 
-def _margin(case: CaseValues, metric: str, baseline: float | None, limits: str) -> Margin | None:
-    """Return the margin to the closest check, and the one at the baseline to its own limit."""
+def _margin(
+    case: CaseValues, metric: str, values: tuple[float | None, float | None], limits: str
+) -> Margin | None:
+    """Return the margins to the closest check: of the value now, and of the one before.
+
+    Both are those of the values that are compared, which of repeats are means: the worst of some
+    repeats is always closer to its limit than the mean of others.
+    """
     check = case.check_of(metric)
     if check is None:
         return None
+    current, baseline = values
     before = own_limit(check, limits)
     return Margin(
         operator=check.operator,
         limit=check.limit,
         tolerance=check.tolerance,
-        margin=check.margin,
+        margin=check.margin if current is None else replace(check, value=current).margin,
         baseline_margin=None if baseline is None else replace(before, value=baseline).margin,
         line=check.line,
     )

@@ -43,8 +43,9 @@ class SessionInfo:
 class Margin:
     """The assertion that guards a metric: how far it is from failing, now and in the baseline.
 
-    ``margin`` is in the metric's unit, ``baseline_margin`` what it was at the baseline's mean, with
-    the limit that the baseline had. ``line`` is that of the assertion, in whatever file.
+    ``margin`` is that of the current value, in the metric's unit, ``baseline_margin`` that of the
+    baseline's mean, with the limit that the baseline had. ``line`` is that of the assertion, in
+    whatever file.
     """
 
     operator: Operator
@@ -149,6 +150,11 @@ class MetricComparison:
     seeds: Mapping[str, tuple[float, ...]] = field(default_factory=dict, metadata=RARE)
     params: Mapping[str, str] = field(default_factory=dict, metadata=RARE)
     checks: str = field(default="", metadata=RARE)
+
+    @property
+    def margin_shrank(self) -> bool:
+        """Whether the metric came closer to its assertion's limit, by more than noise."""
+        return self.status != "unchanged" and self.margin is not None and self.margin.shrank
 
     def level_at(self, value: float | None) -> AcceptedValue | None:
         """Return a value with the scatter that is known, as a level for later sessions."""

@@ -106,6 +106,20 @@ def student_t(p: float, freedom: float) -> float:
     return -float(stdtrit(freedom, p))
 
 
+def variance_ratio_p(share: float, groups: int, rest: float, freedom: int) -> float:
+    """Return the p-value of the F-test (Fisher 1925) of groups that explain a share of a variance.
+
+    ``rest`` is the share that nothing explains, with so many degrees of ``freedom``.
+    """
+    from scipy.special import fdtrc
+
+    if freedom < 1 or groups < 2 or share <= ROUNDING:
+        return 1.0
+    if rest <= ROUNDING:
+        return 0.0
+    return float(fdtrc(groups - 1, freedom, share / (groups - 1) / (rest / freedom)))
+
+
 def poisson_p(now: int, times: int, before: int, sessions: int) -> float:
     """Return the probability of as many events as now, or more, if their rate is as before.
 

@@ -83,7 +83,7 @@ def details(metric: MetricComparison) -> Iterator[str]:
         yield f"the mean of {len(metric.values)} repeats"
     if metric.fresh:
         yield f"{numbers.count(metric.fresh, 'fresh run')}"
-    if metric.margin is not None and metric.margin.shrank:
+    if metric.margin is not None and metric.margin_shrank:
         yield f"margin to {numbers.assertion(metric.margin)}: {numbers.margin(metric)}"
 
 

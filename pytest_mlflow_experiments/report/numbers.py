@@ -99,12 +99,12 @@ def assertion(margin: Margin) -> str:
 def margin(metric: MetricComparison) -> str:
     """Format how far a metric is from failing its assertion: ``0.012 (was 0.034)``.
 
-    The earlier distance is added only if it was larger.
+    The earlier distance is added only if it was larger, by more than noise.
     """
     if metric.margin is None:
         return NOTHING
     text = _digits(metric.margin.margin, 3)
-    if not metric.margin.shrank:
+    if not metric.margin_shrank:
         return text
     return f"{text} (was {_digits(metric.margin.baseline_margin or 0.0, 3)})"
 
@@ -116,9 +116,7 @@ def room(metric: MetricComparison) -> str:
         return ""
     size = _digits(abs(found.margin), 3)
     text = f"missed by {size}" if found.margin < 0 else f"{size} left"
-    if len(metric.values) > 1 and not metric.fresh:
-        return f"{text} (closest repeat)"
-    if found.shrank and metric.status != "unchanged":
+    if metric.margin_shrank:
         return f"{text}, was {_digits(found.baseline_margin or 0.0, 3)}"
     return text
 

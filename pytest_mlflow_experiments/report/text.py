@@ -133,6 +133,8 @@ class MarkdownPage:
             self._left -= size
         elif self._blocks[-1:] != [_CUT]:
             self._blocks.append(_CUT)
+            # What was kept for this one is kept for the next.
+            self._left -= _size(_CUT) + 2
 
     def add_items(
         self,

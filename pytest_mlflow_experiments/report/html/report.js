@@ -228,7 +228,7 @@
     } else if (data.v?.length > 1) add(data.f ? "Fresh runs" : "Now", data.v.map(Number).map(text).join(", "));
     if (data.h) add("History", decode(data.h).map(text).join(", "));
     const names = Object.entries(params ?? {});
-    if (names.length) add("Params", ...names.map(([name, value]) => make("code", { class: "param" }, `${name} = ${value}`)));
+    if (names.length) add("Params", ...names.map(([name, value]) => make("code", { class: "named" }, `${name} = ${value}`)));
     if (nodeid) add("Test", make("code", {}, nodeid));
     if (nodeid && common.link.length === 2 && !(named ?? nodeid).includes("'")) {
       const href = common.link.join(encodeURIComponent(named ?? nodeid));
@@ -249,7 +249,7 @@
       button.setAttribute("aria-expanded", "false");
       return;
     }
-    const box = make("div", { class: "plot" });
+    const box = make("div", { class: "history" });
     const cell = make("td", { colspan: String(row.cells.length) }, box, facts(data, false));
     row.after(make("tr", { class: "detail" }, cell));
     button.setAttribute("aria-expanded", "true");
@@ -377,7 +377,7 @@
     const cards = Array.from(document.querySelectorAll(".card[data-m]"));
     for (const card of cards) {
       const data = JSON.parse(card.dataset.m);
-      const box = card.querySelector(".plot");
+      const box = card.querySelector(".history");
       const show = () => card.open && !drawn.has(box) && draw(box, data, titleOf(card));
       card.addEventListener("toggle", show);
       show();
