@@ -160,7 +160,7 @@ def test_junit_and_last_failed_know_the_regression(
 
 def test_first_session_passes_loudly(project: Project) -> None:
     project.write(CASES)
-    assert "Gate passed: there is no baseline yet" in told(gated(project))
+    assert "Gate passed (first run); the next runs compare with this one" in told(gated(project))
 
 
 def test_required_baseline(project: Project) -> None:

@@ -34,6 +34,7 @@ from ..baseline.specs import (
 )
 from ..records import SessionHeader
 from ..records.accepted import ACCEPTED_FILE, AcceptedError, AcceptedStep, read_accepted
+from ..records.case import named_few
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.reader import peek_header
 from ..records.secrets import without_credentials
@@ -322,7 +323,7 @@ class Location:
             number = f"1 session{more}" if len(found) == 1 else f"{len(found)} sessions{more}"
             yield f"looked at {place}: {number}"
             if (others := getattr(catalog, "experiments", None)) and not found:
-                yield f"experiments there: {', '.join(map(repr, others()[:_SHOWN])) or 'none'}"
+                yield f"experiments there: {named_few([*map(repr, others())], _SHOWN) or 'none'}"
             names |= dict.fromkeys(_names(found, kind, parsed.pair[0] if kind == "tag" else ""))
         if self.local is None:
             yield f"looked at {self.root}: no session is in {DIRECTORY_NAME} there"

@@ -18,7 +18,7 @@ from ..regression.compare import compare_sessions, reported_options
 from ..regression.comparison import Comparison
 from ..regression.sweeps.build import SweepBuilder
 from ..regression.tolerance import Tolerance, find
-from ..regression.values import collect_session, collect_values
+from ..regression.values import changed, collect_session, collect_values
 from ..report.metric_lines import describe_metric
 from ..report.numbers import count, signed, value
 from ..report.numbers import relative as percent
@@ -171,7 +171,7 @@ def other_measurement(candidate: PromotionCandidate, champion: RegisteredVersion
         yield f"nobody knows the data of the champion: its tag {tags.DATASETS} is {text!r}"
         return
     different = "; ".join(
-        f"dataset {name!r} was {theirs.get(name, 'not there')} and is {mine.get(name, 'not there')}"
+        changed(f"dataset {name!r}", *(str(one.get(name, "not there")) for one in (theirs, mine)))
         for name in (theirs | mine if theirs else ())
         if theirs.get(name) != mine.get(name)
     )

@@ -18,6 +18,7 @@ from ..records import (
     function_of,
 )
 from ..records.accepted import ACCEPTED_FILE, SETTING, AcceptedStep
+from ..records.case import named_few
 from .changed_guards import changed_guards
 from .comparer import CompareOptions, Comparer, name_of
 from .comparison import (
@@ -45,9 +46,7 @@ from .values import (
 )
 
 _LEFT_OUT = frozenset({"skipped", "xfailed"})
-_OTHER_SELECTION = (
-    "No session of the baseline was asked for the same tests: whether a case is gone can't be told"
-)
+_OTHER_SELECTION = "Different test selection than the baseline: missing tests can't be detected"
 _CUT_SHORT = (
     "The time for fresh runs was used up before all that looked worse was clear; "
     "--mlflow-rerun-time gives more"
@@ -312,12 +311,11 @@ class _AbsentCases:
 
 def _other_grid(sweep: Sweep, points: Sequence[str]) -> str:
     """Return the note on the points that went with the grid of a sweep."""
-    shown = ", ".join(points[:_POINTS])
-    more = f" and {len(points) - _POINTS:,} more" if len(points) > _POINTS else ""
     number = "1 point" if len(points) == 1 else f"{len(points):,} points"
     return (
         f"The grid of {sweep.name} is another: it is judged by its {sweep.objective}, the best and "
-        f"the mean of the points that are still there; {number} went: {shown}{more}"
+        f"the mean of the points that are still there; {number} went: "
+        f"{named_few(points, _POINTS)}"
     )
 
 

@@ -133,6 +133,7 @@ class MarkdownPage:
             self._left -= size
         elif self._blocks[-1:] != [_CUT]:
             self._blocks.append(_CUT)
+            self._left -= _size(f"\n\n{_CUT}")
 
     def add_items(
         self,

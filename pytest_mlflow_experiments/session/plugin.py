@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import pytest
 
@@ -36,6 +37,8 @@ from .workers import received_directory, received_record, send_directory, send_r
 if TYPE_CHECKING:
     from _pytest.outcomes import Exit
     from _pytest.terminal import TerminalReporter
+
+_WHY_LEFT_OUT: Final = {"auto": "without metrics", "marked": "without the marker"}
 
 
 def register(config: pytest.Config) -> None:
@@ -180,7 +183,7 @@ class SessionPlugin:
         self._only_shows = exitstatus == pytest.ExitCode.OK and not self._selection.has_begun
         # Shards are a part each, and their tests are told apart by whatever plugin.
         shortened = None if self._settings.shard_of is not None else self._selection.shortened
-        reason = self._interruption or session.shouldfail or session.shouldstop
+        reason = self._interruption or self._stopped_by(session)
         end = SessionEnd(
             end_time=self._clock.now(),
             exit_status=int(exitstatus),
@@ -218,6 +221,14 @@ class SessionPlugin:
             self._writer.close()
             self._writer = None
 
+    def _stopped_by(self, session: pytest.Session) -> str:
+        """Return why pytest stopped early, by the option if it was one; empty if it did not."""
+        reason = str(session.shouldfail or session.shouldstop or "")
+        if not re.match(r"(stopping after|Interrupted: stopping after) \d+ failures", reason):
+            return reason
+        most = self._config.getoption("maxfail", 1)
+        return "-x" if most == 1 else f"--maxfail={most}"
+
     def _compare(self, session: pytest.Session, end: SessionEnd) -> bool:
         """Compare with the baseline; return whether the session's gate fails."""
         if self._verdicts is None or self._only_shows or not self._is_own_process():
@@ -246,7 +257,8 @@ class SessionPlugin:
         """Wait for the tracker and show the section."""
         if self._directory is None or not self._is_own_process():
             return
-        ending = self._finish(Progress(terminalreporter, self._settings.timeout))
+        uri, timeout = self._settings.tracking_uri, self._settings.timeout
+        ending = self._finish(Progress(terminalreporter, timeout, uri))
         if self._only_shows:
             return
         reports = self._verdicts.reports if self._verdicts is not None else None
@@ -255,7 +267,8 @@ class SessionPlugin:
         else:
             terminalreporter.write_sep("=", "mlflow")
             shown = reports.shown() if reports is not None else []
-            lines = [*section(self._summary, ending, self._comparison, shown)]
+            verbose = terminalreporter.verbosity > 0
+            lines = [*section(self._summary, ending, self._comparison, shown, verbose=verbose)]
         for line in lines:
             terminalreporter.write_line(line.text, **line.markup)
         for text in reports.annotations if reports is not None else ():
@@ -343,6 +356,8 @@ class SessionPlugin:
                 experiment=self._settings.experiment_name or self._settings.experiment_id,
                 directory=shown_path(self._directory.path),
                 losses=self._losses(),
+                left_out=self._left_out(),
+                why_left_out=_WHY_LEFT_OUT.get(self._settings.track, "not recorded"),
                 notes=[
                     *self._notes,
                     *filter(None, [self._config.stash.get(UNRECORDED, None)]),
@@ -356,10 +371,18 @@ class SessionPlugin:
             SessionDirectory.prune(self._settings.rootdir, keep_ids=[pin] if pin else [])
         return self._outcome
 
+    def _left_out(self) -> Iterator[str]:
+        """Yield the tests that ran and are not recorded; those that are lost are told elsewhere."""
+        known = self._summary.outcome_of.keys() | self._lost
+        for nodeid, outcome in self._selection.besides(known).items():
+            # Modules that can't be collected are among them.
+            if outcome != "skipped" and "::" in nodeid:
+                yield nodeid
+
     def _losses(self) -> Iterator[str]:
         """Yield what could not be written, which is told however little is to be shown."""
         if (lost := self._loss) is not None:
-            kept = f"{self._summary.cases} of {count(len(self._tests), 'test')} kept"
+            kept = f"{self._summary.cases:,} of {count(len(self._tests), 'test')} recorded"
             yield f"{lost[0].upper()}{lost[1:]} ({kept})"
         if self._verdicts is not None:
             yield from self._verdicts.reports.notes

@@ -238,7 +238,12 @@ class SessionTracker:
         terminal = self._terminal
         if terminal is not None and (terminal.isatty or is_gate):
             # A log of a session without a gate stays as it is without us, up to our section.
-            on_progress = Progress(terminal, self._settings.timeout, "looking for the baseline")
+            on_progress = Progress(
+                terminal,
+                self._settings.timeout,
+                self._settings.tracking_uri,
+                "looking for the baseline",
+            )
         try:
             return self._tracker.wait(
                 self._settings.timeout,

@@ -76,7 +76,7 @@ class SessionTally:
         if failed:
             lines = [f"- {inline(nodeid, 150)}" for nodeid in failed[:_FAILED_CASES]]
             if len(failed) > len(lines):
-                lines.append(f"- … and {len(failed) - len(lines)} more")
+                lines.append(f"- … and {len(failed) - len(lines):,} more")
             parts.append("\n".join(["**Failed**", "", *lines]))
         return shorten("\n\n".join(parts), TAG_LENGTH)
 
