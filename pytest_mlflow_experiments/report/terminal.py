@@ -18,6 +18,7 @@ from ..records.case import named_few
 from ..records.directory import SessionState
 from ..regression.comparison import Comparison
 from .headline import headline, remedies
+from .links import LOCAL_SERVER
 from .metric_lines import LEVELS, change_lines, verdict_lines
 from .numbers import count
 from .summary import CheckMargin, SessionSummary
@@ -158,7 +159,7 @@ def _place(uri: str, state: SessionState) -> tuple[str, ...]:
         return (f"{uri.rstrip('/')}/{page}",)
     if uri.startswith("databricks"):
         return (f"run {state.run_id} on {uri}",)
-    return (ui_command(uri), f"http://127.0.0.1:5000/{page}")
+    return (ui_command(uri), f"{LOCAL_SERVER}/{page}")
 
 
 def ui_command(uri: str) -> str:
