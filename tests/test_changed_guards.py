@@ -295,7 +295,7 @@ def test_reports_tell_of_guards_and_of_what_helps() -> None:
         "--experiment 'my models' --reason \"why\""
     )
     lines = [line.text for line in verdict_lines(comparison, [])]
-    assert f"  guards changed {told}" in lines
+    assert f"  checks changed {told}" in lines
     assert lines[-1] == f"On purpose? Accept it: {accept}"
     assert "❌ Gate failed: 1 guard changed that nobody accepted" in render_markdown(comparison)
     for text in (render_markdown(comparison), render_html(comparison), render_junit(comparison)):
@@ -303,7 +303,7 @@ def test_reports_tell_of_guards_and_of_what_helps() -> None:
     assert render_markdown(comparison).endswith(f"```text\n{accept}\n```\n")
     assert read_json(render_json(comparison)) == comparison
     assert annotation_lines(comparison, Path("none")) == [
-        f"::error file=t.py,title=Guard changed::{told}"
+        f"::error file=t.py,title=Check changed::{told}"
     ]
     # Without a gate, or where it was accepted, nothing fails.
     free = replace(comparison, gated=False)
@@ -356,7 +356,7 @@ def test_life_of_a_limit(guarded: Project) -> None:
     guarded.write(SUITE.format(marker="", limit=0.6))
     gate = (*OFFLINE, "--mlflow-gate")
     result = guarded.pytest(*gate)
-    assert "guards changed accuracy of test_model: limit ≥ 0.82 → ≥ 0.6" in result.stdout
+    assert "checks changed accuracy of test_model: limit ≥ 0.82 → ≥ 0.6" in result.stdout
     assert "Gate passed: nothing got worse; 1 guard changed" in result.stdout
     for directory in [one.directory for one in guarded.sessions()[3:]]:
         directory.remove()
@@ -365,7 +365,7 @@ def test_life_of_a_limit(guarded: Project) -> None:
     assert "FAILED test_it.py::test_model - accuracy of test_model: limit" in result.stdout
     assert 'pytest-mlflow accept --reason "why"' in result.stdout
     report = guarded.cli("report").stdout
-    assert "**Guards changed** since the baseline:" in report
+    assert "**Checks changed** since the baseline:" in report
     assert report.rstrip().endswith('pytest-mlflow accept --reason "why"\n```')
     assert "accuracy of test_it.py::test_model" in guarded.cli("accept", "--reason=why").stdout
     guarded.pytest(*gate, "--mlflow-strict-guards")

@@ -355,7 +355,7 @@ def test_lost_record_is_no_verdict(history: Project) -> None:
         "conftest.py",
     )
     result = gated(history, "-p", "no:cacheprovider", status=1)
-    assert "the journal can't be written" in told(result)
+    assert "the session's file can't be written" in told(result)
 
 
 BEFORE_ITS_METRIC = {
@@ -501,7 +501,7 @@ def test_rule_that_raises_fails(history: Project) -> None:
         "conftest.py",
     )
     result = gated(history, status=1)
-    assert "the verdicts could not be reached: RuntimeError: no idea" in told(result)
+    assert "the comparison failed: RuntimeError: no idea" in told(result)
 
 
 @pytest.mark.parametrize("kind", ["RuntimeError", "pytest.fail", "pytest.skip"])

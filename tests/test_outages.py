@@ -653,6 +653,9 @@ def test_the_whole_wait_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     tracker.reap_launcher()
     seen: set[int] = set()
     state = tracker.wait(2.0, lambda state: seen.add(state.sent))
-    assert (state.phase, state.error) == ("failed", "MLflow has not got it all after 4 seconds")
+    assert (state.phase, state.error) == (
+        "failed",
+        "MLflow has not received everything after 4 seconds",
+    )
     assert len(seen) > 10
     tracker.stop_feeding()

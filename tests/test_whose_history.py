@@ -849,8 +849,7 @@ def test_names_that_match_nothing(
     failed = project.pytest("--mlflow", "--mlflow-gate", *arguments, status=1).stdout
     assert "Gate failed" in failed
     assert (
-        f"FAILED mlflow gate - {text[:20]}" in failed
-        or f"no session is the baseline: {text}" in failed
+        f"FAILED mlflow gate - {text[:20]}" in failed or f"there is no baseline: {text}" in failed
     )
 
 

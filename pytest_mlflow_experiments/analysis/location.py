@@ -95,7 +95,7 @@ def intended_store(
         return own or default_store(root)
     uri = header.tracking_uri
     if os.name != "nt" and _WINDOWS_PATH.match(uri):
-        raise UsageError(f"{uri} is a place on Windows; say where to, with --tracking-uri")
+        raise UsageError(f"{uri} is a path on Windows; give the address with --tracking-uri")
     if own is not None and uri == without_credentials(own):
         return own
     roots = [root]
@@ -111,7 +111,7 @@ def intended_store(
     if is_here and uri.startswith("sqlite:///") and uri.endswith("/mlflow.db"):
         return default_store(root)
     raise UsageError(
-        f"the journal of session {header.session_id} names the address "
+        f"session {header.session_id} names the address "
         f"{without_credentials(uri)!r}, which neither MLFLOW_TRACKING_URI nor the project's ini "
         "file has, and to which no session was sent from here; credentials would go there. If it "
         "is right, say so with --tracking-uri"

@@ -98,7 +98,7 @@ class Query:
         if self.selection is not None and candidate.selection != self.selection:
             return "it was asked for other tests"
         if self.before is not None and candidate.start_time >= self.before:
-            return "it is newer than what the baseline ends at"
+            return "it is newer than the end of the baseline"
         return None
 
     def matches(self, candidate: Candidate) -> bool:

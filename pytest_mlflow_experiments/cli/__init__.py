@@ -61,7 +61,7 @@ part of it, too; a directory or file stands for itself."""
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pytest-mlflow",
-        description="Work with the sessions that pytest --mlflow kept.",
+        description="Work with the sessions of pytest --mlflow.",
         epilog=_NAMES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

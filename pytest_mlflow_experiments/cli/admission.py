@@ -135,7 +135,7 @@ def against_champion(
     number, objective = champion.value, candidate.objective
     version = champion.version.number
     if number is None:
-        yield f"nobody knows the {objective} of the champion, version {version}: {champion.origin}"
+        yield f"the {objective} of the champion is not known, version {version}: {champion.origin}"
         return
     if not isfinite(number):
         yield f"the {objective} of the champion, version {version}, is {value(number)}"
@@ -168,7 +168,7 @@ def other_measurement(candidate: PromotionCandidate, champion: RegisteredVersion
     except ValueError:
         theirs = None
     if not isinstance(theirs, dict):
-        yield f"nobody knows the data of the champion: its tag {tags.DATASETS} is {text!r}"
+        yield f"the data of the champion are not known: its tag {tags.DATASETS} is {text!r}"
         return
     different = "; ".join(
         changed(f"dataset {name!r}", *(str(one.get(name, "not there")) for one in (theirs, mine)))

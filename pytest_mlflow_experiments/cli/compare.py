@@ -59,9 +59,9 @@ _STATUSES: Final = get_args(Status)
 def run(options: argparse.Namespace) -> int:
     """Compare a session with others.
 
-    Compare session B with the baseline A. Where A is a single session, what differs is told, the
-    largest first by the scatter that repeats, seeds or the sessions around A have: values, params,
-    data, environment. The verdicts are those of A and the sessions before it.
+    Compare session B with the baseline A. Where A is a single session, the differences are listed,
+    the largest first by the scatter that repeats, seeds or the sessions around A have: values,
+    params, data, environment. The verdicts are those of A and the sessions before it.
     """
     hooks = CommandHooks("--report", options.report)
     comparison, found = compare_two(

@@ -169,8 +169,8 @@ def compare_sessions(
         all_notes.append(_CUT_SHORT)
     unused = [*_unused(options, current, past, whole=whole)] if partial is None else []
     everything = [
-        f"The accepted step {step.id} ({step.case}, {step.metric}) {ACCEPTS_ALL}: there would be "
-        f"no gate. No gate counts it; name in {ACCEPTED_FILE} what became worse, or remove its line"
+        f"The accepted change {step.id} ({step.case}, {step.metric}) {ACCEPTS_ALL}: there would be "
+        f"no gate, so it is ignored; name in {ACCEPTED_FILE} what became worse, or remove its line"
         for step in {step.id: step for step in unlimited}.values()
     ]
     all_notes += [*everything, *unused, *_frozen(metrics), *comparer.contradictions()]
@@ -239,7 +239,7 @@ def _nothing_to_judge_by(
         why = "it has no metric of the cases that ran"
     else:
         return None
-    return f"the baseline is none to judge by, and {required_by} asks for one: {why}"
+    return f"there is nothing to judge by in the baseline, and {required_by} asks for one: {why}"
 
 
 def _past(baseline: Sessions | None) -> Sequence[SessionValues]:
@@ -293,8 +293,8 @@ class _AbsentCases:
             outcome = outcome or min(self.current.cases[case.case].outcomes)
             reason, lost = f"the test was {outcome}", f"the test is {outcome}"
         elif outcome is None and case.nodeid in self.passed:
-            reason = "the test passed without yielding any metric"
-            lost = "nothing of the test is kept: track=False, or no metric any more"
+            reason = "the test passed without any metric"
+            lost = "the test is not recorded any more: track=False, or it has no metric"
         elif outcome is None and is_expected:
             if (test := function_of(case.nodeid)) in self.swept:
                 self.points.setdefault(test, []).append(case.name)
@@ -311,11 +311,10 @@ class _AbsentCases:
 
 def _other_grid(sweep: Sweep, points: Sequence[str]) -> str:
     """Return the note on the points that went with the grid of a sweep."""
-    number = "1 point" if len(points) == 1 else f"{len(points):,} points"
+    number = "1 point is" if len(points) == 1 else f"{len(points):,} points are"
     return (
-        f"The grid of {sweep.name} is another: it is judged by its {sweep.objective}, the best and "
-        f"the mean of the points that are still there; {number} went: "
-        f"{named_few(points, _POINTS)}"
+        f"The grid of {sweep.name} changed: it is judged by its {sweep.objective}, the best and "
+        f"the mean of the points that are still there; {number} gone: {named_few(points, _POINTS)}"
     )
 
 
@@ -424,7 +423,7 @@ def _unused(
     for step in {step.id: step for step in reversed(steps)}.values():
         if step.id not in matching and not step.case.startswith(SETTING):
             yield (
-                f"The accepted step {step.id} ({step.case}, {step.metric}) is for no metric of "
+                f"The accepted change {step.id} ({step.case}, {step.metric}) is for no metric of "
                 f"this session: correct its line in {ACCEPTED_FILE}, or remove it"
             )
 
@@ -524,9 +523,9 @@ def gate_problem(
     """
     if damaged:
         # Nobody can tell whether it really is the first session.
-        return f"no session that can be read is a baseline; {damaged[0]}"
+        return f"there is no baseline that can be read; {damaged[0]}"
     if unknown is not None:
-        return f"no session is the baseline: {unknown}"
+        return f"there is no baseline: {unknown}"
     if required_by is not None:
         return f"there is no baseline yet, and {required_by} asks for one"
     return None

@@ -415,7 +415,7 @@ class Comparer:
             verdict = replace(
                 verdict,
                 status="inconclusive",
-                reason="it looked worse, and none of the fresh runs yielded it again",
+                reason="it looked worse, and none of the fresh runs had it again",
             )
         elif row.step is not None and len(row.series.history) < _TOLD:
             if row.known and not row.series.history and _is_accepted(verdict, row):

@@ -127,7 +127,7 @@ def _add_guards(page: MarkdownPage, guards: Sequence[GuardChange]) -> None:
     page.add_items(
         guards,
         lambda guard: f"- {'✕ ' if guard.gates else ''}{inline_text(describe_guard(guard))}",
-        before="**Guards changed** since the baseline:\n" if guards else "",
+        before="**Checks changed** since the baseline:\n" if guards else "",
         mark="- ",
         share=0.3,
     )

@@ -107,7 +107,7 @@ class SessionPlugin:
             directory, note = make_directory(settings.rootdir, header.session_id)
         except OSError as error:
             raise pytest.UsageError(
-                f"--mlflow: there is no place for the session: {error}"
+                f"--mlflow: the session's directory can't be made: {error}"
             ) from error
         self._directory = directory
         self._notes += filter(None, (note, git_note(header, settings.rootdir)))
@@ -333,7 +333,7 @@ class SessionPlugin:
         if not self._lost and not self._lacks_end:
             return None
         missing = count(len(self._lost), "case is", "cases are") if self._lost else "its end is"
-        return f"the journal can't be written: {self._cause}; {missing} missing from it"
+        return f"the session's file can't be written: {self._cause}; {missing} missing from it"
 
     def _finish(self, on_progress: Progress | None = None) -> SessionOutcome:
         """Wait for the tracker, once; return the session's outcome."""

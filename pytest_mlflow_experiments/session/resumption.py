@@ -121,7 +121,7 @@ class Resumption:
         try:
             write_cases(directory.resumed, choice.cases)
         except OSError as error:
-            self._refusal = f"what is to be taken over can't be written: {error}"
+            self._refusal = f"the earlier results can't be copied: {error}"
             with suppress(OSError):
                 directory.resumed.unlink()
             return header
@@ -172,8 +172,8 @@ class Resumption:
         unsure = [finding for finding in self._data.findings() if not finding.sure]
         if self._count and unsure:
             notes.append(
-                "Whether resumed cases were measured on the data of today can't be told: the cases "
-                f"that ran had others ({_data_names(unsure)})"
+                "Resumed cases may be of older data: the cases that ran had other data "
+                f"({_data_names(unsure)})"
             )
         return notes
 

@@ -118,7 +118,7 @@ class Selection:
         tests = "1 test was" if self._left_out == 1 else f"{self._left_out:,} tests were"
         return (
             f"{tests} left out by a plugin or conftest.py that did not call the hook "
-            "pytest_deselected, which tells pytest so"
+            "pytest_deselected, which tells pytest of it"
         )
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:

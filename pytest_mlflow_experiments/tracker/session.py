@@ -115,9 +115,11 @@ class SessionProjector:
                 self.reporter.flush()
                 time.sleep(_IDLE)
         damaged = self.tail.damaged
-        self.reporter.note(*(f"The journal is damaged at {text}" for text in damaged[:_DAMAGED]))
+        self.reporter.note(
+            *(f"The session's file is damaged at {text}" for text in damaged[:_DAMAGED])
+        )
         if len(damaged) > _DAMAGED:
-            self.reporter.note(f"The journal is damaged in {len(damaged)} lines altogether")
+            self.reporter.note(f"The session's file is damaged in {len(damaged):,} lines")
         if self.target is not None and not self.target.run.deleted:
             self._finish(self.target)
         self._tell_exclusion()
@@ -170,7 +172,9 @@ class SessionProjector:
         header = self.header
         if header is None:
             damage = "".join(f" ({text})" for text in self.tail.damaged[:1])
-            raise TrackerError(f"The journal {self.directory.journal} has no header{damage}.")
+            raise TrackerError(
+                f"The session's file {self.directory.journal} has no header{damage}."
+            )
         experiment = self.store.make_experiment(header)
         run = self.store.make_session_run(header, experiment)
         known: dict[str, existing.KnownRun] = {}

@@ -66,7 +66,7 @@ class SessionTally:
         parts = [clean_text(end.summary)] if end and end.summary else []
         parts.append(f"**{self.cases} cases** in {seconds:.3g} s")
         if end is None:
-            parts.append("The session broke off: pytest ended without a word.")
+            parts.append("The session broke off: pytest ended without finishing it.")
         elif end.interrupted:
             parts.append(f"The session was cut short: {inline(end.interrupted)}")
         outcomes = self.outcomes
