@@ -28,7 +28,7 @@ from pytest_mlflow_experiments.report.html.page import render_html
 from pytest_mlflow_experiments.report.json import read_json, render_json
 from pytest_mlflow_experiments.report.junit import render_junit
 from pytest_mlflow_experiments.report.markdown import render_markdown
-from pytest_mlflow_experiments.report.metric_lines import describe_guard, verdict_lines
+from pytest_mlflow_experiments.report.metric_lines import comparison_lines, describe_guard
 from pytest_mlflow_experiments.session.comparison_settings import ComparisonSettings
 
 OFFLINE = ("--mlflow", "--mlflow-offline")
@@ -294,10 +294,10 @@ def test_reports_tell_of_guards_and_of_what_helps() -> None:
         "pytest-mlflow accept --session 20261123-pr-1 --tracking-uri https://mlflow.example "
         "--experiment 'my models' --reason \"why\""
     )
-    lines = [line.text for line in verdict_lines(comparison, [])]
+    lines = [line.text for line in comparison_lines(comparison, [])]
     assert f"  checks changed {told}" in lines
     assert lines[-1] == f"On purpose? Accept it: {accept}"
-    assert "❌ Gate failed: 1 guard changed that nobody accepted" in render_markdown(comparison)
+    assert "❌ Gate failed: 1 check changed that nobody accepted" in render_markdown(comparison)
     for text in (render_markdown(comparison), render_html(comparison), render_junit(comparison)):
         assert told in text
     assert render_markdown(comparison).endswith(f"```text\n{accept}\n```\n")
@@ -310,7 +310,7 @@ def test_reports_tell_of_guards_and_of_what_helps() -> None:
     assert remedies(free) == []
     accepted = replace(comparison, guards=(replace(LOWERED, gates=False, accepted="why"),))
     assert (remedies(accepted), annotation_lines(accepted, Path("none"))) == ([], [])
-    assert "1 guard changed" in render_markdown(accepted)
+    assert "1 check changed" in render_markdown(accepted)
     broken = replace(comparison, problem="no answer")
     assert [what for what, _ in remedies(broken)] == ["Run it again"]
 
@@ -357,11 +357,11 @@ def test_life_of_a_limit(guarded: Project) -> None:
     gate = (*OFFLINE, "--mlflow-gate")
     result = guarded.pytest(*gate)
     assert "checks changed accuracy of test_model: limit ≥ 0.82 → ≥ 0.6" in result.stdout
-    assert "Gate passed: nothing got worse; 1 guard changed" in result.stdout
+    assert "Gate passed: nothing got worse" in result.stdout
     for directory in [one.directory for one in guarded.sessions()[3:]]:
         directory.remove()
     result = guarded.pytest(*gate, "--mlflow-strict-guards", status=1)
-    assert "Gate failed: 1 guard changed that nobody accepted" in result.stdout
+    assert "Gate failed: 1 check changed that nobody accepted" in result.stdout
     assert "FAILED test_it.py::test_model - accuracy of test_model: limit" in result.stdout
     assert 'pytest-mlflow accept --reason "why"' in result.stdout
     report = guarded.cli("report").stdout

@@ -388,7 +388,12 @@ def test_what_a_failed_test_lacks_is_not_accepted(history: Project) -> None:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the addresses that a browser was asked for."""
     addresses: list[str] = []
-    monkeypatch.setattr(webbrowser, "open", lambda address: not addresses.append(address))
+
+    def browse(address: str) -> bool:
+        addresses.append(address)
+        return True
+
+    monkeypatch.setattr(webbrowser, "open", browse)
     return addresses
 
 

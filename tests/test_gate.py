@@ -731,8 +731,8 @@ def test_one_line_of_the_accepted_file_is_no_way_around_the_gate(project: Projec
     line = '{"id": "0123456789ab", "case": "*", "metric": "*", "reason": "no", '
     project.write(f'{line}"time": "2025-01-31T12:00:00Z"}}', "mlflow-accepted.jsonl")
     result = project.pytest(*offline, "--mlflow-gate", env={"ACCURACY": "0.2"}, status=1)
-    assert "1 accepted step accepts everything" in result.stdout
-    assert "The accepted step 0123456789ab (*, *) accepts everything" in result.stdout
+    assert "1 accepted change accepts everything" in result.stdout
+    assert "The accepted change 0123456789ab (*, *) accepts everything" in result.stdout
     result = project.cli("accept", "*", "--reason", "no", status=None)
     assert (project.path / "mlflow-accepted.jsonl").read_text().count("\n") <= 2
     assert '"case": "*"' not in result.stdout

@@ -184,11 +184,12 @@ def test_the_wait_is_told_once_with_its_limit(project: Project) -> None:
     with out_of_order("silent") as uri:
         result = project.pytest(
             *("--mlflow", f"--mlflow-tracking-uri={uri}", "--mlflow-baseline=none"),
-            "--mlflow-timeout=2",
+            *("--mlflow-timeout=4", "-v"),
             status=1,
         )
     told = [line for line in result.stdout.splitlines() if line.startswith("mlflow: ")]
-    assert told == ["mlflow: opening the tracking store; waits at most 2 s without progress …"]
+    limit = "(waits at most 4 s without progress)"
+    assert told == [f"mlflow: connecting to MLflow's server … {limit}"]
 
 
 @pytest.mark.parametrize(

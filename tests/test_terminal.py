@@ -12,7 +12,12 @@ from swept import many, ordinary
 
 from pytest_mlflow_experiments.records import CaseRecord, Check, Metric, Operator, Outcome
 from pytest_mlflow_experiments.records.directory import SessionState
-from pytest_mlflow_experiments.regression.comparison import Comparison
+from pytest_mlflow_experiments.regression import Status
+from pytest_mlflow_experiments.regression.comparison import (
+    Comparison,
+    GuardChange,
+    MetricComparison,
+)
 from pytest_mlflow_experiments.regression.sweeps.ranking import marks
 from pytest_mlflow_experiments.report.metric_lines import (
     change_lines,
@@ -25,6 +30,7 @@ from pytest_mlflow_experiments.report.terminal import (
     describe_check,
     describe_outcome,
     quiet_line,
+    quiet_lines,
     section,
     ui_command,
 )
@@ -189,8 +195,8 @@ def test_section_tells_of_five_sweeps_and_counts_the_others() -> None:
     assert len(lines) == 11
     assert lines[-1].strip() == "… and 36 more sweeps: see the report"
     lines = sweeps_of(many(), verbose=False)
-    assert len(lines) == 3
-    assert lines[-1].strip() == "… and 40 more sweeps: see the report"
+    assert len(lines) == 2
+    assert lines[-1].endswith("; and 40 more sweeps, see the report")
 
 
 def test_section_passes_over_sweeps_without_a_choice_or_a_mode() -> None:
@@ -360,3 +366,150 @@ def test_the_end_tells_what_to_do_with_a_session_that_was_not_sent(
 )
 def test_no_text_controls_the_terminal_or_commands_a_runner(text: str, shown: str) -> None:
     assert TerminalLine(text).text == shown
+
+
+def last_lines(comparison: Comparison, *, verbose: bool = False) -> list[str]:
+    return [line.text for line in verdict_lines(comparison, verbose=verbose)]
+
+
+def rows(*statuses: Status, informational: int = 0) -> tuple[MetricComparison, ...]:
+    costs = [make_metric("unchanged", advisory=True, cost=True, metric="s")] * informational
+    return (*map(make_metric, statuses), *costs)
+
+
+MANY: tuple[Status, ...] = ("unchanged",) * 13
+
+
+@pytest.mark.parametrize(
+    ("comparison", "told"),
+    [
+        (
+            make_comparison(*rows("regressed", *MANY, informational=25)),
+            "Gate failed: 1 metric regressed, 13 unchanged (+25 informational)",
+        ),
+        (
+            make_comparison(*rows("regressed", *MANY, informational=25), gated=False),
+            "1 metric regressed, 13 unchanged (+25 informational)",
+        ),
+        (
+            make_comparison(*rows("regressed", "missing", "improved", "new", *MANY)),
+            "Gate failed: 1 metric regressed, 1 missing, 1 improved, 13 unchanged, 1 new",
+        ),
+        (
+            make_comparison(*rows(*MANY, "improved", "new", informational=2_000)),
+            "Gate passed: nothing got worse, 1 undecided, 1 improved, 13 unchanged "
+            "(+2,000 informational)",
+        ),
+        (
+            make_comparison(baseline=None),
+            "Gate passed (first run); the next runs compare with this one",
+        ),
+        (
+            make_comparison(baseline=None, gated=False),
+            "First run; the next runs compare with this one",
+        ),
+        (
+            make_comparison(baseline=None, gated=False, exit_status=1),
+            "No baseline yet; the exit status is 1 for another reason",
+        ),
+        (
+            make_comparison(baseline=None, partial="-k"),
+            "Gate passed: no baseline yet: no complete session that passed is known",
+        ),
+    ],
+)
+def test_the_verdict_in_one_line(comparison: Comparison, told: str) -> None:
+    lines = last_lines(comparison)
+    helps = 2 if told.startswith("Gate failed") else 0
+    assert lines[len(lines) - helps - 1] == told
+
+
+def test_a_partial_run() -> None:
+    for why in ("-x", "it is -x"):
+        lines = last_lines(make_comparison(*rows(*MANY), partial=why))
+        assert lines[0] == "Partial run (-x): judged what ran; not used as a baseline"
+    assert lines[1:] == [
+        "Compared with the last 5 passing sessions on main (branch:main); "
+        "the newest is nightly-1 (main at 62416027), 1 day before",
+        "Gate passed: nothing got worse, 13 unchanged",
+    ]
+
+
+def test_at_most_ten_lines_and_the_verdict_last() -> None:
+    comparison = make_comparison(
+        *rows("regressed", "improved", *MANY, informational=30), sweeps=(twelve(), sixty())
+    )
+    outcomes: list[Outcome] = ["passed"] * 5
+    outcome = SessionOutcome(tests=17, experiment="e", place=PLACE, left_out=("t.py::test_x",))
+    reports = ("report.html", "report.md", "mine.xml")
+    for one, helps in (
+        (make_comparison(*rows(*MANY, informational=30), sweeps=(twelve(), sixty())), 0),
+        (
+            make_comparison(
+                *rows(*["inconclusive"] * 31),
+                make_metric("regressed", advisory=True, cost=True, gates=False, metric="s"),
+                sweeps=(twelve(), sixty()),
+            ),
+            0,
+        ),
+        (make_comparison(*rows("improved", *MANY, informational=3)), 0),
+        (make_comparison(baseline=None, sweeps=(twelve(),)), 0),
+        (make_comparison(*rows("regressed", *MANY)), 2),
+    ):
+        lines = [line.text for line in section(make_summary(*outcomes), outcome, one, reports)]
+        assert len(lines) <= 10 + helps
+        assert lines[-1 - helps].startswith("Gate ")
+        assert sum("report.html" in line for line in lines) == 1
+        assert not any("report.md" in line or "mine.xml" in line for line in lines)
+    few = [line.text for line in section(make_summary(*outcomes), outcome, comparison, reports)]
+    all_lines = section(make_summary(*outcomes), outcome, comparison, reports, verbose=True)
+    more = [line.text for line in all_lines]
+    assert {"        mine.xml", "from experiment 'models' at http://mlflow.example:5000"} <= {*more}
+    assert len(more) > len(few)
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_what_is_lost_or_failed_is_told_at_every_verbosity(verbose: bool) -> None:
+    outcome = SessionOutcome(
+        tests=1, experiment=None, notes=("note",), losses=("loss",), problem="why", remedy="do"
+    )
+    lost = ["missing", *["regressed"] * 3]
+    comparison = make_comparison(*map(make_metric, lost), notes=("told",))
+    lines = [*section(make_summary("failed"), outcome, comparison, verbose=verbose)]
+    texts = "\n".join(line.text for line in lines)
+    for part in ("note", "loss", "why", "do", "told", "missing", "regressed"):
+        assert part in texts
+    assert texts.count("the metric is missing") == 1
+    assert texts.count("p = 0.0004") == 3
+    quiet = [line.text for line in quiet_lines(make_summary("failed"), outcome, comparison)]
+    assert any("loss" in line for line in quiet)
+    assert any("why" in line for line in quiet)
+
+
+def test_costs_are_shown_only_where_they_got_worse() -> None:
+    def cost(status: Status) -> MetricComparison:
+        return make_metric(status, advisory=True, cost=True, gates=False)
+
+    def costs(*statuses: Status, verbose: bool = False) -> list[str]:
+        lines = change_lines(make_comparison(*map(cost, statuses)), verbose=verbose)
+        return [line.text for line in lines]
+
+    assert costs("improved", "unchanged") == []
+    assert costs("improved", "regressed") == ["  costs          1 worse; they don't fail the gate"]
+    both = "  costs          1 worse, 1 better; they don't fail the gate"
+    assert costs("improved", "regressed", verbose=True) == [both]
+
+
+def test_check_that_fails_the_gate_is_shown_before_others() -> None:
+    def change(name: str, *, gates: bool) -> GuardChange:
+        return GuardChange(
+            case=name, name=name, nodeid=name, metric="m", kind="limit", text="x", gates=gates
+        )
+
+    guards = [change(f"t{n}", gates=False) for n in range(5)] + [change("bad", gates=True)] * 2
+    lines = list(change_lines(make_comparison(guards=tuple(guards)), verbose=False))
+    assert [line.text.strip() for line in lines] == [
+        "checks changed m of bad: x",
+        "m of bad: x",
+        "… and 5 more, see the report",
+    ]

@@ -58,8 +58,7 @@ def texts(path: Path) -> Iterator[tuple[str, str]]:
         elif isinstance(node, ast.JoinedStr):
             shown = "".join(map(filled, node.values))
             bare = "".join(
-                getattr(part, "value", None) if isinstance(part, ast.Constant) else "{}"
-                for part in node.values
+                str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values
             )
         else:
             continue
@@ -84,7 +83,9 @@ def table() -> str:
     lines = []
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
-        found = sorted({shown for shown, _ in texts(path)}, key=str.casefold)
+        found = sorted(
+            {shown for shown, _ in texts(path)}, key=lambda text: (text.casefold(), text)
+        )
         if found and name not in LISTS:
             lines += ["", f"## {name}", "", *(f"- {text}" for text in found)]
     text = "\n".join(lines[1:])

@@ -12,7 +12,7 @@ from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.tolerance import parse_direction, parse_rule
 from ..report.differences import difference_lines
 from ..report.headline import UNDECIDED
-from ..report.metric_lines import verdict_lines
+from ..report.metric_lines import comparison_lines
 from .arguments import LOCATION, REPEATABLE, REPORTS, command, location_of, say
 from .project_hooks import CommandHooks
 
@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     if found is not None and shown.problem:
         say(f"No verdicts: {shown.problem}", *(f"report: {path}" for path in options.report))
     elif found is None or shown.metrics:
-        lines = verdict_lines(shown, [str(path) for path in options.report])
+        lines = comparison_lines(shown, [str(path) for path in options.report])
         say(*(line.text for line in lines))
     else:
         say(*comparison.notes, *(f"report: {path}" for path in options.report))

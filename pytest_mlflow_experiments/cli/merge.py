@@ -31,7 +31,7 @@ from ..records.secrets import without_credentials
 from ..regression.comparison import Comparison
 from ..report.github import add_to_step_summary, workflow_commands
 from ..report.links import located
-from ..report.metric_lines import verdict_lines
+from ..report.metric_lines import comparison_lines
 from ..report.numbers import count
 from ..report.sweep_text import sweep_lines
 from ..session.builtin_hooks import STANDARD_SUFFIXES
@@ -224,7 +224,7 @@ def _judging(options: argparse.Namespace, shard: Shard) -> Shard:
 def _tell(merged: MergedSession, comparison: Comparison, reports: list[Path]) -> None:
     cases = count(len(merged.cases), "case")
     say(f"Session {merged.header.session_id}: {count(len(merged.shards), 'shard')}, {cases}")
-    verdicts = verdict_lines(comparison, [str(path) for path in reports])
+    verdicts = comparison_lines(comparison, [str(path) for path in reports])
     say(*(line.text for line in (*sweep_lines(comparison.sweeps), *verdicts)))
     try:
         add_to_step_summary(

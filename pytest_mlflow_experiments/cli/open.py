@@ -76,6 +76,7 @@ def _open_mlflow(options: argparse.Namespace) -> None:
     session = session_of(options)
     header, uri = session.stored.header, session.location.store
     state = session.directory and SessionState.read(session.directory.state)
+    ids: tuple[str | None, str | None]
     if state is not None and state.run_id is not None:
         ids = state.experiment_id, state.run_id
     elif session.directory is not None and not session.is_fetched:

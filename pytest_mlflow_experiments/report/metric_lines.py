@@ -19,7 +19,7 @@ _SHOWN: Final[dict[Status, tuple[int, int, dict[str, bool]]]] = {
     "missing": (20, 20, {"red": True}),
     "drifting": (3, 10, _YELLOW),
     "accepted": (0, 3, {"green": True}),
-    "improved": (2, 3, {"green": True}),
+    "improved": (1, 3, {"green": True}),
     "inconclusive": (1, 3, _YELLOW),
     "not comparable": (1, 3, _YELLOW),
 }
@@ -65,6 +65,19 @@ def verdict_lines(comparison: Comparison, *, verbose: bool) -> Iterator[Terminal
     yield TerminalLine(text, markup)
     for what, remedy in remedies(comparison):
         yield TerminalLine(f"{what}: {remedy}", {"bold": True})
+
+
+def report_lines(reports: Sequence[str]) -> Iterator[TerminalLine]:
+    """Yield the lines with the paths of reports."""
+    for number, path in enumerate(reports):
+        yield TerminalLine(f"{'report:' if number == 0 else '':<8}{path}")
+
+
+def comparison_lines(comparison: Comparison, reports: Sequence[str]) -> Iterator[TerminalLine]:
+    """Yield all that there is to say about a comparison, and the paths of its reports."""
+    yield from change_lines(comparison, verbose=True)
+    yield from report_lines(reports)
+    yield from verdict_lines(comparison, verbose=True)
 
 
 def describe_metric(metric: MetricComparison) -> str:
@@ -150,7 +163,8 @@ def _group(
         detail = ", ".join(details(metric)) if changed else metric.reason
         if verbose or status != "improved":
             yield TerminalLine(f"  {'':<15}  {detail}")
-    if shown:
+    if verbose or status not in ("accepted", "improved"):
+        # Without -v the verdict's counts have them.
         yield from _rest(metrics, shown)
 
 

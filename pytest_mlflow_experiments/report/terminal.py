@@ -19,7 +19,7 @@ from ..records.directory import SessionState
 from ..regression.comparison import Comparison
 from .headline import headline, remedies
 from .links import LOCAL_SERVER
-from .metric_lines import LEVELS, change_lines, verdict_lines
+from .metric_lines import LEVELS, change_lines, report_lines, verdict_lines
 from .numbers import count
 from .summary import CheckMargin, SessionSummary
 from .sweep_text import slice_lines, sweep_lines
@@ -223,8 +223,8 @@ def section(
     more: both ends of the margins, where the baseline is from, all reports.
     """
     yield TerminalLine(_recorded(summary, outcome, verbose=verbose), _colour(summary))
-    swept = comparison.sweeps if comparison is not None else ()
-    swept = [one for one in swept if one.mode is not None and len(one.configurations) > 1]
+    sweeps = comparison.sweeps if comparison is not None else ()
+    swept = [one for one in sweeps if one.mode is not None and len(one.configurations) > 1]
     if not summary.cases:
         if outcome.tests and not outcome.losses:
             yield TerminalLine(
@@ -233,22 +233,24 @@ def section(
             )
     else:
         is_compared = comparison is not None and comparison.baseline is not None
-        most = 1 if (is_compared or swept) and not verbose else None
+        # What is compared says more than how close an assertion came.
+        most = (0 if swept else 1) if is_compared else (1 if swept else 3)
         yield from _margins(
             ("missed limits", summary.missed, {"red": True}),
             (
                 "tightest margins",
-                summary.tightest[:most],
+                summary.tightest[: None if verbose else most],
                 {},
             ),
             ("widest margins", summary.widest if verbose else [], {}),
         )
     if comparison is not None:
         shown = swept if verbose else swept[:1]
-        yield from sweep_lines(shown)
+        lines = [*sweep_lines(shown)]
         if rest := len(swept) - len(shown):
             more = count(rest, "more sweep")
-            yield TerminalLine(f"  {'':<17}… and {more}: see the report")
+            lines[-1] = replace(lines[-1], text=f"{lines[-1].text}; and {more}, see the report")
+        yield from lines
         yield from slice_lines(comparison.slices)
         yield from change_lines(comparison, verbose=verbose)
     for text in outcome.losses:
@@ -261,8 +263,7 @@ def section(
             yield TerminalLine(outcome.remedy, {"red": True})
     elif outcome.place and summary.cases:
         yield from map(TerminalLine, outcome.place)
-    for number, path in enumerate(reports if verbose else reports[:1]):
-        yield TerminalLine(f"{'report:' if number == 0 else '':<8}{path}")
+    yield from report_lines(reports if verbose else reports[:1])
     if comparison is not None:
         yield from verdict_lines(comparison, verbose=verbose)
 
