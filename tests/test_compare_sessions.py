@@ -140,8 +140,8 @@ MISTYPED = "The tolerance for 'acuracy' is for no metric of this session; did yo
         (
             {"accepted": [replace(STEP, metric="f1")]},
             [case()],
-            "The accepted change 000000000000 (*, f1) is for no metric of this session: correct its "
-            "line in mlflow-accepted.jsonl, or remove it",
+            "The accepted change 000000000000 (*, f1) is for no metric of this session: correct "
+            "its line in mlflow-accepted.jsonl, or remove it",
         ),
     ],
 )

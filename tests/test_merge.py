@@ -139,7 +139,7 @@ def test_missing_shard_never_passes(whole: Project) -> None:
     artifacts = run_shards(whole, 3, start=1)
     result = whole.cli("merge", str(artifacts), "--offline", "--shards=3", status=1)
     assert "Not all of the session ran: there are 2 shards, and not 3" in result.stdout
-    assert "this is no baseline" in result.stdout
+    assert "not used as a baseline" in result.stdout
     assert "Not everything ran: there are 2 shards, and not 3" in result.stdout
     gated = whole.cli("merge", str(artifacts), "--offline", "--shards=3", "--gate", status=1)
     assert "Gate failed: not everything ran: there are 2 shards, and not 3" in gated.stdout

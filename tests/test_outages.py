@@ -582,7 +582,7 @@ def test_a_terminal_gets_its_prompt_back(project: Project) -> None:
                 project, *options, env=env, meanwhile=lambda: lock.execute("ROLLBACK")
             )
             assert "1 passed" in ended.stdout
-            told = "MLflow gets the rest in the background" in ended.stdout
+            told = "Still uploading to MLflow in the background" in ended.stdout
             assert told != waits
             assert (state_of(project).phase == "done") == waits
             if not waits:

@@ -41,13 +41,15 @@ BROKEN_OUTCOMES = FAILED_OUTCOMES | {"interrupted"}
 class Headline:
     """The first sentence of a report: whether the gate held, and why.
 
-    ``counted`` is the sentence with how many metrics have the other statuses.
+    ``counted`` is the sentence with how many metrics have the other statuses. ``is_first`` tells of
+    a session that is the first to compare with, which is neither good nor bad.
     """
 
     gate: Gate
     level: Severity
     text: str
     counted: str
+    is_first: bool = False
 
 
 def headline(comparison: Comparison) -> Headline:
@@ -121,7 +123,13 @@ def headline(comparison: Comparison) -> Headline:
         start = text[0].upper() + text[1:]
     else:
         start = f"Gate {gate} ({text})" if is_first else f"Gate {gate}: {text}"
-    return Headline(gate=gate, level=level, text=f"{start}{tail}", counted=f"{start}{others}{tail}")
+    return Headline(
+        gate=gate,
+        level=level,
+        text=f"{start}{tail}",
+        counted=f"{start}{others}{tail}",
+        is_first=is_first,
+    )
 
 
 def _counted_besides(comparison: Comparison, gating: Sequence[MetricComparison]) -> str:

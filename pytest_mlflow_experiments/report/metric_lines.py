@@ -57,10 +57,9 @@ def verdict_lines(comparison: Comparison, *, verbose: bool) -> Iterator[Terminal
             yield TerminalLine(place)
     elif comparison.problem is not None:
         text, markup = f"{text}: {comparison.problem}", _BAD
-    elif comparison.partial is not None:
+    elif comparison.partial is not None and comparison.interrupted is None:
         text = f"{text}: no complete session that passed is known"
-    elif not comparison.rejected:
-        # Nothing is good or bad about a first session.
+    elif head.is_first:
         markup = {"bold": True}
     yield TerminalLine(text, markup)
     for what, remedy in remedies(comparison):
