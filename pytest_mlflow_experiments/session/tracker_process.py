@@ -302,7 +302,7 @@ def backlog(root: Path, *, besides: str) -> str | None:
     )
     if not number:
         return None
-    text = "1 earlier session is" if number == 1 else f"{number} earlier sessions are"
+    text = "1 earlier session is" if number == 1 else f"{number:,} earlier sessions are"
     return f"{text} not in MLflow yet; send what is left with: pytest-mlflow sync"
 
 

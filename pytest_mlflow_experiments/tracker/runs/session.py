@@ -64,7 +64,7 @@ class SessionTally:
         """Return the markdown text of the session's run."""
         seconds = (self.end_time(header, end) - header.start_time) / 1_000
         parts = [clean_text(end.summary)] if end and end.summary else []
-        parts.append(f"**{self.cases} cases** in {seconds:.3g} s")
+        parts.append(f"**{self.cases:,} cases** in {seconds:.3g} s")
         if end is None:
             parts.append("The session broke off: pytest ended without finishing it.")
         elif end.interrupted:
