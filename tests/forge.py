@@ -22,7 +22,8 @@ class Forge:
 
     ``comments`` are bodies and authors by number; ``page`` is how many are on a page at most.
     ``users`` are the names of those whose token may ask who it is. ``answers`` are statuses and
-    bodies in place of the real ones, by method.
+    bodies in place of the real ones, by method. The first ``busy`` requests are turned away.
+    ``pulls`` are the open pull requests from the branch ``mallory:faster``.
     """
 
     url: str = ""
@@ -31,6 +32,8 @@ class Forge:
     user: str | None = None
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
     next_server: str = ""
+    busy: int = 0
+    pulls: list[dict[str, Any]] = field(default_factory=list)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
 
     @property
@@ -59,6 +62,8 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         data = json.loads(self.rfile.read(length)) if length else {}
         forge.requests.append((method, self.path, dict(self.headers)))
+        if len(forge.requests) <= forge.busy:
+            return self.send(503, {"message": "Unavailable"})
         if method in forge.answers:
             return self.send(*forge.answers[method])
         if TOKEN not in (
@@ -72,6 +77,9 @@ class _Handler(BaseHTTPRequestHandler):
             if forge.user is None:
                 return self.send(403, {"message": "Resource not accessible by integration"})
             return self.send(200, {"login": forge.user, "id": forge.user})
+        if where.path == "/api/repos/me/models/pulls":
+            is_asked = parse_qs(where.query)["head"] == ["mallory:faster"]
+            return self.send(200, forge.pulls if is_asked else [])
         lists = "/api/repos/me/models/issues/7/comments", "/api/projects/12/merge_requests/7/notes"
         singles = "/api/repos/me/models/issues/comments/", f"{lists[1]}/"
         if where.path in lists and method == "GET":

@@ -52,6 +52,7 @@ def refusal(answer: Answer, method: str = "POST", path: str = API) -> tuple[int,
         ("GET", "/api/2.0/mlflow-artifacts/artifacts?path=x", PAGE),
         ("DELETE", "/prefix/api/2.0/mlflow-artifacts/artifacts/1/report.html", PAGE),
         ("GET", "/api/2.0/mlflow-artifacts/artifacts/1/results.jsonl", PAGE),
+        ("PUT", "/plain/web/server/results.jsonl", PAGE),
     ],
 )
 def test_a_web_page_is_called_one(method: str, path: str, answer: Answer) -> None:
@@ -77,7 +78,8 @@ def test_users_keep_pages_and_errors_as_artifacts(path: str, headers: dict[str, 
 
 def test_what_is_no_tracking_server_is_not_looked_at() -> None:
     """As storage that answers an upload in XML."""
-    for answer in (Answer(200, b"<Done/>", {TYPE: "application/xml"}), Answer(429)):
+    created = Answer(201, b"<html>Created</html>", HTML)
+    for answer in (Answer(200, b"<Done/>", {TYPE: "application/xml"}), Answer(429), created):
         response = ask(answer, "PUT", "/bucket/key")
         assert (response.status_code, response.content) == (answer.status, answer.body)
 

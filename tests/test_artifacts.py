@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
@@ -20,11 +19,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 from flaky_proxy import flaky
 from mlflow_server import Server
+from shared import small_disk
 from tracker_database import Database
 from tracker_kit import Journal, make_record, start_tracker
 
 from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState
 from pytest_mlflow_experiments.records.processes import is_running, wait_until
+from pytest_mlflow_experiments.records.tags import NODEID
 from pytest_mlflow_experiments.report.terminal import Progress
 
 if TYPE_CHECKING:
@@ -253,6 +254,44 @@ def test_a_store_that_is_down_is_not_asked_for_each_file(sender: Sender) -> None
     assert sender.store.calls.total() <= 10 * 10
 
 
+def test_a_store_that_is_down_is_not_opened_for_each_case(sender: Sender) -> None:
+    from pytest_mlflow_experiments.tracker.writers.artifacts import Uploader
+
+    uploader = Uploader()
+    opened = 0
+
+    def repository() -> Any:
+        nonlocal opened
+        opened += 1
+        raise OSError("no bucket today")
+
+    found = [uploader.upload("t.py::test", repository, dict) for _ in range(20)]
+    assert {(one.reason, one.passing) for one in found if one} == {("no bucket today", True)}
+    assert len(found) == 20
+    # Seven calls for each of the first three cases.
+    assert opened == 21
+
+
+def test_full_disk_of_temporary_files_is_told(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytest_mlflow_experiments.tracker.runs.case import RunData
+    from pytest_mlflow_experiments.tracker.writers.artifacts import Uploader
+
+    def full(*_: object, **options: object) -> None:
+        raise OSError(28, "No space left on device", "/tmp/x")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    run = RunData(
+        id="1", name="x", status="FAILED", start_time=1, end_time=2, params={}, metrics=(),
+        tags={NODEID: "t.py::test"}, texts={"failure.txt": "text"},
+    )  # fmt: skip
+    problem = Uploader().upload_run(lambda: sender.store, run, resumed=False)
+    assert problem is not None
+    assert (problem.part, problem.passing) == ("artifacts", True)
+    assert problem.reason == "the disk of /tmp/x is full (No space left on device): make room there"
+
+
 def test_a_file_that_is_refused_keeps_no_other_out(sender: Sender) -> None:
     sender.write(MANY)
 
@@ -459,7 +498,7 @@ def test_one_request_in_ten_fails(sender: Sender, http: StubServer, fault: bytes
         (
             b"<!doctype html><title>Log in</title>",
             "is there a login in front of the server?",
-            False,
+            True,
         ),
     ],
     ids=["503", "403", "login"],
@@ -467,9 +506,12 @@ def test_one_request_in_ten_fails(sender: Sender, http: StubServer, fault: bytes
 def test_a_server_that_takes_nothing(
     sender: Sender, http: StubServer, fault: bytes | int, told: str, *, passing: bool
 ) -> None:
+    from pytest_mlflow_experiments.tracker.answers import checked_answers
+
     http.fault = lambda name: fault
     sender.write({"a.txt": b"1", "b.txt": b"2"})
-    problem = sender.send()
+    with checked_answers():
+        problem = sender.send()
     assert problem.passing is passing
     assert problem.reason.startswith("2 of 2 files, as a.txt: ")
     assert told in problem.reason
@@ -647,27 +689,15 @@ def test_the_tracker_is_killed_within_artifacts(
     check(artifacts_of(uri, state, there))
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a disk of one megabyte."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    if done.returncode:
-        pytest.skip(f"mount is not allowed here: {done.stderr.strip()}")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
-
-
 @pytest.mark.real
-@pytest.mark.skipif(shutil.which("mount") is None, reason="needs mount")
-def test_a_full_artifact_disk_is_enlarged(database: Database, small_disk: Path) -> None:
-    place = small_disk.as_uri()
+def test_a_full_artifact_disk_is_enlarged(database: Database, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with small_disk(disk, "size=1m"):
+        enlarge(database, disk)
+
+
+def enlarge(database: Database, disk: Path) -> None:
+    place = disk.as_uri()
     experiment_id = database.client.create_experiment("full", artifact_location=place)
     files = {f"{n}.bin": random.Random(n).randbytes(100_000) for n in range(13)}
     journal, check = send_files(
@@ -678,13 +708,13 @@ def test_a_full_artifact_disk_is_enlarged(database: Database, small_disk: Path) 
     assert state.error is not None
     assert "not all artifacts could be uploaded" in state.error
     assert "No space left on device" in state.error
-    there = small_disk / f"{1:032x}" / "artifacts"
+    there = disk / f"{1:032x}" / "artifacts"
     assert {path.stat().st_size for path in there.iterdir()} == {100_000}
     newer = SessionDirectory.create(database.path, "newer").journal
     newer.touch()
     os.utime(newer, (2**32, 2**32))  # not within the same second
     SessionDirectory.prune(database.path, keep=1)
-    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
     state = database.send(journal)
     assert (state.phase, state.error) == ("done", None)
     check(there)

@@ -181,7 +181,7 @@ def test_what_is_lacking_is_said(
         ),
         ("gitlab", {"POST": (403, {"message": "403 Forbidden"})}, "the scope 'api'"),
         ("gitlab", {"GET": (401, {"error": "insufficient_scope"})}, "401: insufficient_scope"),
-        ("github", {"GET": (200, {"no": "list"})}, "no list of comments"),
+        ("github", {"GET": (200, {"no": "list"})}, "something that is no list"),
         ("github", {"GET": (200, b"<html>a proxy</html>")}, "did not take the comment (200"),
         ("github", {"POST": (422, {"message": f"too long {TOKEN}"})}, "422: too long ***"),
         ("github", {"GET": (302, {})}, "302"),
@@ -208,6 +208,44 @@ def test_a_fork_s_token_may_only_read(project: Project, forge: Forge) -> None:
     forge.answers = {"POST": (403, {"message": "Resource not accessible by integration"})}
     env = github(project, forge, repo={"full_name": "mallory/models"})
     assert "comes from a fork, where the token may only read" in post(project, env, status=1).stderr
+
+
+def test_pull_request_of_a_fork_is_found_from_the_run_that_follows_it(
+    project: Project, forge: Forge
+) -> None:
+    keep(project, make_comparison(make_metric()))
+    env = {**github(project, forge), "GITHUB_EVENT_NAME": "workflow_run"}
+    env["GITHUB_REF"] = "refs/heads/main"
+    run = {
+        "event": "pull_request",
+        "head_branch": "faster",
+        "head_sha": HEAD,
+        "head_repository": {"full_name": "mallory/models"},
+        "pull_requests": [],
+    }
+    Path(env["GITHUB_EVENT_PATH"]).write_text(json.dumps({"workflow_run": run}), encoding="utf-8")
+    forge.pulls = [{"number": 6, "head": {"sha": "c" * 40}}, {"number": 7, "head": {"sha": HEAD}}]
+    assert "The comment is written" in post(project, env).stdout
+    assert len(forge.bodies) == 1
+    forge.pulls.pop()
+    text = "no open pull request ends with the commit aaaaaaa"
+    assert text in post(project, env, status=2).stderr
+
+
+def test_busy_server_is_asked_again_but_writes_one_comment(
+    project: Project, forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_mlflow_experiments.cli.comments._PAUSE", 0.01)
+    keep(project, make_comparison(make_metric()))
+    forge.busy = 2
+    post(project, github(project, forge))
+    assert [method for method, *_ in forge.requests] == ["GET", "GET", "GET", "POST"]
+    forge.requests.clear()
+    forge.comments.clear()
+    forge.busy = 0
+    forge.answers["POST"] = (503, {"message": "Unavailable"})
+    post(project, github(project, forge), status=1)
+    assert [method for method, *_ in forge.requests] == ["GET", "POST"]
 
 
 def test_no_token_is_sent_to_another_server(project: Project, forge: Forge) -> None:

@@ -385,9 +385,9 @@ def test_what_goes_to_the_default_experiment_is_told_once(project: Project) -> N
             mlflow.log_metric("loss", 0.25)
         """
     )
-    told = "1 run and 2 traces of the tests' own went to the experiment 'Default'"
+    told = "1 run and 2 traces went to the experiment 'Default'"
     output = project.pytest("--mlflow").stdout
     assert output.count(told) == 1
     assert "mlflow_run" in output
     output = project.pytest("--mlflow", "-k", "ours").stdout
-    assert "of the tests' own" not in output
+    assert "to the experiment 'Default'" not in output

@@ -349,3 +349,15 @@ def test_two_sessions_side_by_side(history: Project) -> None:
         "compare", first, worse, "--fail-on=regressed", "--tolerance=accuracy:-0.1", status=1
     )
     assert "are the same session" in history.cli("compare", worse, worse, status=2).stderr
+
+
+def test_latest_is_no_session_that_still_runs(history: Project) -> None:
+    *_, earlier, last = ids(history)
+    kept = history.path / ".pytest_mlflow"
+    running = kept / f"99999999{last[8:]}"
+    shutil.copytree(kept / last, running)
+    journal = running / "journal.jsonl"
+    header, *cases, _ = journal.read_text(encoding="utf-8").splitlines()
+    begun = json.loads(header) | {"session_id": running.name, "start_time": 10**13}
+    journal.write_text("\n".join([json.dumps(begun), *cases, ""]), encoding="utf-8")
+    assert f"B: {last}" in history.cli("compare", earlier, "latest").stdout

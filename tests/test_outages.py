@@ -26,6 +26,7 @@ from shared import small_disk
 from tracker_kit import Journal, contents, rich_records
 
 from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState
+from pytest_mlflow_experiments.records.processes import wait_until
 from pytest_mlflow_experiments.session import tracker_process as launch
 from pytest_mlflow_experiments.tracker.main import project as send
 
@@ -553,7 +554,10 @@ def test_a_disk_too_full_for_anything(project: Project) -> None:
     notes = [line for line in result.section() if "The journal can't be written" in line]
     assert len(notes) == 1
     assert "File too large" in notes[0]
-    assert [record.name for record in project.session().cases] == ["test_before"]
+    session = project.session()
+    assert [record.name for record in session.cases] == ["test_before"]
+    # Without an end of the journal, the tracker goes on until it knows that pytest is gone.
+    assert wait_until(lambda: session.directory.is_sent, timeout=60, poll=0.1)
     assert set(project.case_runs()) == {"test_before"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,8 @@ def test_values_that_are_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 HOOK = "https://hooks.slack.com/services/T0AB12CD3/B0AB12CD3/q7Zk29fLw0XbT5aa"
+DOCKER_CODE = base64.b64encode(f"me:{OPAQUE}".encode()).decode()
+DOCKER = f'{{"auths": {{"registry.example.com": {{"auth": "{DOCKER_CODE}"}}}}}}'
 SAS = "?sv=2022-11-02&ss=b&sig=q7Zk29fLw0XbT5%2Faa%3D&se=2030"
 STORAGE = (
     "DefaultEndpointsProtocol=https;AccountName=mlflow;AccountKey=q7Zk29fLw0XbT5aa==;"
@@ -137,6 +140,7 @@ STORAGE = (
         ("OTEL_EXPORTER_OTLP_HEADERS", f"api-key={OPAQUE},x=1", {OPAQUE}),
         ("CURL_HEADER", f"Authorization: Bearer {OPAQUE}", {OPAQUE}),
         ("PYTEST_ADDOPTS", f"-q --db-password={OPAQUE}", {OPAQUE}),
+        ("DOCKER_AUTH_CONFIG", DOCKER, {OPAQUE, DOCKER_CODE}),
         ("GH", "ghp_0123456789abcdefghijABCDEFGHIJ012345", None),
         ("DATABASE_URL", "postgresql://postgres:postgres@host/db", set()),
         ("MLFLOW_TRACKING_URI", "postgresql+psycopg2://mlflow@host/db", set()),

@@ -10,8 +10,9 @@ import re
 import tempfile
 from collections import deque
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import final
+from typing import Final, final
 
 from ..baseline.choice import Candidate, Catalog, Query, choose
 from ..baseline.files import load_file, make_baseline
@@ -44,6 +45,8 @@ def as_spec(reference: str) -> str:
 
 
 _RUN_ID = re.compile("[0-9a-f]{32}")
+_LOOKED_AT: Final = 20
+"""The number of sessions among which ``latest`` looks for one that has ended."""
 
 
 def baseline_request(
@@ -150,7 +153,10 @@ def _candidate(catalog: Catalog, request: BaselineRequest) -> Candidate | None:
     if spec.kind == "model":
         return catalog.model(*spec.pair)
     if spec.kind == "latest":
-        return next(catalog.newest(Query()), None)
+        newest = [*islice(catalog.newest(Query()), _LOOKED_AT)]
+        # Somebody else's may be running right now.
+        ended = (one for one in newest if one.exit_status is not None)
+        return next(ended, newest[0] if newest else None)
     if spec.kind == "branch":
         query = Query(any_branch=False, branch=spec.value)
         found = (one for one in catalog.newest(query) if one.branch == spec.value)
@@ -264,7 +270,7 @@ def chosen_directory(
     reference: str | None, tracking_uri: str | None, experiment: str | None
 ) -> SessionDirectory | None:
     """Return the directory of the named session here, by default of the newest, or None."""
-    if reference is not None:
+    if reference is not None and reference != "latest":
         return kept_directory(reference)
     if tracking_uri or experiment:
         return None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Final, final
 from urllib.parse import quote, urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from ..analysis.location import UsageError
 from ..records.ci import Environ, ci_job
@@ -19,6 +21,8 @@ from ..tracker.errors import TrackerError
 
 _TIMEOUT: Final = 30.0
 _PAGES: Final = 1_000
+_RETRIES: Final = 4
+_PAUSE = 1.0
 
 _Json = Mapping[str, Any]
 
@@ -30,7 +34,8 @@ class _Thread:
 
     ``update`` returns the URL of a comment and the method that changes it, ``is_own`` tells whether
     a comment may be this token's, given the token's user, if that is known. ``help`` says what
-    lets the token write.
+    lets the token write. ``find`` is the URL of the list that has the pull request, if its number
+    is not known; ``comments`` is to be completed then.
     """
 
     server: str
@@ -41,6 +46,7 @@ class _Thread:
     is_own: Callable[[_Json, _Json | None], bool]
     help: str
     secret: str = field(repr=False)
+    find: str = ""
 
 
 def post_comment(body: str, marker: str, environ: Environ = os.environ) -> str:
@@ -54,6 +60,21 @@ def post_comment(body: str, marker: str, environ: Environ = os.environ) -> str:
     with requests.Session() as session:
         # A function is taken for authentication, in place of what ~/.netrc has for the server.
         session.auth = lambda request: _authenticated(request, thread.headers)
+        # Not of what would make a second comment.
+        retries = Retry(
+            _RETRIES,
+            connect=1,
+            backoff_factor=_PAUSE,
+            status_forcelist=(429, 502, 503, 504),
+            allowed_methods=("GET", "PATCH", "PUT"),
+            respect_retry_after_header=False,
+            raise_on_status=False,
+        )
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=retries))
+        if thread.find:
+            number = _number(session, thread, environ)
+            thread = replace(thread, comments=thread.comments.format(number))
         earlier = _earlier(session, thread, marker)
         if earlier is None:
             done = _call(session, thread, "POST", thread.comments, json={"body": body})
@@ -74,7 +95,9 @@ def _thread(environ: Environ) -> _Thread:
             "--post knows the pull requests of GitHub Actions and GitLab CI, and this is a job of "
             "neither; --comment without it prints the comment"
         )
-    if job.number is None:
+    # Of pull requests from forks, GitHub tells the run that follows theirs no number.
+    is_found = job.provider == "github" and job.kind == "pull request" and job.fork and job.source
+    if job.number is None and not is_found:
         what = f"{job.kind} to {job.branch}" if job.branch else job.kind
         raise UsageError(
             f"--post: there is no pull request to comment on, this job tests a {what}; run it in "
@@ -88,17 +111,20 @@ def _thread(environ: Environ) -> _Thread:
                 "${{ github.token }}, and give the job 'permissions: pull-requests: write'"
             )
         api = environ.get("GITHUB_API_URL", "https://api.github.com").rstrip("/")
-        issues = f"{api}/repos/{quote(job.repository or '')}/issues"
+        repository = f"{api}/repos/{quote(job.repository or '')}"
+        issues = f"{repository}/issues"
+        head = quote(f"{(job.source or '').partition('/')[0]}:{job.branch or ''}", safe="")
         cause = (
-            "the pull request comes from a fork, where the token may only read; post from a job "
-            "of the event workflow_run, or not at all"
+            "the pull request comes from a fork, where the token may only read; post from a "
+            "workflow on the event workflow_run, with 'permissions: pull-requests: write'"
             if job.fork
             else "does the job have 'permissions: pull-requests: write'? Of pull requests from "
             "forks the token may only read"
         )
         return _Thread(
             server="GitHub",
-            comments=f"{issues}/{quote(job.number)}/comments",
+            comments=f"{issues}/{quote(job.number or '{}', safe='{}')}/comments",
+            find="" if job.number else f"{repository}/pulls?per_page=100&head={head}",
             user=f"{api}/user",
             headers={
                 "Authorization": f"Bearer {token}",
@@ -123,7 +149,9 @@ def _thread(environ: Environ) -> _Thread:
     api = environ.get("CI_API_V4_URL", "https://gitlab.com/api/v4").rstrip("/")
     # A fork's pipeline may run in the project of the fork.
     project = environ.get("CI_MERGE_REQUEST_PROJECT_ID") or environ.get("CI_PROJECT_ID") or ""
-    notes = f"{api}/projects/{quote(project, safe='')}/merge_requests/{quote(job.number)}/notes"
+    notes = (
+        f"{api}/projects/{quote(project, safe='')}/merge_requests/{quote(job.number or '')}/notes"
+    )
     return _Thread(
         server="GitLab",
         comments=notes,
@@ -140,6 +168,23 @@ def _thread(environ: Environ) -> _Thread:
     )
 
 
+def _number(session: requests.Session, thread: _Thread, environ: Environ) -> str:
+    """Return the number of the open pull request whose head the job's commit is.
+
+    Raises:
+        UsageError: there is none, or not any more.
+    """
+    job = ci_job(environ)
+    commit = job.commit if job is not None else None
+    for pull in _listed(session, thread, thread.find):
+        if _at(pull, "head", "sha") == commit:
+            return str(pull["number"])
+    raise UsageError(
+        f"--post: no open pull request ends with the commit {(commit or '')[:7]} that was tested; "
+        "it is closed, or has newer commits, which get a comment of their own"
+    )
+
+
 def _is_own_on_github(comment: _Json, user: _Json | None) -> bool:
     if user is not None:
         return bool(_at(comment, "user", "login") == user.get("login"))
@@ -151,7 +196,7 @@ def _earlier(session: requests.Session, thread: _Thread, marker: str) -> _Json |
     """Return this token's own comment with the marker, or None: anybody can copy a marker."""
     marked = [
         comment
-        for comment in _comments(session, thread)
+        for comment in _listed(session, thread, f"{thread.comments}?per_page=100")
         if str(comment.get("body") or "").startswith(marker)
     ]
     if not marked:
@@ -163,15 +208,13 @@ def _earlier(session: requests.Session, thread: _Thread, marker: str) -> _Json |
     return next((one for one in marked if thread.is_own(one, user)), None)
 
 
-def _comments(session: requests.Session, thread: _Thread) -> Iterator[_Json]:
-    url = f"{thread.comments}?per_page=100"
+def _listed(session: requests.Session, thread: _Thread, url: str) -> Iterator[_Json]:
+    """Yield the items of a list, page by page."""
     for _ in range(_PAGES):
         answer = _call(session, thread, "GET", url)
         found = answer.json()
         if not isinstance(found, list):
-            raise TrackerError(
-                f"{thread.server} answers with something that is no list of comments"
-            )
+            raise TrackerError(f"{thread.server} answers with something that is no list")
         yield from (one for one in found if isinstance(one, dict))
         url = answer.links.get("next", {}).get("url", "")
         if not url:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final, final
 from urllib.parse import quote, quote_plus, unquote
@@ -105,6 +106,9 @@ _ISSUED = re.compile(
 )
 
 
+# Docker's configuration has a name and a password for each registry, in base64.
+_REGISTRY_AUTH = re.compile(r'"auth"\s*:\s*"([\w+/=-]+)"')
+
 # Passwords that many have, and that are words of other texts.
 _EVERYBODYS: Final = ("password", "postgres")
 
@@ -153,6 +157,8 @@ def _secrets_in(name: str, value: str, names: SecretNames) -> tuple[str, ...]:
     for url in [value] if _URL.match(value) else _URL.findall(value):
         found += secrets_of(url)
     found += (value[start:end] for start, end in named_values(value, names))
+    for code in _REGISTRY_AUTH.findall(value):
+        found += code, _decoded(code).partition(":")[2]
     words = re.split(r"[\W_]", name.lower())
     return tuple(
         secret
@@ -162,6 +168,12 @@ def _secrets_in(name: str, value: str, names: SecretNames) -> tuple[str, ...]:
         and secret.lower() not in (*words, *_EVERYBODYS)
         and not _is_path(secret)
     )
+
+
+def _decoded(code: str) -> str:
+    with suppress(ValueError):
+        return base64.b64decode(code).decode()
+    return ""
 
 
 def _is_path(text: str) -> bool:

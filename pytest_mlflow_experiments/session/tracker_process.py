@@ -317,7 +317,7 @@ _IN_DEFAULT: Final = """
 
 
 def unclaimed(uri: str, since: int) -> str | None:
-    """Return a line about what tests have logged to ``Default`` in the session's database, or None.
+    """Return a line about what went to ``Default`` in the session's database meanwhile, or None.
 
     ``since`` is the start of the session, in milliseconds since the epoch. Only the file of SQLite
     is looked at: of a server nobody knows who else writes to it.
@@ -334,8 +334,8 @@ def unclaimed(uri: str, since: int) -> str | None:
         counts = ((runs, "run"), (traces, "trace"))
         if told := [f"{number} {noun}{'s' * (number > 1)}" for number, noun in counts if number]:
             return (
-                f"{' and '.join(told)} of the tests' own went to the experiment 'Default' of the "
-                "same database; a test that asks for the fixture mlflow_run logs to its case's run"
+                f"{' and '.join(told)} went to the experiment 'Default' of the same database while "
+                "the tests ran; a test that asks for the fixture mlflow_run logs to its case's run"
             )
     return None
 

@@ -62,6 +62,7 @@ class Refusal:
         response.headers["Content-Type"] = "application/json"
         # MLflow reads the body alone, and there is no public way to set it.
         response._content = json.dumps({"error_code": self.code, "message": self.message}).encode()
+        response._content_consumed = True
         return response
 
 
@@ -129,9 +130,12 @@ def _refusal(
     request: PreparedRequest, response: Response, api: re.Match[str] | None, *, stream: bool
 ) -> Refusal | None:
     """Return what is wrong with an answer; None if it may be taken as it is."""
-    # The answer of a login page elsewhere, to which a download was sent, is looked at as well.
+    status = response.status_code
+    # The answer of a login page elsewhere, to which a download was sent, is looked at as well, and
+    # that to an upload to a plain web server, which tells with other statuses that it has the file.
     if api is None:
-        return _page(request, response) if request.method == "GET" else None
+        is_told = request.method == "GET" or (request.method == "PUT" and status == 200)
+        return _page(request, response) if is_told else None
     # A download, of whatever the user has kept.
     is_file = stream and request.method == "GET"
     if response.is_redirect:

@@ -25,8 +25,8 @@ from dataclasses import replace
 from comparisons import make_metric, make_comparison, make_unjudged
 from sweep_values import classifier, make_sweep
 
+from pytest_mlflow_experiments.records.directory import write_report
 from pytest_mlflow_experiments.report import github
-from pytest_mlflow_experiments.report.text import write_text
 from pytest_mlflow_experiments.session.builtin_hooks import REPORT_FORMATS
 
 directory, cases, metrics, sessions, traced = pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:])
@@ -57,7 +57,7 @@ if traced:
     tracemalloc.start()
 before = rss()
 for known in REPORT_FORMATS:
-    write_text(
+    write_report(
         directory / f"report{known.suffix}", known.pytest_mlflow_render(comparison, known.suffix)
     )
 github.add_to_step_summary(comparison)

@@ -19,7 +19,7 @@ from io import FileIO
 from itertools import chain, count
 from operator import itemgetter
 from pathlib import Path, PureWindowsPath
-from typing import Literal, TypeAlias, TypeGuard, final
+from typing import Literal, ParamSpec, TypeAlias, TypeGuard, TypeVar, final
 from urllib.parse import quote, unquote
 
 from mlflow import MlflowClient
@@ -36,12 +36,14 @@ from requests import Response
 
 from ...records.case import named_few
 from ...records.tags import NODEID
-from ..errors import LOGIN, reason_of
+from ..errors import reason_of
 from ..limits import clean_text
 from ..retries import briefly, passes, patiently
 from ..runs.case import RunData
 from . import Problem
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Files: TypeAlias = Mapping[str, Path | None]
 """Local files by their path among a run's artifacts; None where the file is gone."""
 
@@ -133,7 +135,7 @@ class Uploader:
         try:
             wanted = files()
             self._count(all_files=len(wanted))
-            store = briefly(repository)
+            store = self._ask(repository)
             names = stored_names(store, wanted)
             for path, name in names.items():
                 if path != name:
@@ -159,6 +161,25 @@ class Uploader:
             return Problem(case, "artifacts", reason, passing=any(map(passes, failed.values())))
         return Problem(case, "lost", named_few(sorted(lost), 5)) if lost else None
 
+    def _ask(self, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what the store answers, unless it is down and left alone."""
+        self._raise_while_down()
+        try:
+            return briefly(action, *args, **kwargs)
+        except Exception as error:
+            self._count_failure(error)
+            raise
+
+    def _raise_while_down(self) -> None:
+        is_down = self._failures >= _FAILURES
+        if is_down and self._last_error and time.monotonic() < self._rests_until:
+            raise self._last_error
+
+    def _count_failure(self, error: Exception) -> None:
+        if passes(error):
+            self._failures, self._last_error = self._failures + 1, error
+            self._rests_until = time.monotonic() + _REST
+
     def _sizes(
         self, repository: ArtifactRepository, names: Collection[str]
     ) -> dict[str, int | None] | None:
@@ -168,7 +189,7 @@ class Uploader:
         directories = [""]
         try:
             for directory in directories:
-                for info in briefly(repository.list_artifacts, directory or None):
+                for info in self._ask(repository.list_artifacts, directory or None):
                     path = info.path.rstrip("/")
                     if not info.is_dir:
                         found[path] = info.file_size
@@ -230,9 +251,7 @@ class Uploader:
     def _upload_one(
         self, repository: ArtifactRepository, source: Path, name: str
     ) -> Literal["at once", "retried"]:
-        is_down = self._failures >= _FAILURES
-        if is_down and self._last_error and time.monotonic() < self._rests_until:
-            raise self._last_error
+        self._raise_while_down()
         calls = 0
 
         def put() -> None:
@@ -242,13 +261,13 @@ class Uploader:
 
         # A long upload that breaks off late is worth a retry too.
         patience = patiently.patience + source.stat().st_size / _SLOWEST
-        most = 1 if is_down else 3 if _is_local(repository) else patiently.calls
+        most = 3 if _is_local(repository) else patiently.calls
+        if self._failures >= _FAILURES:
+            most = 1
         try:
             replace(patiently, calls=most, patience=patience)(put)
         except Exception as error:
-            if passes(error):
-                self._failures, self._last_error = self._failures + 1, error
-                self._rests_until = time.monotonic() + _REST
+            self._count_failure(error)
             raise
         self._failures = 0
         self._count(files=1)
@@ -258,7 +277,7 @@ class Uploader:
         if _is_local(repository):
             with _CountedFile(source, self._count) as file:
                 _copy(file, Path(repository.artifact_dir, name))
-        elif isinstance(repository, HttpArtifactRepository) and not (
+        elif _sends_itself(repository) and not (
             source.name == posixpath.basename(name) and _in_parts(repository, source)
         ):
             # After the last byte the server may have to pass the file on.
@@ -381,6 +400,14 @@ def _is_local(repository: ArtifactRepository) -> TypeGuard[LocalArtifactReposito
     return type(repository) is LocalArtifactRepository
 
 
+def _sends_itself(repository: ArtifactRepository) -> TypeGuard[HttpArtifactRepository]:
+    """Return whether it is a repository of MLflow's server that uploads as MLflow's own does."""
+    kind = type(repository)
+    return isinstance(repository, HttpArtifactRepository) and (
+        kind.log_artifact is HttpArtifactRepository.log_artifact
+    )
+
+
 def _copy(file: FileIO, target: Path) -> None:
     # Releases of MLflow before 3.13 write in place, and so leave half a file where the disk is full
     # or the process killed; newer ones keep our own permissions. Listings hide this prefix.
@@ -419,5 +446,3 @@ def _put(repository: HttpArtifactRepository, file: _CountedFile, name: str, time
     )
     check: Callable[[Response], None] = augmented_raise_for_status
     check(answer)
-    if answer.content.lstrip().startswith(b"<"):
-        raise ArtifactsError(f"the answer is a web page: {LOGIN}")
