@@ -446,7 +446,7 @@ def test_at_most_ten_lines_and_the_verdict_last() -> None:
         (make_comparison(*rows(*MANY, informational=30), sweeps=(twelve(), sixty())), 0),
         (
             make_comparison(
-                *rows(*["inconclusive"] * 31),
+                *[make_metric("inconclusive")] * 31,
                 make_metric("regressed", advisory=True, cost=True, gates=False, metric="s"),
                 sweeps=(twelve(), sixty()),
             ),
@@ -473,7 +473,7 @@ def test_what_is_lost_or_failed_is_told_at_every_verbosity(verbose: bool) -> Non
     outcome = SessionOutcome(
         tests=1, experiment=None, notes=("note",), losses=("loss",), problem="why", remedy="do"
     )
-    lost = ["missing", *["regressed"] * 3]
+    lost: tuple[Status, ...] = ("missing", *("regressed",) * 3)
     comparison = make_comparison(*map(make_metric, lost), notes=("told",))
     lines = [*section(make_summary("failed"), outcome, comparison, verbose=verbose)]
     texts = "\n".join(line.text for line in lines)

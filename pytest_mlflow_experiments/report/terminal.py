@@ -60,7 +60,10 @@ class Progress:
         if not self._reporter.isatty and (self._shown or self._reporter.verbosity < 0):
             # Whoever asked for one line gets one line.
             return
-        text = f"mlflow: {self._waiting_for or _doing(state, self._uri)} …{self._limit}"
+        doing = _doing(state, self._uri)
+        if self._waiting_for is not None and state.phase not in ("starting", "waiting"):
+            doing = self._waiting_for
+        text = f"mlflow: {doing} …{self._limit}"
         if text == self._shown:
             return
         if self._shown is None and self._waiting_for is not None:

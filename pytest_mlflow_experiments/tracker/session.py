@@ -48,7 +48,8 @@ def raise_worst_problem(problems: Sequence[Problem], cases: int, directory: Path
     count = sum(problem.part == worst.part for problem in problems)
     text = {
         "run": f"MLflow did not take {count:,} of {cases:,} cases; the first is",
-        "sweep": f"MLflow has every case, but did not take the end of {count:,} sweeps; the first is",
+        "sweep": f"MLflow has every case, but did not take the end of {count:,} sweeps; the first "
+        "is",
         "artifacts": "MLflow has every case, but not all artifacts could be uploaded; they stay "
         f"in {directory}; the first ones missing are those of",
         "lost": f"MLflow has every case, but some artifacts are neither there nor in {directory}; "
