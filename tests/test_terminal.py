@@ -149,7 +149,7 @@ def test_section_names_what_is_not_recorded(left: list[str], told: str) -> None:
     ],
 )
 def test_colour_of_the_first_line(outcomes: list[Outcome], colour: str) -> None:
-    line = next(section(make_summary(*outcomes), OUTCOME))
+    line, *_ = section(make_summary(*outcomes), OUTCOME)
     assert line.markup == {colour: True}
 
 

@@ -19,7 +19,7 @@ _SHOWN: Final[dict[Status, tuple[int, int, dict[str, bool]]]] = {
     "missing": (20, 20, {"red": True}),
     "drifting": (3, 10, _YELLOW),
     "accepted": (0, 3, {"green": True}),
-    "improved": (1, 3, {"green": True}),
+    "improved": (2, 3, {"green": True}),
     "inconclusive": (1, 3, _YELLOW),
     "not comparable": (1, 3, _YELLOW),
 }
@@ -158,10 +158,11 @@ def _group(
         sized = changed or metric.status in ("drifting", "accepted")
         change = f"  {numbers.change(metric)}" if sized else ""
         text = f"{metric.metric} {_values(metric)}{change}  {metric.name}"
-        yield TerminalLine(f"  {head:<15}{text}", markup)
+        rank = 1 if status == "improved" else 0
+        yield TerminalLine(f"  {head:<15}{text}", markup, rank)
         detail = ", ".join(details(metric)) if changed else metric.reason
         if verbose or status != "improved":
-            yield TerminalLine(f"  {'':<15}  {detail}")
+            yield TerminalLine(f"  {'':<15}  {detail}", rank=rank)
     if verbose or status not in ("accepted", "improved"):
         # Without -v the verdict's counts have them.
         yield from _rest(metrics, shown)
@@ -173,7 +174,7 @@ def _uncertain(metrics: Sequence[MetricComparison]) -> Iterator[TerminalLine]:
         first = f"{metrics[0].metric} of {metrics[0].name}"
         if len(metrics) > 1:
             first = f"{len(metrics):,} metrics, such as {first}"
-        yield TerminalLine(f"  {'inconclusive':<15}{first}: {metrics[0].reason}", _YELLOW)
+        yield TerminalLine(f"  {'inconclusive':<15}{first}: {metrics[0].reason}", _YELLOW, 3)
 
 
 def _advisory(metrics: Sequence[MetricComparison], *, verbose: bool) -> Iterator[TerminalLine]:
@@ -181,14 +182,15 @@ def _advisory(metrics: Sequence[MetricComparison], *, verbose: bool) -> Iterator
     unknown = [one for one in metrics if one.direction is None and one.status == "inconclusive"]
     for metric in unknown[: 3 if verbose else 1]:
         yield TerminalLine(
-            f"  {'changed':<15}{metric.metric} {_values(metric)}  {metric.name}", _YELLOW
+            f"  {'changed':<15}{metric.metric} {_values(metric)}  {metric.name}", _YELLOW, 3
         )
-        yield TerminalLine(f"  {'':<15}  {metric.reason}")
+        yield TerminalLine(f"  {'':<15}  {metric.reason}", rank=3)
     worse = sum(metric.status == "regressed" for metric in metrics)
     better = sum(metric.status == "improved" for metric in metrics)
     if worse or (better and verbose):
         gained = f", {better:,} better" if better and verbose else ""
-        yield TerminalLine(f"  {'costs':<15}{worse:,} worse{gained}; they don't fail the gate")
+        told = f"{worse:,} worse{gained}; they don't fail the gate"
+        yield TerminalLine(f"  {'costs':<15}{told}", rank=5)
 
 
 def _values(metric: MetricComparison) -> str:

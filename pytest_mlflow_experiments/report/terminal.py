@@ -23,11 +23,13 @@ from .metric_lines import LEVELS, change_lines, report_lines, verdict_lines
 from .numbers import count
 from .summary import CheckMargin, SessionSummary
 from .sweep_text import slice_lines, sweep_lines
-from .text import TerminalLine
+from .text import TerminalLine, fitting
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
+_MOST: Final = 10
+"""The number of lines of a usual session."""
 _PATIENCE: Final = 3.0
 """Seconds of waiting that need no explanation."""
 _NAMED: Final = 3
@@ -219,12 +221,25 @@ def section(
     reports: Sequence[str] = (),
     *,
     verbose: bool = False,
-) -> Iterator[TerminalLine]:
-    """Yield the lines of the section, without its title: the verdict, and what helps, last.
+) -> list[TerminalLine]:
+    """Return the lines of the section, without its title: the verdict, and what helps, last.
 
-    ``reports`` are the paths of the reports, as users type them, the page first. ``verbose`` shows
-    more: both ends of the margins, where the baseline is from, all reports.
+    There are ten, or more only of what failed or is lost. ``reports`` are the paths of the reports,
+    as users type them, the page first. ``verbose`` shows all: both ends of the margins, where the
+    baseline is from, every report.
     """
+    lines = _all_lines(summary, outcome, comparison, reports, verbose=verbose)
+    return [*lines] if verbose else fitting(lines, _MOST)
+
+
+def _all_lines(
+    summary: SessionSummary,
+    outcome: SessionOutcome,
+    comparison: Comparison | None,
+    reports: Sequence[str],
+    *,
+    verbose: bool,
+) -> Iterator[TerminalLine]:
     yield TerminalLine(_recorded(summary, outcome, verbose=verbose), _colour(summary))
     sweeps = comparison.sweeps if comparison is not None else ()
     swept = [one for one in sweeps if one.mode is not None and len(one.configurations) > 1]
@@ -235,17 +250,13 @@ def section(
                 "--mlflow-track=all records every test."
             )
     else:
-        is_compared = comparison is not None and comparison.baseline is not None
         # What is compared says more than how close an assertion came.
-        most = (0 if swept else 1) if is_compared else (1 if swept else 3)
+        is_compared = comparison is not None and comparison.baseline is not None
+        most = 1 if not verbose and (is_compared or swept) else None
         yield from _margins(
-            ("missed limits", summary.missed, {"red": True}),
-            (
-                "tightest margins",
-                summary.tightest[: None if verbose else most],
-                {},
-            ),
-            ("widest margins", summary.widest if verbose else [], {}),
+            ("missed limits", summary.missed, {"red": True}, 0),
+            ("tightest margins", summary.tightest[:most], {}, 4),
+            ("widest margins", summary.widest if verbose else [], {}, 4),
         )
     if comparison is not None:
         shown = swept if verbose else swept[:1]
@@ -253,7 +264,7 @@ def section(
         if rest := len(swept) - len(shown):
             more = count(rest, "more sweep")
             lines[-1] = replace(lines[-1], text=f"{lines[-1].text}; and {more}, see the report")
-        yield from lines
+        yield from (replace(line, rank=2) for line in lines)
         yield from slice_lines(comparison.slices)
         yield from change_lines(comparison, verbose=verbose)
     for text in outcome.losses:
@@ -300,12 +311,14 @@ def _colour(summary: SessionSummary) -> dict[str, bool]:
     return {"red" if failed else "green": True} if summary.cases else {"yellow": True}
 
 
-def _margins(*groups: tuple[str, list[CheckMargin], dict[str, bool]]) -> Iterator[TerminalLine]:
-    texts = [describe_check(margin.check) for _, margins, _ in groups for margin in margins]
+def _margins(
+    *groups: tuple[str, list[CheckMargin], dict[str, bool], int],
+) -> Iterator[TerminalLine]:
+    texts = [describe_check(margin.check) for _, margins, *_ in groups for margin in margins]
     width = max(map(len, texts), default=0)
-    for title, margins, markup in groups:
+    for title, margins, markup, rank in groups:
         for number, margin in enumerate(margins):
             head = title if number == 0 else ""
             share = f"{100 * margin.relative:+.1f} %"
             text = f"  {head:<17}{describe_check(margin.check):<{width}}  {share:>9}  {margin.case}"
-            yield TerminalLine(text, markup)
+            yield TerminalLine(text, markup, rank)

@@ -268,7 +268,7 @@ class SessionPlugin:
             terminalreporter.write_sep("=", "mlflow")
             shown = reports.shown() if reports is not None else []
             verbose = terminalreporter.verbosity > 0
-            lines = [*section(self._summary, ending, self._comparison, shown, verbose=verbose)]
+            lines = section(self._summary, ending, self._comparison, shown, verbose=verbose)
         for line in lines:
             terminalreporter.write_line(line.text, **line.markup)
         for text in reports.annotations if reports is not None else ():
