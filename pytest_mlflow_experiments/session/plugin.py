@@ -164,7 +164,9 @@ class SessionPlugin:
         self, excinfo: pytest.ExceptionInfo[KeyboardInterrupt | Exit]
     ) -> None:
         """Note why the session is interrupted."""
-        self._interruption = getattr(excinfo.value, "msg", None) or "interrupted"
+        # Pytest-xdist stops by this as well, for whatever reason.
+        reason = getattr(excinfo.value, "msg", None) or str(excinfo.value)
+        self._interruption = self._by_option(reason) or "interrupted"
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(
@@ -183,7 +185,8 @@ class SessionPlugin:
         self._only_shows = exitstatus == pytest.ExitCode.OK and not self._selection.has_begun
         # Shards are a part each, and their tests are told apart by whatever plugin.
         shortened = None if self._settings.shard_of is not None else self._selection.shortened
-        reason = self._interruption or self._stopped_by(session)
+        stopped = self._by_option(str(session.shouldfail or session.shouldstop or ""))
+        reason = self._interruption or stopped
         end = SessionEnd(
             end_time=self._clock.now(),
             exit_status=int(exitstatus),
@@ -221,10 +224,9 @@ class SessionPlugin:
             self._writer.close()
             self._writer = None
 
-    def _stopped_by(self, session: pytest.Session) -> str:
-        """Return why pytest stopped early, by the option if it was one; empty if it did not."""
-        reason = str(session.shouldfail or session.shouldstop or "")
-        if not re.match(r"(stopping after|Interrupted: stopping after) \d+ failures", reason):
+    def _by_option(self, reason: str) -> str:
+        """Return the option that made pytest stop early, else its own reason."""
+        if not re.fullmatch(r"stopping after \d+ failures?", reason):
             return reason
         most = self._config.getoption("maxfail", 1)
         return "-x" if most == 1 else f"--maxfail={most}"
