@@ -446,7 +446,8 @@ def test_the_section(project: Project) -> None:
     result = section_of(project)
     lines = result.section()
     assert lines[0] == (
-        "11 tests recorded, 16 values (1 failed, 2 error, 1 skipped, 1 xfailed, 1 xpassed)"
+        "11 tests recorded, 16 values (1 failed, 2 error, 1 skipped, 1 xfailed, 1 xpassed, "
+        "1 without metrics: test_says_nothing)"
     )
     kept = "The session is kept; send it with: pytest-mlflow sync .pytest_ml"
     assert any(line.startswith(kept) for line in lines)

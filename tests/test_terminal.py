@@ -401,6 +401,10 @@ MANY: tuple[Status, ...] = ("unchanged",) * 13
             "(+2,000 informational)",
         ),
         (
+            make_comparison(*rows("new", "inconclusive", informational=3), gated=False),
+            "No metric could be judged yet, 1 inconclusive, 1 new (+3 informational)",
+        ),
+        (
             make_comparison(baseline=None),
             "Gate passed (first run); the next runs compare with this one",
         ),

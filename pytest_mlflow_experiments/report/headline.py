@@ -137,7 +137,9 @@ def _counted_besides(comparison: Comparison, gating: Sequence[MetricComparison])
     named = {metric.status for metric in gating} | {"drifting"}
     if not gating:
         # The sentence has all that got worse, was accepted or could not be judged.
+        found = {status for status, number in comparison.counts().items() if number}
         named = set(get_args(Status)) - {"improved", "unchanged"}
+        named -= found if found <= UNDECIDED else set()
     left = [
         f", {n:,} {status}"
         for status, n in comparison.counts().items()

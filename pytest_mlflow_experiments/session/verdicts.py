@@ -133,7 +133,7 @@ class SessionVerdicts:
                     session=session_info(self._header),
                     baseline=None,
                     # What is missing in the journal may be the reason.
-                    problem=self._problem or f"the comparison failed: {error_text(error)}",
+                    problem=self._problem or f"metrics can't be judged: {error_text(error)}",
                     gated=self._settings.gate,
                 )
             try:
