@@ -105,7 +105,7 @@ GUARD = GuardChange(kind="limit", case="c", metric="m", name="c", nodeid="c", te
     ("part", "words"),
     [
         ({"notes": ("a note " * 30,) * 2_000}, "more notes, all of them in"),
-        ({"guards": (GUARD,) * 900}, "more guards, all of them in"),
+        ({"guards": (GUARD,) * 900}, "more checks, all of them in"),
         ({"slices": (slices(3_000),)}, " more, all of them in <code>report.json</code>"),
         ({"slices": (slices(100),) * 60}, "more tables of slices, all of them in"),
         ({"sweeps": (twelve(),) * 40}, "more sweeps, all of them in"),

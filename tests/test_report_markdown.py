@@ -57,7 +57,7 @@ def test_what_got_worse_comes_first_and_the_rest_is_folded() -> None:
     assert "duration_seconds" not in head
     assert "duration_seconds" in rest
     assert "Compared with the last 5 passing sessions on main (branch:main); the newest is" in rest
-    assert "margin to ≥ 0.9: 0.012 (was 0.0314)" in rest
+    assert "0.012 above the assertion's 0.9 (was 0.031)" in rest
 
 
 def test_a_line_has_room_in_800_pixels() -> None:
@@ -97,7 +97,10 @@ def test_a_line_has_room_in_800_pixels() -> None:
             "✅ Gate passed: nothing that gates got worse",
         ),
         (make_comparison(make_metric("regressed"), gated=False), "⚠️ 1 metric regressed"),
-        (make_comparison(baseline=None), "⚠️ Gate passed: there is no baseline yet"),
+        (
+            make_comparison(baseline=None),
+            "⚠️ Gate passed (first run); the next runs compare with this one",
+        ),
         (make_comparison(), "⚪ Gate passed: there is no metric to compare"),
         (make_comparison(problem="x"), "❌ Gate failed: the comparison could not be made"),
         (make_comparison(problem="x", gated=False), "⚠️ The comparison could not be made"),

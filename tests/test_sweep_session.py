@@ -260,9 +260,9 @@ def test_gate_where_the_grid_is_another(tmp_path: Path) -> None:
     project.write("[pytest]\nmlflow_experiment = it\n", "pytest.ini")
     gate = ("--mlflow", "--mlflow-offline", "--mlflow-gate")
     for grid, told in (
-        ([1, 2, 3, 4, 5, 6, 7, 8, 9], "there is no baseline yet"),
-        ([2.5, 3, 3.5], "8 points went: test_fit[C=1], test_fit[C=2], test_fit[C=4]"),
-        ([2.5, 3.5], "1 point went: test_fit[C=3]"),
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9], "first run"),
+        ([2.5, 3, 3.5], "8 points are gone: test_fit[C=1], test_fit[C=2], test_fit[C=4]"),
+        ([2.5, 3.5], "1 point is gone: test_fit[C=3]"),
     ):
         project.write(GRID.format(grid=grid, peak=3.5))
         text = "\n".join(project.pytest(*gate).section())

@@ -80,7 +80,7 @@ def slim_line(line: bytes, *, steps: bool = True) -> str:
         if data["kind"] == "case":
             return _to_json({"kind": "case", **_slim_case(data, steps=steps)})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise JournalError(f"not a line of a session's journal: {error!r}") from error
+        raise JournalError(f"not a line of a session's file: {error!r}") from error
     return journal.encode(slim_entry(journal.decode(line)))
 
 
@@ -324,13 +324,13 @@ def _slim_lines(path: Path, *, steps: bool) -> list[str] | str:
                     break
                 lines.append(slim_line(line, steps=steps))
     except JournalError as error:
-        return f"line {len(lines) + 1} of its journal: {error}"
+        return f"line {len(lines) + 1} of its file: {error}"
     except OSError as error:
         return str(error)
     if not lines or not isinstance(journal.decode(lines[0]), SessionHeader):
-        return "its journal has no header"
+        return "its file has no header"
     if not isinstance(journal.decode(lines[-1]), SessionEnd):
-        return "its journal breaks off"
+        return "its file breaks off"
     return lines
 
 

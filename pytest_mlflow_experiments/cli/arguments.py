@@ -98,7 +98,7 @@ SWEEP: Final[Arguments] = {
         {"nargs": "?"},
     ),
     "--metric M": "what to rank by; default: the objective of the marker, else the first metric "
-    "that an assertion guards, else the first that was logged",
+    "that an assertion checks, else the first that was logged",
     "--mode": (
         "which values are better; default: as the marker, the ini file, the metric's name or its "
         "assertions say",

@@ -71,7 +71,8 @@ def choose_candidate(
         raise UsageError(f"{title} {what}: --metric names what it did measure")
     if mode is None:
         raise UsageError(
-            f"nobody knows which values of {objective} are better; --mode max or --mode min says so"
+            f"it is not known which values of {objective} are better; "
+            "--mode max or --mode min says so"
         )
     record, median = _median(session, configuration, objective)
     story = [f"{title}: {objective} {score(configuration)}"]

@@ -147,7 +147,7 @@ def git_problem(rootdir: Path) -> tuple[str, str] | None:
         return None
     if command := re.search(r"git config --global --add safe\.directory .+", done.stderr):
         return "git refuses this checkout, which belongs to another user", command[0]
-    text = (done.stderr.strip().splitlines() or ["no word why"])[0].removeprefix("fatal: ")
+    text = (done.stderr.strip().splitlines() or ["no reason given"])[0].removeprefix("fatal: ")
     return f"git refuses this checkout ({text})", f"git -C {rootdir} status"
 
 

@@ -19,6 +19,7 @@ from ..records import (
     function_of,
 )
 from ..records.accepted import ACCEPTED_FILE, SETTING, AcceptedStep
+from ..records.case import named_few
 from ..records.session import TOLD_COUNTS
 from .changed_guards import changed_guards
 from .comparer import CompareOptions, Comparer, name_of
@@ -48,9 +49,7 @@ from .values import (
 )
 
 _LEFT_OUT = frozenset({"skipped", "xfailed"})
-_OTHER_SELECTION = (
-    "No session of the baseline was asked for the same tests: whether a case is gone can't be told"
-)
+_OTHER_SELECTION = "Different test selection than the baseline: missing tests can't be detected"
 _CUT_SHORT = (
     "The time for fresh runs was used up before all that looked worse was clear; "
     "--mlflow-rerun-time gives more"
@@ -177,8 +176,8 @@ def compare_sessions(
         all_notes.append(_CUT_SHORT)
     unused = [*_unused(options, current, past, whole=whole)] if partial is None else []
     everything = [
-        f"The accepted step {step.id} ({step.case}, {step.metric}) {ACCEPTS_ALL}: there would be "
-        f"no gate. No gate counts it; name in {ACCEPTED_FILE} what became worse, or remove its line"
+        f"The accepted change {step.id} ({step.case}, {step.metric}) {ACCEPTS_ALL}: there would be "
+        f"no gate, so it is ignored; name in {ACCEPTED_FILE} what became worse, or remove its line"
         for step in {step.id: step for step in unlimited}.values()
     ]
     all_notes += [*everything, *unused, *_frozen(metrics), *comparer.contradictions()]
@@ -247,7 +246,7 @@ def _nothing_to_judge_by(
         why = "it has no metric of the cases that ran"
     else:
         return None
-    return f"the baseline is none to judge by, and {required_by} asks for one: {why}"
+    return f"there is nothing to judge by in the baseline, and {required_by} asks for one: {why}"
 
 
 def _past(baseline: Sessions | None) -> Sequence[SessionValues]:
@@ -301,8 +300,8 @@ class _AbsentCases:
             outcome = outcome or min(self.current.cases[case.case].outcomes)
             reason, lost = f"the test was {outcome}", f"the test is {outcome}"
         elif outcome is None and case.nodeid in self.passed:
-            reason = "the test passed without yielding any metric"
-            lost = "nothing of the test is kept: track=False, or no metric any more"
+            reason = "the test passed without any metric"
+            lost = "the test is not recorded any more: track=False, or it has no metric"
         elif outcome is None and is_expected:
             if (test := function_of(case.nodeid)) in self.swept:
                 self.points.setdefault(test, []).append(case.name)
@@ -319,12 +318,10 @@ class _AbsentCases:
 
 def _other_grid(sweep: Sweep, points: Sequence[str]) -> str:
     """Return the note on the points that went with the grid of a sweep."""
-    shown = ", ".join(points[:_POINTS])
-    more = f" and {len(points) - _POINTS:,} more" if len(points) > _POINTS else ""
-    number = "1 point" if len(points) == 1 else f"{len(points):,} points"
+    number = "1 point is" if len(points) == 1 else f"{len(points):,} points are"
     return (
-        f"The grid of {sweep.name} is another: it is judged by its {sweep.objective}, the best and "
-        f"the mean of the points that are still there; {number} went: {shown}{more}"
+        f"The grid of {sweep.name} changed: it is judged by its {sweep.objective}, the best and "
+        f"the mean of the points that are still there; {number} gone: {named_few(points, _POINTS)}"
     )
 
 
@@ -433,7 +430,7 @@ def _unused(
     for step in {step.id: step for step in reversed(steps)}.values():
         if step.id not in matching and not step.case.startswith(SETTING):
             yield (
-                f"The accepted step {step.id} ({step.case}, {step.metric}) is for no metric of "
+                f"The accepted change {step.id} ({step.case}, {step.metric}) is for no metric of "
                 f"this session: correct its line in {ACCEPTED_FILE}, or remove it"
             )
 
@@ -548,9 +545,9 @@ def gate_problem(
     """
     if damaged:
         # Nobody can tell whether it really is the first session.
-        return f"no session that can be read is a baseline; {damaged[0]}"
+        return f"there is no baseline that can be read; {damaged[0]}"
     if unknown is not None:
-        return f"no session is the baseline: {unknown}"
+        return f"there is no baseline: {unknown}"
     if required_by is not None:
         return f"there is no baseline yet, and {required_by} asks for one"
     return None

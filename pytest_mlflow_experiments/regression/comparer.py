@@ -30,7 +30,7 @@ from .session_rule import MetricSeries, groups_of_examples, judge_alone, judge_s
 from .statistics import average, finite_mean
 from .sweeps.model import Sweep
 from .tolerance import Tolerance, direction_of, find, mentions
-from .values import CaseValues, SessionValues, is_position, values_of
+from .values import CaseValues, SessionValues, changed, is_position, values_of
 
 Rule: TypeAlias = Callable[[MetricSeries], "Verdict | None"]
 
@@ -423,7 +423,7 @@ class Comparer:
             verdict = replace(
                 verdict,
                 status="inconclusive",
-                reason="it looked worse, and none of the fresh runs yielded it again",
+                reason="it looked worse, and none of the fresh runs had it again",
             )
         elif row.step is not None and len(row.series.history) < _TOLD:
             if row.known and not row.series.history and _is_accepted(verdict, row):
@@ -742,6 +742,7 @@ def _as_case(
         found.min_effects.update(case.min_effects)
         data = {name: text for name, text in case.context.items() if name.startswith("dataset ")}
         found.context.update(data)
+        found.data_names.update(case.data_names)
     return found
 
 
@@ -765,5 +766,5 @@ def _difference(case: CaseValues, old: CaseValues) -> str | None:
     mine, theirs = case.context, old.context
     for name in mine.keys() & theirs.keys():
         if mine[name] != theirs[name] and not (case.recorded and is_position(name, theirs[name])):
-            return f"{name} was {theirs[name]} and is {mine[name]} now"
+            return changed(name, theirs[name], mine[name], case.data_names.get(name))
     return None

@@ -8,6 +8,7 @@ from math import fsum
 from typing import TYPE_CHECKING, final
 
 from ..records.accepted import AcceptedValue
+from ..records.case import named_few
 from .findings import Direction, RuleOptions, Status, p_text
 from .levels import RECENT
 from .rule import Verdict, decide
@@ -92,8 +93,7 @@ class Examples:
         for cases, word in ((self.worse, "worse"), (self.better, "better")):
             if cases:
                 names = [case.partition("[")[2][:-1] for case in cases]
-                more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-                parts.append(f"{len(names)} {word} ({', '.join(names[:_SHOWN])}{more})")
+                parts.append(f"{len(names):,} {word} ({named_few(names, _SHOWN)})")
         return f"of {len(self.rows)} examples, {', '.join(parts)}"
 
 

@@ -73,7 +73,7 @@ class RuleOptions:
 _LEAST = RuleOptions.__dataclass_fields__["min_effect"].default
 
 UNKNOWN_DIRECTION = (
-    "nobody said which direction is better: "
+    "it is not known which direction is better: "
     "state it with the marker's direction= or the ini value mlflow_direction"
 )
 

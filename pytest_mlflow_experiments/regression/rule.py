@@ -346,7 +346,7 @@ def _by_test(
         p = None
     elif masked := _masked(found) if not fresh else None:
         text = _compared(masked[1], direction, name)
-        reason = f"{text}, but {_apart(masked[0], name)}: fresh runs can tell, --mlflow-rerun"
+        reason = f"{text}, but {_apart(masked[0], name)}: fresh runs decide, with --mlflow-rerun"
         return Finding(status="inconclusive", reason=reason, p_value=p, suspect=True)
     if fresh:
         # One scale that is clear does not clear the other.

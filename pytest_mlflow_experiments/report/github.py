@@ -198,7 +198,7 @@ def _annotations(comparison: Comparison, sources: _Sources) -> Iterator[Annotati
             file, line = sources.place(guard.nodeid, lines.get((guard.nodeid, guard.metric), 0))
             yield Annotation(
                 level=gated if guard.gates else "warning",
-                title="Guard changed",
+                title="Check changed",
                 message=describe_guard(guard),
                 file=file,
                 line=line,

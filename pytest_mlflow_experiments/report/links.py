@@ -15,6 +15,9 @@ from ..records.git import authors
 from ..records.secrets import without_credentials
 from ..regression.comparison import Comparison, SessionInfo
 
+LOCAL_SERVER: Final = "http://127.0.0.1:5000"
+"""Where ``mlflow ui`` serves MLflow's pages."""
+
 _URL_CHARACTERS: Final = ":/?#@!$&'*+,;=%~"
 
 

@@ -13,6 +13,7 @@ from .headline import (
     counts,
     describe_session,
     headline,
+    partial_run,
     provenance,
     remedies,
 )
@@ -92,7 +93,7 @@ def render_markdown(
     unchanged = [metric for metric in judged if metric.status == "unchanged" and not metric.gates]
     _add_table(page, unchanged, links, title="unchanged")
     advisory = [metric for metric in ranked if metric.advisory]
-    _add_table(page, advisory, links, title="advisory: reported, never gating")
+    _add_table(page, advisory, links, title="informational: never fail the gate")
     return page.text() + end
 
 
@@ -126,7 +127,7 @@ def _add_guards(page: MarkdownPage, guards: Sequence[GuardChange]) -> None:
     page.add_items(
         guards,
         lambda guard: f"- {'✕ ' if guard.gates else ''}{inline_text(describe_guard(guard))}",
-        before="**Guards changed** since the baseline:\n" if guards else "",
+        before="**Checks changed** since the baseline:\n" if guards else "",
         mark="- ",
         share=0.3,
     )
@@ -159,7 +160,7 @@ def _warn(page: MarkdownPage, comparison: Comparison) -> None:
     if comparison.problem is not None:
         page.add(f"> **Problem:** {inline_text(comparison.problem)}")
     if comparison.partial is not None:
-        page.add(f"> **Only some tests ran:** {inline_text(comparison.partial)}")
+        page.add(f"> {inline_text(partial_run(comparison.partial), 600)}")
 
 
 def _targets(links: Links) -> str:

@@ -121,6 +121,32 @@ def room(metric: MetricComparison) -> str:
     return text
 
 
+def headroom(margin: Margin) -> str:
+    """Say how far a metric is from its assertion: ``0.058 above the assertion's 0.8 (was 0.164)``.
+
+    Both distances have the digits that the smaller one needs; the earlier one is told only if it
+    was larger.
+    """
+    now, before = margin.margin, margin.baseline_margin if margin.shrank else None
+    known = [abs(one) for one in (now, before) if one is not None and isfinite(one) and one]
+    decimals = max(0, 1 - floor(log10(min(known)))) if known else 0
+
+    def short(number: float) -> str:
+        plain = decimals <= 6 and abs(number) < 1e6
+        return f"{number:.{decimals}f}" if plain else _digits(number, 3)
+
+    limit = value(margin.limit)
+    if margin.tolerance is not None:
+        limit = f"{limit} ± {_digits(margin.tolerance, 3)}"
+    # Whoever misses a limit is on its other side.
+    side = "within" if now >= 0 else "outside"
+    if margin.operator != "==":
+        side = "above" if (margin.operator[0] == ">") == (now >= 0) else "below"
+    place = f"{short(abs(now))} {side}" if now else "exactly at"
+    was = "" if before is None else f" (was {short(before)})"
+    return f"{place} the assertion's {limit}{was}"
+
+
 def p_value(p: float | None) -> str:
     """Format a p-value: ``p = 0.0004``; empty without one."""
     if p is None or isnan(p):

@@ -142,8 +142,7 @@ class SessionVerdicts:
                     session=session_info(self._header),
                     baseline=None,
                     # What is missing in the journal may be the reason.
-                    problem=self._problem
-                    or f"the verdicts could not be reached: {error_text(error)}",
+                    problem=self._problem or f"metrics can't be judged: {error_text(error)}",
                     gated=self._settings.gate,
                 )
             try:
@@ -175,7 +174,7 @@ class SessionVerdicts:
                 problem = gate_problem([] if self.awaits_tracker else damaged, required_by, unknown)
             if problem is None and settings.baseline != "auto":
                 why = f": {unknown}" if unknown else ""
-                notes.append(f"No session is known for --mlflow-baseline={settings.baseline}{why}")
+                notes.append(f"There is no session for --mlflow-baseline={settings.baseline}{why}")
         entries = sweeps.watch(journal.read(self._directory.journal))
         current = collect_session(entries, settings.options.seed_params)
         current.end = end
