@@ -223,8 +223,9 @@ def test_a_row_opens_to_the_history_with_the_keyboard(browser: Chrome, open_repo
         checks="> 0.5, < 1.0",
         margin=Margin(operator=">=", limit=0.9, tolerance=None, margin=0.05, baseline_margin=None),
     )
-    server = {"tracking_uri": "http://mlflow.example", "experiment_id": "1", "run_id": "r"}
-    session = make_session("pr-42", **server)
+    session = make_session(
+        "pr-42", tracking_uri="http://mlflow.example", experiment_id="1", run_id="r"
+    )
     open_report(make_comparison(metric, session=session, baseline=replace(past, sessions=sessions)))
     browser.execute_script("document.querySelector('.better .opener').focus()")
     type_keys(browser, Keys.ENTER)

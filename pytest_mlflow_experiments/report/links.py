@@ -93,8 +93,9 @@ def located(comparison: Comparison, directory: SessionDirectory) -> Comparison:
     """Return the comparison with its session's ids in MLflow and the authors, as far as known."""
     state = SessionState.read(directory.state)
     if state is not None and state.experiment_id is not None:
-        ids = {"experiment_id": state.experiment_id, "run_id": state.run_id}
-        comparison = replace(comparison, session=replace(comparison.session, **ids))
+        session = comparison.session
+        session = replace(session, experiment_id=state.experiment_id, run_id=state.run_id)
+        comparison = replace(comparison, session=session)
     return with_authors(comparison, directory.path)
 
 
