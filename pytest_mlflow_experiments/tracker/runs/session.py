@@ -182,9 +182,9 @@ class SessionTally:
             # Behind the first sentence, the verdict.
             parts[:1] = [*parts[0].split("\n\n", 1)] if parts else []
             parts.insert(1 if parts else 0, f"[Open the report]({report})")
-        parts.append(f"**{self.cases} cases** in {seconds:.3g} s")
+        parts.append(f"**{self.cases:,} cases** in {seconds:.3g} s")
         if end is None:
-            parts.append("The session broke off: pytest ended without a word.")
+            parts.append("The session broke off: pytest ended without finishing it.")
         elif end.interrupted:
             parts.append(f"The session was cut short: {inline(end.interrupted)}")
         outcomes = self.outcomes
@@ -194,7 +194,7 @@ class SessionTally:
         if failed:
             lines = [f"- {inline(nodeid, 150)}" for nodeid in failed[:_FAILED_CASES]]
             if len(failed) > len(lines):
-                lines.append(f"- … and {len(failed) - len(lines)} more")
+                lines.append(f"- … and {len(failed) - len(lines):,} more")
             parts.append("\n".join(["**Failed**", "", *lines]))
         return shorten("\n\n".join(parts), TAG_LENGTH)
 
