@@ -32,7 +32,7 @@ from pytest_mlflow_experiments import cli, regression
 from pytest_mlflow_experiments.session import hookspecs
 
 GOLDEN = Path(__file__).with_name("golden")
-COMMANDS = ("sync", "merge", "compare", "baseline", "accept", "report", "best", "promote")
+COMMANDS = ("sync", "merge", "compare", "baseline", "accept", "report", "open", "best", "promote")
 SUFFIXES = (".html", ".json", ".md", ".xml")
 # The sessions of which also that is recorded which is long: without and with a baseline.
 LONG = ("0-first", "4-gate-fails")
@@ -151,6 +151,7 @@ class Normal:
         text = text.replace(self._path, "PROJECT")
         for number, commit in enumerate(self._commits, 1):
             text = re.sub(f"{commit[:7]}({commit[7:]})?", f"COMMIT{number}", text)
+        text = re.sub(r"#/experiments/\d+/runs/[0-9a-f]{32}", "#/experiments/ID/runs/ID", text)
         ids: dict[str, str] = {}
         text = re.sub(
             r"\b[0-9a-f]{32}\b", lambda match: ids.setdefault(match[0], f"ID{len(ids)}"), text

@@ -102,13 +102,13 @@ def test_shards_become_one_session(whole: Project) -> None:
     assert {case.data.tags["mlflow.parentRunId"] for case in cases.values()} == {sweep.info.run_id}
     # It is a session as any other: the next one is compared with it.
     section = whole.pytest("--mlflow").section()
-    assert "the last passing session outside of any branch (auto)" in "\n".join(section)
+    assert "the last passing session outside of any branch; the newest" in "\n".join(section)
 
 
 @pytest.mark.real
 def test_whole_is_judged_as_its_shards_were_told(whole: Project) -> None:
     whole.write(JUDGED, "pytest.ini")
-    assert "there is no baseline yet" in merged(whole)
+    assert "irst run" in merged(whole)
     whole.path.joinpath(DIRECTORY_NAME, "nightly").rename(whole.path / DIRECTORY_NAME / "old")
     journal = whole.path / DIRECTORY_NAME / "old" / "journal.jsonl"
     journal.write_text(journal.read_text().replace('"nightly"', '"old"'), encoding="utf-8")
@@ -138,8 +138,8 @@ def test_whole_is_judged_as_its_shards_were_told(whole: Project) -> None:
 def test_missing_shard_never_passes(whole: Project) -> None:
     artifacts = run_shards(whole, 3, start=1)
     result = whole.cli("merge", str(artifacts), "--offline", "--shards=3", status=1)
-    assert "This is not the whole session: there are 2 shards, and not 3" in result.stdout
-    assert "this is no baseline" in result.stdout
+    assert "Not all of the session ran: there are 2 shards, and not 3" in result.stdout
+    assert "not used as a baseline" in result.stdout
     assert "Not everything ran: there are 2 shards, and not 3" in result.stdout
     gated = whole.cli("merge", str(artifacts), "--offline", "--shards=3", "--gate", status=1)
     assert "Gate failed: not everything ran: there are 2 shards, and not 3" in gated.stdout
@@ -209,7 +209,7 @@ def test_id_of_the_ci_run(whole: Project) -> None:
         (("merge", "nowhere"), 2, "nowhere does not exist"),
         (("merge", "."), 2, "there is no shard here"),
         (("merge", "--session=x", "--offline"), 1, "there is no shard of x in"),
-        (("merge",), 2, "there is no shard here, and nothing tells of which session"),
+        (("merge",), 2, "there is no shard here, and no session is named"),
         (("merge", "--gate", "--baseline=none", "shards"), 2, "nothing to judge by"),
         (("merge", "--gate=drift", "--baseline=none", "shards"), 2, "nothing to judge by"),
         (("merge", "--report=x.md/y.md", "--offline", "shards"), 2, "x.md/y.md can't be written"),
@@ -232,7 +232,7 @@ def test_gate_fails_where_the_history_cannot_be_read(whole: Project) -> None:
     journal.write_text(journal.read_text().replace('"schema":1', '"schema":99'), encoding="utf-8")
     artifacts = run_shards(whole, 1)
     result = whole.cli("merge", str(artifacts), "--offline", "--gate", status=1)
-    assert "no session that can be read is a baseline" in result.stdout
+    assert "there is no baseline that can be read" in result.stdout
 
 
 def test_what_is_no_whole_is_not_replaced(whole: Project) -> None:
@@ -241,7 +241,7 @@ def test_what_is_no_whole_is_not_replaced(whole: Project) -> None:
     precious.parent.mkdir(parents=True)
     precious.write_text("precious")
     result = whole.cli("merge", str(artifacts), "--offline", status=2)
-    assert "is there already, and is no session of shards" in result.stderr
+    assert "exists already, and is not a session of shards" in result.stderr
     assert precious.read_text() == "precious"
 
 

@@ -154,10 +154,10 @@ def make_candidate(
         ({"pytest.nodeid": "test_it.py::test_b[1]"}, "is of another test: test_it.py::test_b"),
         (
             {"pytest.datasets": '{"train": "b", "test": "c"}'},
-            "was measured on other data: dataset 'train' was b and is a; "
-            "dataset 'test' was c and is not there",
+            "was measured on other data: dataset 'train' changed (b → a); "
+            "dataset 'test' changed (c → not there)",
         ),
-        ({"pytest.datasets": '{"tr'}, "nobody knows the data of the champion"),
+        ({"pytest.datasets": '{"tr'}, "the data of the champion are not known"),
     ],
     ids=["unknown", "same", "test", "data", "broken"],
 )
@@ -179,7 +179,7 @@ def make_own(**fields: object) -> Comparison:
 
 
 def test_objective_that_is_not_comparable() -> None:
-    reason = "dataset 'train' was a and is b now"
+    reason = "dataset 'train' changed (a → b)"
     own = make_own(status="not comparable", reason=reason)
     found = list(incomparable(own, make_candidate(), ", there"))
     assert found == [f"test_a[1], there: accuracy is not comparable: {reason}"]

@@ -274,7 +274,8 @@ def test_both_log_the_same(clients: tuple[MlflowClient, SqlClient]) -> None:
             make_metric("loss", 5.0, 1),
         ):
             log(client, run_id, [*VALUES, more], {"depth": "2", "empty": ""}, {"x": "2", "y": ""})  # type: ignore[arg-type]
-        client.set_tag(run_id, "mlflow.runName", "renamed")
+        client.set_tag(run_id, "mlflow.runName", "another name")
+        client.update_run(run_id, name="renamed")
         client.set_tag(run_id, "y", "new")
         for inputs in ([DATA], [DATA, DATA]):
             InputLog(client).log(run_id, inputs)  # type: ignore[arg-type]

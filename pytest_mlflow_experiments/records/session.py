@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, final
+from typing import Annotated, Final, final
 
 from .accepted import MetricLevel
 from .codec import ADDED, RARE, Constraint, decode, encode
@@ -98,6 +98,10 @@ class SessionHeader:
         return self.tags.get(TESTED) or self.commit
 
 
+TOLD_COUNTS: Final = frozenset({"regressed", "missing", "drifting", "improved"})
+"""The metrics of a session that tell how it ended; copies of sessions keep them."""
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepEnd:
@@ -127,7 +131,8 @@ class SessionEnd:
     (markdown) are what the comparison with the baseline adds to the session's run. ``unrecorded``
     are the outcomes of tests, classes and modules without a record, by node id; only shards have
     them. ``sweeps`` are the ends of the sweeps' runs. ``levels`` are those that metrics fell from
-    and that nobody has accepted: later sessions are judged against them too.
+    and that nobody has accepted: later sessions are judged against them too. ``baselines`` are the
+    baseline's values by case and metric; ``seed_params`` are no part of these names of cases.
     """
 
     end_time: int
@@ -143,6 +148,8 @@ class SessionEnd:
     unrecorded: Mapping[str, str] = field(default_factory=dict, metadata=RARE)
     sweeps: tuple[SweepEnd, ...] = field(default=(), metadata=RARE)
     levels: tuple[MetricLevel, ...] = field(default=(), metadata=RARE)
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict, metadata=RARE)
+    seed_params: tuple[str, ...] = field(default=(), metadata=RARE)
 
     @property
     def complete(self) -> bool:

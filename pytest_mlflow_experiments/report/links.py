@@ -7,14 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, final
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, urlencode, urlsplit
 
 from ..records import tags as tag
 from ..records.directory import SessionDirectory, SessionState
+from ..records.git import authors
 from ..records.secrets import without_credentials
 from ..regression.comparison import Comparison, SessionInfo
 
+LOCAL_SERVER: Final = "http://127.0.0.1:5000"
+"""Where ``mlflow ui`` serves MLflow's pages."""
+
 _URL_CHARACTERS: Final = ":/?#@!$&'*+,;=%~"
+_TRAINING: Final = {"workflowType": "machine_learning"}
+"""Without it MLflow's pages open on its tools for language models."""
+_FLAT: Final = {"orderByKey": "metrics.`duration_seconds`", "orderByAsc": "false"}
+"""Sorted by time, as they are otherwise, cases are hidden below the run of their session."""
 
 
 @final
@@ -50,24 +58,21 @@ class Links:
         parts = urlsplit(without_credentials(uri))
         if parts.scheme not in ("http", "https") or session.experiment_id is None:
             return cls(report=report)
-        asked = parse_qs(parts.query or parts.fragment.partition("?")[2]).get("workspace", [])
-        workspace = next(iter(asked), environ.get("MLFLOW_WORKSPACE", ""))
         base = _safe(f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}")
         return cls(
             experiment=f"{base}/#/experiments/{quote(session.experiment_id, safe='')}",
             run_id=session.run_id,
             session_id=session.session_id,
-            # MLflow's own links don't name its default workspace either.
-            query={} if workspace in ("", "default") else {"workspace": workspace},
+            query=_workspace(parts, environ),
             report=report,
         )
 
-    def session(self) -> str:
-        """Return the page of the session's run."""
+    def session(self, path: str = "") -> str:
+        """Return the page of the session's run, or one below it."""
         if not self.experiment or not self.run_id:
             return ""
-        page = f"{self.experiment}/runs/{quote(self.run_id, safe='')}"
-        return f"{page}?{urlencode(self.query)}" if self.query else page
+        page = f"{self.experiment}/runs/{quote(self.run_id, safe='')}{path}"
+        return f"{page}?{urlencode({**_TRAINING, **(self.query or {})})}"
 
     def case(self, case: str) -> str:
         """Return the page that lists the run of a case in this session."""
@@ -78,20 +83,48 @@ class Links:
             f"tags.`{name}` = {mark}{text}{mark}"
             for name, text in ((tag.SESSION_ID, self.session_id), (tag.CASE, case))
         )
-        # Without the workflow type MLflow's pages open on its tools for language models.
-        asked = {"searchFilter": " and ".join(terms), "workflowType": "machine_learning"}
-        return (
-            f"{self.experiment}/runs?{urlencode({**asked, **(self.query or {})}, quote_via=quote)}"
-        )
+        asked = {"searchFilter": " and ".join(terms), **_FLAT, **_TRAINING, **(self.query or {})}
+        return f"{self.experiment}/runs?{urlencode(asked, quote_via=quote)}"
+
+
+def artifact_link(
+    experiment_id: str, run_id: str, name: str, uri: str, environ: Mapping[str, str] = os.environ
+) -> str:
+    """Return the link from a page of MLflow's to an artifact of a run, whatever its address is."""
+    parts = urlsplit(without_credentials(environ.get("MLFLOW_UI_URI") or uri))
+    links = Links(f"#/experiments/{experiment_id}", run_id, query=_workspace(parts, environ))
+    return links.session(f"/artifacts/{quote(name)}")
+
+
+def _workspace(parts: SplitResult, environ: Mapping[str, str]) -> dict[str, str]:
+    asked = parse_qs(parts.query or parts.fragment.partition("?")[2]).get("workspace", [])
+    workspace = next(iter(asked), environ.get("MLFLOW_WORKSPACE", ""))
+    # MLflow's own links don't name its default workspace either.
+    return {} if workspace in ("", "default") else {"workspace": workspace}
 
 
 def located(comparison: Comparison, directory: SessionDirectory) -> Comparison:
-    """Return the comparison with the ids of its session in MLflow, as far as they are known."""
+    """Return the comparison with its session's ids in MLflow and the authors, as far as known."""
     state = SessionState.read(directory.state)
-    if state is None or state.experiment_id is None:
-        return comparison
-    session = replace(comparison.session, experiment_id=state.experiment_id, run_id=state.run_id)
-    return replace(comparison, session=session)
+    if state is not None and state.experiment_id is not None:
+        session = comparison.session
+        session = replace(session, experiment_id=state.experiment_id, run_id=state.run_id)
+        comparison = replace(comparison, session=session)
+    return with_authors(comparison, directory.path)
+
+
+def with_authors(comparison: Comparison, directory: Path) -> Comparison:
+    """Return the comparison with the authors of the commits that the checkout here knows."""
+    session, baseline = comparison.session, comparison.baseline
+    past = baseline.sessions if baseline is not None else ()
+    names = authors(directory, {one.commit for one in (session, *past) if one.commit})
+
+    def with_author(one: SessionInfo) -> SessionInfo:
+        return replace(one, author=names.get(one.commit or "", one.author))
+
+    if baseline is not None:
+        baseline = replace(baseline, sessions=tuple(map(with_author, past)))
+    return replace(comparison, session=with_author(session), baseline=baseline)
 
 
 def _artifact_page(html: Path | None, environ: Mapping[str, str]) -> str:

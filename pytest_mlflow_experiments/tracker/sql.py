@@ -244,6 +244,11 @@ class SqlClient:
         """Set a tag of an active run."""
         self.log(run_id, tags={key: value})
 
+    def update_run(self, run_id: str, status: str | None = None, name: str | None = None) -> None:
+        """Rename an active run."""
+        assert status is None
+        self.log(run_id, tags={RUN_NAME: name} if name else {})
+
     def set_terminated(
         self, run_id: str, status: str | None = None, end_time: int | None = None
     ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, final
 
+from ...records import Metric
 from ...records.tags import NODEID
 from ..errors import reason_of
 from ..runs.case import RunData
@@ -50,6 +51,13 @@ class RunWriter(Protocol):
 
     def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
         """Write finished runs, and return what MLflow did not store.
+
+        Raises:
+            Exception: the store itself can't be used any more.
+        """
+
+    def add(self, metrics: Mapping[str, Sequence[Metric]]) -> None:
+        """Add metrics to runs that were written, by record id; doing it twice changes nothing.
 
         Raises:
             Exception: the store itself can't be used any more.

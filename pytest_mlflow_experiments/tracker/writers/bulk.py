@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 from sqlalchemy import Column, Connection, Table, case, literal, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from ...records import Metric
 from ...records.tags import USER
 from .. import tables
 from ..retries import cause_of, patiently
@@ -85,6 +86,23 @@ class BulkWriter:
         own, others = self._own_and_others(runs)
         problems = _at_once_or_singly(self._insert_with_artifacts, own, "run") if own else []
         return [*problems, *self.client.write(others)] if others else problems
+
+    def add(self, metrics: Mapping[str, Sequence[Metric]]) -> None:
+        """Add metrics to runs that were written, by record id."""
+        ids = self.client.run_ids
+        patiently(self._add, {ids.get(one, one): values for one, values in metrics.items()})
+
+    def _add(self, metrics: Mapping[str, Sequence[Metric]]) -> None:
+        columns = RUNS.c
+        query = select(columns.run_uuid).where(
+            columns.run_uuid.in_(metrics), columns.lifecycle_stage == "active"
+        )
+        with self.begin() as connection:
+            prepare(connection)
+            ids = connection.scalars(query)
+            found = [tables.metric_rows(run_id, metrics[run_id]) for run_id in ids]
+            replace_rows(connection, METRICS, list(chain.from_iterable(found)))
+            replace_rows(connection, LATEST, list(chain.from_iterable(map(latest, found))))
 
     def open(self, runs: Sequence[RunData]) -> Mapping[str, str]:
         """Create RUNNING runs that do not exist yet, and return their ids."""
