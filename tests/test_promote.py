@@ -410,7 +410,7 @@ def test_champion_registered_by_hand(
     [
         (("test_plain",), "[2] logged no model: its test must use the fixture mlflow_run"),
         ((), "several sweeps; name one of them"),
-        (("--case=[1",), "fits cases of several configurations; name one"),
+        (("--case=[1",), "fits cases of several points; name one"),
         (("--case=nothing",), "no case of the session fits 'nothing'"),
         (("test_model", "--alias=v1"), "--alias v1: expected letters"),
         (("test_model", "--tolerance=accuracy"), "--tolerance: 'accuracy' is not a metric"),
