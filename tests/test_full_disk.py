@@ -49,9 +49,9 @@ QUIET = ("-p", "no:cacheprovider")
 
 
 def kept(project: Project) -> int:
-    """Return how many cases the journal has."""
-    (path,) = project.path.glob(f"{DIRECTORY_NAME}/*/journal.jsonl")
-    return path.read_text("utf-8").count('{"kind":"case"')
+    """Return how many cases the journal has; the disk may have had no room even for that."""
+    journals = project.path.glob(f"{DIRECTORY_NAME}/*/journal.jsonl")
+    return sum(path.read_text("utf-8").count('{"kind":"case"') for path in journals)
 
 
 @posix
