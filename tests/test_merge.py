@@ -129,7 +129,7 @@ def test_whole_is_judged_as_its_shards_were_told(whole: Project) -> None:
     whole.write(CHECKS.format(0.85).replace("range(6)", "range(1, 6)"))
     printed = merged(whole, status=1)
     # A point that went from a sweep is no gap: the sweep is judged by the others.
-    assert "test_it: 5 configurations" in printed
+    assert "test_it: 5 points" in printed
     assert "missing" not in printed
     # Skipped tests are not: the whole knows of those that left no record.
     assert "test_skipped" not in printed
