@@ -121,11 +121,7 @@ def run(project: Project, command: str) -> str:
     }
     environment = {
         **plugins_for(),
-        **{
-            f"GIT_{role}_{key}": text
-            for role in ("AUTHOR", "COMMITTER")
-            for key, text in who.items()
-        },
+        **who,
         "COLUMNS": "88",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "HOME": str(home),
@@ -141,7 +137,7 @@ def cleaned(output: str, path: Path) -> str:
     output = output.replace(str(path.parent), "/home/ada")
     output = re.sub(r"(?ms)^=+ test session starts =+\n.*?^collected[^\n]*\n\n", "", output)
     output = re.sub(r"(?m)^mlflow: .* …\n", "", output)
-    return "\n".join(line.rstrip() for line in output.strip("\n").splitlines()) + "\n"
+    return "\n".join(line.rstrip() for line in output.strip("\n").splitlines())
 
 
 def comparable(text: str) -> str:

@@ -12,6 +12,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,11 +28,7 @@ from pytest_mlflow_experiments import cli
 from pytest_mlflow_experiments.cli import skill
 from pytest_mlflow_experiments.session.options import OPTIONS
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
+tomllib = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 UPDATE = bool(os.environ.get("PYTEST_GOLDEN_UPDATE"))
 BESIDE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("examples/**/README.md")]
 SKILL = Path(skill.__file__).with_name("skill.md")
