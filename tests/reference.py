@@ -125,6 +125,7 @@ def commands() -> Iterator[str]:
     parser = cli._parser()
     yield "## Commands"
     yield EXITS
+    yield "\n".join(["| command | |", "| --- | --- |", *sorted(briefs(parser))]) + "\n"
     yield f"```text\n{parser.epilog}\n```\n"
     for path, one in sorted(leaves(parser)):
         yield f"### `pytest-mlflow {path}`\n"
@@ -136,6 +137,17 @@ def commands() -> Iterator[str]:
         ]
         if rows:
             yield "\n".join(["| argument | meaning |", "| --- | --- |", *rows]) + "\n"
+
+
+def briefs(parser: argparse.ArgumentParser, path: str = "pytest-mlflow") -> Iterator[str]:
+    """Yield a line for each command, with a link to its section."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for told in action._choices_actions:
+                name = f"{path} {told.dest}"
+                below = list(briefs(action.choices[told.dest], name))
+                link = f"[`{name}`](#{name.replace(' ', '-')})"
+                yield from below or [row(link, told.help or "")]
 
 
 def leaves(

@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,7 +25,7 @@ from documented import DOCS, PAGES, PLAYED, ROOT, commands, comparable, fences, 
 from project import Project
 from reference import leaves, render
 
-from pytest_mlflow_experiments import cli
+from pytest_mlflow_experiments import __version__, cli
 from pytest_mlflow_experiments.cli import skill
 from pytest_mlflow_experiments.session.options import OPTIONS
 
@@ -179,7 +180,7 @@ def test_commands_and_options_exist(path: Path, known: dict[str, set[str]]) -> N
 def test_every_page_has_its_place() -> None:
     names = {path.name for path in PAGES}
     nav = set(re.findall(r": ([\w-]+\.md)$", read(ROOT / "mkdocs.yml"), re.MULTILINE))
-    assert nav == names
+    assert nav == names | {"CHANGELOG.md", "CONTRIBUTING.md"}
     listed = set(re.findall(r"\]\(([\w-]+\.md)\)", read(DOCS / "llms.txt")))
     assert listed == names - {"index.md"}
 
@@ -189,7 +190,7 @@ def test_every_example_is_in_the_gallery() -> None:
     found = [
         path.relative_to(ROOT).as_posix()
         for path in ROOT.glob("examples/**/*")
-        if path.suffix in (".py", ".yml", ".md") and "__pycache__" not in path.parts
+        if path.suffix in (".py", ".yml", ".md") and not {"__pycache__", "project"} & {*path.parts}
     ]
     missing = [
         name for name in found if name not in page and str(Path(name).parent) + ")" not in page
@@ -237,6 +238,62 @@ def test_members_named_in_the_skill_exist() -> None:
     told = re.findall(r"`(\w+)`", text.partition("\n## ")[0])
     known = {*schema["properties"], *metric, *schema["$defs"]["unjudged"]["properties"]}
     assert set(told) <= known | {"passed", "failed", "off"}
+
+
+def schema_errors(data: Any, name: str) -> list[str]:
+    jsonschema = pytest.importorskip("jsonschema")
+    package = pytest.importorskip("check_jsonschema")
+    path = files(package) / "builtin_schemas" / "vendor" / f"{name}.json"
+    schema = json.loads(path.read_text(encoding="utf-8"))
+    validator = jsonschema.validators.validator_for(schema)(schema)
+    return [error.message for error in validator.iter_errors(data)]
+
+
+def test_the_workflow_runs_what_every_change_has_to_pass() -> None:
+    text = read(ROOT / ".github" / "workflows" / "tests.yml")
+    told = {"on" if key is True else key: value for key, value in yaml.safe_load(text).items()}
+    assert schema_errors(told, "github-workflows") == []
+    job = told["jobs"]["tests"]
+    project = tomllib.loads(read(ROOT / "pyproject.toml"))["project"]
+    pythons = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    assert job["strategy"]["matrix"]["python"] == pythons
+    runs = [step.get("run") for step in job["steps"]]
+    assert "bash .ci/run" in runs
+    assert "PYTEST_MLFLOW_REAL" in read(ROOT / ".ci" / "run")
+    assert job["steps"][-1]["env"].keys() == {"PYTEST_MLFLOW_REAL"}
+
+
+def test_commits_are_checked_as_lint_does() -> None:
+    told = yaml.safe_load(read(ROOT / ".pre-commit-config.yaml"))
+    _, _, lint = read(ROOT / "tox.ini").partition("[testenv:lint]")
+    for hook in (hook for repo in told["repos"] for hook in repo["hooks"]):
+        program = hook["entry"].removesuffix(" --fix")
+        assert re.search(rf"(?m)^    {program}", lint), program
+
+
+def test_issues_have_forms() -> None:
+    for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"):
+        told = yaml.safe_load(read(path))
+        if path.stem != "config":
+            assert schema_errors(told, "github-issue-forms") == []
+
+
+def test_jobs_of_the_pages_fit_their_schemas() -> None:
+    kinds = ["github-workflows", "gitlab-ci", "azure-pipelines"]
+    for part, kind in zip(fences(read(DOCS / "ci.md"), "yaml"), kinds, strict=True):
+        told = yaml.safe_load(part.text)
+        told = {"on" if key is True else key: value for key, value in told.items()}
+        assert schema_errors(told, kind) == []
+    assert schema_errors(yaml.safe_load(read(ROOT / ".readthedocs.yaml")), "readthedocs") == []
+
+
+def test_the_changelog_knows_the_version() -> None:
+    text = read(ROOT / "CHANGELOG.md")
+    versions = re.findall(r"(?m)^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d$", text)
+    assert versions[:1] == [__version__]
+    assert re.findall(r"(?m)^## .*", text)[0] == "## [Unreleased]"
+    kinds = set(re.findall(r"(?m)^### (.*)", text))
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
 FOREIGN = """
