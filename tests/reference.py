@@ -43,11 +43,15 @@ def options() -> Iterator[str]:
     )
     yield "\n".join(
         [
-            "| option | ini value | default | meaning |",
-            "| --- | --- | --- | --- |",
-            *(row(flag(one), ini(one), default(one), one.help) for one in OPTIONS.values()),
+            "| option, and ini value | default | meaning |",
+            "| --- | --- | --- |",
+            *(row(names(one), default(one), one.help) for one in OPTIONS.values()),
         ]
     )
+
+
+def names(one: Option) -> str:
+    return "<br>".join(filter(None, (flag(one), one.place != "option" and f"`{one.name}`")))
 
 
 def flag(one: Option) -> str:
@@ -59,10 +63,6 @@ def flag(one: Option) -> str:
     if one.other is not None:
         value = f"[={one.other}]"
     return f"`{one.flag}{value}`"
-
-
-def ini(one: Option) -> str:
-    return "" if one.place == "option" else f"`{one.name}`"
 
 
 def default(one: Option) -> str:

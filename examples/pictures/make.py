@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,13 @@ LIMIT = 300_000
 SCHEMES = ("light", "dark")
 BIN = Path(sys.executable).parent
 MODELS, SWEEP = "test_models.py", "test_sweep.py"
+# The gallery: pictures of the examples' reports, and what of each.
+GALLERY = {
+    "quickstart": ("test_quickstart.py", "test_regression.py"),
+    "slices": ("slices",),
+    "curves": ("test_artifacts.py",),
+    "genai": ("genai",),
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -50,9 +57,12 @@ def main(arguments: list[str] | None = None) -> None:
             "comment": written(project, "comment", comment(project)),
             "terminal": written(project, "terminal", terminal(printed)),
         }
+        gallery = {name: example(Path(folder) / name, paths) for name, paths in GALLERY.items()}
         with browser(Path(folder) / "profile") as chrome, server(project) as address:
             for name, page in pages.items():
                 shots(chrome, output, name, page.as_uri())
+            for name, page in gallery.items():
+                shots(chrome, output, name, page.as_uri(), schemes=["light"])
             mlflow_shots(chrome, output, address)
 
 
@@ -63,13 +73,28 @@ def record(project: Path) -> str:
     git(project, "add", ".")
     git(project, "commit", "-q", "-m", "Models")
     for number in range(SESSIONS):
-        pytest(project, MODELS, "--mlflow")
+        pytest(project, MODELS, "--mlflow", "--mlflow-offline")
         git(project, "commit", "-q", "--allow-empty", "-m", f"Change {number + 1}")
     git(project, "checkout", "-q", "-b", "sweep")
-    pytest(project, SWEEP, "--mlflow")
+    pytest(project, SWEEP, "--mlflow", "--mlflow-offline")
+    run(project, str(BIN / "pytest-mlflow"), "sync")
     git(project, "checkout", "-q", "-b", "smaller-trees", "main")
     git(project, "commit", "-q", "--allow-empty", "-m", "Smaller trees")
     return pytest(project, MODELS, "--mlflow", "--mlflow-gate", "--color=yes", DEPTH="5")
+
+
+def example(path: Path, names: Sequence[str]) -> Path:
+    """Run examples twice in a directory of their own; return the second report."""
+    path.mkdir()
+    for name in names:
+        source, target = HERE.parent / name, path / name
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    for _ in range(2):
+        pytest(path, "--mlflow", "--mlflow-offline")
+    return report(path, "latest")
 
 
 def git(project: Path, *arguments: str) -> None:
@@ -192,10 +217,17 @@ def server(project: Path) -> Iterator[str]:
 
 
 def shots(
-    chrome: Any, output: Path, name: str, address: str, *, width: int = 1180, height: int = 760
+    chrome: Any,
+    output: Path,
+    name: str,
+    address: str,
+    *,
+    schemes: Sequence[str] = SCHEMES,
+    width: int = 1180,
+    height: int = 760,
 ) -> None:
     """Take a page's picture, light and dark; no taller than its text."""
-    for scheme in SCHEMES:
+    for scheme in schemes:
         prepare(chrome, scheme, width, height)
         chrome.get(address)
         time.sleep(0.5)
