@@ -15,6 +15,7 @@ from pytest_mlflow_experiments.regression.comparison import (
     Comparison,
     Margin,
     MetricComparison,
+    Reliability,
     SessionInfo,
     UnjudgedCase,
 )
@@ -128,6 +129,10 @@ def one_of_everything() -> Comparison:
             below_since="nightly-1",
             exceptions=("nightly-5",),
             n=3,
+            sessions=(0, 1, 2, 3, 4),
+            seeds={"seed=0": (0.912, 0.93), "seed=1": (0.9,)},
+            params={"C": "0.1", "dataset train": "36dcf09a"},
+            checks="> 0.5, >= 0.9",
         ),
         make_metric(
             "regressed",
@@ -236,6 +241,30 @@ def one_of_everything() -> Comparison:
             make_unjudged("skipped", f"{file}::test_gpu", failure=None),
         ),
         cases=14,
+        reliability=(
+            Reliability(
+                nodeid=f"{file}::test_flaky",
+                outcomes="..F R.",
+                runs=5,
+                passed=4,
+                low=0.376,
+                high=0.964,
+                flaky=1,
+                seconds=2.0,
+                trend=0.6,
+            ),
+            Reliability(
+                nodeid=f"{file}::test_steady",
+                outcomes="......",
+                runs=6,
+                passed=6,
+                low=0.61,
+                high=1.0,
+                flaky=0,
+                seconds=2.0,
+                trend=None,
+            ),
+        ),
         notes=("3 metrics have fewer than 5 values; write a tolerance to judge them sooner.",),
     )
 

@@ -6,13 +6,13 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
-from math import isfinite, log10
+from math import log10
 
 from pytest_mlflow_experiments.regression.comparison import Curve
 from pytest_mlflow_experiments.regression.statistics import deviation, mean
 from pytest_mlflow_experiments.regression.sweeps.effects import effects
 from pytest_mlflow_experiments.regression.sweeps.model import Configuration, Mode, Sweep
-from pytest_mlflow_experiments.regression.sweeps.ranking import p_value
+from pytest_mlflow_experiments.regression.sweeps.ranking import pareto_front, ranked
 
 Objective = Callable[[Mapping[str, str], random.Random], float]
 
@@ -50,17 +50,7 @@ def make_sweep(
                 ),
             )
         )
-    sign = {"max": -1, "min": 1, None: 0}[mode]
-
-    def rank(one: Configuration) -> tuple[bool, bool, float]:
-        known = one.mean is not None and isfinite(one.mean)
-        return (
-            bool(one.failed) and bool(mode),
-            not known,
-            sign * (one.mean or 0.0) if known else 0.0,
-        )
-
-    ranked = sorted(found, key=rank)
+    rows = ranked(found, mode)
     return Sweep(
         test=f"tests/test_digits.py::{name}",
         name=name,
@@ -68,23 +58,23 @@ def make_sweep(
         repeats=("seed",) if repeats > 1 else (),
         objective=metric,
         mode=mode,
-        configurations=tuple(_compared(one, ranked[0], mode) for one in ranked),
-        effects=effects(ranked, tuple(choices[0])),
+        configurations=rows,
+        effects=effects(rows, tuple(choices[0]), mode),
         cases=len(choices) * repeats,
         failed=sum((failed or {}).values()),
     )
 
 
-def _compared(one: Configuration, best: Configuration, mode: Mode | None) -> Configuration:
-    if mode is None or one.mean is None or best.mean is None or not isfinite(one.mean):
-        return one
-    distance = abs(one.mean - best.mean)
-    return replace(
-        one,
-        distance=distance if isfinite(distance) else None,
-        relative=distance / abs(best.mean) if best.mean else None,
-        p_value=None if one is best else p_value(best, one),
-    )
+def with_second(sweep: Sweep, second: str, mode: Mode, value: Callable[[int], float]) -> Sweep:
+    """Return a sweep with a second objective, whose values go by the rank."""
+    rows = [
+        replace(one, metrics={**one.metrics, second: value(rank)})
+        for rank, one in enumerate(sweep.configurations)
+    ]
+    assert sweep.mode is not None
+    front = pareto_front(rows, second, (sweep.mode, mode))
+    rows = [replace(one, on_front=place in front) for place, one in enumerate(rows)]
+    return replace(sweep, configurations=tuple(rows), second=second, second_mode=mode)
 
 
 def grid(**params: Sequence[object]) -> list[dict[str, str]]:

@@ -158,7 +158,7 @@ def test_new_step_is_of_now_and_has_an_id_of_its_own(path: Path) -> None:
     [("", "m", "why", "case"), ("c", " ", "why", "metric"), ("c", "m", "\n", "reason")],
 )
 def test_blank_step_raises(case: str, metric: str, reason: str, name: str) -> None:
-    with pytest.raises(ValueError, match=f"an accepted step needs a {name} that isn't blank"):
+    with pytest.raises(ValueError, match=f"an accepted change needs a {name} that isn't blank"):
         make_step(case, metric, reason)
 
 

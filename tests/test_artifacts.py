@@ -566,17 +566,19 @@ def test_what_is_shown_while_artifacts_are_uploaded() -> None:
             self.write(f"{text}\n")
 
     terminal = Terminal()
-    progress = Progress(cast(Any, terminal), 30)
-    progress._started -= 2
+    progress = Progress(cast(Any, terminal), 30, "sqlite:///mlflow.db")
+    progress(SessionState(phase="starting"))
+    assert terminal.getvalue() == ""
+    progress._started -= 4
     state = SessionState(phase="ready", sent=3, files=1_200, all_files=5_000)
     later = state.update(uploaded=123_456_789)
-    for shown in (state, later, later.update(files=5_000)):
+    for shown in (state, later, later.update(files=5_000), SessionState(phase="starting")):
         progress(shown)
-    limit = "waits at most 30 s without progress …"
     assert terminal.getvalue().splitlines() == [
-        f"mlflow: uploading artifacts: 1,200 of 5,000 files; {limit}",
-        f"mlflow: uploading artifacts: 1,200 of 5,000 files, 123 MB; {limit}",
-        f"mlflow: sending, 3 cases so far; {limit}",
+        "mlflow: uploading artifacts: 1,200 of 5,000 files …",
+        "mlflow: uploading artifacts: 1,200 of 5,000 files, 123 MB …",
+        "mlflow: uploading to MLflow: 3 cases so far …",
+        "mlflow: opening MLflow's database …",
     ]
     assert later.progress > state.progress
 

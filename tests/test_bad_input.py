@@ -96,8 +96,11 @@ def test_a_store_that_cannot_be_used(project: Project, uri: str, words: str) -> 
     # loaded, which takes a busy machine longer.
     timeout = 6 if uri.startswith("http") else 60
     result = project.pytest("--mlflow", f"--mlflow-timeout={timeout}", "--mlflow-tracking-uri", uri)
-    problem, remedy = result.section()[-2:]
-    assert problem.startswith("Not everything is in MLflow: ")
+    lines = result.section()
+    (number,) = (
+        n for n, line in enumerate(lines) if line.startswith("Not everything is in MLflow")
+    )
+    problem, remedy = lines[number : number + 2]
     assert words.replace("{port}", port) in problem
     assert remedy.startswith(
         "The session is kept; send it with: pytest-mlflow sync .pytest_mlflow/"
@@ -139,7 +142,7 @@ def test_an_experiment_by_id_from_the_environment(project: Project) -> None:
         experiment_id = MlflowClient(project.uri).create_experiment("by id")
     project.write("def test_it():\n    score = 0.75\n    assert score > 0.5\n")
     result = project.pytest(
-        "--mlflow",
+        *("--mlflow", "-v"),
         env={"MLFLOW_EXPERIMENT_ID": experiment_id, "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"},
     )
     assert "in experiment 'by id'" in result.section()[0]

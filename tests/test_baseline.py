@@ -537,7 +537,7 @@ def test_lines_that_are_no_baseline(root: Path) -> None:
     for changed, words in (
         ([], "there is no session in it"),
         (lines[:1], "there is no session in it"),
-        (["<<<<<<< HEAD\n", *lines], "line 1: not a line of a session's journal"),
+        (["<<<<<<< HEAD\n", *lines], "line 1: not a line of a session's file"),
         ([*lines, "\n"], f"line {len(lines) + 1}: not a line"),
         ([*lines[:3], *lines], "line 4: this line does not belong here"),
         ([lines[0], *lines[2:]], "line 2: this line does not belong here"),

@@ -53,7 +53,7 @@ def test_text_answers_first(swept: Project) -> None:
         "accuracy is best with kernel = rbf, depth = 8: 0.8850 ± 0.002 (n = 3), "
         "the higher the better"
     )
-    assert lines[1].startswith("test_it.py::test_model: 4 configurations, 12 cases, session 20")
+    assert lines[1].startswith("test_it.py::test_model: 4 points, 12 cases, session 20")
     assert lines[3].split() == ["kernel", "depth", "accuracy", "n", "distance", "within", "noise"]
     assert lines[4].split()[:3] == ["1.", "rbf", "8"]
     assert [line.split()[0] for line in lines[4:8]] == ["1.", "2.", "3.", "4."]
@@ -116,14 +116,14 @@ def test_sessions_can_be_named(swept: Project) -> None:
 def test_failed_configurations_come_last(swept: Project) -> None:
     lines = swept.cli("best", "test_other").stdout.splitlines()
     assert lines[0].startswith("loss is best with size = 2: 2, the lower the better")
-    assert lines[1].startswith("test_it.py::test_other: 2 configurations, 2 cases, 1 failed, ")
+    assert lines[1].startswith("test_it.py::test_other: 2 points, 2 cases, 1 failed, ")
     assert lines[5].endswith("1 of 1 failed")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("test_hopeless",), "No configuration is called the best, for none passed"),
+        (("test_hopeless",), "No point is called the best, for none passed"),
         (("test_model", "--metric=f1"), "No case has a value of f1."),
         (("test_model", "--metric=width"), "There is no best one, for nobody knows"),
     ],

@@ -28,7 +28,7 @@ from pytest_mlflow_experiments.report.html.page import render_html
 from pytest_mlflow_experiments.report.json import read_json, render_json
 from pytest_mlflow_experiments.report.junit import render_junit
 from pytest_mlflow_experiments.report.markdown import render_markdown
-from pytest_mlflow_experiments.report.metric_lines import describe_guard, verdict_lines
+from pytest_mlflow_experiments.report.metric_lines import comparison_lines, describe_guard
 from pytest_mlflow_experiments.session.comparison_settings import ComparisonSettings
 
 OFFLINE = ("--mlflow", "--mlflow-offline")
@@ -294,23 +294,23 @@ def test_reports_tell_of_guards_and_of_what_helps() -> None:
         "pytest-mlflow accept --session 20261123-pr-1 --tracking-uri https://mlflow.example "
         "--experiment 'my models' --reason \"why\""
     )
-    lines = [line.text for line in verdict_lines(comparison, [])]
-    assert f"  guards changed {told}" in lines
+    lines = [line.text for line in comparison_lines(comparison, [])]
+    assert f"  checks changed {told}" in lines
     assert lines[-1] == f"On purpose? Accept it: {accept}"
-    assert "❌ Gate failed: 1 guard changed that nobody accepted" in render_markdown(comparison)
+    assert "❌ Gate failed: 1 check changed that nobody accepted" in render_markdown(comparison)
     for text in (render_markdown(comparison), render_html(comparison), render_junit(comparison)):
         assert told in text
     assert render_markdown(comparison).endswith(f"```text\n{accept}\n```\n")
     assert read_json(render_json(comparison)) == comparison
     assert annotation_lines(comparison, Path("none")) == [
-        f"::error file=t.py,title=Guard changed::{told}"
+        f"::error file=t.py,title=Check changed::{told}"
     ]
     # Without a gate, or where it was accepted, nothing fails.
     free = replace(comparison, gated=False)
     assert remedies(free) == []
     accepted = replace(comparison, guards=(replace(LOWERED, gates=False, accepted="why"),))
     assert (remedies(accepted), annotation_lines(accepted, Path("none"))) == ([], [])
-    assert "1 guard changed" in render_markdown(accepted)
+    assert "1 check changed" in render_markdown(accepted)
     broken = replace(comparison, problem="no answer")
     assert [what for what, _ in remedies(broken)] == ["Run it again"]
 
@@ -356,16 +356,16 @@ def test_life_of_a_limit(guarded: Project) -> None:
     guarded.write(SUITE.format(marker="", limit=0.6))
     gate = (*OFFLINE, "--mlflow-gate")
     result = guarded.pytest(*gate)
-    assert "guards changed accuracy of test_model: limit ≥ 0.82 → ≥ 0.6" in result.stdout
-    assert "Gate passed: nothing got worse; 1 guard changed" in result.stdout
+    assert "checks changed accuracy of test_model: limit ≥ 0.82 → ≥ 0.6" in result.stdout
+    assert "Gate passed: nothing got worse" in result.stdout
     for directory in [one.directory for one in guarded.sessions()[3:]]:
         directory.remove()
     result = guarded.pytest(*gate, "--mlflow-strict-guards", status=1)
-    assert "Gate failed: 1 guard changed that nobody accepted" in result.stdout
+    assert "Gate failed: 1 check changed that nobody accepted" in result.stdout
     assert "FAILED test_it.py::test_model - accuracy of test_model: limit" in result.stdout
     assert 'pytest-mlflow accept --reason "why"' in result.stdout
     report = guarded.cli("report").stdout
-    assert "**Guards changed** since the baseline:" in report
+    assert "**Checks changed** since the baseline:" in report
     assert report.rstrip().endswith('pytest-mlflow accept --reason "why"\n```')
     assert "accuracy of test_it.py::test_model" in guarded.cli("accept", "--reason=why").stdout
     guarded.pytest(*gate, "--mlflow-strict-guards")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock, patch
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pytest
 from mlflow_server import serve
 from project import Project, search_runs
 
 import pytest_mlflow_experiments
+from pytest_mlflow_experiments.cli import open as open_
 
 OFFLINE = ("--mlflow", "--mlflow-offline")
 GATE = (*OFFLINE, "--mlflow-gate")
@@ -377,3 +382,81 @@ def test_what_a_failed_test_lacks_is_not_accepted(history: Project) -> None:
     printed = history.cli("accept", "--reason=why not").stdout
     assert "nothing to accept in the session: what failed" in printed
     assert not history.path.joinpath("mlflow-accepted.jsonl").exists()
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the addresses that a browser was asked for."""
+    addresses: list[str] = []
+
+    def browse(address: str) -> bool:
+        addresses.append(address)
+        return True
+
+    monkeypatch.setattr(webbrowser, "open", browse)
+    return addresses
+
+
+@pytest.mark.parametrize("named", ["nothing", "latest", "id", "start of the id", "directory"])
+def test_open_a_report(history: Project, opened: list[str], named: str) -> None:
+    directory = history.sessions()[-1].directory
+    name = {
+        "nothing": [],
+        "latest": ["latest"],
+        "id": [directory.session_id],
+        "start of the id": [directory.session_id[:-1]],
+        "directory": [str(directory.path)],
+    }[named]
+    page = directory.path / "report.html"
+    assert history.cli("open", *name).stdout == f"Opened {page}\n"
+    assert opened == [page.as_uri()]
+
+
+def test_open_a_report_that_is_missing(history: Project, opened: list[str]) -> None:
+    page = history.sessions()[-1].directory.path / "report.html"
+    text = page.read_text(encoding="utf-8")
+    page.unlink()
+    history.cli("open")
+    assert opened == [page.as_uri()]
+    assert page.read_text(encoding="utf-8") == text
+
+
+def test_open_a_report_without_a_browser(history: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = history.sessions()[-1].directory.path / "report.html"
+    for broken in (lambda _: False, Mock(side_effect=webbrowser.Error("none"))):
+        monkeypatch.setattr(webbrowser, "open", broken)
+        told = f"No browser can be opened here. The report is {page}\n"
+        assert history.cli("open").stdout == told
+
+
+def test_open_what_is_not_there(history: Project, opened: list[str]) -> None:
+    assert "no session" in history.cli("open", "20200101-nothing", status=1).stderr
+    told = history.cli("open", "--mlflow", status=2).stderr
+    assert "is not in MLflow yet; `pytest-mlflow sync` sends it" in told
+    assert opened == []
+
+
+def test_open_what_mlflow_has(project: Project, opened: list[str]) -> None:
+    project.write(CHECK.format(0.9))
+    project.track()
+    session_id = project.session().directory.session_id
+    run = project.session_run()
+    page = f"/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    told = project.cli("open", "--mlflow").stdout.splitlines()
+    assert told[0].endswith(f"ui --backend-store-uri {project.uri}")
+    assert told[1] == f"and open  http://127.0.0.1:5000{page}"
+    assert opened == []
+    with patch.object(open_, "_serves", return_value=True):
+        project.cli("open", "--mlflow")
+        assert opened.pop() == f"http://127.0.0.1:5000{page}"
+    project.cli("open", "--mlflow", session_id, "--tracking-uri=http://me:secret@host:80/x/")
+    assert opened.pop() == f"http://host:80/x{page}"
+    # Elsewhere there is nothing but MLflow.
+    project.session().directory.remove()
+    place = (f"--tracking-uri={project.uri}", "--experiment=project")
+    assert page in project.cli("open", "--mlflow", session_id, *place).stdout
+    project.cli("open", session_id[:-1], *place)
+    path = Path(url2pathname(urlsplit(opened.pop()).path))
+    assert "test_it" in path.read_text(encoding="utf-8")
+    path.unlink()
+    path.parent.rmdir()

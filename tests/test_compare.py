@@ -19,7 +19,7 @@ from sessions import (
     past_of,
 )
 
-from pytest_mlflow_experiments.records import CaseRecord
+from pytest_mlflow_experiments.records import CaseRecord, DatasetInput, Operator
 from pytest_mlflow_experiments.records.accepted import AcceptedValue, MetricLevel, make_step
 from pytest_mlflow_experiments.records.tags import COMMIT
 from pytest_mlflow_experiments.regression import MetricSeries, Tolerance, Verdict
@@ -150,7 +150,7 @@ def test_other_selection_has_other_cases() -> None:
     past = past_of(STEADY)
     comparison = judged(make_session(selection=["tests/unit"]), past)
     assert comparison.metrics == ()
-    assert "can't be told" in comparison.notes[0]
+    assert "missing tests can't be detected" in comparison.notes[0]
 
 
 @pytest.mark.parametrize("partial", [None, "-k"])
@@ -359,7 +359,26 @@ def test_other_data_are_not_comparable(field: str) -> None:
     after: dict[str, Any] = {field: {"train": "b"}}
     metric = only(judged(now(0.5, **after), past_of(STEADY, **before)))
     assert (metric.status, metric.gates, metric.history) == ("not comparable", False, ())
-    assert "'train' was a and is b now" in metric.reason
+    assert metric.reason == f"{'param' if field == 'params' else 'dataset'} 'train' changed (a → b)"
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "context", "digests", "told"),
+    [
+        ("dataset", "churn.csv", None, ("36dc11", "3c9822"), "churn.csv changed (36dc… → 3c98…)"),
+        ("train", "churn.csv", "train", ("36dc1", "36dc2"), "churn.csv changed (36dc1 → 36dc2)"),
+        ("train", "train", None, ("a1", "b2"), "dataset 'train' changed (a1 → b2)"),
+        ("dataset", "dataset", None, ("36dc11", "3c9822"), "the dataset changed (36dc… → 3c98…)"),
+    ],
+)
+def test_changed_data_have_the_name_that_users_know(
+    key: str, name: str, context: str | None, digests: tuple[str, str], told: str
+) -> None:
+    before, after = digests
+    data = DatasetInput(name=name, digest=after, source_type="local", source="{}", context=context)
+    past = past_of(STEADY, datasets={key: before})
+    metric = only(judged(now(0.5, datasets={key: after}, inputs=(data,)), past))
+    assert (metric.status, metric.reason) == ("not comparable", told)
 
 
 def test_only_the_sessions_with_the_same_data_count() -> None:
@@ -532,6 +551,38 @@ def test_margin_of_the_assertion_now_and_before() -> None:
     assert margin.margin == pytest.approx(0.03)
     assert margin.baseline_margin == pytest.approx(0.05)
     assert margin.shrank
+
+
+@pytest.mark.parametrize("operator", [">=", "<", "=="])
+def test_margins_now_and_before_are_those_of_the_same_value(operator: Operator) -> None:
+    """Of repeats, folds and steps both are the means': the worst of them is always closer."""
+    values = {"0": 0.90, "1": 0.94, "2": 0.86}
+    limit = {">=": 0.8, "<": 1.0, "==": 0.9}[operator]
+    guard = replace(
+        make_check("accuracy", 0.0, limit),
+        operator=operator,
+        tolerance=0.2 if operator == "==" else None,
+    )
+
+    def session() -> SessionValues:
+        return make_session(
+            *(
+                make_case(
+                    f"test_a[{seed}]",
+                    arguments=("seed",),
+                    params={"seed": seed},
+                    metrics={"accuracy": value},
+                    checks=(replace(guard, value=value),),
+                )
+                for seed, value in values.items()
+            )
+        )
+
+    row = only(judged(session(), baseline(*(session() for _ in range(5)))))
+    assert row.status == "unchanged"
+    assert row.margin is not None
+    assert row.margin.margin == pytest.approx(row.margin.baseline_margin)
+    assert not row.margin_shrank
 
 
 def test_accepted_step_restarts_the_window() -> None:

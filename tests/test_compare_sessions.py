@@ -97,7 +97,7 @@ def test_a_gate_without_a_baseline() -> None:
     problem = gate_problem([], "--require-baseline")
     assert problem == "there is no baseline yet, and --require-baseline asks for one"
     damaged = gate_problem(["a session is passed over"], "--require-baseline")
-    assert damaged == "no session that can be read is a baseline; a session is passed over"
+    assert damaged == "there is no baseline that can be read; a session is passed over"
 
 
 def unused(
@@ -140,8 +140,8 @@ MISTYPED = "The tolerance for 'acuracy' is for no metric of this session; did yo
         (
             {"accepted": [replace(STEP, metric="f1")]},
             [case()],
-            "The accepted step 000000000000 (*, f1) is for no metric of this session: correct its "
-            "line in mlflow-accepted.jsonl, or remove it",
+            "The accepted change 000000000000 (*, f1) is for no metric of this session: correct "
+            "its line in mlflow-accepted.jsonl, or remove it",
         ),
     ],
 )
@@ -294,6 +294,7 @@ def test_required_baseline_has_something_to_judge_by(
         assert found.problem is None
     else:
         assert found.problem == (
-            "the baseline is none to judge by, and --mlflow-require-baseline asks for one: " + why
+            "there is nothing to judge by in the baseline, "
+            "and --mlflow-require-baseline asks for one: " + why
         )
         assert found.rejected

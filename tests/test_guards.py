@@ -322,7 +322,7 @@ def test_contradiction_of_a_metric_never_gates() -> None:
     )
     assert (metric.status, metric.direction, metric.gates) == ("inconclusive", None, False)
     assert "its name suggests that smaller values are better" in metric.reason
-    assert "nobody said" not in metric.reason
+    assert "not known" not in metric.reason
 
 
 def test_contradictions_of_metrics_that_did_not_change_are_told_once() -> None:

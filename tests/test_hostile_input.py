@@ -103,7 +103,7 @@ HOSTILE_LINES = {
 
 @pytest.mark.parametrize("text", HOSTILE_LINES.values(), ids=HOSTILE_LINES)
 def test_a_hostile_line_is_an_error_of_the_journal(text: str) -> None:
-    with pytest.raises(JournalError, match="not a line of a session's journal"):
+    with pytest.raises(JournalError, match="not a line of a session's file"):
         journal.decode(text.encode(errors="surrogateescape"))
 
 
@@ -177,4 +177,4 @@ def test_pytest_goes_on_with_a_hostile_line_beside_it(
     assert "Traceback" not in result.stdout + result.stderr
     if options:
         assert result.status == 1
-        assert "baseline.jsonl, line 2: not a line of a session's journal" in result.stdout
+        assert "baseline.jsonl, line 2: not a line of a session's file" in result.stdout

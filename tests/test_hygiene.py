@@ -134,7 +134,7 @@ def test_a_tracker_that_is_killed_leaves_no_half_made_database(project: Project)
     database.unlink()
     command = (sys.executable, "-c", OPEN_STORE, project.uri)
     process = start(project, *command)
-    wait_for(lambda: list(project.path.glob(".mlflow.db-*/mlflow.db")))
+    wait_for(lambda: list(project.path.glob(".mlflow-*/mlflow.db")))
     process.kill()
     process.communicate()
     assert not database.exists()
@@ -406,7 +406,7 @@ def test_a_journal_from_windows(tmp_path: Path, migrated_database: Path) -> None
     ]
     project = Project(tmp_path)
     result = project.sync(status=1)
-    assert f"{uri} is a place on Windows; say where to, with --tracking-uri" in result.stdout
+    assert f"{uri} is a path on Windows; give the address with --tracking-uri" in result.stdout
     project.sync("--tracking-uri", project.uri)
     assert len(project.case_runs()) == 1
     assert project.session_run().info.status == "FINISHED"
@@ -445,7 +445,7 @@ def test_history_that_cannot_be_read_is_told_of(newer: SessionDirectory) -> None
     project = Project(newer.path.parents[1])
     project.write(SUITE)
     project.write("[pytest]\n", "pytest.ini")
-    note = "A session is passed over, for it can't be read: session-1: not a line of"
+    note = "Session session-1 is ignored, for it can't be read: not a line of"
     gated = project.pytest(*OFFLINE, "--mlflow-gate", status=1)
     assert "no session that can be read is a baseline" in gated.stdout
     first = project.pytest(*OFFLINE)

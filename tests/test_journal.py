@@ -93,7 +93,7 @@ def test_entry_is_one_line_of_ascii_and_comes_back(entry: journal.Entry) -> None
     ],
 )
 def test_line_that_is_no_entry_raises(line: str | bytes) -> None:
-    with pytest.raises(JournalError, match="not a line of a session's journal"):
+    with pytest.raises(JournalError, match="not a line of a session's file"):
         journal.decode(line)
 
 

@@ -253,12 +253,20 @@ def test_steps_of_metrics_are_kept_within_bounds(project: Project) -> None:
     record = project.session().case("test_it")
     assert record.run_metrics == {"loss": 1 / 3, "twice": 2.0, "late": 1.0, "long": 1_499.0}
     history = [(m.key, m.step, m.value) for m in record.run_history]
+    # The case's own value comes after the last step of the run's.
+    run = project.case_runs()["test_it"]
+    assert [(m.step, m.value) for m in project.history(run, "both")] == [
+        (0, 1.0),
+        (1, 2.0),
+        (2, 3.0),
+    ]
     assert [entry for entry in history if entry[0] != "long"] == [
+        ("both", 0, 1.0),
+        ("both", 1, 2.0),
         ("loss", 0, 1.0),
         ("loss", 1, 1 / 2),
         ("loss", 2, 1 / 3),
     ]
-    run = project.case_runs()["test_it"]
     known = {m.step: m.timestamp for m in project.history(run, "loss")}
     assert {m.step: m.timestamp for m in record.run_history if m.key == "loss"} == known
     long = [(step, value) for key, step, value in history if key == "long"]

@@ -108,7 +108,7 @@ def test_shards_become_one_session(whole: Project) -> None:
 @pytest.mark.real
 def test_whole_is_judged_as_its_shards_were_told(whole: Project) -> None:
     whole.write(JUDGED, "pytest.ini")
-    assert "there is no baseline yet" in merged(whole)
+    assert "irst run" in merged(whole)
     whole.path.joinpath(DIRECTORY_NAME, "nightly").rename(whole.path / DIRECTORY_NAME / "old")
     journal = whole.path / DIRECTORY_NAME / "old" / "journal.jsonl"
     journal.write_text(journal.read_text().replace('"nightly"', '"old"'), encoding="utf-8")
@@ -138,8 +138,8 @@ def test_whole_is_judged_as_its_shards_were_told(whole: Project) -> None:
 def test_missing_shard_never_passes(whole: Project) -> None:
     artifacts = run_shards(whole, 3, start=1)
     result = whole.cli("merge", str(artifacts), "--offline", "--shards=3", status=1)
-    assert "This is not the whole session: there are 2 shards, and not 3" in result.stdout
-    assert "this is no baseline" in result.stdout
+    assert "Not all of the session ran: there are 2 shards, and not 3" in result.stdout
+    assert "not used as a baseline" in result.stdout
     assert "Not everything ran: there are 2 shards, and not 3" in result.stdout
     gated = whole.cli("merge", str(artifacts), "--offline", "--shards=3", "--gate", status=1)
     assert "Gate failed: not everything ran: there are 2 shards, and not 3" in gated.stdout
@@ -241,7 +241,7 @@ def test_what_is_no_whole_is_not_replaced(whole: Project) -> None:
     precious.parent.mkdir(parents=True)
     precious.write_text("precious")
     result = whole.cli("merge", str(artifacts), "--offline", status=2)
-    assert "is there already, and is no session of shards" in result.stderr
+    assert "exists already, and is not a session of shards" in result.stderr
     assert precious.read_text() == "precious"
 
 

@@ -185,11 +185,12 @@ def test_the_wait_is_told_once_with_its_limit(project: Project) -> None:
     with out_of_order("silent") as uri:
         result = project.pytest(
             *("--mlflow", f"--mlflow-tracking-uri={uri}", "--mlflow-baseline=none"),
-            "--mlflow-timeout=2",
+            *("--mlflow-timeout=4", "-v"),
             status=1,
         )
     told = [line for line in result.stdout.splitlines() if line.startswith("mlflow: ")]
-    assert told == ["mlflow: opening the tracking store; waits at most 2 s without progress …"]
+    limit = "(waits at most 4 s without progress)"
+    assert told == [f"mlflow: connecting to MLflow's server … {limit}"]
 
 
 @pytest.mark.parametrize(
@@ -585,7 +586,7 @@ def test_a_terminal_gets_its_prompt_back(project: Project) -> None:
                 project, *options, env=env, meanwhile=lambda: lock.execute("ROLLBACK")
             )
             assert "1 passed" in ended.stdout
-            told = "MLflow gets the rest in the background" in ended.stdout
+            told = "Still uploading to MLflow in the background" in ended.stdout
             assert told != waits
             assert (state_of(project).phase == "done") == waits
             if not waits:
@@ -657,6 +658,9 @@ def test_the_whole_wait_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     tracker.reap_launcher()
     seen: set[int] = set()
     state = tracker.wait(2.0, lambda state: seen.add(state.sent))
-    assert (state.phase, state.error) == ("failed", "MLflow has not got it all after 4 seconds")
+    assert (state.phase, state.error) == (
+        "failed",
+        "MLflow has not received everything after 4 seconds",
+    )
     assert len(seen) > 10
     tracker.stop_feeding()

@@ -157,7 +157,7 @@ def make_candidate(
             "was measured on other data: dataset 'train' was b and is a; "
             "dataset 'test' was c and is not there",
         ),
-        ({"pytest.datasets": '{"tr'}, "nobody knows the data of the champion"),
+        ({"pytest.datasets": '{"tr'}, "the data of the champion are not known"),
     ],
     ids=["unknown", "same", "test", "data", "broken"],
 )

@@ -74,26 +74,28 @@ def test_what_matters_is_there_in_full_and_the_rest_is_counted(small: int) -> No
     )
     source = render_html(comparison)
     assert len(source.encode()) <= small
-    assert all(f"<td>{metric.name}<td>" in source for metric in told)
-    assert "<code>t.py::test_broken</code>" in source
-    rows = source.count('<td><span class="status')
-    (left_out, others) = re.findall(
-        r"… and ([\d,]+) more that this page has no room for: (.*); all of them are in "
-        r"<code>report.json</code>",
+    shown = source.replace("<wbr>", "")
+    assert all(metric.name in shown for metric in told)
+    assert "<span>t.py::test_broken</span>" in shown
+    left_out = re.findall(
+        r"… and ([\d,]+) more that this page has no room for: \1 (unchanged|informational); all of "
+        r"them are in <code>report.json</code>",
         source,
-    )[0]
-    assert rows + int(left_out.replace(",", "")) == len(comparison.metrics)
-    assert re.fullmatch(r"\d+ unchanged, \d+ advisory|\d+ unchanged|\d+ advisory", others)
-    # The numbers of the chips are those of the session.
-    assert "</span> unchanged <b>600</b>" in source
+    )
+    rows = source.count("data-m=")
+    assert rows + sum(int(number) for number, _ in left_out) == len(comparison.metrics)
+    # The numbers at the top are those of the session.
+    assert '<a href="#unchanged" class="unchanged"><b>600</b> unchanged</a>' in source
 
 
 def test_more_regressed_than_a_page_holds_are_counted(small: int) -> None:
     source = render_html(make_comparison(*metrics(700, "regressed"), *metrics(5)))
     assert len(source.encode()) <= small
-    shown = source.count('<td><span class="status')
+    left_out = re.search(r"no room for: (\d+) regressed; all of them", source)
+    assert left_out is not None
+    shown = 700 - int(left_out[1])
     assert 100 < shown < 700
-    assert f"no room for: {700 - shown} regressed, 5 unchanged; all of them" in source
+    assert source.count("data-m=") in (shown, shown + 5)
 
 
 GUARD = GuardChange(kind="limit", case="c", metric="m", name="c", nodeid="c", text="t" * 900)
@@ -103,18 +105,18 @@ GUARD = GuardChange(kind="limit", case="c", metric="m", name="c", nodeid="c", te
     ("part", "words"),
     [
         ({"notes": ("a note " * 30,) * 2_000}, "more notes, all of them in"),
-        ({"guards": (GUARD,) * 900}, "more guards, all of them in"),
+        ({"guards": (GUARD,) * 900}, "more checks, all of them in"),
         ({"slices": (slices(3_000),)}, " more, all of them in <code>report.json</code>"),
         ({"slices": (slices(100),) * 60}, "more tables of slices, all of them in"),
         ({"sweeps": (twelve(),) * 40}, "more sweeps, all of them in"),
         (
             {"sweeps": (make_sweep(grid(k=range(900)), lambda params, dice: dice.random()),)},
-            "more configurations are not in this page",
+            "more points are not in this page",
         ),
         ({"curves": tuple(make_curve() for _ in range(50))}, "more charts are left out"),
         (
             {"unjudged": (make_unjudged("failed", "t.py::test_it", "E <" * 7_000),) * 900},
-            "more, all of them in <code>report.json</code>",
+            "more tests that this page has no room for",
         ),
         ({"unjudged": (make_unjudged("failed", "t.py::test_it", "x" * 900_000),)}, "left out …"),
     ],
@@ -123,7 +125,7 @@ def test_each_part_has_its_bounds(small: int, part: dict[str, Any], words: str) 
     source = render_html(make_comparison(*metrics(3, "regressed"), *metrics(300), **part))
     assert len(source.encode()) <= small
     assert words in source
-    assert source.count("test_it[regressed-") >= 3
+    assert source.replace("<wbr>", "").count("<span>test_it[regressed-") >= 3
 
 
 def test_texts_without_end(small: int) -> None:
@@ -168,7 +170,7 @@ def test_a_search_of_many_values_is_plotted_within_bounds() -> None:
 def whole_json(comparison: Comparison) -> str:
     """Return the JSON as it is made from everything at once."""
     verdict, data = headline(comparison), encode(comparison)
-    lists = ("metrics", "unjudged", "sweeps", "slices", "curves", "guards")
+    lists = ("metrics", "unjudged", "sweeps", "slices", "curves", "guards", "reliability")
     members: dict[str, object] = {
         "schema": 1,
         "kind": "comparison",

@@ -1,22 +1,42 @@
 from __future__ import annotations
 
+import html
+import json
 import re
 import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
 from math import inf, nan
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from comparisons import HOSTILE, hostile, large, make_comparison, make_metric, one_of_everything
+from comparisons import (
+    HOSTILE,
+    hostile,
+    large,
+    make_baseline,
+    make_comparison,
+    make_metric,
+    one_of_everything,
+)
+from sweep_values import classifier, grid, make_curve, make_sweep
 
 from pytest_mlflow_experiments.records import Operator
-from pytest_mlflow_experiments.regression.comparison import Comparison, Margin, MetricComparison
+from pytest_mlflow_experiments.regression.comparison import (
+    Comparison,
+    Margin,
+    MetricComparison,
+    Reliability,
+)
+from pytest_mlflow_experiments.report.html.metrics import breakable
 from pytest_mlflow_experiments.report.html.page import render_html
 from pytest_mlflow_experiments.report.html.svg import describe_history, sparkline
+from pytest_mlflow_experiments.report.markdown import render_markdown
 from pytest_mlflow_experiments.report.text import clean
 
 
@@ -56,7 +76,7 @@ def test_page_refers_to_nothing_and_runs_only_its_own_code(make: Callable[[], Co
     for _, attributes in page.tags:
         assert not {name for name in attributes if name.startswith("on") or name == "style"}
         for name in ("src", "href", "action", "srcset", "data"):
-            assert attributes.get(name) in (None, "data:,")
+            assert (attributes.get(name) or "#").startswith(("#", "data:,"))
     assert "url(" not in page.code["style"]
     assert "@import" not in page.code["style"]
     (policy,) = (
@@ -83,9 +103,20 @@ def test_page_is_text_that_every_reader_takes() -> None:
     assert source.startswith("<!doctype html>")
 
 
+def text_of(comparison: Comparison) -> str:
+    return " ".join(Page(render_html(comparison)).text.split())
+
+
+def data_of(source: str) -> list[dict[str, Any]]:
+    """Return what the script knows of each metric."""
+    attributes = (attributes for _, attributes in Page(source).tags)
+    return [json.loads(text) for one in attributes if (text := one.get("data-m"))]
+
+
 def test_everything_is_told() -> None:
     comparison = one_of_everything()
-    text = Page(render_html(comparison)).text
+    source = render_html(comparison)
+    text = text_of(comparison)
     for words in (
         "Gate failed: 3 metrics regressed, 1 missing, 1 drifting; 2 cases did not pass",
         "branch faster-model",
@@ -94,42 +125,155 @@ def test_everything_is_told() -> None:
         "the last 5 passing sessions on main (branch:main, from experiment 'models' at http://",
         "5 sessions, the newest nightly-1, 1 day before",
         "3 metrics have fewer than 5 values",
-        "0.8 (was 7.1) left",
+        "0.8 left, was 7.1",
         "p < 0.0001",
-        "mean of 3",
-        "level since nightly-4; worse since nightly-1",
-        "E   assert 0",
+        "3 fresh runs confirmed it",
+        "E assert 0",
+        "pytest --mlflow tests/test_model.py::test_broken",
     ):
         assert words in text
-    assert all(metric.reason in text for metric in comparison.metrics)
+    told = {one["w"]: dict(one.get("o", ())) for one in data_of(source)}
+    assert all(metric.reason in told for metric in comparison.metrics)
+    regressed = next(metric for metric in comparison.metrics if metric.exceptions)
+    standing = "level since nightly-4; worse since nightly-1; without nightly-5"
+    assert told[regressed.reason]["Baseline"] == standing
+
+
+def test_the_answer_comes_first_and_what_did_not_change_is_folded() -> None:
+    sweep = make_sweep(grid(C=[1, 2]), classifier)
+    page = render_html(replace(one_of_everything(), sweeps=(sweep,), curves=(make_curve(),)))
+    places = [
+        page.index(mark)
+        for mark in (
+            "<h1>",
+            "What now?",
+            'id="worse"',
+            'id="failures"',
+            'id="better"',
+            'id="undecided"',
+            'id="unchanged"',
+            'id="informational"',
+            '<details class="sweep"',
+            'id="curves"',
+            'id="baseline"',
+        )
+    ]
+    assert places == sorted(places)
+    for name in ("unchanged", "informational", "curves", "baseline"):
+        assert re.search(rf'<details [^>]*><summary><h2 id="{name}"', page)
+    assert "<details open" not in page
 
 
 def test_no_baseline_and_no_metrics() -> None:
-    text = Page(render_html(make_comparison(baseline=None, gated=False))).text
-    assert "There is no baseline yet" in text
+    text = text_of(make_comparison(baseline=None, gated=False))
+    assert "irst run" in text
     assert "not gated" in text
 
 
-@pytest.mark.parametrize(
-    ("metrics", "shown"),
-    [
-        ([make_metric(), make_metric("new")], {"unchanged": "false", "new": "true"}),
-        ([make_metric()], {"unchanged": "true"}),
-        ([make_metric(advisory=True)], {"advisory": "true"}),
-        ([make_metric(), make_metric(advisory=True)], {"unchanged": "true", "advisory": "false"}),
-        ([make_metric("not comparable")], {"not-comparable": "true"}),
-    ],
+def test_a_first_report_tells_values_and_what_comes_next() -> None:
+    near = Margin(operator=">=", limit=0.9, tolerance=None, margin=0.012, baseline_margin=None)
+    far = replace(near, limit=0.5, margin=0.412)
+    rows = [
+        make_metric("new", case=f"t.py::test_{name}", margin=margin, reason="no history")
+        for name, margin in (("far", far), ("near", near), ("none", None))
+    ]
+    for gated in (True, False):
+        comparison = make_comparison(*rows, baseline=None, gated=gated)
+        text = text_of(comparison)
+        assert '<header class="top neutral">' in render_html(comparison)
+        assert "3 values were recorded; 2 assertions hold" in text
+        assert "What comes next: run the tests again" in text
+        assert text.index("test_near") < text.index("test_far") < text.index("test_none")
+        assert "≥ 0.90.012 left" in text.replace(" ≥", "≥")
+        assert "n = 0" not in text
+        assert "Before" not in text
+    undecided = make_comparison(make_metric("new"))
+    assert '<header class="top neutral">' in render_html(undecided)
+
+
+def test_since_when_and_how_sure() -> None:
+    past = make_baseline()
+    session = replace(past.sessions[-1], author="Ann")
+    past = replace(past, sessions=(*past.sessions[:-1], session))
+    before, first = (str(one.commit)[:8] for one in past.sessions[-2:])
+    metric = make_metric("regressed", below_since=first, p_value=0.0004, fresh=2)
+    text = text_of(make_comparison(metric, baseline=past))
+    assert f"Whensince {first} by Ann, 1 day before" in text
+    assert "2 fresh runs confirmed it; chance alone would look so bad in 1 of 2,500" in text
+    assert f"git log --oneline {before}..{first}" in text
+    now = make_comparison(replace(metric, below_since=None), baseline=past)
+    here = str(now.session.commit)[:8]
+    assert f"in this session ({here}); the last good one is {first} by Ann" in text_of(now)
+    assert f"git log --oneline {first}..{here}" in text_of(now)
+
+
+def test_the_script_knows_the_whole_history() -> None:
+    history = (0.5, 0.75, nan, 1.0, inf)
+    plain = make_metric(history=history, values=(0.6,), sessions=(0, 1, 2, 3, 4))
+    told = replace(plain, status="improved", seeds={"seed=1": (0.6, 0.5)}, params={"C": "0.1"})
+    source = render_html(make_comparison(told, plain))
+    first, second = data_of(source)
+    assert first["h"] == [0.5, 0.75, "NaN", 1.0, "Infinity"]
+    assert first["d"] == {"seed=1": [0.6, 0.5]}
+    low, high, steps = second["h"]
+    assert (low, high) == (0.5, 1.0)
+    pairs = [*zip(steps[::2], steps[1::2], strict=True)]
+    values = [0.5 + ((ord(a) - 63) * 64 + ord(b) - 63) / 4095 / 2 for a, b in pairs if a != "!"]
+    assert values == pytest.approx([0.5, 0.75, 1.0], abs=1e-3)
+    assert [b for a, b in pairs if a == "!"] == ["n", "+"]
+    (common,) = (one["data-common"] for _, one in Page(source).tags if "data-common" in one)
+    known = json.loads(str(common))
+    assert known["cases"] == [[told.nodeid, {"C": "0.1"}]]
+    assert [one[0] for one in known["sessions"]] == [
+        *(f"nightly-{day}" for day in range(5, 0, -1)),
+        "pr-42",
+    ]
+
+
+def test_p_values_are_those_of_the_markdown() -> None:
+    metric = make_metric("regressed", p_value=2.5e-7, reason="12 % worse: p < 0.0001")
+    for status in ("regressed", "improved"):
+        comparison = make_comparison(replace(metric, status=status))
+        shown = [set(re.findall(r"p [=<] [\d.e-]+", render(comparison))) for render in RENDERERS]
+        assert shown == [{"p < 0.0001"}, {"p < 0.0001"}]
+
+
+RENDERERS: tuple[Callable[[Comparison], str], ...] = (
+    text_of,
+    lambda comparison: html.unescape(render_markdown(comparison)),
 )
-def test_what_did_not_change_is_folded_where_there_is_something_else(
-    metrics: list[MetricComparison], shown: dict[str, str]
-) -> None:
-    page = Page(render_html(make_comparison(*metrics)))
-    chips = {
-        attributes["data-group"]: attributes["aria-pressed"]
-        for tag, attributes in page.tags
-        if "data-group" in attributes
-    }
-    assert chips == shown
+
+
+def test_a_name_breaks_after_separators() -> None:
+    assert breakable("test_fit[Lasso-0.1]") == "test_<wbr>fit<wbr>[Lasso-<wbr>0.1]"
+    assert breakable("m.LogisticRegression") == "m.<wbr>Logistic<wbr>Regression"
+    assert breakable("<b>") == "&lt;b&gt;"
+    longest = max(map(len, re.split("<wbr>", breakable("x" * 100))))
+    assert longest == 24
+
+
+def test_reliability_is_told_where_there_is_something_to_compare() -> None:
+    steady = Reliability(
+        nodeid="t.py::test_steady",
+        outcomes="......",
+        runs=6,
+        passed=6,
+        low=0.61,
+        high=1.0,
+        flaky=0,
+        seconds=2.0,
+        trend=0.01,
+    )
+    flaky = replace(steady, nodeid="t.py::test_flaky", outcomes=".F R..", runs=5, flaky=2, passed=4)
+    slow = replace(steady, nodeid="t.py::test_slow", trend=0.6)
+    text = text_of(make_comparison(make_metric(), reliability=(flaky, slow, steady)))
+    assert "2 tests of 3 to look at, in 6 sessions" in text
+    assert "80 %61 % to 100 %" in text
+    assert ".F·R.." in text
+    assert "slower by 60 %" in text
+    assert "1 steady test, the slowest first" in text
+    alone = replace(steady, outcomes=".", runs=1, passed=1, trend=None)
+    assert "Reliability" not in text_of(make_comparison(make_metric(), reliability=(alone,)))
 
 
 def test_a_change_is_better_or_worse_by_the_direction() -> None:
@@ -140,8 +284,8 @@ def test_a_change_is_better_or_worse_by_the_direction() -> None:
 
     up = {"history": (1.0,), "values": (2.0,)}
     assert classes(make_metric("improved", direction="max", **up)) == ["better"]
-    assert classes(make_metric("regressed", direction="min", **up)) == ["worse"]
-    assert classes(make_metric("regressed", direction=None, **up)) == []
+    assert classes(make_metric("inconclusive", direction="min", **up)) == ["worse"]
+    assert classes(make_metric("inconclusive", direction=None, **up)) == []
     assert classes(make_metric("unchanged", direction="max", **up)) == []
 
 
@@ -154,12 +298,12 @@ def test_no_renderer_loads_anything_heavy_before_it_is_used() -> None:
     assert printed.stdout.split() == [b"[]"]
 
 
-def test_of_five_thousand_rows_a_page_holds_most() -> None:
-    source = render_html(large())
-    assert 4_000_000 < len(source.encode()) <= 5_000_000
-    rows = source.count("<tr class=")
-    assert 3_000 < rows < 5_000
-    assert f"… and {5_000 - rows:,} more that this page has no room for: " in source
+@pytest.mark.parametrize("window", [20, 50])
+def test_a_page_holds_five_thousand_rows_and_their_histories(window: int) -> None:
+    source = render_html(large(1_000, 5, window))
+    assert len(source.encode()) < 3_000_000
+    assert source.count("data-m=") == 5_000
+    assert len(json.loads(re.findall(r"data-common='(.*?)'", source)[0])["cases"]) == 1_000
 
 
 def guard(operator: Operator, limit: float) -> Margin:

@@ -57,7 +57,7 @@ def test_what_got_worse_comes_first_and_the_rest_is_folded() -> None:
     assert "duration_seconds" not in head
     assert "duration_seconds" in rest
     assert "Compared with the last 5 passing sessions on main (branch:main); the newest is" in rest
-    assert "margin to ≥ 0.9: 0.012 (was 0.0314)" in rest
+    assert "0.012 above the assertion's 0.9 (was 0.031)" in rest
 
 
 def test_a_line_has_room_in_800_pixels() -> None:
@@ -91,14 +91,17 @@ def test_a_line_has_room_in_800_pixels() -> None:
             make_comparison(make_metric("accepted")),
             "✅ Gate passed: 1 metric is accepted, nothing else got worse",
         ),
-        (make_comparison(make_metric("new")), "✅ Gate passed: no metric could be judged yet"),
+        (make_comparison(make_metric("new")), "⚪ Gate passed: no metric could be judged yet"),
         (
             make_comparison(make_metric("regressed", gates=False)),
             "✅ Gate passed: nothing that gates got worse",
         ),
         (make_comparison(make_metric("regressed"), gated=False), "⚠️ 1 metric regressed"),
-        (make_comparison(baseline=None), "⚠️ Gate passed: there is no baseline yet"),
-        (make_comparison(), "✅ Gate passed: there is no metric to compare"),
+        (
+            make_comparison(baseline=None),
+            "⚠️ Gate passed (first run); the next runs compare with this one",
+        ),
+        (make_comparison(), "⚪ Gate passed: there is no metric to compare"),
         (make_comparison(problem="x"), "❌ Gate failed: the comparison could not be made"),
         (make_comparison(problem="x", gated=False), "⚠️ The comparison could not be made"),
         (
@@ -172,10 +175,10 @@ def test_many_regressions_leave_room_for_failures() -> None:
     assert "E   assert 17 == 18" in render_markdown(comparison)
 
 
-def test_a_sweep_has_its_answer_and_its_first_configurations() -> None:
+def test_a_sweep_has_its_answer_and_its_first_points() -> None:
     text = render_markdown(make_comparison(sweeps=(twelve(),)))
     best = twelve().configurations[0]
-    _, _, section = text.partition("#### Sweep `test_digits`: 12 configurations ")
+    _, _, section = text.partition("#### Sweep `test_digits`: 12 points ")
     params = f"`C = {best.params['C']}, kernel = {best.params['kernel']}`"
     assert f"`accuracy` (max) is best with {params}: **0.9" in section
     table = rows(section)
@@ -186,7 +189,7 @@ def test_a_sweep_has_its_answer_and_its_first_configurations() -> None:
     assert "… and 7 more" in section
 
 
-def test_no_more_than_five_sweeps_are_told_of_and_no_single_configuration() -> None:
+def test_no_more_than_five_sweeps_are_told_of_and_no_single_point() -> None:
     text = render_markdown(many())
     assert text.count("#### Sweep") == 5
     assert "… and 36 more sweeps" in text

@@ -86,7 +86,12 @@ def test_margin(
     margin = Margin(
         operator=operator, limit=0.5, tolerance=tolerance, margin=0.2, baseline_margin=before
     )
-    assert (numbers.assertion(margin), numbers.margin(make_metric(margin=margin))) == texts
+    assert (
+        numbers.assertion(margin),
+        numbers.margin(make_metric("regressed", margin=margin)),
+    ) == texts
+    # What is within noise of the baseline came no closer.
+    assert numbers.margin(make_metric("unchanged", margin=margin)) == "0.2"
 
 
 @pytest.mark.parametrize(
@@ -133,3 +138,28 @@ def test_moment() -> None:
     assert numbers.moment(1_795_440_000_000) == "2026-11-23 13:20 UTC"
     assert numbers.timestamp(1_795_440_000_000) == "2026-11-23T13:20:00+00:00"
     assert (numbers.moment(10**20), numbers.timestamp(10**20)) == ("—", "")
+
+
+@pytest.mark.parametrize(
+    ("operator", "limit", "now", "before", "told"),
+    [
+        (">=", 0.8, 0.0578, 0.1641, "0.058 above the assertion's 0.8 (was 0.164)"),
+        (">", 0.8, 0.0578, 0.01, "0.058 above the assertion's 0.8"),
+        ("<", 62.0, 0.8, 7.1, "0.80 below the assertion's 62 (was 7.10)"),
+        ("<=", 1e9, 1234.5, 23456.7, "1234 below the assertion's 1e+09 (was 23457)"),
+        ("<", 1e-6, 1e-9, 5e-9, "1e-09 below the assertion's 1e-06 (was 5e-09)"),
+        (">=", 0.8, -0.02, 0.1, "0.020 below the assertion's 0.8 (was 0.100)"),
+        ("<", 1.0, -0.02, None, "0.020 above the assertion's 1"),
+        (">=", 0.8, 0.0, 0.1, "exactly at the assertion's 0.8 (was 0.10)"),
+        ("==", 0.2, 0.011, 0.14, "0.011 within the assertion's 0.2 ± 0.15 (was 0.140)"),
+        (">=", 0.8, inf, None, "∞ above the assertion's 0.8"),
+    ],
+)
+def test_headroom(
+    operator: Operator, limit: float, now: float, before: float | None, told: str
+) -> None:
+    tolerance = 0.15 if operator == "==" else None
+    margin = Margin(
+        operator=operator, limit=limit, tolerance=tolerance, margin=now, baseline_margin=before
+    )
+    assert numbers.headroom(margin) == told

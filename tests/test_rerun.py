@@ -204,7 +204,7 @@ def test_what_is_not_suspicious_runs_once(history: Project) -> None:
 def test_fresh_run_that_fails_is_no_verdict(history: Project) -> None:
     history.write(FLAKY.format(values=[0.80]))
     result = history.pytest(*OFFLINE, "--mlflow-gate", "--mlflow-rerun=2", status=1)
-    assert "none of the fresh runs yielded it again" in "\n".join(result.section())
+    assert "none of the fresh runs had it again" in "\n".join(result.section())
     record = history.sessions()[-1].case("test_model")
     assert [attempt.outcome for attempt in record.repeats] == ["error", "error"]
 

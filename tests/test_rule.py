@@ -68,7 +68,7 @@ def test_a_verdict_tells_the_numbers() -> None:
     assert verdict.relative == pytest.approx(-0.1 / 0.9)
     assert verdict.limit is not None
     assert 0.80 < verdict.limit < 0.89
-    assert verdict.reason == "11 % worse than the mean of 10 sessions: p = 7.3e-08"
+    assert verdict.reason == "11 % worse than the mean of 10 sessions: p < 0.0001"
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -25,7 +25,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project(path)
     result = project.pytest("--mlflow", "-n", "2", "--mlflow-offline")
     assert "80 passed" in result.stdout
-    assert sum("test_digits: 16 configurations" in line for line in result.section()) == 1
+    assert sum("test_digits: 16 points" in line for line in result.section()) == 1
     return project
 
 

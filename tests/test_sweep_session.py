@@ -63,7 +63,7 @@ def compared(project: Project) -> Comparison:
     return read_json(reports(project).joinpath("report.json").read_bytes())
 
 
-def test_terminal_tells_the_best_how_sure_it_is_and_what_mattered(
+def test_terminal_tells_the_best_and_how_sure_that_is(
     swept: tuple[Project, list[str]],
 ) -> None:
     first = next(place for place, line in enumerate(swept[1]) if line.startswith("  sweeps "))
@@ -72,10 +72,12 @@ def test_terminal_tells_the_best_how_sure_it_is_and_what_mattered(
     if "test_guarded" in lines[0]:
         lines = [*lines[2:], *lines[:2]]
     assert [line.removeprefix("  sweeps").strip() for line in lines] == [
-        "test_digits: 6 configurations \N{MULTIPLICATION SIGN} 4 seeds; C mattered most (100 %)",
-        "best C = 1.0, kernel = rbf: figure 0.200 ± 0.013 (n = 4), 1 of 5 others within noise",
-        "test_guarded: 3 configurations; 1 of 3 cases did not pass",
-        "best k = 3: loss 0.333333",
+        "test_digits: 6 points \N{MULTIPLICATION SIGN} 4 seeds",
+        "best C = 1.0, kernel = rbf: figure 0.200 ± 0.013 (n = 4), "
+        "no clear winner: 2 of 6 points can't be told apart",
+        "test_guarded: 3 points; 1 of 3 cases did not pass",
+        "best k = 3: loss 0.333333, "
+        "no clear winner: one value a point can't tell a lead from noise",
     ]
     assert not any("test_undirected" in line for line in swept[1])
 
@@ -104,7 +106,7 @@ def test_reports_have_the_sweeps_though_there_is_no_baseline(
     assert sweeps["test_undirected"].mode is None
 
     text = reports(swept[0]).joinpath("report.md").read_text(encoding="utf-8")
-    assert "#### Sweep `test_digits`: 6 configurations" in text
+    assert "#### Sweep `test_digits`: 6 points" in text
     assert "| 1 | `C = 1.0, kernel = rbf` | 0.200 ± 0.013 | 4 |" in text
     assert "objective=... and mode" in text
 
@@ -205,7 +207,7 @@ def test_not_every_parametrized_test_is_a_sweep(tmp_path: Path) -> None:
     )
     result = project.pytest("--mlflow", "--mlflow-offline")
     assert [sweep.name for sweep in compared(project).sweeps] == ["test_grid", "test_said"]
-    assert "test_grid: 4 configurations" in result.stdout
+    assert "test_grid: 4 points" in result.stdout
     end = project.session().end
     assert end is not None
     assert [sweep.test for sweep in end.sweeps] == [
@@ -233,7 +235,7 @@ def test_merged_shards_have_the_sweep_of_all_cases(tmp_path: Path) -> None:
             *("-k", f"test_digits and {kernel}"),
         )
     result = project.cli("merge", "--offline", "--session", "whole")
-    assert "test_digits: 6 configurations \N{MULTIPLICATION SIGN} 4 seeds" in result.stdout
+    assert "test_digits: 6 points \N{MULTIPLICATION SIGN} 4 seeds" in result.stdout
     path = project.path / ".pytest_mlflow" / "whole" / "report.json"
     (sweep,) = read_json(path.read_bytes()).sweeps
     assert (sweep.cases, sweep.mode) == (24, "min")
@@ -258,9 +260,9 @@ def test_gate_where_the_grid_is_another(tmp_path: Path) -> None:
     project.write("[pytest]\nmlflow_experiment = it\n", "pytest.ini")
     gate = ("--mlflow", "--mlflow-offline", "--mlflow-gate")
     for grid, told in (
-        ([1, 2, 3, 4, 5, 6, 7, 8, 9], "there is no baseline yet"),
-        ([2.5, 3, 3.5], "8 points went: test_fit[C=1], test_fit[C=2], test_fit[C=4]"),
-        ([2.5, 3.5], "1 point went: test_fit[C=3]"),
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9], "first run"),
+        ([2.5, 3, 3.5], "8 points are gone: test_fit[C=1], test_fit[C=2], test_fit[C=4]"),
+        ([2.5, 3.5], "1 point is gone: test_fit[C=3]"),
     ):
         project.write(GRID.format(grid=grid, peak=3.5))
         text = "\n".join(project.pytest(*gate).section())

@@ -13,11 +13,11 @@ from pytest_mlflow_experiments.cli.candidate import choose_candidate
 from pytest_mlflow_experiments.records import CaseRecord, Outcome, SessionEnd
 from pytest_mlflow_experiments.records.reader import StoredSession
 from pytest_mlflow_experiments.regression.comparer import SEED_PARAMS, CompareOptions
-from pytest_mlflow_experiments.regression.statistics import deviation, mean
+from pytest_mlflow_experiments.regression.statistics import deviation, mean, variance_ratio_p
 from pytest_mlflow_experiments.regression.sweeps.build import SweepBuilder
 from pytest_mlflow_experiments.regression.sweeps.lookup import build_sweeps
 from pytest_mlflow_experiments.regression.sweeps.model import Configuration, Mode, Sweep
-from pytest_mlflow_experiments.regression.sweeps.ranking import marks, noise_limit, p_value
+from pytest_mlflow_experiments.regression.sweeps.ranking import marks, p_value
 
 
 def one(
@@ -280,6 +280,28 @@ def test_effects_are_marginal_means_and_eta_squared() -> None:
     assert deviations == pytest.approx([sqrt(square / 2) for square in (1, 9, 16, 36)])
 
 
+def test_the_share_of_a_param_is_proven_by_the_f_test() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    groups = {"a": (0.81, 0.83, 0.85), "b": (0.84, 0.86, 0.83), "c": (0.90, 0.87, 0.88)}
+    cases = [one(value, n=n, k=k) for k, found in groups.items() for n, value in enumerate(found)]
+    effect = next(effect for effect in only(*cases).effects if effect.param == "k")
+    assert effect.share is not None
+    p = variance_ratio_p(effect.share, 3, 1 - effect.share, 6)
+    assert p == pytest.approx(stats.f_oneway(*groups.values()).pvalue)
+    # Without any scatter within groups, or with nothing else than it.
+    assert [variance_ratio_p(1.0, 3, 0.0, 6), variance_ratio_p(1.0, 9, 0.0, 0)] == [0.0, 1.0]
+    assert [variance_ratio_p(0.0, 3, 1.0, 6), variance_ratio_p(0.5, 1, 0.5, 8)] == [1.0, 1.0]
+
+
+def test_a_run_that_diverged_does_not_hide_what_matters() -> None:
+    values = {(k, name): k / 10 for k in range(4) for name in "abc"}
+    values[3, "c"] = -1e9
+    k, name = only(*(one(value, k=k, name=name) for (k, name), value in values.items())).effects
+    assert (k.param, k.share) == ("k", 1.0)
+    assert name.share == pytest.approx(0.0, abs=0.1)
+    assert sum(level.n for level in k.levels) == 11
+
+
 def test_nothing_explains_the_jitter_of_floats() -> None:
     sweep = only(one(0.1 + 0.2, k=1), one(0.3, k=2))
     assert [effect.share for effect in sweep.effects] == [None]
@@ -328,19 +350,64 @@ def test_too_little_to_tell(mine: list[float], theirs: list[float], p: float | N
 
 
 def test_holm_s_method_guards_against_the_best_of_many() -> None:
-    # With 20 others a p of 0.04 is what chance brings; one of 0.001 is less than 0.05 / 20.
-    good = [one(0.9 + seed / 100, k=0, seed=seed) for seed in range(2)]
-    sweep = only(*good, *(one(0.8, k=k, seed=0) for k in range(1, 21)))
-    p_values = [None, 0.001, *([0.04] * 18), None]
-    changed = replace(
-        sweep,
-        configurations=tuple(
-            replace(found, p_value=p)
-            for found, p in zip(sweep.configurations, p_values, strict=True)
-        ),
-    )
-    assert noise_limit(changed) == 0.04
-    assert [mark == "near" for mark in marks(changed)] == [False] * 2 + [True] * 18 + [False]
+    """Among 20 others a p of 0.02 is what chance brings; one of 0.001 is less than 0.05 / 20."""
+    stats = pytest.importorskip("scipy.stats")
+    best = (0.90, 0.92, 0.91, 0.93)
+    others = {
+        k: [value - 0.004 * k - 0.01 * (-1) ** seed for seed, value in enumerate(best)]
+        for k in range(1, 21)
+    }
+    values = {0: best, **others}
+    sweep = only(*(one(v, k=k, seed=s) for k in values for s, v in enumerate(values[k])))
+    raw = sorted(stats.ttest_rel(best, found).pvalue for found in others.values())
+    holm = [min(1.0, p * (len(raw) - step)) for step, p in enumerate(raw)]
+    holm = [max(holm[: step + 1]) for step in range(len(holm))]
+    found = [one.p_value for one in sweep.configurations if one.p_value is not None]
+    assert sorted(found) == pytest.approx(holm)
+    assert any(p < 0.05 for p in raw if p * len(raw) > 0.05)
+    # What is written is what decides.
+    for configuration, mark in zip(sweep.configurations[1:], marks(sweep)[1:], strict=True):
+        assert configuration.p_value is not None
+        assert (mark == "near") is (configuration.p_value > 0.05)
+    assert {*marks(sweep)} == {"best", "near", "worse"}
+
+
+def test_what_failed_with_a_better_mean_is_not_worse() -> None:
+    good = [one(0.8 + seed / 1_000, k=0, seed=seed) for seed in range(3)]
+    failed = [one(0.9 + seed / 900, k=1, seed=seed, outcome="failed") for seed in range(3)]
+    sweep = only(*good, *failed)
+    assert [found.p_value for found in sweep.configurations] == [None, 1.0]
+    assert marks(sweep) == ["best", "near"]
+
+
+def test_two_objectives_have_a_pareto_front() -> None:
+    values = {1: (0.9, 50.0), 2: (0.8, 10.0), 3: (0.8, 20.0), 4: (0.7, 5.0), 5: (0.6, 5.0)}
+    cases = [one({"accuracy": a, "latency_ms": b}, k=k) for k, (a, b) in values.items()]
+    failed = one({"accuracy": 0.99, "latency_ms": 1.0}, k=6, outcome="failed")
+    sweep = only(*cases, failed)
+    assert (sweep.second, sweep.second_mode) == ("latency_ms", "min")
+    front = [found.params["k"] for found in sweep.configurations if found.on_front]
+    assert front == ["1", "2", "4"]
+
+
+def test_what_a_test_asserts_is_its_second_objective_before_what_it_logs() -> None:
+    def second(*metrics: str, asserted: tuple[str, ...] = ()) -> str | None:
+        cases = [
+            replace(
+                one({"accuracy": k / 10, **dict.fromkeys(metrics, k / 20)}, k=k),
+                objective="accuracy",
+                checks=tuple(
+                    replace(make_check(name, k / 20, 9), operator="<") for name in asserted
+                ),
+            )
+            for k in (1, 2, 3)
+        ]
+        return only(*cases).second
+
+    assert second("f1", "latency_ms", asserted=("latency_ms",)) == "latency_ms"
+    assert second("f1", "latency_ms") == "f1"
+    assert second("figure") is None
+    assert second() is None
 
 
 def test_one_lucky_seed_is_not_the_best() -> None:

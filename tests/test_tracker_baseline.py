@@ -367,7 +367,7 @@ def test_session_without_its_artifact_is_left_out(copy: str, tmp_path: Path, dam
     assert entries[0].reason.endswith(", of which 1 is left out")
     words = {
         "missing": "its run has no artifact results.jsonl",
-        "broken": "its journal breaks off",
+        "broken": "its file breaks off",
     }
     assert state.notes == (f"Session session-2 is left out of the baseline: {words[damage]}",)
     harm(1)
@@ -573,7 +573,7 @@ def test_sessions_of_older_versions_count_by_their_status(copy: str) -> None:
     catalog = open_catalog(copy, experiment_name=NAME)
     found = {entry.session_id[-1]: entry for entry in catalog.newest(Query())}
     assert Query(passing=True).matches(found["2"])
-    assert found["3"].incomplete == "nothing tells that all of its tests ran"
+    assert found["3"].incomplete == "it is not known whether all of its tests ran"
 
 
 def test_long_summary_is_shortened(copy: str, tmp_path: Path) -> None:

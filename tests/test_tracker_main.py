@@ -192,7 +192,7 @@ def test_sigterm_ends_it_at_once(tmp_path: Path, uri: str) -> None:
     assert gone(pid)
     state = journal.state()
     assert (state.phase, state.sent) == ("failed", 1)
-    assert state.error == "The tracker was terminated before everything was sent."
+    assert state.error == "The upload was terminated before everything was sent."
     close(tracker)
     assert project(journal.finish().directory, tracking_uri=uri).phase == "done"
     assert statuses(uri) == {"case": ["FINISHED"], "session": ["FINISHED"]}
@@ -314,7 +314,7 @@ def test_damaged_lines_are_noted(tmp_path: Path, uri: str) -> None:
     state = project(journal.directory, tracking_uri=uri)
     assert (state.phase, state.sent) == ("done", 2)
     (note,) = state.notes
-    assert note.startswith("The journal is damaged at byte ")
+    assert note.startswith("The session's file is damaged at byte ")
 
 
 def test_journal_without_header(tmp_path: Path, uri: str) -> None:

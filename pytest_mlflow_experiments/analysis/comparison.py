@@ -37,14 +37,14 @@ _COLUMNS: Final[Columns] = {
     "gates": ("flag", "whether a gate fails for it"),
     "advisory": ("flag", "whether none ever would: a cost, or no direction is known"),
     "cost": ("flag", ""),
-    "direction": ("text", "``max`` or ``min`` is better; NA where nobody knows"),
+    "direction": ("text", "``max`` or ``min`` is better; NA where that is not known"),
     "current, baseline": (
         "number",
         "the value, and the level of the baseline; as all numbers NaN where there is none",
     ),
     "change, relative": ("number", "from the level, in the metric's unit and as a share of it"),
     "limit": ("number", "what the value would have to cross to have regressed"),
-    "margin": ("number", "the distance to the limit of the assertion that guards it"),
+    "margin": ("number", "the distance to the limit of its assertion"),
     "p_value": ("number", ""),
     "n": ("count", "how many sessions of history are at the level"),
     "level_since, below_since": (
@@ -61,8 +61,8 @@ _COLUMNS: Final[Columns] = {
     ),
 }
 _SESSION: Final = (
-    "its directory, its journal, or a form of ``--mlflow-baseline`` (``latest``, ``branch:NAME``, "
-    "``session:ID`` ...), as the command ``pytest-mlflow compare`` takes them"
+    "its directory, its journal.jsonl, or a form of ``--mlflow-baseline`` (``latest``, "
+    "``branch:NAME``, ``session:ID`` ...), as the command ``pytest-mlflow compare`` takes them"
 )
 
 

@@ -32,9 +32,9 @@ LOCATION: Final = {
 }
 ARGUMENTS: Final = {
     "source": "a rootdir, its ``.pytest_mlflow``, the directory of a session or one with such "
-    "directories below it, a journal (``results.jsonl``), a baseline file, or several of these. "
-    "None: the ``.pytest_mlflow`` of the current directory, or of the next one above that has one. "
-    'The text ``"mlflow"``: MLflow, where the commands look for it (the variables '
+    "directories below it, a session's file (``results.jsonl``), a baseline file, or several of "
+    "these. None: the ``.pytest_mlflow`` of the current directory, or of the next one above "
+    'that has one. The text ``"mlflow"``: MLflow, where the commands look for it (the variables '
     "``MLFLOW_TRACKING_URI`` and so on, else where the newest session here went).",
     "tracking_uri": "read from this MLflow; ``source`` is then not given.",
     "experiment": "only sessions of the experiment with this name. In MLflow, where none is given, "

@@ -34,6 +34,7 @@ from ..baseline.specs import (
 )
 from ..records import SessionHeader
 from ..records.accepted import ACCEPTED_FILE, AcceptedError, AcceptedStep, read_accepted
+from ..records.case import named_few
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.reader import peek_header
 from ..records.secrets import without_credentials
@@ -94,7 +95,7 @@ def intended_store(
         return own or default_store(root)
     uri = header.tracking_uri
     if os.name != "nt" and _WINDOWS_PATH.match(uri):
-        raise UsageError(f"{uri} is a place on Windows; say where to, with --tracking-uri")
+        raise UsageError(f"{uri} is a path on Windows; give the address with --tracking-uri")
     if own is not None and uri == without_credentials(own):
         return own
     roots = [root]
@@ -110,7 +111,7 @@ def intended_store(
     if is_here and uri.startswith("sqlite:///") and uri.endswith("/mlflow.db"):
         return default_store(root)
     raise UsageError(
-        f"the journal of session {header.session_id} names the address "
+        f"session {header.session_id} names the address "
         f"{without_credentials(uri)!r}, which neither MLFLOW_TRACKING_URI nor the project's ini "
         "file has, and to which no session was sent from here; credentials would go there. If it "
         "is right, say so with --tracking-uri"
@@ -322,7 +323,7 @@ class Location:
             number = f"1 session{more}" if len(found) == 1 else f"{len(found)} sessions{more}"
             yield f"looked at {place}: {number}"
             if (others := getattr(catalog, "experiments", None)) and not found:
-                yield f"experiments there: {', '.join(map(repr, others()[:_SHOWN])) or 'none'}"
+                yield f"experiments there: {named_few([*map(repr, others())], _SHOWN) or 'none'}"
             names |= dict.fromkeys(_names(found, kind, parsed.pair[0] if kind == "tag" else ""))
         if self.local is None:
             yield f"looked at {self.root}: no session is in {DIRECTORY_NAME} there"

@@ -31,7 +31,7 @@ def keep(merged: MergedSession, root: Path) -> SessionDirectory:
     if directory.path.exists():
         header = peek_header(directory.journal)
         if header is None or not header.shards:
-            raise UsageError(f"{directory.path} is there already, and is no session of shards")
+            raise UsageError(f"{directory.path} exists already, and is not a session of shards")
         directory.remove()
     SessionDirectory.create(root, merged.header.session_id)
     if exclusion is not None:

@@ -136,8 +136,8 @@ def _notes(
         yield f"{count(repeated, 'test')} ran in more than one shard; the last run of each counts"
     if len({shard.header.shard for shard in kept}) > 1:
         yield (
-            "The shards were told different things of how to compare; the whole is compared as the "
-            "first one was told, with a gate where any had one"
+            "The shards have different options for comparing: those of the first one count, with a "
+            "gate if any has one"
         )
 
 

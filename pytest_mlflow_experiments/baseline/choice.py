@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Protocol, final
 
 from ..records import Exclusion, Provenance, SessionEnd, SessionHeader
+from ..records.case import named_few
 from ..records.tags import BASELINE_NEWEST, CI_JOB, CI_KIND, CI_REPOSITORY, COMMIT, DIRTY
 from .specs import (
     BaselineError,
@@ -97,7 +98,7 @@ class Query:
         if self.selection is not None and candidate.selection != self.selection:
             return "it was asked for other tests"
         if self.before is not None and candidate.start_time >= self.before:
-            return "it is newer than what the baseline ends at"
+            return "it is newer than the end of the baseline"
         return None
 
     def matches(self, candidate: Candidate) -> bool:
@@ -177,7 +178,7 @@ def only_one(session_id: str, found: Collection[str], place: str) -> str:
     if not found:
         raise UnknownSessionError(f"there is no session {session_id!r} in {place}")
     if len(found) > 1:
-        few = ", ".join(sorted(found)[:3])
+        few = named_few(sorted(found), 3)
         raise BaselineError(f"{session_id!r} is the start of several session ids in {place}: {few}")
     return next(iter(found))
 
@@ -515,7 +516,7 @@ class _Search:
         place = self.catalog.place
         told = {name: one.exclusion.reason for name, one in self.excluded.items() if one.exclusion}
         if left := [f"{name}: {why[:_SHORT]}" for name, why in told.items()]:
-            more = f"; and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
-            reason = f"{reason}, without what is excluded ({'; '.join(left[:_NAMED])}{more})"
+            few = named_few(left, _NAMED, separator="; ")
+            reason = f"{reason}, without what is excluded ({few})"
         provenance = Provenance(spec=str(self.spec), place=place, reason=reason, pinned=pinned)
         return Choice(sessions=tuple(reversed(newest)), provenance=provenance)

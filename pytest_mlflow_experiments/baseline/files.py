@@ -30,6 +30,7 @@ from ..records.directory import SessionDirectory
 from ..records.git import changed_lines
 from ..records.journal import Entry, JournalError
 from ..records.reader import StoredSession
+from ..records.session import TOLD_COUNTS
 from ..records.slim import EMPTY, FILLED, RULES, thinned
 from ..records.tags import BRANCH, CI_JOB, CI_KIND, CI_PULL_REQUEST, COMMIT, DIRTY
 from .choice import Catalog, choose, why_excluded, why_incomplete
@@ -40,6 +41,7 @@ _KEPT_WHERE_ANY = (
     *("arguments", "datasets", "run_metrics", "usage", "resumed_from", "best", "guards"),
     *RULES,
 )
+_NO_VALUES: Builtins = {"metrics": [], "checks": [], "failure": None}
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 
@@ -60,7 +62,8 @@ def slim_entry(entry: Entry) -> Entry:
         # Where the session was sent is a path of somebody's machine as often as not.
         return replace(entry, tags=tags, tracking_uri="")
     if isinstance(entry, SessionEnd):
-        return replace(entry, tags={}, metrics={}, summary="")
+        told = {name: n for name, n in entry.metrics.items() if n and name in TOLD_COUNTS}
+        return replace(entry, tags={}, metrics=told, summary="")
     return entry
 
 
@@ -77,7 +80,7 @@ def slim_line(line: bytes, *, steps: bool = True) -> str:
         if data["kind"] == "case":
             return _to_json({"kind": "case", **_slim_case(data, steps=steps)})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise JournalError(f"not a line of a session's journal: {error!r}") from error
+        raise JournalError(f"not a line of a session's file: {error!r}") from error
     return journal.encode(slim_entry(journal.decode(line)))
 
 
@@ -97,6 +100,12 @@ def _slim_case(data: Builtins, *, steps: bool) -> Builtins:
         case["repeats"] = [
             {**one, "metrics": _values(one["metrics"], steps=False), "checks": [], "failure": None}
             for one in repeats
+        ]
+    if data["attempts"]:
+        # That there were any tells how reliable the test is.
+        case["attempts"] = [
+            {"outcome": one["outcome"], "duration": one["duration"], **_NO_VALUES}
+            for one in data["attempts"]
         ]
     return case
 
@@ -315,13 +324,13 @@ def _slim_lines(path: Path, *, steps: bool) -> list[str] | str:
                     break
                 lines.append(slim_line(line, steps=steps))
     except JournalError as error:
-        return f"line {len(lines) + 1} of its journal: {error}"
+        return f"line {len(lines) + 1} of its file: {error}"
     except OSError as error:
         return str(error)
     if not lines or not isinstance(journal.decode(lines[0]), SessionHeader):
-        return "its journal has no header"
+        return "its file has no header"
     if not isinstance(journal.decode(lines[-1]), SessionEnd):
-        return "its journal breaks off"
+        return "its file breaks off"
     return lines
 
 

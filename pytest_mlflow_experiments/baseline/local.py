@@ -324,7 +324,7 @@ def damage_notes(root: Path) -> list[str]:
     """
     found = ((one.session_id, _damage(one.journal)) for one in SessionDirectory.find_all(root))
     notes = [
-        f"A session is passed over, for it can't be read: {session_id}: {damage}"
+        f"Session {session_id} is ignored, for it can't be read: {damage}"
         for session_id, damage in found
         if damage is not None
     ]

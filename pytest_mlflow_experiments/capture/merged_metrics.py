@@ -42,7 +42,7 @@ class _Series:
 
     __slots__ = (
         *("_sites", "_timestamps", "_value"),
-        *("index", "is_curve", "next_step", "seen", "step"),
+        *("index", "is_curve", "next_step", "seen", "step", "usual_step"),
     )
 
     def __init__(self, steps: Sequence[Metric] = (), last: float | None = None) -> None:
@@ -50,6 +50,8 @@ class _Series:
         self.step = max((metric.step for metric in steps), default=0)
         self.next_step = self.step + 1 if steps or last is not None else 0
         self.is_curve = len(steps) > 1
+        # Below the last of several steps, it would not be what MLflow shows.
+        self.usual_step = self.next_step if self.is_curve else 0
         self.index: int | None = None
         self.seen: dict[int, str] = {}
         """The indexes of the values that an assertion saw, with the keys of their places."""
@@ -94,7 +96,8 @@ def merge(
 ) -> tuple[tuple[Metric, ...], tuple[Check, ...]]:
     """Merge logged and asserted values in the order of time.
 
-    A logged value without a step has step 0, as in MLflow. An asserted value becomes the next step
+    A logged value without a step has step 0, as in MLflow, or comes after the last step of the
+    test's own run. An asserted value becomes the next step
     of its metric, unless it is the value that was logged or asserted last. A number that has two
     names is one metric.
 
@@ -121,7 +124,8 @@ def merge(
         if isinstance(event, LoggedMetric):
             state = series[event.key]
             state.is_curve |= event.step is not None
-            state.put(metrics, event.key, event.value, event.step or 0, clock.at(event.clock))
+            step = state.usual_step if event.step is None else event.step
+            state.put(metrics, event.key, event.value, step, clock.at(event.clock))
             continue
         key = names.get(event.name, event.name)
         # The limit is the number itself where a second name of it was compared with the first.

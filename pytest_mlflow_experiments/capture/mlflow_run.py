@@ -69,18 +69,18 @@ class Connection:
             try:
                 write_private(self.directory.run_request, "")
             except OSError as error:
-                return _failed(f"the tracker can't be asked: {error}")
+                return _failed(f"the process that uploads to MLflow can't be reached: {error}")
             if (trouble := self.directory.trouble()) is not None:
                 # Nor can the tracker answer.
                 return _failed(f"{self.directory.path} can't be written: {trouble}")
-        answer = _failed(f"the tracking store was not ready within {timeout:g} seconds")
+        answer = _failed(f"MLflow was not ready within {timeout:g} seconds")
 
         def is_answered() -> bool:
             nonlocal answer
             state = SessionState.read(self.directory.state)
             if state is not None and state.run_id is None and not state.is_unavailable:
                 is_dead = state.pid is not None and not is_running(state.pid)
-                state = _failed("the tracker died") if is_dead else None
+                state = _failed("the process that uploads to MLflow died") if is_dead else None
             answer = state or answer
             return state is not None
 
@@ -195,7 +195,7 @@ def _system_metrics(item: pytest.Item, log: CaseLog) -> bool | None:
 
 
 def _note_throwaway(log: CaseLog, reason: str | None) -> None:
-    log.notes.append(f"mlflow_run used a store on this machine: {reason}")
+    log.notes.append(f"mlflow_run logged to a database on this machine: {reason}")
 
 
 def _target(item: pytest.Item, log: CaseLog) -> _Target:
@@ -446,7 +446,8 @@ def _take_over(client: MlflowClient, run_id: str, log: CaseLog) -> None:
     outputs = getattr(run, "outputs", None)
     if outputs is not None and outputs.model_outputs:
         log.notes.append(
-            f"{len(outputs.model_outputs)} logged models are not kept: they need a tracking store"
+            f"{len(outputs.model_outputs):,} logged models are not saved: "
+            "the session did not reach MLflow"
         )
 
 

@@ -21,6 +21,7 @@ from ..regression.sweeps.lookup import SweepError
 from ..report.text import clean
 from ..tracker.errors import MergeError, TrackerError
 from . import accept, baseline, best, compare, merge, promote, report, sessions, skill, sync
+from . import open as open_
 
 __all__ = ["main"]
 
@@ -60,13 +61,13 @@ part of it, too; a directory or file stands for itself."""
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pytest-mlflow",
-        description="Work with the sessions that pytest --mlflow kept.",
+        description="Work with the sessions of pytest --mlflow.",
         epilog=_NAMES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    declared = (sync.run, merge.run, compare.run, baseline, accept.run, report.run, best.run)
-    for command in (*declared, promote.run, sessions, skill.run):
+    declared = (sync.run, merge.run, compare.run, baseline, accept.run, report.run)
+    for command in (*declared, open_.run, best.run, promote.run, sessions, skill.run):
         command.declare(commands)
     return parser

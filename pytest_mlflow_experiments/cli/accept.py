@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         if not pairs:
             why = "no gate fails for it"
             if comparison.rejected:
-                why = "what failed, or could not be compared, has to be mended first"
+                why = "what failed, or could not be compared, has to be fixed first"
             say(f"There is nothing to accept in the session: {why}.")
             return 0
         who, commit = author(path.parent), comparison.session.commit

@@ -18,7 +18,7 @@ from ..regression.compare import compare_sessions, reported_options
 from ..regression.comparison import Comparison
 from ..regression.sweeps.build import SweepBuilder
 from ..regression.tolerance import Tolerance, find
-from ..regression.values import collect_session, collect_values
+from ..regression.values import changed, collect_session, collect_values
 from ..report.metric_lines import describe_metric
 from ..report.numbers import count, signed, value
 from ..report.numbers import relative as percent
@@ -135,7 +135,7 @@ def against_champion(
     number, objective = champion.value, candidate.objective
     version = champion.version.number
     if number is None:
-        yield f"nobody knows the {objective} of the champion, version {version}: {champion.origin}"
+        yield f"the {objective} of the champion is not known, version {version}: {champion.origin}"
         return
     if not isfinite(number):
         yield f"the {objective} of the champion, version {version}, is {value(number)}"
@@ -168,10 +168,10 @@ def other_measurement(candidate: PromotionCandidate, champion: RegisteredVersion
     except ValueError:
         theirs = None
     if not isinstance(theirs, dict):
-        yield f"nobody knows the data of the champion: its tag {tags.DATASETS} is {text!r}"
+        yield f"the data of the champion are not known: its tag {tags.DATASETS} is {text!r}"
         return
     different = "; ".join(
-        f"dataset {name!r} was {theirs.get(name, 'not there')} and is {mine.get(name, 'not there')}"
+        changed(f"dataset {name!r}", *(str(one.get(name, "not there")) for one in (theirs, mine)))
         for name in (theirs | mine if theirs else ())
         if theirs.get(name) != mine.get(name)
     )

@@ -98,14 +98,14 @@ SWEEP: Final[Arguments] = {
         {"nargs": "?"},
     ),
     "--metric M": "what to rank by; default: the objective of the marker, else the first metric "
-    "that an assertion guards, else the first that was logged",
+    "that an assertion checks, else the first that was logged",
     "--mode": (
         "which values are better; default: as the marker, the ini file, the metric's name or its "
         "assertions say",
         {"choices": ("min", "max")},
     ),
     "--seed-params NAME[,NAME…]": (
-        "params that only repeat a configuration; default: as in the session",
+        "params that only repeat a point; default: as in the session",
         {"type": lambda text: frozenset(filter(None, text.split(",")))},
     ),
 }

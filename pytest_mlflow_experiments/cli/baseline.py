@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from ..tracker.catalog import MlflowCatalog
 
 
+_FOR_OTHERS: Final = "; not for others, for MLflow did not take it: "
+
 _ANY: Final[Arguments] = {"spec SPEC": ("", {"nargs": "?", "default": "auto"}), **LOCATION}
 
 
@@ -44,7 +46,7 @@ def _set(options: argparse.Namespace) -> int:
     session_id = newest_id(location, options.spec)
     problem = _share(location, lambda catalog: catalog.pin(session_id))
     set_local_pin(location.root, session_id)
-    where = "for everybody" if problem is None else f"on this machine only: {problem}"
+    where = "for everybody" if problem is None else f"on this machine only{_FOR_OTHERS}{problem}"
     say(f"Pinned session {session_id} {where}.")
     return 0
 
@@ -55,7 +57,8 @@ def _clear(options: argparse.Namespace) -> int:
     location = location_of(options)
     problem = _share(location, lambda catalog: catalog.unpin())
     clear_local_pin(location.root)
-    say(f"No session is pinned any more{f' on this machine: {problem}' if problem else ''}.")
+    here = f" on this machine{_FOR_OTHERS}{problem}" if problem else ""
+    say(f"No session is pinned any more{here}.")
     return 0
 
 
@@ -82,8 +85,8 @@ def _exclude(options: argparse.Namespace) -> int:
     """Take a session out of all baselines, for everybody.
 
     Take a session out of all baselines: nothing is compared with it any more, and reports say so.
-    MLflow keeps who did that, when and why, as a tag of the session's run. Without MLflow it is
-    kept here, and `pytest-mlflow sync` sends it.
+    MLflow has who did that, when and why, as a tag of the session's run. Where MLflow can't be
+    reached, it is kept on this machine, not in force for others, and `pytest-mlflow sync` sends it.
     """
     return _decide(options, included=False)
 
@@ -129,7 +132,10 @@ def _decide(options: argparse.Namespace, *, included: bool) -> int:
         kept.exclude(replace(decided, pending=problem is not None))
     where = "for everybody"
     if problem is not None:
-        where = f"on this machine only: {problem}; `pytest-mlflow sync` tells everybody"
+        where = (
+            "on this machine; it is not in force for others, for MLflow did not take it: "
+            f"{problem.removesuffix('.')}. `pytest-mlflow sync` sends it"
+        )
     say(f"Session {session_id} is {'included again' if included else 'excluded'} {where}.")
     return 0
 

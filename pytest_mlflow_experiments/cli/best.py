@@ -1,4 +1,4 @@
-"""``pytest-mlflow best``: the best configuration of a sweep, and how sure that is."""
+"""``pytest-mlflow best``: the best point of a sweep, and how sure that is."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from .arguments import (
     },
 )
 def run(options: argparse.Namespace) -> int:
-    """Rank the configurations of a sweep.
+    """Rank the points of a sweep.
 
-    Rank the configurations of a parametrized test in a session, best first. The exit status is
+    Rank the points of a parametrized test in a session, best first. The exit status is
     1 where none can be called the best.
     """
     session = session_of(options)

@@ -59,7 +59,7 @@ def choose_candidate(
             raise UsageError(
                 f"{sweep.test}: {why_no_best(sweep)} --metric, --mode or --case say more"
             )
-        of = count(len(sweep.configurations), "configuration")
+        of = count(len(sweep.configurations), "point")
         title = f"{sweep.test}, the best of {of}, {choice(configuration.params)}"
         title = title.removesuffix(", ")
     else:
@@ -71,7 +71,8 @@ def choose_candidate(
         raise UsageError(f"{title} {what}: --metric names what it did measure")
     if mode is None:
         raise UsageError(
-            f"nobody knows which values of {objective} are better; --mode max or --mode min says so"
+            f"it is not known which values of {objective} are better; "
+            "--mode max or --mode min says so"
         )
     record, median = _median(session, configuration, objective)
     story = [f"{title}: {objective} {score(configuration)}"]
@@ -120,7 +121,7 @@ def _named(
     sweep, configuration, nodeid = matching[0]
     if any(other is not configuration for _, other, _ in matching):
         shown = "".join(f"\n  {nodeid}" for _, _, nodeid in matching[:20])
-        raise UsageError(f"{text!r} fits cases of several configurations; name one:{shown}")
+        raise UsageError(f"{text!r} fits cases of several points; name one:{shown}")
     return sweep, configuration, _record(session, nodeid) if len(matching) == 1 else None
 
 

@@ -239,7 +239,7 @@ def _call(
     if answer.status_code < HTTPStatus.MULTIPLE_CHOICES and told is not None:
         return answer
     message = told.get("message") or told.get("error") if isinstance(told, dict) else None
-    reason = f"{answer.status_code}: {message or answer.reason or 'no word why'}"
+    reason = f"{answer.status_code}: {message or answer.reason or 'no reason given'}"
     if answer.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
         text = f"{thread.server} refuses the comment ({reason}): {thread.help}"
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, get_args
 
 from ..analysis.comparison import compare_two, parse_all
@@ -12,7 +13,8 @@ from ..regression.comparer import SEED_PARAMS, CompareOptions
 from ..regression.tolerance import parse_direction, parse_rule
 from ..report.differences import difference_lines
 from ..report.headline import UNDECIDED
-from ..report.metric_lines import verdict_lines
+from ..report.links import with_authors
+from ..report.metric_lines import comparison_lines
 from .arguments import LOCATION, REPEATABLE, REPORTS, command, location_of, say
 from .project_hooks import CommandHooks
 
@@ -59,9 +61,9 @@ _STATUSES: Final = get_args(Status)
 def run(options: argparse.Namespace) -> int:
     """Compare a session with others.
 
-    Compare session B with the baseline A. Where A is a single session, what differs is told, the
-    largest first by the scatter that repeats, seeds or the sessions around A have: values, params,
-    data, environment. The verdicts are those of A and the sessions before it.
+    Compare session B with the baseline A. Where A is a single session, the differences are listed,
+    the largest first by the scatter that repeats, seeds or the sessions around A have: values,
+    params, data, environment. The verdicts are those of A and the sessions before it.
     """
     hooks = CommandHooks("--report", options.report)
     comparison, found = compare_two(
@@ -86,10 +88,11 @@ def run(options: argparse.Namespace) -> int:
     if found is not None and shown.problem:
         say(f"No verdicts: {shown.problem}", *(f"report: {path}" for path in options.report))
     elif found is None or shown.metrics:
-        lines = verdict_lines(shown, [str(path) for path in options.report])
+        lines = comparison_lines(shown, [str(path) for path in options.report])
         say(*(line.text for line in lines))
     else:
         say(*comparison.notes, *(f"report: {path}" for path in options.report))
-    hooks.write(comparison, options.report)
+    if options.report:
+        hooks.write(with_authors(comparison, Path.cwd()), options.report)
     guarded = (metric for metric in comparison.metrics if not metric.advisory)
     return 1 if any(metric.status in options.fail_on for metric in guarded) else 0

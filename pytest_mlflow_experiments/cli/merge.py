@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 from ..analysis.comparison import parse_all
 from ..analysis.location import (
@@ -30,7 +31,7 @@ from ..records.secrets import without_credentials
 from ..regression.comparison import Comparison
 from ..report.github import add_to_step_summary, workflow_commands
 from ..report.links import located
-from ..report.metric_lines import verdict_lines
+from ..report.metric_lines import comparison_lines
 from ..report.numbers import count
 from ..report.sweep_text import sweep_lines
 from ..session.builtin_hooks import STANDARD_SUFFIXES
@@ -62,7 +63,7 @@ from .project_hooks import CommandHooks
         "PATH, else the CI's run",
         "--shards N": ("how many shards there have to be", {"type": positive}),
         "--gate": (
-            "fail where a metric regressed; default: as the shards were told by --mlflow-gate",
+            "fail where a metric regressed; default: the shards' --mlflow-gate",
             {"action": argparse.BooleanOptionalAction},
         ),
         "--gate=drift": (
@@ -70,19 +71,21 @@ from .project_hooks import CommandHooks
             {"dest": "gate", "action": "store_const", "const": "drift"},
         ),
         "--require-baseline": ("with the gate: fail also where there is no baseline yet", FLAG),
-        "--baseline SPEC": "what to compare with; default: as the shards were told by "
-        "--mlflow-baseline",
+        "--baseline SPEC": "what to compare with; default: the shards' --mlflow-baseline",
         "--report PATH": REPORTS,
-        "--offline": ("don't contact MLflow; the whole is kept for 'pytest-mlflow sync'", FLAG),
+        "--offline": (
+            "don't contact MLflow; the session stays on disk, for 'pytest-mlflow sync'",
+            FLAG,
+        ),
         **STORE,
         "--history N": (HISTORY_HELP, {"type": positive}),
     },
 )
 def run(options: argparse.Namespace) -> int:
-    """Put the shards of a session together, compare and gate the whole.
+    """Put the shards of a session together, compare and gate it.
 
     Put the shards of one session (pytest --mlflow --mlflow-session=ID) together, compare the
-    whole with its baseline as the shards were told to, and bring it into MLflow. Doing it twice
+    session with its baseline by the shards' options, and bring it into MLflow. Doing it twice
     is harmless. The exit status is 1 where a shard is missing or broke off, where the gate
     fails, and where not everything could be sent.
     """
@@ -105,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
     say(*workflow_commands(comparison, location.root))
     hooks.write(comparison, options.report)
     if end.interrupted is not None:
-        say(f"This is not the whole session: {end.interrupted}")
+        say(f"Not all of the session ran: {end.interrupted}")
     return 0 if sent and not end.rejected and end.interrupted is None else 1
 
 
@@ -121,8 +124,7 @@ def _shards(options: argparse.Namespace, temporary: Path) -> list[ShardSession]:
         raise UsageError(f"there are shards of several sessions: {', '.join(ids)}; use --session")
     if wanted is None and not ids:
         raise UsageError(
-            "there is no shard here, and nothing tells of which session; use --session; looked in "
-            f"{where}"
+            f"there is no shard here, and no session is named; use --session; looked in {where}"
         )
     if not options.paths:
         shards += _fetched(options, wanted or ids[0], temporary)
@@ -222,7 +224,7 @@ def _judging(options: argparse.Namespace, shard: Shard) -> Shard:
 def _tell(merged: MergedSession, comparison: Comparison, reports: list[Path]) -> None:
     cases = count(len(merged.cases), "case")
     say(f"Session {merged.header.session_id}: {count(len(merged.shards), 'shard')}, {cases}")
-    verdicts = verdict_lines(comparison, [str(path) for path in reports])
+    verdicts = comparison_lines(comparison, [str(path) for path in reports])
     say(*(line.text for line in (*sweep_lines(comparison.sweeps), *verdicts)))
     try:
         add_to_step_summary(
@@ -241,5 +243,5 @@ def _send(directory: SessionDirectory, location: Location) -> bool:
         say(f"In experiment {state.experiment_name!r}, run {state.run_id}")
         return True
     say(f"Not everything is in MLflow: {state.error.rstrip('.')}")
-    say(f"The session is kept; send it with: pytest-mlflow sync {directory.path}")
+    say(f"The session is kept; send it with: pytest-mlflow sync {quote(str(directory.path))}")
     return False

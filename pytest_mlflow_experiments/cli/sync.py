@@ -16,6 +16,7 @@ from ..baseline.local import remember_store
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.journal import JournalError
 from ..records.reader import read_header
+from ..report.numbers import count
 from .arguments import command, say
 
 
@@ -32,9 +33,9 @@ from .arguments import command, say
     },
 )
 def run(options: argparse.Namespace) -> int:
-    """Send kept sessions to MLflow.
+    """Send sessions to MLflow.
 
-    Send sessions that MLflow has not, or not wholly. Sending twice is harmless.
+    Send sessions that MLflow doesn't have, or only in part. Sending twice is harmless.
     """
     directories = [session_directory(path) for path in options.sessions] or [
         directory
@@ -57,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         except (JournalError, UsageError) as error:
             problem = str(error)
         if problem is None:
-            cases = "1 case is" if state.sent == 1 else f"{state.sent} cases are"
+            cases = count(state.sent, "case is", "cases are")
             say(f"{directory.session_id}: {cases} in experiment {state.experiment_name!r}")
         else:
             failures += 1

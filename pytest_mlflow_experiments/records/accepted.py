@@ -132,7 +132,7 @@ def make_step(
     """
     for name, text in (("case", case), ("metric", metric), ("reason", reason)):
         if not text.strip():
-            raise ValueError(f"an accepted step needs a {name} that isn't blank, got {text!r}")
+            raise ValueError(f"an accepted change needs a {name} that isn't blank, got {text!r}")
     return AcceptedStep(
         id=os.urandom(6).hex(),
         case=case,

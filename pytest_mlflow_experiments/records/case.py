@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Final, Literal, TypeAlias, final
 
@@ -312,6 +312,13 @@ def guard_texts(
             around = "" if tolerance is None else f" ± {float(tolerance)!r}"
             last[metric][1][f"{operator} {float(limit)!r}{around}"] = None
     return {metric: ", ".join(guards) for metric, (_, guards) in last.items()}
+
+
+def named_few(names: Collection[str], most: int, *, separator: str = ", ") -> str:
+    """Name the first few, and count the others: ``a, b and 1,204 more``."""
+    shown = separator.join([*names][:most])
+    rest = len(names) - most
+    return f"{shown}{separator.rstrip(', ')} and {rest:,} more" if rest > 0 else shown
 
 
 def function_of(nodeid: str) -> str:

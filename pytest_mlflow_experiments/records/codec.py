@@ -225,7 +225,7 @@ def _kind(hint: Any) -> _Kind:
         return _list(_kind(args[0])) if args[-1] is Ellipsis else _tuple([*map(_kind, args)])
     if origin is Mapping:
         return _mapping(_kind(args[1]))
-    raise TypeError(f"the codec knows no fields of type {hint}")
+    raise TypeError(f"no fields of type {hint}")
 
 
 def _same(value: Any) -> Any:

@@ -82,6 +82,14 @@ def git_tags(rootdir: Path, environ: Mapping[str, str] = os.environ) -> dict[str
     return tags | (job.tags() if job is not None else {})
 
 
+def authors(directory: Path, commits: Collection[str]) -> dict[str, str]:
+    """Return the names of the authors of commits, as far as git knows these."""
+    legal = [commit for commit in dict.fromkeys(commits) if re.fullmatch("[0-9a-f]{7,64}", commit)]
+    options = ("log", "--no-walk=unsorted", "--ignore-missing", "--format=%H%x09%an")
+    told = git(directory, *options, *legal, "--") if legal else None
+    return dict(line.split("\t", 1) for line in (told or "").splitlines() if "\t" in line)
+
+
 def author(directory: Path) -> str | None:
     """Return who git takes for the author of a commit, with the address; None if nobody."""
     ident = (git(directory, "var", "GIT_AUTHOR_IDENT") or "").strip()
@@ -139,7 +147,7 @@ def git_problem(rootdir: Path) -> tuple[str, str] | None:
         return None
     if command := re.search(r"git config --global --add safe\.directory .+", done.stderr):
         return "git refuses this checkout, which belongs to another user", command[0]
-    text = (done.stderr.strip().splitlines() or ["no word why"])[0].removeprefix("fatal: ")
+    text = (done.stderr.strip().splitlines() or ["no reason given"])[0].removeprefix("fatal: ")
     return f"git refuses this checkout ({text})", f"git -C {rootdir} status"
 
 

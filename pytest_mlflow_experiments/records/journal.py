@@ -78,9 +78,9 @@ def decode(line: str | bytes) -> Entry:
             )
         return codec.decode(kind, data)
     except ValueError as error:
-        raise JournalError(f"not a line of a session's journal: {error}") from error
+        raise JournalError(f"not a line of a session's file: {error}") from error
     except _UNREADABLE as error:
-        raise JournalError(f"not a line of a session's journal: {error!r}") from error
+        raise JournalError(f"not a line of a session's file: {error!r}") from error
 
 
 def decode_case(line: str) -> CaseRecord:

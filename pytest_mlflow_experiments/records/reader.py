@@ -140,4 +140,4 @@ def peek_header(path: Path) -> SessionHeader | None:
 
 
 def _no_header(path: Path) -> JournalError:
-    return JournalError(f"{path} is not the journal of a session: it has no header")
+    return JournalError(f"{path} is not the file of a session: it has no header")

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, final
+from typing import Annotated, Final, final
 
 from .accepted import MetricLevel
 from .codec import ADDED, RARE, Constraint, decode, encode
@@ -96,6 +96,10 @@ class SessionHeader:
     def tested(self) -> str | None:
         """The commit that was checked out, which may be a temporary merge."""
         return self.tags.get(TESTED) or self.commit
+
+
+TOLD_COUNTS: Final = frozenset({"regressed", "missing", "drifting", "improved"})
+"""The metrics of a session that tell how it ended; copies of sessions keep them."""
 
 
 @final

@@ -14,10 +14,13 @@ from ..records import (
     CaseRecord,
     Outcome,
     Provenance,
+    SessionEnd,
     SessionHeader,
     function_of,
 )
 from ..records.accepted import ACCEPTED_FILE, SETTING, AcceptedStep
+from ..records.case import named_few
+from ..records.session import TOLD_COUNTS
 from .changed_guards import changed_guards
 from .comparer import CompareOptions, Comparer, name_of
 from .comparison import (
@@ -30,6 +33,7 @@ from .comparison import (
     UnjudgedCase,
 )
 from .direction import is_cost
+from .reliability import reliability
 from .renames import continued
 from .statistics import average
 from .sweeps.model import Sweep
@@ -45,9 +49,7 @@ from .values import (
 )
 
 _LEFT_OUT = frozenset({"skipped", "xfailed"})
-_OTHER_SELECTION = (
-    "No session of the baseline was asked for the same tests: whether a case is gone can't be told"
-)
+_OTHER_SELECTION = "Different test selection than the baseline: missing tests can't be detected"
 _CUT_SHORT = (
     "The time for fresh runs was used up before all that looked worse was clear; "
     "--mlflow-rerun-time gives more"
@@ -72,6 +74,7 @@ def compare_sessions(
     required_by: str | None = None,
     notes: Sequence[str] = (),
     sweeps: Sequence[Sweep] = (),
+    others: Sequence[SessionValues] = (),
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Comparison:
     """Compare a session with the sessions of its baseline, which must not include it.
@@ -91,6 +94,7 @@ def compare_sessions(
         notes: further notes for the reports.
         sweeps: those of the session. Where points of one went with its grid, it is judged by its
             objective: the best value, and the mean of the points that are still there.
+        others: further sessions, for how reliable the tests are.
         settings: changes of settings that guard the whole session, by their names.
     """
     header, end = current.header, current.end
@@ -104,6 +108,7 @@ def compare_sessions(
         [step for step in options.accepted if step.id in header.accepted],
         all_cases=not is_part,
     )
+    reliable = reliability([*_past(baseline), *others], current)
     past, current = renamed.past, renamed.current or current
     pinned = provenance is not None and provenance.pinned
     unlimited = [*_unlimited(renamed.accepted, current, whole=whole and partial is None)]
@@ -128,6 +133,7 @@ def compare_sessions(
         gated=gated,
         notes=(*notes, *curve_notes(lines)),
         curves=lines,
+        reliability=reliable,
         interrupted=end.interrupted if end is not None else None,
     )
     if problem is not None:
@@ -170,8 +176,8 @@ def compare_sessions(
         all_notes.append(_CUT_SHORT)
     unused = [*_unused(options, current, past, whole=whole)] if partial is None else []
     everything = [
-        f"The accepted step {step.id} ({step.case}, {step.metric}) {ACCEPTS_ALL}: there would be "
-        f"no gate. No gate counts it; name in {ACCEPTED_FILE} what became worse, or remove its line"
+        f"The accepted change {step.id} ({step.case}, {step.metric}) {ACCEPTS_ALL}: there would be "
+        f"no gate, so it is ignored; name in {ACCEPTED_FILE} what became worse, or remove its line"
         for step in {step.id: step for step in unlimited}.values()
     ]
     all_notes += [*everything, *unused, *_frozen(metrics), *comparer.contradictions()]
@@ -240,7 +246,7 @@ def _nothing_to_judge_by(
         why = "it has no metric of the cases that ran"
     else:
         return None
-    return f"the baseline is none to judge by, and {required_by} asks for one: {why}"
+    return f"there is nothing to judge by in the baseline, and {required_by} asks for one: {why}"
 
 
 def _past(baseline: Sessions | None) -> Sequence[SessionValues]:
@@ -294,8 +300,8 @@ class _AbsentCases:
             outcome = outcome or min(self.current.cases[case.case].outcomes)
             reason, lost = f"the test was {outcome}", f"the test is {outcome}"
         elif outcome is None and case.nodeid in self.passed:
-            reason = "the test passed without yielding any metric"
-            lost = "nothing of the test is kept: track=False, or no metric any more"
+            reason = "the test passed without any metric"
+            lost = "the test is not recorded any more: track=False, or it has no metric"
         elif outcome is None and is_expected:
             if (test := function_of(case.nodeid)) in self.swept:
                 self.points.setdefault(test, []).append(case.name)
@@ -312,12 +318,10 @@ class _AbsentCases:
 
 def _other_grid(sweep: Sweep, points: Sequence[str]) -> str:
     """Return the note on the points that went with the grid of a sweep."""
-    shown = ", ".join(points[:_POINTS])
-    more = f" and {len(points) - _POINTS:,} more" if len(points) > _POINTS else ""
-    number = "1 point" if len(points) == 1 else f"{len(points):,} points"
+    number = "1 point is" if len(points) == 1 else f"{len(points):,} points are"
     return (
-        f"The grid of {sweep.name} is another: it is judged by its {sweep.objective}, the best and "
-        f"the mean of the points that are still there; {number} went: {shown}{more}"
+        f"The grid of {sweep.name} changed: it is judged by its {sweep.objective}, the best and "
+        f"the mean of the points that are still there; {number} gone: {named_few(points, _POINTS)}"
     )
 
 
@@ -426,7 +430,7 @@ def _unused(
     for step in {step.id: step for step in reversed(steps)}.values():
         if step.id not in matching and not step.case.startswith(SETTING):
             yield (
-                f"The accepted step {step.id} ({step.case}, {step.metric}) is for no metric of "
+                f"The accepted change {step.id} ({step.case}, {step.metric}) is for no metric of "
                 f"this session: correct its line in {ACCEPTED_FILE}, or remove it"
             )
 
@@ -501,17 +505,32 @@ def _frozen(metrics: Iterable[MetricComparison]) -> Iterator[str]:
 
 def session_info(header: SessionHeader) -> SessionInfo:
     """Return a session as reports name it."""
-    names = {one.name for one in fields(SessionInfo)} - {"experiment_id", "run_id"}
+    later = {"experiment_id", "run_id", "author", "verdict"}
+    names = {one.name for one in fields(SessionInfo)} - later
     info = SessionInfo(**{name: getattr(header, name) for name in names})
     if "://" in info.tracking_uri and not info.tracking_uri.startswith(("sqlite", "file:")):
         return info
     return replace(info, tracking_uri="", experiment_name=None)
 
 
+def _verdict(end: SessionEnd | None) -> str:
+    """Say how an earlier session ended: ``passed, 1 improved``."""
+    if end is None:
+        return "it did not end"
+    how = (
+        "its gate failed" if end.rejected else "passed" if end.exit_status == 0 else "tests failed"
+    )
+    counts = (f"{number:.0f} {status}" for status, number in end.metrics.items() if number)
+    told = (text for text in counts if text.partition(" ")[2] in TOLD_COUNTS)
+    return ", ".join([how, *told])
+
+
 def _baseline(sessions: Sessions | None, past: Sequence[SessionValues]) -> Baseline | None:
     if sessions is None or not past or sessions.provenance is None:
         return None
-    infos = tuple(session_info(session.header) for session in past)
+    infos = tuple(
+        replace(session_info(session.header), verdict=_verdict(session.end)) for session in past
+    )
     return Baseline(provenance=sessions.provenance, sessions=infos)
 
 
@@ -526,9 +545,9 @@ def gate_problem(
     """
     if damaged:
         # Nobody can tell whether it really is the first session.
-        return f"no session that can be read is a baseline; {damaged[0]}"
+        return f"there is no baseline that can be read; {damaged[0]}"
     if unknown is not None:
-        return f"no session is the baseline: {unknown}"
+        return f"there is no baseline: {unknown}"
     if required_by is not None:
         return f"there is no baseline yet, and {required_by} asks for one"
     return None

@@ -30,7 +30,7 @@ from .session_rule import MetricSeries, groups_of_examples, judge_alone, judge_s
 from .statistics import average, finite_mean
 from .sweeps.model import Sweep
 from .tolerance import Tolerance, direction_of, find, mentions
-from .values import CaseValues, SessionValues, is_position, values_of
+from .values import CaseValues, SessionValues, changed, is_position, values_of
 
 Rule: TypeAlias = Callable[[MetricSeries], "Verdict | None"]
 
@@ -91,6 +91,8 @@ _Past: TypeAlias = list[tuple[SessionValues, CaseValues]]
 class _Row:
     """One metric of one case on its way to a verdict.
 
+    ``sessions`` are the places of the history's sessions among all past ones, empty where it has
+    all of them; ``seeds`` are those of values that are compared in pairs.
     ``known`` is the level that ``step`` accepts, ``rate`` that of all examples, ``limits`` are
     those of the newest past session. ``held`` is the level that sessions of the history had fallen
     from, ``fresh`` are the values of fresh runs, ``missing`` is the reason why there is no value
@@ -101,6 +103,8 @@ class _Row:
     case: CaseValues
     series: MetricSeries
     advisory: bool
+    sessions: tuple[int, ...] = ()
+    seeds: Sequence[str] = ()
     step: AcceptedStep | None = None
     known: MetricLevel | None = None
     rate: MetricLevel | None = None
@@ -128,6 +132,7 @@ class Comparer:
             for level in step.levels
         }
         self._names = {session.header.session_id: name_of(session) for session in past}
+        self._places = {id(session): place for place, session in enumerate(past)}
         for session in past:
             for case, values in session.cases.items():
                 if values.passed:
@@ -374,10 +379,13 @@ class Comparer:
         advisory = tolerance is None or explicit
         if direction is not None:
             advisory = cost and tolerance is None and not explicit
+        places = tuple([self._places.get(id(session), -1) for session, _ in past])
         return _Row(
             case=case,
             series=series,
             advisory=advisory,
+            sessions=places if len(places) < len(self._places) and -1 not in places else (),
+            seeds=seeds if len(seeds) > 1 else (),
             step=step,
             known=known,
             rate=self._level(step, case.case.partition("[")[0], metric),
@@ -415,7 +423,7 @@ class Comparer:
             verdict = replace(
                 verdict,
                 status="inconclusive",
-                reason="it looked worse, and none of the fresh runs yielded it again",
+                reason="it looked worse, and none of the fresh runs had it again",
             )
         elif row.step is not None and len(row.series.history) < _TOLD:
             if row.known and not row.series.history and _is_accepted(verdict, row):
@@ -493,7 +501,8 @@ def _comparison(row: _Row, verdict: Verdict, *, gates: bool, advisory: bool) -> 
         accepted = Acceptance(id=step.id, reason=step.reason)
         if known is not None:
             accepted = replace(accepted, value=known.level.value, before=known.before)
-    margin = _margin(case, series.metric, verdict.baseline, row.limits)
+    margin = _margin(case, series.metric, (verdict.current, verdict.baseline), row.limits)
+    checks = case.limits.get(placeless(series.metric), "")
     found = MetricComparison(
         case=case.case,
         name=case.name,
@@ -512,6 +521,10 @@ def _comparison(row: _Row, verdict: Verdict, *, gates: bool, advisory: bool) -> 
         below_since=below_since,
         exceptions=tuple([names[place] for place in verdict.exceptions if place < len(names)]),
         accepted=accepted,
+        sessions=row.sessions,
+        seeds=_by_seed(row) if series.current and not row.fresh else {},
+        params=case.shown_context(),
+        checks=checks if ", " in checks else "",
         **{name: getattr(verdict, name) for name in _FIGURES},
     )
     if verdict.status != "accepted" or known is None or known.before is None:
@@ -523,8 +536,20 @@ def _comparison(row: _Row, verdict: Verdict, *, gates: bool, advisory: bool) -> 
         baseline=known.before,
         change=change,
         relative=relative,
-        margin=_margin(case, series.metric, known.before, row.limits),
+        margin=_margin(case, series.metric, (verdict.current, known.before), row.limits),
     )
+
+
+def _by_seed(row: _Row) -> dict[str, tuple[float, ...]]:
+    """Return the value of each repeat, and the newest past one where values are paired."""
+    now, history = row.case.by_seed(row.series.metric), row.series.history
+    if len(now) < 2:
+        return {}
+    last = history[-1] if history and isinstance(history[-1], tuple) else ()
+    before = dict(zip(row.seeds, last, strict=False))
+    return {
+        seed: (value, before[seed]) if seed in before else (value,) for seed, value in now.items()
+    }
 
 
 def _accepted_rates(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
@@ -571,8 +596,10 @@ def _rate(rows: Sequence[_Row]) -> MetricComparison:
         name=first.case.name.partition("[")[0],
         values=(examples.rate,),
         history=examples.rates,
+        sessions=first.sessions if len(first.sessions) == len(examples.rates) else (),
         margin=None,
         fresh=0,
+        params={},
     )
 
 
@@ -626,17 +653,24 @@ def _flat(values: _Values) -> Iterator[float]:
         yield from value if isinstance(value, tuple) else (value,)
 
 
-def _margin(case: CaseValues, metric: str, baseline: float | None, limits: str) -> Margin | None:
-    """Return the margin to the closest check, and the one at the baseline to its own limit."""
+def _margin(
+    case: CaseValues, metric: str, values: tuple[float | None, float | None], limits: str
+) -> Margin | None:
+    """Return the margins to the closest check: of the value now, and of the one before.
+
+    Both are those of the values that are compared, which of repeats are means: the worst of some
+    repeats is always closer to its limit than the mean of others.
+    """
     check = case.check_of(metric)
     if check is None:
         return None
+    current, baseline = values
     before = own_limit(check, limits)
     return Margin(
         operator=check.operator,
         limit=check.limit,
         tolerance=check.tolerance,
-        margin=check.margin,
+        margin=check.margin if current is None else replace(check, value=current).margin,
         baseline_margin=None if baseline is None else replace(before, value=baseline).margin,
         line=check.line,
     )
@@ -708,6 +742,7 @@ def _as_case(
         found.min_effects.update(case.min_effects)
         data = {name: text for name, text in case.context.items() if name.startswith("dataset ")}
         found.context.update(data)
+        found.data_names.update(case.data_names)
     return found
 
 
@@ -731,5 +766,5 @@ def _difference(case: CaseValues, old: CaseValues) -> str | None:
     mine, theirs = case.context, old.context
     for name in mine.keys() & theirs.keys():
         if mine[name] != theirs[name] and not (case.recorded and is_position(name, theirs[name])):
-            return f"{name} was {theirs[name]} and is {mine[name]} now"
+            return changed(name, theirs[name], mine[name], case.data_names.get(name))
     return None

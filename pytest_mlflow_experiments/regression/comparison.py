@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Final, Literal, TypeAlias, final, get_args
@@ -20,7 +21,8 @@ class SessionInfo:
     """A session as reports name it; ``start_time`` is in milliseconds since the epoch.
 
     ``tracking_uri`` and ``experiment_name`` are known where these are no files of one machine,
-    ``experiment_id`` and ``run_id`` where MLflow has the session already.
+    ``experiment_id`` and ``run_id`` where MLflow has the session already. ``author`` is the
+    commit's, where git knows the commit; ``verdict`` says how an earlier session ended.
     """
 
     session_id: str
@@ -32,6 +34,8 @@ class SessionInfo:
     experiment_name: str | None = field(default=None, metadata=RARE)
     experiment_id: str | None = field(default=None, metadata=RARE)
     run_id: str | None = field(default=None, metadata=RARE)
+    author: str | None = field(default=None, metadata=RARE)
+    verdict: str = field(default="", metadata=RARE)
 
 
 @final
@@ -39,8 +43,9 @@ class SessionInfo:
 class Margin:
     """The assertion that guards a metric: how far it is from failing, now and in the baseline.
 
-    ``margin`` is in the metric's unit, ``baseline_margin`` what it was at the baseline's mean, with
-    the limit that the baseline had. ``line`` is that of the assertion, in whatever file.
+    ``margin`` is that of the current value, in the metric's unit, ``baseline_margin`` that of the
+    baseline's mean, with the limit that the baseline had. ``line`` is that of the assertion, in
+    whatever file.
     """
 
     operator: Operator
@@ -107,7 +112,11 @@ class MetricComparison:
     value. ``level_since`` names the session since when the baseline stands at its level,
     ``below_since`` the one since when the metric is worse than it, ``exceptions`` those that stand
     alone. Of an accepted metric, ``baseline`` is the value before, and ``accepted`` tells of the
-    step. The other numbers are those of :class:`~pytest_mlflow_experiments.regression.Verdict`.
+    step. ``sessions`` are the places in the baseline of those that ``history`` is of, empty where
+    it is of all. ``seeds`` has the value of each repeat, and the one before of those that are
+    compared in pairs. ``params`` are those of the case and its data; ``checks`` are all assertions
+    about the metric where there are several. The other numbers are those of
+    :class:`~pytest_mlflow_experiments.regression.Verdict`.
     """
 
     case: str
@@ -137,6 +146,15 @@ class MetricComparison:
     exceptions: tuple[str, ...] = field(default=(), metadata=ADDED)
     scatter: float | None = field(default=None, metadata=ADDED)
     accepted: Acceptance | None = field(default=None, metadata=RARE)
+    sessions: tuple[int, ...] = field(default=(), metadata=RARE)
+    seeds: Mapping[str, tuple[float, ...]] = field(default_factory=dict, metadata=RARE)
+    params: Mapping[str, str] = field(default_factory=dict, metadata=RARE)
+    checks: str = field(default="", metadata=RARE)
+
+    @property
+    def margin_shrank(self) -> bool:
+        """Whether the metric came closer to its assertion's limit, by more than noise."""
+        return self.status != "unchanged" and self.margin is not None and self.margin.shrank
 
     def level_at(self, value: float | None) -> AcceptedValue | None:
         """Return a value with the scatter that is known, as a level for later sessions."""
@@ -192,6 +210,44 @@ class Curve:
     baseline_session: str | None = None
 
 
+LETTERS: Final[Mapping[str, str]] = {
+    "passed": ".",
+    "failed": "F",
+    "error": "E",
+    "skipped": "s",
+    "xfailed": "x",
+    "xpassed": "X",
+    "interrupted": "-",
+}
+"""pytest's letters for the outcomes of tests."""
+
+RERUN: Final = "R"
+"""The letter of a test that passed when it was run again."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reliability:
+    """How a test fared in the sessions that are known.
+
+    ``outcomes`` has a letter for each of them, the oldest first: those of :data:`LETTERS`,
+    :data:`RERUN`, and a space where the test did not run. Of ``runs``, without skips, ``passed``
+    passed in the end; their share lies between ``low`` and ``high`` (Wilson's interval at 95 %).
+    ``flaky`` counts the commits with several outcomes and the sessions with reruns. ``seconds`` is
+    the median time of a call, ``trend`` its relative change from the older half to the newer.
+    """
+
+    nodeid: str
+    outcomes: str
+    runs: int
+    passed: int
+    low: float
+    high: float
+    flaky: int
+    seconds: float
+    trend: float | None
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
@@ -202,7 +258,8 @@ class Comparison:
     special order; :meth:`ranked` gives the order to show them in. ``notes`` are for people;
     ``mistakes``, which fail a gated session, are settings that match nothing, or everything.
     ``sweeps`` are those of this session alone, ``slices`` tables of tests over parts of the data.
-    ``guards`` are the changes of what guards the metrics. ``interrupted`` says why not everything
+    ``guards`` are the changes of what guards the metrics, ``reliability`` tells of each test in all
+    sessions at hand, the least reliable first. ``interrupted`` says why not everything
     ran that was meant to (then it is ``partial``, too), ``exit_status`` is the one without the
     gate.
     """
@@ -221,6 +278,7 @@ class Comparison:
     curves: tuple[Curve, ...] = field(default=(), metadata=ADDED)
     slices: tuple[SliceTable, ...] = field(default=(), metadata=ADDED)
     guards: tuple[GuardChange, ...] = field(default=(), metadata=ADDED)
+    reliability: tuple[Reliability, ...] = field(default=(), metadata=ADDED)
     mistakes: tuple[str, ...] = field(default=(), metadata=RARE)
     interrupted: str | None = field(default=None, metadata=RARE)
     exit_status: int = field(default=0, metadata=RARE)

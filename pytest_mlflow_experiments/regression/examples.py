@@ -8,7 +8,8 @@ from math import fsum
 from typing import TYPE_CHECKING, final
 
 from ..records.accepted import AcceptedValue
-from .findings import Direction, RuleOptions, Status
+from ..records.case import named_few
+from .findings import Direction, RuleOptions, Status, p_text
 from .levels import RECENT
 from .rule import Verdict, decide
 from .statistics import binomial_p, finite_mean, fisher_p
@@ -92,8 +93,7 @@ class Examples:
         for cases, word in ((self.worse, "worse"), (self.better, "better")):
             if cases:
                 names = [case.partition("[")[2][:-1] for case in cases]
-                more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-                parts.append(f"{len(names)} {word} ({', '.join(names[:_SHOWN])}{more})")
+                parts.append(f"{len(names):,} {word} ({named_few(names, _SHOWN)})")
         return f"of {len(self.rows)} examples, {', '.join(parts)}"
 
 
@@ -117,7 +117,7 @@ def judge_examples(rows: Sequence[MetricSeries]) -> Verdict:
     level = finite_mean(found.rates)
     drop = level - found.rate if direction == "max" else found.rate - level
     status: Status = "unchanged"
-    reason = f"{found}: p = {p:.2g}"
+    reason = f"{found}: {p_text(p)}"
     if p <= _ALPHA and drop > 0 and drop >= options.min_effect * level:
         status = "regressed"
     elif by_rates.status == "improved":
@@ -157,7 +157,7 @@ def judge_accepted_rate(
     if p <= _ALPHA and drop > 0 and drop >= options.min_effect * level.value:
         status = "regressed"
     verdict = decide([rate], [level.value], direction, options)
-    reason = f"of {len(values)} examples, compared with the rate that was accepted: p = {p:.2g}"
+    reason = f"of {len(values)} examples, compared with the rate that was accepted: {p_text(p)}"
     return replace(
         verdict,
         status=status,

@@ -73,7 +73,7 @@ class RuleOptions:
 _LEAST = RuleOptions.__dataclass_fields__["min_effect"].default
 
 UNKNOWN_DIRECTION = (
-    "nobody said which direction is better: "
+    "it is not known which direction is better: "
     "state it with the marker's direction= or the ini value mlflow_direction"
 )
 
@@ -130,6 +130,11 @@ def percent(share: float) -> str:
     """Format a share as a percentage: ``4.7 %``, ``0.052 %``, ``130 %``."""
     number = 100 * share
     return f"{number:.0f} %" if number >= 100 else f"{number:.2g} %"
+
+
+def p_text(p: float) -> str:
+    """Format a p-value: ``p = 0.0004``."""
+    return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
 
 
 def sessions(n: int) -> str:

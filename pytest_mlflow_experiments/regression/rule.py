@@ -16,6 +16,7 @@ from .findings import (
     Status,
     against_infinite,
     infinite_now,
+    p_text,
     percent,
     sessions,
 )
@@ -334,7 +335,7 @@ def _by_test(
         if own is scale.without and own is not scale.whole:
             reason = f"{reason}, and {_apart(scale, name)}"
         decides = scale.p_value(own)
-        why = _FAR_ENOUGH if decides is None else f"p = {decides:.2g}"
+        why = _FAR_ENOUGH if decides is None else f"{p_text(decides)}"
         without = None
         if own is scale.whole:
             p = decides
@@ -345,7 +346,7 @@ def _by_test(
         p = None
     elif masked := _masked(found) if not fresh else None:
         text = _compared(masked[1], direction, name)
-        reason = f"{text}, but {_apart(masked[0], name)}: fresh runs can tell, --mlflow-rerun"
+        reason = f"{text}, but {_apart(masked[0], name)}: fresh runs decide, with --mlflow-rerun"
         return Finding(status="inconclusive", reason=reason, p_value=p, suspect=True)
     if fresh:
         # One scale that is clear does not clear the other.
@@ -378,17 +379,17 @@ def _undecided(
     level, drift = evidence.level, evidence.drift
     status: Status = "unchanged"
     if level.below is not None and evidence.change > 0 and p is not None and p <= _FELL:
-        status, reason = "inconclusive", f"{reason}: not clear whether it is back, p = {p:.2g}"
+        status, reason = "inconclusive", f"{reason}: not clear whether it is back, {p_text(p)}"
     elif drift is not None:
         size = percent(drift.change / abs(level.mean)) if level.mean else f"{drift.change:.3g}"
         since = f"over {sessions(evidence.count)}"
-        reason = f"{size} worse {since}, steadily: p = {drift.p_value:.2g}"
+        reason = f"{size} worse {since}, steadily: {p_text(drift.p_value)}"
         return Finding(
             status="drifting", reason=reason, p_value=p, suspect=suspect, decisive=drift.p_value
         )
     elif accepted and level.n == 0:
         if evidence.change >= evidence.effect and p is not None and p <= 10 * alpha:
-            status, reason = "inconclusive", f"{reason}: too few sessions to tell, p = {p:.2g}"
+            status, reason = "inconclusive", f"{reason}: too few sessions to tell, {p_text(p)}"
         else:
             status = "accepted"
     elif level.freedom < RECENT - 1:
@@ -396,7 +397,7 @@ def _undecided(
     elif abs(evidence.change) < evidence.effect - evidence.slack:
         reason = f"{reason}: too small to count"
     elif p is not None and min(p, 1 - p) > alpha:
-        reason = f"{reason}: within the scatter, p = {min(p, 1 - p):.2g}"
+        reason = f"{reason}: within the scatter, {p_text(min(p, 1 - p))}"
     else:
         reason = f"{reason}, but not beyond each of the last {RECENT}"
     return Finding(status=status, reason=reason, p_value=p, suspect=suspect)

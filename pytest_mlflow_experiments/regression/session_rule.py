@@ -260,8 +260,8 @@ def _without_false_discoveries(
         verdict = verdicts[place]
         if verdict.status == "regressed" and (verdict.p_value or 0.0) > allowed:
             reason = (
-                f"{verdict.reason}, which among {count:,} metrics is no rarity: fresh runs can "
-                "tell, --mlflow-rerun"
+                f"{verdict.reason}, which can be chance among {count:,} metrics: fresh runs "
+                "decide, with --mlflow-rerun"
             )
             verdicts[place] = replace(verdict, status="inconclusive", reason=reason, suspect=True)
     return verdicts

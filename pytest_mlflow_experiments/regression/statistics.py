@@ -106,6 +106,20 @@ def student_t(p: float, freedom: float) -> float:
     return -float(stdtrit(freedom, p))
 
 
+def variance_ratio_p(share: float, groups: int, rest: float, freedom: int) -> float:
+    """Return the p-value of the F-test (Fisher 1925) of groups that explain a share of a variance.
+
+    ``rest`` is the share that nothing explains, with so many degrees of ``freedom``.
+    """
+    from scipy.special import fdtrc
+
+    if freedom < 1 or groups < 2 or share <= ROUNDING:
+        return 1.0
+    if rest <= ROUNDING:
+        return 0.0
+    return float(fdtrc(groups - 1, freedom, share / (groups - 1) / (rest / freedom)))
+
+
 def poisson_p(now: int, times: int, before: int, sessions: int) -> float:
     """Return the probability of as many events as now, or more, if their rate is as before.
 
@@ -113,6 +127,16 @@ def poisson_p(now: int, times: int, before: int, sessions: int) -> float:
     are binomial. That is the conditional test of Przyborowski and Wilenski (1940).
     """
     return binomial_p(now, now + before, times / (times + sessions))
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Return the interval of Wilson (1927) that a rate lies in with a probability of 95 %."""
+    z = 1.959963984540054
+    rate, spread = successes / trials, z * z / trials
+    middle = rate + spread / 2
+    reach = z * sqrt(rate * (1 - rate) / trials + spread / (4 * trials))
+    low, high = (middle - reach) / (1 + spread), (middle + reach) / (1 + spread)
+    return (0.0 if successes == 0 else low), (1.0 if successes == trials else high)
 
 
 def binomial_p(successes: int, trials: int, probability: float) -> float:

@@ -31,7 +31,7 @@ from ..records.case import (
 from ..records.param_kinds import repeats_among
 from ..records.reader import FileEntry, split_sessions
 from ..records.slim import SlimCase, thinned
-from .comparison import Line
+from .comparison import LETTERS, RERUN, Line
 from .guards import Guard
 
 DURATION = "duration_seconds"
@@ -39,6 +39,11 @@ DURATION = "duration_seconds"
 
 
 _PARAM: Final = "param {!r}"
+_DATASET: Final = "dataset {!r}"
+_UNNAMED: Final = "dataset"
+_DIGEST: Final = re.compile("[0-9a-f]+")
+_DIGITS: Final = (4, 8, 16, 64)
+"""The numbers of digits of a digest to show, the first one that tells two apart."""
 
 MAX_LINES: Final = 10
 """The number of repeats of a case with a line each: more can't be distinguished."""
@@ -97,7 +102,8 @@ class CaseValues:
     before a change of names. ``guards`` are the assertions that guard a metric, ``checks`` the
     closest of them, ``limits`` their texts, which copies of sessions have too. ``optional`` are
     metrics that an assertion may not evaluate, as in ``a or b``. ``context`` must equal the
-    baseline's for values to be comparable. ``origins`` are the sessions that resumed records come
+    baseline's for values to be comparable; ``data_names`` are the users' names of datasets in it.
+    ``origins`` are the sessions that resumed records come
     from. ``outcomes`` are those of the records.
     """
 
@@ -112,6 +118,7 @@ class CaseValues:
     limits: dict[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     context: dict[str, str] = field(default_factory=dict)
+    data_names: dict[str, str] = field(default_factory=dict)
     tolerances: dict[str, str] = field(default_factory=dict)
     directions: dict[str, str] = field(default_factory=dict)
     min_effects: dict[str, str] = field(default_factory=dict)
@@ -145,6 +152,7 @@ class CaseValues:
         self.min_effects.update(record.min_effects)
         self.outcomes.add("passed" if isinstance(record, SlimCase) else record.outcome)
         if isinstance(record, CaseRecord):
+            self.data_names.update(_data_names(record))
             if record.outcome not in PASSED_OUTCOMES:
                 for name in self.arguments:
                     self.context.setdefault(_PARAM.format(name), record.params.get(name, ""))
@@ -182,6 +190,13 @@ class CaseValues:
     def param(self, name: str) -> str | None:
         """Return the text of a param."""
         return self.context.get(_PARAM.format(name))
+
+    def shown_context(self) -> dict[str, str]:
+        """Return the params and the digests of the data, by names for people."""
+        return {
+            name.removeprefix("param ").replace("'", ""): text
+            for name, text in self.context.items()
+        }
 
     def add_fresh(self, runs: Sequence[Attempt]) -> None:
         """Add fresh runs; they count whatever came of them."""
@@ -247,7 +262,8 @@ class CaseValues:
 class SessionValues:
     """What one session measured, by case; ``lines`` are those of the cases that passed.
 
-    ``failed`` are the others, with their identities.
+    ``failed`` are the others, with their identities. ``tests`` has the letter of each outcome, by
+    node id, and the seconds that the call took.
     """
 
     header: SessionHeader
@@ -256,6 +272,7 @@ class SessionValues:
     end: SessionEnd | None = None
     count: int = 0
     lines: Lines = field(default_factory=Lines)
+    tests: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def add(self, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> None:
         """Add one case."""
@@ -265,8 +282,13 @@ class SessionValues:
             self.cases[case] = CaseValues.of(record, seed_params)
         else:
             values.add(record, seed_params)
+        seconds = record.durations.get("call", 0.0)
         if isinstance(record, SlimCase):
+            self.tests[record.nodeid] = LETTERS["passed"], seconds
             return
+        if record.resumed_from is None:
+            again = record.attempts and record.outcome in PASSED_OUTCOMES
+            self.tests[record.nodeid] = RERUN if again else LETTERS[record.outcome], seconds
         if record.outcome not in PASSED_OUTCOMES:
             self.failed.append((case, record))
             return
@@ -462,8 +484,33 @@ def values_of(record: CaseRecord | SlimCase | Attempt) -> dict[str, float]:
     return values
 
 
+def changed(part: str, before: str, now: str, name: str | None = None) -> str:
+    """Say how a part of a context changed: ``churn.csv changed (36dc… → 3c98…)``.
+
+    ``name`` is what users call it.
+    """
+    if part.startswith("dataset ") and _DIGEST.fullmatch(before) and _DIGEST.fullmatch(now):
+        digits = next((n for n in _DIGITS if before[:n] != now[:n]), _DIGITS[-1])
+        before, now = (
+            text if len(text) <= digits else f"{text[:digits]}…" for text in (before, now)
+        )
+    shown = name or ("the dataset" if part == _DATASET.format(_UNNAMED) else part)
+    return f"{shown} changed ({before} → {now})"
+
+
+def _data_names(record: CaseRecord) -> dict[str, str]:
+    """Return what users call the datasets of a context, where that is not its own name."""
+    names: dict[str, str] = {}
+    for data in record.inputs:
+        key = data.context or (data.name if data.name in record.datasets else _UNNAMED)
+        if data.name not in (key, _UNNAMED):
+            part = _DATASET.format(key)
+            names[part] = f"{names[part]}, {data.name}" if part in names else data.name
+    return names
+
+
 def _context(record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> Mapping[str, str]:
     seeds = {*seed_params, *repeats_among(record.arguments, record.params, seed_params)}
     params = [(name, text) for name, text in record.params.items() if name not in seeds]
-    datasets = {f"dataset {name!r}": digest for name, digest in record.datasets.items()}
+    datasets = {_DATASET.format(name): digest for name, digest in record.datasets.items()}
     return {_PARAM.format(name): text for name, text in params} | datasets

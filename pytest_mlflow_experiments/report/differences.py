@@ -9,6 +9,7 @@ from math import fsum, inf, isfinite, isnan, sqrt
 from typing import Final, final
 
 from ..records import tags as tag
+from ..records.case import named_few
 from ..regression.compare import session_info
 from ..regression.comparison import Comparison
 from ..regression.direction import is_cost
@@ -240,8 +241,7 @@ def _environment(old: SessionValues, new: SessionValues) -> Iterator[str]:
 
 
 def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return f"{', '.join(names[:_NAMED])}{more}" if names else "none"
+    return named_few(names, _NAMED) or "none"
 
 
 def difference_lines(found: Differences) -> Iterator[str]:

@@ -99,7 +99,8 @@ def render_check(
     """
     verdict = headline(comparison)
     failed = verdict.level == "bad" or comparison.exit_status or comparison.interrupted
-    calm = "success" if verdict.level == "good" else "neutral"
+    is_open = verdict.level == "warning" or comparison.baseline is None
+    calm = "neutral" if is_open else "success"
     found = [one.for_check() for one in list_annotations(comparison, rootdir) if one.file]
     summary = render_short(comparison)
     if len(found) > _IN_CHECK:
@@ -197,7 +198,7 @@ def _annotations(comparison: Comparison, sources: _Sources) -> Iterator[Annotati
             file, line = sources.place(guard.nodeid, lines.get((guard.nodeid, guard.metric), 0))
             yield Annotation(
                 level=gated if guard.gates else "warning",
-                title="Guard changed",
+                title="Check changed",
                 message=describe_guard(guard),
                 file=file,
                 line=line,

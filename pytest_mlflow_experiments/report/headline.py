@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from shlex import quote
-from typing import Literal, TypeAlias, final, get_args
+from typing import Final, Literal, TypeAlias, final, get_args
 
 from ..records import FAILED_OUTCOMES
 from ..regression import Status
@@ -13,7 +14,7 @@ from ..regression.comparison import ACCEPTS_ALL, Comparison, MetricComparison, S
 from .numbers import count, span
 
 Gate: TypeAlias = Literal["passed", "failed", "off"]
-Severity: TypeAlias = Literal["good", "warning", "bad"]
+Severity: TypeAlias = Literal["good", "neutral", "warning", "bad"]
 
 SYMBOLS: dict[Status, str] = {
     "regressed": "✕",
@@ -38,11 +39,17 @@ BROKEN_OUTCOMES = FAILED_OUTCOMES | {"interrupted"}
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headline:
-    """The first sentence of a report: whether the gate held, and why."""
+    """The first sentence of a report: whether the gate held, and why.
+
+    ``counted`` is the sentence with how many metrics have the other statuses. ``is_first`` tells of
+    a session that is the first to compare with, which is neither good nor bad.
+    """
 
     gate: Gate
     level: Severity
     text: str
+    counted: str
+    is_first: bool = False
 
 
 def headline(comparison: Comparison) -> Headline:
@@ -51,6 +58,8 @@ def headline(comparison: Comparison) -> Headline:
     bad = comparison.rejected or comparison.interrupted is not None
     failed = sum(case.outcome in BROKEN_OUTCOMES for case in comparison.unjudged)
     gate: Gate = "off" if not comparison.gated else "failed" if bad else "passed"
+    tail = others = ""
+    is_first = False
     if comparison.problem is not None:
         text = "the comparison could not be made"
     elif gating:
@@ -58,36 +67,44 @@ def headline(comparison: Comparison) -> Headline:
         drifting = comparison.counts()["drifting"]
         if drifting and not any(metric.status == "drifting" for metric in gating):
             text += f", {drifting:,} drifting"
+        others = _counted_besides(comparison, gating)
     elif comparison.interrupted is not None:
         text = f"not everything ran: {comparison.interrupted}"
     elif comparison.baseline is None:
-        text = "there is no baseline yet"
+        is_first = comparison.partial is None and not failed and not comparison.exit_status
+        text = "first run" if is_first else "no baseline yet"
     elif not comparison.metrics:
         text = "there is no metric to compare"
     else:
         text = _nothing_gates(comparison)
+        others = _counted_besides(comparison, ())
     unlimited = sum(ACCEPTS_ALL in mistake for mistake in comparison.mistakes)
     if unlimited:
-        number = count(unlimited, "accepted step accepts", "accepted steps accept")
-        text = f"{text}; {number} everything"
+        number = count(unlimited, "accepted change accepts", "accepted changes accept")
+        tail = f"{tail}; {number} everything"
     if unused := len(comparison.mistakes) - unlimited:
-        text = f"{text}; {count(unused, 'setting matches', 'settings match')} nothing"
+        tail = f"{tail}; {count(unused, 'setting matches', 'settings match')} nothing"
     guards = [guard for guard in comparison.guards if guard.kind != "accepted"]
     if guards and comparison.problem is None:
-        changed = f"{count(len(guards), 'guard')} changed"
-        only = bad and not gating and not comparison.mistakes and any(g.gates for g in guards)
-        text = f"{changed} that nobody accepted" if only else f"{text}; {changed}"
+        changed = f"{count(len(guards), 'check')} changed"
+        if bad and not gating and not comparison.mistakes and any(g.gates for g in guards):
+            text, tail, is_first = f"{changed} that nobody accepted", "", False
+        else:
+            tail = f"{tail}; {changed}"
     if failed:
         told = (
             f"{count(failed, 'case')} did not pass and {'is' if failed == 1 else 'are'} not judged"
         )
         # What a gate fails for comes first.
         only = gate == "failed" and comparison.problem is None and not gating
-        text = f"{told}; {text}" if only and comparison.interrupted is None else f"{text}; {told}"
+        if only and comparison.interrupted is None:
+            text = f"{told}; {text}"
+        else:
+            tail = f"{tail}; {told}"
     elif comparison.exit_status and not bad:
-        text = f"{text}; the exit status is {comparison.exit_status} for another reason"
+        tail = f"{tail}; the exit status is {comparison.exit_status} for another reason"
     if gating and (accepted := sum(map(_is_accepted, comparison.metrics))):
-        text = f"{text}; {count(accepted, 'metric is', 'metrics are')} accepted"
+        tail = f"{tail}; {count(accepted, 'metric is', 'metrics are')} accepted"
     level: Severity = "good"
     if gate == "failed":
         level = "bad"
@@ -95,21 +112,58 @@ def headline(comparison: Comparison) -> Headline:
         bad
         or failed
         or comparison.exit_status
-        or comparison.baseline is None
         or comparison.counts()["drifting"]
         or any(guard.accepted is None for guard in guards)
     ):
         level = "warning"
-    text = text[0].upper() + text[1:] if gate == "off" else f"Gate {gate}: {text}"
-    return Headline(gate=gate, level=level, text=text)
+    elif comparison.baseline is None or not comparison.metrics or (text == _UNDECIDED and not tail):
+        # Nothing is wrong, and nothing was shown to be right.
+        level = "neutral"
+    if is_first:
+        tail = f"; the next runs compare with this one{tail}"
+    if gate == "off":
+        start = text[0].upper() + text[1:]
+    else:
+        start = f"Gate {gate} ({text})" if is_first else f"Gate {gate}: {text}"
+    return Headline(
+        gate=gate,
+        level=level,
+        text=f"{start}{tail}",
+        counted=f"{start}{others}{tail}",
+        is_first=is_first,
+    )
+
+
+def _counted_besides(comparison: Comparison, gating: Sequence[MetricComparison]) -> str:
+    """Count the statuses that a sentence about the gate leaves out: ``, 13 unchanged``."""
+    named = {metric.status for metric in gating} | {"drifting"}
+    if not gating:
+        # The sentence has all that got worse, was accepted or could not be judged.
+        found = {status for status, number in comparison.counts().items() if number}
+        named = set(get_args(Status)) - {"improved", "unchanged"}
+        named -= found if found <= UNDECIDED else set()
+    left = [
+        f", {n:,} {status}"
+        for status, n in comparison.counts().items()
+        if status not in named and n
+    ]
+    informational = sum(metric.advisory for metric in comparison.metrics)
+    more = f" (+{informational:,} informational)" if informational else ""
+    return f"{''.join(left)}{more}"
+
+
+def partial_run(partial: str) -> str:
+    """Say that only some of the tests ran, why, and what that means."""
+    why = partial.removeprefix("it is ")
+    return f"Partial run ({why}): judged what ran; not used as a baseline"
 
 
 def counts(comparison: Comparison) -> str:
-    """Format the counts: ``2 regressed, 1 improved, 10 advisory; 1 case failed, not judged``."""
+    """Format the counts: ``2 regressed, 1 improved, 10 informational; not judged: 1 failed``."""
     parts = [f"{number:,} {status}" for status, number in comparison.counts().items() if number]
     advisory = sum(metric.advisory for metric in comparison.metrics)
     if advisory:
-        parts.append(f"{advisory:,} advisory")
+        parts.append(f"{advisory:,} informational")
     text = ", ".join(parts) or "no metrics"
     outcomes = Counter(case.outcome for case in comparison.unjudged)
     if outcomes:
@@ -128,7 +182,9 @@ def provenance_lines(comparison: Comparison) -> list[str]:
     baseline = comparison.baseline
     if baseline is None:
         return ["Compared with nothing: there is no baseline"]
-    lines = [f"Compared with {baseline.provenance.reason} ({baseline.provenance.spec})"]
+    spec = baseline.provenance.spec
+    asked = f" ({spec})" if spec != "auto" else ""
+    lines = [f"Compared with {baseline.provenance.reason}{asked}"]
     if baseline.sessions:
         newest = baseline.sessions[-1]
         lines.append(f"the newest is {describe_session(newest)}, {age(comparison, newest)}")
@@ -167,17 +223,29 @@ def remedies(comparison: Comparison) -> list[tuple[str, str]]:
     if any(guard.gates for guard in comparison.guards):
         again.append("--mlflow-strict-guards")
     told = [("Run it again", " ".join(again))]
-    if comparison.problem is None:
-        session = comparison.session
-        accept = ["pytest-mlflow accept"]
-        if session.tracking_uri:
-            # It may be typed on another machine.
-            accept += [f"--session {session.session_id}"]
-            accept += [f"--tracking-uri {quote(session.tracking_uri)}"]
-            if session.experiment_name:
-                accept += [f"--experiment {quote(session.experiment_name)}"]
-        told.append(("On purpose? Accept it", " ".join([*accept, '--reason "why"'])))
+    if comparison.problem is None and _can_be_accepted(comparison):
+        told.append(("On purpose? Accept it", accept_command(comparison.session)))
     return told
+
+
+def _can_be_accepted(comparison: Comparison) -> bool:
+    """Return whether anything gates but what failed tests did not reach, which nobody wants."""
+    failed = {one.nodeid for one in comparison.unjudged if one.outcome in FAILED_OUTCOMES}
+    return any(guard.gates for guard in comparison.guards) or any(
+        one.status != "missing" or one.nodeid not in failed for one in comparison.gating()
+    )
+
+
+def accept_command(session: SessionInfo, *names: str) -> str:
+    """Return the command that accepts what a session failed for, or a case and a metric of it."""
+    accept = ["pytest-mlflow accept", *map(quote, names)]
+    if session.tracking_uri:
+        # It may be typed on another machine.
+        accept += [f"--session {session.session_id}"]
+        accept += [f"--tracking-uri {quote(session.tracking_uri)}"]
+        if session.experiment_name:
+            accept += [f"--experiment {quote(session.experiment_name)}"]
+    return " ".join([*accept, '--reason "why"'])
 
 
 def _count_gating(gating: list[MetricComparison]) -> str:
@@ -187,13 +255,16 @@ def _count_gating(gating: list[MetricComparison]) -> str:
     return ", ".join([text, *(f"{number:,} {status}" for status, number in others)])
 
 
+_UNDECIDED: Final = "no metric could be judged yet"
+
+
 def _nothing_gates(comparison: Comparison) -> str:
     """Sum up a comparison without gating metrics; undecided ones are not called good."""
     numbers = comparison.counts()
     accepted = sum(map(_is_accepted, comparison.metrics))
     undecided = sum(numbers[status] for status in UNDECIDED) - accepted + numbers["accepted"]
     if undecided and undecided == sum(numbers.values()):
-        return "no metric could be judged yet"
+        return _UNDECIDED
     worse = numbers["regressed"] or numbers["missing"]
     text = "nothing that gates got worse" if worse else "nothing got worse"
     if accepted:

@@ -22,7 +22,7 @@ _MEMBERS = (
     *("session", "baseline", "cases", "duration", "problem", "partial", "gated", "notes"),
     *("mistakes", "interrupted", "exit_status"),
 )
-_LISTS = ("metrics", "unjudged", "sweeps", "slices", "curves", "guards")
+_LISTS = ("metrics", "unjudged", "sweeps", "slices", "curves", "guards", "reliability")
 
 
 def render_json(comparison: Comparison) -> str:

@@ -60,7 +60,7 @@ def _cases(comparison: Comparison) -> Iterator[ElementTree.Element]:
         yield _result(_case("pytest-mlflow", "settings"), "error", "nothing matches", mistake)
     for guard in comparison.guards:
         if guard.accepted is None:
-            case = _case(guard.case, f"guard of {guard.metric}")
+            case = _case(guard.case, f"check of {guard.metric}")
             yield _result(case, "failure" if guard.gates else "skipped", describe_guard(guard))
     yield from map(_metric, comparison.ranked())
     yield from map(_unjudged, comparison.unjudged)
@@ -75,7 +75,7 @@ def _metric(metric: MetricComparison) -> ElementTree.Element:
     if metric.gates:
         _result(case, "failure", _message(metric), _details(metric))
     elif metric.advisory:
-        _result(case, "skipped", f"advisory: {_message(metric)}")
+        _result(case, "skipped", f"informational: {_message(metric)}")
     elif metric.status not in _SETTLED:
         _result(case, "skipped", _message(metric))
     return case
@@ -123,6 +123,5 @@ def _details(metric: MetricComparison) -> str:
         *numbers.standing(metric),
     ]
     if metric.margin is not None:
-        guard = f"{numbers.assertion(metric.margin)}, margin {numbers.margin(metric)}"
-        lines.append(f"assertion {guard}")
+        lines.append(numbers.headroom(metric.margin))
     return "\n".join(lines)

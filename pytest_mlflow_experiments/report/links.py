@@ -11,8 +11,12 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from ..records import tags as tag
 from ..records.directory import SessionDirectory, SessionState
+from ..records.git import authors
 from ..records.secrets import without_credentials
 from ..regression.comparison import Comparison, SessionInfo
+
+LOCAL_SERVER: Final = "http://127.0.0.1:5000"
+"""Where ``mlflow ui`` serves MLflow's pages."""
 
 _URL_CHARACTERS: Final = ":/?#@!$&'*+,;=%~"
 
@@ -86,12 +90,27 @@ class Links:
 
 
 def located(comparison: Comparison, directory: SessionDirectory) -> Comparison:
-    """Return the comparison with the ids of its session in MLflow, as far as they are known."""
+    """Return the comparison with its session's ids in MLflow and the authors, as far as known."""
     state = SessionState.read(directory.state)
-    if state is None or state.experiment_id is None:
-        return comparison
-    session = replace(comparison.session, experiment_id=state.experiment_id, run_id=state.run_id)
-    return replace(comparison, session=session)
+    if state is not None and state.experiment_id is not None:
+        session = comparison.session
+        session = replace(session, experiment_id=state.experiment_id, run_id=state.run_id)
+        comparison = replace(comparison, session=session)
+    return with_authors(comparison, directory.path)
+
+
+def with_authors(comparison: Comparison, directory: Path) -> Comparison:
+    """Return the comparison with the authors of the commits that the checkout here knows."""
+    session, baseline = comparison.session, comparison.baseline
+    past = baseline.sessions if baseline is not None else ()
+    names = authors(directory, {one.commit for one in (session, *past) if one.commit})
+
+    def with_author(one: SessionInfo) -> SessionInfo:
+        return replace(one, author=names.get(one.commit or "", one.author))
+
+    if baseline is not None:
+        baseline = replace(baseline, sessions=tuple(map(with_author, past)))
+    return replace(comparison, session=with_author(session), baseline=baseline)
 
 
 def _artifact_page(html: Path | None, environ: Mapping[str, str]) -> str:

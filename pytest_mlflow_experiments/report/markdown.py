@@ -13,6 +13,7 @@ from .headline import (
     counts,
     describe_session,
     headline,
+    partial_run,
     provenance,
     remedies,
 )
@@ -92,7 +93,7 @@ def render_markdown(
     unchanged = [metric for metric in judged if metric.status == "unchanged" and not metric.gates]
     _add_table(page, unchanged, links, title="unchanged")
     advisory = [metric for metric in ranked if metric.advisory]
-    _add_table(page, advisory, links, title="advisory: reported, never gating")
+    _add_table(page, advisory, links, title="informational: never fail the gate")
     return page.text() + end
 
 
@@ -126,7 +127,7 @@ def _add_guards(page: MarkdownPage, guards: Sequence[GuardChange]) -> None:
     page.add_items(
         guards,
         lambda guard: f"- {'✕ ' if guard.gates else ''}{inline_text(describe_guard(guard))}",
-        before="**Guards changed** since the baseline:\n" if guards else "",
+        before="**Checks changed** since the baseline:\n" if guards else "",
         mark="- ",
         share=0.3,
     )
@@ -139,7 +140,9 @@ def _remedies(comparison: Comparison) -> str:
 
 def _verdict(comparison: Comparison) -> str:
     verdict = headline(comparison)
-    sign = {"good": "✅", "warning": "⚠️", "bad": "❌"}[verdict.level]
+    sign = {"good": "✅", "neutral": "⚪", "warning": "⚠️", "bad": "❌"}[verdict.level]
+    if verdict.gate == "passed" and comparison.baseline is None:
+        sign = "⚠️"  # it would have passed whatever the values are
     return f"{sign} {verdict.text}"
 
 
@@ -157,7 +160,7 @@ def _warn(page: MarkdownPage, comparison: Comparison) -> None:
     if comparison.problem is not None:
         page.add(f"> **Problem:** {inline_text(comparison.problem)}")
     if comparison.partial is not None:
-        page.add(f"> **Only some tests ran:** {inline_text(comparison.partial)}")
+        page.add(f"> {inline_text(partial_run(comparison.partial), 600)}")
 
 
 def _targets(links: Links) -> str:
@@ -214,7 +217,7 @@ def _add_reasons(page: MarkdownPage, rows: Sequence[MetricComparison], title: st
 
 
 def _reason(metric: MetricComparison) -> str:
-    told = [metric.reason, *(text for text in details(metric) if text != metric.reason)]
+    told = [metric.reason, *(text for text in details(metric) if text not in metric.reason)]
     return (
         f"- {metric.status} {code(metric.metric, 80)} of {code(metric.nodeid)}, "
         f"{_values(metric)}: {inline_text('; '.join(told), 400)}"

@@ -8,53 +8,76 @@ from typing import Final
 from ..regression import Status
 from ..regression.comparison import Comparison, GuardChange, MetricComparison
 from . import numbers
-from .headline import Severity, counts, headline, provenance_lines, remedies
+from .headline import Severity, headline, partial_run, provenance_lines, remedies
 from .text import TerminalLine, one_line
 
 _BAD: Final = {"red": True, "bold": True}
 _YELLOW: Final = {"yellow": True}
 
-_SHOWN: Final[dict[Status, tuple[int, dict[str, bool]]]] = {
-    "regressed": (20, _BAD),
-    "missing": (20, {"red": True}),
-    "drifting": (10, _YELLOW),
-    "accepted": (3, {"green": True}),
-    "improved": (3, {"green": True}),
-    "inconclusive": (3, _YELLOW),
-    "not comparable": (3, _YELLOW),
+_SHOWN: Final[dict[Status, tuple[int, int, dict[str, bool]]]] = {
+    "regressed": (20, 20, _BAD),
+    "missing": (20, 20, {"red": True}),
+    "drifting": (3, 10, _YELLOW),
+    "accepted": (0, 3, {"green": True}),
+    "improved": (2, 3, {"green": True}),
+    "inconclusive": (1, 3, _YELLOW),
+    "not comparable": (1, 3, _YELLOW),
 }
-"""The statuses shown, the number of metrics of each, and their markup."""
+"""The statuses shown, how many metrics of each without ``-v`` and with it, and their markup."""
 
 _GUARDS: Final = 10
-"""The number of changed guards shown."""
+"""The number of changed checks shown with ``-v``; without it, those that fail a gate and one."""
 
 LEVELS: Final[dict[Severity, dict[str, bool]]] = {
     "good": {"green": True},
+    "neutral": {},
     "warning": _YELLOW,
     "bad": _BAD,
 }
 """The markup of the first sentence."""
 
 
-def verdict_lines(comparison: Comparison, reports: Sequence[str]) -> Iterator[TerminalLine]:
-    """Yield the lines for the comparison and the paths of its reports."""
-    head = headline(comparison)
-    if comparison.baseline is None:
-        yield from _nothing_to_compare(comparison, head.text)
-    else:
-        yield from map(TerminalLine, provenance_lines(comparison))
-        yield TerminalLine(f"{head.text} ({counts(comparison)})", LEVELS[head.level])
-    if comparison.partial is not None:
-        yield TerminalLine(
-            f"Only what ran was judged, and this is no baseline: {comparison.partial}", _YELLOW
-        )
-    yield from _metrics(comparison)
-    yield from _guards(comparison.guards)
+def change_lines(comparison: Comparison, *, verbose: bool) -> Iterator[TerminalLine]:
+    """Yield the lines for what changed: metrics, checks, and the notes of the comparison."""
+    yield from _metrics(comparison, verbose=verbose)
+    yield from _guards(comparison.guards, verbose=verbose)
     yield from (TerminalLine(note, _YELLOW) for note in comparison.notes)
-    for number, path in enumerate(reports):
-        yield TerminalLine(f"{'report:' if number == 0 else '':<8}{path}")
+
+
+def verdict_lines(comparison: Comparison, *, verbose: bool) -> Iterator[TerminalLine]:
+    """Yield the last lines: what was compared with, the verdict, and what helps."""
+    head = headline(comparison)
+    if comparison.partial is not None:
+        yield TerminalLine(partial_run(comparison.partial), _YELLOW)
+    markup = LEVELS[head.level]
+    text = head.counted
+    if comparison.baseline is not None:
+        *lines, place = provenance_lines(comparison)
+        yield TerminalLine("; ".join(lines))
+        if verbose:
+            yield TerminalLine(place)
+    elif comparison.problem is not None:
+        text, markup = f"{text}: {comparison.problem}", _BAD
+    elif comparison.partial is not None and comparison.interrupted is None:
+        text = f"{text}: no complete session that passed is known"
+    elif head.is_first:
+        markup = {"bold": True}
+    yield TerminalLine(text, markup)
     for what, remedy in remedies(comparison):
         yield TerminalLine(f"{what}: {remedy}", {"bold": True})
+
+
+def report_lines(reports: Sequence[str]) -> Iterator[TerminalLine]:
+    """Yield the lines with the paths of reports."""
+    for number, path in enumerate(reports):
+        yield TerminalLine(f"{'report:' if number == 0 else '':<8}{path}")
+
+
+def comparison_lines(comparison: Comparison, reports: Sequence[str]) -> Iterator[TerminalLine]:
+    """Yield all that there is to say about a comparison, and the paths of its reports."""
+    yield from change_lines(comparison, verbose=True)
+    yield from report_lines(reports)
+    yield from verdict_lines(comparison, verbose=True)
 
 
 def describe_metric(metric: MetricComparison) -> str:
@@ -82,8 +105,8 @@ def details(metric: MetricComparison) -> Iterator[str]:
         yield f"the mean of {len(metric.values)} repeats"
     if metric.fresh:
         yield f"{numbers.count(metric.fresh, 'fresh run')}"
-    if metric.margin is not None and metric.margin.shrank:
-        yield f"margin to {numbers.assertion(metric.margin)}: {numbers.margin(metric)}"
+    if metric.margin is not None and metric.margin_shrank:
+        yield numbers.headroom(metric.margin)
 
 
 def describe_guard(guard: GuardChange) -> str:
@@ -97,49 +120,53 @@ def describe_guard(guard: GuardChange) -> str:
     return one_line(text)
 
 
-def _guards(guards: Sequence[GuardChange]) -> Iterator[TerminalLine]:
-    for number, guard in enumerate(guards[:_GUARDS]):
-        head = "guards changed" if number == 0 else ""
+def _guards(guards: Sequence[GuardChange], *, verbose: bool) -> Iterator[TerminalLine]:
+    # What is accepted stands in the file of what is accepted.
+    told = [guard for guard in guards if verbose or guard.kind != "accepted"]
+    told.sort(key=lambda guard: not guard.gates)
+    most = _GUARDS if verbose else max(1, min(_GUARDS, sum(guard.gates for guard in told)))
+    for number, guard in enumerate(told[:most]):
+        head = "checks changed" if number == 0 else ""
         markup = _BAD if guard.gates else _YELLOW if guard.accepted is None else {}
         yield TerminalLine(f"  {head:<15}{describe_guard(guard)}", markup)
-    if len(guards) > _GUARDS:
-        yield TerminalLine(f"  {'':<15}… and {len(guards) - _GUARDS:,} more, see the report")
+    yield from _rest(told, most)
 
 
-def _nothing_to_compare(comparison: Comparison, text: str) -> Iterator[TerminalLine]:
-    if comparison.problem is not None:
-        yield TerminalLine(f"{text}: {comparison.problem}", _BAD)
-    else:
-        hint = "later sessions are compared with this one"
-        if comparison.partial is not None:
-            hint = "no complete session that passed is known"
-        yield TerminalLine(f"{text}: {hint}", {"yellow": True, "bold": comparison.gated})
+def _rest(found: Sequence[object], shown: int) -> Iterator[TerminalLine]:
+    if len(found) > shown:
+        yield TerminalLine(f"  {'':<15}… and {len(found) - shown:,} more, see the report")
 
 
-def _metrics(comparison: Comparison) -> Iterator[TerminalLine]:
+def _metrics(comparison: Comparison, *, verbose: bool) -> Iterator[TerminalLine]:
     ranked = comparison.ranked()
     for status in _SHOWN:
         metrics = [metric for metric in ranked if metric.status == status and not metric.advisory]
         if status == "inconclusive" and not any(metric.gates for metric in metrics):
             yield from _uncertain(metrics)
         else:
-            yield from _group(status, metrics)
-    yield from _advisory([metric for metric in ranked if metric.advisory])
+            yield from _group(status, metrics, verbose=verbose)
+    yield from _advisory([metric for metric in ranked if metric.advisory], verbose=verbose)
 
 
-def _group(status: Status, metrics: Sequence[MetricComparison]) -> Iterator[TerminalLine]:
-    shown, markup = _SHOWN[status]
+def _group(
+    status: Status, metrics: Sequence[MetricComparison], *, verbose: bool
+) -> Iterator[TerminalLine]:
+    few, many, markup = _SHOWN[status]
+    shown = many if verbose else max(few, sum(metric.gates for metric in metrics[:many]))
     for number, metric in enumerate(metrics[:shown]):
         head = status if number == 0 else ""
         changed = metric.status in ("regressed", "improved")
         sized = changed or metric.status in ("drifting", "accepted")
         change = f"  {numbers.change(metric)}" if sized else ""
         text = f"{metric.metric} {_values(metric)}{change}  {metric.name}"
-        yield TerminalLine(f"  {head:<15}{text}", markup)
+        rank = 1 if status == "improved" else 0
+        yield TerminalLine(f"  {head:<15}{text}", markup, rank)
         detail = ", ".join(details(metric)) if changed else metric.reason
-        yield TerminalLine(f"  {'':<15}  {detail}")
-    if len(metrics) > shown:
-        yield TerminalLine(f"  {'':<15}… and {len(metrics) - shown:,} more, see the report")
+        if verbose or status != "improved":
+            yield TerminalLine(f"  {'':<15}  {detail}", rank=rank)
+    if verbose or status not in ("accepted", "improved"):
+        # Without -v the verdict's counts have them.
+        yield from _rest(metrics, shown)
 
 
 def _uncertain(metrics: Sequence[MetricComparison]) -> Iterator[TerminalLine]:
@@ -148,22 +175,23 @@ def _uncertain(metrics: Sequence[MetricComparison]) -> Iterator[TerminalLine]:
         first = f"{metrics[0].metric} of {metrics[0].name}"
         if len(metrics) > 1:
             first = f"{len(metrics):,} metrics, such as {first}"
-        yield TerminalLine(f"  {'inconclusive':<15}{first}:", _YELLOW)
-        yield TerminalLine(f"  {'':<15}  {metrics[0].reason}")
+        yield TerminalLine(f"  {'inconclusive':<15}{first}: {metrics[0].reason}", _YELLOW, 3)
 
 
-def _advisory(metrics: Sequence[MetricComparison]) -> Iterator[TerminalLine]:
+def _advisory(metrics: Sequence[MetricComparison], *, verbose: bool) -> Iterator[TerminalLine]:
     """Sum up the advisory metrics: those without a direction, and the costs."""
     unknown = [one for one in metrics if one.direction is None and one.status == "inconclusive"]
-    for metric in unknown[:3]:
+    for metric in unknown[: 3 if verbose else 1]:
         yield TerminalLine(
-            f"  {'changed':<15}{metric.metric} {_values(metric)}  {metric.name}", _YELLOW
+            f"  {'changed':<15}{metric.metric} {_values(metric)}  {metric.name}", _YELLOW, 3
         )
-        yield TerminalLine(f"  {'':<15}  {metric.reason}")
+        yield TerminalLine(f"  {'':<15}  {metric.reason}", rank=3)
     worse = sum(metric.status == "regressed" for metric in metrics)
     better = sum(metric.status == "improved" for metric in metrics)
-    if worse or better:
-        yield TerminalLine(f"  {'costs':<15}{worse:,} worse, {better:,} better; they don't gate")
+    if worse or (better and verbose):
+        gained = f", {better:,} better" if better and verbose else ""
+        told = f"{worse:,} worse{gained}; they don't fail the gate"
+        yield TerminalLine(f"  {'costs':<15}{told}", rank=5)
 
 
 def _values(metric: MetricComparison) -> str:

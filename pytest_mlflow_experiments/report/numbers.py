@@ -8,6 +8,7 @@ from math import floor, isfinite, isinf, isnan, log10
 
 from ..records import Operator
 from ..regression.comparison import Margin, MetricComparison
+from ..regression.findings import p_text
 
 NOTHING = "—"
 """The placeholder for a missing number."""
@@ -57,6 +58,18 @@ def change(metric: MetricComparison) -> str:
     return f"{signed(metric.change)} ({relative(metric.relative)})"
 
 
+def step(metric: MetricComparison) -> str:
+    """Format what a metric was and is, with no more digits than their difference asks for."""
+    before, now = metric.baseline, metric.current
+    if before is None or now is None:
+        return value(now if before is None else before)
+    size = finite(metric.change)
+    decimals = 2 - floor(log10(abs(size))) if size else 7
+    if not 0 <= decimals <= 6:
+        return f"{value(before)} → {value(now)}"
+    return f"{before:.{decimals}f} → {now:.{decimals}f}"
+
+
 def limit(metric: MetricComparison) -> str:
     """Format the range of values that are no regression: ``> 0.912``."""
     if metric.limit is None:
@@ -86,21 +99,59 @@ def assertion(margin: Margin) -> str:
 def margin(metric: MetricComparison) -> str:
     """Format how far a metric is from failing its assertion: ``0.012 (was 0.034)``.
 
-    The earlier distance is added only if it was larger.
+    The earlier distance is added only if it was larger, by more than noise.
     """
     if metric.margin is None:
         return NOTHING
     text = _digits(metric.margin.margin, 3)
-    if not metric.margin.shrank:
+    if not metric.margin_shrank:
         return text
     return f"{text} (was {_digits(metric.margin.baseline_margin or 0.0, 3)})"
+
+
+def room(metric: MetricComparison) -> str:
+    """Say how far a metric is from failing its assertion: ``0.012 left, was 0.034``."""
+    found = metric.margin
+    if found is None:
+        return ""
+    size = _digits(abs(found.margin), 3)
+    text = f"missed by {size}" if found.margin < 0 else f"{size} left"
+    if metric.margin_shrank:
+        return f"{text}, was {_digits(found.baseline_margin or 0.0, 3)}"
+    return text
+
+
+def headroom(margin: Margin) -> str:
+    """Say how far a metric is from its assertion: ``0.058 above the assertion's 0.8 (was 0.164)``.
+
+    Both distances have the digits that the smaller one needs; the earlier one is told only if it
+    was larger.
+    """
+    now, before = margin.margin, margin.baseline_margin if margin.shrank else None
+    known = [abs(one) for one in (now, before) if one is not None and isfinite(one) and one]
+    decimals = max(0, 1 - floor(log10(min(known)))) if known else 0
+
+    def short(number: float) -> str:
+        plain = decimals <= 6 and abs(number) < 1e6
+        return f"{number:.{decimals}f}" if plain else _digits(number, 3)
+
+    limit = value(margin.limit)
+    if margin.tolerance is not None:
+        limit = f"{limit} ± {_digits(margin.tolerance, 3)}"
+    # Whoever misses a limit is on its other side.
+    side = "within" if now >= 0 else "outside"
+    if margin.operator != "==":
+        side = "above" if (margin.operator[0] == ">") == (now >= 0) else "below"
+    place = f"{short(abs(now))} {side}" if now else "exactly at"
+    was = "" if before is None else f" (was {short(before)})"
+    return f"{place} the assertion's {limit}{was}"
 
 
 def p_value(p: float | None) -> str:
     """Format a p-value: ``p = 0.0004``; empty without one."""
     if p is None or isnan(p):
         return ""
-    return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
+    return p_text(p)
 
 
 def plus_minus(mean: float | None, std: float | None) -> str:

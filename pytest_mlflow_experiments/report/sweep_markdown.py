@@ -8,16 +8,7 @@ from itertools import count
 from ..regression.sweeps.model import Configuration, Effect, SliceTable, Sweep
 from ..regression.sweeps.ranking import Mark, marks
 from . import numbers
-from .sweep_text import (
-    certainty,
-    choice,
-    failures,
-    mattered,
-    score,
-    size,
-    varying,
-    why_no_best,
-)
+from .sweep_text import choice, distance, facts, score, size, varying, verdict, why_no_best
 from .text import MarkdownPage, code, inline_text, table_row
 
 _SHOWN = 5
@@ -25,7 +16,7 @@ _TOP = 5
 _LONG_TOP = 10
 _LEVELS = 8
 _LIMIT = 6_000
-_HEAD = ("", "params", "n", "distance", "", "failed")
+_HEAD = ("", "params", "n", "worse by", "", "failed")
 
 
 def add_sweeps(page: MarkdownPage, sweeps: Sequence[Sweep]) -> None:
@@ -93,10 +84,9 @@ def _introduce(page: MarkdownPage, sweep: Sweep) -> None:
     else:
         of = f" with {code(choice(varying(sweep, best)))}" if best.params else ""
         page.add(f"{objective} ({sweep.mode}) is best{of}: **{score(best)}**")
-    facts = [certainty(sweep), mattered(sweep), failures(sweep)]
-    facts += (f"{note}." for note in sweep.notes)
-    if any(facts):
-        page.add(inline_text(" ".join(filter(None, facts)), 1_000))
+    told = [*facts(sweep), *(f"{note}." for note in sweep.notes)]
+    if told:
+        page.add(inline_text(" ".join(told), 1_000))
 
 
 def _rank(page: MarkdownPage, sweep: Sweep, top: int, *, share: float) -> None:
@@ -117,17 +107,13 @@ def _rank(page: MarkdownPage, sweep: Sweep, top: int, *, share: float) -> None:
 
 def _cells(sweep: Sweep, rank: int, found: Configuration, mark: Mark) -> list[str]:
     params = choice(varying(sweep, found))
-    verdict = mark.replace("near", "within noise")
-    if mark in ("near", "worse"):
-        verdict = f"{verdict}, {numbers.p_value(found.p_value)}"
-    distance = None if mark == "best" else found.distance
     return [
         str(rank) if sweep.mode is not None else "",
         code(params, 120) if params else "",
         numbers.plus_minus(found.mean, found.std),
         str(found.n),
-        "" if distance is None else numbers.signed(distance).lstrip("+"),
-        verdict,
+        distance(found, mark),
+        verdict(found, mark),
         f"{found.failed:,} of {found.cases:,}" if found.failed else "",
     ]
 

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from math import isfinite
 from typing import Final, final
 
 from ..records import CaseRecord
@@ -17,7 +16,7 @@ from ..regression.sweeps.model import Configuration, Sweep
 from ..regression.sweeps.ranking import Mark, marks
 from . import numbers
 from .json import json_object
-from .sweep_text import choice, failures, mattered, score, short, why_no_best
+from .sweep_text import choice, distance, facts, score, short, verdict, why_no_best
 from .text import clean
 
 SCHEMA_VERSION: Final = 1
@@ -56,7 +55,7 @@ def answer(sweep: Sweep) -> str:
     best = sweep.best
     if best is None:
         return why_no_best(sweep)
-    params = choice(best.params) or "its only configuration"
+    params = choice(best.params) or "its only point"
     direction = "the higher the better" if sweep.mode == "max" else "the lower the better"
     return f"{sweep.objective} is best with {params}: {score(best)}, {direction}"
 
@@ -65,16 +64,16 @@ def render_text(ranking: Ranking) -> str:
     """Render the answer and a table below it."""
     sweep, rows = ranking.sweep, ranking.rows
     counts = [
-        numbers.count(len(sweep.configurations), "configuration"),
+        numbers.count(len(sweep.configurations), "point"),
         numbers.count(sweep.cases, "case"),
         *([f"{sweep.failed:,} failed"] if sweep.failed else []),
     ]
     lines = [answer(sweep), f"{sweep.test}: {', '.join(counts)}, session {ranking.session_id}", ""]
-    head = ("", *sweep.params, sweep.objective or "", "n", "distance", "within noise")
+    head = ("", *sweep.params, sweep.objective or "", "n", "worse by", "")
     lines += _aligned([head, *(_row(sweep, *row) for row in rows)])
     if (rest := len(sweep.configurations) - len(rows)) > 0:
         lines.append(f"… and {rest:,} more")
-    lines += filter(None, (mattered(sweep), failures(sweep), *sweep.notes))
+    lines += [*facts(sweep), *sweep.notes]
     if ranking.incomplete is not None:
         lines.append(f"Cases may be missing from the session: {ranking.incomplete}.")
     return "\n".join(lines) + "\n"
@@ -131,17 +130,12 @@ def run_ids(cases: Sequence[CaseRecord], known: Mapping[str, str]) -> dict[str, 
 
 def _row(sweep: Sweep, rank: int, configuration: Configuration, mark: Mark) -> tuple[str, ...]:
     params = (short(configuration.params.get(name, "")) for name in sweep.params)
-    distance = ""
-    if configuration.distance is not None and mark != "best":
-        distance = numbers.signed(configuration.distance).lstrip("+")
-        if configuration.relative is not None and isfinite(configuration.relative):
-            distance = f"{distance} ({numbers.relative(configuration.relative).lstrip('+')})"
-    near = {"near": "yes", "worse": "no"}.get(mark, "")
     mean = numbers.plus_minus(configuration.mean, configuration.std)
+    told = verdict(configuration, mark)
     if configuration.failed:
-        near = f"{configuration.failed:,} of {configuration.cases:,} failed"
+        told = f"{configuration.failed:,} of {configuration.cases:,} failed"
     shown = f"{rank}." if sweep.mode is not None else ""
-    return (shown, *params, mean, f"{configuration.n}", distance, near)
+    return (shown, *params, mean, f"{configuration.n}", distance(configuration, mark), told)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:

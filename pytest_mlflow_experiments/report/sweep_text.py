@@ -1,24 +1,27 @@
-"""The sentences about a sweep: the best configuration, its certainty, the effects of params."""
+"""The sentences about a sweep: the best point, its certainty, the effects of params."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from math import isfinite, nan
-from statistics import quantiles
+from math import fsum, isfinite, nan, prod
 
-from ..regression.sweeps.model import Configuration, SliceTable, Sweep
-from ..regression.sweeps.ranking import marks
+from ..regression.statistics import variance_ratio_p
+from ..regression.sweeps.effects import usual_range
+from ..regression.sweeps.model import Configuration, Effect, SliceTable, Sweep
+from ..regression.sweeps.ranking import ALPHA, Mark, marks
 from . import numbers
 from .text import TerminalLine, cut, one_line, shorten
 
 _VALUE_LENGTH = 60
 _MATTERED = 3
 _LEAST_SHARE = 0.05
-# As in the plots: from so many configurations on, one is far off that is more than so many times
-# the range of the middle half away from it.
-_ENOUGH, _FAR = 8, 4
 _WHY_NO_MODE = "nobody knows which values are better"
+# The modules of a class; without them its name tells it from others.
+_MODULES = re.compile(
+    r"(?<![\w./:@-])((?:[a-z_]\w*\.)+(?=[A-Z]\w*[a-z])|(?:[a-z_]\w*\.){2,}(?=[A-Z]))"
+)
 
 
 def choice(params: Mapping[str, str]) -> str:
@@ -27,8 +30,8 @@ def choice(params: Mapping[str, str]) -> str:
 
 
 def short(text: str) -> str:
-    """Shorten a param's value to one line of at most 60 characters."""
-    return one_line(text, _VALUE_LENGTH) or "''"
+    """Shorten a param's value to at most 60 characters: a class to its name, as in pytest's ids."""
+    return cut(one_line(_MODULES.sub("", text)), _VALUE_LENGTH) or "''"
 
 
 def score(configuration: Configuration) -> str:
@@ -37,10 +40,21 @@ def score(configuration: Configuration) -> str:
     return f"{text} (n = {configuration.n})" if configuration.n > 1 else text
 
 
-def distance(configuration: Configuration) -> str:
-    """Format a configuration's distance to the best, with 3 significant digits."""
-    number = configuration.distance
-    return numbers.value(None if number is None else float(f"{number:.3g}"))
+def distance(configuration: Configuration, mark: Mark) -> str:
+    """Format how much worse a point is than the best one: ``0.00467 (0.51 %)``."""
+    number, relative = configuration.distance, numbers.finite(configuration.relative)
+    if number is None or mark == "best":
+        return ""
+    text = numbers.signed(number).lstrip("+")
+    return text if relative is None else f"{text} ({numbers.relative(relative).lstrip('+')})"
+
+
+def verdict(configuration: Configuration, mark: Mark) -> str:
+    """Say how a point compares with the best one, with the p-value that decides it."""
+    if mark not in ("near", "worse"):
+        return mark
+    word = mark.replace("near", "within noise")
+    return f"{word}, {numbers.p_value(configuration.p_value)}"
 
 
 def why_no_best(sweep: Sweep) -> str:
@@ -54,54 +68,110 @@ def why_no_best(sweep: Sweep) -> str:
     if sweep.mode is None:
         return f"There is no best one, for {_WHY_NO_MODE} of {sweep.objective}."
     return (
-        "No configuration is called the best, for none passed in all of its cases with a value of "
+        "No point is called the best, for none passed in all of its cases with a value of "
         f"{sweep.objective}."
     )
 
 
-def certainty(sweep: Sweep) -> str:
-    """Say how many configurations may be as good as the best; empty for a single one."""
-    best = sweep.best
+def standing(sweep: Sweep) -> str:
+    """Say whether the best point is a clear winner; empty if there is no choice."""
+    best, told = sweep.best, Counter(marks(sweep))
     others = sum(one is not best and one.mean is not None for one in sweep.configurations)
     if best is None or not others:
         return ""
-    standing = Counter(marks(sweep))
-    near, told = standing["near"], standing["near"] + standing["worse"]
-    if not told:
-        few = "one value each" if best.n < 2 else "so few values"
-        return f"With {few}, nobody can tell its lead from noise: repeat the cases over seeds."
-    of = f"the other {numbers.count(told, 'configuration')}"
-    if told == 1:
-        text = f"The other configuration is {'within noise of it' if near else 'clearly worse'}"
-    elif near:
-        text = f"{near:,} of {of} {'is' if near == 1 else 'are'} within noise of it"
-    else:
-        text = f"None of {of} is within noise of it"
-    rest = others - told
-    if rest:
-        text = f"{text}; {rest:,} more {'has' if rest == 1 else 'have'} too few values to tell"
-    return f"{text}."
+    near, worse = told["near"], told["worse"]
+    if near:
+        of = numbers.count(len(sweep.configurations), "point")
+        return f"no clear winner: {near + 1:,} of {of} can't be told apart"
+    if not worse:
+        few = "repeats that don't scatter" if best.std == 0 else "so few values"
+        few = "one value a point" if best.n < 2 else few
+        return f"no clear winner: {few} can't tell a lead from noise"
+    if rest := others - worse:
+        has = "has" if rest == 1 else "have"
+        of = numbers.count(others, "other point")
+        return f"better than {worse:,} of {of}, of which {rest:,} {has} too few values to tell"
+    return "clear winner"
+
+
+def certainty(sweep: Sweep) -> str:
+    """Say in a sentence whether the best point is a clear winner, and what those in front share."""
+    text, found = standing(sweep), marks(sweep)
+    if not text:
+        return ""
+    if text == "clear winner":
+        others = found.count("worse")
+        which = "the other point" if others == 1 else f"each of the other {others:,} points"
+        text = f"{text}: {which} is worse by more than noise"
+    elif "near" in found:
+        first = [
+            one.params
+            for one, mark in zip(sweep.configurations, found, strict=True)
+            if mark in ("best", "near")
+        ]
+        common = {
+            name: value
+            for name, value in varying(sweep, sweep.configurations[0]).items()
+            if all(params.get(name) == value for params in first)
+        }
+        if common and len(first) < len(sweep.configurations):
+            text = f"{text}, all with {choice(dict(list(common.items())[:_MATTERED]))}"
+    elif "worse" not in found:
+        text = f"{text}; repeat the cases over seeds"
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def proven(sweep: Sweep) -> list[Effect]:
+    """Return the effects of params that are no chance, by F-tests and Bonferroni's bound.
+
+    In a full grid the effects add up, and what none explains is chance; elsewhere what the param
+    itself does not explain.
+    """
+    effects = [effect for effect in sweep.effects if effect.share is not None]
+    sizes = {effect.param: len(effect.levels) for effect in sweep.effects}
+    points = max((sum(level.n for level in effect.levels) for effect in effects), default=0)
+    is_grid = points == prod(sizes.values()) and all(
+        level.n * sizes[effect.param] == points for effect in effects for level in effect.levels
+    )
+
+    def is_chance(effect: Effect) -> bool:
+        told = effects if is_grid else [effect]
+        rest = 1 - fsum(one.share or 0.0 for one in told)
+        freedom = points - 1 - sum(sizes[one.param] - 1 for one in told)
+        p = variance_ratio_p(effect.share or 0.0, sizes[effect.param], rest, freedom)
+        return p * len(effects) > ALPHA
+
+    return [effect for effect in effects if not is_chance(effect)]
 
 
 def mattered(sweep: Sweep) -> str:
-    """Say which params explain the differences, in percent of the variance."""
+    """Say which params explain the differences, unless the best points can't be told apart."""
     effects = [effect for effect in sweep.effects if len(effect.levels) > 1]
-    if not effects:
+    if not effects or "near" in marks(sweep):
         return ""
     if len(effects) == 1:
+        if standing(sweep) != "clear winner":
+            return ""
         means = [level.mean for level in effects[0].levels if isfinite(level.mean)] or [nan]
         text = f"{numbers.value(min(means))} and {numbers.value(max(means))}"
         return f"{shorten(effects[0].param, 60)} moves the mean between {text}."
-    shares = [
-        (effect, share) for effect in effects if (share := numbers.finite(effect.share)) is not None
-    ]
-    found = [(effect, share) for effect, share in shares if share >= _LEAST_SHARE][:_MATTERED]
-    if found:
-        named = ", ".join(
-            f"{shorten(effect.param, 60)} {numbers.percent(share)}" for effect, share in found
-        )
-        return f"What mattered: {named} of the variance."
-    return "No param alone explains the differences." if shares else ""
+    named = ", ".join(
+        f"{shorten(effect.param, 60)} {numbers.percent(share)}"
+        for effect in proven(sweep)[:_MATTERED]
+        if (share := effect.share) is not None and share >= _LEAST_SHARE
+    )
+    return f"What mattered: {named} of the variance." if named else ""
+
+
+def trade_off(sweep: Sweep) -> str:
+    """Say which points are on the Pareto front of two objectives, if it is more than one."""
+    front = [f"{rank:,}" for rank, one in enumerate(sweep.configurations, 1) if one.on_front]
+    if len(front) < 2:
+        return ""
+    rest = len(front) - _SHOWN
+    named = ", ".join(front[:_SHOWN]) + (f" and {rest:,} more" if rest > 0 else "")
+    both = f"{sweep.objective} and {shorten(sweep.second or '', 80)}"
+    return f"On the Pareto front of {both}: points {named}."
 
 
 def failures(sweep: Sweep) -> str:
@@ -110,43 +180,25 @@ def failures(sweep: Sweep) -> str:
         return ""
     where = sum(bool(found.failed) for found in sweep.configurations)
     cases = numbers.count(sweep.cases, "case")
-    return f"{sweep.failed:,} of {cases} did not pass, in {numbers.count(where, 'configuration')}."
+    return f"{sweep.failed:,} of {cases} did not pass, in {numbers.count(where, 'point')}."
 
 
 def far_off(sweep: Sweep) -> str:
-    """Say how many outliers dominate the means; empty if none does."""
+    """Say how many points are left out of the means of params; empty if none is."""
+    low, high = usual_range(sweep.configurations, sweep.mode)
     known = (numbers.finite(found.mean) for found in sweep.configurations)
-    means = sorted(mean for mean in known if mean is not None)
-    if len(means) < _ENOUGH or sweep.mode is None:
-        return ""
-    first, _, third = quantiles(means, method="inclusive")
-    fence = _FAR * (third - first)
-    if sweep.mode == "max":
-        worst = [mean for mean in means if 0 < fence < first - mean]
-    else:
-        worst = [mean for mean in means[::-1] if 0 < fence < mean - third]
+    worst = [mean for mean in known if mean is not None and not low <= mean <= high]
     if not worst:
         return ""
-    configurations = numbers.count(len(worst), "configuration")
     are = "is" if len(worst) == 1 else "are"
-    weigh = "weighs" if len(worst) == 1 else "weigh"
-    return f"{configurations} {are} far off ({numbers.value(worst[0])}) and {weigh} on all means."
+    points, farthest = numbers.count(len(worst), "point"), numbers.value(max(worst, key=abs))
+    return f"{points} {are} far off ({farthest}) and left out of the means of params."
 
 
 def facts(sweep: Sweep) -> list[str]:
     """Return all sentences about a sweep that apply."""
-    found = (certainty(sweep), mattered(sweep), far_off(sweep), failures(sweep))
+    found = (certainty(sweep), mattered(sweep), trade_off(sweep), far_off(sweep), failures(sweep))
     return [text for text in found if text]
-
-
-def full_size(sweep: Sweep) -> str:
-    """Format the size of a sweep: ``12 configurations, 60 cases, repeated over seed``."""
-    parts = [numbers.count(len(sweep.configurations), "configuration")]
-    if sweep.cases != len(sweep.configurations):
-        parts.append(numbers.count(sweep.cases, "case"))
-    if sweep.repeats:
-        parts.append(f"repeated over {' and '.join(map(short, sweep.repeats))}")
-    return ", ".join(parts)
 
 
 _SHOWN = 5
@@ -180,8 +232,8 @@ def slice_lines(tables: Sequence[SliceTable]) -> Iterator[TerminalLine]:
 
 
 def size(sweep: Sweep) -> str:
-    """Say how many configurations there are, and how often each was repeated."""
-    text = numbers.count(len(sweep.configurations), "configuration")
+    """Say how many points a sweep has, and how often each was repeated."""
+    text = numbers.count(len(sweep.configurations), "point")
     repeats = {found.cases for found in sweep.configurations}
     if repeats == {1}:
         return text
@@ -205,13 +257,8 @@ def _facts(sweep: Sweep) -> Iterator[str]:
     yield f"{cut(short(sweep.name), _LENGTH)}: {size(sweep)}"
     if sweep.failed:
         yield f"{sweep.failed:,} of {numbers.count(sweep.cases, 'case')} did not pass"
-    # A param that is different in every configuration explains everything, and nothing.
-    measured = sum(found.mean is not None for found in sweep.configurations)
-    for effect in sweep.effects:
-        share = numbers.finite(effect.share)
-        if share and len(effect.levels) < measured:
-            yield f"{short(effect.param)} mattered most ({numbers.percent(share)})"
-            return
+    if "near" not in marks(sweep) and (effects := proven(sweep)):
+        yield f"{short(effects[0].param)} mattered most ({numbers.percent(effects[0].share or 0)})"
 
 
 def _answer(sweep: Sweep) -> str:
@@ -220,7 +267,4 @@ def _answer(sweep: Sweep) -> str:
         return why_no_best(sweep)
     text = f"best {cut(choice(varying(sweep, best)), _LENGTH)}: "
     text += f"{sweep.objective} {score(best)}"
-    standing = Counter(marks(sweep))
-    if told := standing["near"] + standing["worse"]:
-        text += f", {standing['near']:,} of {numbers.count(told, 'other')} within noise"
-    return text
+    return ", ".join(filter(None, (text, standing(sweep))))

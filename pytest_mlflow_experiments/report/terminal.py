@@ -2,50 +2,70 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from ..records import FAILED_OUTCOMES, Check
+from ..records.case import named_few
 from ..records.directory import SessionState
 from ..regression.comparison import Comparison
 from .headline import headline, remedies
-from .metric_lines import LEVELS, verdict_lines
+from .links import LOCAL_SERVER
+from .metric_lines import LEVELS, change_lines, report_lines, verdict_lines
+from .numbers import count
 from .summary import CheckMargin, SessionSummary
 from .sweep_text import slice_lines, sweep_lines
-from .text import TerminalLine
+from .text import TerminalLine, fitting
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
+_MOST: Final = 10
+"""The number of lines of a usual session."""
+_PATIENCE: Final = 3.0
+"""Seconds of waiting that need no explanation."""
+_NAMED: Final = 3
+"""The number of tests named that are not recorded."""
+
 
 @final
 class Progress:
-    """A progress line, shown after one second of waiting.
+    """A progress line, shown after three seconds of waiting.
 
-    The wait ends after ``timeout`` seconds without progress; ``waiting_for`` says what is awaited,
-    if it is not the upload.
+    The wait ends after ``timeout`` seconds without progress, which ``-v`` tells; ``waiting_for``
+    says what is awaited, if it is not the upload to ``uri``.
     """
 
     def __init__(
-        self, reporter: TerminalReporter, timeout: float, waiting_for: str | None = None
+        self, reporter: TerminalReporter, timeout: float, uri: str, waiting_for: str | None = None
     ) -> None:
         self._reporter = reporter
-        self._limit = f"waits at most {timeout:g} s without progress"
+        verbose = reporter.verbosity > 0
+        self._limit = f" (waits at most {timeout:g} s without progress)" if verbose else ""
+        self._uri = uri
         self._waiting_for = waiting_for
         self._started = time.monotonic()
         self._shown: str | None = None
 
     def __call__(self, state: SessionState) -> None:
         """Show a new state; only the first one if lines can't be overwritten."""
-        if time.monotonic() - self._started < 1.0:
+        if time.monotonic() - self._started < _PATIENCE:
             return
         if not self._reporter.isatty and (self._shown or self._reporter.verbosity < 0):
             # Whoever asked for one line gets one line.
             return
-        text = f"mlflow: {self._waiting_for or _doing(state)}; {self._limit}"
+        doing = _doing(state, self._uri)
+        if self._waiting_for is not None and state.phase not in ("starting", "waiting"):
+            doing = self._waiting_for
+        text = f"mlflow: {doing} …{self._limit}"
         if text == self._shown:
             return
         if self._shown is None and self._waiting_for is not None:
@@ -53,21 +73,22 @@ class Progress:
             self._reporter.ensure_newline()
         self._shown = text
         if self._reporter.isatty:
-            self._reporter.rewrite(f"{text} …", erase=True)
+            self._reporter.rewrite(text, erase=True)
         else:
-            self._reporter.write_line(f"{text} …")
+            self._reporter.write_line(text)
 
 
-def _doing(state: SessionState) -> str:
+def _doing(state: SessionState, uri: str) -> str:
     if state.phase == "starting":
-        return "opening the tracking store"
+        is_server = uri.startswith(("http://", "https://", "databricks"))
+        return "connecting to MLflow's server" if is_server else "opening MLflow's database"
     if state.phase == "waiting":
         return "trying again to reach MLflow"
     if state.files < state.all_files:
         megabytes = f", {state.uploaded / 1e6:,.0f} MB" if state.uploaded >= 1e6 else ""
         files = f"{state.files:,} of {state.all_files:,} files"
         return f"uploading artifacts: {files}{megabytes}"
-    return f"sending, {state.sent} case{'' if state.sent == 1 else 's'} so far"
+    return f"uploading to MLflow: {count(state.sent, 'case')} so far"
 
 
 @final
@@ -75,6 +96,7 @@ def _doing(state: SessionState) -> str:
 class SessionOutcome:
     """How a session ended, as the terminal shows it.
 
+    ``tests`` ran, of which those named by ``left_out`` are not recorded, for ``why_left_out``.
     ``place`` says where the runs are (a URL, after the command that serves it if need be);
     ``problem`` why runs are missing in MLflow, and ``remedy`` what to do about it. ``losses`` (what
     could not be written) and ``notes`` are shown as they are; only ``losses`` with ``-q`` too.
@@ -82,6 +104,8 @@ class SessionOutcome:
 
     tests: int
     experiment: str | None
+    left_out: tuple[str, ...] = ()
+    why_left_out: str = "without metrics"
     place: tuple[str, ...] = ()
     problem: str | None = None
     remedy: str | None = None
@@ -98,6 +122,8 @@ def describe_outcome(
     directory: str,
     notes: Sequence[str],
     losses: Iterable[str] = (),
+    left_out: Iterable[str] = (),
+    why_left_out: str = "without metrics",
 ) -> SessionOutcome:
     """Describe how the session ended.
 
@@ -107,15 +133,24 @@ def describe_outcome(
     """
     remedy = f"The session is kept; send it with: pytest-mlflow sync {quote(directory)}"
     told = (*notes, *(() if state is None else state.notes))
-    outcome = SessionOutcome(tests=tests, experiment=experiment, notes=told, losses=tuple(losses))
+    outcome = SessionOutcome(
+        tests=tests,
+        experiment=experiment,
+        left_out=tuple(left_out),
+        why_left_out=why_left_out,
+        notes=told,
+        losses=tuple(losses),
+    )
     if state is None:
         return replace(outcome, place=(remedy,))
     if state.is_unavailable:
-        problem = f"Not everything is in MLflow: {(state.error or 'no word why').rstrip('.')}"
+        problem = (
+            f"Not everything is in MLflow: {(state.error or 'no reason is known').rstrip('.')}"
+        )
         return replace(outcome, problem=problem, remedy=remedy)
     place: tuple[str, ...] = ()
     if state.phase != "done":
-        place = ("MLflow gets the rest in the background",)
+        place = ("Still uploading to MLflow in the background",)
     if state.phase == "done" or state.experiment_id is not None:
         place += _place(tracking_uri, state)
     return replace(outcome, experiment=state.experiment_name or experiment, place=place)
@@ -129,7 +164,26 @@ def _place(uri: str, state: SessionState) -> tuple[str, ...]:
         return (f"{uri.rstrip('/')}/{page}",)
     if uri.startswith("databricks"):
         return (f"run {state.run_id} on {uri}",)
-    return (f"mlflow ui --backend-store-uri {quote(uri)}", f"http://127.0.0.1:5000/{page}")
+    return (ui_command(uri), f"{LOCAL_SERVER}/{page}")
+
+
+def ui_command(uri: str) -> str:
+    """Return the command that serves MLflow's pages, as this shell takes it.
+
+    Where ``mlflow`` is not on the path, or is that of another Python, it is the one beside this
+    Python; MLflow's small distribution has none.
+    """
+    scripts = Path(sys.executable).parent
+    found = shutil.which("mlflow", path=str(scripts))
+    words = ["mlflow", "ui", "--backend-store-uri", uri]
+    if found is not None and not _is_same(shutil.which("mlflow"), found):
+        words[0] = found
+    # Windows' own shells know no single quotes.
+    return subprocess.list2cmdline(words) if os.name == "nt" else " ".join(map(quote, words))
+
+
+def _is_same(on_path: str | None, found: str) -> bool:
+    return on_path is not None and os.path.realpath(on_path) == os.path.realpath(found)
 
 
 def quiet_lines(
@@ -154,7 +208,7 @@ def quiet_line(
     if outcome.problem:
         text = "; ".join(filter(None, (outcome.problem, outcome.remedy)))
         return TerminalLine(f"mlflow: {text}{verdict}", {"red": True})
-    text = f"mlflow: {_kept(summary, outcome)}{_outcomes(summary)}{verdict}"
+    text = f"mlflow: {_recorded(summary, outcome)}{verdict}"
     if outcome.place and summary.cases:
         text = f"{text}; {outcome.place[0]}"
     return TerminalLine(text, markup)
@@ -165,28 +219,54 @@ def section(
     outcome: SessionOutcome,
     comparison: Comparison | None = None,
     reports: Sequence[str] = (),
-) -> Iterator[TerminalLine]:
-    """Yield the lines of the section, without its title.
+    *,
+    verbose: bool = False,
+) -> list[TerminalLine]:
+    """Return the lines of the section, without its title: the verdict, and what helps, last.
 
-    ``reports`` are the paths of the reports, as users type them.
+    There are ten, or more only of what failed or is lost. ``reports`` are the paths of the reports,
+    as users type them, the page first. ``verbose`` shows all: both ends of the margins, where the
+    baseline is from, every report.
     """
-    yield TerminalLine(f"{_kept(summary, outcome)}{_outcomes(summary)}", _colour(summary))
+    lines = _all_lines(summary, outcome, comparison, reports, verbose=verbose)
+    return [*lines] if verbose else fitting(lines, _MOST)
+
+
+def _all_lines(
+    summary: SessionSummary,
+    outcome: SessionOutcome,
+    comparison: Comparison | None,
+    reports: Sequence[str],
+    *,
+    verbose: bool,
+) -> Iterator[TerminalLine]:
+    yield TerminalLine(_recorded(summary, outcome, verbose=verbose), _colour(summary))
+    sweeps = comparison.sweeps if comparison is not None else ()
+    swept = [one for one in sweeps if one.mode is not None and len(one.configurations) > 1]
     if not summary.cases:
         if outcome.tests and not outcome.losses:
             yield TerminalLine(
-                "No test yielded a metric, carries @pytest.mark.mlflow or uses a fixture of ours; "
-                "--mlflow-track=all keeps every test."
+                "No test has a metric, the marker @pytest.mark.mlflow or a fixture of this plugin; "
+                "--mlflow-track=all records every test."
             )
     else:
+        # What is compared says more than how close an assertion came.
+        is_compared = comparison is not None and comparison.baseline is not None
+        most = 1 if not verbose and (is_compared or swept) else None
         yield from _margins(
-            ("missed limits", summary.missed, {"red": True}),
-            ("tightest margins", summary.tightest, {}),
-            ("widest margins", summary.widest, {}),
+            ("missed limits", summary.missed, {"red": True}, 0),
+            ("tightest margins", summary.tightest[:most], {}, 4),
+            ("widest margins", summary.widest if verbose else [], {}, 4),
         )
     if comparison is not None:
-        yield from sweep_lines(comparison.sweeps)
+        shown = swept if verbose else swept[:1]
+        lines = [*sweep_lines(shown)]
+        if rest := len(swept) - len(shown):
+            more = count(rest, "more sweep")
+            lines[-1] = replace(lines[-1], text=f"{lines[-1].text}; and {more}, see the report")
+        yield from (replace(line, rank=2) for line in lines)
         yield from slice_lines(comparison.slices)
-        yield from verdict_lines(comparison, reports)
+        yield from change_lines(comparison, verbose=verbose)
     for text in outcome.losses:
         yield TerminalLine(text, {"red": True})
     for note in outcome.notes:
@@ -196,7 +276,10 @@ def section(
         if outcome.remedy:
             yield TerminalLine(outcome.remedy, {"red": True})
     elif outcome.place and summary.cases:
-        yield from (TerminalLine(line, {"bold": True}) for line in outcome.place)
+        yield from map(TerminalLine, outcome.place)
+    yield from report_lines(reports if verbose else reports[:1])
+    if comparison is not None:
+        yield from verdict_lines(comparison, verbose=verbose)
 
 
 def describe_check(check: Check) -> str:
@@ -207,23 +290,20 @@ def describe_check(check: Check) -> str:
     return f"{check.metric} {check.value:.6g} {check.operator} {limit}"
 
 
-def _kept(summary: SessionSummary, outcome: SessionOutcome) -> str:
-    text = f"{summary.cases} of {_count(outcome.tests, 'test')} kept"
-    if not summary.cases:
-        return text
-    text = f"{text}, {_count(summary.metrics, 'metric value')}"
-    if outcome.experiment is not None:
-        text = f"{text}, in experiment {outcome.experiment!r}"
-    return text
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _outcomes(summary: SessionSummary) -> str:
-    others = [f"{count} {name}" for name, count in summary.outcomes.items() if name != "passed"]
-    return f" ({', '.join(others)})" if others else ""
+def _recorded(summary: SessionSummary, outcome: SessionOutcome, *, verbose: bool = False) -> str:
+    """Format the first line: ``16 tests recorded, 45 values (1 without metrics: test_schema)``."""
+    if not summary.cases and outcome.tests:
+        return f"0 of {count(outcome.tests, 'test')} recorded"
+    text = f"{count(summary.cases, 'test')} recorded"
+    if summary.cases:
+        text = f"{text}, {count(summary.metrics, 'value')}"
+        if verbose and outcome.experiment is not None:
+            text = f"{text}, in experiment {outcome.experiment!r}"
+    told = [f"{number:,} {name}" for name, number in summary.outcomes.items() if name != "passed"]
+    if left := outcome.left_out:
+        few = named_few([nodeid.rpartition("::")[2] for nodeid in left], _NAMED)
+        told.append(f"{len(left):,} {outcome.why_left_out}: {few}")
+    return f"{text} ({', '.join(told)})" if told else text
 
 
 def _colour(summary: SessionSummary) -> dict[str, bool]:
@@ -231,12 +311,14 @@ def _colour(summary: SessionSummary) -> dict[str, bool]:
     return {"red" if failed else "green": True} if summary.cases else {"yellow": True}
 
 
-def _margins(*groups: tuple[str, list[CheckMargin], dict[str, bool]]) -> Iterator[TerminalLine]:
-    texts = [describe_check(margin.check) for _, margins, _ in groups for margin in margins]
+def _margins(
+    *groups: tuple[str, list[CheckMargin], dict[str, bool], int],
+) -> Iterator[TerminalLine]:
+    texts = [describe_check(margin.check) for _, margins, *_ in groups for margin in margins]
     width = max(map(len, texts), default=0)
-    for title, margins, markup in groups:
+    for title, margins, markup, rank in groups:
         for number, margin in enumerate(margins):
             head = title if number == 0 else ""
             share = f"{100 * margin.relative:+.1f} %"
             text = f"  {head:<17}{describe_check(margin.check):<{width}}  {share:>9}  {margin.case}"
-            yield TerminalLine(text, markup)
+            yield TerminalLine(text, markup, rank)

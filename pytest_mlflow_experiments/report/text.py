@@ -50,15 +50,28 @@ _COMMAND = re.compile(r"^(\s*)::")
 @final
 @dataclass(frozen=True, slots=True)
 class TerminalLine:
-    """One line, and its markup for pytest's terminal writer."""
+    """One line, and its markup for pytest's terminal writer.
+
+    Where there is little room, lines of the highest ``rank`` are left out first, those of rank 0
+    never.
+    """
 
     text: str
     markup: dict[str, bool] = field(default_factory=dict)
+    rank: int = 0
 
     def __post_init__(self) -> None:
         """Escape line breaks, control characters and GitHub's workflow commands."""
         text = clean(self.text).replace("\n", " ").replace("##[", "# #[")
         object.__setattr__(self, "text", _COMMAND.sub(r"\1: :", text))
+
+
+def fitting(lines: Iterable[TerminalLine], most: int) -> list[TerminalLine]:
+    """Return the lines without the ranks that ``most`` lines have no room for."""
+    kept = [*lines]
+    while len(kept) > most and (worst := max(line.rank for line in kept)):
+        kept = [line for line in kept if line.rank < worst]
+    return kept
 
 
 _MARKUP = re.compile(r"([\\`*_\[\]|#~$])")
@@ -133,6 +146,7 @@ class MarkdownPage:
             self._left -= size
         elif self._blocks[-1:] != [_CUT]:
             self._blocks.append(_CUT)
+            self._left -= _size(f"\n\n{_CUT}")
 
     def add_items(
         self,

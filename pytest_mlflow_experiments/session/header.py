@@ -35,7 +35,7 @@ def git_note(header: SessionHeader, rootdir: Path) -> str | None:
     what, helps = problem
     told = "Commit and branch are unknown: sessions of all branches are one history"
     if header.commit is not None:
-        told = "Commit and branch are what the CI's variables tell"
+        told = "Commit and branch are taken from the CI's variables"
     return f"{what[0].upper()}{what[1:]}. {told}. What helps: {helps}"
 
 

@@ -128,15 +128,15 @@ _ROWS: Final = (
     ),
     Option(
         "mlflow_track",
-        "Which tests become runs: those that yield a metric, carry the marker or use a fixture of "
-        "ours (auto, the default), only those that carry the marker or use a fixture (marked), or "
-        "every test (all).",
+        "Which tests become runs: those that have a metric, the marker or a fixture of this plugin "
+        "(auto, the default), only those that have the marker or a fixture (marked), or every test "
+        "(all).",
         "auto|marked|all",
         default="auto",
     ),
     Option(
         "no_mlflow_assertions",
-        "Don't take metrics from assertions; only what tests log themselves is kept.",
+        "Don't take metrics from assertions; only what tests log themselves is recorded.",
         place="option",
         kind="switch",
     ),
@@ -252,8 +252,8 @@ _ROWS: Final = (
     ),
     Option(
         "mlflow_strict_guards",
-        "With --mlflow-gate: fail also where what guards a metric allows more than in the "
-        "baseline, such as another limit or tolerance, and no accepted step says why.",
+        "With --mlflow-gate: fail also where a check allows more than in the baseline, such as "
+        "by another limit or tolerance, and no accepted change says why.",
         kind="switch",
     ),
     Option(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import pytest
 
@@ -36,6 +37,8 @@ from .workers import received_directory, received_record, send_directory, send_r
 if TYPE_CHECKING:
     from _pytest.outcomes import Exit
     from _pytest.terminal import TerminalReporter
+
+_WHY_LEFT_OUT: Final = {"auto": "without metrics", "marked": "without the marker"}
 
 
 def register(config: pytest.Config) -> None:
@@ -104,7 +107,7 @@ class SessionPlugin:
             directory, note = make_directory(settings.rootdir, header.session_id)
         except OSError as error:
             raise pytest.UsageError(
-                f"--mlflow: there is no place for the session: {error}"
+                f"--mlflow: the session's directory can't be made: {error}"
             ) from error
         self._directory = directory
         self._notes += filter(None, (note, git_note(header, settings.rootdir)))
@@ -161,7 +164,9 @@ class SessionPlugin:
         self, excinfo: pytest.ExceptionInfo[KeyboardInterrupt | Exit]
     ) -> None:
         """Note why the session is interrupted."""
-        self._interruption = getattr(excinfo.value, "msg", None) or "interrupted"
+        # Pytest-xdist stops by this as well, for whatever reason.
+        reason = getattr(excinfo.value, "msg", None) or str(excinfo.value)
+        self._interruption = self._by_option(reason) or "interrupted"
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(
@@ -180,7 +185,8 @@ class SessionPlugin:
         self._only_shows = exitstatus == pytest.ExitCode.OK and not self._selection.has_begun
         # Shards are a part each, and their tests are told apart by whatever plugin.
         shortened = None if self._settings.shard_of is not None else self._selection.shortened
-        reason = self._interruption or session.shouldfail or session.shouldstop
+        stopped = self._by_option(str(session.shouldfail or session.shouldstop or ""))
+        reason = self._interruption or stopped
         end = SessionEnd(
             end_time=self._clock.now(),
             exit_status=int(exitstatus),
@@ -218,6 +224,13 @@ class SessionPlugin:
             self._writer.close()
             self._writer = None
 
+    def _by_option(self, reason: str) -> str:
+        """Return the option that made pytest stop early, else its own reason."""
+        if not re.fullmatch(r"stopping after \d+ failures?", reason):
+            return reason
+        most = self._config.getoption("maxfail", 1)
+        return "-x" if most == 1 else f"--maxfail={most}"
+
     def _compare(self, session: pytest.Session, end: SessionEnd) -> bool:
         """Compare with the baseline; return whether the session's gate fails."""
         if self._verdicts is None or self._only_shows or not self._is_own_process():
@@ -246,7 +259,8 @@ class SessionPlugin:
         """Wait for the tracker and show the section."""
         if self._directory is None or not self._is_own_process():
             return
-        ending = self._finish(Progress(terminalreporter, self._settings.timeout))
+        uri, timeout = self._settings.tracking_uri, self._settings.timeout
+        ending = self._finish(Progress(terminalreporter, timeout, uri))
         if self._only_shows:
             return
         reports = self._verdicts.reports if self._verdicts is not None else None
@@ -255,7 +269,8 @@ class SessionPlugin:
         else:
             terminalreporter.write_sep("=", "mlflow")
             shown = reports.shown() if reports is not None else []
-            lines = [*section(self._summary, ending, self._comparison, shown)]
+            verbose = terminalreporter.verbosity > 0
+            lines = section(self._summary, ending, self._comparison, shown, verbose=verbose)
         for line in lines:
             terminalreporter.write_line(line.text, **line.markup)
         for text in reports.annotations if reports is not None else ():
@@ -320,7 +335,7 @@ class SessionPlugin:
         if not self._lost and not self._lacks_end:
             return None
         missing = count(len(self._lost), "case is", "cases are") if self._lost else "its end is"
-        return f"the journal can't be written: {self._cause}; {missing} missing from it"
+        return f"the session's file can't be written: {self._cause}; {missing} missing from it"
 
     def _finish(self, on_progress: Progress | None = None) -> SessionOutcome:
         """Wait for the tracker, once; return the session's outcome."""
@@ -343,6 +358,8 @@ class SessionPlugin:
                 experiment=self._settings.experiment_name or self._settings.experiment_id,
                 directory=shown_path(self._directory.path),
                 losses=self._losses(),
+                left_out=self._left_out(),
+                why_left_out=_WHY_LEFT_OUT.get(self._settings.track, "not recorded"),
                 notes=[
                     *self._notes,
                     *filter(None, [self._config.stash.get(UNRECORDED, None)]),
@@ -356,10 +373,18 @@ class SessionPlugin:
             SessionDirectory.prune(self._settings.rootdir, keep_ids=[pin] if pin else [])
         return self._outcome
 
+    def _left_out(self) -> Iterator[str]:
+        """Yield the tests that ran and are not recorded; those that are lost are told elsewhere."""
+        known = self._summary.outcome_of.keys() | self._lost
+        for nodeid, outcome in self._selection.besides(known).items():
+            # Modules that can't be collected are among them.
+            if outcome != "skipped" and "::" in nodeid:
+                yield nodeid
+
     def _losses(self) -> Iterator[str]:
         """Yield what could not be written, which is told however little is to be shown."""
         if (lost := self._loss) is not None:
-            kept = f"{self._summary.cases} of {count(len(self._tests), 'test')} kept"
+            kept = f"{self._summary.cases:,} of {count(len(self._tests), 'test')} recorded"
             yield f"{lost[0].upper()}{lost[1:]} ({kept})"
         if self._verdicts is not None:
             yield from self._verdicts.reports.notes

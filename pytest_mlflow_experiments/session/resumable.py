@@ -18,7 +18,7 @@ from ..capture.dataset_digest import dataset_digest
 from ..capture.dataset_input import holds_files
 from ..capture.resumed import EarlierCase
 from ..records import CaseRecord, DatasetInput, SessionEnd, SessionHeader, journal
-from ..records.case import function_of
+from ..records.case import function_of, named_few
 from ..records.directory import SessionDirectory
 from ..records.git import UNKNOWN, changed_files
 from ..records.reader import read_cases, read_header
@@ -48,8 +48,8 @@ def why_other_code(
     if before != after:
         text = f"{name} had other uncommitted changes"
         if files := changed_files(rootdir, earlier.start_time / 1_000, outputs):
-            rest = f" and {len(files) - 1} more" if len(files) > 1 else ""
-            text = f"{text}; written since then: {files[0]}{rest} (what git ignores does not count)"
+            few = named_few(files, 1)
+            text = f"{text}; written since then: {few} (what git ignores does not count)"
         return text
     before, after = (header.tags.get(PYTHON) for header in (earlier, now))
     if before != after:

@@ -12,6 +12,7 @@ import pytest
 
 from ..capture.resumed import write_cases
 from ..records import CaseRecord, SessionHeader, journal
+from ..records.case import named_few
 from ..records.directory import DIRECTORY_NAME, SessionDirectory
 from ..records.journal import JournalError
 from ..records.reader import read_cases, read_header
@@ -52,9 +53,8 @@ def _session_named(rootdir: Path, text: str, base: Path) -> SessionDirectory:
     if len(matching) == 1:
         return matching[0]
     ids = [one.session_id for one in reversed(matching or known)]
-    more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
-    listed = ", ".join(ids[:_SHOWN]) + more
-    there = f" (there {'is' if len(ids) == 1 else 'are'} {listed})" if ids else ""
+    few = named_few(ids, _SHOWN)
+    there = f" (there {'is' if len(ids) == 1 else 'are'} {few})" if ids else ""
     hint = ""
     if (base / text.partition("::")[0]).exists():
         hint = "; before the path of tests, write --mlflow-resume=latest"
@@ -121,7 +121,7 @@ class Resumption:
         try:
             write_cases(directory.resumed, choice.cases)
         except OSError as error:
-            self._refusal = f"what is to be taken over can't be written: {error}"
+            self._refusal = f"the earlier results can't be copied: {error}"
             with suppress(OSError):
                 directory.resumed.unlink()
             return header
@@ -165,22 +165,18 @@ class Resumption:
         cases = {0: "No case", 1: "1 case"}.get(self._count, f"{self._count:,} cases")
         notes = [f"{cases} taken over from session {self._earlier.session_id}"]
         if self._files:
-            more = f" and {len(self._files) - 1} more" if len(self._files) > 1 else ""
-            notes.append(
-                f"Their data have changed, so that cases ran again: {self._files[0]}{more}"
-            )
+            few = named_few(self._files, 1)
+            notes.append(f"Their data have changed, so that cases ran again: {few}")
         if problem := self.problem:
             notes.append(f"{problem[0].upper()}{problem[1:]}")
         unsure = [finding for finding in self._data.findings() if not finding.sure]
         if self._count and unsure:
             notes.append(
-                "Whether resumed cases were measured on the data of today can't be told: the cases "
-                f"that ran had others ({_data_names(unsure)})"
+                "Resumed cases may be of older data: the cases that ran had other data "
+                f"({_data_names(unsure)})"
             )
         return notes
 
 
 def _data_names(findings: list[DataFinding]) -> str:
-    first = findings[0]
-    more = f", and {len(findings) - 1} more" if len(findings) > 1 else ""
-    return f"{first.dataset!r} of {first.test}{more}"
+    return named_few([f"{one.dataset!r} of {one.test}" for one in findings], 1)

@@ -71,7 +71,7 @@ class Selection:
         picked = [
             text for name, text in _PARTIAL_OPTIONS.items() if getattr(config.option, name, None)
         ]
-        self.partial = f"tests were picked with {picked[0]}" if picked else None
+        self.partial = picked[0] if picked else None
 
     def besides(self, recorded: Set[str]) -> dict[str, str]:
         """Return the outcomes of the tests that ran or were skipped, without the ``recorded``."""
@@ -117,8 +117,8 @@ class Selection:
             return None
         tests = "1 test was" if self._left_out == 1 else f"{self._left_out:,} tests were"
         return (
-            f"{tests} taken from the collection by a plugin or conftest.py that did not call "
-            "pytest_deselected, which tells what is left out for good"
+            f"{tests} left out by a plugin or conftest.py that did not call the hook "
+            "pytest_deselected, which tells pytest of it"
         )
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:

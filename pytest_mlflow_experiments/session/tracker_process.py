@@ -76,7 +76,7 @@ class Tracker:
             self._process = self._start(tracking_uri, cwd, timeout)
         except OSError as error:
             # As where no more processes are allowed; the tests run all the same.
-            self._fail(f"the tracker can't be started: {error}")
+            self._fail(f"the process that uploads to MLflow can't be started: {error}")
 
     def _start(self, tracking_uri: str, cwd: Path, timeout: float) -> subprocess.Popen[bytes]:
         fd = private(self._directory.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -160,7 +160,8 @@ class Tracker:
                 self._given_up = state.error or (
                     f"no answer from MLflow for {timeout:g} seconds"
                     if self._idle > timeout
-                    else f"MLflow has not got it all after {MAX_WAIT_FACTOR * timeout:g} seconds"
+                    else "MLflow has not received everything after "
+                    f"{MAX_WAIT_FACTOR * timeout:g} seconds"
                 )
                 return self.look()
             if self._idle > _PROBED_EACH <= now - probed:
@@ -208,7 +209,7 @@ class Tracker:
         with contextlib.suppress(OSError):
             lines = self._directory.log.read_text(encoding="utf-8", errors="replace").splitlines()
         last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
-        return f"the tracker died ({last}); see {self._directory.log}"
+        return f"the process that uploads to MLflow died ({last}); see {self._directory.log}"
 
 
 @final
@@ -238,7 +239,12 @@ class SessionTracker:
         terminal = self._terminal
         if terminal is not None and (terminal.isatty or is_gate):
             # A log of a session without a gate stays as it is without us, up to our section.
-            on_progress = Progress(terminal, self._settings.timeout, "looking for the baseline")
+            on_progress = Progress(
+                terminal,
+                self._settings.timeout,
+                self._settings.tracking_uri,
+                "looking for the baseline",
+            )
         try:
             return self._tracker.wait(
                 self._settings.timeout,
@@ -296,7 +302,7 @@ def backlog(root: Path, *, besides: str) -> str | None:
     )
     if not number:
         return None
-    text = "1 earlier session is" if number == 1 else f"{number} earlier sessions are"
+    text = "1 earlier session is" if number == 1 else f"{number:,} earlier sessions are"
     return f"{text} not in MLflow yet; send what is left with: pytest-mlflow sync"
 
 

@@ -32,10 +32,19 @@ from ..regression.compare import compare_sessions, gate_problem, session_info
 from ..regression.comparison import Comparison
 from ..regression.sweeps.build import SweepBuilder
 from ..regression.sweeps.model import Sweep
-from ..regression.values import Sessions, collect_session, collect_values, identity
+from ..regression.values import (
+    Sessions,
+    SessionValues,
+    collect_session,
+    collect_values,
+    identity,
+)
 from .builtin_hooks import STANDARD_SUFFIXES
 from .comparison_settings import ComparisonSettings
 from .selection import Selection
+
+_BESIDE = 2_000_000
+"""Bytes that are read at most of the journals of sessions that are in no baseline."""
 
 
 @final
@@ -133,8 +142,7 @@ class SessionVerdicts:
                     session=session_info(self._header),
                     baseline=None,
                     # What is missing in the journal may be the reason.
-                    problem=self._problem
-                    or f"the verdicts could not be reached: {error_text(error)}",
+                    problem=self._problem or f"metrics can't be judged: {error_text(error)}",
                     gated=self._settings.gate,
                 )
             try:
@@ -166,7 +174,7 @@ class SessionVerdicts:
                 problem = gate_problem([] if self.awaits_tracker else damaged, required_by, unknown)
             if problem is None and settings.baseline != "auto":
                 why = f": {unknown}" if unknown else ""
-                notes.append(f"No session is known for --mlflow-baseline={settings.baseline}{why}")
+                notes.append(f"There is no session for --mlflow-baseline={settings.baseline}{why}")
         entries = sweeps.watch(journal.read(self._directory.journal))
         current = collect_session(entries, settings.options.seed_params)
         current.end = end
@@ -185,12 +193,36 @@ class SessionVerdicts:
             required_by=required_by,
             notes=notes,
             sweeps=swept,
+            others=self._beside(baseline),
             settings=changed_settings(
                 self._config.rootpath,
                 settings.baseline,
                 self._request.base_branch if self._request is not None else None,
             ),
         )
+
+    def _beside(self, baseline: Sessions | None) -> list[SessionValues]:
+        """Read the newest sessions of this directory that are not in the baseline.
+
+        Failed ones, which never are, tell how reliable the tests are.
+        """
+        past = baseline.sessions if baseline is not None else []
+        known = {self._header.session_id, *(one.header.session_id for one in past)}
+        found, left = [], _BESIDE
+        for directory in reversed(SessionDirectory.find_all(self._config.rootpath)):
+            if directory.session_id in known:
+                continue
+            with suppress(OSError, JournalError, ValueError):
+                left -= directory.journal.stat().st_size
+                if left < 0:
+                    break
+                entries = journal.read_slim(directory.journal)
+                session = collect_session(entries, self._settings.options.seed_params)
+                # Of the time before the baseline, the passing sessions would be missing.
+                if past and session.header.start_time < past[0].header.start_time:
+                    break
+                found.append(session)
+        return found
 
     def _damaged(self, baseline: Sessions | None) -> list[str]:
         """Return notes of damaged sessions on this machine that might belong to the baseline."""

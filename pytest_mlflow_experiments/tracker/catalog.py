@@ -276,7 +276,7 @@ def _why_incomplete(run: Run) -> str | None:
         return f"only some of its tests ran ({partial})"
     if shard_states(run.data.tags):
         return "its shards were not merged yet"
-    return "nothing tells that all of its tests ran"
+    return "it is not known whether all of its tests ran"
 
 
 def _filter(query: Query) -> str:

@@ -249,7 +249,7 @@ def _detach() -> None:
 
 def _end_on_sigterm(reporter: Reporter) -> None:
     def end(number: int, _frame: FrameType | None) -> NoReturn:
-        reason = "The tracker was terminated before everything was sent."
+        reason = "The upload was terminated before everything was sent."
         reporter.trouble("failed", reporter.shown.error or reason)
         # Requests under way are not waited for: they are found when the session is sent again.
         os._exit(128 + number)

@@ -47,8 +47,9 @@ def raise_worst_problem(problems: Sequence[Problem], cases: int, directory: Path
     worst = min(problems, key=lambda problem: _WORST_FIRST.index(problem.part))
     count = sum(problem.part == worst.part for problem in problems)
     text = {
-        "run": f"MLflow did not take {count} of {cases} cases; the first is",
-        "sweep": f"MLflow has every case, but did not take the end of {count} sweeps; the first is",
+        "run": f"MLflow did not take {count:,} of {cases:,} cases; the first is",
+        "sweep": f"MLflow has every case, but did not take the end of {count:,} sweeps; the first "
+        "is",
         "artifacts": "MLflow has every case, but not all artifacts could be uploaded; they stay "
         f"in {directory}; the first ones missing are those of",
         "lost": f"MLflow has every case, but some artifacts are neither there nor in {directory}; "
@@ -115,9 +116,11 @@ class SessionProjector:
                 self.reporter.flush()
                 time.sleep(_IDLE)
         damaged = self.tail.damaged
-        self.reporter.note(*(f"The journal is damaged at {text}" for text in damaged[:_DAMAGED]))
+        self.reporter.note(
+            *(f"The session's file is damaged at {text}" for text in damaged[:_DAMAGED])
+        )
         if len(damaged) > _DAMAGED:
-            self.reporter.note(f"The journal is damaged in {len(damaged)} lines altogether")
+            self.reporter.note(f"The session's file is damaged in {len(damaged):,} lines")
         if self.target is not None and not self.target.run.deleted:
             self._finish(self.target)
         self._tell_exclusion()
@@ -170,7 +173,9 @@ class SessionProjector:
         header = self.header
         if header is None:
             damage = "".join(f" ({text})" for text in self.tail.damaged[:1])
-            raise TrackerError(f"The journal {self.directory.journal} has no header{damage}.")
+            raise TrackerError(
+                f"The session's file {self.directory.journal} has no header{damage}."
+            )
         experiment = self.store.make_experiment(header)
         run = self.store.make_session_run(header, experiment)
         known: dict[str, existing.KnownRun] = {}

@@ -16,6 +16,7 @@ from _pytest.assertion.rewrite import AssertionRewriter, AssertionRewritingHook,
 from _pytest.pathlib import fnmatch_ex
 from _pytest.stash import StashKey
 
+from ...records.case import named_few
 from ...records.directory import shown_path
 from . import recorder
 from .cache import CodeCache
@@ -254,10 +255,7 @@ def unrecorded_modules(config: pytest.Config, items: Iterable[pytest.Item]) -> s
             by_reason.setdefault(reason, []).append(shown_path(path))
     if not by_reason:
         return None
-    texts = []
-    for reason, paths in by_reason.items():
-        more = f" and {len(paths) - _MAX_NAMED} more" if len(paths) > _MAX_NAMED else ""
-        texts.append(f"{', '.join(paths[:_MAX_NAMED])}{more} ({reason})")
+    texts = [f"{named_few(paths, _MAX_NAMED)} ({why})" for why, paths in by_reason.items()]
     return (
         f"No metrics from the assertions of {'; '.join(texts)}; log them with the fixture "
         "mlflow_case, or let pytest rewrite them"

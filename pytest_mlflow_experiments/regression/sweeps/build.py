@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import fields
+from dataclasses import fields, replace
 from math import inf, isnan
 from typing import TypeVar, final
 
@@ -18,7 +18,7 @@ from ..guards import Guard, Meaning, is_guarded_cost
 from ..values import DURATION
 from .effects import effects
 from .model import Configuration, Mode, Slice, SliceTable, Sweep
-from .ranking import Case, Group, folded, ranked
+from .ranking import Case, Group, folded, pareto_front, ranked
 
 
 @final
@@ -83,6 +83,24 @@ class Objective:
         costs = ", ".join(self._logged)
         note = f"Nothing but costs was measured ({costs}): the marker's objective=... names one"
         return None, None, [note]
+
+    def choose_second(
+        self, objective: str, found: Sequence[Configuration], options: CompareOptions
+    ) -> tuple[str | None, Mode | None]:
+        """Choose the metric, beside the objective, that the test wants to be good; and its mode.
+
+        It is the first asserted one, else the first logged one, with a known direction and several
+        values. Costs count, but for those that are measured of each case anyway.
+        """
+        measured = self._costs.keys() | {DURATION, objective}
+        for metric in dict.fromkeys((*self._asserted, *self._logged)):
+            if metric in measured or len({one.metrics.get(metric) for one in found}) < 2:
+                continue
+            guards = self._asserted.get(metric, ())
+            meaning = known_direction(metric, guards, self._directions, options.directions)[0]
+            if meaning.direction is not None and not meaning.is_range:
+                return metric, meaning.direction
+        return None, None
 
     def has_one_guard(self, metric: str) -> bool:
         """Return whether the assertions of all cases hold a metric against the same limits.
@@ -257,6 +275,12 @@ class _Test:
         configurations = [folded(group, objective) for group in groups]
         if not self._is_marked and not self._looks_swept(objective, configurations):
             return None
+        second, second_mode, front = None, None, set[int]()
+        found = ranked(configurations, mode)
+        if objective is not None and mode is not None:
+            second, second_mode = self._objective.choose_second(objective, found, options)
+            if second is not None and second_mode is not None:
+                front = pareto_front(found, second, (mode, second_mode))
         return Sweep(
             test=self._test,
             name=self._name,
@@ -264,11 +288,16 @@ class _Test:
             repeats=tuple(self._repeats),
             objective=objective,
             mode=mode,
-            configurations=ranked(configurations, mode),
-            effects=effects(configurations, tuple(self._params)),
+            configurations=tuple(
+                replace(one, on_front=True) if place in front else one
+                for place, one in enumerate(found)
+            ),
+            effects=effects(configurations, tuple(self._params), mode),
             cases=len(self._cases),
             failed=sum(not case.passed for case in self._cases.values()),
             notes=(*notes, *_alike(groups)),
+            second=second,
+            second_mode=second_mode,
         )
 
     def _looks_swept(self, objective: str | None, found: Sequence[Configuration]) -> bool:

@@ -7,11 +7,12 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import fsum, isfinite, log
+from math import fsum, inf, isfinite, log
+from statistics import quantiles
 from typing import final
 
 from ..statistics import ROUNDING, Scaled, average, deviation, finite_mean, scaled, squares
-from .model import Configuration, Effect, Level
+from .model import Configuration, Effect, Level, Mode
 
 _DIGITS = re.compile(r"(\d+)")
 _DECADE = 10.0
@@ -73,11 +74,32 @@ def _natural(text: str) -> tuple[tuple[int, str], ...]:
     return tuple((len(part) if part.isdigit() else 0, part) for part in parts)
 
 
+# From so many values on, one is far off that is more than so many times the range of the middle
+# half away from it.
+_ENOUGH, _FAR = 8, 4
+
+
+def usual_range(configurations: Iterable[Configuration], mode: Mode | None) -> tuple[float, float]:
+    """Return the bounds beyond which a mean is far off, on the side that is worse if it is known.
+
+    Such is that of a run that diverged.
+    """
+    means = [one.mean for one in configurations if one.mean is not None and isfinite(one.mean)]
+    if len(means) >= _ENOUGH:
+        first, _, third = quantiles(means, method="inclusive")
+        if 0 < (fence := _FAR * (third - first)) < inf:
+            low, high = first - fence, third + fence
+            return -inf if mode == "min" else low, inf if mode == "max" else high
+    return -inf, inf
+
+
 _RANGES = 8
 _MOST = 12
 
 
-def effects(configurations: Iterable[Configuration], params: Sequence[str]) -> tuple[Effect, ...]:
+def effects(
+    configurations: Sequence[Configuration], params: Sequence[str], mode: Mode | None
+) -> tuple[Effect, ...]:
     """Return the effect of each param that takes several values, the one that explains most first.
 
     A marginal mean is that of the configurations' means, whatever the other params are: each
@@ -85,13 +107,15 @@ def effects(configurations: Iterable[Configuration], params: Sequence[str]) -> t
     squares between the values of a param divided by the total one (Fisher 1925; Cohen 1973). In an
     incomplete grid a param may be credited with the effect of another.
 
+    Configurations far off are left out: a single run that diverged would outweigh all others.
     Numbers of more than 12 values are joined to at most 8 ranges. A param that differs in each
     configuration would explain everything, so it has no share, unless nothing else varies.
     """
+    low, high = usual_range(configurations, mode)
     usable = [
-        (configuration.params, configuration.mean)
-        for configuration in configurations
-        if configuration.mean is not None and isfinite(configuration.mean)
+        (one.params, one.mean)
+        for one in configurations
+        if one.mean is not None and isfinite(one.mean) and low <= one.mean <= high
     ]
     if not usable:
         return ()

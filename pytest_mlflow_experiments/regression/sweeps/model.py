@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Literal, TypeAlias, final
 
+from ...records.codec import RARE
 from ..findings import Status
 
 Mode: TypeAlias = Literal["min", "max"]
@@ -23,8 +24,10 @@ class Configuration:
     text if nothing repeats). ``mean`` and ``std`` (the sample standard deviation, from two
     values on) are theirs. ``distance`` is how much worse the mean is than that of the best, in the
     objective's unit and never below zero; ``relative`` the same as a share of the best's mean.
-    ``p_value`` is the probability of such a distance between two equally good configurations; None
-    with too few values. ``metrics`` are the means of all other metrics. ``failed`` counts the cases
+    ``p_value`` is the probability of such a distance between equally good configurations, adjusted
+    for the number of those compared with the best; None with too few values. ``on_front`` tells
+    that it is on the Pareto front of the sweep's two objectives. ``metrics`` are the means of all
+    other metrics. ``failed`` counts the cases
     that neither passed nor were skipped, ``cases`` all of them; ``nodeids`` are theirs.
     """
 
@@ -40,6 +43,7 @@ class Configuration:
     cases: int
     failed: int
     nodeids: tuple[str, ...]
+    on_front: bool = field(default=False, metadata=RARE)
 
     @property
     def n(self) -> int:
@@ -84,7 +88,8 @@ class Sweep:
     is None if no case has a metric, ``mode`` if the direction is unknown. ``configurations`` come
     best first (those with a failed case, or with fewer values than most, behind the others, those
     whose mean is no finite number last; without a mode in the order in which they ran), ``effects``
-    by their share.
+    by their share. ``second`` is another metric of which it is known what is better, and
+    ``second_mode`` that; None if no other has been measured.
     """
 
     test: str
@@ -98,6 +103,8 @@ class Sweep:
     cases: int = 0
     failed: int = 0
     notes: tuple[str, ...] = ()
+    second: str | None = field(default=None, metadata=RARE)
+    second_mode: Mode | None = field(default=None, metadata=RARE)
 
     @property
     def best(self) -> Configuration | None:

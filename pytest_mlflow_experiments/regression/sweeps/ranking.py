@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite
 from typing import Literal, TypeAlias, final
@@ -41,24 +41,6 @@ def p_value(best: Configuration, other: Configuration) -> float | None:
     return welch_p(a, b) if paired is None else paired
 
 
-def noise_limit(sweep: Sweep) -> float:
-    """Return the p-value above which a configuration may be as good as the best.
-
-    The best is the best of many, so that some of the others look worse by chance alone. So their
-    p-values are taken together, by the method of Holm (1979): the probability that any
-    configuration as good as the best is called worse is ``ALPHA`` at most. Infinite if all are
-    worse.
-    """
-    found = sorted(
-        other.p_value
-        for other in sweep.configurations
-        if other.p_value is not None and other.distance != 0
-    )
-    # Holm steps down from the smallest p, until one of them is not small enough.
-    steps = enumerate(found)
-    return next((p for step, p in steps if p > ALPHA / (len(found) - step)), inf)
-
-
 Mark: TypeAlias = Literal["best", "near", "worse", ""]
 
 
@@ -67,13 +49,12 @@ def marks(sweep: Sweep) -> list[Mark]:
 
     Near ones are within noise of the best; the mark is empty without a p-value.
     """
-    limit, best = noise_limit(sweep), sweep.best
+    best = sweep.best
 
     def mark(configuration: Configuration) -> Mark:
         if configuration is best or configuration.p_value is None:
             return "best" if configuration is best else ""
-        is_near = configuration.p_value >= limit or configuration.distance == 0
-        return "near" if is_near else "worse"
+        return "near" if configuration.p_value > ALPHA else "worse"
 
     return [mark(configuration) for configuration in sweep.configurations]
 
@@ -129,7 +110,49 @@ def ranked(configurations: Iterable[Configuration], mode: Mode | None) -> tuple[
     best = found[0] if found and key(found[0])[0] == 0 else None
     if best is None or best.mean is None:
         return tuple(found)
-    return tuple(_compared(configuration, best, best.mean, sign) for configuration in found)
+    return _adjusted([_compared(one, best, best.mean, sign) for one in found])
+
+
+def _adjusted(found: Sequence[Configuration]) -> tuple[Configuration, ...]:
+    """Return the configurations with p-values that allow for the number of comparisons.
+
+    The best is the best of many, so that some of the others look worse by chance alone. By the
+    method of Holm (1979) the probability that any configuration as good as the best is called
+    worse, for its p-value is at most ``ALPHA``, is ``ALPHA`` too. What has no worse mean has 1.
+    """
+    known = [(one.p_value, place) for place, one in enumerate(found) if one.p_value is not None]
+    p_values = {place: 1.0 for _, place in known}
+    told = sorted(one for one in known if found[one[1]].distance != 0)
+    least = 0.0
+    for step, (p, place) in enumerate(told):
+        p_values[place] = least = max(least, min(1.0, p * (len(told) - step)))
+    return tuple(replace(one, p_value=p_values.get(place)) for place, one in enumerate(found))
+
+
+def pareto_front(
+    configurations: Sequence[Configuration], second: str, modes: tuple[Mode, Mode]
+) -> set[int]:
+    """Return the places of those of which no other is better in one objective and as good in both.
+
+    ``second`` is the metric beside the sweep's objective, ``modes`` are those of both. Only
+    configurations take part whose cases all passed, with finite values.
+    """
+    signs = [-1.0 if mode == "max" else 1.0 for mode in modes]
+    points: dict[tuple[float, float], list[int]] = {}
+    for place, one in enumerate(configurations):
+        values = one.mean, one.metrics.get(second)
+        if not one.failed and all(value is not None and isfinite(value) for value in values):
+            first, other = (
+                sign * value for sign, value in zip(signs, values, strict=True) if value is not None
+            )
+            points.setdefault((first, other), []).append(place)
+    front: set[int] = set()
+    least = inf
+    for point in sorted(points):
+        if point[1] < least:
+            least = point[1]
+            front.update(points[point])
+    return front
 
 
 def _compared(

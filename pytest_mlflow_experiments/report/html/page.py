@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from hashlib import sha256
-from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final, get_args
+from shlex import quote
+from typing import TYPE_CHECKING, Any, final
 
-from ...regression import Status
-from ...regression.comparison import Comparison, MetricComparison, UnjudgedCase
-from ...regression.sweeps.model import Slice
+from ...regression.comparison import Comparison, MetricComparison, Reliability, UnjudgedCase
 from .. import numbers, sweep_text
 from ..headline import BROKEN_OUTCOMES, SYMBOLS, age, headline, remedies, short_commit
 from ..metric_lines import describe_guard
 from ..text import clean, cut
 from .curves import caption, chart, view_curves
+from .metrics import (
+    CARDS,
+    GROUPS,
+    OPEN_CARDS,
+    Data,
+    breakable,
+    commands,
+    count_groups,
+    grouped,
+    is_plain,
+    lost_by_failure,
+    sure,
+    tendency_of,
+    when,
+)
 from .svg import draw_level, sparkline
 from .sweeps import view_sweeps
 
@@ -37,16 +49,26 @@ _TEXT = 4_000
 _FAILURE, _LEAST_FAILURE = 20_000, 1_000
 _FAILURES = 0.25
 
-# The groups of rows, in the order of their filters.
-_SYMBOLS = {**{status: SYMBOLS[status] for status in get_args(Status)}, "advisory": "i"}
+_SHORT_TITLES = {
+    "worse": "got worse",
+    "better": "got better",
+    "undecided": "not decided",
+    "unchanged": "unchanged",
+    "informational": "informational",
+}
+# Lines of a failure that are open.
+_END = 14
+# What change of a time, and of how many seconds, is told.
+_TREND, _SHORT = 0.25, 0.05
 
 
 def render_html(comparison: Comparison) -> str:
     """Render the page, in UTF-8 without a byte order mark, of at most :data:`LIMIT` bytes."""
     sweeps, curves = view_sweeps(comparison.sweeps), view_curves(comparison)
     past = comparison.baseline.sessions if comparison.baseline else ()
-    groups = count_groups(comparison.metrics)
+    groups, lost = grouped(comparison), lost_by_failure(comparison)
     told = sum(not is_plain(metric) for metric in comparison.metrics)
+    data = Data(comparison, LIMIT // 7)
     in_slices = {(one.case, table.metric) for table in comparison.slices for one in table.slices}
     # What a page has no use for is left out of it.
     style = _read("report.css", *(["sweeps.css"] if sweeps.shown or curves.charts else []))
@@ -54,10 +76,12 @@ def render_html(comparison: Comparison) -> str:
     return _template().render(
         comparison=comparison,
         headline=headline(comparison),
+        lead=[*lead(comparison, groups.get("worse", ()), lost)],
+        lost=lost,
         baseline=comparison.baseline,
         ages=[(session, age(comparison, session)) for session in reversed(past)],
         groups=groups,
-        folded=_folded(groups),
+        data=data,
         sweeps=sweeps,
         by_case={
             key: row for row in comparison.metrics if (key := (row.case, row.metric)) in in_slices
@@ -68,8 +92,11 @@ def render_html(comparison: Comparison) -> str:
             _LEAST_FAILURE,
             min(_FAILURE, int(_FAILURES * LIMIT) // max(1, len(comparison.unjudged))),
         ),
-        room=Room(LIMIT - _FRAME, reserved=told * _ROW),
+        room=Room(LIMIT - _FRAME - LIMIT // 7, reserved=told * _ROW),
         remedies=remedies(comparison),
+        flaky=[test for test in comparison.reliability if not is_steady(test)],
+        steady=[test for test in comparison.reliability if is_steady(test)],
+        sessions=max((len(test.outcomes) for test in comparison.reliability), default=0),
         policy=(
             f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}; "
             "img-src data:; base-uri 'none'; form-action 'none'"
@@ -156,12 +183,17 @@ def _template() -> Template:
         finalize=lambda value: cut(clean(value), _TEXT) if type(value) is str else value,
     )
     environment.filters["number"] = numbers.value
+    environment.filters["breakable"] = breakable
+    environment.tests["skipped_case"] = is_skipped
     helpers = (
-        *(caption, chart, count_groups, cut, describe_guard, draw_level, enumerate, failure_text),
-        *(group_of, is_plain, is_skipped, short_commit, sparkline),
+        *(breakable, caption, chart, commands, count_groups, cut, describe_guard, draw_level),
+        *(enumerate, failure_end, failure_text, is_plain, quote, short_commit, slower),
+        *(sparkline, sure, tendency_of, when),
     )
-    environment.globals |= {helper.__name__: helper for helper in (*helpers, tendency_of)}
-    environment.globals |= {"numbers": numbers, "sweep_text": sweep_text, "symbols": _SYMBOLS}
+    environment.globals |= {helper.__name__: helper for helper in helpers}
+    environment.globals |= {"numbers": numbers, "sweep_text": sweep_text, "symbols": SYMBOLS}
+    environment.globals |= {"titles": GROUPS, "short_titles": _SHORT_TITLES, "cards": CARDS}
+    environment.globals["open_cards"] = OPEN_CARDS
     return environment.get_template("report.html.jinja")
 
 
@@ -174,15 +206,45 @@ def _source(text: str) -> str:
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
-def group_of(metric: MetricComparison) -> str:
-    """Return the group of rows that a metric belongs to."""
-    return "advisory" if metric.advisory else metric.status
-
-
-def is_plain(row: MetricComparison | Slice) -> bool:
-    """Return whether there is nothing to tell of a metric or a slice: a page may lack it."""
-    is_advisory = isinstance(row, MetricComparison) and row.advisory
-    return not row.gates and (is_advisory or row.status == "unchanged")
+def lead(
+    comparison: Comparison, worse: Sequence[MetricComparison], lost: Collection[str]
+) -> Iterator[str]:
+    """Yield the sentences below the verdict: the worst change, the baseline, what comes next."""
+    broken = [one for one in comparison.unjudged if not is_skipped(one)]
+    for case in sorted(broken, key=lambda one: one.nodeid not in lost)[:1]:
+        told = [line[1:].strip() for line in (case.failure or "").splitlines() if line[:2] == "E "]
+        text = f"{case.name} failed{f': {told[0]}' if told else ''}"
+        yield f"{cut(text, 300)}{f'; {len(broken) - 1:,} more below' if broken[1:] else ''}"
+    for first in worse[:1]:
+        what = f"{first.metric} of {first.name}"
+        if first.current is None:
+            text = f"{what} is missing, was {numbers.value(first.baseline)}"
+        elif first.baseline is None:
+            text = f"{what} is {numbers.value(first.current)}"
+        else:
+            share = numbers.finite(first.relative)
+            size = numbers.signed(first.change) if share is None else numbers.relative(share)
+            size = f" ({size})" if numbers.finite(first.change) is not None else ""
+            text = f"{what} went {numbers.step(first)}{size}"
+        more = f"; {len(worse) - 1:,} more below" if len(worse) > 1 else ""
+        yield f"{text}, {when(first, comparison)}{more}."
+    baseline = comparison.baseline
+    if baseline is not None:
+        sessions = baseline.sessions[-1:]
+        newest = "".join(f"; the newest is {one.name}, {age(comparison, one)}" for one in sessions)
+        yield f"Compared with {baseline.provenance.reason}{newest}."
+    elif comparison.problem is None:
+        measured = sum(not one.cost for one in comparison.metrics)
+        held = sum(one.margin is not None and one.margin.margin >= 0 for one in comparison.metrics)
+        yield (
+            f"{numbers.count(comparison.cases, 'case')} and {numbers.count(measured, 'value')} "
+            f"were recorded; {numbers.count(held, 'assertion holds', 'assertions hold')}."
+        )
+        if comparison.partial is None and not comparison.rejected:
+            yield (
+                "What comes next: run the tests again. Later sessions are compared with this one: "
+                "the first few show large drops only, from five on a drop of 1 % counts."
+            )
 
 
 def is_skipped(case: UnjudgedCase) -> bool:
@@ -190,25 +252,22 @@ def is_skipped(case: UnjudgedCase) -> bool:
     return case.outcome not in BROKEN_OUTCOMES
 
 
-def count_groups(metrics: Iterable[MetricComparison]) -> dict[str, int]:
-    """Count the metrics by their group of rows."""
-    numbers_of = Counter(map(group_of, metrics))
-    return {group: numbers_of[group] for group in _SYMBOLS if numbers_of[group]}
-
-
-def _folded(groups: Mapping[str, int]) -> set[str]:
-    """Return the groups of rows that are hidden at first."""
-    if set(groups) - {"unchanged", "advisory"}:
-        return {"unchanged", "advisory"}
-    return {"advisory"} if "unchanged" in groups else set()
-
-
-def tendency_of(metric: MetricComparison) -> str:
-    """Return ``worse`` or ``better`` for a change; empty without one or without a direction."""
-    change = metric.change
-    if not change or isnan(change) or metric.direction is None or metric.status == "unchanged":
+def slower(test: Reliability) -> str:
+    """Say how the time of a test changed, if it did so clearly."""
+    if test.trend is None or abs(test.trend) < _TREND or test.seconds < _SHORT:
         return ""
-    return "worse" if (change < 0) is (metric.direction == "max") else "better"
+    return f"{'slower' if test.trend > 0 else 'faster'} by {numbers.percent(abs(test.trend))}"
+
+
+def is_steady(test: Reliability) -> bool:
+    """Return whether there is nothing to tell of a test."""
+    return not test.flaky and test.passed == test.runs and not slower(test)
+
+
+def failure_end(text: str) -> str:
+    """Return the last lines of a failure, as far as they have room."""
+    lines = clean(text).rstrip().split("\n")
+    return "\n".join(cut(line, 300) for line in lines[-_END:])
 
 
 def failure_text(text: str, length: int) -> str:

@@ -1,17 +1,21 @@
 "use strict";
 // Plots of a sweep as SVG. Each returns the drawing, find(x, y) for what is at a place of it, and
-// mark(place) to mark a configuration in it.
+// mark(place) to mark a point of the sweep in it.
 const plots = (() => {
   const COLOURS = 9;
   // So many ranges are made of a numeric param with more values than MOST.
   const MOST = 12;
   const BINS = 8;
   const MOST_CELLS = 30;
-  const MOST_LINES = 1500;
+  const MOST_LINES = 300;
+  const MOST_BARS = 60;
 
   const element = (name, attributes, text) => {
     const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-    for (const key in attributes) made.setAttribute(key, attributes[key]);
+    for (const key in attributes) {
+      const value = attributes[key];
+      made.setAttribute(key, typeof value === "number" ? round(value) : value);
+    }
     if (text !== undefined) made.textContent = text;
     return made;
   };
@@ -26,21 +30,18 @@ const plots = (() => {
       "aria-label": label,
     });
 
-  const format = (value, digits = 6) =>
-    typeof value === "number" ? String(Number(value.toPrecision(digits))) : (value ?? "—");
+  const format = (value, digits = 6) => {
+    if (typeof value !== "number") return value ?? "—";
+    const rounded = Number(value.toPrecision(digits));
+    return rounded && Math.abs(rounded) < 1e-3 ? rounded.toExponential() : String(rounded);
+  };
 
   const cut = (text, length) => (text.length <= length ? text : `${text.slice(0, length - 1)}…`);
   const round = (value) => Math.round(value * 10) / 10;
   const mean = (values) => values.reduce((sum, value) => sum + value / values.length, 0);
+  const path = (points) => `M${points.map(([x, y]) => `${round(x)} ${round(y)}`).join("L")}`;
   // A letter of the labels is about so wide.
   const LETTER = 6.3;
-
-  const quantile = (sorted, share) => {
-    const place = share * (sorted.length - 1);
-    const low = Math.floor(place);
-    const rest = place - low;
-    return sorted[low] * (1 - rest) + sorted[Math.ceil(place)] * rest;
-  };
 
   // From numbers between low and high to places between start and end, what is beyond at the edge.
   const scale = (low, high, start, end, log = false) => {
@@ -83,25 +84,32 @@ const plots = (() => {
     });
   };
 
-  // The objective's scale. A few values that are far off on the bad side (a run that diverged)
-  // would press all others into one colour, so they share the edge.
-  const outcome = (sweep, drawable) => {
-    const sorted = drawable.map((place) => sweep.means[place]).sort((a, b) => a - b);
-    let [low, high] = [sorted[0], sorted[sorted.length - 1]];
-    const [first, third] = [quantile(sorted, 0.25), quantile(sorted, 0.75)];
-    const fence = 4 * (third - first);
-    let [beyondLow, beyondHigh] = [false, false];
-    if (sorted.length >= 8 && fence > 0) {
-      if (sweep.mode !== "min" && low < first - fence) {
-        low = sorted.find((value) => value >= first - fence);
-        beyondLow = true;
-      }
-      if (sweep.mode !== "max" && high > third + fence) {
-        high = sorted.findLast((value) => value <= third + fence);
-        beyondHigh = true;
-      }
-    }
-    return { low, high, beyondLow, beyondHigh, mode: sweep.mode };
+  // Values that are far off (a run that diverged) would press all others into one colour and weigh
+  // on every mean.
+  const bounds = (sweep) => sweep.usual.map((bound, side) => bound ?? (side ? Infinity : -Infinity));
+  const isUsual = (sweep) => {
+    const [least, most] = bounds(sweep);
+    return (place) => sweep.means[place] >= least && sweep.means[place] <= most;
+  };
+
+  // The range of values of the objective with their intervals; those far off share the edge.
+  const range = (sweep, values, stds = []) => {
+    const [least, most] = bounds(sweep);
+    let [low, high] = [Infinity, -Infinity];
+    values.forEach((value, place) => {
+      if (value < least || value > most) return;
+      const std = Number.isFinite(stds[place]) ? stds[place] : 0;
+      const ends = [value - std, value + std].map((end) => (Number.isFinite(end) ? end : value));
+      low = Math.min(low, ends[0]);
+      high = Math.max(high, ends[1]);
+    });
+    return {
+      low,
+      high,
+      beyondLow: values.some((value) => value < least),
+      beyondHigh: values.some((value) => value > most),
+      mode: sweep.mode,
+    };
   };
 
   // The strongest colour is that of the best values.
@@ -130,13 +138,12 @@ const plots = (() => {
 
   // The values of a param in groups: each by itself, or ranges of many numbers. of[i] is the group
   // of the value i; what has none is left out.
-  const groups = (param) => {
-    const { values, numbers } = param;
+  const groups = ({ values, numbers, log }) => {
     if (!numbers || values.length <= MOST) {
       const labels = values.slice(0, MOST_CELLS);
       return { labels, of: values.map((_, place) => (place < MOST_CELLS ? place : -1)) };
     }
-    const place = scale(numbers[0], numbers[numbers.length - 1], 0, BINS, param.log);
+    const place = scale(numbers[0], numbers[numbers.length - 1], 0, BINS, log);
     const all = numbers.map((number) => Math.min(BINS - 1, Math.floor(place(number))));
     const used = Array.from(new Set(all));
     const labels = used.map((bin) => {
@@ -148,34 +155,39 @@ const plots = (() => {
   };
 
   const label = (text, x, y, name, room = 24) => {
-    const made = element("text", { class: name, x: round(x), y: round(y) }, cut(text, room));
+    const made = element("text", { class: name, x, y }, cut(text, room));
     if (text.length > room) made.append(element("title", {}, text));
     return made;
   };
 
-  // Labels below a drawing: level where they fit, else upright. Returns how high they are.
-  const across = (labels, room) => {
-    const longest = Math.max(...labels.map((text) => text.length));
+  // Where the values of a param stand between two places, and what is written there.
+  const axisOf = ({ values, numbers, log }, from, to) => {
+    const last = values.length - 1;
+    const along = numbers && scale(numbers[0], numbers[last], from, to, log);
+    const at = numbers
+      ? (value) => along(numbers[value])
+      : (value) => from + ((to - from) * (value + 0.5)) / (last + 1);
+    const marks =
+      numbers && last >= MOST
+        ? ticks(numbers[0], numbers[last], 6, log).map((tick) => ({ text: format(tick), at: along(tick) }))
+        : values.map((text, value) => ({ text: text || "''", at: at(value) }));
+    return { at, marks };
+  };
+
+  // Labels below a drawing: level where they fit, else upright.
+  const standing = (texts, room) => {
+    const longest = Math.max(...texts.map((text) => text.length));
     const upright = longest * LETTER + 6 > room;
     return { upright, height: upright ? Math.min(longest, 16) * LETTER + 12 : 22 };
   };
-  const below = (svg, text, x, y, upright) => {
-    const made = label(text, x, y, upright ? "upright" : "middle", upright ? 16 : 40);
-    if (upright) made.setAttribute("transform", `rotate(-90 ${round(x)} ${round(y)})`);
-    svg.append(made);
-  };
-
-  const outcomeAxis = (svg, view, y, left, right) => {
-    const { low, high, beyondLow, beyondHigh } = view.scale;
-    for (const tick of ticks(low, high, 5)) {
-      const at = round(y(tick));
-      svg.append(
-        element("path", { class: "grid", d: `M${left} ${at}H${right}` }),
-        label(format(tick), left - 6, at + 4, "end", 10),
-      );
+  const below = (svg, marks, bottom, { upright }, room) => {
+    const sized = marks.map((mark) => ({ ...mark, size: upright ? 12 : mark.text.length * LETTER }));
+    for (const { text, at } of thin(sized, upright ? 0 : room)) {
+      const [x, y] = upright ? [at + 4, bottom + 8] : [at, bottom + 18];
+      const made = label(text, x, y, upright ? "upright" : "middle", upright ? 16 : 40);
+      if (upright) made.setAttribute("transform", `rotate(-90 ${round(x)} ${round(y)})`);
+      svg.append(made);
     }
-    if (beyondLow) svg.append(label("▼ below", left - 6, y(low) + 16, "end"));
-    if (beyondHigh) svg.append(label("▲ above", left - 6, y(high) - 8, "end"));
   };
 
   const nearest = (points, x, y, reach) => {
@@ -187,113 +199,116 @@ const plots = (() => {
     return best;
   };
 
-  // A scatter without chance: the same place for the same configuration, however it is drawn.
+  // A scatter without chance: the same place for the same point, however it is drawn.
   const jitter = (place) => ((place * 0.618034) % 1) - 0.5;
 
+  // The objective by a param (params[which]), or against the second objective with its front.
   const strip = (view, width, which) => {
     const { sweep, drawable } = view;
     const param = sweep.params[which];
-    const [left, right, top] = [64, width - 14, 18];
-    const count = param.values.length;
+    const { second } = sweep;
+    const shown = param ? drawable : drawable.filter((place) => Number.isFinite(second.values[place]));
+    const hasBars = shown.length <= MOST_BARS;
+    const means = shown.map((place) => sweep.means[place]);
+    const span = range(sweep, means, hasBars ? shown.map((place) => sweep.stds[place]) : []);
+    const levels = ticks(span.low, span.high, 5);
+    const longest = Math.max(span.beyondLow || span.beyondHigh ? 7 : 0, ...levels.map((level) => format(level).length));
+    const [left, right, top] = [Math.min(10, longest) * LETTER + 14, width - 14, 18];
+    const count = param ? param.values.length : 0;
     const band = (right - left) / count;
-    const labels = param.values.map((text) => text || "''");
-    const room = param.numbers ? { upright: false, height: 22 } : across(labels, band);
+    const isText = param && !param.numbers;
+    const room = isText ? standing(param.values, band) : { upright: false, height: 22 };
     const height = 250 + room.height;
     const bottom = height - room.height - 10;
-    const y = scale(view.scale.low, view.scale.high, bottom - 12, top);
-    const svg = canvas(width, height, `${sweep.objective} by ${param.name}`);
-    outcomeAxis(svg, view, y, left, right);
-
-    const ends = param.numbers && [param.numbers[0], param.numbers[count - 1]];
-    const x = param.numbers
-      ? ((to) => (value) => to(param.numbers[value]))(
-          scale(ends[0], ends[1], left + 14, right - 14, param.log),
-        )
-      : (value) => left + (value + 0.5) * band;
-    const marks =
-      param.numbers && count > MOST
-        ? ticks(ends[0], ends[1], 6, param.log).map((tick) => ({
-            text: format(tick),
-            at: scale(ends[0], ends[1], left + 14, right - 14, param.log)(tick),
-          }))
-        : labels.map((text, value) => ({ text, at: x(value) }));
-    for (const { text, size, at } of thin(
-      marks.map((mark) => ({ ...mark, size: room.upright ? 12 : mark.text.length * LETTER })),
-      room.upright ? 0 : 8,
-    )) {
-      svg.append(element("path", { class: "grid", d: `M${round(at)} ${bottom}v4` }));
-      below(svg, text, at + (room.upright ? 4 : 0), bottom + (room.upright ? 8 : 18), room.upright);
+    const y = scale(span.low, span.high, bottom - 12, top);
+    const name = param ? param.name : second.name;
+    const svg = canvas(width, height, `${sweep.objective} by ${name}`);
+    for (const tick of levels) {
+      svg.append(
+        element("path", { class: "grid", d: path([[left, y(tick)], [right, y(tick)]]) }),
+        label(format(tick), left - 6, y(tick) + 4, "end", 10),
+      );
     }
+    if (span.beyondLow) svg.append(label("▼ below", left - 6, y(span.low) + 16, "end"));
+    if (span.beyondHigh) svg.append(label("▲ above", left - 6, y(span.high) - 8, "end"));
 
-    const gap = param.numbers
-      ? Math.min(...param.values.slice(1).map((_, place) => x(place + 1) - x(place) || Infinity))
-      : band;
-    const spread = Math.min(26, gap * 0.5);
-    const crowds = new Array(count).fill(0);
-    for (const place of drawable) crowds[sweep.choices[place][which]] += 1;
-    const points = drawable.map((place) => {
-      const value = sweep.choices[place][which];
-      const aside = crowds[value] > 1 && spread > 4 ? spread * jitter(place) : 0;
-      return { place, x: x(value) + aside, y: y(sweep.means[place]) };
+    let [x, marks, spread] = [null, [], 0];
+    if (param) {
+      const axis = isText ? axisOf(param, left, right) : axisOf(param, left + 14, right - 14);
+      x = (place) => axis.at(sweep.choices[place][which]);
+      marks = axis.marks;
+      const gaps = param.values.slice(1).map((_, value) => axis.at(value + 1) - axis.at(value) || Infinity);
+      spread = Math.min(26, 0.5 * (isText ? band : Math.min(...gaps)));
+    } else {
+      const found = shown.map((place) => second.values[place]);
+      const [low, high] = [Math.min(...found), Math.max(...found)];
+      const along = scale(low, high, left + 14, right - 14);
+      x = (place) => along(second.values[place]);
+      marks = ticks(low, high, 6).map((tick) => ({ text: format(tick), at: along(tick) }));
+    }
+    for (const { at } of marks) svg.append(element("path", { class: "grid", d: path([[at, bottom], [at, bottom + 4]]) }));
+    below(svg, marks, bottom, room, 8);
+
+    const crowds = new Map();
+    for (const place of shown) crowds.set(x(place), (crowds.get(x(place)) ?? 0) + 1);
+    const points = shown.map((place) => {
+      const aside = crowds.get(x(place)) > 1 && spread > 4 ? spread * jitter(place) : 0;
+      return { place, x: x(place) + aside, y: y(sweep.means[place]) };
     });
-    const small = points.length > 200;
-    const cloud = element("g", { class: small ? "points many" : "points" });
-    for (const point of points) {
-      const std = sweep.stds[point.place];
-      if (points.length <= 60 && Number.isFinite(std) && std > 0) {
-        const mean = sweep.means[point.place];
-        const d = `M${round(point.x)} ${round(y(mean - std))}V${round(y(mean + std))}`;
-        cloud.append(element("path", { class: "std", d }));
-      }
+    const cloud = element("g", { class: "points" });
+    for (const { place, x: at } of hasBars ? points : []) {
+      const [middle, std] = [sweep.means[place], sweep.stds[place]];
+      if (!(Number.isFinite(std) && std > 0)) continue;
+      cloud.append(element("path", { class: "std", d: path([[at, y(middle - std)], [at, y(middle + std)]]) }));
     }
     for (const point of points) {
-      const r = small ? 2 : 3.2;
-      cloud.append(element("circle", { cx: round(point.x), cy: round(point.y), r }));
+      const isFront = !param && sweep.front.includes(sweep.ranks[point.place]);
+      const r = points.length > 200 && !isFront ? 2 : 3.2;
+      cloud.append(element("circle", { class: isFront ? "front" : "", cx: point.x, cy: point.y, r }));
     }
     svg.append(cloud);
 
-    // The mean of each value, with a box of its middle half, and a line through those of numbers.
-    const grouped = param.numbers && count > MOST ? groups(param) : null;
-    const members = new Map();
-    for (const place of drawable) {
-      const value = sweep.choices[place][which];
-      const key = grouped ? grouped.of[value] : value;
-      if (!members.has(key)) members.set(key, { at: [], means: [] });
-      members.get(key).at.push(x(value));
-      members.get(key).means.push(sweep.means[place]);
-    }
-    const middles = Array.from(members.keys())
-      .sort((a, b) => a - b)
-      .map((key) => {
-        const { at, means } = members.get(key);
-        const centre = mean(at);
-        const sorted = means.sort((a, b) => a - b);
-        const half = Math.min(16, Math.max(3, spread * 0.65));
-        if (sorted.length >= 5 && !grouped && spread > 4) {
-          const [high, low] = [y(quantile(sorted, 0.75)), y(quantile(sorted, 0.25))];
-          svg.append(
-            element("rect", {
-              class: "box",
-              x: round(centre - half),
-              y: round(high),
-              width: round(2 * half),
-              height: round(Math.max(1, low - high)),
-            }),
-          );
-        }
-        const level = round(y(mean(sorted)));
-        if (sorted.length > 1) {
-          const d = `M${round(centre - half)} ${level}H${round(centre + half)}`;
-          svg.append(element("path", { class: "mean", d }));
-        }
-        return `${round(centre)} ${level}`;
+    if (param) {
+      // The mean of each value, and a line through those of numbers.
+      const grouped = param.numbers && count > MOST ? groups(param) : null;
+      const members = new Map();
+      for (const place of shown.filter(isUsual(sweep))) {
+        const value = sweep.choices[place][which];
+        const key = grouped ? grouped.of[value] : value;
+        if (!members.has(key)) members.set(key, []);
+        members.get(key).push(place);
+      }
+      const middles = Array.from(members.keys())
+        .sort((a, b) => a - b)
+        .map((key) => members.get(key))
+        .map((places) => [mean(places.map(x)), y(mean(places.map((place) => sweep.means[place]))), places.length]);
+      const half = Math.min(16, Math.max(3, spread * 0.65));
+      for (const [at, level, size] of middles) {
+        if (size > 1) svg.append(element("path", { class: "mean", d: path([[at - half, level], [at + half, level]]) }));
+      }
+      if (param.numbers) svg.append(element("path", { class: "through", d: path(middles) }));
+    } else {
+      // Its steps are what can be had without losing in one of both.
+      const front = points
+        .filter(({ place }) => sweep.front.includes(sweep.ranks[place]))
+        .sort((a, b) => a.x - b.x || a.y - b.y);
+      const isFirst = (second.mode === "min") === (sweep.mode === "max");
+      const steps = front.flatMap((point, place) => {
+        const next = front[place + 1];
+        if (!next) return [[point.x, point.y]];
+        const corner = second.mode === "min" ? [next.x, point.y] : [point.x, next.y];
+        return [[point.x, point.y], corner];
       });
-    if (param.numbers) svg.append(element("path", { class: "through", d: `M${middles.join("L")}` }));
+      if (steps.length > 1) svg.append(element("path", { class: "front-line", d: path(steps) }));
+      for (const { at, point } of thin(front.map((point) => ({ point, at: point.x, size: 24 })), 4)) {
+        svg.append(label(`#${sweep.ranks[point.place] + 1}`, at, point.y + (isFirst ? -8 : 16), "middle halo"));
+      }
+    }
 
     const ring = element("circle", { class: "ring", r: 7, visibility: "hidden" });
     const best = points.find(({ place }) => sweep.best && sweep.ranks[place] === 0);
     if (best) {
-      svg.append(element("circle", { class: "star", cx: round(best.x), cy: round(best.y), r: 4.5 }));
+      svg.append(element("circle", { class: "star", cx: best.x, cy: best.y, r: 4.5 }));
       const inner = best.x > right - 60;
       svg.append(label("best", best.x + (inner ? -9 : 9), best.y + 4, inner ? "end strong halo" : "strong halo"));
     }
@@ -317,7 +332,7 @@ const plots = (() => {
     const [one, other] = [sweep.params[acrossAt], sweep.params[upwardsAt]];
     const [columns, rows] = [groups(one), groups(other)];
     const cells = new Map();
-    for (const place of drawable) {
+    for (const place of drawable.filter(isUsual(sweep))) {
       const [column, row] = [
         columns.of[sweep.choices[place][acrossAt]],
         rows.of[sweep.choices[place][upwardsAt]],
@@ -330,14 +345,14 @@ const plots = (() => {
     const means = new Map();
     for (const [key, places] of cells) means.set(key, mean(places.map((place) => sweep.means[place])));
     const all = Array.from(means.values());
-    const own = outcome({ means: all, mode: sweep.mode }, all.map((_, place) => place));
+    const own = range(sweep, all);
 
     const texts = rows.labels.map((text) => text || "''");
     const left = Math.min(130, Math.max(...texts.map((text) => Math.min(20, text.length))) * LETTER + 14);
     const right = width - 6;
     const wide = (right - left) / columns.labels.length;
     const high = Math.max(16, Math.min(64, 250 / rows.labels.length));
-    const room = across(columns.labels, wide);
+    const room = standing(columns.labels, wide);
     const bottom = 6 + high * rows.labels.length;
     const svg = canvas(width, bottom + room.height + 2, `mean ${sweep.objective} by ${one.name} and ${other.name}`);
     // As many digits as tell the cells apart.
@@ -354,36 +369,25 @@ const plots = (() => {
       svg.append(
         element("rect", {
           class: `q${shade} cell`,
-          x: round(left + column * wide + 0.5),
-          y: round(top(row) + 0.5),
-          width: round(Math.max(1, wide - 1)),
-          height: round(high - 1),
+          x: left + column * wide + 0.5,
+          y: top(row) + 0.5,
+          width: Math.max(1, wide - 1),
+          height: high - 1,
           rx: 2,
         }),
       );
-      if (fits && high >= 16) {
+      if (fits) {
         svg.append(
           label(written(value), left + (column + 0.5) * wide, top(row) + high / 2 + 4, `q${shade} in middle`),
         );
       }
     }
     texts.forEach((text, row) => svg.append(label(text, left - 6, top(row) + high / 2 + 4, "end", 20)));
-    const marks = columns.labels.map((text, column) => ({
-      text: text || "''",
-      at: left + (column + 0.5) * wide,
-      size: room.upright ? 12 : text.length * LETTER,
-    }));
-    for (const { text, at } of thin(marks, 0)) {
-      below(svg, text, at + (room.upright ? 4 : 0), bottom + (room.upright ? 6 : 16), room.upright);
-    }
+    const marks = columns.labels.map((text, column) => ({ text: text || "''", at: left + (column + 0.5) * wide }));
+    below(svg, marks, bottom - 2, room, 0);
     const ring = element("rect", { class: "ring", rx: 2, width: wide, height: high, visibility: "hidden" });
-    const cellOf = (column, row) => {
-      ring.setAttribute("visibility", "visible");
-      ring.setAttribute("x", left + column * wide);
-      ring.setAttribute("y", top(row));
-    };
     svg.append(ring);
-    const hidden = [one, other].filter((param, place) => param.values.length > MOST_CELLS && !param.numbers);
+    const hidden = [one, other].filter((param) => param.values.length > MOST_CELLS && !param.numbers);
     const key = legend(own, "mean");
     if (hidden.length) {
       const names = hidden.map((param) => `${MOST_CELLS} of ${param.values.length} values of ${param.name}`);
@@ -404,18 +408,19 @@ const plots = (() => {
           `${one.name} = ${columns.labels[column]}`,
           `${other.name} = ${rows.labels[row]}`,
           places.length === 1
-            ? "1 configuration"
-            : `${places.length} configurations, ${format(Math.min(...found))} to ${format(Math.max(...found))}`,
+            ? "1 point"
+            : `${places.length} points, ${format(Math.min(...found))} to ${format(Math.max(...found))}`,
         ];
       },
       mark: (place) => {
-        ring.setAttribute("visibility", "hidden");
-        if (place === null) return;
         const [column, row] = [
           columns.of[sweep.choices[place]?.[acrossAt]],
           rows.of[sweep.choices[place]?.[upwardsAt]],
         ];
-        if (column >= 0 && row >= 0) cellOf(column, row);
+        ring.setAttribute("visibility", column >= 0 && row >= 0 ? "visible" : "hidden");
+        if (!(column >= 0 && row >= 0)) return;
+        ring.setAttribute("x", left + column * wide);
+        ring.setAttribute("y", top(row));
       },
     };
   };
@@ -428,16 +433,12 @@ const plots = (() => {
     const [top, bottom, height] = [40, 300, 316];
     const [left, right] = [70, width - 76];
     const at = (axis) => left + (axis / params.length) * (right - left);
-    const svg = canvas(width, height, `${sweep.objective} of every configuration by ${params.length} params`);
-    const y = scale(view.scale.low, view.scale.high, bottom, top);
-    const places = params.map(({ param }) => {
-      const many = param.values.length;
-      if (param.numbers) {
-        const to = scale(param.numbers[0], param.numbers[many - 1], bottom, top, param.log);
-        return (value) => to(param.numbers[value]);
-      }
-      return (value) => (many > 1 ? top + ((bottom - top) * value) / (many - 1) : (top + bottom) / 2);
-    });
+    const svg = canvas(width, height, `${sweep.objective} of every point by ${params.length} params`);
+    const span = range(sweep, drawable.map((place) => sweep.means[place]));
+    const y = scale(span.low, span.high, bottom, top);
+    const axes = params.map(({ param }) =>
+      param.numbers ? axisOf(param, bottom, top) : axisOf(param, top, bottom),
+    );
 
     const step = Math.max(1, drawable.length / MOST_LINES);
     const chosen = [];
@@ -448,59 +449,52 @@ const plots = (() => {
     );
     const heights = (place) => [
       ...params.map((axis, number) => {
-        const value = places[number](sweep.choices[place][axis.place]);
+        const value = axes[number].at(sweep.choices[place][axis.place]);
         const moved = value + (chosen.length > 1 ? room[number] * jitter(place) : 0);
         return Math.min(bottom, Math.max(top, moved));
       }),
       y(sweep.means[place]),
     ];
     const lines = chosen.map((place) => ({ place, heights: heights(place) }));
-    const path = (found) => `M${found.map((height, axis) => `${round(at(axis))} ${round(height)}`).join("L")}`;
-    const crowd = lines.length > 300 ? "crowd" : lines.length > 60 ? "many" : "few";
+    const trace = (line) => path(line.heights.map((height, axis) => [at(axis), height]));
+    const crowd = lines.length > 60 ? "many" : "few";
     const group = element("g", { class: `lines ${crowd}` });
     // The best come last, so that they are on top.
     for (const line of Array.from(lines).reverse()) {
-      const shade = colour(view.scale, sweep.means[line.place]);
-      group.append(element("path", { class: `q${shade}`, d: path(line.heights) }));
+      const shade = colour(span, sweep.means[line.place]);
+      group.append(element("path", { class: `q${shade}`, d: trace(line) }));
     }
     svg.append(group);
     const best = lines.find(({ place }) => sweep.best && sweep.ranks[place] === 0);
-    if (best) svg.append(element("path", { class: "best-line", d: path(best.heights) }));
+    if (best) svg.append(element("path", { class: "best-line", d: trace(best) }));
     const lit = element("path", { class: "lit-line", visibility: "hidden" });
     svg.append(lit);
 
     params.forEach(({ param }, axis) => {
-      const x = round(at(axis));
-      const many = param.values.length;
-      svg.append(element("path", { class: "axis", d: `M${x} ${top}V${bottom}` }));
+      const x = at(axis);
+      svg.append(element("path", { class: "axis", d: path([[x, top], [x, bottom]]) }));
       svg.append(label(param.name, x, axis % 2 && width / params.length < 130 ? 10 : 24, "middle strong", 16));
-      const marks =
-        param.numbers && many > MOST
-          ? ticks(param.numbers[0], param.numbers[many - 1], 5, param.log).map((tick) => ({
-              text: format(tick),
-              at: scale(param.numbers[0], param.numbers[many - 1], bottom, top, param.log)(tick),
-            }))
-          : param.values.map((text, value) => ({ text: text || "''", at: places[axis](value) }));
-      const shown = thin(
-        marks.map((mark) => ({ ...mark, size: 13 })).sort((a, b) => a.at - b.at),
-        0,
-      );
-      for (const { text, at: place } of shown) svg.append(label(text, x - 5, place + 4, "end halo", 11));
+      const marks = axes[axis].marks.map((mark) => ({ ...mark, size: 13 })).sort((a, b) => a.at - b.at);
+      for (const { text, at: place } of thin(marks, 0)) svg.append(label(text, x - 5, place + 4, "end halo", 11));
     });
-    const x = round(at(params.length));
-    svg.append(element("path", { class: "axis", d: `M${x} ${top}V${bottom}` }));
+    const x = at(params.length);
+    svg.append(element("path", { class: "axis", d: path([[x, top], [x, bottom]]) }));
     svg.append(label(sweep.objective, x, 24, "middle strong", 20));
-    for (const tick of ticks(view.scale.low, view.scale.high, 6)) {
-      svg.append(element("path", { class: "axis", d: `M${x} ${round(y(tick))}h4` }));
+    for (const tick of ticks(span.low, span.high, 6)) {
+      svg.append(element("path", { class: "axis", d: path([[x, y(tick)], [x + 4, y(tick)]]) }));
       const taken = best && Math.abs(y(tick) - y(sweep.means[best.place])) < 13;
       if (!taken) svg.append(label(format(tick), x + 8, y(tick) + 4, "halo", 9));
     }
     if (best) svg.append(label("best", x + 8, y(sweep.means[best.place]) + 4, "strong halo"));
 
     const where = new Map(lines.map((line) => [line.place, line]));
+    const key = legend(span, sweep.objective);
+    if (lines.length < drawable.length) {
+      key.append(`; ${lines.length} of ${drawable.length} lines, evenly from the best to the worst`);
+    }
     return {
       svg,
-      below: [legend(view.scale, sweep.objective)],
+      below: [key],
       find: (atX, atY) => {
         const share = ((atX - left) / (right - left)) * params.length;
         if (share < -0.1 || share > params.length + 0.1) return null;
@@ -517,10 +511,10 @@ const plots = (() => {
       mark: (place) => {
         const line = where.get(place);
         lit.setAttribute("visibility", line ? "visible" : "hidden");
-        if (line) lit.setAttribute("d", path(line.heights));
+        if (line) lit.setAttribute("d", trace(line));
       },
     };
   };
 
-  return { format, outcome, strip, heat, parallel };
+  return { format, strip, heat, parallel };
 })();

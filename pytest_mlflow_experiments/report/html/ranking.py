@@ -9,10 +9,11 @@ from math import isfinite
 from typing import final
 
 from ...regression.direction import is_cost
-from ...regression.sweeps.effects import Axis
+from ...regression.sweeps.effects import Axis, usual_range
 from ...regression.sweeps.model import Configuration, Effect, Level, Sweep
 from ...regression.sweeps.ranking import Mark, marks
 from ..numbers import finite, sort_keys
+from ..sweep_text import proven
 from .svg import Scale, level_scale
 
 _LEVELS = 12
@@ -24,7 +25,8 @@ _MARGINALS = 60
 class Marginal:
     """One param: its first levels, the number of the others, and the scale to draw them on.
 
-    ``share`` is the share of variance that the param explains, ``middle`` the overall mean.
+    ``share`` is the share of variance that the param explains, ``best`` the level with the best
+    mean, both None where that may be chance. ``middle`` is the overall mean.
     """
 
     param: str
@@ -45,13 +47,14 @@ def marginals(sweep: Sweep, axes: Mapping[str, Axis]) -> list[Marginal]:
     ][:_MARGINALS]
     scale = level_scale(level for _, levels in effects for level in levels[:_LEVELS])
     middle = _middle(effects[0][1]) if effects else None
+    sure = [effect.param for effect in proven(sweep)]
     return [
         Marginal(
             param=effect.param,
-            share=finite(effect.share),
+            share=finite(effect.share) if effect.param in sure else None,
             levels=levels[:_LEVELS],
             left_out=max(0, len(levels) - _LEVELS),
-            best=_best(sweep, levels),
+            best=_best(sweep, levels) if effect.param in sure else None,
             scale=scale,
             middle=middle,
         )
@@ -83,6 +86,8 @@ def _best(sweep: Sweep, levels: Sequence[Level]) -> Level | None:
 
 _METRICS = 4
 _COLUMNS = 8
+# So many rows, all that are shown at first, decide the scale on which means are drawn.
+_DRAWN = 12
 
 
 @final
@@ -105,6 +110,7 @@ class ConfigurationRow:
 class RankingTable:
     """The table of configurations; ``left_out`` of them have no row.
 
+    ``scale`` is that of the drawn means, which spans those of the first rows with their intervals;
     ``params`` and ``metrics`` are its columns, each with the index of its sort key in the row's
     ``keys``, or "text".
     """
@@ -115,6 +121,7 @@ class RankingTable:
     metrics_left_out: int
     rows: Sequence[ConfigurationRow]
     left_out: int
+    scale: Scale
 
 
 # The numbers before those of the metrics and the params in a row's keys.
@@ -126,6 +133,7 @@ def ranking(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> RankingTabl
     metrics, left_out = _metrics(sweep.configurations)
     columns = dict(list(axes.items())[:_COLUMNS])
     others = list(axes)[_COLUMNS:]
+    low, high = usual_range(sweep.configurations, sweep.mode)
     return RankingTable(
         params={
             name: "text" if axis.numbers is None else str(place)
@@ -136,6 +144,9 @@ def ranking(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> RankingTabl
         metrics_left_out=left_out,
         rows=list(_rows(sweep, most, columns, others, metrics)),
         left_out=max(0, len(sweep.configurations) - most),
+        scale=level_scale(
+            one for one in sweep.configurations[:_DRAWN] if low <= (one.mean or 0.0) <= high
+        ),
     )
 
 

@@ -8,7 +8,7 @@ from math import ceil, floor, isfinite, log10
 from typing import final
 
 from ...regression.comparison import MetricComparison
-from ...regression.sweeps.model import Level
+from ...regression.sweeps.model import Configuration, Level
 from ..numbers import assertion, count, limit, value
 
 
@@ -135,29 +135,34 @@ def _cross(x: float, y: float) -> str:
     return f'<path class="x" d="M{x - 2.5:.1f} {y - 2.5:.1f}l5 5m0-5l-5 5"/>'
 
 
-_LEVEL_WIDTH, _LEVEL_HEIGHT, _LEVEL_EDGE = 140.0, 16.0, 5.0
+_LEVEL_WIDTH, _LEVEL_HEIGHT, _LEVEL_EDGE = 140.0, 16.0, 6.0
 
 
-def level_scale(levels: Iterable[Level]) -> Scale:
-    """Return the common scale of the drawings of ``levels``."""
-    spans = ((level.mean, level.std or 0.0) for level in levels)
-    ends = (end for mean, std in spans for end in (mean - std, mean + std, mean))
+def level_scale(levels: Iterable[Level | Configuration]) -> Scale:
+    """Return the common scale of the drawings of ``levels``; it spans their intervals."""
+    known = [(level.mean, level.std or 0.0) for level in levels if level.mean is not None]
+    ends = (end for mean, std in known for end in (mean - std, mean + std, mean))
     return Scale(ends, _LEVEL_EDGE, _LEVEL_WIDTH - _LEVEL_EDGE)
 
 
-def draw_level(level: Level, scale: Scale, middle: float | None) -> str:
-    """Draw a level's mean as a dot, and a standard deviation to either side as a line.
+def draw_level(level: Level | Configuration, scale: Scale, middle: float | None) -> str:
+    """Draw a mean as a dot, and a standard deviation to either side as a line.
 
-    ``middle`` is the overall mean, drawn as a line.
+    ``middle`` is the mean of another one, drawn as a line. A mean beyond the scale is an arrow.
     """
     parts = []
     y = _LEVEL_HEIGHT / 2
     if middle is not None and isfinite(middle):
         parts.append(f'<path class="middle" d="M{scale(middle):.1f} 0V{_LEVEL_HEIGHT:.0f}"/>')
-    if isfinite(level.mean):
-        if level.std is not None and isfinite(level.std):
-            low, high = scale(level.mean - level.std), scale(level.mean + level.std)
-            parts.append(f'<path class="std" d="M{low:.1f} {y:.0f}H{high:.1f}"/>')
-        parts.append(f'<circle cx="{scale(level.mean):.1f}" cy="{y:.0f}" r="3.5"/>')
+    if level.mean is not None and isfinite(level.mean):
+        x, std = scale(level.mean), level.std
+        if not scale.holds(level.mean):
+            way = 5 if level.mean < scale.low else -5
+            parts.append(f'<path class="beyond" d="M{x + way:.1f} {y - 4:.0f}l{-way} 4l{way} 4z"/>')
+        else:
+            if std is not None and isfinite(std):
+                low, high = scale(level.mean - std), scale(level.mean + std)
+                parts.append(f'<path class="std" d="M{low:.1f} {y:.0f}H{high:.1f}"/>')
+            parts.append(f'<circle cx="{x:.1f}" cy="{y:.0f}" r="3.5"/>')
     size = f"{_LEVEL_WIDTH:.0f} {_LEVEL_HEIGHT:.0f}"
     return f'<svg class="level" viewBox="0 0 {size}" aria-hidden="true">{"".join(parts)}</svg>'

@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   // So many rows of a ranking are laid out at first, and so many more at a time.
-  const FIRST = 50;
+  const FIRST = 12;
   const PAGE = 200;
 
   const number = (value) => value.toLocaleString("en");
@@ -11,8 +11,8 @@
     const rows = Array.from(body.rows);
     const ranked = Array.from(rows);
     const facts = new Map(rows.map((row, rank) => [row, { rank, numbers: tables.keys(row) }]));
-    const counted = table.parentElement.querySelector(".counted");
-    const more = table.parentElement.querySelector(".more");
+    const below = table.parentElement.nextElementSibling;
+    const [counted, more] = [below.querySelector(".counted"), below.querySelector(".more")];
     let room = FIRST;
 
     const show = () => {
@@ -94,7 +94,7 @@
   const startPlots = (box, tip, rowOf) => {
     const sweep = JSON.parse(document.getElementById(box.dataset.plots).textContent);
     const drawable = sweep.means.flatMap((mean, place) => (Number.isFinite(mean) ? [place] : []));
-    const view = { sweep, drawable, scale: plots.outcome(sweep, drawable) };
+    const view = { sweep, drawable };
     const parts = [];
 
     // What the pointer is on is told beside it, and marked in all plots and in the table.
@@ -155,17 +155,26 @@
     box.replaceChildren();
     const objective = sweep.objective;
     add("strip", ([param]) => [`${objective} by `, param], plots.strip, [["Param", 0]]);
+    if (sweep.second) {
+      const { name, mode } = sweep.second;
+      const wanted = mode === "max" ? "greater is better" : "smaller is better";
+      const draw = (view, width) => plots.strip(view, width, sweep.params.length);
+      add("front", () => [`${objective} against ${name} (${wanted}), with the Pareto front`], draw, []);
+    }
     if (sweep.params.length > 1) {
       add("heat", ([x, y]) => [`mean ${objective} by `, x, " and ", y], plots.heat, [
         ["Param across", 0],
         ["Param upwards", 1],
       ]);
+    }
+    // Of two params the map shows all there is.
+    if (sweep.params.length > 2) {
       const few = 12;
       const all = sweep.params.length;
       let axes = Math.min(few, all);
       const drawLines = (view, width) => plots.parallel(view, width, axes);
       const title = () => {
-        const text = [`every configuration, from params to ${objective}`];
+        const text = [`every point, from params to ${objective}`];
         if (all <= few) return text;
         const button = document.createElement("button");
         button.type = "button";
@@ -175,7 +184,7 @@
         button.addEventListener("click", () => {
           axes = axes < all ? all : few;
           name();
-          parts[2].redraw();
+          parts[parts.length - 1].redraw();
         });
         name();
         return [...text, " ", button];
@@ -186,7 +195,7 @@
     const notes = [];
     if (sweep.total > sweep.means.length) {
       notes.push(
-        `${number(sweep.means.length)} of ${number(sweep.total)} configurations are drawn, ` +
+        `${number(sweep.means.length)} of ${number(sweep.total)} points are drawn, ` +
           "evenly from the best to the worst.",
       );
     }

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import final
 
-from ...regression.sweeps.effects import Axis, make_axis
+from ...regression.sweeps.effects import Axis, make_axis, usual_range
 from ...regression.sweeps.model import Configuration, Sweep
-from .. import numbers
+from .. import numbers, sweep_text
 from ..sweep_text import choice, short
 from ..text import one_line
 from .ranking import Marginal, RankingTable, marginals, ranking
@@ -26,7 +26,7 @@ def plot_data(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> str:
     """
     shown = _sample(sweep.configurations, most)
     names = list(axes)[:_PARAMS]
-    shares = {effect.param: numbers.finite(effect.share) for effect in sweep.effects}
+    shares = {effect.param: effect.share for effect in sweep_text.proven(sweep)}
     # A search may have tried more values than there are points.
     used = {name: {found.params.get(name, "") for _, found in shown} for name in names}
     values = {
@@ -34,10 +34,11 @@ def plot_data(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> str:
         for name in names
     }
     places = {name: {text: place for place, (_, text) in enumerate(values[name])} for name in names}
-    data = {
+    data: dict[str, object] = {
         "objective": one_line(sweep.objective or "", 80),
         "mode": sweep.mode,
         "best": sweep.best is not None,
+        "usual": [numbers.finite(bound) for bound in usual_range(sweep.configurations, sweep.mode)],
         "total": len(sweep.configurations),
         "params": [
             {
@@ -60,6 +61,13 @@ def plot_data(sweep: Sweep, axes: Mapping[str, Axis], *, most: int) -> str:
             [places[name][found.params.get(name, "")] for name in names] for _, found in shown
         ],
     }
+    if sweep.second is not None:
+        data["second"] = {
+            "name": one_line(sweep.second, 80),
+            "mode": sweep.second_mode,
+            "values": [_json_number(found.metrics.get(sweep.second)) for _, found in shown],
+        }
+        data["front"] = [rank for rank, found in shown if found.on_front]
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -71,7 +79,8 @@ def _sample(configurations: Sequence[Configuration], most: int) -> list[tuple[in
     if len(ranked) <= most:
         return ranked
     last, steps = len(ranked) - 1, max(1, most - 1)
-    return [ranked[place * last // steps] for place in range(most)]
+    places = {place * last // steps for place in range(most)}
+    return [one for one in ranked if one[0] in places or one[1].on_front]
 
 
 def _json_number(number: float | None) -> float | str | None:
@@ -81,7 +90,8 @@ def _json_number(number: float | None) -> float | str | None:
     return float(f"{number:.7g}") if isfinite(number) else numbers.value(number)
 
 
-_OPEN = 3
+# A table has all there is to say of fewer points.
+_LEAST = 5
 _SWEEPS = 40
 _ROWS, _LEAST_ROWS = 1_000, 10
 _PLOTTED, _LEAST_PLOTTED = 2_000, 100
@@ -96,15 +106,18 @@ _NAMED = 8
 class SweepView:
     """One sweep of the page; ``data`` is None if there is nothing to plot.
 
-    ``best`` are the params of the best configuration without the last ``best_more``, ``compared``
-    tells that there are p-values, ``constants`` are the params with a single value.
+    ``best`` are the params of the best configuration without the last ``best_more``, ``repeated``
+    tells that there are several values of some, ``compared`` that there are p-values; ``constants``
+    are the params with a single value. ``facts`` are sentences beside what its line says.
     """
 
     number: int
     sweep: Sweep
     best: Sequence[tuple[str, str]]
     best_more: int
+    repeated: bool
     compared: bool
+    facts: Sequence[str]
     constants: str
     ranking: RankingTable
     marginals: Sequence[Marginal]
@@ -114,15 +127,10 @@ class SweepView:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepsView:
-    """All sweeps of the page: some open, others folded, the rest only counted.
-
-    ``leading`` puts them before the metrics: a sweep has several configurations.
-    """
+    """The sweeps of the page; the rest is only counted."""
 
     shown: Sequence[SweepView]
-    folded: Sequence[SweepView]
     left_out: int
-    leading: bool
 
 
 def view_sweeps(sweeps: Sequence[Sweep]) -> SweepsView:
@@ -131,16 +139,12 @@ def view_sweeps(sweeps: Sequence[Sweep]) -> SweepsView:
     shown = found[:_SWEEPS]
     sizes = [len(sweep.configurations) for sweep in shown]
     rows, points = _shares(sizes, _ROWS, _LEAST_ROWS), _shares(sizes, _PLOTTED, _LEAST_PLOTTED)
-    views = [
-        _view(number, sweep, rows=rows[number - 1], points=points[number - 1])
-        for number, sweep in enumerate(shown, 1)
-    ]
-    at_once = sum(map(_has_choice, shown[:_OPEN])) or min(_OPEN, len(shown))
     return SweepsView(
-        shown=views[:at_once],
-        folded=views[at_once:],
+        shown=[
+            _view(number, sweep, rows=rows[number - 1], points=points[number - 1])
+            for number, sweep in enumerate(shown, 1)
+        ],
         left_out=len(found) - len(shown),
-        leading=any(map(_has_choice, shown)),
     )
 
 
@@ -163,16 +167,24 @@ def _view(number: int, sweep: Sweep, *, rows: int, points: int) -> SweepView:
     constants = {param: axis.values[0] for param, axis in axes.items() if len(axis.values) == 1}
     named = list(varying or axes)
     best = sweep.best.params if sweep.best is not None else None
+    measured = [found for found in sweep.configurations if numbers.finite(found.mean) is not None]
+    has_more = bool(varying) and len(measured) >= _LEAST
     return SweepView(
         number=number,
         sweep=sweep,
         best=[] if best is None else [(name, best.get(name, "")) for name in named[:_NAMED]],
         best_more=max(0, len(named) - _NAMED),
+        repeated=any(found.n > 1 for found in sweep.configurations),
         compared=any(found.p_value is not None for found in sweep.configurations),
+        facts=[
+            text
+            for text in sweep_text.facts(sweep)
+            if text[1:] != f"{sweep_text.standing(sweep)[1:]}."
+        ],
         constants=_constants(constants) if varying else "",
         ranking=ranking(sweep, varying or axes, most=rows),
-        marginals=marginals(sweep, varying),
-        data=_plots(sweep, varying, points) if _can_be_plotted(sweep, varying) else None,
+        marginals=marginals(sweep, varying) if has_more else [],
+        data=_plots(sweep, varying, points) if has_more else None,
     )
 
 
@@ -196,11 +208,6 @@ def _axes(sweep: Sweep) -> dict[str, Axis]:
         )
         for param in dict.fromkeys((*mattering, *sweep.params))
     }
-
-
-def _can_be_plotted(sweep: Sweep, varying: dict[str, Axis]) -> bool:
-    measured = (found.mean for found in sweep.configurations)
-    return bool(varying) and sum(mean is not None and isfinite(mean) for mean in measured) > 1
 
 
 def _constants(params: dict[str, str]) -> str:

@@ -8,6 +8,7 @@ from html import escape
 from math import isinf, isnan
 
 from ...records import Attempt, CaseRecord, Check, Metric, last_values
+from ...records.case import named_few
 from ...report.text import block
 from ..limits import TAG_LENGTH, clean_text, shorten
 
@@ -30,7 +31,7 @@ def titled_list(title: str, items: Iterable[str], limit: int, kind: str) -> str:
     """Return the first ``limit`` items as a list below a title; a last line counts the others."""
     lines = [f"- {item}" for item in items]
     if (others := len(lines) - limit) > 0:
-        lines[limit:] = [f"- … and {others} more {kind}"]
+        lines[limit:] = [f"- … and {others:,} more {kind}"]
     return "\n".join([f"**{title}**", "", *lines])
 
 
@@ -80,7 +81,7 @@ def _checks(checks: Sequence[Check]) -> str:
     ]
     text = table(["metric", "value", "limit", "margin", "held"], rows)
     if len(checks) > _CHECKS:
-        text += f"\n\n… and {len(checks) - _CHECKS} more checks"
+        text += f"\n\n… and {len(checks) - _CHECKS:,} more checks"
     return text
 
 
@@ -116,9 +117,9 @@ def _fresh_runs(record: CaseRecord) -> str:
         table(["run", "outcome", "duration", *(inline(key, 80) for key in shown)], rows),
     ]
     if len(runs) > _ATTEMPTS:
-        parts.append(f"… and {len(runs) - _ATTEMPTS} more fresh runs")
+        parts.append(f"… and {len(runs) - _ATTEMPTS:,} more fresh runs")
     if len(keys) > _COLUMNS:
-        parts.append(f"… and {len(keys) - _COLUMNS} more metrics")
+        parts.append(f"… and {len(keys) - _COLUMNS:,} more metrics")
     return "\n\n".join(parts)
 
 
@@ -149,5 +150,4 @@ def _reason(attempt: Attempt) -> str:
 
 def _datasets(datasets: Mapping[str, str]) -> str:
     texts = [f"{inline(name, 80)} {inline(digest, 40)}" for name, digest in datasets.items()]
-    more = [f"… and {len(texts) - _DATASETS} more"] if len(texts) > _DATASETS else []
-    return f"**Datasets** {', '.join([*texts[:_DATASETS], *more])}"
+    return f"**Datasets** {named_few(texts, _DATASETS)}"

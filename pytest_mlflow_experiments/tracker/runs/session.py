@@ -64,9 +64,9 @@ class SessionTally:
         """Return the markdown text of the session's run."""
         seconds = (self.end_time(header, end) - header.start_time) / 1_000
         parts = [clean_text(end.summary)] if end and end.summary else []
-        parts.append(f"**{self.cases} cases** in {seconds:.3g} s")
+        parts.append(f"**{self.cases:,} cases** in {seconds:.3g} s")
         if end is None:
-            parts.append("The session broke off: pytest ended without a word.")
+            parts.append("The session broke off: pytest ended without finishing it.")
         elif end.interrupted:
             parts.append(f"The session was cut short: {inline(end.interrupted)}")
         outcomes = self.outcomes
@@ -76,7 +76,7 @@ class SessionTally:
         if failed:
             lines = [f"- {inline(nodeid, 150)}" for nodeid in failed[:_FAILED_CASES]]
             if len(failed) > len(lines):
-                lines.append(f"- … and {len(failed) - len(lines)} more")
+                lines.append(f"- … and {len(failed) - len(lines):,} more")
             parts.append("\n".join(["**Failed**", "", *lines]))
         return shorten("\n\n".join(parts), TAG_LENGTH)
 

@@ -34,6 +34,7 @@ from mlflow.utils.request_utils import augmented_raise_for_status
 from mlflow.utils.rest_utils import http_request
 from requests import Response
 
+from ...records.case import named_few
 from ...records.tags import NODEID
 from ..errors import reason_of
 from ..limits import clean_text
@@ -158,7 +159,7 @@ class Uploader:
             name, why = min(failed.items(), key=itemgetter(0))
             reason = f"{len(failed)} of {len(wanted)} files, as {name}: {reason_of(why)}"
             return Problem(case, "artifacts", reason, passing=any(map(passes, failed.values())))
-        return Problem(case, "lost", _listed(lost)) if lost else None
+        return Problem(case, "lost", named_few(sorted(lost), 5)) if lost else None
 
     def _ask(self, action: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what the store answers, unless it is down and left alone."""
@@ -378,11 +379,6 @@ def _is_whole(
 def _parents(name: str) -> Iterator[str]:
     while name := posixpath.dirname(name):
         yield name
-
-
-def _listed(paths: Collection[str], most: int = 5) -> str:
-    shown = sorted(paths)[:most]
-    return ", ".join(shown) + (f" and {len(paths) - most} more" if len(paths) > most else "")
 
 
 @final
