@@ -27,6 +27,7 @@ from reference import leaves, render
 
 from pytest_mlflow_experiments import __version__, cli
 from pytest_mlflow_experiments.cli import skill
+from pytest_mlflow_experiments.report.headline import GATE_FAILED
 from pytest_mlflow_experiments.session.options import OPTIONS
 
 tomllib = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
@@ -175,6 +176,12 @@ def test_commands_and_options_exist(path: Path, known: dict[str, set[str]]) -> N
     ini = set(re.findall(r"`(mlflow_\w+)[` ]", prose(text)))
     fixtures = {"mlflow_case", "mlflow_run", "mlflow_seed"}
     assert ini <= {one.name for one in OPTIONS.values() if one.place != "option"} | fixtures
+
+
+def test_failing_outputs_name_a_page_that_there_is() -> None:
+    project = tomllib.loads(read(ROOT / "pyproject.toml"))["project"]
+    assert f"{project['urls']['Documentation']}/en/latest/gate-failed/" == GATE_FAILED
+    assert (DOCS / "gate-failed.md").is_file()
 
 
 def test_every_page_has_its_place() -> None:

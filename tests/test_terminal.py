@@ -18,6 +18,7 @@ from pytest_mlflow_experiments.regression.comparison import (
     GuardChange,
     MetricComparison,
 )
+from pytest_mlflow_experiments.report.headline import GATE_FAILED
 from pytest_mlflow_experiments.report.metric_lines import (
     change_lines,
     describe_metric,
@@ -211,9 +212,10 @@ def test_verdicts_tell_of_drift_after_what_regressed_and_of_levels() -> None:
     heads = [line.text.split()[0] for line in lines[::2]]
     assert heads == ["regressed", "drifting", "accepted", "improved"]
     last = list(verdict_lines(make_comparison(*rows), verbose=True))
-    assert [line.text for line in last[-2:]] == [
+    assert [line.text for line in last[-3:]] == [
         "Run it again: pytest --lf --mlflow --mlflow-gate --mlflow-baseline=branch:main",
         'On purpose? Accept it: pytest-mlflow accept --reason "why"',
+        f"What else it may be: {GATE_FAILED}",
     ]
     told = "limit > 0.9187, n = 3, p = 0.0004, level since main@b, worse since main@d"
     assert lines[1].text.strip() == told
@@ -420,7 +422,7 @@ MANY: tuple[Status, ...] = ("unchanged",) * 13
 )
 def test_the_verdict_in_one_line(comparison: Comparison, told: str) -> None:
     lines = last_lines(comparison)
-    helps = 2 if told.startswith("Gate failed") else 0
+    helps = 3 if told.startswith("Gate failed") else 0
     assert lines[len(lines) - helps - 1] == told
 
 
@@ -454,7 +456,7 @@ def test_at_most_ten_lines_and_the_verdict_last() -> None:
         ),
         (make_comparison(*rows("improved", *MANY, informational=3)), 0),
         (make_comparison(baseline=None, sweeps=(twelve(),)), 0),
-        (make_comparison(*rows("regressed", *MANY)), 2),
+        (make_comparison(*rows("regressed", *MANY)), 3),
     ):
         lines = [line.text for line in section(make_summary(*outcomes), outcome, one, reports)]
         assert len(lines) <= 10 + helps

@@ -212,6 +212,10 @@ def describe_session(session: SessionInfo) -> str:
     return f"{session.name} ({' at '.join(source)})"
 
 
+GATE_FAILED: Final = "https://pytest-mlflow-experiments.readthedocs.io/en/latest/gate-failed/"
+"""The page with all causes of a failed gate and their remedies: ``docs/gate-failed.md``."""
+
+
 def remedies(comparison: Comparison) -> list[tuple[str, str]]:
     """Return what helps where a gate fails: what it is for, and the command to type."""
     if not comparison.gated or not comparison.rejected:

@@ -8,7 +8,7 @@ from typing import Final
 from ..regression import Status
 from ..regression.comparison import Comparison, GuardChange, MetricComparison
 from . import numbers
-from .headline import Severity, headline, partial_run, provenance_lines, remedies
+from .headline import GATE_FAILED, Severity, headline, partial_run, provenance_lines, remedies
 from .text import TerminalLine, one_line
 
 _BAD: Final = {"red": True, "bold": True}
@@ -63,8 +63,11 @@ def verdict_lines(comparison: Comparison, *, verbose: bool) -> Iterator[Terminal
     elif head.is_first:
         markup = {"bold": True}
     yield TerminalLine(text, markup)
-    for what, remedy in remedies(comparison):
+    helps = remedies(comparison)
+    for what, remedy in helps:
         yield TerminalLine(f"{what}: {remedy}", {"bold": True})
+    if helps:
+        yield TerminalLine(f"What else it may be: {GATE_FAILED}")
 
 
 def report_lines(reports: Sequence[str]) -> Iterator[TerminalLine]:

@@ -17,7 +17,7 @@ from ..records import FAILED_OUTCOMES, Check
 from ..records.case import named_few
 from ..records.directory import SessionState
 from ..regression.comparison import Comparison
-from .headline import headline, remedies
+from .headline import GATE_FAILED, headline, remedies
 from .links import LOCAL_SERVER
 from .metric_lines import LEVELS, change_lines, report_lines, verdict_lines
 from .numbers import count
@@ -203,7 +203,8 @@ def quiet_line(
         head = headline(comparison)
         verdict = f"; {head.text[0].lower()}{head.text[1:]}"
         markup = LEVELS[head.level] if head.level == "bad" else {}
-        for what, remedy in remedies(comparison):
+        helps = remedies(comparison)
+        for what, remedy in [*helps, *([("What else it may be", GATE_FAILED)] if helps else [])]:
             verdict = f"{verdict}; {what[0].lower()}{what[1:]}: {remedy}"
     if outcome.problem:
         text = "; ".join(filter(None, (outcome.problem, outcome.remedy)))

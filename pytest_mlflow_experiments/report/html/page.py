@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from ...regression.comparison import Comparison, MetricComparison, Reliability, UnjudgedCase
 from .. import numbers, sweep_text
-from ..headline import BROKEN_OUTCOMES, SYMBOLS, age, headline, remedies, short_commit
+from ..headline import BROKEN_OUTCOMES, GATE_FAILED, SYMBOLS, age, headline, remedies, short_commit
 from ..metric_lines import describe_guard
 from ..text import clean, cut
 from .curves import caption, chart, view_curves
@@ -94,6 +94,7 @@ def render_html(comparison: Comparison) -> str:
         ),
         room=Room(LIMIT - _FRAME - LIMIT // 7, reserved=told * _ROW),
         remedies=remedies(comparison),
+        gate_failed=GATE_FAILED,
         flaky=[test for test in comparison.reliability if not is_steady(test)],
         steady=[test for test in comparison.reliability if is_steady(test)],
         sessions=max((len(test.outcomes) for test in comparison.reliability), default=0),
