@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from unittest.mock import MagicMock, patch
 
@@ -306,8 +305,9 @@ def test_the_changelog_knows_the_version() -> None:
 FOREIGN = """
     import pytest
 
-    @pytest.mark.parametrize("C", [0.1, 1.0])
-    def test_model(C, mlflow_case):
+    @pytest.mark.parametrize(("C", "seed"), [(0.1, 0), (1.0, 1)])
+    def test_model(C, seed, mlflow_case):
+        mlflow_case.log_metric("loss", 1 / C)
         accuracy = 0.9 + C / 100
         assert accuracy > 0.5
 """
@@ -315,20 +315,24 @@ FOREIGN = """
 
 def test_recipes_hand_frames_on(project: Project) -> None:
     project.write(FOREIGN)
-    project.pytest("--mlflow", "--mlflow-offline")
-    text = read(DOCS / "coming-from.md")
-    recipes = [part.text for part in fences(text, "python") if "load_" in part.text]
-    assert len(recipes) == 4
+    for _ in range(2):
+        project.pytest("--mlflow", "--mlflow-offline")
+    shutil.copy(project.sessions()[-1].directory.path / "report.json", project.path)
+    text = "".join(read(DOCS / name) for name in ("coming-from.md", "analysis.md", "json.md"))
+    recipes = [part.text for part in fences(text, "python") if re.search(r"load_|loads", part.text)]
+    assert len(recipes) == 6
     with project.inside():
         for recipe in recipes:
-            others = {name: MagicMock(ModuleType) for name in ("wandb", "neptune")}
-            others = {name: MagicMock() for name in others}
+            others = {name: MagicMock() for name in ("wandb", "neptune")}
             plot = patch("pandas.DataFrame.plot", MagicMock())
             with patch.dict(sys.modules, others), plot:
                 exec(recipe, {})
             calls = others["wandb"].init.call_args_list
             if "import wandb" in recipe:
-                assert [call.kwargs["config"] for call in calls] == [{"C": "0.1"}, {"C": "1.0"}]
+                assert [call.kwargs["config"] for call in calls] == [
+                    {"C": "0.1", "seed": "0"},
+                    {"C": "1.0", "seed": "1"},
+                ]
                 logged = others["wandb"].init.return_value.__enter__.return_value.log
                 assert logged.call_args.args[0]["accuracy"] == 0.91
             if "import neptune" in recipe:
