@@ -51,7 +51,8 @@ def options() -> Iterator[str]:
 
 
 def names(one: Option) -> str:
-    return "<br>".join(filter(None, (flag(one), one.place != "option" and f"`{one.name}`")))
+    ini_value = f"`{one.name}`" if one.place != "option" else ""
+    return "<br>".join(filter(None, (flag(one), ini_value)))
 
 
 def flag(one: Option) -> str:
