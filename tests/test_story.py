@@ -1,4 +1,4 @@
-"""The story that the README tells: five sessions on main, and then a change to the model."""
+"""The story that the tutorial tells: five sessions on main, and then a change to the model."""
 
 from __future__ import annotations
 
