@@ -299,6 +299,7 @@ def test_slim_case() -> None:
         tolerances={"a": "1%"},
         directions={"a": "max"},
         guards={"accuracy": ">= 0.9"},
+        attempts=(Attempt(outcome="failed", duration=0.5),),
         repeats=(
             Attempt(outcome="passed", duration=0.5, metrics=(last,)),
             Attempt(outcome="failed", duration=0.5, metrics=(last,)),

@@ -54,7 +54,8 @@ def test_text_answers_first(swept: Project) -> None:
         "the higher the better"
     )
     assert lines[1].startswith("test_it.py::test_model: 4 points, 12 cases, session 20")
-    assert lines[3].split() == ["kernel", "depth", "accuracy", "n", "distance", "within", "noise"]
+    assert lines[3].split() == ["kernel", "depth", "accuracy", "n", "worse", "by"]
+    assert lines[5].split()[-5:-1] == ["within", "noise,", "p", "="]
     assert lines[4].split()[:3] == ["1.", "rbf", "8"]
     assert [line.split()[0] for line in lines[4:8]] == ["1.", "2.", "3.", "4."]
     assert len({line.index("0.8") for line in lines[4:8]}) == 1

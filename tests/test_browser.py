@@ -126,7 +126,7 @@ def test_a_sweep_shows_its_cases(tracked: tuple[Project, Server], browser: Chrom
         f"{server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
         "?workflowType=machine_learning"
     )
-    wanted = ["4 configurations", "best_alpha", "0.95"]
+    wanted = ["4 points", "best_alpha", "0.95"]
     # In MLflow 3.0 the page of a run lists no child runs; the table of runs does.
     if not version("mlflow").startswith("3.0."):
         wanted += ["Child runs", "test_model[ridge-0.1]"]

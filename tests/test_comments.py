@@ -295,10 +295,8 @@ def test_comment_links_to_the_run_and_the_artifact(project: Project) -> None:
     SessionState(phase="done", experiment_id="3", run_id="abc").write(path / "session.json")
     url = "https://github.com/me/models/actions/runs/1/artifacts/2"
     text = project.cli("report", "--comment", "--artifact-url", url).stdout
-    assert (
-        f"[session in MLflow](https://ml.example/#/experiments/3/runs/abc) · [HTML report]({url})"
-        in (text)
-    )
+    page = "https://ml.example/#/experiments/3/runs/abc?workflowType=machine_learning"
+    assert f"[session in MLflow]({page}) · [HTML report]({url})" in text
     assert re.search(
         r"\[`test_model\[ridge-0.1\]`\]\(https://ml.example/#/experiments/3/runs\?", text
     )

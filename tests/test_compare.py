@@ -604,7 +604,7 @@ def ended(session: SessionValues, past: Sessions, options: CompareOptions) -> Me
     """Compare a session and end it as the plugin does."""
     comparison = judged(session, past, options)
     assert session.end is not None
-    session.end = with_comparison(session.end, comparison)
+    session.end = with_comparison(session.end, comparison, ())
     past.sessions.append(session)
     del past.sessions[: -options.window]
     return only(comparison)

@@ -162,6 +162,7 @@ class Normal:
         text = text.replace(self._path, "PROJECT")
         for number, commit in enumerate(self._commits, 1):
             text = re.sub(f"{commit[:7]}({commit[7:]})?", f"COMMIT{number}", text)
+        text = re.sub(r"#/experiments/\d+/runs/[0-9a-f]{32}", "#/experiments/ID/runs/ID", text)
         ids: dict[str, str] = {}
         text = re.sub(
             r"\b[0-9a-f]{32}\b", lambda match: ids.setdefault(match[0], f"ID{len(ids)}"), text

@@ -447,7 +447,7 @@ def test_history_that_cannot_be_read_is_told_of(newer: SessionDirectory) -> None
     project.write("[pytest]\n", "pytest.ini")
     note = "Session session-1 is ignored, for it can't be read: not a line of"
     gated = project.pytest(*OFFLINE, "--mlflow-gate", status=1)
-    assert "no session that can be read is a baseline" in gated.stdout
+    assert "there is no baseline that can be read" in gated.stdout
     first = project.pytest(*OFFLINE)
     assert note in first.stdout
     second = project.pytest(*OFFLINE, "--mlflow-gate")

@@ -102,7 +102,7 @@ def test_shards_become_one_session(whole: Project) -> None:
     assert {case.data.tags["mlflow.parentRunId"] for case in cases.values()} == {sweep.info.run_id}
     # It is a session as any other: the next one is compared with it.
     section = whole.pytest("--mlflow").section()
-    assert "the last passing session outside of any branch (auto)" in "\n".join(section)
+    assert "the last passing session outside of any branch; the newest" in "\n".join(section)
 
 
 @pytest.mark.real
@@ -129,7 +129,7 @@ def test_whole_is_judged_as_its_shards_were_told(whole: Project) -> None:
     whole.write(CHECKS.format(0.85).replace("range(6)", "range(1, 6)"))
     printed = merged(whole, status=1)
     # A point that went from a sweep is no gap: the sweep is judged by the others.
-    assert "test_it: 5 configurations" in printed
+    assert "test_it: 5 points" in printed
     assert "missing" not in printed
     # Skipped tests are not: the whole knows of those that left no record.
     assert "test_skipped" not in printed
@@ -209,7 +209,7 @@ def test_id_of_the_ci_run(whole: Project) -> None:
         (("merge", "nowhere"), 2, "nowhere does not exist"),
         (("merge", "."), 2, "there is no shard here"),
         (("merge", "--session=x", "--offline"), 1, "there is no shard of x in"),
-        (("merge",), 2, "there is no shard here, and nothing tells of which session"),
+        (("merge",), 2, "there is no shard here, and no session is named"),
         (("merge", "--gate", "--baseline=none", "shards"), 2, "nothing to judge by"),
         (("merge", "--gate=drift", "--baseline=none", "shards"), 2, "nothing to judge by"),
         (("merge", "--report=x.md/y.md", "--offline", "shards"), 2, "x.md/y.md can't be written"),
@@ -232,7 +232,7 @@ def test_gate_fails_where_the_history_cannot_be_read(whole: Project) -> None:
     journal.write_text(journal.read_text().replace('"schema":1', '"schema":99'), encoding="utf-8")
     artifacts = run_shards(whole, 1)
     result = whole.cli("merge", str(artifacts), "--offline", "--gate", status=1)
-    assert "no session that can be read is a baseline" in result.stdout
+    assert "there is no baseline that can be read" in result.stdout
 
 
 def test_what_is_no_whole_is_not_replaced(whole: Project) -> None:

@@ -56,7 +56,9 @@ def left(project: Project) -> dict[str, object]:
 
 
 def without_own(fields: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in fields.items() if name.removeprefix("best_") not in OWN}
+    return {
+        name: value for name, value in fields.items() if name.removesuffix("_of_best") not in OWN
+    }
 
 
 def test_what_is_sent_later_is_what_a_live_session_leaves(

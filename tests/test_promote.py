@@ -154,8 +154,8 @@ def make_candidate(
         ({"pytest.nodeid": "test_it.py::test_b[1]"}, "is of another test: test_it.py::test_b"),
         (
             {"pytest.datasets": '{"train": "b", "test": "c"}'},
-            "was measured on other data: dataset 'train' was b and is a; "
-            "dataset 'test' was c and is not there",
+            "was measured on other data: dataset 'train' changed (b → a); "
+            "dataset 'test' changed (c → not there)",
         ),
         ({"pytest.datasets": '{"tr'}, "the data of the champion are not known"),
     ],
@@ -179,7 +179,7 @@ def make_own(**fields: object) -> Comparison:
 
 
 def test_objective_that_is_not_comparable() -> None:
-    reason = "dataset 'train' was a and is b now"
+    reason = "dataset 'train' changed (a → b)"
     own = make_own(status="not comparable", reason=reason)
     found = list(incomparable(own, make_candidate(), ", there"))
     assert found == [f"test_a[1], there: accuracy is not comparable: {reason}"]
@@ -226,7 +226,7 @@ def test_circle(tmp_path: Path, migrated_database: Path) -> None:
     first = run(project, 0.80)
     assert project.cli("best").stdout.startswith("accuracy is best with C = 1.0: 0.81150 ± 0.00071")
     printed = project.cli("promote", "digits").stdout
-    assert "the best of 2 configurations, C = 1.0: accuracy 0.81150 ± 0.00071 (n = 2)" in printed
+    assert "the best of 2 points, C = 1.0: accuracy 0.81150 ± 0.00071 (n = 2)" in printed
     assert "the model is that of the median one of 2 repeats: accuracy 0.811" in printed
     assert "digits@champion is version 1 (its session: no baseline yet)" in printed
     version, record = champion(project.uri), project.session().case("test_model[1.0-1]")
@@ -410,7 +410,7 @@ def test_champion_registered_by_hand(
     [
         (("test_plain",), "[2] logged no model: its test must use the fixture mlflow_run"),
         ((), "several sweeps; name one of them"),
-        (("--case=[1",), "fits cases of several configurations; name one"),
+        (("--case=[1",), "fits cases of several points; name one"),
         (("--case=nothing",), "no case of the session fits 'nothing'"),
         (("test_model", "--alias=v1"), "--alias v1: expected letters"),
         (("test_model", "--tolerance=accuracy"), "--tolerance: 'accuracy' is not a metric"),

@@ -201,7 +201,7 @@ def test_since_when_and_how_sure() -> None:
     metric = make_metric("regressed", below_since=first, p_value=0.0004, fresh=2)
     text = text_of(make_comparison(metric, baseline=past))
     assert f"Whensince {first} by Ann, 1 day before" in text
-    assert "2 fresh runs confirmed it; chance alone would look so bad in 1 of 2,500" in text
+    assert "2 fresh runs confirmed it; without any change, 1 of 2,500 sessions would" in text
     assert f"git log --oneline {before}..{first}" in text
     now = make_comparison(replace(metric, below_since=None), baseline=past)
     here = str(now.session.commit)[:8]

@@ -250,10 +250,12 @@ def test_links_lead_to_mlflow(environ: dict[str, str], base: str, query: str) ->
     links = Links.of(session, environ=environ)
     page = f"{base}/#/experiments/7/runs"
     rest = query.format("+")
-    assert links.session() == f"{page}/abc{f'?{rest}' if rest else ''}"
+    kind = "workflowType=machine_learning"
+    assert links.session() == f"{page}/abc?{kind}{f'&{rest}' if rest else ''}"
     more = query.format("%20")
     where = FILTER.format(session.session_id)
-    case = f"{page}?searchFilter={where}&workflowType=machine_learning{f'&{more}' if more else ''}"
+    flat = "orderByKey=metrics.%60duration_seconds%60&orderByAsc=false"
+    case = f"{page}?searchFilter={where}&{flat}&{kind}{f'&{more}' if more else ''}"
     assert links.case("tests/test_model.py::test_forest[100]") == case
     text = render_markdown(replace(SERVED, session=session), links=links)
     assert f"[session in MLflow]({links.session()})" in text

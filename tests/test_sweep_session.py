@@ -121,7 +121,7 @@ def test_the_end_of_the_journal_has_what_the_runs_of_sweeps_get(
     assert digits.params == {"best_C": "1.0", "best_kernel": "rbf"}
     assert digits.tags == {"pytest.objective": "figure", "pytest.mode": "min"}
     assert digits.metrics["best_figure"] == pytest.approx(0.2)
-    assert digits.metrics["best_accuracy"] == pytest.approx(0.99)
+    assert digits.metrics["accuracy_of_best"] == pytest.approx(0.99)
     assert (digits.metrics["cases"], digits.metrics["configurations"]) == (24, 6)
     assert "| 6 | `C = 10.0, kernel = poly` |" in digits.summary
     assert "- `C` (100 %): `0.1` 0.50025, `1.0` 0.20025, `10.0` 0.90025" in digits.summary

@@ -104,7 +104,7 @@ def test_session_run(database: Database) -> None:
     (run,) = database.runs(kind="session")
     assert run.info.run_id == state.run_id
     assert run.info.experiment_id == state.experiment_id
-    assert run.info.run_name == "a session"
+    assert run.info.run_name == "a session ✗ 1 failed"
     assert run.info.status == "FAILED"
     assert (run.info.start_time, run.info.end_time) == (START, START + 60_000)
     assert run.data.tags["git.commit"] == "abc"
@@ -124,6 +124,7 @@ def test_session_run(database: Database) -> None:
         "xpassed": 0.0,
         "interrupted": 0.0,
         "duration_seconds": 60.0,
+        "test_it/accuracy": pytest.approx(0.902),
     }
     (artifact,) = database.client.list_artifacts(run.info.run_id)
     assert artifact.path == "results.jsonl"

@@ -814,8 +814,8 @@ def test_git_that_refuses_is_told_of(life: Life) -> None:
     commit = life.git("rev-parse", "HEAD")
     said = life.push("push", "main", commit, **refuse)
     assert (
-        "Git refuses this checkout, which belongs to another user. Commit and branch are what the "
-        "CI's variables tell. What helps: git config --global --add safe.directory "
+        "Git refuses this checkout, which belongs to another user. Commit and branch are taken "
+        "from the CI's variables. What helps: git config --global --add safe.directory "
     ) in said
     pulls = [life.branch(name, "main", value) for name, value in (("a", 0.2), ("b", 0.19))]
     for name, head in zip("aab", (pulls[0], pulls[0], pulls[1]), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,12 +49,17 @@ def keep(merged: MergedSession, root: Path) -> SessionDirectory:
     return directory
 
 
-def finish(directory: SessionDirectory, end: SessionEnd, comparison: Comparison) -> SessionEnd:
+def finish(
+    directory: SessionDirectory,
+    end: SessionEnd,
+    comparison: Comparison,
+    seed_params: Collection[str],
+) -> SessionEnd:
     """Append the session's end, with the comparison's results, to its journal; return it."""
     end = replace(end, rejected=comparison.gated and comparison.rejected)
     if end.rejected and end.exit_status == 0:
         end = replace(end, exit_status=1)
-    end = with_comparison(end, comparison)
+    end = with_comparison(end, comparison, seed_params)
     _append(directory, end)
     return end
 

@@ -63,7 +63,7 @@ def slim_entry(entry: Entry) -> Entry:
         return replace(entry, tags=tags, tracking_uri="")
     if isinstance(entry, SessionEnd):
         told = {name: n for name, n in entry.metrics.items() if n and name in TOLD_COUNTS}
-        return replace(entry, tags={}, metrics=told, summary="")
+        return replace(entry, tags={}, metrics=told, summary="", baselines={}, seed_params=())
     return entry
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -27,13 +28,22 @@ from ..records.directory import (
 )
 from ..records.processes import is_running, wait_until
 from ..records.slim import thinned
-from ..records.tags import KIND, PARENT, RECORD_ID, SESSION_ID, SHARD
+from ..records.tags import (
+    KIND,
+    PARENT,
+    RECORD_ID,
+    RUN_TYPE,
+    SESSION_ID,
+    SHARD,
+    TRACE_CASE,
+    TRACE_TEST,
+)
 from .case import CaseLog
 from .marker import CaseOptions
 from .measuring import Original
 from .merged_metrics import LoggedMetric
 from .mlflow_case import CASE_LOG, log_of
-from .params import shown_text
+from .params import plain_nodeid, shown_id, shown_text
 from .threads import all_threads, is_pooled
 
 if TYPE_CHECKING:
@@ -136,6 +146,7 @@ def active_run(request: pytest.FixtureRequest) -> Iterator[ActiveRun]:
         with _without_warnings():
             target, run = _open(item, log)
         run_id = run.info.run_id
+        last_trace = _last_trace()
         threads = _TestThreads(run)
         try:
             yield run
@@ -146,6 +157,8 @@ def active_run(request: pytest.FixtureRequest) -> Iterator[ActiveRun]:
                 _end_runs(target, run_id, log, left_open)
                 if is_followed:
                     (_read_metrics if target.is_kept else _take_over)(client, run_id, log)
+                    if _last_trace() != last_trace:
+                        _read_traces(client, target, run_id, item, log)
 
 
 def _open(item: pytest.Item, log: CaseLog) -> tuple[_Target, ActiveRun]:
@@ -253,12 +266,16 @@ def _create_run(target: _Target, item: pytest.Item, log: CaseLog) -> str:
     """Create the run, but not by ``mlflow.start_run``, which would use MLFLOW_RUN_ID."""
     from mlflow import MlflowClient
     from mlflow.tracking.context import registry
+    from mlflow.utils import mlflow_tags
 
     name = item.name
     if CASE_LOG in item.stash:
         name = shown_text(item, name, log.secrets.rules.names)
     client = MlflowClient()
     tags = registry.resolve_tags(dict(target.tags))
+    # As MLflow's own plugin for pytest has it: its pages then show traces by test.
+    if target.tags and (test := getattr(mlflow_tags, "MLFLOW_RUN_TYPE_TEST", None)) is not None:
+        tags.setdefault(RUN_TYPE, test)
     for attempt in range(_ATTEMPTS):
         try:
             # MLflow's own repetition would make a second run where only the answer got lost.
@@ -423,6 +440,64 @@ def _history(client: MlflowClient, run_id: str, name: str) -> list[Metric]:
         for step in thinned(sorted(last), _MAX_VALUES)
         for value in (last[step],)
     ]
+
+
+_MAX_TRACES: Final = 500
+
+_TRACE_COSTS: Final = (
+    *(
+        ("mlflow.trace.tokenUsage", key, f"trace_{key}")
+        for key in ("input_tokens", "output_tokens")
+    ),
+    ("mlflow.trace.tokenUsage", "total_tokens", "trace_tokens"),
+    ("mlflow.trace.cost", "total_cost", "trace_cost_usd"),
+)
+"""What MLflow sums up in a trace, and the name of the cost that it is of the case."""
+
+
+def _last_trace() -> str | None:
+    import mlflow
+
+    return getattr(mlflow, "get_last_active_trace_id", lambda: None)()
+
+
+def _read_traces(
+    client: MlflowClient, target: _Target, run_id: str, item: pytest.Item, log: CaseLog
+) -> None:
+    """Add what the traces of a test have cost to the log, and tag them with the test."""
+    import mlflow
+
+    costs: dict[str, float] = {}
+    seconds: list[float] = []
+    deadline = Original.perf_counter() + _PATIENCE
+    rules = log.secrets.rules.names
+    names = {TRACE_TEST: log.secrets.in_text(shown_text(item, plain_nodeid(item), rules))}
+    if (shown := shown_id(item, rules)) is not None:
+        names[TRACE_CASE] = log.secrets.in_text(shown)
+    try:
+        mlflow.flush_trace_async_logging()
+        # Not ``run_id=``, which only goes with ``locations=``, and older releases lack that.
+        found = client.search_traces(
+            [target.experiment_id],
+            f"attribute.run_id = '{run_id}'",
+            max_results=_MAX_TRACES,
+            include_spans=False,
+        )
+        for info in [trace.info for trace in found]:
+            for entry, key, name in _TRACE_COSTS:
+                told = json.loads(info.trace_metadata.get(entry) or "null") or {}
+                if key in told:
+                    costs[name] = costs.get(name, 0.0) + float(told[key])
+            if info.execution_duration is not None:
+                seconds.append(info.execution_duration / 1_000)
+            for key, text in names.items():
+                if key not in info.tags and Original.perf_counter() < deadline:
+                    client.set_trace_tag(info.trace_id, key, text)
+    except Exception as error:  # noqa: BLE001 - stores raise what their own libraries raise
+        log.notes.append(f"the traces of the test's own run can't be read: {error}")
+    if seconds:
+        costs["trace_latency_seconds"] = sum(seconds) / len(seconds)
+    log.usage = {**log.usage, **costs}
 
 
 def _take_over(client: MlflowClient, run_id: str, log: CaseLog) -> None:

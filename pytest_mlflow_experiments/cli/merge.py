@@ -97,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
         rules = replace(compare_options(merged, location), rule=hooks.rule)
         directory = keep(merged, location.root)
     comparison = compare_merged(merged, rules, location, directory)
-    end = finish(directory, merged.end, comparison)
+    end = finish(directory, merged.end, comparison, rules.seed_params)
     own = [directory.path / f"report{suffix}" for suffix in STANDARD_SUFFIXES]
     hooks.write(comparison, own)
     sent = options.offline or _send(directory, location)

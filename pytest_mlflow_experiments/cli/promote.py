@@ -42,8 +42,7 @@ _ALIAS = re.compile(r"(?!latest$|v\d+$)[\w-]+", re.ASCII | re.IGNORECASE)
     {
         "name NAME": "the registered model; it is made if needed",
         **SWEEP,
-        "--case CASE": "a node id, or any part of it that fits one configuration; default: the "
-        "best one",
+        "--case CASE": "a node id, or any part of it that fits one point; default: the best one",
         **SESSION,
         "--alias ALIAS": ("default: champion", {"default": "champion"}),
         "--model MODEL": "which model, where the case logged several",

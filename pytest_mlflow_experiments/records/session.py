@@ -131,7 +131,8 @@ class SessionEnd:
     (markdown) are what the comparison with the baseline adds to the session's run. ``unrecorded``
     are the outcomes of tests, classes and modules without a record, by node id; only shards have
     them. ``sweeps`` are the ends of the sweeps' runs. ``levels`` are those that metrics fell from
-    and that nobody has accepted: later sessions are judged against them too.
+    and that nobody has accepted: later sessions are judged against them too. ``baselines`` are the
+    baseline's values by case and metric; ``seed_params`` are no part of these names of cases.
     """
 
     end_time: int
@@ -147,6 +148,8 @@ class SessionEnd:
     unrecorded: Mapping[str, str] = field(default_factory=dict, metadata=RARE)
     sweeps: tuple[SweepEnd, ...] = field(default=(), metadata=RARE)
     levels: tuple[MetricLevel, ...] = field(default=(), metadata=RARE)
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict, metadata=RARE)
+    seed_params: tuple[str, ...] = field(default=(), metadata=RARE)
 
     @property
     def complete(self) -> bool:

@@ -22,6 +22,12 @@ DATA_CONTEXT: Final = "mlflow.data.context"
 MODEL_VERSIONS: Final = "mlflow.modelVersions"
 """The versions that a logged model is registered as, as JSON."""
 EXPERIMENT_KIND: Final = "mlflow.experimentKind"
+RUN_TYPE: Final = "mlflow.runType"
+"""``test`` where MLflow's pages know runs of tests."""
+TRACE_TEST: Final = "mlflow.test.name"
+"""The node id of the test that a trace is of."""
+TRACE_CASE: Final = "mlflow.test.case_id"
+"""Pytest's id of the test's params."""
 
 # What a session ran on; in its header, and so in its run.
 PYTHON: Final = "python.version"
@@ -49,6 +55,11 @@ CI_DEFAULT_BRANCH: Final = "ci.default_branch"
 CI_ATTEMPT: Final = "ci.attempt"
 OPTIONS: Final = "pytest.options"
 """A digest of the options that conftests have added, with their values."""
+OF_SESSION_ONLY: Final = frozenset({
+    *(PYTHON, PLATFORM, PACKAGES_COUNT, PACKAGES_DIGEST, OPTIONS, REPOSITORY, CHANGES, TESTED),
+    *(CI_JOB, CI_PROVIDER, CI_REPOSITORY, CI_DEFAULT_BRANCH, CI_ATTEMPT),
+})  # fmt: skip
+"""Those that the runs of cases don't repeat; branch and commit they do, to be filtered by."""
 
 # Of every run.
 KIND: Final = "pytest.kind"
@@ -72,6 +83,8 @@ INCOMPLETE: Final = "pytest.incomplete"
 EXCLUDED: Final = "pytest.excluded"
 """That somebody took it out of all baselines, or back in: who, when and why, as JSON."""
 SELECTION: Final = "pytest.selection"
+VERDICT: Final = "pytest.verdict"
+"""How it ended, in a few words: ``✗ 1 regressed``."""
 EXIT_STATUS: Final = "pytest.exit_status"
 BASELINE: Final = "pytest.baseline"
 """Which sessions it was compared with and why, or why with none."""

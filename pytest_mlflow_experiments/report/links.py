@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, final
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, urlencode, urlsplit
 
 from ..records import tags as tag
 from ..records.directory import SessionDirectory, SessionState
@@ -19,6 +19,10 @@ LOCAL_SERVER: Final = "http://127.0.0.1:5000"
 """Where ``mlflow ui`` serves MLflow's pages."""
 
 _URL_CHARACTERS: Final = ":/?#@!$&'*+,;=%~"
+_TRAINING: Final = {"workflowType": "machine_learning"}
+"""Without it MLflow's pages open on its tools for language models."""
+_FLAT: Final = {"orderByKey": "metrics.`duration_seconds`", "orderByAsc": "false"}
+"""Sorted by time, as they are otherwise, cases are hidden below the run of their session."""
 
 
 @final
@@ -54,24 +58,21 @@ class Links:
         parts = urlsplit(without_credentials(uri))
         if parts.scheme not in ("http", "https") or session.experiment_id is None:
             return cls(report=report)
-        asked = parse_qs(parts.query or parts.fragment.partition("?")[2]).get("workspace", [])
-        workspace = next(iter(asked), environ.get("MLFLOW_WORKSPACE", ""))
         base = _safe(f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}")
         return cls(
             experiment=f"{base}/#/experiments/{quote(session.experiment_id, safe='')}",
             run_id=session.run_id,
             session_id=session.session_id,
-            # MLflow's own links don't name its default workspace either.
-            query={} if workspace in ("", "default") else {"workspace": workspace},
+            query=_workspace(parts, environ),
             report=report,
         )
 
-    def session(self) -> str:
-        """Return the page of the session's run."""
+    def session(self, path: str = "") -> str:
+        """Return the page of the session's run, or one below it."""
         if not self.experiment or not self.run_id:
             return ""
-        page = f"{self.experiment}/runs/{quote(self.run_id, safe='')}"
-        return f"{page}?{urlencode(self.query)}" if self.query else page
+        page = f"{self.experiment}/runs/{quote(self.run_id, safe='')}{path}"
+        return f"{page}?{urlencode({**_TRAINING, **(self.query or {})})}"
 
     def case(self, case: str) -> str:
         """Return the page that lists the run of a case in this session."""
@@ -82,11 +83,24 @@ class Links:
             f"tags.`{name}` = {mark}{text}{mark}"
             for name, text in ((tag.SESSION_ID, self.session_id), (tag.CASE, case))
         )
-        # Without the workflow type MLflow's pages open on its tools for language models.
-        asked = {"searchFilter": " and ".join(terms), "workflowType": "machine_learning"}
-        return (
-            f"{self.experiment}/runs?{urlencode({**asked, **(self.query or {})}, quote_via=quote)}"
-        )
+        asked = {"searchFilter": " and ".join(terms), **_FLAT, **_TRAINING, **(self.query or {})}
+        return f"{self.experiment}/runs?{urlencode(asked, quote_via=quote)}"
+
+
+def artifact_link(
+    experiment_id: str, run_id: str, name: str, uri: str, environ: Mapping[str, str] = os.environ
+) -> str:
+    """Return the link from a page of MLflow's to an artifact of a run, whatever its address is."""
+    parts = urlsplit(without_credentials(environ.get("MLFLOW_UI_URI") or uri))
+    links = Links(f"#/experiments/{experiment_id}", run_id, query=_workspace(parts, environ))
+    return links.session(f"/artifacts/{quote(name)}")
+
+
+def _workspace(parts: SplitResult, environ: Mapping[str, str]) -> dict[str, str]:
+    asked = parse_qs(parts.query or parts.fragment.partition("?")[2]).get("workspace", [])
+    workspace = next(iter(asked), environ.get("MLFLOW_WORKSPACE", ""))
+    # MLflow's own links don't name its default workspace either.
+    return {} if workspace in ("", "default") else {"workspace": workspace}
 
 
 def located(comparison: Comparison, directory: SessionDirectory) -> Comparison:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from ..records import SessionEnd, SweepEnd
@@ -14,9 +15,12 @@ from .markdown import render_short
 from .sweep_markdown import render_sweep
 
 
-def with_comparison(end: SessionEnd, comparison: Comparison) -> SessionEnd:
-    """Add a comparison's tags, metrics, summary and levels to the end of its session."""
+def with_comparison(
+    end: SessionEnd, comparison: Comparison, seed_params: Collection[str]
+) -> SessionEnd:
+    """Add a comparison's tags, metrics, summary, levels and baseline to the end of its session."""
     tags = dict(end.tags)
+    baselines = _baselines(comparison)
     metrics: dict[str, float] = {}
     if (baseline := comparison.baseline) is not None:
         ids = [session.session_id for session in baseline.sessions]
@@ -39,22 +43,36 @@ def with_comparison(end: SessionEnd, comparison: Comparison) -> SessionEnd:
             and not row.advisory
             and (level := row.level_at(row.baseline)) is not None
         ),
+        baselines=baselines,
+        seed_params=tuple(sorted(seed_params)) if baselines else (),
     )
+
+
+def _baselines(comparison: Comparison) -> dict[str, dict[str, float]]:
+    """Return the baseline's value of each metric that has one, by case and metric.
+
+    Costs that nobody has listed are left out: each case has three of them.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for row in comparison.metrics:
+        if row.baseline is not None and not (row.cost and row.advisory):
+            found.setdefault(row.case, {})[row.metric] = row.baseline
+    return found
 
 
 def sweep_end(sweep: Sweep) -> SweepEnd:
     """Return the metrics, params, tags and description of a sweep's run.
 
-    As in MLflow's own examples of parameter search, the run has the best configuration's params,
-    and the means of its metrics with the prefix ``best_``, so that sweeps can be compared in a
-    table.
+    As in MLflow's own examples of parameter search, the run has the best configuration's params and
+    its mean of the objective with the prefix ``best_``, so that sweeps can be compared in a table.
+    Its other metrics, which are not the best of all, have the suffix ``_of_best``.
     """
     counts = {"cases": sweep.cases, "configurations": len(sweep.configurations)}
     metrics = {name: float(number) for name, number in counts.items()}
     tags = {OBJECTIVE: sweep.objective, MODE: sweep.mode}
     best = sweep.best
     if best is not None and best.mean is not None:
-        metrics |= {f"best_{name}": value for name, value in best.metrics.items()}
+        metrics |= {f"{name}_of_best": value for name, value in best.metrics.items()}
         metrics[f"best_{sweep.objective}"] = best.mean
     return SweepEnd(
         test=sweep.test,

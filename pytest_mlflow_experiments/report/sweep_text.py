@@ -125,9 +125,11 @@ def proven(sweep: Sweep) -> list[Effect]:
     """Return the effects of params that are no chance, by F-tests and Bonferroni's bound.
 
     In a full grid the effects add up, and what none explains is chance; elsewhere what the param
-    itself does not explain.
+    itself does not explain. There is none where no point can be told from the best.
     """
     effects = [effect for effect in sweep.effects if effect.share is not None]
+    if "near" in (found := marks(sweep)) and "worse" not in found:
+        return []
     sizes = {effect.param: len(effect.levels) for effect in sweep.effects}
     points = max((sum(level.n for level in effect.levels) for effect in effects), default=0)
     is_grid = points == prod(sizes.values()) and all(

@@ -229,8 +229,10 @@ def section(
     as users type them, the page first. ``verbose`` shows all: both ends of the margins, where the
     baseline is from, every report.
     """
-    lines = _all_lines(summary, outcome, comparison, reports, verbose=verbose)
-    return [*lines] if verbose else fitting(lines, _MOST)
+    lines = [*_all_lines(summary, outcome, comparison, reports, verbose=verbose)]
+    if not verbose and len(lines) > _MOST:
+        lines = [*_all_lines(summary, outcome, comparison, reports, sweeps=1, verbose=False)]
+    return lines if verbose else fitting(lines, _MOST)
 
 
 def _all_lines(
@@ -239,11 +241,12 @@ def _all_lines(
     comparison: Comparison | None,
     reports: Sequence[str],
     *,
+    sweeps: int | None = None,
     verbose: bool,
 ) -> Iterator[TerminalLine]:
     yield TerminalLine(_recorded(summary, outcome, verbose=verbose), _colour(summary))
-    sweeps = comparison.sweeps if comparison is not None else ()
-    swept = [one for one in sweeps if one.mode is not None and len(one.configurations) > 1]
+    found = comparison.sweeps if comparison is not None else ()
+    swept = [one for one in found if one.mode is not None and len(one.configurations) > 1]
     if not summary.cases:
         if outcome.tests and not outcome.losses:
             yield TerminalLine(
@@ -260,7 +263,7 @@ def _all_lines(
             ("widest margins", summary.widest if verbose else [], {}, 4),
         )
     if comparison is not None:
-        shown = swept if verbose else swept[:1]
+        shown = swept[:sweeps]
         lines = [*sweep_lines(shown)]
         if rest := len(swept) - len(shown):
             more = count(rest, "more sweep")

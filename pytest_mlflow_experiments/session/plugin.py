@@ -216,7 +216,8 @@ class SessionPlugin:
                 with suppress(Exception):
                     from ..report.run_texts import with_comparison
 
-                    end = with_comparison(end, self._comparison)
+                    seeds = self._comparing.options.seed_params
+                    end = with_comparison(end, self._comparison, seeds)
             if (lost := self._loss) is not None:
                 # Such a session is not the whole, and no baseline.
                 end = replace(end, interrupted=end.interrupted or lost)

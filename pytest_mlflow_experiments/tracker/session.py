@@ -18,17 +18,19 @@ from ..records.directory import SessionDirectory
 from ..records.journal import Entry, JournalTail
 from ..records.session_tags import shard_states
 from ..records.tags import EXCLUDED, NOTE, PARENT
+from ..regression.values import identity
+from ..report.links import artifact_link
 from .catalog import SHARDS, MlflowCatalog
 from .connect import answer_request
 from .errors import TrackerError
 from .limits import batches
 from .retries import patiently
 from .runs import existing
-from .runs.case import RESULTS_FILE, Parent
+from .runs.case import RESULTS_FILE, Parent, project_baseline, session_tags
 from .runs.session import SessionTally, closing_tags, session_status
 from .runs.sweeps import SweepRuns
 from .state import Reporter
-from .store import SessionRun, Store, own_disk_note
+from .store import SessionRun, Store, own_disk_note, run_type
 from .writers import Problem, RunWriter
 from .writers.artifacts import Files, Uploader, run_repository
 from .writers.proof import choose_writer
@@ -202,6 +204,7 @@ class SessionProjector:
             shard_id=header.session_id if header.shard else None,
             user=run.user,
             directory=self.directory,
+            tags={**run_type(), **session_tags(header)},
         )
         self.target = Target(experiment, run, writer, known, SweepRuns(parent, writer))
         self.reporter.change(
@@ -240,12 +243,19 @@ class SessionProjector:
             self._finish_shard(header, target)
             return
         client, run_id = self.store.client, target.run.run_id
-        tags = {**closing_tags(header, self.end), NOTE: self.tally.description(header, self.end)}
+        verdict = self.tally.verdict(self.end)
+        reports = {path.name: path for path in sorted(self.directory.path.glob("report.*"))}
+        report = None
+        if (name := "report.html") in reports:
+            experiment_id = target.experiment.experiment_id
+            report = artifact_link(experiment_id, run_id, name, self.store.shown_uri)
+        tags = closing_tags(header, self.end, verdict)
+        tags[NOTE] = self.tally.description(header, self.end, report)
         for batch in batches(self.tally.metrics(header, self.end), {}, tags):
             patiently(client.log_batch, run_id, *batch)
-        reports = {path.name: path for path in sorted(self.directory.path.glob("report.*"))}
         self._upload(run_id, RESULTS_FILE, reports)
         self._close_sweeps(header, target, run_id)
+        self._add_baseline(target)
         if header.shards:
             replaced = [
                 known.run_id
@@ -258,7 +268,24 @@ class SessionProjector:
         # Shards that were merged have ended their own.
         if not header.shards and (self.end is None or not self.end.complete):
             self.store.kill_open_runs(header, target.experiment, end_time)
+        new = not target.run.resumed
+        existing.show_verdict(client, run_id, header, verdict, new=new)
         patiently(client.set_terminated, run_id, status, end_time)
+
+    def _add_baseline(self, target: Target) -> None:
+        """Add the baseline's values, which are known only now, to the runs of the cases."""
+        end = self.end
+        if end is None or not end.baselines:
+            return
+        tail, seeds = JournalTail(self.directory.journal), frozenset(end.seed_params)
+        while entries := tail.read_new(target.writer.batch_size):
+            found = {}
+            for record in entries:
+                if isinstance(record, CaseRecord):
+                    values = end.baselines.get(identity(record, seeds)[0], {})
+                    found[record.id] = project_baseline(values, record.end_time)
+            target.writer.add({key: metrics for key, metrics in found.items() if metrics})
+            self.reporter.count(beats=1)
 
     def _remove_repeated(self, header: SessionHeader, target: Target) -> None:
         # Where we choose the ids of runs, the store itself refuses a second one.

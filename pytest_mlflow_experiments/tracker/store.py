@@ -15,6 +15,7 @@ from uuid import uuid4
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
+from mlflow.utils import mlflow_tags
 from sqlalchemy import Engine
 
 from ..records import SessionHeader
@@ -206,6 +207,7 @@ class Store:
         notes: list[str] = []
         given = {key: value for key, value in header.tags.items() if key not in reserved}
         tags = project_tags(given, reserved, notes)
+        tags = {**run_type(), **tags}
         start_time = max(1, header.start_time)
         return create_once(
             partial(self.client.create_run, experiment.experiment_id, start_time, tags, name),
@@ -229,6 +231,12 @@ class Store:
         cases = [run for run in found if run.data.tags.get(tag.KIND) != "session"]
         for run in [run for run in cases if _belongs(self.client, run, header, known)]:
             patiently(self.client.set_terminated, run.info.run_id, "KILLED", end_time)
+
+
+def run_type() -> dict[str, str]:
+    """Return the tag of runs of tests, where the installed release of MLflow knows it."""
+    test = getattr(mlflow_tags, "MLFLOW_RUN_TYPE_TEST", None)
+    return {} if test is None else {tag.RUN_TYPE: test}
 
 
 def _user() -> str:

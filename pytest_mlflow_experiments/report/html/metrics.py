@@ -131,7 +131,7 @@ def sure(metric: MetricComparison) -> str:
     p = metric.p_value
     if p is not None and 0 <= p < 0.5:
         times = f"less than 1 of {10_000:,}" if p < 1e-4 else f"1 of {round(1 / p):,}"
-        told.append(f"chance alone would look so bad in {times} sessions ({p_text(p)})")
+        told.append(f"without any change, {times} sessions would look so bad ({p_text(p)})")
     return "; ".join(told)
 
 

@@ -20,6 +20,12 @@
     .replace("NaN", value === Infinity ? "∞" : value === -Infinity ? "-∞" : "NaN");
   const count = (number) => number.toLocaleString("en");
 
+  // A name breaks where those of the page do: after separators.
+  const breakable = (name) =>
+    name
+      .split(/(?<=[_\-/:,=|])(?=[^_\-/:,=|\])])|(?<=\D\.)(?=\w)|(?<=\w)(?=\[)|(?<=[a-z])(?=[A-Z])/)
+      .flatMap((part) => [make("wbr"), part]);
+
   let common = { cases: [], sessions: [], link: [] };
 
   // Values are written out, or in two characters each between the least and the greatest.
@@ -229,7 +235,7 @@
     if (data.h) add("History", decode(data.h).map(text).join(", "));
     const names = Object.entries(params ?? {});
     if (names.length) add("Params", ...names.map(([name, value]) => make("code", { class: "named" }, `${name} = ${value}`)));
-    if (nodeid) add("Test", make("code", {}, nodeid));
+    if (nodeid) add("Test", make("code", {}, ...breakable(nodeid)));
     if (nodeid && common.link.length === 2 && !(named ?? nodeid).includes("'")) {
       const href = common.link.join(encodeURIComponent(named ?? nodeid));
       add("MLflow", make("a", { href, rel: "noreferrer" }, "the case's run in this session"));

@@ -10,9 +10,16 @@ from pathlib import Path
 from sys import float_info
 from typing import Final, Literal, TypeAlias, final
 
-from ...records import FAILED_OUTCOMES, CaseRecord, DatasetInput, Metric, Outcome
+from ...records import (
+    FAILED_OUTCOMES,
+    CaseRecord,
+    DatasetInput,
+    Metric,
+    Outcome,
+    SessionHeader,
+)
 from ...records import tags as tag
-from ...records.case import is_key
+from ...records.case import SUMMARIES, is_key, placeless
 from ...records.directory import SessionDirectory
 from ..limits import (
     NAME_LENGTH,
@@ -70,6 +77,9 @@ _MAX_KEYED: Final = 50
 """The number of values of a metric, by the keys of a loop, that are metrics of their own."""
 
 DURATION: Final = "duration_seconds"
+
+BASELINE_SUFFIX: Final = ".baseline"
+"""The end of the name of a metric with the baseline's value of another one."""
 
 
 def stored_value(value: float) -> tuple[float, bool]:
@@ -202,13 +212,14 @@ class RunData:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parent:
-    """The parent of runs: the session's run or a sweep's."""
+    """The parent of runs: the session's run or a sweep's; ``tags`` are the session's for them."""
 
     run_id: str
     session_id: str
     user: str
     shard_id: str | None = None
     directory: SessionDirectory
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def status_of(outcome: Outcome) -> Status:
@@ -243,7 +254,7 @@ def project_case(record: CaseRecord, parent: Parent) -> RunData:
         **_resumed_tags(record),
         **fit_values("tag", datasets, TAG_LENGTH, notes),
     }
-    tags = project_tags(record.tags, reserved, notes)
+    tags = {**parent.tags, **project_tags(record.tags, reserved, notes)}
     texts: dict[str, str] = {}
     if record.failure:
         texts[_free_name(FAILURE_FILE, record.artifacts)] = clean_text(record.failure)
@@ -263,6 +274,34 @@ def project_case(record: CaseRecord, parent: Parent) -> RunData:
         texts=texts,
         artifacts=parent.directory.artifacts(record.id) if record.artifacts else None,
         artifact_names=record.artifacts,
+    )
+
+
+def session_tags(header: SessionHeader) -> dict[str, str]:
+    """Return the tags of a session that its cases have too, to be filtered by."""
+    tags = {key: value for key, value in header.tags.items() if key not in _NOT_OF_CASES}
+    return project_tags(tags, {}, [])
+
+
+_NOT_OF_CASES = {*tag.OF_SESSION_ONLY, tag.NOTE, tag.RESUMED_FROM, tag.USER}
+
+
+def project_baseline(values: Mapping[str, float], timestamp: int) -> list[Metric]:
+    """Return the baseline's values as metrics that MLflow shows beside the case's own.
+
+    What is called ``accuracy.baseline`` comes right behind ``accuracy`` in every sorted list.
+    ``values`` are by metric, at the keys of a loop by ``recall[cat]``; a metric of the test's own
+    wins.
+    """
+    found: dict[str, float] = {}
+    for name, value in values.items():
+        metric = placeless(name)
+        place = name[len(metric) + 1 : -1]
+        if not place or (is_key(place) and place not in SUMMARIES):
+            found[legal_key(f"{f'{metric}.{place}' if place else metric}{BASELINE_SUFFIX}")] = value
+    own = {legal_key(name) for name in values}
+    return metrics_at(
+        max(0, clean_integer(timestamp)), {key: one for key, one in found.items() if key not in own}
     )
 
 

@@ -13,9 +13,17 @@ from mlflow.exceptions import MlflowException
 
 from ...records import SessionHeader
 from ...records.session_tags import ShardState, end_tags, shard_states, shard_tags
-from ...records.tags import KIND, NOTE, PARENT, RECORD_ID, SESSION_ID, SHARD
+from ...records.tags import KIND, NOTE, PARENT, RECORD_ID, SESSION_ID, SHARD, VERDICT
+from ..limits import clean_text
 from ..retries import passes, patiently, runs_with
-from .case import Status
+from .case import BASELINE_SUFFIX, Status
+from .session import name_with
+
+_OF_NAME: Final = 100
+"""Of longer names of runs, the ends are cut."""
+
+UNMERGED: Final = "… not merged"
+"""The verdict on a session of which only shards are known."""
 
 
 @final
@@ -31,6 +39,7 @@ class KnownRun:
     shard: str | None = None
     parent: str | None = None
     deleted: bool = False
+    has_baseline: bool = False
 
 
 def known_run(run: Run) -> KnownRun:
@@ -42,6 +51,7 @@ def known_run(run: Run) -> KnownRun:
         shard=run.data.tags.get(SHARD),
         parent=run.data.tags.get(PARENT),
         deleted=not active,
+        has_baseline=any(key.endswith(BASELINE_SUFFIX) for key in run.data.metrics),
     )
 
 
@@ -163,6 +173,19 @@ def move_children(client: MlflowClient, experiment_id: str, old_id: str, new_id:
             patiently(client.set_tag, run.info.run_id, PARENT, new_id)
 
 
+def show_verdict(
+    client: MlflowClient, run_id: str, header: SessionHeader, verdict: str, *, new: bool = False
+) -> None:
+    """Put the verdict behind the name of a session's run, unless somebody has renamed the run.
+
+    What is ``new`` nobody has.
+    """
+    wanted = name_with(verdict, header.name)
+    held = clean_text(header.name) if new else patiently(client.get_run, run_id).info.run_name or ""
+    if held != wanted and held.startswith(clean_text(header.name)[:_OF_NAME]):
+        patiently(client.update_run, run_id, name=wanted)
+
+
 def unmerged_note(session_id: str) -> str:
     """Return the description of a run whose shards are not merged yet."""
     return (
@@ -187,8 +210,9 @@ def end_shard(
 ) -> None:
     """Tag the session's run with the end of a shard; set the run's status and end so far."""
     state: ShardState = "broken off" if status == "KILLED" else "finished"
-    tags = {**shard_tags({header.session_id: state}), **end_tags(None)}
+    tags = {**shard_tags({header.session_id: state}), **end_tags(None), VERDICT: UNMERGED}
     _set_tags(client, run_id, {**tags, NOTE: unmerged_note(header.joint_id)})
+    show_verdict(client, run_id, header, UNMERGED)
     # Read last, as other shards may have ended it meanwhile.
     info = patiently(client.get_run, run_id).info
     patiently(

@@ -104,7 +104,7 @@ def project_open_sweep(tally: SweepTally, parent: Parent) -> RunData:
         end_time=None,
         params={},
         metrics=(),
-        tags=project_tags({}, reserved, []),
+        tags={**parent.tags, **project_tags({}, reserved, [])},
     )
 
 

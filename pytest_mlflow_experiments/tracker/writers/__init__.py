@@ -8,6 +8,7 @@ from typing import Literal, Protocol, final
 
 from mlflow.entities import Run
 
+from ...records import Metric
 from ...records.tags import NODEID
 from ..errors import reason_of
 from ..runs.case import RunData
@@ -49,6 +50,13 @@ class RunWriter(Protocol):
 
     def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
         """Write finished runs, and return what MLflow did not store.
+
+        Raises:
+            Exception: the store itself can't be used any more.
+        """
+
+    def add(self, metrics: Mapping[str, Sequence[Metric]]) -> None:
+        """Add metrics to runs that were written, by record id; doing it twice changes nothing.
 
         Raises:
             Exception: the store itself can't be used any more.

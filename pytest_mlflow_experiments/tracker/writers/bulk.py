@@ -26,6 +26,7 @@ from mlflow.utils.uri import append_to_uri_path
 from sqlalchemy import Column, Connection, Table, case, delete, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from ...records import Metric
 from ...records.tags import DATA_CONTEXT, USER
 from ..retries import cause_of, patiently
 from ..runs.case import RunData, stored_value
@@ -149,6 +150,22 @@ class BulkWriter:
         own, others = self._own_and_others(runs)
         problems = _at_once_or_singly(self._insert_with_artifacts, own, "run") if own else []
         return [*problems, *self.client.write(others)] if others else problems
+
+    def add(self, metrics: Mapping[str, Sequence[Metric]]) -> None:
+        """Add metrics to runs that were written, by record id."""
+        ids = self.client.run_ids
+        patiently(self._add, {ids.get(one, one): values for one, values in metrics.items()})
+
+    def _add(self, metrics: Mapping[str, Sequence[Metric]]) -> None:
+        columns = _RUNS.c
+        query = select(columns.run_uuid).where(
+            columns.run_uuid.in_(metrics), columns.lifecycle_stage == "active"
+        )
+        with self.begin() as connection:
+            prepare(connection)
+            found = [_metric_rows(run_id, metrics[run_id]) for run_id in connection.scalars(query)]
+            replace_rows(connection, _METRICS, list(chain.from_iterable(found)))
+            replace_rows(connection, _LATEST, list(chain.from_iterable(map(latest, found))))
 
     def open(self, runs: Sequence[RunData]) -> Mapping[str, str]:
         """Create RUNNING runs that do not exist yet, and return their ids."""
@@ -285,12 +302,16 @@ def _age(row: Row) -> tuple[int, int, float]:
 
 def metric_rows(run: RunData) -> list[Row]:
     """Return the rows of a run's metrics, as MLflow stores their values."""
+    return _metric_rows(run.id, run.metrics)
+
+
+def _metric_rows(run_id: str, metrics: Iterable[Metric]) -> list[Row]:
     rows: list[Row] = []
-    for metric in run.metrics:
+    for metric in metrics:
         value, is_nan = stored_value(metric.value)
         when = {"timestamp": metric.timestamp, "step": metric.step}
         rows.append(
-            {"key": metric.key, "value": value, **when, "is_nan": is_nan, "run_uuid": run.id}
+            {"key": metric.key, "value": value, **when, "is_nan": is_nan, "run_uuid": run_id}
         )
     return rows
 

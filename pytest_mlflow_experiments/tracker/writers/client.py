@@ -69,6 +69,8 @@ _OWN_STAY = "The test's own values stay for"
 _SHOWN = 100
 
 T = TypeVar("T")
+One = TypeVar("One")
+"""A run, or the id of one."""
 
 
 @final
@@ -78,7 +80,8 @@ class ClientWriter:
 
     ``known`` holds the runs of an earlier tracker of the session, by record id. ``shared`` tells
     that other shards may open the same runs at the same time. ``on_written`` is called after each
-    run, ``on_closed`` after each closed one, to report progress.
+    run, ``on_closed`` after each closed one, to report progress. ``run_ids`` are those of the runs
+    that were written, by record id.
     """
 
     client: MlflowClient
@@ -90,6 +93,7 @@ class ClientWriter:
     on_written: Callable[[], None] = lambda: None
     on_closed: Callable[[], None] = lambda: None
     name: ClassVar[str] = "client"
+    run_ids: dict[str, str] = field(default_factory=dict, init=False)
     _inputs: InputLog = field(init=False)
 
     def __post_init__(self) -> None:
@@ -110,6 +114,17 @@ class ClientWriter:
         """Write finished runs, and return what MLflow did not store."""
         return self._each(self._write_one, runs, partial(Problem.refused, "run"), self.on_written)
 
+    def add(self, metrics: Mapping[str, Sequence[Metric]]) -> None:
+        """Add metrics to runs that were written, by record id."""
+
+        def add_one(record_id: str) -> None:
+            known = self.known.get(record_id)
+            run_id = self.run_ids.get(record_id)
+            if run_id is not None and not (known is not None and known.has_baseline):
+                self._log(run_id, metrics[record_id], {}, {})
+
+        self._each(add_one, list(metrics), lambda record_id, error: None, lambda: None)
+
     def open(self, runs: Sequence[RunData]) -> Mapping[str, str]:
         """Create RUNNING runs that do not exist yet, and return their ids."""
         return dict(self._each(self._open_one, runs, lambda run, error: None, lambda: None))
@@ -124,9 +139,9 @@ class ClientWriter:
 
     def _each(
         self,
-        action: Callable[[RunData], T | None],
-        runs: Sequence[RunData],
-        refused: Callable[[RunData, Exception], T | None],
+        action: Callable[[One], T | None],
+        runs: Sequence[One],
+        refused: Callable[[One, Exception], T | None],
         on_done: Callable[[], None],
     ) -> list[T]:
         """Call the action for each run, and return the results other than None.
@@ -134,7 +149,7 @@ class ClientWriter:
         ``refused`` returns the result for a run whose data MLflow refuses.
         """
 
-        def one(run: RunData) -> T | None:
+        def one(run: One) -> T | None:
             try:
                 return action(run)
             except Exception as error:
@@ -170,13 +185,16 @@ class ClientWriter:
         # What the test itself opened may be in another store, or deleted since.
         own = None if run.run_id is None else run_or_none(self.client, run.run_id)
         if own is not None and own.info.lifecycle_stage == "active":
+            self.run_ids[run.id] = own.info.run_id
             return self._complete(own, run, owned=True, staying=_OWN_STAY)
         known = self.known.get(run.id)
         if known is None:
-            run_id = self._create(run)
+            run_id = self.run_ids[run.id] = self._create(run)
             self._log(run_id, run.metrics, run.params, {})
             self._inputs.log(run_id, run.inputs)
             return self._finish(run_id, run, resumed=False)
+        if not known.deleted:
+            self.run_ids[run.id] = known.run_id
         if known.open:
             existing = patiently(self.client.get_run, known.run_id)
             return self._complete(existing, run)
