@@ -130,6 +130,9 @@ def search(browser: Chrome, text: str) -> None:
 
 def unfold(browser: Chrome, group: str) -> None:
     find(browser, f"details{group} > summary").click()
+    # Rows are made ready once the browser has told the page of it; without its script, never.
+    if browser.find_elements("css selector", ".copy, #search:not([hidden])"):
+        wait_until(browser, lambda: browser.find_elements("css selector", f"{group} .opener"))
 
 
 def cards(browser: Chrome) -> list[str]:
