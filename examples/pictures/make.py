@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import html
 import io
+import json
 import os
 import re
 import shutil
@@ -38,6 +39,28 @@ GALLERY = {
     "curves": ("test_artifacts.py",),
     "genai": ("genai",),
 }
+# What MLflow's pages keep in the browser: columns that a person would choose, and no chat.
+COLUMNS = (
+    "tags.`pytest.verdict`",
+    "metrics.`test_digits/accuracy`",
+    "metrics.`test_diabetes/rmse`",
+)
+MLFLOW = {
+    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true",
+    "mlflow.assistant.panelOpen_v1": "false",
+    'MLflowLocalStorage-1.1-ExperimentPage-["1"]-ReactComponentState': json.dumps(
+        {"orderByKey": "attributes.start_time", "selectedColumns": COLUMNS}
+    ),
+}
+# Shows a section of the report, with its first fold open.
+OPEN = """
+const heading = arguments[0] && document.getElementById(arguments[0]);
+if (heading) {
+  const section = heading.closest("section");
+  for (const fold of section.querySelectorAll("details.sweep")) fold.open = true;
+  section.scrollIntoView();
+}
+"""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -60,7 +83,8 @@ def main(arguments: list[str] | None = None) -> None:
         gallery = {name: example(Path(folder) / name, paths) for name, paths in GALLERY.items()}
         with browser(Path(folder) / "profile") as chrome, server(project) as address:
             for name, page in pages.items():
-                shots(chrome, output, name, page.as_uri())
+                at = "sweeps" if name == "sweep" else ""
+                shots(chrome, output, name, page.as_uri(), at=at)
             for name, page in gallery.items():
                 shots(chrome, output, name, page.as_uri(), schemes=["light"])
             mlflow_shots(chrome, output, address)
@@ -145,17 +169,18 @@ def comment(project: Path) -> str:
 
 def terminal(printed: str) -> str:
     """Return the last section of pytest's output as a page."""
+    printed = re.sub(r"sqlite:////\S*/models/", "sqlite:////home/ada/models/", printed)
     start = re.search(r"(?m)^.*=+ mlflow =+.*$", printed)
     text = html.escape(printed[start.start() if start else 0 :].rstrip())
-    spans, open_ = [], False
+    spans: list[str] = []
+    codes: list[str] = []
     for piece in re.split(r"(\x1b\[[\d;]*m)", text):
-        if not piece.startswith("\x1b"):
-            spans.append(piece)
-            continue
-        codes = [code for code in piece[2:-1].split(";") if code not in ("", "0")]
-        spans.append("</span>" if open_ else "")
-        open_ = bool(codes)
-        spans.append(f'<span class="{" ".join(f"c{code}" for code in codes)}">' if codes else "")
+        if piece.startswith("\x1b"):
+            for code in piece[2:-1].split(";"):
+                codes = [] if code in ("", "0") else [*codes, code]
+        elif piece:
+            names = " ".join(f"c{code}" for code in codes)
+            spans.append(f'<span class="{names}">{piece}</span>' if names else piece)
     return template("terminal") + "$ pytest --mlflow --mlflow-gate\n" + "".join(spans)
 
 
@@ -222,18 +247,21 @@ def shots(
     name: str,
     address: str,
     *,
+    at: str = "",
     schemes: Sequence[str] = SCHEMES,
     width: int = 1180,
-    height: int = 760,
+    height: int = 960,
 ) -> None:
-    """Take a page's picture, light and dark; no taller than its text."""
+    """Take a page's picture, light and dark, from a heading on, no taller than its text."""
     for scheme in schemes:
-        prepare(chrome, scheme, width, height)
+        prepare(chrome, scheme, width, 100)
         chrome.get(address)
+        chrome.execute_script(OPEN, at)
         time.sleep(0.5)
-        text = chrome.execute_script("return document.documentElement.scrollHeight")
-        prepare(chrome, scheme, width, min(height, max(200, text)))
-        time.sleep(0.3)
+        text = chrome.execute_script("return document.documentElement.scrollHeight - scrollY")
+        prepare(chrome, scheme, width, min(height, text))
+        chrome.execute_script(OPEN, at)
+        time.sleep(0.5)
         save(chrome, output / f"{name}-{scheme}.png")
 
 
@@ -261,21 +289,24 @@ def save(chrome: Any, path: Path) -> None:
 
 def mlflow_shots(chrome: Any, output: Path, address: str) -> None:
     """Take pictures of MLflow's table of runs and of its charts."""
-    page = f"{address}/#/experiments/1/runs"
+    page = f"{address}/#/experiments/1/runs?workflowType=machine_learning&compareRunsMode="
     for scheme in SCHEMES:
-        prepare(chrome, scheme, 1400, 800, 1.5)
+        prepare(chrome, scheme, 1500, 760, 1.5)
         chrome.get(address)
-        chrome.execute_script(
-            "localStorage.setItem('_mlflow_dark_mode_toggle_enabled', arguments[0])",
-            "true" if scheme == "dark" else "false",
-        )
-        for name, query in (
-            ("mlflow-runs", "?viewStateShareKey="),
-            ("mlflow-chart", "?compareRunsMode=CHART"),
-        ):
+        dark = "true" if scheme == "dark" else "false"
+        for key, value in {**MLFLOW, "_mlflow_dark_mode_toggle_enabled": dark}.items():
+            chrome.execute_script("localStorage.setItem(arguments[0], arguments[1])", key, value)
+        for name, mode in (("mlflow-runs", "TABLE"), ("mlflow-chart", "CHART")):
             chrome.get("about:blank")
-            chrome.get(f"{page}{query}")
-            time.sleep(8)
+            chrome.get(f"{page}{mode}")
+            for _ in range(60):
+                if "main@" in chrome.execute_script("return document.body.innerText"):
+                    break
+                time.sleep(1)
+            time.sleep(3)
+            for field in chrome.find_elements("css selector", "input[placeholder*='metric chart']"):
+                field.send_keys("test_")
+            time.sleep(3)
             save(chrome, output / f"{name}-{scheme}.png")
 
 
