@@ -30,4 +30,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Let links to files beside docs/ lead to where they are on the site."""
     if page.file.src_uri.startswith(("examples/", *BESIDE)):
         return markdown.replace("](docs/", "](").replace("](../../docs/", "](../../")
+    if page.file.src_uri != "index.md":
+        # A page is a directory on the site; what Markdown does not know is left as it is.
+        markdown = re.sub(r'((?:src|srcset)=")pictures/', r"\1../pictures/", markdown)
     return re.sub(r"\]\(\.\./(?!\.\.)", "](", markdown)
