@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -20,6 +21,7 @@ from unittest.mock import MagicMock, patch
 
 import pytest
 import yaml
+from chromium import needs_chromium
 from documented import DOCS, PAGES, PLAYED, ROOT, commands, comparable, fences, parts, play
 from project import Project
 from reference import leaves, render
@@ -359,6 +361,19 @@ def test_outputs_are_what_the_commands_print(
         comparable(before).splitlines(), comparable(now).splitlines(), name, "now", n=0
     )
     assert not list(diff), "PYTEST_GOLDEN_UPDATE=1 writes it again"
+
+
+@pytest.mark.real
+@needs_chromium
+def test_the_pictures_can_be_made(tmp_path: Path) -> None:
+    pytest.importorskip("markdown_it")
+    script = ROOT / "examples" / "pictures" / "make.py"
+    command = [sys.executable, script, "--output", tmp_path, "--sessions=3", "--no-gallery"]
+    subprocess.run(command, check=True, timeout=900)
+    made = {path.name: path.stat().st_size for path in tmp_path.glob("*.png")}
+    assert len(made) == 14
+    assert made.keys() <= {path.name for path in (DOCS / "pictures").glob("*.png")}
+    assert all(10_000 < size < 300_000 for size in made.values())
 
 
 @pytest.mark.real

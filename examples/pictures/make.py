@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-SESSIONS = 8
 LIMIT = 300_000
 SCHEMES = ("light", "dark")
 BIN = Path(sys.executable).parent
@@ -67,12 +66,15 @@ def main(arguments: list[str] | None = None) -> None:
     """Make all pictures."""
     parser = argparse.ArgumentParser(description="Make the documentation's pictures.")
     parser.add_argument("--output", type=Path, default=HERE.parents[1] / "docs" / "pictures")
-    output = parser.parse_args(arguments).output
+    parser.add_argument("--sessions", type=int, default=8, metavar="N", help="of the main branch")
+    parser.add_argument("--no-gallery", action="store_true", help="without those of the examples")
+    options = parser.parse_args(arguments)
+    output, chosen = options.output, {} if options.no_gallery else GALLERY
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder) / "models"
         shutil.copytree(HERE / "project", project, ignore=shutil.ignore_patterns("__pycache__"))
-        printed = record(project)
+        printed = record(project, options.sessions)
         pages = {
             "regression": report(project, "latest"),
             "sweep": report(project, "branch:sweep"),
@@ -80,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
             "comment": written(project, "comment", comment(project)),
             "terminal": written(project, "terminal", terminal(printed)),
         }
-        gallery = {name: example(Path(folder) / name, paths) for name, paths in GALLERY.items()}
+        gallery = {name: example(Path(folder) / name, paths) for name, paths in chosen.items()}
         with browser(Path(folder) / "profile") as chrome, server(project) as address:
             for name, page in pages.items():
                 at = "sweeps" if name == "sweep" else ""
@@ -90,13 +92,13 @@ def main(arguments: list[str] | None = None) -> None:
             mlflow_shots(chrome, output, address)
 
 
-def record(project: Path) -> str:
+def record(project: Path, sessions: int) -> str:
     """Run the project's sessions; return what the last one printed, in colours."""
     git(project, "init", "-q", "-b", "main")
     (project / ".gitignore").write_text("mlflow.db\nmlruns/\n__pycache__/\n", encoding="utf-8")
     git(project, "add", ".")
     git(project, "commit", "-q", "-m", "Models")
-    for number in range(SESSIONS):
+    for number in range(sessions):
         pytest(project, MODELS, "--mlflow", "--mlflow-offline")
         git(project, "commit", "-q", "--allow-empty", "-m", f"Change {number + 1}")
     git(project, "checkout", "-q", "-b", "sweep")
