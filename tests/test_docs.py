@@ -368,7 +368,7 @@ def test_outputs_are_what_the_commands_print(
 def test_the_pictures_can_be_made(tmp_path: Path) -> None:
     pytest.importorskip("markdown_it")
     script = ROOT / "examples" / "pictures" / "make.py"
-    command = [sys.executable, script, "--output", tmp_path, "--sessions=3", "--no-gallery"]
+    command = [sys.executable, str(script), "--sessions=3", "--no-gallery", f"--output={tmp_path}"]
     subprocess.run(command, check=True, timeout=900)
     made = {path.name: path.stat().st_size for path in tmp_path.glob("*.png")}
     assert len(made) == 14

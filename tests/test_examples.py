@@ -23,7 +23,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Project:
     path.joinpath("pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     project = Project(path)
     assert {file.name for file in EXAMPLES.glob("test_*.py")} == set(FILES)
-    files = [f"examples/{name}" for name in FILES]
+    files = [f"examples/{name}" for name in sorted(FILES)]
     result = project.pytest("--mlflow", *files, autoload=True)
     assert not any("Not everything" in line for line in result.section()), result.stdout
     project.write("\n".join(result.section()), "section.txt")
