@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import html
 import inspect
 import re
 from collections.abc import Callable, Iterator
@@ -117,6 +118,11 @@ def call(function: Callable[..., Any]) -> str:
     return f"{function.__name__}{shown}"
 
 
+def heading(function: Callable[..., Any]) -> str:
+    """Return a heading with a function's name, and its signature below."""
+    return f"### `{function.__name__}`\n\n```python\ndef {call(function)}: ...\n```\n"
+
+
 def stable(default: Any) -> Any:
     """Return a default whose text is always the same: a set's members are sorted."""
     return sorted(default) if isinstance(default, frozenset) else default
@@ -183,7 +189,7 @@ def hooks() -> Iterator[str]:
     yield "## Hooks"
     for name, function in vars(hookspecs).items():
         if name.startswith("pytest_mlflow_"):
-            yield f"### `{call(function)}`\n"
+            yield heading(function)
             yield prose(inspect.getdoc(function))
 
 
@@ -192,14 +198,14 @@ def frames() -> Iterator[str]:
     yield "All four are imported from `pytest_mlflow_experiments`.\n"
     for name in analysis.__all__:
         function = getattr(analysis, name)
-        yield f"### `{call(function)}`\n"
+        yield heading(function)
         yield prose(inspect.getdoc(function))
 
 
 def rule() -> Iterator[str]:
     yield "## The rule"
     yield "`from pytest_mlflow_experiments.regression import judge`\n"
-    yield f"### `{call(judge)}`\n"
+    yield heading(judge)
     yield prose(inspect.getdoc(judge))
 
 
@@ -230,6 +236,11 @@ def sentence(text: str | None) -> str:
 
 
 def row(*cells: str) -> str:
-    """Return a line of a table; a bar within a cell is escaped."""
-    shown = (" ".join(cell.replace("%%", "%").split()).replace("|", "\\|") for cell in cells)
-    return f"| {' | '.join(shown)} |"
+    """Return a line of a table; bars are written as all readers of Markdown show them."""
+    return f"| {' | '.join(map(cell, cells))} |"
+
+
+def cell(text: str) -> str:
+    text = " ".join(text.replace("%%", "%").split())
+    text = re.sub(r"`([^`]*\|[^`]*)`", lambda code: f"<code>{html.escape(code[1])}</code>", text)
+    return text.replace("|", "&#124;")
