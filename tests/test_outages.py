@@ -80,7 +80,7 @@ def outage(result: Result) -> tuple[str, str]:
     lines = result.section()
     (number,) = (n for n, line in enumerate(lines) if line.startswith("Not everything is in"))
     told, _, command = lines[number + 1].partition(": ")
-    assert told == "The session is kept; send it with"
+    assert told == "Kept on this machine; send it to MLflow with"
     return lines[number], command
 
 

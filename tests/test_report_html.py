@@ -125,7 +125,7 @@ def test_everything_is_told() -> None:
         "2026-11-23 13:20 UTC",
         "1 min 23 s",
         "the last 5 passing sessions on main (branch:main, from experiment 'models' at http://",
-        "5 sessions, the newest nightly-1, 1 day before",
+        "5 sessions, the newest nightly-1, 1 day earlier",
         "3 metrics have fewer than 5 values",
         "0.8 left, was 7.1",
         "p < 0.0001",
@@ -197,14 +197,14 @@ def test_since_when_and_how_sure() -> None:
     past = make_baseline()
     session = replace(past.sessions[-1], author="Ann")
     past = replace(past, sessions=(*past.sessions[:-1], session))
-    before, first = (str(one.commit)[:8] for one in past.sessions[-2:])
+    before, first = (str(one.commit)[:7] for one in past.sessions[-2:])
     metric = make_metric("regressed", below_since=first, p_value=0.0004, fresh=2)
     text = text_of(make_comparison(metric, baseline=past))
-    assert f"Whensince {first} by Ann, 1 day before" in text
+    assert f"Whensince {first} by Ann, 1 day earlier" in text
     assert "2 fresh runs confirmed it; without any change, 1 of 2,500 sessions would" in text
     assert f"git log --oneline {before}..{first}" in text
     now = make_comparison(replace(metric, below_since=None), baseline=past)
-    here = str(now.session.commit)[:8]
+    here = str(now.session.commit)[:7]
     assert f"in this session ({here}); the last good one is {first} by Ann" in text_of(now)
     assert f"git log --oneline {first}..{here}" in text_of(now)
 
@@ -355,7 +355,7 @@ def test_an_assertion_that_is_far_away_does_not_flatten_the_values() -> None:
 
 def test_the_drawing_has_a_title_in_words() -> None:
     metric = make_metric(history=(1.0, nan, 3.0), values=(2.0,), limit=0.5, margin=guard(">=", 0))
-    words = "3 baseline values from 1 to 3; now 2; regression limit > 0.5; assertion ≥ 0"
+    words = "3 baseline values from 1 to 3; now 2; worse below 0.5; assertion ≥ 0"
     assert describe_history(metric) == words
     assert drawn(metric).findtext("title") == words
     assert describe_history(make_metric(history=(), values=(), limit=None)) == "no values"

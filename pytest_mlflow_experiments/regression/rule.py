@@ -470,7 +470,7 @@ def _compared(
         text = f"{size} {words[change > 0]} than {place}"
     if level.below is None:
         return text
-    return f"{text}; worse than it since {name(None if known else level.below)}"
+    return f"{text}; worse than that level since {name(None if known else level.below)}"
 
 
 def _error(evidence: Evidence, *, better: bool) -> str:

@@ -97,13 +97,15 @@ def details(metric: MetricComparison) -> Iterator[str]:
     if metric.tolerance is not None:
         yield f"tolerance {metric.tolerance}"
     if metric.limit is not None:
-        yield f"limit {numbers.limit(metric)}"
-    yield f"n = {metric.n}"
+        yield numbers.limit(metric)
+    yield numbers.count(metric.n, "session")
     if metric.n == 0 or metric.status == "drifting" or _is_rate(metric):
         yield metric.reason
     elif metric.status == "regressed" and metric.p_value is not None:
         yield numbers.p_value(metric.p_value)
     yield from numbers.standing(metric)
+    if metric.status == "regressed" and metric.below_since is None:
+        yield "since this session"
     if len(metric.values) > 1 and not metric.fresh:
         yield f"the mean of {len(metric.values)} repeats"
     if metric.fresh:

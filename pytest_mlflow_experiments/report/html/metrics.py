@@ -114,7 +114,8 @@ def when(metric: MetricComparison, comparison: Comparison) -> str:
         first = next((one for one in past if _name(one) == metric.below_since), None)
         return f"since {metric.below_since if first is None else _told(first, comparison)}"
     newest = past[metric.sessions[-1]] if metric.sessions else past[-1] if past else None
-    here = f"in this session ({_name(comparison.session)})"
+    how = "missing" if metric.status == "missing" else "seen"
+    here = f"first {how} in this session ({_name(comparison.session)})"
     if newest is None:
         return here
     last = "last measured at" if metric.status == "missing" else "the last good one is"
@@ -140,7 +141,7 @@ def commands(metric: MetricComparison, comparison: Comparison) -> Iterator[tuple
     # Of repeats, and of examples that are judged together, all are meant.
     is_one = "[" in metric.name or metric.nodeid.endswith(metric.name)
     nodeid = metric.nodeid if is_one else function_of(metric.nodeid)
-    yield "Run it again", f"pytest --mlflow --mlflow-rerun 5 {quote(nodeid)}"
+    yield "Repeat it 5 times", f"pytest --mlflow --mlflow-rerun 5 {quote(nodeid)}"
     past = comparison.baseline.sessions if comparison.baseline is not None else ()
     names = [_name(one) for one in past]
     end = names.index(metric.below_since) if metric.below_since in names else len(past)
@@ -282,7 +283,7 @@ def _others(metric: MetricComparison) -> Iterator[tuple[str, str]]:
     if metric.accepted is not None:
         yield "Accepted", cut(clean(metric.accepted.reason), _TEXT)
     if metric.direction is None:
-        yield "Better", "nobody said whether greater or smaller values"
+        yield "Better", "not known: say it with direction= in the marker"
 
 
 def _number(number: float | None) -> float | str | None:
