@@ -215,9 +215,9 @@ def test_verdicts_tell_of_drift_after_what_regressed_and_of_levels() -> None:
     assert heads == ["regressed", "drifting", "accepted", "improved"]
     last = list(verdict_lines(make_comparison(*rows), verbose=True))
     assert [line.text for line in last[-3:]] == [
+        f"What it may be: {GATE_FAILED}",
         "Run it again: pytest --lf --mlflow --mlflow-gate --mlflow-baseline=branch:main",
         'On purpose? Accept it: pytest-mlflow accept --reason "why"',
-        f"What else it may be: {GATE_FAILED}",
     ]
     told = "worse below 0.9187, 3 sessions, p = 0.0004, level since main@b, worse since main@d"
     assert lines[1].text.strip() == told

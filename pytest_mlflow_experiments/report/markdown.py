@@ -136,7 +136,7 @@ def _add_guards(page: MarkdownPage, guards: Sequence[GuardChange]) -> None:
 
 def _remedies(comparison: Comparison) -> str:
     told = [f"{what}:\n\n{block(one_line(text))}\n" for what, text in remedies(comparison)]
-    told += [f"[What else it may be]({GATE_FAILED})\n"] if told else []
+    told[:0] = [f"[What it may be]({GATE_FAILED})\n"] if told else []
     return "".join(f"\n{one}" for one in told)
 
 

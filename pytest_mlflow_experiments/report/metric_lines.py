@@ -63,11 +63,10 @@ def verdict_lines(comparison: Comparison, *, verbose: bool) -> Iterator[Terminal
     elif head.is_first:
         markup = {"bold": True}
     yield TerminalLine(text, markup)
-    helps = remedies(comparison)
+    if helps := remedies(comparison):
+        yield TerminalLine(f"What it may be: {GATE_FAILED}")
     for what, remedy in helps:
         yield TerminalLine(f"{what}: {remedy}", {"bold": True})
-    if helps:
-        yield TerminalLine(f"What else it may be: {GATE_FAILED}")
 
 
 def report_lines(reports: Sequence[str]) -> Iterator[TerminalLine]:
