@@ -143,12 +143,12 @@ def cleaned(output: str, path: Path) -> str:
 def comparable(text: str) -> str:
     """Return a text without what differs from run to run: numbers, ids, times, spaces."""
     text = re.sub(r"\d{8}-\d{6}-[0-9a-f]{8}|\b[0-9a-f]{7,40}\b", "#", text)
+    # Pytest cuts lines to the width of the terminal.
+    text = re.sub(r"(?m)[-+ (%\d.,]*\.\.\.$", "...", text)
     text = re.sub(r"[-+]?\d[\d.,:%]*", "#", text)
     # Costs are those of the machine, and so is their order.
     text = re.sub(r"(?m)^.*\b(cpu_seconds|duration_seconds|peak_memory_mb)\b.*\n", "", text)
     text = re.sub(r"p [<=] #", "p", text)
-    # Pytest cuts lines to the width of the terminal.
-    text = re.sub(r"(?m)[ #(%]*\.\.\.$", "...", text)
     text = re.sub(r"\b(second|minute|run|fresh run|file|session|case|value)s\b", r"\1", text)
     text = re.sub(r"=+", "=", text)
     return re.sub(r"[ \t]+", " ", text)
