@@ -22,6 +22,7 @@ from comparisons import (
     make_baseline,
     make_comparison,
     make_metric,
+    make_reliability,
     one_of_everything,
 )
 from sweep_values import classifier, grid, make_curve, make_sweep
@@ -31,7 +32,6 @@ from pytest_mlflow_experiments.regression.comparison import (
     Comparison,
     Margin,
     MetricComparison,
-    Reliability,
 )
 from pytest_mlflow_experiments.report.headline import GATE_FAILED
 from pytest_mlflow_experiments.report.html.metrics import breakable
@@ -255,17 +255,7 @@ def test_a_name_breaks_after_separators() -> None:
 
 
 def test_reliability_is_told_where_there_is_something_to_compare() -> None:
-    steady = Reliability(
-        nodeid="t.py::test_steady",
-        outcomes="......",
-        runs=6,
-        passed=6,
-        low=0.61,
-        high=1.0,
-        flaky=0,
-        seconds=2.0,
-        trend=0.01,
-    )
+    steady = make_reliability("t.py::test_steady", trend=0.01)
     flaky = replace(steady, nodeid="t.py::test_flaky", outcomes=".F R..", runs=5, flaky=2, passed=4)
     slow = replace(steady, nodeid="t.py::test_slow", trend=0.6)
     text = text_of(make_comparison(make_metric(), reliability=(flaky, slow, steady)))

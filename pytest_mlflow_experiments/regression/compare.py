@@ -56,8 +56,9 @@ _CUT_SHORT = (
 )
 
 _POINTS = 20
-_NAMED = 3
 """The number of points that a note lists."""
+_NAMED = 3
+"""The number of metrics that a note lists."""
 
 _Value = TypeVar("_Value")
 

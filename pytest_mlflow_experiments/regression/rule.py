@@ -335,7 +335,7 @@ def _by_test(
         if own is scale.without and own is not scale.whole:
             reason = f"{reason}, and {_apart(scale, name)}"
         decides = scale.p_value(own)
-        why = _FAR_ENOUGH if decides is None else f"{p_text(decides)}"
+        why = _FAR_ENOUGH if decides is None else p_text(decides)
         without = None
         if own is scale.whole:
             p = decides

@@ -204,7 +204,8 @@ def quiet_line(
         verdict = f"; {head.text[0].lower()}{head.text[1:]}"
         markup = LEVELS[head.level] if head.level == "bad" else {}
         helps = remedies(comparison)
-        for what, remedy in [*([("What it may be", GATE_FAILED)] if helps else []), *helps]:
+        page = [("What it may be", GATE_FAILED)] if helps else []
+        for what, remedy in (*page, *helps):
             verdict = f"{verdict}; {what[0].lower()}{what[1:]}: {remedy}"
     if outcome.problem:
         text = "; ".join(filter(None, (outcome.problem, outcome.remedy)))

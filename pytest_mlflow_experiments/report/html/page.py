@@ -25,7 +25,6 @@ from .metrics import (
     count_groups,
     grouped,
     is_plain,
-    lost_by_failure,
     sure,
     tendency_of,
     when,
@@ -66,7 +65,7 @@ def render_html(comparison: Comparison) -> str:
     """Render the page, in UTF-8 without a byte order mark, of at most :data:`LIMIT` bytes."""
     sweeps, curves = view_sweeps(comparison.sweeps), view_curves(comparison)
     past = comparison.baseline.sessions if comparison.baseline else ()
-    groups, lost = grouped(comparison), lost_by_failure(comparison)
+    groups, lost = grouped(comparison)
     told = sum(not is_plain(metric) for metric in comparison.metrics)
     data = Data(comparison, LIMIT // 7)
     in_slices = {(one.case, table.metric) for table in comparison.slices for one in table.slices}
