@@ -1,4 +1,4 @@
-"""Keep what pytest cases measure: every case an MLflow run."""
+"""Record what pytest cases measure as MLflow runs."""
 
 from __future__ import annotations
 

@@ -242,30 +242,37 @@ def one_of_everything() -> Comparison:
         ),
         cases=14,
         reliability=(
-            Reliability(
-                nodeid=f"{file}::test_flaky",
+            make_reliability(
+                f"{file}::test_flaky",
                 outcomes="..F R.",
                 runs=5,
                 passed=4,
                 low=0.376,
                 high=0.964,
                 flaky=1,
-                seconds=2.0,
                 trend=0.6,
             ),
-            Reliability(
-                nodeid=f"{file}::test_steady",
-                outcomes="......",
-                runs=6,
-                passed=6,
-                low=0.61,
-                high=1.0,
-                flaky=0,
-                seconds=2.0,
-                trend=None,
-            ),
+            make_reliability(f"{file}::test_steady"),
         ),
         notes=("3 metrics have fewer than 5 values; write a tolerance to judge them sooner.",),
+    )
+
+
+def make_reliability(nodeid: str, **changes: Any) -> Reliability:
+    """Return how a test fared that passed in all of six sessions."""
+    return Reliability(
+        **{
+            "nodeid": nodeid,
+            "outcomes": "......",
+            "runs": 6,
+            "passed": 6,
+            "low": 0.61,
+            "high": 1.0,
+            "flaky": 0,
+            "seconds": 2.0,
+            "trend": None,
+            **changes,
+        }
     )
 
 

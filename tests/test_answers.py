@@ -176,14 +176,14 @@ def test_full_disks_and_limits_of_size_are_called_that() -> None:
         "the server's disk is full (507 Insufficient Storage): make room there"
     )
     assert "raise the limit of the server" in refusal(Answer(413), "PUT", UPLOAD)[2]
-    text = "the disk of the store is full (No space left on device): make room there"
+    text = "the disk that MLflow writes to is full (No space left on device): make room there"
     said = b'{"error_code": "INTERNAL_ERROR", "message": "[Errno 28] No space left on device"}'
     response = ask(Answer(500, said), "PUT", UPLOAD)
     with pytest.raises(requests.HTTPError) as caught:
         response.raise_for_status()
     assert reason_of(caught.value) == text
     assert reason_of(OSError(28, "No space left on device", "/mnt/a/b.txt")) == text.replace(
-        "the store", "/mnt/a/b.txt"
+        "that MLflow writes to", "of /mnt/a/b.txt"
     )
     assert "is its disk full" not in refusal(Answer(500, b"<html>"), "PUT", UPLOAD)[2]
     assert "is the disk of its artifacts full?" in refusal(Answer(500, b""), "PUT", UPLOAD)[2]

@@ -383,8 +383,17 @@ class StubServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
         self.fault: Callable[[str], bytes | int | None] = lambda name: None
-        self.at_work = 0
+        self._lock = threading.Lock()
+        self._at_work = 0
         self.most_at_work = 0
+
+    def work(self, more: int) -> None:
+        """Count the uploads at work; each takes some time, as over a line."""
+        with self._lock:
+            self._at_work += more
+            self.most_at_work = max(self.most_at_work, self._at_work)
+        if more > 0:
+            time.sleep(0.005)
 
     def handle_error(self, request: object, client_address: object) -> None:
         pass
@@ -398,20 +407,19 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         server = cast(StubServer, self.server)
-        server.at_work += 1
-        server.most_at_work = max(server.most_at_work, server.at_work)
+        server.work(+1)
         name = unquote(urlsplit(self.path).path.removeprefix(f"{ROOT}/1/run/artifacts/"))
         fault = server.fault(name)
         if fault == b"":
             # It leaves in the middle, and what it has is kept.
             server.files[name] = self.rfile.read(1)
             self.close_connection = True
-            server.at_work -= 1
+            server.work(-1)
             return
         content = self.rfile.read(int(self.headers["Content-Length"]))
         if fault is None:
             server.files[_decoded(name)] = content
-        server.at_work -= 1
+        server.work(-1)
         self._answer(fault if isinstance(fault, int) else 200, fault or b"{}")
 
     def do_GET(self) -> None:

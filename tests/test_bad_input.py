@@ -103,7 +103,7 @@ def test_a_store_that_cannot_be_used(project: Project, uri: str, words: str) -> 
     problem, remedy = lines[number : number + 2]
     assert words.replace("{port}", port) in problem
     assert remedy.startswith(
-        "The session is kept; send it with: pytest-mlflow sync .pytest_mlflow/"
+        "Kept on this machine; send it to MLflow with: pytest-mlflow sync .pytest_mlflow/"
     )
     texts = [result.stdout, *_texts(project)]
     assert not any("secret" in text for text in texts)

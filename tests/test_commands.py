@@ -442,6 +442,7 @@ def test_open_what_mlflow_has(project: Project, opened: list[str]) -> None:
     session_id = project.session().directory.session_id
     run = project.session_run()
     page = f"/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    page = f"{page}?workflowType=machine_learning"
     told = project.cli("open", "--mlflow").stdout.splitlines()
     assert told[0].endswith(f"ui --backend-store-uri {project.uri}")
     assert told[1] == f"and open  http://127.0.0.1:5000{page}"

@@ -620,8 +620,11 @@ def test_level_is_inherited_beyond_the_window(commits: str | None) -> None:
             session.header = replace(session.header, tags={COMMIT: commits})
         rows.append(ended(session, past, options))
     assert {(row.status, row.n) for row in rows[-14:]} <= {("regressed", n) for n in range(5, 9)}
-    assert rows[-1].below_since == (commits[:8] if commits else rows[5].below_since)
-    assert f"than the level before; worse than it since {rows[-1].below_since}" in rows[-1].reason
+    assert rows[-1].below_since == (commits[:7] if commits else rows[5].below_since)
+    assert (
+        f"than the level before; worse than that level since {rows[-1].below_since}"
+        in rows[-1].reason
+    )
     assert rows[-1].baseline == pytest.approx(0.9, abs=0.01)
     # Back at the level for some sessions, it is no longer missed.
     assert [ended(now(0.9), past, options).status for _ in range(7)] == ["unchanged"] * 7

@@ -189,7 +189,7 @@ def test_branch_that_lacks_an_improvement() -> None:
     assert past.provenance is not None
     past.provenance = replace(past.provenance, ahead=("x",), lacks="3 commits of main")
     past.ahead = new
-    text = "this branch lacks 3 commits of main; main improved at bbbbbbbb"
+    text = "this branch lacks 3 commits of main; main improved at bbbbbbb"
     for value, status, told in ((0.9, "unchanged", True), (0.95, "improved", False)):
         comparison = compared(entries(make_session(), case(value)), past)
         (metric,) = (one for one in comparison.metrics if one.metric == "accuracy")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from documented import comparable, fences
 from project import Project, quiet_mlflow
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -21,15 +23,24 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Project:
     path.joinpath("pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     project = Project(path)
     assert {file.name for file in EXAMPLES.glob("test_*.py")} == set(FILES)
-    files = [f"examples/{name}" for name in FILES]
+    files = [f"examples/{name}" for name in sorted(FILES)]
     result = project.pytest("--mlflow", *files, autoload=True)
     assert not any("Not everything" in line for line in result.section()), result.stdout
+    project.write("\n".join(result.section()), "section.txt")
     return project
 
 
 @pytest.fixture(autouse=True)
 def _the_checkout_is_mlflows_default(checkout: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", checkout.uri)
+
+
+def test_the_readme_shows_what_is_printed(checkout: Project) -> None:
+    (told,) = fences((EXAMPLES.parent / "README.md").read_text(encoding="utf-8"), "text")
+    printed = (checkout.path / "section.txt").read_text(encoding="utf-8")
+    texts = (told.text.partition("\n")[2], printed)
+    before, now = (re.sub(r"\S*mlflow ui|sqlite:\S+", "", comparable(text)) for text in texts)
+    assert now.split() == before.split()
 
 
 def test_search_runs_finds_every_case(checkout: Project) -> None:
@@ -136,3 +147,24 @@ def test_without_the_flag_they_pass_and_leave_nothing(
     after = {path.name for path in project.path.iterdir()}
     assert after - before <= {"__pycache__"}
     assert [path for path in temp.iterdir() if not path.name.startswith("pytest-of")] == []
+
+
+@pytest.mark.real
+def test_the_gallery(make_project: Callable[[str], Project]) -> None:
+    project = make_project("gallery")
+    shutil.copytree(EXAMPLES, project.path / "examples")
+    names = [f"examples/{name}" for name in ("slices", "inputs", "genai", "promote")]
+    result = project.pytest("--mlflow", *names)
+    assert "= 17 passed in" in result.stdout
+    records = {record.name: record for record in project.session().cases}
+    assert [one.name for one in records["test_wine"].inputs] == ["wine", "wine"]
+    assert {metric.key for metric in records["test_every_digit"].metrics} >= {"recall"}
+    runs = project.case_runs()
+    with quiet_mlflow():
+        from mlflow import MlflowClient
+
+        (experiment,) = {run.info.experiment_id for run in runs.values()}
+        traces = MlflowClient(project.uri).search_traces([experiment])
+    assert len(traces) == 4
+    promoted = project.cli("promote", "wine")
+    assert "wine@champion is version 1" in promoted.stdout

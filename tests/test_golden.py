@@ -32,7 +32,18 @@ from pytest_mlflow_experiments import cli, regression
 from pytest_mlflow_experiments.session import hookspecs
 
 GOLDEN = Path(__file__).with_name("golden")
-COMMANDS = ("sync", "merge", "compare", "baseline", "accept", "report", "open", "best", "promote")
+COMMANDS = (
+    "sync",
+    "merge",
+    "compare",
+    "baseline",
+    "accept",
+    "report",
+    "open",
+    "best",
+    "promote",
+    "skill",
+)
 SUFFIXES = (".html", ".json", ".md", ".xml")
 # The sessions of which also that is recorded which is long: without and with a baseline.
 LONG = ("0-first", "4-gate-fails")

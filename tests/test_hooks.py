@@ -31,7 +31,7 @@ def test_rule(hooked: Project) -> None:
     result = hooked.pytest(*OFFLINE, "--mlflow-gate", status=1)
     told = "\n".join(result.section())
     assert "  regressed      calibration_error 0.01 → 0.06" in told
-    assert "limit < 0.05" in told
+    assert "worse above 0.05" in told
 
 
 @pytest.mark.parametrize("hooked", ["own_baseline"], indirect=True)
@@ -116,7 +116,7 @@ def test_commands_judge_by_the_projects_rule(hooked: Project) -> None:
     check(hooked, accuracy=0.9, calibration_error=0.06)
     hooked.pytest(*OFFLINE)
     first, second = (str(session.directory.path) for session in hooked.sessions())
-    assert "limit < 0.05" in hooked.script("compare", first, second).stdout
+    assert "worse above 0.05" in hooked.script("compare", first, second).stdout
 
 
 @pytest.mark.real

@@ -80,7 +80,7 @@ def outage(result: Result) -> tuple[str, str]:
     lines = result.section()
     (number,) = (n for n, line in enumerate(lines) if line.startswith("Not everything is in"))
     told, _, command = lines[number + 1].partition(": ")
-    assert told == "The session is kept; send it with"
+    assert told == "Kept on this machine; send it to MLflow with"
     return lines[number], command
 
 
@@ -522,7 +522,10 @@ def test_a_disk_too_full_for_artifacts(
         assert "status 500 to an upload" in line
         assert "is the disk of its artifacts full?" in line
     else:
-        assert "the disk of the store is full (No space left on device): make room there" in line
+        assert (
+            "the disk that MLflow writes to is full (No space left on device): make room there"
+            in line
+        )
 
 
 @pytest.mark.real

@@ -1,4 +1,4 @@
-"""The README tells the truth: its example is the example, its commands are those that are run."""
+"""The README's example is the example; each line about outages is shown by a test."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import ast
 import re
 from pathlib import Path
 
-from pytest_mlflow_experiments.session.options import add_options
+from documented import commands, fences
 
-# What the README says of troubles, and the tests that show it.
+# What docs/outages.md says, and the tests that show it.
 SHOWN_BY = {
     "the tracking server can't be reached, never answers, or answers with errors or garbage": (
         "test_outages.py::test_servers_out_of_order"
@@ -170,54 +170,31 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= 150
 
 
 def test_the_first_example_is_the_first_of_the_examples() -> None:
     example = (ROOT / "examples" / "test_quickstart.py").read_text(encoding="utf-8")
     code = re.sub(r"  # noqa[^\n]*", "", example)
-    first = blocks("python")[0]
+    first = fences(README, "python")[0].text
     assert first in code
     assert len(first.splitlines()) <= 10
 
 
-def test_the_example_of_the_rule_holds() -> None:
-    (source,) = (block for block in blocks("python") if "judge(" in block)
-    exec(source, {})
-
-
 def test_ci_runs_the_test_command() -> None:
-    _, tests = blocks("shell")
+    told = fences((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), "shell")[0]
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    for command in tests.strip().split(" && "):
+    install, *environments = commands(told)
+    for command in [*install.split(" && "), *(line.split("  ")[0] for line in environments[:2])]:
         assert command.replace("install ", "install --quiet --upgrade ") in script or (
             command in script
         )
 
 
-def test_every_option_is_told() -> None:
-    options: list[str] = []
-
-    class Group:
-        def addoption(self, *names: str, **_: object) -> None:
-            options.extend(names)
-
-    class Parser:
-        def getgroup(self, *_: object) -> Group:
-            return Group()
-
-        def addini(self, name: str, *_: object, **__: object) -> None:
-            options.append(name)
-
-    add_options(Parser())  # type: ignore[arg-type]
-    assert len(options) == 49
-    assert [option for option in options if f"`{option}" not in README] == []
-
-
 def test_what_happens_is_shown_by_tests() -> None:
-    _, _, rest = README.partition("## What happens when")
-    rows = re.findall(r"^\| (\S.*?) \| .+ \|$", rest.partition("\n## ")[0], re.MULTILINE)
+    page = (ROOT / "docs" / "outages.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\S.*?) \| .+ \|$", page, re.MULTILINE)
     assert [row for row in rows if row != "---"] == list(SHOWN_BY)
     for place in SHOWN_BY.values():
         file, _, name = place.partition("::")

@@ -77,7 +77,8 @@ def test_errors_come_first_and_name_the_file(root: Path) -> None:
     assert kinds(lines) == ["::error"] * 4 + ["::warning"] * 1
     assert lines[1] == (
         "::error file=python side/tests/test_model.py,title=rmse regressed::test_forest[100]: 12 "
-        "%25 worse, and so are 3 fresh runs (54.9167 → 61.1667, +6.25 (+11.4 %25), limit < 57.3)"
+        "%25 worse, and so are 3 fresh runs (54.9167 → 61.1667, +6.25 (+11.4 %25), worse above "
+        "57.3)"
     )
 
 

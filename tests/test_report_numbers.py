@@ -66,9 +66,11 @@ def test_change(history: tuple[float, ...], value: float, text: str) -> None:
     assert numbers.change(make_metric(history=history, values=(value,))) == text
 
 
-@pytest.mark.parametrize(("direction", "text"), [("max", "> 0.5"), ("min", "< 0.5"), (None, "0.5")])
-def test_limit(direction: Direction | None, text: str) -> None:
-    assert numbers.limit(make_metric(direction=direction, limit=0.5)) == text
+@pytest.mark.parametrize(
+    ("direction", "side"), [("max", "below"), ("min", "above"), (None, "from")]
+)
+def test_limit(direction: Direction | None, side: str) -> None:
+    assert numbers.limit(make_metric(direction=direction, limit=0.5)) == f"worse {side} 0.5"
     assert numbers.limit(make_metric(direction=direction, limit=None)) == "—"
 
 

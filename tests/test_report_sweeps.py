@@ -74,7 +74,7 @@ def clear() -> Sweep:
 def test_a_folded_sweep_has_its_answer_in_one_line() -> None:
     assert line_of(render(twelve())) == (
         "test_digits C = 1.0, kernel = rbf accuracy 0.9554 ± 0.0068 (n = 5) "
-        "no clear winner: 2 of 12 points can't be told apart"
+        "no clear winner: 1 of 11 other points can't be told from the best"
     )
     assert line_of(render(clear())).endswith(" clear winner")
     assert line_of(render(twelve(repeats=1))).endswith(
@@ -86,10 +86,10 @@ def test_without_a_clear_winner_one_thing_is_said() -> None:
     """What mattered would be a second, other answer."""
     page = make_comparison(make_metric(), sweeps=(twelve(),))
     for text in (text_of(render(twelve())), render_markdown(page), "\n".join(terminal(twelve()))):
-        assert "2 of 12 points can't be told apart" in text
+        assert "1 of 11 other points can't be told from the best" in text
         assert "mattered" not in text
     assert sweeps_text.certainty(twelve()) == (
-        "No clear winner: 2 of 12 points can't be told apart, all with kernel = rbf."
+        "No clear winner: 1 of 11 other points can't be told from the best, all with kernel = rbf."
     )
     assert sweeps_text.certainty(clear()) == (
         "Clear winner: each of the other 2 points is worse by more than noise."

@@ -449,7 +449,7 @@ def test_the_section(project: Project) -> None:
         "11 tests recorded, 16 values (1 failed, 2 error, 1 skipped, 1 xfailed, 1 xpassed, "
         "1 without metrics: test_says_nothing)"
     )
-    kept = "The session is kept; send it with: pytest-mlflow sync .pytest_ml"
+    kept = "Kept on this machine; send it to MLflow with: pytest-mlflow sync .pytest_ml"
     assert any(line.startswith(kept) for line in lines)
     assert lines[-1].startswith("No baseline yet")
     assert any("tightest" in line for line in lines)

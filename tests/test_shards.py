@@ -162,7 +162,7 @@ def test_shards_that_were_told_different_things() -> None:
     whole = merge([shard(1, "a"), replace(second, header=replace(second.header, shard=told))])
     judging = whole.judging
     assert (judging.gate, judging.gate_drift, judging.history) == (True, True, 20)
-    assert "different things" in whole.notes[0]
+    assert "different options" in whole.notes[0]
 
 
 def test_whole_is_compared_as_its_shards_were_told(tmp_path: Path) -> None:

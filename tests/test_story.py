@@ -1,4 +1,4 @@
-"""The story that the README tells: five sessions on main, and then a change to the model."""
+"""The story that the tutorial tells: five sessions on main, and then a change to the model."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_worse_model_fails_the_gate(story: Project) -> None:
     number = next(n for n, line in enumerate(lines) if line.startswith("  regressed"))
     for part in ("accuracy 0.94", "→ 0.88", " %)", "test_digits"):
         assert part in lines[number]
-    for part in ("limit > 0.89", "n = 5", "above the assertion's 0.85"):
+    for part in ("worse below 0.89", "5 sessions", "above the assertion's 0.85"):
         assert part in lines[number + 1]
     assert "FAILED test_digits.py::test_digits - accuracy regressed" in result.stdout
     assert "= 1 failed in" in result.stdout

@@ -1,4 +1,4 @@
-"""The example of a sweep: what it answers, and what the README shows of it."""
+"""The example of a sweep: what it answers, and what the documentation shows of it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_training_curves_are_there(swept: Project) -> None:
     assert {len(line) for curve in curves for line in curve.current} == {30}
 
 
-def test_the_readme_shows_its_head() -> None:
+def test_the_page_on_sweeps_shows_its_head() -> None:
     code = EXAMPLE.read_text(encoding="utf-8")
     head = code[code.index("@pytest.mark.mlflow") :].partition("\n    ")[0]
-    assert f"```python\n{head}\n" in ROOT.joinpath("README.md").read_text(encoding="utf-8")
+    assert f"```python\n{head}\n" in ROOT.joinpath("docs", "sweeps.md").read_text(encoding="utf-8")

@@ -74,7 +74,7 @@ def test_terminal_tells_the_best_and_how_sure_that_is(
     assert [line.removeprefix("  sweeps").strip() for line in lines] == [
         "test_digits: 6 points \N{MULTIPLICATION SIGN} 4 seeds",
         "best C = 1.0, kernel = rbf: figure 0.200 ± 0.013 (n = 4), "
-        "no clear winner: 2 of 6 points can't be told apart",
+        "no clear winner: 1 of 5 other points can't be told from the best",
         "test_guarded: 3 points; 1 of 3 cases did not pass",
         "best k = 3: loss 0.333333, "
         "no clear winner: one value a point can't tell a lead from noise",

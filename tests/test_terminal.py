@@ -18,6 +18,7 @@ from pytest_mlflow_experiments.regression.comparison import (
     GuardChange,
     MetricComparison,
 )
+from pytest_mlflow_experiments.report.headline import GATE_FAILED
 from pytest_mlflow_experiments.report.metric_lines import (
     change_lines,
     describe_metric,
@@ -181,7 +182,9 @@ def test_section_tells_of_each_sweep_in_two_lines() -> None:
     params = sweep.configurations[0].params
     best = f"best C = {params['C']}, kernel = {params['kernel']}: accuracy 0.9"
     assert lines[1].startswith(f"                     {best}")
-    assert lines[1].endswith("(n = 5), no clear winner: 2 of 12 points can't be told apart")
+    assert lines[1].endswith(
+        "(n = 5), no clear winner: 1 of 11 other points can't be told from the best"
+    )
     assert "60 points" in lines[2]
     assert "; 4 of 180 cases did not pass" in lines[2]
 
@@ -211,16 +214,17 @@ def test_verdicts_tell_of_drift_after_what_regressed_and_of_levels() -> None:
     heads = [line.text.split()[0] for line in lines[::2]]
     assert heads == ["regressed", "drifting", "accepted", "improved"]
     last = list(verdict_lines(make_comparison(*rows), verbose=True))
-    assert [line.text for line in last[-2:]] == [
+    assert [line.text for line in last[-3:]] == [
+        f"What it may be: {GATE_FAILED}",
         "Run it again: pytest --lf --mlflow --mlflow-gate --mlflow-baseline=branch:main",
         'On purpose? Accept it: pytest-mlflow accept --reason "why"',
     ]
-    told = "limit > 0.9187, n = 3, p = 0.0004, level since main@b, worse since main@d"
+    told = "worse below 0.9187, 3 sessions, p = 0.0004, level since main@b, worse since main@d"
     assert lines[1].text.strip() == told
     assert lines[3].text.strip() == "the metric is drifting"
     assert lines[2].markup == {"yellow": True}
-    assert describe_metric(rows[1]).endswith("n = 5; the metric is drifting")
-    assert "since" not in describe_metric(make_metric("regressed", level_since="main@a"))
+    assert describe_metric(rows[1]).endswith("5 sessions; the metric is drifting")
+    assert "level since" not in describe_metric(make_metric("regressed", level_since="main@a"))
 
 
 def test_section_shows_notes_before_the_place() -> None:
@@ -340,7 +344,7 @@ def test_the_end_tells_what_to_do_with_a_session_that_was_not_sent(
     outcome = describe_outcome(
         state, tests=3, tracking_uri="http://host", experiment="asked", directory="here", notes=[]
     )
-    remedy = "The session is kept; send it with: pytest-mlflow sync here"
+    remedy = "Kept on this machine; send it to MLflow with: pytest-mlflow sync here"
     if state is None:
         assert (outcome.place, outcome.problem) == ((remedy,), None)
     else:
@@ -420,7 +424,7 @@ MANY: tuple[Status, ...] = ("unchanged",) * 13
 )
 def test_the_verdict_in_one_line(comparison: Comparison, told: str) -> None:
     lines = last_lines(comparison)
-    helps = 2 if told.startswith("Gate failed") else 0
+    helps = 3 if told.startswith("Gate failed") else 0
     assert lines[len(lines) - helps - 1] == told
 
 
@@ -430,7 +434,7 @@ def test_a_partial_run() -> None:
         assert lines[0] == "Partial run (-x): judged what ran; not used as a baseline"
     assert lines[1:] == [
         "Compared with the last 5 passing sessions on main (branch:main); "
-        "the newest is nightly-1 (main at 62416027), 1 day before",
+        "the newest is nightly-1 (main at 6241602), 1 day earlier",
         "Gate passed: nothing got worse, 13 unchanged",
     ]
 
@@ -454,7 +458,7 @@ def test_at_most_ten_lines_and_the_verdict_last() -> None:
         ),
         (make_comparison(*rows("improved", *MANY, informational=3)), 0),
         (make_comparison(baseline=None, sweeps=(twelve(),)), 0),
-        (make_comparison(*rows("regressed", *MANY)), 2),
+        (make_comparison(*rows("regressed", *MANY)), 3),
     ):
         lines = [line.text for line in section(make_summary(*outcomes), outcome, one, reports)]
         assert len(lines) <= 10 + helps

@@ -131,7 +131,10 @@ FAULTS = {
     "nothing": (lambda *_: Answer(), "its answer has no 'experiment'"),
     "limit": (lambda *_: Answer(429), "it gets too many requests at once (429)"),
     "full artifacts": (only("mlflow-artifacts", Answer(507), "PUT"), "the server's disk is full"),
-    "full database": (only("log-batch", FULL), "the disk of the store is full (No space left on"),
+    "full database": (
+        only("log-batch", FULL),
+        "the disk that MLflow writes to is full (No space left on",
+    ),
     "size": (only("mlflow-artifacts", Answer(413), "PUT"), "raise the limit of the server"),
 }
 

@@ -16,7 +16,7 @@ import pytest
 from test_imports import PACKAGE
 
 TABLE = Path(__file__).with_name("words.txt")
-README = Path(__file__).parents[1] / "README.md"
+START = Path(__file__).parents[1] / "docs" / "index.md"
 
 # The only words of this package's own.
 GLOSSARY = ("session", "case", "metric", "check", "baseline", "gate", "sweep", "slice")
@@ -115,8 +115,8 @@ def test_no_text_has_a_private_word() -> None:
     assert wrong == []
 
 
-def test_the_readme_explains_the_words_of_the_package() -> None:
-    _, _, section = README.read_text(encoding="utf-8").partition("\n## Words\n")
+def test_the_first_page_explains_the_words_of_the_package() -> None:
+    _, _, section = START.read_text(encoding="utf-8").partition("\n## Words\n")
     rows = re.findall(r"(?m)^\| \*\*(\w+)\*\* \| (.+) \|$", section.partition("\n## ")[0])
     assert tuple(word for word, _ in rows) == GLOSSARY
     assert len(GLOSSARY) <= 8

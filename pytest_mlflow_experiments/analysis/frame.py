@@ -65,7 +65,9 @@ def documented(
 def _section(title: str, items: Mapping[str, str]) -> str:
     texts = (f"{name}: {meaning}" if meaning else name for name, meaning in items.items())
     lines = (
-        textwrap.fill(text, _WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 8)
+        textwrap.fill(
+            text, _WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 8, break_on_hyphens=False
+        )
         for text in texts
     )
     return "\n".join([f"{title}:", *lines])

@@ -97,9 +97,8 @@ def merge(
     """Merge logged and asserted values in the order of time.
 
     A logged value without a step has step 0, as in MLflow, or comes after the last step of the
-    test's own run. An asserted value becomes the next step
-    of its metric, unless it is the value that was logged or asserted last. A number that has two
-    names is one metric.
+    test's own run. An asserted value becomes the next step of its metric, unless it is the value
+    that was logged or asserted last. A number that has two names is one metric.
 
     Args:
         logged: what the test logged.

@@ -20,7 +20,7 @@ from ..records.journal import JournalError
 from ..regression.sweeps.lookup import SweepError
 from ..report.text import clean
 from ..tracker.errors import MergeError, TrackerError
-from . import accept, baseline, best, compare, merge, promote, report, sessions, sync
+from . import accept, baseline, best, compare, merge, promote, report, sessions, skill, sync
 from . import open as open_
 
 __all__ = ["main"]
@@ -68,6 +68,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     declared = (sync.run, merge.run, compare.run, baseline, accept.run, report.run)
-    for command in (*declared, open_.run, best.run, promote.run, sessions):
+    for command in (*declared, open_.run, best.run, promote.run, sessions, skill.run):
         command.declare(commands)
     return parser

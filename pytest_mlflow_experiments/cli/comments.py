@@ -35,7 +35,7 @@ class _Thread:
     ``update`` returns the URL of a comment and the method that changes it, ``is_own`` tells whether
     a comment may be this token's, given the token's user, if that is known. ``help`` says what
     lets the token write. ``find`` is the URL of the list that has the pull request, if its number
-    is not known; ``comments`` is to be completed then.
+    is not known, and ``commit`` its head; ``comments`` is to be completed then.
     """
 
     server: str
@@ -47,6 +47,7 @@ class _Thread:
     help: str
     secret: str = field(repr=False)
     find: str = ""
+    commit: str = ""
 
 
 def post_comment(body: str, marker: str, environ: Environ = os.environ) -> str:
@@ -73,7 +74,7 @@ def post_comment(body: str, marker: str, environ: Environ = os.environ) -> str:
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=retries))
         if thread.find:
-            number = _number(session, thread, environ)
+            number = _number(session, thread)
             thread = replace(thread, comments=thread.comments.format(number))
         earlier = _earlier(session, thread, marker)
         if earlier is None:
@@ -125,6 +126,7 @@ def _thread(environ: Environ) -> _Thread:
             server="GitHub",
             comments=f"{issues}/{quote(job.number or '{}', safe='{}')}/comments",
             find="" if job.number else f"{repository}/pulls?per_page=100&head={head}",
+            commit=job.commit or "",
             user=f"{api}/user",
             headers={
                 "Authorization": f"Bearer {token}",
@@ -168,19 +170,17 @@ def _thread(environ: Environ) -> _Thread:
     )
 
 
-def _number(session: requests.Session, thread: _Thread, environ: Environ) -> str:
-    """Return the number of the open pull request whose head the job's commit is.
+def _number(session: requests.Session, thread: _Thread) -> str:
+    """Return the number of the open pull request whose head the thread's commit is.
 
     Raises:
         UsageError: there is none, or not any more.
     """
-    job = ci_job(environ)
-    commit = job.commit if job is not None else None
     for pull in _listed(session, thread, thread.find):
-        if _at(pull, "head", "sha") == commit:
+        if _at(pull, "head", "sha") == thread.commit:
             return str(pull["number"])
     raise UsageError(
-        f"--post: no open pull request ends with the commit {(commit or '')[:7]} that was tested; "
+        f"--post: no open pull request ends with the commit {thread.commit[:7]} that was tested; "
         "it is closed, or has newer commits, which get a comment of their own"
     )
 

@@ -243,5 +243,8 @@ def _send(directory: SessionDirectory, location: Location) -> bool:
         say(f"In experiment {state.experiment_name!r}, run {state.run_id}")
         return True
     say(f"Not everything is in MLflow: {state.error.rstrip('.')}")
-    say(f"The session is kept; send it with: pytest-mlflow sync {quote(str(directory.path))}")
+    say(
+        "Kept on this machine; send it to MLflow with: "
+        f"pytest-mlflow sync {quote(str(directory.path))}"
+    )
     return False

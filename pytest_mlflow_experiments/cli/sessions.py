@@ -67,7 +67,7 @@ def _row(session: Candidate, why: str | None) -> tuple[str, ...]:
         session.session_id,
         moment(session.start_time),
         _branch(session),
-        session.tags.get(COMMIT, "")[:8],
+        session.tags.get(COMMIT, "")[:7],
         verdict(session),
         "counts" if why is None else f"does not count: {why}",
     )

@@ -48,8 +48,13 @@ _WHICH = {
     *("uat", "ci", "live", "value", "primary", "secondary", "old", "new", "current", "previous"),
     *("backup", "main", "eu", "us", "b64", "base64", "json", "pem", "raw", "content", "contents"),
 }
+# Where a secret is, or whose it is: OPENAI_API_KEY_PROJECT.
+_OWNERS = {
+    *("project", "bucket", "namespace", "role", "server", "cluster", "network", "registry"),
+    *("repo", "repository", "zone"),
+}
 # What is told about a secret, or where it is.
-_ABOUT = {
+_ABOUT = _OWNERS | {
     *("url", "uri", "host", "hostname", "port", "path", "paths", "file", "files", "dir", "name"),
     *("names", "id", "ids", "arn", "type", "types", "kind", "method", "mode", "format", "length"),
     *("size", "count", "counts", "limit", "limits", "budget", "rate", "ttl", "expiry", "expires"),
@@ -59,14 +64,8 @@ _ABOUT = {
     *("prefix", "suffix", "column", "field", "helper", "sock", "model", "dropout", "dim", "level"),
     *("embedding", "embeddings", "pooling", "merging", "classification", "weight", "weights"),
     *("strategy", "parallelism", "cache", "index", "rotation", "days", "seconds", "minutes"),
-    *("secure", "samesite", "httponly", "iterations", "rounds", "hint", "project", "bucket"),
-    *("table", "namespace", "role", "server", "cluster", "network", "registry", "subnet", "ip"),
-    *("address", "repo", "repository", "zone"),
-}
-# Whose secret it may be as well: OPENAI_API_KEY_PROJECT.
-_OWNERS = {
-    *("project", "bucket", "namespace", "role", "server", "cluster", "network", "registry"),
-    *("repo", "repository", "zone"),
+    *("secure", "samesite", "httponly", "iterations", "rounds", "hint", "table", "subnet", "ip"),
+    "address",
 }
 _NOT_OF_PASSES = _COUNTS | {
     *("forward", "backward", "first", "second", "single", "two", "all", "by", "high", "low"),

@@ -57,6 +57,8 @@ _CUT_SHORT = (
 
 _POINTS = 20
 """The number of points that a note lists."""
+_NAMED = 3
+"""The number of metrics that a note lists."""
 
 _Value = TypeVar("_Value")
 
@@ -486,20 +488,21 @@ def _reaches(session: SessionValues, improved: MetricComparison) -> SessionValue
 
 def _frozen(metrics: Iterable[MetricComparison]) -> Iterator[str]:
     """Yield a note if fresh runs repeated exactly what a history that never varies has not got."""
-    number = sum(
-        row.status == "regressed"
+    names = [
+        f"{row.metric} of {row.name}"
+        for row in metrics
+        if row.status == "regressed"
         and row.gates
         and row.fresh > 0
         and {*row.values} == {row.current}  # which NaN never is
         and len(row.history) > 1
         and len({*row.history}) == 1
-        for row in metrics
-    )
-    if number:
+    ]
+    if names:
         yield (
-            f"The history of {'1 metric' if number == 1 else f'{number:,} metrics'} never varies: "
-            "with the fixture mlflow_seed fresh runs can tell a harmless change of random numbers "
-            "from a worse model"
+            f"{named_few(names, _NAMED)}: the same value in all sessions so far, so that other "
+            "random numbers look like a worse model; a test that takes its seed from the fixture "
+            "mlflow_seed is repeated with other seeds"
         )
 
 

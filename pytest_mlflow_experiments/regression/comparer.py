@@ -478,7 +478,7 @@ _FIGURES = (
 
 def name_of(session: SessionValues) -> str:
     """Return the name of a session in sentences: its commit, else its own."""
-    return (session.header.commit or "")[:8] or session.header.name
+    return (session.header.commit or "")[:7] or session.header.name
 
 
 def _comparison(row: _Row, verdict: Verdict, *, gates: bool, advisory: bool) -> MetricComparison:

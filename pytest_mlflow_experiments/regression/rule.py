@@ -335,7 +335,7 @@ def _by_test(
         if own is scale.without and own is not scale.whole:
             reason = f"{reason}, and {_apart(scale, name)}"
         decides = scale.p_value(own)
-        why = _FAR_ENOUGH if decides is None else f"{p_text(decides)}"
+        why = _FAR_ENOUGH if decides is None else p_text(decides)
         without = None
         if own is scale.whole:
             p = decides
@@ -470,7 +470,7 @@ def _compared(
         text = f"{size} {words[change > 0]} than {place}"
     if level.below is None:
         return text
-    return f"{text}; worse than it since {name(None if known else level.below)}"
+    return f"{text}; worse than that level since {name(None if known else level.below)}"
 
 
 def _error(evidence: Evidence, *, better: bool) -> str:

@@ -220,7 +220,7 @@ def _of_metric(
     if metric.change is not None:
         parts.append(numbers.change(metric))
     if metric.limit is not None:
-        parts.append(f"limit {numbers.limit(metric)}")
+        parts.append(numbers.limit(metric))
     parts += numbers.standing(metric)
     file, line = sources.place(metric.nodeid, assertion)
     return Annotation(

@@ -192,16 +192,16 @@ def provenance_lines(comparison: Comparison) -> list[str]:
 
 
 def age(comparison: Comparison, session: SessionInfo) -> str:
-    """Format how much older a session of the baseline is: ``3 days before``."""
+    """Format how much older a session of the baseline is: ``3 days earlier``."""
     milliseconds = comparison.session.start_time - session.start_time
     if abs(milliseconds) < 1_000:
         return "at the same time"
-    return f"{span(milliseconds)} {'before' if milliseconds > 0 else 'after'}"
+    return f"{span(milliseconds)} {'earlier' if milliseconds > 0 else 'later'}"
 
 
 def short_commit(session: SessionInfo) -> str:
     """Return the start of a session's commit; nothing outside of git."""
-    return (session.commit or "")[:8]
+    return (session.commit or "")[:7]
 
 
 def describe_session(session: SessionInfo) -> str:
@@ -210,6 +210,10 @@ def describe_session(session: SessionInfo) -> str:
     if all(part in session.name for part in (session.branch or "", short_commit(session)[:7])):
         return session.name
     return f"{session.name} ({' at '.join(source)})"
+
+
+GATE_FAILED: Final = "https://pytest-mlflow-experiments.readthedocs.io/en/latest/gate-failed/"
+"""The page with all causes of a failed gate and their remedies: ``docs/gate-failed.md``."""
 
 
 def remedies(comparison: Comparison) -> list[tuple[str, str]]:

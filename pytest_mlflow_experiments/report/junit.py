@@ -116,10 +116,10 @@ def _message(metric: MetricComparison) -> str:
 def _details(metric: MetricComparison) -> str:
     lines = [
         metric.nodeid,
-        f"baseline {numbers.value(metric.baseline)} (n = {metric.n})",
+        f"baseline {numbers.value(metric.baseline)} ({numbers.count(metric.n, 'session')})",
         f"now {numbers.value(metric.current)}",
         f"change {numbers.change(metric)}",
-        f"limit {numbers.limit(metric)}",
+        numbers.limit(metric),
         *numbers.standing(metric),
     ]
     if metric.margin is not None:

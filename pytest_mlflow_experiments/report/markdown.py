@@ -8,6 +8,7 @@ from urllib.parse import quote
 from ..regression.comparison import Comparison, GuardChange, MetricComparison, UnjudgedCase
 from . import numbers
 from .headline import (
+    GATE_FAILED,
     SYMBOLS,
     UNDECIDED,
     counts,
@@ -135,6 +136,7 @@ def _add_guards(page: MarkdownPage, guards: Sequence[GuardChange]) -> None:
 
 def _remedies(comparison: Comparison) -> str:
     told = [f"{what}:\n\n{block(one_line(text))}\n" for what, text in remedies(comparison)]
+    told[:0] = [f"[What it may be]({GATE_FAILED})\n"] if told else []
     return "".join(f"\n{one}" for one in told)
 
 

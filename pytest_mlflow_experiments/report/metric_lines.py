@@ -8,7 +8,7 @@ from typing import Final
 from ..regression import Status
 from ..regression.comparison import Comparison, GuardChange, MetricComparison
 from . import numbers
-from .headline import Severity, headline, partial_run, provenance_lines, remedies
+from .headline import GATE_FAILED, Severity, headline, partial_run, provenance_lines, remedies
 from .text import TerminalLine, one_line
 
 _BAD: Final = {"red": True, "bold": True}
@@ -63,7 +63,9 @@ def verdict_lines(comparison: Comparison, *, verbose: bool) -> Iterator[Terminal
     elif head.is_first:
         markup = {"bold": True}
     yield TerminalLine(text, markup)
-    for what, remedy in remedies(comparison):
+    if helps := remedies(comparison):
+        yield TerminalLine(f"What it may be: {GATE_FAILED}")
+    for what, remedy in helps:
         yield TerminalLine(f"{what}: {remedy}", {"bold": True})
 
 
@@ -94,13 +96,15 @@ def details(metric: MetricComparison) -> Iterator[str]:
     if metric.tolerance is not None:
         yield f"tolerance {metric.tolerance}"
     if metric.limit is not None:
-        yield f"limit {numbers.limit(metric)}"
-    yield f"n = {metric.n}"
+        yield numbers.limit(metric)
+    yield numbers.count(metric.n, "session")
     if metric.n == 0 or metric.status == "drifting" or _is_rate(metric):
         yield metric.reason
     elif metric.status == "regressed" and metric.p_value is not None:
         yield numbers.p_value(metric.p_value)
     yield from numbers.standing(metric)
+    if metric.status == "regressed" and metric.below_since is None:
+        yield "since this session"
     if len(metric.values) > 1 and not metric.fresh:
         yield f"the mean of {len(metric.values)} repeats"
     if metric.fresh:

@@ -71,11 +71,11 @@ def step(metric: MetricComparison) -> str:
 
 
 def limit(metric: MetricComparison) -> str:
-    """Format the range of values that are no regression: ``> 0.912``."""
+    """Say from which value on a metric counts as worse: ``worse below 0.912``."""
     if metric.limit is None:
         return NOTHING
-    sign = {"max": "> ", "min": "< ", None: ""}[metric.direction]
-    return f"{sign}{value(metric.limit)}"
+    side = {"max": "below", "min": "above", None: "from"}[metric.direction]
+    return f"worse {side} {value(metric.limit)}"
 
 
 def standing(metric: MetricComparison) -> list[str]:

@@ -81,8 +81,8 @@ def standing(sweep: Sweep) -> str:
         return ""
     near, worse = told["near"], told["worse"]
     if near:
-        of = numbers.count(len(sweep.configurations), "point")
-        return f"no clear winner: {near + 1:,} of {of} can't be told apart"
+        of = numbers.count(others, "other point")
+        return f"no clear winner: {near:,} of {of} can't be told from the best"
     if not worse:
         few = "repeats that don't scatter" if best.std == 0 else "so few values"
         few = "one value a point" if best.n < 2 else few

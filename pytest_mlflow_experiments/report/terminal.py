@@ -17,7 +17,7 @@ from ..records import FAILED_OUTCOMES, Check
 from ..records.case import named_few
 from ..records.directory import SessionState
 from ..regression.comparison import Comparison
-from .headline import headline, remedies
+from .headline import GATE_FAILED, headline, remedies
 from .links import LOCAL_SERVER
 from .metric_lines import LEVELS, change_lines, report_lines, verdict_lines
 from .numbers import count
@@ -131,7 +131,7 @@ def describe_outcome(
     has no credentials, ``experiment`` is the name or id as the user gave it, and ``directory`` the
     session's, as users type it.
     """
-    remedy = f"The session is kept; send it with: pytest-mlflow sync {quote(directory)}"
+    remedy = f"Kept on this machine; send it to MLflow with: pytest-mlflow sync {quote(directory)}"
     told = (*notes, *(() if state is None else state.notes))
     outcome = SessionOutcome(
         tests=tests,
@@ -203,7 +203,9 @@ def quiet_line(
         head = headline(comparison)
         verdict = f"; {head.text[0].lower()}{head.text[1:]}"
         markup = LEVELS[head.level] if head.level == "bad" else {}
-        for what, remedy in remedies(comparison):
+        helps = remedies(comparison)
+        page = [("What it may be", GATE_FAILED)] if helps else []
+        for what, remedy in (*page, *helps):
             verdict = f"{verdict}; {what[0].lower()}{what[1:]}: {remedy}"
     if outcome.problem:
         text = "; ".join(filter(None, (outcome.problem, outcome.remedy)))
@@ -286,11 +288,10 @@ def _all_lines(
 
 
 def describe_check(check: Check) -> str:
-    """Format a check: ``accuracy 0.94 >= 0.9``."""
-    limit = f"{check.limit:.6g}"
-    if check.operator == "==":
-        return f"{check.metric} {check.value:.6g} == {limit} ± {check.tolerance or 0.0:.2g}"
-    return f"{check.metric} {check.value:.6g} {check.operator} {limit}"
+    """Format a check: ``accuracy 0.94 >= 0.9``, or ``accuracy 0.84, needs >= 0.9``."""
+    text = f"{check.metric} {check.value:.6g}{'' if check.passed else ', needs'} {check.operator}"
+    text = f"{text} {check.limit:.6g}"
+    return f"{text} ± {check.tolerance or 0.0:.2g}" if check.operator == "==" else text
 
 
 def _recorded(summary: SessionSummary, outcome: SessionOutcome, *, verbose: bool = False) -> str:
@@ -322,6 +323,7 @@ def _margins(
     for title, margins, markup, rank in groups:
         for number, margin in enumerate(margins):
             head = title if number == 0 else ""
-            share = f"{100 * margin.relative:+.1f} %"
+            size = f"{100 * abs(margin.relative):.1f} %"
+            share = f"+{size}" if margin.check.passed else f"off by {size}"
             text = f"  {head:<17}{describe_check(margin.check):<{width}}  {share:>9}  {margin.case}"
             yield TerminalLine(text, markup, rank)

@@ -73,8 +73,8 @@ class Option(NamedTuple):
 _ROWS: Final = (
     Option(
         "mlflow",
-        "Make every test case an MLflow run: params from parametrize, metrics from plain "
-        "assertions, outcome and timing, nested under one run for the session.",
+        "Record tests that measure something as MLflow runs: params from parametrize, metrics from "
+        "plain assertions, outcome and timing, nested under one run for the session.",
         ini_help=" (true or false)",
         kind="switch",
     ),

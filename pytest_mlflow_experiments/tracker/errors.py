@@ -100,8 +100,9 @@ def reason_of(error: BaseException) -> str:
     # A value that MLflow refuses may speak of anything.
     is_refused = code_of(error) == "INVALID_PARAMETER_VALUE"
     if not is_refused and "make room" not in text and (full := _FULL.search(text)):
-        place = getattr(error, "filename", None) or "MLflow's database"
-        text = f"the disk of {place} is full ({full[0]}): make room there"
+        file = getattr(error, "filename", None)
+        place = "that MLflow writes to" if file is None else f"of {file}"
+        text = f"the disk {place} is full ({full[0]}): make room there"
     return shorten(text, _REASON_LENGTH) or type(error).__name__
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, isnan
 from shlex import quote
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
 from ...records import function_of
 from ...records.codec import encode_float
@@ -58,30 +58,27 @@ def is_plain(row: MetricComparison | Slice) -> bool:
     return not row.gates and (is_advisory or row.status == "unchanged")
 
 
-def grouped(comparison: Comparison) -> dict[str, list[MetricComparison]]:
-    """Return the metrics of each group that has any, those that matter most first.
+Ranked: TypeAlias = dict[str, list[MetricComparison]]
+"""Lists of metrics, those that matter most first."""
 
-    What is missing because its test failed is told with that test.
+
+def grouped(comparison: Comparison) -> tuple[Ranked, Ranked]:
+    """Return the metrics of each group that has any, and those that failed tests have lost.
+
+    These are missing because their test failed, and told with it: they are by its node id.
     """
-    found: dict[str, list[MetricComparison]] = {group: [] for group in GROUPS}
-    lost = lost_by_failure(comparison)
+    found: Ranked = {group: [] for group in GROUPS}
+    lost: Ranked = {}
+    broken = {one.nodeid for one in comparison.unjudged if one.outcome in BROKEN_OUTCOMES}
     for metric in comparison.ranked():
-        if metric.status != "missing" or metric.nodeid not in lost:
+        if metric.status == "missing" and metric.nodeid in broken:
+            lost.setdefault(metric.nodeid, []).append(metric)
+        else:
             found[group_of(metric)].append(metric)
     if comparison.baseline is None:
         # What comes closest to its assertion is what a first report can tell.
         found["undecided"].sort(key=_closeness)
-    return {group: metrics for group, metrics in found.items() if metrics}
-
-
-def lost_by_failure(comparison: Comparison) -> dict[str, list[MetricComparison]]:
-    """Return the metrics that are missing because their test failed, by the test's node id."""
-    broken = {one.nodeid for one in comparison.unjudged if one.outcome in BROKEN_OUTCOMES}
-    found: dict[str, list[MetricComparison]] = {}
-    for metric in comparison.ranked():
-        if metric.status == "missing" and metric.nodeid in broken:
-            found.setdefault(metric.nodeid, []).append(metric)
-    return found
+    return {group: metrics for group, metrics in found.items() if metrics}, lost
 
 
 def count_groups(metrics: Iterable[MetricComparison]) -> dict[str, int]:
@@ -114,7 +111,8 @@ def when(metric: MetricComparison, comparison: Comparison) -> str:
         first = next((one for one in past if _name(one) == metric.below_since), None)
         return f"since {metric.below_since if first is None else _told(first, comparison)}"
     newest = past[metric.sessions[-1]] if metric.sessions else past[-1] if past else None
-    here = f"in this session ({_name(comparison.session)})"
+    how = "missing" if metric.status == "missing" else "seen"
+    here = f"first {how} in this session ({_name(comparison.session)})"
     if newest is None:
         return here
     last = "last measured at" if metric.status == "missing" else "the last good one is"
@@ -130,7 +128,7 @@ def sure(metric: MetricComparison) -> str:
         told.append(f"{numbers.count(metric.fresh, 'fresh run')} confirmed it")
     p = metric.p_value
     if p is not None and 0 <= p < 0.5:
-        times = f"less than 1 of {10_000:,}" if p < 1e-4 else f"1 of {round(1 / p):,}"
+        times = "less than 1 of 10,000" if p < 1e-4 else f"1 of {round(1 / p):,}"
         told.append(f"without any change, {times} sessions would look so bad ({p_text(p)})")
     return "; ".join(told)
 
@@ -140,7 +138,7 @@ def commands(metric: MetricComparison, comparison: Comparison) -> Iterator[tuple
     # Of repeats, and of examples that are judged together, all are meant.
     is_one = "[" in metric.name or metric.nodeid.endswith(metric.name)
     nodeid = metric.nodeid if is_one else function_of(metric.nodeid)
-    yield "Run it again", f"pytest --mlflow --mlflow-rerun 5 {quote(nodeid)}"
+    yield "Repeat it 5 times", f"pytest --mlflow --mlflow-rerun 5 {quote(nodeid)}"
     past = comparison.baseline.sessions if comparison.baseline is not None else ()
     names = [_name(one) for one in past]
     end = names.index(metric.below_since) if metric.below_since in names else len(past)
@@ -282,7 +280,7 @@ def _others(metric: MetricComparison) -> Iterator[tuple[str, str]]:
     if metric.accepted is not None:
         yield "Accepted", cut(clean(metric.accepted.reason), _TEXT)
     if metric.direction is None:
-        yield "Better", "nobody said whether greater or smaller values"
+        yield "Better", "not known: say it with direction= in the marker"
 
 
 def _number(number: float | None) -> float | str | None:

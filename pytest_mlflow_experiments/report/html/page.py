@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from ...regression.comparison import Comparison, MetricComparison, Reliability, UnjudgedCase
 from .. import numbers, sweep_text
-from ..headline import BROKEN_OUTCOMES, SYMBOLS, age, headline, remedies, short_commit
+from ..headline import BROKEN_OUTCOMES, GATE_FAILED, SYMBOLS, age, headline, remedies, short_commit
 from ..metric_lines import describe_guard
 from ..text import clean, cut
 from .curves import caption, chart, view_curves
@@ -25,7 +25,6 @@ from .metrics import (
     count_groups,
     grouped,
     is_plain,
-    lost_by_failure,
     sure,
     tendency_of,
     when,
@@ -66,7 +65,7 @@ def render_html(comparison: Comparison) -> str:
     """Render the page, in UTF-8 without a byte order mark, of at most :data:`LIMIT` bytes."""
     sweeps, curves = view_sweeps(comparison.sweeps), view_curves(comparison)
     past = comparison.baseline.sessions if comparison.baseline else ()
-    groups, lost = grouped(comparison), lost_by_failure(comparison)
+    groups, lost = grouped(comparison)
     told = sum(not is_plain(metric) for metric in comparison.metrics)
     data = Data(comparison, LIMIT // 7)
     in_slices = {(one.case, table.metric) for table in comparison.slices for one in table.slices}
@@ -94,6 +93,7 @@ def render_html(comparison: Comparison) -> str:
         ),
         room=Room(LIMIT - _FRAME - LIMIT // 7, reserved=told * _ROW),
         remedies=remedies(comparison),
+        gate_failed=GATE_FAILED,
         flaky=[test for test in comparison.reliability if not is_steady(test)],
         steady=[test for test in comparison.reliability if is_steady(test)],
         sessions=max((len(test.outcomes) for test in comparison.reliability), default=0),

@@ -90,12 +90,13 @@
         ? "this session"
         : common.sessions[place]?.[1] || common.sessions[place]?.[0];
     const list = make("p", { class: "legend" });
+    const side = Number(data.l) < Number(data.b) ? "below" : "above";
     if (data.b !== undefined) {
       const since = data.k > (points[0]?.place ?? 0) ? ` since ${commit(data.k)}` : "";
-      list.append(entry("level", `level ${text(Number(data.b))}${since}`));
+      list.append(entry("level", `baseline ${text(Number(data.b))}${since}`));
     }
     if (data.q !== undefined) list.append(entry("step", `worse since ${commit(data.q)}`));
-    if (data.l !== undefined) list.append(entry("limit", `worse from ${text(Number(data.l))} on`));
+    if (data.l !== undefined) list.append(entry("limit", `worse ${side} ${text(Number(data.l))}`));
     if (data.g) list.append(entry("guard", `assertion ${data.g}${outside ? " (far away)" : ""}`));
     if (data.v) list.append(entry("now", data.f ? `now, ${data.f} fresh runs` : "now"));
     return list;

@@ -86,7 +86,7 @@ def describe_history(metric: MetricComparison) -> str:
     if metric.values:
         parts.append(f"now {', '.join(map(value, metric.values[:5]))}")
     if metric.limit is not None:
-        parts.append(f"regression limit {limit(metric)}")
+        parts.append(limit(metric))
     if metric.margin is not None:
         parts.append(f"assertion {assertion(metric.margin)}")
     return "; ".join(parts) or "no values"

@@ -22,6 +22,7 @@ from ...records.session_tags import FIXED_TAGS, end_tags, merged_tags
 from ...records.tags import INCOMPLETE, OBJECTIVE, VERDICT
 from ...regression.statistics import average
 from ...regression.sweeps.build import Objective
+from ...report.headline import BROKEN_OUTCOMES
 from ..limits import NAME_LENGTH, TAG_LENGTH, clean_integer, clean_text, legal_keys, shorten
 from .case import DURATION, Status, metrics_at, project_tags
 from .description import inline, table
@@ -29,7 +30,6 @@ from .description import inline, table
 _NO_TESTS_COLLECTED = 5
 _FAILED_CASES = 30
 _HEADLINES = 50
-_BROKEN = FAILED_OUTCOMES | {"interrupted"}
 
 
 @final
@@ -58,7 +58,7 @@ class MeasuredTest:
         found = {**record.run_metrics, **values_by_name(record.metrics), **record.best}
         for name, value in found.items():
             self.values.setdefault(name, []).append(value)
-        if record.outcome in _BROKEN:
+        if record.outcome in BROKEN_OUTCOMES:
             self.lacking.append(frozenset(found))
 
     def headline(self, sweep: SweepEnd | None, *, compared: bool) -> tuple[int, str, float] | None:

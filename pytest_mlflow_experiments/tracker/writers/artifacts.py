@@ -183,9 +183,12 @@ class Uploader:
             self._count_failure(error)
             raise
 
+    @property
+    def _is_down(self) -> bool:
+        return self._failures >= _FAILURES
+
     def _raise_while_down(self) -> None:
-        is_down = self._failures >= _FAILURES
-        if is_down and self._last_error and time.monotonic() < self._rests_until:
+        if self._is_down and self._last_error and time.monotonic() < self._rests_until:
             raise self._last_error
 
     def _count_failure(self, error: Exception) -> None:
@@ -247,7 +250,7 @@ class Uploader:
         """Return the failed uploads without those of which only the answer got lost."""
         unsure = [name for name, error in failed.items() if passes(error)]
         there: Mapping[str, int | None] = {}
-        if unsure and self._failures < _FAILURES:
+        if unsure and not self._is_down:
             with suppress(Exception):
                 there = self._sizes(repository, unsure) or {}
         arrived = {name for name in unsure if _is_whole(files[name], name, there, unknown=False)}
@@ -275,9 +278,7 @@ class Uploader:
 
         # A long upload that breaks off late is worth a retry too.
         patience = patiently.patience + source.stat().st_size / _SLOWEST
-        most = 3 if _is_local(repository) else patiently.calls
-        if self._failures >= _FAILURES:
-            most = 1
+        most = 1 if self._is_down else 3 if _is_local(repository) else patiently.calls
         try:
             replace(patiently, calls=most, patience=patience)(put)
         except Exception as error:
