@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from math import fsum, inf, ldexp, sqrt
 from typing import final
 
+from .distributions import student_p
 from .levels import RECENT, Drift, Known, Level, find_drift, find_level, quantile
-from .statistics import ROUNDING, exponent_of, finite_mean, student_p
+from .statistics import ROUNDING, exponent_of, finite_mean
 
 MATURE = 4
 """The degrees of freedom of the scatter from which on the test alone decides."""

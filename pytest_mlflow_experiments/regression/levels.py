@@ -13,7 +13,8 @@ from operator import sub
 from statistics import median
 from typing import NamedTuple
 
-from .statistics import finite_mean, squares, student_p, student_t
+from .distributions import student_p, student_t
+from .statistics import finite_mean, squares
 
 RECENT = 3
 """The number of values that make a level, and of the newest ones that a change must exceed."""

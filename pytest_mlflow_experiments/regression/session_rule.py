@@ -10,6 +10,7 @@ from math import fsum, isfinite
 from typing import TypeAlias, final
 
 from ..records.accepted import AcceptedValue
+from .distributions import f_p
 from .evidence import MATURE, Scatter
 from .examples import Examples, judge_examples
 from .findings import Direction, RuleOptions
@@ -28,6 +29,9 @@ _ENOUGH = 5
 
 _TOO_SOON = 8
 """What alpha is divided by while only the seeds tell about the scatter."""
+
+_SUSPICIOUS = 0.25
+"""The p-value of a scatter between sessions that is greater than that of seeds."""
 
 
 @final
@@ -196,7 +200,7 @@ def judge_repeats(series: MetricSeries) -> Verdict:
             scatter = Scatter(squares=paired, freedom=size - 1)
     elif not is_frozen:
         between = squares(means.history) / (n - 1)  # type: ignore[arg-type]
-        if between > _much(n - 1, freedom) * of_mean / freedom:
+        if _is_much(between, n - 1, of_mean / freedom, freedom):
             scatter = None
     return _decided(means, scatter, strictness=strictness)
 
@@ -205,11 +209,11 @@ def _repeats(values: float | Repeats) -> Repeats:
     return values if isinstance(values, tuple) else (values,)
 
 
-def _much(freedom: int, of_seeds: int) -> float:
-    """Return the ratio of variances that is suspicious: one in four by chance, by Fisher's F."""
-    from scipy.special import fdtri
-
-    return float(fdtri(freedom, of_seeds, 0.75))
+def _is_much(between: float, freedom: int, of_seeds: float, freedom_of_seeds: int) -> bool:
+    """Return whether a variance between sessions is more than that of seeds explains, by its F."""
+    if not of_seeds:
+        return between > 0
+    return f_p(between / of_seeds, freedom, freedom_of_seeds) < _SUSPICIOUS
 
 
 def _interaction(rows: Sequence[Repeats]) -> float:
