@@ -13,6 +13,8 @@ from statistics import NormalDist
 
 _EPSILON = 2.0**-54
 _ROUNDS = 10_000
+_CLOSE = 1e-9
+"""Newton's step doubles the number of digits: after such a step all are right."""
 _FAR = 1e8
 """The square of a greater number is the same with 1 added."""
 
@@ -50,7 +52,7 @@ def student_t(p: float, freedom: float) -> float:
             last, t = t, t * (1 + step if is_near else exp(log(found / p) * found / slope))
         else:
             t = (last + t) / 2  # too far for a float
-        if abs(t - last) <= 4 * _EPSILON * t:
+        if abs(t - last) <= _CLOSE * t:
             break
     return t
 

@@ -167,7 +167,7 @@ def judge_repeats(series: MetricSeries) -> Verdict:
     """
     now = [_repeats(one) for one in series.current]
     past = [_repeats(one) for one in series.history][-series.options.window :]
-    finite = all(isfinite(value) for one in (*now, *past) for value in one)
+    finite = all(all(map(isfinite, one)) for one in (*now, *past))
     size = min(map(len, (*now, *past)))
     means = replace(
         series,
@@ -178,9 +178,12 @@ def judge_repeats(series: MetricSeries) -> Verdict:
         return judge_alone(means)
     n = len(past)
     is_frozen = n > 1 and all(
-        abs(one - two) <= ROUNDING * max(abs(one), abs(two), 1e-300)
+        before[:size] == after[:size]
+        or all(
+            abs(one - two) <= ROUNDING * max(abs(one), abs(two), 1e-300)
+            for one, two in zip(before[:size], after[:size], strict=True)
+        )
         for before, after in pairwise(past)
-        for one, two in zip(before[:size], after[:size], strict=True)
     )
     rows = [one[:size] for one in (*past, *now)]
     if n == 1 or is_frozen:
@@ -218,12 +221,13 @@ def _is_much(between: float, freedom: int, of_seeds: float, freedom_of_seeds: in
 
 def _interaction(rows: Sequence[Repeats]) -> float:
     """Return the squares around the means of sessions and seeds, each seed paired with itself."""
-    middle = finite_mean([finite_mean(row) for row in rows])
+    means = [finite_mean(row) for row in rows]
+    middle = finite_mean(means)
     seeds = [finite_mean(column) - middle for column in zip(*rows, strict=True)]
     return fsum(
         [
-            (value - finite_mean(row) - seed) ** 2
-            for row in rows
+            (value - mean - seed) ** 2
+            for row, mean in zip(rows, means, strict=True)
             for value, seed in zip(row, seeds, strict=True)
         ]
     )

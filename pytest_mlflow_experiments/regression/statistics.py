@@ -12,6 +12,10 @@ ROUNDING = 8 * 2.0**-52
 """The bound on rounding errors of values within [-1, 1], their means and differences."""
 
 
+_TINY = 1e-200
+"""Means of values that are all smaller are taken of multiples of them, which have all digits."""
+
+
 class Scaled(NamedTuple):
     """Finite values in units of ``2**exponent``: they and their squares are within [-1, 1]."""
 
@@ -46,13 +50,21 @@ def finite_mean(values: Sequence[float]) -> float:
 def squares(values: Sequence[float]) -> float:
     """Return the sum of the squared deviations from the mean of values within [-1, 1]."""
     middle = finite_mean(values)
-    return fsum([(value - middle) ** 2 for value in values])
+    return fsum([(value - middle) ** 2 for value in values]) if min(values) < max(values) else 0.0
 
 
 def mean(values: Sequence[float]) -> float | None:
     """Return the mean, None without values; a NaN, or infinities of both signs, make it NaN."""
     if not values:
         return None
+    try:
+        total = fsum(values)
+    except (OverflowError, ValueError):
+        total = nan  # it overflows, or there are infinities of both signs
+    if isfinite(total):
+        least, most = min(values), max(values)
+        if max(-least, most) > _TINY:
+            return min(max(total / len(values), least), most)
     if any(map(isnan, values)):
         return nan
     if not all(map(isfinite, values)):
