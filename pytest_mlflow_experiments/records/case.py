@@ -144,11 +144,15 @@ class Check:
     @written_after("tolerance")
     def margin(self) -> float:
         """How far ``value`` is on the good side of ``limit``, in the metric's unit."""
+        return self.margin_of(self.value)
+
+    def margin_of(self, value: float) -> float:
+        """Return the margin that another value would have."""
         if self.operator in (">", ">="):
-            return self.value - self.limit
+            return value - self.limit
         if self.operator in ("<", "<="):
-            return self.limit - self.value
-        return (self.tolerance or 0.0) - abs(self.value - self.limit)
+            return self.limit - value
+        return (self.tolerance or 0.0) - abs(value - self.limit)
 
 
 @final

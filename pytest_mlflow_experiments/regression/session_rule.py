@@ -105,7 +105,8 @@ def judge_session(series: Iterable[MetricSeries], *, fresh: bool = False) -> lis
 
 def judge_alone(series: MetricSeries, *, fresh: bool = False) -> Verdict:
     """Judge one metric by itself; see :func:`judge_session`."""
-    if any(isinstance(one, tuple) for one in (*series.current[:1], *series.history[:1])):
+    current, history = series.current, series.history
+    if (current and isinstance(current[0], tuple)) or (history and isinstance(history[0], tuple)):
         return judge_repeats(series)
     fresh = fresh or len(series.current) > 1
     return _decided(series, _reseeded(series) if series.reseeded else None, fresh=fresh)

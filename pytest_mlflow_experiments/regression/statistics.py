@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import exp, frexp, fsum, inf, isfinite, isnan, ldexp, lgamma, nan, sqrt
+from operator import mul
 from typing import NamedTuple
 
 from .distributions import binomial_p, f_p, student_p
@@ -47,10 +49,15 @@ def finite_mean(values: Sequence[float]) -> float:
     return min(max(fsum(values) / len(values), min(values)), max(values))
 
 
-def squares(values: Sequence[float]) -> float:
-    """Return the sum of the squared deviations from the mean of values within [-1, 1]."""
-    middle = finite_mean(values)
-    return fsum([(value - middle) ** 2 for value in values]) if min(values) < max(values) else 0.0
+def squares(values: Sequence[float], middle: float | None = None) -> float:
+    """Return the sum of the squared deviations from the mean of values within [-1, 1].
+
+    ``middle`` is the mean where it is known.
+    """
+    if middle is None:
+        middle = finite_mean(values)
+    apart = [value - middle for value in values]
+    return fsum(map(mul, apart, apart))
 
 
 def mean(values: Sequence[float]) -> float | None:
@@ -123,6 +130,7 @@ def poisson_p(now: int, times: int, before: int, sessions: int) -> float:
     return binomial_p(now, now + before, times / (times + sessions))
 
 
+@lru_cache(maxsize=1_024)
 def wilson(successes: int, trials: int) -> tuple[float, float]:
     """Return the interval of Wilson (1927) that a rate lies in with a probability of 95 %."""
     z = 1.959963984540054
