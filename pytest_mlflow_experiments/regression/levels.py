@@ -196,12 +196,16 @@ def _may_shift(
     if differences * n < 2 * _STRUCTURED * total * (n - 1):
         return True
     # The greatest two-sample t of all places where the history may be cut in two.
-    sums = [*accumulate([value - mean for value in values[:-RECENT]])]
-    between = max(
-        [before * before * n / (count * (n - count)) for count, before in enumerate(sums, 1)]
-    )
+    sums = accumulate([value - mean for value in values[:-RECENT]])
+    between = max([before * before * n / size for before, size in zip(sums, _cuts(n), strict=True)])
     within = max(sqrt(max(total - between, 0.0) / (n - 2)), floor)
     return sqrt(between) > within * quantile(_CUT, n - 2)
+
+
+@lru_cache(maxsize=1_024)
+def _cuts(n: int) -> tuple[int, ...]:
+    """Return the product of the sizes of both parts, for each place where values may be cut."""
+    return tuple([count * (n - count) for count in range(1, n - RECENT + 1)])
 
 
 def _exceptions(values: Sequence[float], effect: float, floor: float) -> list[int]:
