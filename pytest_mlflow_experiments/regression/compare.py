@@ -221,6 +221,8 @@ def _unlimited(
     all metrics of a session with more than a few. Of a part of the tests all may well be meant,
     unless no case is named.
     """
+    if not steps:
+        return
     broad = []
     tests = {
         (case.case, function_of(case.nodeid), metric)

@@ -186,7 +186,7 @@ class Comparer:
             self._rows.append(row)
         if past:
             reason = "the test passed without this metric, which its baseline has"
-            found = {*case.metrics, *self._left_out(case, past)}
+            found = self._left_out(case, past).union(case.metrics)
             self.add_missing(case, past[-1], found, reason)
 
     def knows(self, case: str) -> bool:
@@ -262,8 +262,8 @@ class Comparer:
 
     def judged(self) -> Iterator[MetricComparison]:
         """Yield the comparison of each metric that was added."""
-        for row in self._rows:
-            if self._options.rule is not None:
+        if self._options.rule is not None:
+            for row in self._rows:
                 row.verdict = self._options.rule(row.series)
         open_rows = [row for row in self._rows if row.verdict is None]
         series = [row.series for row in open_rows]

@@ -117,10 +117,16 @@ def find_level(
     n = len(values)
     if known is not None and not n:
         return _only(known)
+    least, most = min(values), max(values)
+    if known is None and least == most:
+        constant = Level(mean, n, n, 0, 0.0, n - 1, most, least)
+        return Levels(constant, constant, ())
     total = squares(values, mean)
     structure = _LEVELS
     if known is None:
-        structure = _structure(values, now, mean, total, effect, floor) if n > RECENT else _NONE
+        structure = _NONE
+        if n > RECENT and most - least >= effect:
+            structure = _structure(values, now, mean, total, effect, floor)
     whole = None
     if structure != _LEVELS:
         last = values[-RECENT:]
@@ -163,11 +169,9 @@ def _structure(
     values: Sequence[float], now: float, mean: float, total: float, effect: float, floor: float
 ) -> int:
     """Return what a history may have beside its scatter, after a cheap first look."""
-    n, least, most = len(values), min(values), max(values)
-    if most - least < effect:
-        return _NONE
     if _may_shift(values, floor, mean, total):
         return _LEVELS
+    n, least, most = len(values), min(values), max(values)
     # As many as may stand apart, all equal, would be so many standard deviations away.
     count = max(1, n // _MOST_APART)
     far = _NEARLY * sqrt(total * (n - count) / (n * count))
