@@ -20,6 +20,7 @@ from typing import TypeAlias, TypeVar, final
 from . import codec
 from .case import CaseRecord
 from .directory import make_directories
+from .json_text import json_text
 from .session import SCHEMA_VERSION, Provenance, SessionEnd, SessionHeader
 from .slim import SlimCase
 
@@ -54,10 +55,14 @@ class JournalError(Exception):
 
 def encode(entry: Entry) -> str:
     """Return the entry as one line of ASCII JSON, without the line's end."""
-    head: dict[str, object] = {"kind": _KIND_OF[type(entry)]}
-    if type(entry) is SessionHeader:
-        head["schema"] = SCHEMA_VERSION
-    return _to_json(head | codec.encode(entry))
+    cls = type(entry)
+    schema = f',"schema":{SCHEMA_VERSION}' if cls is SessionHeader else ""
+    try:
+        text = json_text(entry)
+    except (TypeError, AttributeError):
+        # Something is not of its field's type, which may be JSON all the same.
+        text = _to_json(codec.encode(entry))
+    return f'{{"kind":"{_KIND_OF[cls]}"{schema},{text[1:]}'
 
 
 def decode(line: str | bytes) -> Entry:
