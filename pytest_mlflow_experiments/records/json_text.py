@@ -13,7 +13,7 @@ from functools import cache
 from json.encoder import encode_basestring_ascii
 from math import isfinite
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, TypeAlias, Union, cast, get_args, get_origin
 
 from .codec import AnySize, encode_float, hints_of, members_of
 
@@ -29,7 +29,7 @@ def json_text(record: Any) -> str:
         TypeError: a value is not of its field's type.
         AttributeError: the same.
     """
-    return _writer_of_class(type(record))(record)
+    return _writer_of_class(cast("Any", type(record)))(record)
 
 
 @cache
@@ -59,7 +59,7 @@ def _writer(hint: Any) -> _Write:
     if hint in _WRITERS:
         return _WRITERS[hint]
     if is_dataclass(hint):
-        return _writer_of_class(hint)  # type: ignore[arg-type]
+        return _writer_of_class(cast("Any", hint))
     if origin is Literal:
         return encode_basestring_ascii
     if origin is Annotated:
