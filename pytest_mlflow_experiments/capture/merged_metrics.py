@@ -108,11 +108,13 @@ def merge(
         run_history: all values of those of them that have several steps.
         random_examples: whether the values are those of random examples, which have no places.
     """
+    observed = [*observations]
+    if not logged and not run_metrics and (simple := _each_once(observed, clock)) is not None:
+        return simple
     metrics: list[Metric] = []
     checks: list[Check] = []
     # The index of the value that each check saw, None for one of the test's own run.
     checked: list[int | None] = []
-    observed = [*observations]
     series: defaultdict[str, _Series] = defaultdict(_Series)
     for name, last in run_metrics.items():
         series[name] = _Series([one for one in run_history if one.key == name], last)
@@ -143,6 +145,27 @@ def merge(
         if value_index is not None and (place := metrics[value_index].place):
             checks[number] = replace(checks[number], place=place)
     return tuple(metrics), tuple(checks)
+
+
+def _each_once(
+    observed: list[Observation], clock: Clock
+) -> tuple[tuple[Metric, ...], tuple[Check, ...]] | None:
+    """Merge asserted values as :func:`merge` does, if each is of a metric of its own, else None.
+
+    It is so in most cases.
+    """
+    metrics: dict[str, Metric] = {}
+    checks: list[Check] = []
+    at = clock.at
+    if len(observed) > 1:
+        observed = sorted(observed, key=_CLOCK)
+    for seen in observed:
+        name, *_, moment, _, _, same_as, _ = seen
+        if same_as or name in metrics:
+            return None
+        metrics[name] = Metric(key=name, value=seen.value, step=0, timestamp=at(moment))
+        checks.append(_check(seen, name, 0, logged=False, twin=False))
+    return tuple(metrics.values()), tuple(checks)
 
 
 def _check(seen: Observation, metric: str, step: int, *, logged: bool, twin: bool) -> Check:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from enum import Enum
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from math import floor, isfinite, log10
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeAlias, TypeVar, final
@@ -160,6 +160,9 @@ class Observation(NamedTuple):
     key: str = ""
 
 
+_observation = partial(tuple.__new__, Observation)
+
+
 @final
 class Observations:
     """The observations of one case, in the order of time.
@@ -183,13 +186,8 @@ class Observations:
             name, operator, line, place, _, alternative, _, expression, same_as = site
             if isinstance(tolerance, tuple):
                 tolerance = _tolerance(value, limit, *tolerance)
-            yield Observation(
-                *(name, operator, value, limit, tolerance, passed, line, place, clock),
-                alternative=alternative,
-                expression=expression,
-                same_as=same_as,
-                key=key,
-            )
+            found = (name, operator, value, limit, tolerance, passed, line, place, clock)
+            yield _observation((*found, alternative, expression, same_as, key))
 
 
 current: Observations | None = None
