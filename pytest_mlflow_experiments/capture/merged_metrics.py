@@ -13,7 +13,7 @@ from typing import Final, TypeAlias, final
 
 from ..records import Check, Metric
 from ..records.case import ANY_PLACE, MAX_PLACES
-from .assertions.recorder import Observation
+from .assertions.recorder import RAW_CLOCK, Observation, Observations, tolerance_of
 from .measuring import Clock
 
 _CLOCK = attrgetter("clock")
@@ -108,9 +108,13 @@ def merge(
         run_history: all values of those of them that have several steps.
         random_examples: whether the values are those of random examples, which have no places.
     """
-    observed = [*observations]
-    if not logged and not run_metrics and (simple := _each_once(observed, clock)) is not None:
+    if (
+        isinstance(observations, Observations)
+        and not (logged or run_metrics)
+        and (simple := _each_once(observations, clock)) is not None
+    ):
         return simple
+    observed = [*observations]
     metrics: list[Metric] = []
     checks: list[Check] = []
     # The index of the value that each check saw, None for one of the test's own run.
@@ -148,23 +152,34 @@ def merge(
 
 
 def _each_once(
-    observed: list[Observation], clock: Clock
+    observations: Observations, clock: Clock
 ) -> tuple[tuple[Metric, ...], tuple[Check, ...]] | None:
     """Merge asserted values as :func:`merge` does, if each is of a metric of its own, else None.
 
-    It is so in most cases.
+    Most cases are so, and the only ones that are many. They take a third of the time this way.
     """
     metrics: dict[str, Metric] = {}
     checks: list[Check] = []
-    at = clock.at
-    if len(observed) > 1:
-        observed = sorted(observed, key=_CLOCK)
-    for seen in observed:
-        name, *_, moment, _, _, same_as, _ = seen
+    raws = observations.raw
+    for raw in sorted(raws, key=RAW_CLOCK) if len(raws) > 1 else raws:
+        site, value, limit, how, passed, moment, *_ = raw
+        name, operator, line, _, _, alternative, _, expression, same_as = site
         if same_as or name in metrics:
             return None
-        metrics[name] = Metric(key=name, value=seen.value, step=0, timestamp=at(moment))
-        checks.append(_check(seen, name, 0, logged=False, twin=False))
+        metrics[name] = Metric(key=name, value=value, step=0, timestamp=clock.at(moment))
+        check = Check(
+            metric=name,
+            step=0,
+            operator=operator,
+            value=value,
+            limit=limit,
+            tolerance=tolerance_of(value, limit, *how) if isinstance(how, tuple) else how,
+            passed=passed,
+            line=line,
+            alternative=alternative,
+            expression=expression,
+        )
+        checks.append(check)
     return tuple(metrics.values()), tuple(checks)
 
 

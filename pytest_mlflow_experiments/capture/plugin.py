@@ -18,7 +18,7 @@ from ..records.tags import MARKERS
 from .assertions import install, unrecorded_modules
 from .case import CaseLog, Deliver, record_ids
 from .marker import CaseOptions
-from .measuring import Clock, Original
+from .measuring import Clock, Original, read_usage
 from .mlflow_case import CASE_LOG
 from .params import (
     IdAddresses,
@@ -62,7 +62,10 @@ _UNREPORTED_MARKERS: Final = frozenset({"mlflow", "parametrize", "usefixtures", 
 @final
 @dataclass(slots=True, eq=False)
 class _Running:
-    """The test that a thread runs; ``threads`` are those that there were before its call."""
+    """The test that a thread runs.
+
+    ``threads`` are those that there were before its call, ``nodeid`` is the one for its record.
+    """
 
     item: pytest.Item | None = None
     nextitem: pytest.Item | None = None
@@ -70,6 +73,7 @@ class _Running:
     attempts: list[CaseLog] = field(default_factory=list)
     thread: int = field(default_factory=get_ident)
     threads: list[Thread] | None = None
+    nodeid: str = ""
 
 
 def watch_assertions(config: pytest.Config, setting: Assertions) -> str | None:
@@ -107,6 +111,8 @@ class CapturePlugin:
         self._slot = Slot()
         self._delivery = Lock()
         self._addresses = IdAddresses()
+        # What it keeps open is there before the first test, which might look for new descriptors.
+        read_usage()
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Note the memory addresses in a test's id, also where it is deselected later."""
@@ -153,6 +159,7 @@ class CapturePlugin:
     ) -> Generator[None, object, object]:
         """Open the case of ``item`` and make it current for assertions during the protocol."""
         now = _Running(item, nextitem, item.stash.get(_OPTIONS, _DEFAULT_OPTIONS))
+        now.nodeid = self._nodeid(item) if has_other_id(item) else plain_nodeid(item)
         outer = self._running.get(now.thread), self._slot.of(now.thread)
         self._running[now.thread] = now
         # Where another plugin runs a case that need not, its setup opens it.
@@ -175,17 +182,18 @@ class CapturePlugin:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Open another attempt if the case was set up before."""
-        if item is not self._now.item:
+        now = self._now
+        if item is not now.item:
             return
         earlier = item.stash.get(CASE_LOG, None)
         if earlier is None:
             # Another plugin runs the test again although its teardown was reported: a new case.
-            self._now.attempts = []
+            now.attempts = []
             self._open(item)
         elif earlier.durations:
-            self._now.attempts.append(earlier)
+            now.attempts.append(earlier)
             self._open(item)
-            item.stash[CASE_LOG].keep_artifacts_of(earlier, len(self._now.attempts))
+            item.stash[CASE_LOG].keep_artifacts_of(earlier, len(now.attempts))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> None:
@@ -196,10 +204,11 @@ class CapturePlugin:
         log = item.stash.get(CASE_LOG, None)
         if log is None:
             return
-        if item is self._now.item and log.run_id is not None:
-            self._note_running(item, log)
-        if item is self._now.item:
-            self._now.threads = all_threads()
+        now = self._now
+        if item is now.item:
+            if log.run_id is not None:
+                self._note_running(item, log)
+            now.threads = all_threads()
         log.begin_call()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -215,7 +224,7 @@ class CapturePlugin:
         if call.when == "call" and log is not None:
             log.end_call()
         report = yield
-        if item is self._now.item and log is not None and self._is_forked:
+        if self._is_forked and log is not None and item is self._now.item:
             _note_report(log, report)
             if report.when == "teardown" and (record := self._finished(item, log)) is not None:
                 setattr(report, _FORKED, journal.encode(record))
@@ -224,7 +233,8 @@ class CapturePlugin:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add pytest's report to the case; the teardown's report, or a crash, ends the case."""
-        item = self._now.item
+        now = self._now
+        item = now.item
         if item is None or report.nodeid != item.nodeid:
             return
         log = item.stash.get(CASE_LOG, None)
@@ -234,9 +244,8 @@ class CapturePlugin:
             if hasattr(report, "context"):
                 _note_report(log, report)
             return
-        nodeid = self._nodeid(item) if has_other_id(item) else plain_nodeid(item)
-        if not item.nodeid.startswith(nodeid):
-            setattr(report, SHOWN_NODEID, nodeid)
+        if not item.nodeid.startswith(now.nodeid):
+            setattr(report, SHOWN_NODEID, now.nodeid)
         _note_report(log, report)
         crashed = report.when not in ("setup", "call", "teardown")
         if (report.when == "teardown" or crashed) and not log.rerun:
@@ -350,21 +359,22 @@ class CapturePlugin:
         return self.track == "auto" and has_metrics
 
     def _freeze(self, item: pytest.Item, log: CaseLog) -> CaseRecord:
-        options = self._now.options
+        now = self._now
+        options, nodeid, name = now.options, now.nodeid, item.name
         markers = {marker.name for marker in item.iter_markers()}
-        nodeid = self._nodeid(item)
         told = sorted(markers - _UNREPORTED_MARKERS)
         tags = {MARKERS: ",".join(told)} if told else {}
         for key, value in options.tags.items():
             tags[str(key)] = log.secrets.text(str(key), value, str)
         case = self._case_name(item, options)
-        name = shown_text(item, item.name, self._rules.names)
+        if has_other_id(item):
+            name = shown_text(item, name, self._rules.names)
         return log.freeze(
             nodeid=nodeid,
             case=case or nodeid,
             name=case or name,
             tags=tags,
-            attempts=self._now.attempts,
+            attempts=now.attempts,
             arguments=case_arguments(item, self._rules.names),
             renamed=(item.name, name) if name != item.name else None,
         )
