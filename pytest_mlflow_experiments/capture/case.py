@@ -101,7 +101,7 @@ class CaseLog:
     @property
     def has_metrics(self) -> bool:
         """Whether anything was asserted or logged as a metric."""
-        return bool(self.observations or self.logged)
+        return bool(self.observations.raw or self.logged)
 
     def artifacts(self) -> tuple[str, ...]:
         """Return the paths of the artifacts kept so far, relative, with forward slashes."""

@@ -352,11 +352,9 @@ class CapturePlugin:
         options = self._now.options
         if not options.track:
             return False
-        if self.track == "all" or options.marked:
+        if self.track == "all" or options.marked or (has_metrics and self.track == "auto"):
             return True
-        if not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
-            return True
-        return self.track == "auto" and has_metrics
+        return not FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
 
     def _freeze(self, item: pytest.Item, log: CaseLog) -> CaseRecord:
         now = self._now
