@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import InitVar, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -52,7 +52,10 @@ WORKER_UNRECORDED: Final = "mlflow_unrecorded"
 UNRECORDED = pytest.StashKey[str]()
 """Which modules yield no metrics from their assertions, and why; a worker sends it, too."""
 _FORKED: Final = "mlflow_forked_case"
-"""The attribute under which a record leaves the process that was forked for its test alone."""
+"""The attribute under which a record leaves the process that was forked for its test alone.
+
+It is the name of the plugin that sets it, too.
+"""
 
 _OPTIONS = pytest.StashKey[CaseOptions]()
 _DEFAULT_OPTIONS: Final = CaseOptions()
@@ -182,6 +185,8 @@ class CapturePlugin:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Open another attempt if the case was set up before."""
+        if self._is_forked and not item.config.pluginmanager.hasplugin(_FORKED):
+            item.config.pluginmanager.register(_ForkedReports(self._note_forked), _FORKED)
         now = self._now
         if item is not now.item:
             return
@@ -211,24 +216,11 @@ class CapturePlugin:
             now.threads = all_threads()
         log.begin_call()
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[None]
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Read the usage of the call before pytest formats the traceback of its failure.
-
-        In a process that was forked for this test alone (pytest-forked), the record travels on the
-        report of the teardown: nothing else comes back.
-        """
-        log = item.stash.get(CASE_LOG, None)
-        if call.when == "call" and log is not None:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        """Read the usage of the call before pytest formats the traceback of its failure."""
+        if call.when == "call" and (log := item.stash.get(CASE_LOG, None)) is not None:
             log.end_call()
-        report = yield
-        if self._is_forked and log is not None and item is self._now.item:
-            _note_report(log, report)
-            if report.when == "teardown" and (record := self._finished(item, log)) is not None:
-                setattr(report, _FORKED, journal.encode(record))
-        return report
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -260,6 +252,13 @@ class CapturePlugin:
                 finally:
                     # Also where a fresh run is interrupted.
                     self._deliver(report, record)
+
+    def _note_forked(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        log = item.stash.get(CASE_LOG, None)
+        if log is not None and item is self._now.item:
+            _note_report(log, report)
+            if report.when == "teardown" and (record := self._finished(item, log)) is not None:
+                setattr(report, _FORKED, journal.encode(record))
 
     @property
     def _now(self) -> _Running:
@@ -384,6 +383,26 @@ class CapturePlugin:
     def _nodeid(self, item: pytest.Item) -> str:
         """Return the node id for the record, without secrets."""
         return shown_text(item, plain_nodeid(item), self._rules.names)
+
+
+@final
+@dataclass(eq=False)
+class _ForkedReports:
+    """Lets the record travel on the report of the teardown, as nothing else comes back.
+
+    It is for a process that was forked for its test alone (pytest-forked).
+    """
+
+    note: Callable[[pytest.Item, pytest.TestReport], None]
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Note the report."""
+        report = yield
+        self.note(item, report)
+        return report
 
 
 def _forget(item: pytest.Item) -> None:
