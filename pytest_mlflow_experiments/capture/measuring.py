@@ -85,6 +85,9 @@ else:
     _CHILDREN: Final = resource.RUSAGE_CHILDREN
     _PAGE: Final = resource.getpagesize()
 
+    _fstat, _pread, _new = os.fstat, os.pread, tuple.__new__
+    _TELLS_MEMORY: Final = os.access(_STATM, os.R_OK)
+
     @final
     class _Statm:
         """The file that tells the memory of this process, kept open: to open it takes 3 µs more.
@@ -94,7 +97,8 @@ else:
         """
 
         def __init__(self) -> None:
-            self._of: tuple[int, int, int, int] | None = None
+            self._fd = self._pid = -1
+            self._identity = (0, 0)
 
         def resident(self) -> int:
             """Return the resident memory in bytes.
@@ -102,23 +106,21 @@ else:
             Raises:
                 OSError: no descriptor is left, maybe.
             """
-            if self._of is None or not self._is_open(*self._of):
-                fd = Original.open(_STATM, os.O_RDONLY | os.O_CLOEXEC)
-                status = _fstat(fd)
-                self._of = fd, status.st_dev, status.st_ino, Original.getpid()
-            return int(_pread(self._of[0], 128, 0).split(None, 2)[1]) * _PAGE
-
-        def _is_open(self, fd: int, device: int, inode: int, pid: int) -> bool:
             try:
-                status = _fstat(fd)
+                status = _fstat(self._fd)
+                is_open = (status.st_dev, status.st_ino) == self._identity
             except OSError:
-                return False
-            same = status.st_ino == inode and status.st_dev == device
-            return same and Original.getpid() == pid
+                is_open = False
+            if not is_open or Original.getpid() != self._pid:
+                self._open()
+            return int(_pread(self._fd, 128, 0).split(None, 2)[1]) * _PAGE
 
-    _fstat, _pread = os.fstat, os.pread
+        def _open(self) -> None:
+            self._fd = Original.open(_STATM, os.O_RDONLY | os.O_CLOEXEC)
+            self._pid, status = Original.getpid(), _fstat(self._fd)
+            self._identity = status.st_dev, status.st_ino
+
     _resident: Final = _Statm().resident
-    _TELLS_MEMORY: Final = os.access(_STATM, os.R_OK)
 
     def read_usage() -> Reading:
         """Return what the process and its reaped children have used so far."""
@@ -128,9 +130,10 @@ else:
             return Reading(cpu)
         try:
             # Where there is /proc, the peak is in KiB.
-            return Reading(cpu, Memory(own.ru_maxrss * 1024, _resident()))
+            memory = _new(Memory, (own.ru_maxrss * 1024, _resident()))
         except (OSError, ValueError, IndexError):  # no descriptor is left, maybe
             return Reading(cpu)
+        return _new(Reading, (cpu, memory))
 
 
 def usage_between(before: Reading, after: Reading) -> dict[str, float]:

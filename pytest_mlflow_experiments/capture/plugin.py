@@ -310,17 +310,18 @@ class CapturePlugin:
 
     def _open(self, item: pytest.Item, fresh_run: int = 0) -> CaseLog:
         """Open the log of an attempt, or of the fresh run of that number."""
+        now = self._now
         artifacts = None if fresh_run else self.artifacts
         log = CaseLog(self._clock, artifact_root=artifacts, id=next(self._ids), rules=self._rules)
-        log.options, log.fresh_run = self._now.options, fresh_run
+        log.options, log.fresh_run = now.options, fresh_run
         log.random_examples = hasattr(getattr(item, "obj", None), "hypothesis")
-        log.params.update(case_params(item, log.secrets))
+        log.params = case_params(item, log.secrets)
         if self._siblings:
             log.secrets.values.update(self._siblings.get(function_of(item.nodeid), {}))
-        for key, value in self._now.options.params.items():
+        for key, value in now.options.params.items():
             log.params[str(key)] = log.secrets.text(str(key), value, param_text)
         item.stash[CASE_LOG] = log
-        self._slot.set(self._now.thread, log.observations)
+        self._slot.set(now.thread, log.observations)
         if not fresh_run:
             self._note_running(item, log)
         return log
@@ -344,7 +345,7 @@ class CapturePlugin:
             self._deliver(None, record)
 
     def _is_kept(self, item: pytest.Item, log: CaseLog) -> bool:
-        has_metrics = log.has_metrics or any(attempt.has_metrics for attempt in self._now.attempts)
+        has_metrics = log.has_metrics or any(one.has_metrics for one in self._now.attempts)
         return self._may_be_kept(item, has_metrics=has_metrics)
 
     def _may_be_kept(self, item: pytest.Item, *, has_metrics: bool) -> bool:
@@ -412,7 +413,8 @@ def _forget(item: pytest.Item) -> None:
 
 def _note_report(log: CaseLog, report: pytest.TestReport) -> None:
     """Add the report of one phase, or of a subtest, to the log."""
-    outcome = _outcome(report)
+    is_plain_pass = report.outcome == "passed" and not hasattr(report, "wasxfail")
+    outcome = None if is_plain_pass else _outcome(report)
     # A subtest's report comes within the call of its test, which has a report of its own.
     is_subtest = hasattr(report, "context")
     if not is_subtest:
