@@ -172,7 +172,7 @@ class CaseLog:
         notes = self._all_notes(attempts)
         params, tags, artifacts = self.params, {**tags, **self.tags}, self.artifacts()
         named = (*params, *arguments, *tags, *self.datasets, *self.run_metrics, *artifacts, *notes)
-        measured = (*_texts_of(metrics), *_texts_of(self.run_history))
+        measured = _texts_of((*metrics, *self.run_history))
         # One look at all of them: most cases have no secrets.
         texts = "\0".join((*named, *measured, *params.values(), *tags.values()))
         has_secrets = environment.finds(texts)

@@ -364,7 +364,7 @@ class CapturePlugin:
         tags = {MARKERS: ",".join(told)} if told else {}
         for key, value in options.tags.items():
             tags[str(key)] = log.secrets.text(str(key), value, str)
-        case = self._case_name(item, options)
+        case = None if options.case is None else self._case_name(item, options)
         if has_other_id(item):
             name = shown_text(item, name, self._rules.names)
         return log.freeze(

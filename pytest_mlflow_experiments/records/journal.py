@@ -125,7 +125,8 @@ class JournalWriter:
             self._identity = _identity(self._fd)
         elif self._fd >= 0 and not self._is_in_place():
             self._put_back()
-        self._cut()
+        if self._torn is not None:
+            self._cut()
         data = rest = f"{line}\n".encode("ascii")
         try:
             while rest:
@@ -164,9 +165,10 @@ class JournalWriter:
         a file of its own by now.
         """
         try:
-            return _identity(self._fd) == self._identity
+            status = _fstat(self._fd)
         except OSError:
             return False
+        return (status.st_dev, status.st_ino) == self._identity
 
     def _is_in_place(self) -> bool:
         """Return whether the file that is open is still the one with the journal's name."""
