@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Annotated, Final, Literal, TypeAlias, final
+from dataclasses import field, fields
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, final
 
 from .codec import ADDED, RARE, AnySize, Constraint, written_after
 from .param_kinds import param_kind
 from .secrets import MASK
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    # Frozen for type checkers alone: otherwise each field of the thousands takes a call to set.
+    from dataclasses import dataclass as _dataclass
+
+    def dataclass(*, frozen, **options):
+        """Make a dataclass that nothing sets a field of, and that compares and hashes as such."""
+        return _dataclass(unsafe_hash=frozen, **options)
+
 
 Operator: TypeAlias = Literal["<", "<=", ">", ">=", "=="]
 Outcome: TypeAlias = Literal[
