@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -160,23 +159,6 @@ def _name(session: SessionInfo) -> str:
 def _told(session: SessionInfo, comparison: Comparison) -> str:
     author = f" by {session.author}" if session.author else ""
     return f"{_name(session)}{author}, {age(comparison, session)}"
-
-
-_SEPARATED: Final = re.compile(
-    r"(?<=[_\-/:,=|])(?=[^_\-/:,=|\])])|(?<=[^\d]\.)(?=\w)|(?<=\w)(?=\[)|(?<=[a-z])(?=[A-Z])"
-)
-_LONGEST: Final = 24
-
-
-def breakable(text: str, limit: int = 150) -> str:
-    """Return a name as HTML that breaks after separators, and within very long words."""
-    from markupsafe import Markup, escape
-
-    parts = _SEPARATED.split(cut(clean(text), limit))
-    short = (
-        part[at : at + _LONGEST] for part in parts for at in range(0, len(part) or 1, _LONGEST)
-    )
-    return Markup("<wbr>").join(map(escape, short))
 
 
 @final
