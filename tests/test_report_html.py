@@ -113,8 +113,11 @@ def with_texts(value: Any, text: str) -> Any:
     if not is_dataclass(value):
         return value
     hints = get_type_hints(type(value))
-    free = {name for name, hint in hints.items() if "Literal" not in str(hint)}
-    changed = {name: with_texts(getattr(value, name), text) for name in free}
+    free = {name: hint for name, hint in hints.items() if "Literal" not in str(hint)}
+    changed = {
+        name: text if hint == str | None else with_texts(getattr(value, name), text)
+        for name, hint in free.items()
+    }
     return replace(value, **changed)  # type: ignore[type-var]
 
 
