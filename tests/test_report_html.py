@@ -23,6 +23,7 @@ from comparisons import (
     make_comparison,
     make_metric,
     make_reliability,
+    make_unjudged,
     one_of_everything,
 )
 from sweep_values import classifier, grid, make_curve, make_sweep, twelve
@@ -145,7 +146,9 @@ def test_no_text_anywhere_becomes_a_tag_or_an_attribute() -> None:
         partial="a part",
         problem="a problem",
     )
-    page = Page(render_html(with_texts(comparison, "\"'><hr evil=1>&amp;")))
+    long = make_unjudged("failed", "c", "\"'><hr evil=1>&amp;\n" * 40)
+    comparison = with_texts(comparison, "\"'><hr evil=1>&amp;")
+    page = Page(render_html(replace(comparison, unjudged=(*comparison.unjudged, long))))
     assert "hr" not in {tag for tag, _ in page.tags}
     assert not any("evil" in attributes for _, attributes in page.tags)
     assert page.text.count("\"'><hr evil=1>&amp;") > 40
