@@ -148,10 +148,14 @@ def test_no_text_anywhere_becomes_a_tag_or_an_attribute() -> None:
     )
     long = make_unjudged("failed", "c", "\"'><hr evil=1>&amp;\n" * 40)
     comparison = with_texts(comparison, "\"'><hr evil=1>&amp;")
-    page = Page(render_html(replace(comparison, unjudged=(*comparison.unjudged, long))))
-    assert "hr" not in {tag for tag, _ in page.tags}
-    assert not any("evil" in attributes for _, attributes in page.tags)
-    assert page.text.count("\"'><hr evil=1>&amp;") > 40
+    pages = [
+        Page(render_html(replace(comparison, unjudged=(*comparison.unjudged, long)))),
+        Page(render_html(replace(comparison, problem=None, metrics=(), guards=()))),
+    ]
+    for page in pages:
+        assert "hr" not in {tag for tag, _ in page.tags}
+        assert not any("evil" in attributes for _, attributes in page.tags)
+        assert page.text.count("\"'><hr evil=1>&amp;") > 40
 
 
 def test_page_is_text_that_every_reader_takes() -> None:
