@@ -119,7 +119,7 @@ def test_one_p_value_stands_in_all_reports_and_it_decides() -> None:
     sweep = twelve()
     page = make_comparison(make_metric(), sweeps=(sweep,))
     told = [
-        sweeps_text.verdict(one, mark)
+        sweeps_text.verdict(sweep, one, mark)
         for one, mark in zip(sweep.configurations, marks(sweep), strict=True)
     ]
     assert told[1].startswith("within noise, p = 0.")

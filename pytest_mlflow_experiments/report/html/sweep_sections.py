@@ -178,7 +178,9 @@ def _row_renderer(view: SweepView) -> Callable[[ConfigurationRow], str]:
             parts.append(f'<td class="{style}"{title}>{escape(brief)}')
         if sweep.objective is not None:
             if view.compared:
-                parts.append(f'<td class="against">{escape(sweep_text.verdict(found, row.mark))}')
+                parts.append(
+                    f'<td class="against">{escape(sweep_text.verdict(sweep, found, row.mark))}'
+                )
             parts.append(f'<td class="n">{sweep_text.distance(found, row.mark)}')
             if view.repeated:
                 parts.append(f'<td class="n">{found.n}')
