@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Final, TypeVar, final
 
 from ...regression import Status
@@ -35,6 +36,7 @@ _SEPARATED: Final = re.compile(
 _LONG: Final = re.compile(r"[^\0]{24}(?=[^\0])")
 
 
+@lru_cache(1_000)  # the metrics of a case follow each other
 def breakable(text: str, limit: int = 150) -> str:
     """Return a name as HTML that breaks after separators, and within very long words."""
     # A clean text has no such character.
