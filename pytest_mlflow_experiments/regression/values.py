@@ -90,7 +90,7 @@ class Lines(dict[tuple[str, str], list[Line]]):
 
 
 @final
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class CaseValues:
     """What one case measured in one session; repeats over seeds are one case.
 
