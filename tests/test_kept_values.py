@@ -18,7 +18,7 @@ from project import Project
 from tracker_kit import START, make_check, make_metric, make_record
 
 from pytest_mlflow_experiments.baseline import kept_values
-from pytest_mlflow_experiments.baseline.files import slim_line
+from pytest_mlflow_experiments.baseline.files import slim_entries, slim_line
 from pytest_mlflow_experiments.baseline.kept_values import ValuesReader
 from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHeader, journal
 from pytest_mlflow_experiments.records.accepted import AcceptedValue, MetricLevel
@@ -99,8 +99,9 @@ CASES: dict[str, tuple[CaseRecord, ...]] = {
 def write(path: Path, *records: CaseRecord, header: SessionHeader = HEADER) -> Path:
     path.parent.mkdir(exist_ok=True)
     end = replace(END, levels=(LEVEL,), summary="long", baselines={"c": {"m": 1.0}})
-    lines = [journal.encode(entry) for entry in (header, *records, end)]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+    entries: list[journal.Entry] = [header, *records, end]
+    lines = [f"{journal.encode(entry)}\n" for entry in entries]
+    path.write_text("".join(lines), encoding="ascii")
     return path
 
 
@@ -142,7 +143,7 @@ def test_values_are_those_of_the_journal(tmp_path: Path, records: tuple[CaseReco
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return the journals whose lines are read from now on."""
     found: list[Path] = []
-    original = kept_values.slim_entries
+    original = slim_entries
 
     def watched(path: Path) -> Iterator[Any]:
         found.append(path)

@@ -23,14 +23,16 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast, final
+from typing import Any, Final, TypeAlias, TypeVar, cast, final
 
 from ..records import Check, Operator, Provenance, SessionEnd, SessionHeader, journal
 from ..records.codec import RARE, decode, encode, encode_float
 from ..records.directory import SessionDirectory, write_private
 from ..records.journal import JournalError
+from ..records.param_kinds import SEED_PARAMS
+from ..records.reader import split_sessions
 from ..regression.guards import Guard
-from ..regression.values import CaseValues, Sessions, SessionValues, collect_values
+from ..regression.values import CaseValues, Sessions, SessionValues, collect_values, identity
 from .choice import Catalog, choose
 from .files import slim_entries, take_sessions
 from .specs import BaselineRequest, parse_spec
@@ -136,6 +138,10 @@ _OTHERS: Final = frozenset(
     {"metrics", "seeds", "own_seeds", "outcomes", "optional", "origins", "again", "guards"}
 )
 _SAME: Final = frozenset(one.name for one in fields(_Case)) - _OTHERS
+
+
+_Packed: TypeAlias = tuple[bytes, "array[float]"]
+"""A case: its line, and its values."""
 
 
 @final
@@ -291,7 +297,7 @@ class ValuesReader:
             if self._fits(head) and (head.size, head.checksum) == (size, checksum):
                 return self._decoded(head, data, curves=curves)
         data = _made(journal_path, self.seed_params, size, checksum)
-        with suppress(OSError):  # it is made again, the next time
+        with suppress(OSError):  # then it is made again, the next time
             write_private(_path(journal_path), data)
         return self._decoded(_head(data[: data.index(b"\n")]), data, curves=curves)
 
@@ -349,6 +355,19 @@ class ValuesReader:
         if (layout := self._layouts.get(key)) is None:
             layout = self._layouts[key] = _Layout(kept)
         return _Shared(kept, layout)
+
+
+def keep_values(journal_path: Path) -> None:
+    """Keep the values of a session that has just come to its end, for the next ones.
+
+    Raises:
+        JournalError: the journal can't be understood, or has no end.
+        OSError: it can't be read, or the values can't be written.
+    """
+    end = _entry(journal.last_line(journal_path)[0], SessionEnd)
+    seed_params = frozenset(end.seed_params) or SEED_PARAMS
+    data = _made(journal_path, seed_params, *_sum_of(journal_path))
+    write_private(_path(journal_path), data)
 
 
 @final
@@ -448,41 +467,78 @@ def _sum_of(path: Path) -> tuple[int, int]:
 
 def _made(journal_path: Path, seed_params: AbstractSet[str], size: int, checksum: int) -> bytes:
     """Return the file of values of a session, made from its journal; raise as ``read`` does."""
-    entries = slim_entries(journal_path)
-    (session,) = collect_values(entries, seed_params).sessions
+    session, cases = _packed(journal_path, seed_params)
     assert session.end is not None
-    numbers = array("d")
-    cases = []
-    for values in session.cases.values():
-        cases.append(_to_json(encode(_Case.of(values))))
-        for one in values.metrics.values():
-            numbers.extend(one)
     curves = [
         [case, metric, [[(step, encode_float(value)) for step, value in line] for line in lines]]
         for (case, metric), lines in session.lines.items()
     ]
-    text = "\n".join(
-        [
-            journal.encode(session.header),
-            journal.encode(session.end),
-            _to_json([*session.tests]),
-            _to_json("".join([letter for letter, _ in session.tests.values()])),
-            _to_json(curves),
-            *cases,
-            "",
-        ]
-    )
     seconds = array("d", [seconds for _, seconds in session.tests.values()])
-    body = b"".join((text.encode("ascii"), numbers.tobytes(), seconds.tobytes()))
+    parts = [
+        _line(journal.encode(session.header)),
+        _line(journal.encode(session.end)),
+        _line(_to_json([*session.tests])),
+        _line(_to_json("".join([letter for letter, _ in session.tests.values()]))),
+        _line(_to_json(curves)),
+        *[line for line, _ in cases],
+        *[numbers.tobytes() for _, numbers in cases],
+        seconds.tobytes(),
+    ]
+    content = 0
+    for part in parts:
+        content = zlib.crc32(part, content)
     head = _Head(
         seed_params=tuple(sorted(seed_params)),
         size=size,
         checksum=checksum,
-        content=zlib.crc32(body),
-        values=len(numbers),
+        content=content,
+        values=sum(len(numbers) for _, numbers in cases),
         tests=len(seconds),
     )
-    return _to_json(encode(head)).encode("ascii") + b"\n" + body
+    return b"".join([_line(_to_json(encode(head))), *parts])
+
+
+def _line(text: str) -> bytes:
+    return f"{text}\n".encode("ascii")
+
+
+def _packed(
+    journal_path: Path, seed_params: AbstractSet[str]
+) -> tuple[SessionValues, list[_Packed]]:
+    """Return a session without its cases, and these packed, so that many fit into memory.
+
+    Cases that are repeated over seeds are packed at the end: they are few.
+    """
+    stored = next(split_sessions(slim_entries(journal_path)))
+    session = SessionValues(header=stored.header)
+    packed: dict[str, _Packed | None] = {}
+    for record in stored:
+        case, _ = identity(record, seed_params)
+        if (known := packed.get(case)) is not None:
+            session.cases[case] = _unpacked(known)
+        session.add(record, seed_params)
+        session.failed.clear()
+        is_repeated = case != record.case
+        packed[case] = None if is_repeated else _pack(session.cases.pop(case))
+    session.end = stored.end
+    return session, [one or _pack(session.cases[case]) for case, one in packed.items()]
+
+
+def _pack(values: CaseValues) -> _Packed:
+    numbers = array("d")
+    for one in values.metrics.values():
+        numbers.extend(one)
+    return _line(_to_json(encode(_Case.of(values)))), numbers
+
+
+def _unpacked(packed: _Packed) -> CaseValues:
+    line, numbers = packed
+    kept = decode(_Case, json.loads(line))
+    shared = _Shared(kept, _Layout(kept))
+    metrics = {**_Values(numbers, 0, shared.layout.places)}
+    values = CaseValues(*(*shared.before, metrics, *shared.after))
+    values.seeds = {name: [*seeds] for name, seeds in values.seeds.items()}
+    return values
 
 
 def _entry(line: bytes, kind: type[_T]) -> _T:
