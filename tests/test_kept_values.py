@@ -19,7 +19,7 @@ from tracker_kit import START, make_check, make_metric, make_record
 
 from pytest_mlflow_experiments.baseline import kept_values
 from pytest_mlflow_experiments.baseline.files import slim_entries, slim_line
-from pytest_mlflow_experiments.baseline.kept_values import ValuesReader
+from pytest_mlflow_experiments.baseline.kept_values import ValuesReader, kept_end
 from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHeader, journal
 from pytest_mlflow_experiments.records.accepted import AcceptedValue, MetricLevel
 from pytest_mlflow_experiments.records.journal import JournalError
@@ -232,8 +232,10 @@ def broken(data: bytes) -> Iterator[bytes]:
     ):
         assert old in body
         other = body.replace(old, new, 1)
-        sums = (b'"content":%d' % zlib.crc32(body), b'"content":%d' % zlib.crc32(other))
-        yield head.replace(*sums) + b"\n" + other
+        end = int(head.partition(b'"end":')[2].partition(b",")[0])
+        sum_of_body, sum_of_other = (b":%d," % zlib.crc32(text, end) for text in (body, other))
+        assert sum_of_body in head
+        yield head.replace(sum_of_body, sum_of_other) + b"\n" + other
 
 
 def test_a_damaged_file_changes_nothing(tmp_path: Path, reads: list[Path]) -> None:
@@ -246,6 +248,20 @@ def test_a_damaged_file_changes_nothing(tmp_path: Path, reads: list[Path]) -> No
         assert content(ValuesReader(SEEDS).read(path, curves=True)) == expected
         assert len(reads) == number + 1
         assert kept.read_bytes() == data
+
+
+def test_the_end_of_a_session_is_kept_without_what_is_long(tmp_path: Path) -> None:
+    path = write(tmp_path / "journal.jsonl", PLAIN)
+    last = path.read_bytes().splitlines()[-1]
+    whole = journal.decode(last)
+    assert isinstance(whole, SessionEnd)
+    assert kept_end(path, last) is None
+    ValuesReader(SEEDS).read(path)
+    assert kept_end(path, last) == replace(whole, summary="", baselines={})
+    assert kept_end(path, last.replace(b'"exit_status":0', b'"exit_status":1')) is None
+    kept = path.with_suffix(".values")
+    kept.write_bytes(kept.read_bytes().replace(b'"exit_status":0', b'"exit_status":1'))
+    assert kept_end(path, last) is None
 
 
 def test_another_journal_has_other_values(tmp_path: Path) -> None:

@@ -62,10 +62,13 @@ def slim_entry(entry: Entry) -> Entry:
         tags = {name: entry.tags[name] for name in _TAGS if name in entry.tags}
         # Where the session was sent is a path of somebody's machine as often as not.
         return replace(entry, tags=tags, tracking_uri="")
-    if isinstance(entry, SessionEnd):
-        told = {name: n for name, n in entry.metrics.items() if n and name in TOLD_COUNTS}
-        return replace(entry, tags={}, metrics=told, summary="", baselines={}, seed_params=())
-    return entry
+    return slim_end(entry) if isinstance(entry, SessionEnd) else entry
+
+
+def slim_end(end: SessionEnd) -> SessionEnd:
+    """Reduce the end of a session to what comparisons need."""
+    told = {name: n for name, n in end.metrics.items() if n and name in TOLD_COUNTS}
+    return replace(end, tags={}, metrics=told, summary="", baselines={}, seed_params=())
 
 
 def slim_line(line: bytes, *, steps: bool = True) -> str:

@@ -21,7 +21,7 @@ from array import array
 from collections.abc import Callable, Iterator, KeysView, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar, cast, final
 
@@ -30,11 +30,11 @@ from ..records.codec import RARE, decode, encode, encode_float
 from ..records.directory import SessionDirectory, write_private
 from ..records.journal import JournalError
 from ..records.param_kinds import SEED_PARAMS
-from ..records.reader import split_sessions
+from ..records.reader import LONGEST_HEADER, split_sessions
 from ..regression.guards import Guard
 from ..regression.values import CaseValues, Sessions, SessionValues, collect_values, identity
 from .choice import Catalog, choose
-from .files import slim_entries, take_sessions
+from .files import slim_end, slim_entries, take_sessions
 from .specs import BaselineRequest, parse_spec
 
 _T = TypeVar("_T")
@@ -57,7 +57,11 @@ _DAMAGED = (
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Head:
-    """The first line of the file: what it was made from, and how long its parts are."""
+    """The first line of the file: what it was made from, and how long its parts are.
+
+    ``checksum`` is the journal's, ``end`` that of its last line and of what is kept of it, and
+    ``content`` goes on from there with the rest of the file.
+    """
 
     format: int = FORMAT
     order: str = sys.byteorder
@@ -65,6 +69,7 @@ class _Head:
     size: int
     checksum: int
     content: int
+    end: int
     values: int
     tests: int
 
@@ -313,12 +318,13 @@ class ValuesReader:
         """
         start = data.index(b"\n") + 1
         body = memoryview(data)[start:]
-        if zlib.crc32(body) != head.content:
+        if zlib.crc32(body, head.end) != head.content:
             raise ValueError("the file is damaged")
         text = len(body) - _NUMBER * (head.values + head.tests)
         lines = data[start : start + text].split(b"\n")
         header, end, nodeids, letters, lines_of_curves = lines[:5]
-        found = SessionValues(header=_entry(header, SessionHeader), end=_entry(end, SessionEnd))
+        found = SessionValues(header=_entry(header, SessionHeader))
+        found.end = slim_end(_entry(end, SessionEnd))
         numbers, seconds = array("d"), array("d")
         numbers.frombytes(body[text : text + _NUMBER * head.values])
         seconds.frombytes(body[text + _NUMBER * head.values :])
@@ -355,6 +361,21 @@ class ValuesReader:
         if (layout := self._layouts.get(key)) is None:
             layout = self._layouts[key] = _Layout(kept)
         return _Shared(kept, layout)
+
+
+def kept_end(journal_path: Path, last: bytes) -> SessionEnd | None:
+    """Return the end of a session without what is long in it, None if that is not at hand.
+
+    ``last`` is the last line of the journal. It has the values of all metrics, and a tenth of a
+    second passes before those of twenty sessions are decoded.
+    """
+    with suppress(OSError, *_DAMAGED), _path(journal_path).open("rb") as file:
+        head = _head(file.readline(_LONGEST_HEAD))
+        file.readline(LONGEST_HEADER)
+        line = file.readline(len(last))
+        if (head.format, head.end) == (FORMAT, zlib.crc32(last + line)):
+            return _entry(line, SessionEnd)
+    return None
 
 
 def keep_values(journal_path: Path) -> None:
@@ -468,7 +489,9 @@ def _sum_of(path: Path) -> tuple[int, int]:
 def _made(journal_path: Path, seed_params: AbstractSet[str], size: int, checksum: int) -> bytes:
     """Return the file of values of a session, made from its journal; raise as ``read`` does."""
     session, cases = _packed(journal_path, seed_params)
-    assert session.end is not None
+    last, _ = journal.last_line(journal_path)
+    end = replace(_entry(last, SessionEnd), summary="", baselines={}, sweeps=(), unrecorded={})
+    end_line = _line(journal.encode(end))
     curves = [
         [case, metric, [[(step, encode_float(value)) for step, value in line] for line in lines]]
         for (case, metric), lines in session.lines.items()
@@ -476,7 +499,7 @@ def _made(journal_path: Path, seed_params: AbstractSet[str], size: int, checksum
     seconds = array("d", [seconds for _, seconds in session.tests.values()])
     parts = [
         _line(journal.encode(session.header)),
-        _line(journal.encode(session.end)),
+        end_line,
         _line(_to_json([*session.tests])),
         _line(_to_json("".join([letter for letter, _ in session.tests.values()]))),
         _line(_to_json(curves)),
@@ -484,7 +507,7 @@ def _made(journal_path: Path, seed_params: AbstractSet[str], size: int, checksum
         *[numbers.tobytes() for _, numbers in cases],
         seconds.tobytes(),
     ]
-    content = 0
+    content = sum_of_end = zlib.crc32(last + end_line)
     for part in parts:
         content = zlib.crc32(part, content)
     head = _Head(
@@ -492,6 +515,7 @@ def _made(journal_path: Path, seed_params: AbstractSet[str], size: int, checksum
         size=size,
         checksum=checksum,
         content=content,
+        end=sum_of_end,
         values=sum(len(numbers) for _, numbers in cases),
         tests=len(seconds),
     )

@@ -232,12 +232,13 @@ class SessionVerdicts:
 
     def _damaged(self, baseline: Sessions | None) -> list[str]:
         """Return notes of damaged sessions on this machine that might belong to the baseline."""
-        place = DIRECTORY_NAME
+        place, readable = DIRECTORY_NAME, set()
         if baseline is not None and baseline.provenance is not None:
             place = baseline.provenance.place
+            readable = {one.header.session_id for one in baseline.sessions}
         if self._settings.baseline.startswith("file:") or not place.endswith(DIRECTORY_NAME):
             return []
-        return damage_notes(self._config.rootpath)
+        return damage_notes(self._config.rootpath, readable)
 
 
 def _no_answer(state: SessionState | None) -> str | None:
