@@ -107,7 +107,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[list[Any]]:
     ) -> requests.Response:
         body = request.body
         with suppress(TypeError, ValueError):
-            body = json.loads(body or b"")
+            body = json.loads(body or b"")  # type: ignore[arg-type]
             body = {key: value for key, value in body.items() if value != []}
         headers = {key: value for key, value in request.headers.items() if key != "Content-Length"}
         requests_sent.append([request.method, request.url, headers, body, options])
@@ -160,8 +160,8 @@ def plain(value: Any) -> Any:
     if hasattr(value, "is_dir"):
         return value.path, value.is_dir, value.file_size
     if hasattr(value, "artifact_location"):
-        names = ("experiment_id", "name", "artifact_location", "lifecycle_stage", "tags")
-        return [getattr(value, name) for name in names]
+        kept = ("experiment_id", "name", "artifact_location", "lifecycle_stage", "tags")
+        return [getattr(value, name) for name in kept]
     return value
 
 
