@@ -187,6 +187,7 @@ class SessionProjector:
             )
         experiment = self.store.make_experiment(header)
         run = self.store.make_session_run(header, experiment)
+        self.store.prepare_files(experiment)
         known: dict[str, existing.KnownRun] = {}
         if run.resumed and not run.deleted:
             place = self.store.client, experiment.experiment_id, header

@@ -228,6 +228,12 @@ class Store:
             raise TrackerError(f"The experiment {name!r} vanished from {self.shown_uri}.")
         return experiment
 
+    def prepare_files(self, experiment: Experiment) -> None:
+        """Load MLflow where it has to upload the files, now and not when somebody waits for it."""
+        client = self.client
+        if isinstance(client, StandIn) and client.files_at(experiment.artifact_location) is None:
+            client.mlflow  # noqa: B018
+
     def make_session_run(self, header: SessionHeader, experiment: Experiment) -> SessionRun:
         """Return the session's run, found by the session's id or created."""
         user = header.tags.get(tag.USER) or _user()
