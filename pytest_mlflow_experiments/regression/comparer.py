@@ -809,12 +809,16 @@ def _without_origins(case: CaseValues, past: _Past) -> _Past:
 
 
 def _comparable(case: CaseValues, past: _Past) -> _Past:
-    context = case.context
-    return [
-        entry
-        for entry in past
-        if entry[1].context == context or _difference(case, entry[1]) is None
-    ]
+    found, alike = [], case.context
+    for entry in past:
+        context = entry[1].context
+        if context is not alike:  # sessions that were kept share what is the same in all of them
+            if context == case.context:
+                alike = context
+            elif _difference(case, entry[1]) is not None:
+                continue
+        found.append(entry)
+    return found
 
 
 def _difference(case: CaseValues, old: CaseValues) -> str | None:
