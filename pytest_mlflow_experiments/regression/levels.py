@@ -200,16 +200,16 @@ def _may_shift(
     if differences * n < 2 * _STRUCTURED * total * (n - 1):
         return True
     # The greatest two-sample t of all places where the history may be cut in two.
-    sums = accumulate([value - mean for value in values[:-RECENT]])
-    between = max([before * before * n / size for before, size in zip(sums, _cuts(n), strict=True)])
+    sums = [*accumulate([value - mean for value in values[:-RECENT]])]
+    between = max(map(mul, map(mul, sums, sums), _cuts(n)))
     within = max(sqrt(max(total - between, 0.0) / (n - 2)), floor)
     return sqrt(between) > within * quantile(_CUT, n - 2)
 
 
 @lru_cache(maxsize=1_024)
-def _cuts(n: int) -> tuple[int, ...]:
-    """Return the product of the sizes of both parts, for each place where values may be cut."""
-    return tuple([count * (n - count) for count in range(1, n - RECENT + 1)])
+def _cuts(n: int) -> tuple[float, ...]:
+    """Return the weight of the squared sum of what is before each place that values may be cut."""
+    return tuple([n / (count * (n - count)) for count in range(1, n - RECENT + 1)])
 
 
 def _exceptions(values: Sequence[float], effect: float, floor: float) -> list[int]:
@@ -232,19 +232,29 @@ def _count_apart(
     extremes: Sequence[float], n: int, mean: float, total: float, effect: float, floor: float
 ) -> tuple[int, float]:
     """Return how many of the extreme values stand apart from the rest of ``n``, and its mean."""
-    apart, left, middle, p = 0, n, mean, _exception_p(n)
-    for number, value in enumerate(extremes, 1):
-        if left <= RECENT:
-            break
+    apart, left, middle = 0, n, mean
+    for number, (value, bound) in enumerate(zip(extremes, _exception_bounds(n), strict=False), 1):
         rest = (left * mean - value) / (left - 1)
         total = max(0.0, total - (value - mean) * (value - rest))
         mean, left = rest, left - 1
         distance = abs(value - mean)
-        if distance >= effect:
-            scatter = max(sqrt(total / (left - 1)), floor) * sqrt(1 + 1 / left)
-            if distance > scatter * quantile(p, left - 1):
-                apart, middle = number, mean
+        if distance >= effect and distance > max(sqrt(total / (left - 1)), floor) * bound:
+            apart, middle = number, mean
     return apart, middle
+
+
+@lru_cache(maxsize=1_024)
+def _exception_bounds(n: int) -> tuple[float, ...]:
+    """Return how many standard deviations of the rest an exception is from it, one after another.
+
+    A rest has ``RECENT`` runs or more.
+    """
+    return tuple(
+        [
+            sqrt(1 + 1 / left) * quantile(_exception_p(n), left - 1)
+            for left in range(n - 1, RECENT - 1, -1)
+        ]
+    )
 
 
 def _exception_p(n: int) -> float:
