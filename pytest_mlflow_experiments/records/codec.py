@@ -301,7 +301,13 @@ def _list(item: _Kind) -> _Kind:
 
     if encode_item is _same:
         return _Kind(list, decode_list)
+    if encode_item is encode_float:
+        return _Kind(_encode_floats, decode_list)
     return _Kind(lambda values: [*map(encode_item, values)], decode_list)
+
+
+def _encode_floats(values: Any) -> list[Any]:
+    return list(values) if all(map(isfinite, values)) else [*map(encode_float, values)]
 
 
 def _tuple(items: list[_Kind]) -> _Kind:
