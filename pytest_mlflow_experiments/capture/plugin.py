@@ -18,7 +18,7 @@ from ..records.tags import MARKERS
 from .assertions import install, unrecorded_modules
 from .case import CaseLog, Deliver, record_ids
 from .marker import CaseOptions
-from .measuring import Clock, Original, read_usage
+from .measuring import Clock, Original
 from .mlflow_case import CASE_LOG
 from .params import (
     IdAddresses,
@@ -114,8 +114,6 @@ class CapturePlugin:
         self._slot = Slot()
         self._delivery = Lock()
         self._addresses = IdAddresses()
-        # What it keeps open is there before the first test, which might look for new descriptors.
-        read_usage()
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Note the memory addresses in a test's id, also where it is deselected later."""
