@@ -215,7 +215,7 @@ def test_failed_test_without_a_record(node: str, partial: str | None) -> None:
         make_session(), past_of(STEADY), not_run={node: "error"}, gated=True, partial=partial
     )
     assert (only(comparison).status, only(comparison).gates) == ("missing", True)
-    assert headline(comparison).text.startswith("Gate failed: 1 metric missing; 1 case did not")
+    assert headline(comparison).text.startswith("Gate failed: 1 metric missing; 1 failed case")
 
 
 @pytest.mark.parametrize("metrics", [{}, {"accuracy": 0.1}])

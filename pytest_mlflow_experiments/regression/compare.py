@@ -125,7 +125,11 @@ def compare_sessions(
         session=session_info(header),
         baseline=_baseline(baseline, past),
         unjudged=tuple(
-            _unjudged(record, record.outcome, record.failure, name=name, known=comparer.knows(name))
+            replace(
+                _unjudged(record, record.outcome, record.failure, name=name),
+                known=comparer.knows(name),
+                missed=tuple(comparer.missed(name, record)),
+            )
             for name, record in current.failed
         ),
         cases=current.count,
@@ -491,12 +495,7 @@ def _frozen(metrics: Iterable[MetricComparison]) -> Iterator[str]:
     names = [
         f"{row.metric} of {row.name}"
         for row in metrics
-        if row.status == "regressed"
-        and row.gates
-        and row.fresh > 0
-        and {*row.values} == {row.current}  # which NaN never is
-        and len(row.history) > 1
-        and len({*row.history}) == 1
+        if row.status == "regressed" and row.gates and is_frozen(row)
     ]
     if names:
         yield (
@@ -504,6 +503,16 @@ def _frozen(metrics: Iterable[MetricComparison]) -> Iterator[str]:
             "random numbers look like a worse model; a test that takes its seed from the fixture "
             "mlflow_seed is repeated with other seeds"
         )
+
+
+def is_frozen(row: MetricComparison) -> bool:
+    """Return whether all sessions have the same value, and all fresh runs have another one."""
+    return (
+        row.fresh > 0
+        and {*row.values} == {row.current}  # which NaN never is
+        and len(row.history) > 1
+        and len({*row.history}) == 1
+    )
 
 
 def session_info(header: SessionHeader) -> SessionInfo:

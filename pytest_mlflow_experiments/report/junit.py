@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from ..regression.comparison import Comparison, MetricComparison, UnjudgedCase
 from . import numbers
 from .headline import BROKEN_OUTCOMES, provenance
-from .metric_lines import describe_guard
+from .metric_lines import describe_guard, describe_missed
 from .text import clean, one_line
 
 _SETTLED = frozenset({"accepted", "improved", "unchanged"})
@@ -84,7 +84,8 @@ def _metric(metric: MetricComparison) -> ElementTree.Element:
 def _unjudged(unjudged: UnjudgedCase) -> ElementTree.Element:
     case = _case(unjudged.case, "not judged")
     kind = "error" if unjudged.outcome in BROKEN_OUTCOMES else "skipped"
-    return _result(case, kind, f"the test's outcome is {unjudged.outcome}", unjudged.failure or "")
+    told = [f"the test's outcome is {unjudged.outcome}", *map(describe_missed, unjudged.missed)]
+    return _result(case, kind, "; ".join(told), unjudged.failure or "")
 
 
 def _case(classname: str, name: str) -> ElementTree.Element:
@@ -119,7 +120,7 @@ def _details(metric: MetricComparison) -> str:
         f"baseline {numbers.value(metric.baseline)} ({numbers.count(metric.n, 'session')})",
         f"now {numbers.value(metric.current)}",
         f"change {numbers.change(metric)}",
-        numbers.limit(metric),
+        *([] if metric.limit is None else [numbers.limit(metric)]),
         *numbers.standing(metric),
     ]
     if metric.margin is not None:

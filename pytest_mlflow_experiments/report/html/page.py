@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 from ...regression.comparison import Comparison, MetricComparison, Reliability, UnjudgedCase
 from .. import numbers, sweep_text
 from ..headline import BROKEN_OUTCOMES, GATE_FAILED, SYMBOLS, age, headline, remedies, short_commit
-from ..metric_lines import describe_guard
+from ..metric_lines import describe_guard, describe_missed
 from ..text import clean, cut
 from .curves import caption, chart, view_curves
 from .metrics import (
@@ -186,8 +186,8 @@ def _template() -> Template:
     environment.filters["breakable"] = breakable
     environment.tests["skipped_case"] = is_skipped
     helpers = (
-        *(breakable, caption, chart, commands, count_groups, cut, describe_guard, draw_level),
-        *(enumerate, failure_end, failure_text, is_plain, quote, short_commit, slower),
+        *(breakable, caption, chart, commands, count_groups, cut, describe_guard, describe_missed),
+        *(draw_level, enumerate, failure_end, failure_text, is_plain, quote, short_commit, slower),
         *(sparkline, sure, tendency_of, when),
     )
     environment.globals |= {helper.__name__: helper for helper in helpers}
@@ -213,6 +213,7 @@ def lead(
     broken = [one for one in comparison.unjudged if not is_skipped(one)]
     for case in sorted(broken, key=lambda one: one.nodeid not in lost)[:1]:
         told = [line[1:].strip() for line in (case.failure or "").splitlines() if line[:2] == "E "]
+        told[:0] = map(describe_missed, case.missed)
         text = f"{case.name} failed{f': {told[0]}' if told else ''}"
         yield f"{cut(text, 300)}{f'; {len(broken) - 1:,} more below' if broken[1:] else ''}"
     for first in worse[:1]:
