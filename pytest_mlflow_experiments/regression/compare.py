@@ -186,7 +186,8 @@ def compare_sessions(
         f"no gate, so it is ignored; name in {ACCEPTED_FILE} what became worse, or remove its line"
         for step in {step.id: step for step in unlimited}.values()
     ]
-    all_notes += [*everything, *unused, *_frozen(metrics), *comparer.contradictions()]
+    all_notes += [*everything, *unused, *_frozen(metrics), *_new_seeds(current, past)]
+    all_notes += comparer.contradictions()
     return replace(
         comparison,
         metrics=tuple(metrics),
@@ -503,6 +504,25 @@ def _frozen(metrics: Iterable[MetricComparison]) -> Iterator[str]:
             "random numbers look like a worse model; a test that takes its seed from the fixture "
             "mlflow_seed is repeated with other seeds"
         )
+
+
+def _new_seeds(current: SessionValues, past: Sequence[SessionValues]) -> Iterator[str]:
+    """Yield a note if tests are repeated over seeds that had none in the baseline."""
+    names = []
+    for key, case in current.cases.items():
+        before = (one.cases[key] for one in reversed(past) if key in one.cases)
+        old = next((one for one in before if one.passed), None)
+        if case.passed > 1 and old is not None and _has_seeds(case) and not _has_seeds(old):
+            names.append(case.name)
+    if names:
+        yield (
+            f"{named_few(names, _NAMED)}: repeated over seeds now, and not in the baseline; the "
+            "mean of the repeats is compared with a single value, whatever luck that had"
+        )
+
+
+def _has_seeds(case: CaseValues) -> bool:
+    return any(any(seeds) for seeds in case.seeds.values())
 
 
 def is_frozen(row: MetricComparison) -> bool:
