@@ -46,7 +46,10 @@ _ANY: Final[Arguments] = {
 }
 
 
-@command("set", {"spec SPEC": "such as session:ID or latest", **LOCATION})
+@command(
+    "set",
+    {"spec SPEC": "which session, by a form of --mlflow-baseline, such as latest", **LOCATION},
+)
 def _set(options: argparse.Namespace) -> int:
     """Pin a session: --mlflow-baseline=auto compares with it from now on."""
     location = location_of(options)
