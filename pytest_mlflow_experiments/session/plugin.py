@@ -120,7 +120,9 @@ class SessionPlugin:
         self._append()
         if self._comparing.baseline != "none":
             self._verdicts = SessionVerdicts(self._config, self._comparing, directory, header)
-            for plugin in (DefaultBaselines(settings, header, directory), *REPORT_FORMATS):
+            seeds = self._comparing.options.seed_params
+            baselines = DefaultBaselines(settings, header, directory, seeds)
+            for plugin in (baselines, *REPORT_FORMATS):
                 self._config.pluginmanager.register(plugin)
             self._verdicts.ask(self._selection.chosen, online=not settings.offline)
         if not settings.offline:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, final
 
 import pytest
 
+from ..baseline.kept_values import ValuesReader, read_baseline
 from ..capture.case import Deliver
 from ..capture.measuring import Clock
 from ..capture.mlflow_run import CONNECTION, Connection
@@ -41,7 +43,8 @@ def watch_cases(
     if comparing.rerun and comparing.baseline != "none":
         options, timeout = comparing.options, settings.timeout
         time = FreshTime(comparing.rerun_time)
-        rerunner = Rerunner(comparing.rerun, time, directory, options, timeout)
+        read = partial(read_baseline, directory, ValuesReader(options.seed_params))
+        rerunner = Rerunner(comparing.rerun, time, directory, read, options, timeout)
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     resumed = None
     if settings.resume is not None:
