@@ -96,7 +96,7 @@ def headline(comparison: Comparison) -> Headline:
         # What a gate fails for comes first.
         only = gate == "failed" and comparison.problem is None and not gating
         if only and comparison.interrupted is None:
-            text = f"{told}; {text}"
+            text = f"{told}; {text.replace('nothing got', 'nothing else got')}"
         else:
             tail = f"{tail}; {told}"
     elif comparison.exit_status and not bad:
