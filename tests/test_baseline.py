@@ -553,8 +553,11 @@ def test_sessions_with_the_same_selection_are_preferred() -> None:
         *(candidate(number, selection=(".",) if number < 3 else ("a.py",)) for number in range(6))
     )
     found = chosen(shelf, "latest", selection=(".",), history=2)
-    assert found is not None
-    assert found[0] == "s1 s2"
+    assert found == ("s1 s2", "the last 2 complete sessions of any branch")
+    # Who expects more of them is told why there are no more.
+    more = chosen(shelf, "latest", selection=(".",), history=9)
+    expected = ", without 3 that had other paths or another -m"
+    assert more == ("s0 s1 s2", f"the last 3 complete sessions of any branch{expected}")
     other = chosen(shelf, "latest", selection=("b.py",), history=2)
     assert other is not None
     assert other[0] == "s4 s5"
