@@ -13,11 +13,12 @@ from tracker_kit import START, Journal, make_check, make_metric, make_record
 
 from pytest_mlflow_experiments.baseline.choice import Candidate, Query, choose, why_incomplete
 from pytest_mlflow_experiments.baseline.files import (
+    copy_file,
     export,
     load_file,
     make_baseline,
     slim,
-    write_baseline,
+    slim_entry,
 )
 from pytest_mlflow_experiments.baseline.local import (
     LocalCatalog,
@@ -481,12 +482,29 @@ def test_exported_file_is_a_baseline(root: Path) -> None:
     assert [session.header.session_id for session in found.sessions] == ["session-1", "session-2"]
     assert found.sessions[0].cases == tuple(slim(make_record(number)) for number in range(3))
     copy = root / "copy.jsonl"
-    write_baseline(copy, made.provenance, [session.entries() for session in found.sessions])
-    assert copy.read_bytes() == path.read_bytes()
+    copy_file(path, copy, spec="file:b", place="b")
+    first, *lines = copy.read_bytes().splitlines()
+    assert journal.decode(first) == replace(found.provenance, spec="file:b", place="b")
+    assert lines == path.read_bytes().splitlines()[1:]
+    assert journal.encode(made.provenance).encode() == path.read_bytes().splitlines()[0]
     if os.name == "posix":
         mask = os.umask(0)
         os.umask(mask)
         assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+
+
+def test_the_copy_of_a_journal_is_slim(root: Path) -> None:
+    source = root / ".pytest_mlflow" / "session-1" / "journal.jsonl"
+    name = "test_caf\u00e9"
+    case = replace(slim(make_record(9)), name=name)
+    header, *cases, end = source.read_bytes().splitlines(keepends=True)
+    # As somebody may have written it.
+    line = journal.encode(case).replace("\\u00e9", "\u00e9").encode()
+    source.write_bytes(b"".join([header, *cases, line, b"\n", end]))
+    copy_file(source, root / "copy.jsonl", spec="file:b", place="b")
+    _, *copied = journal.read(root / "copy.jsonl")
+    assert copied == [slim_entry(entry) for entry in journal.read(source)]
+    assert line not in (root / "copy.jsonl").read_bytes()
 
 
 def test_nothing_to_export(root: Path) -> None:

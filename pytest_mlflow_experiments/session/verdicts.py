@@ -14,7 +14,7 @@ from typing import final
 import pytest
 from _pytest.outcomes import OutcomeException
 
-from ..baseline.files import changed_settings, load_file, write_baseline
+from ..baseline.files import changed_settings, copy_file
 from ..baseline.kept_values import ValuesReader, read_baseline
 from ..baseline.local import damage_notes
 from ..baseline.specs import BaselineError, BaselineRequest, session_request, why_unknown
@@ -98,13 +98,11 @@ class SessionVerdicts:
             raise TypeError(f"pytest_mlflow_baseline returned {path!r}; expected a path or None")
         source, target = Path(path), self._directory.baseline
         if source not in (target, self._directory.local_baseline):
-            file = load_file(source)
             # Reports are read elsewhere, where only a relative path means anything.
             rootdir = self._config.rootpath
             place = path_below(rootdir, source) or str(source)
             spec = self._settings.baseline.replace(str(source), place)
-            provenance = replace(file.provenance, spec=spec, place=place)
-            write_baseline(target, provenance, (one.entries() for one in file.sessions))
+            copy_file(source, target, spec=spec, place=place)
         self._has_baseline = True
 
     def read_baseline(self, state: SessionState | None) -> None:
