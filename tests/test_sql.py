@@ -337,7 +337,8 @@ def test_places_of_artifacts_are_mlflows(location: str) -> None:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.utils.uri import append_to_uri_path
 
-    from pytest_mlflow_experiments.tracker.sql import artifact_uri, local_path
+    from pytest_mlflow_experiments.tracker.local_files import local_path
+    from pytest_mlflow_experiments.tracker.sql import artifact_uri
 
     append: Callable[..., str] = append_to_uri_path
     uri = append(location, "a" * 32, "artifacts")

@@ -59,17 +59,19 @@ def test_lost_answer_makes_no_second_run(
 ) -> None:
     from mlflow import MlflowClient
 
-    real = MlflowClient.create_run
+    from pytest_mlflow_experiments.tracker.rest import RestClient
+
+    real = RestClient.create_run
     lost: set[str | None] = set()
 
-    def create_run(self: MlflowClient, *args: object, **kwargs: object) -> object:
+    def create_run(self: RestClient, *args: object, **kwargs: object) -> object:
         run = real(self, *args, **kwargs)  # type: ignore[arg-type]
         if run.info.run_name not in lost and run.info.run_name != "a session":
             lost.add(run.info.run_name)
             raise ConnectionResetError("the answer got lost")
         return run
 
-    monkeypatch.setattr(MlflowClient, "create_run", create_run)
+    monkeypatch.setattr(RestClient, "create_run", create_run)
     journal = Journal(tmp_path, experiment_name="lost").cases(map(make_record, range(5)))
     state = project(journal.finish().directory, tracking_uri=mlflow_server.uri)
     assert (state.phase, state.error, state.sent) == ("done", None, 5)
@@ -81,14 +83,14 @@ def test_lost_answer_makes_no_second_run(
 def test_server_that_goes_away_ends_in_a_clear_error(
     mlflow_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlflow import MlflowClient
+    from pytest_mlflow_experiments.tracker.rest import RestClient
 
     def create_run(*args: object, **kwargs: object) -> object:
         raise ConnectionResetError("http://somebody:geheim@127.0.0.1 went away")
 
     journal = Journal(tmp_path, experiment_name="gone").cases([make_record(1)])
     project(journal.directory, tracking_uri=mlflow_server.uri)
-    monkeypatch.setattr(MlflowClient, "create_run", create_run)
+    monkeypatch.setattr(RestClient, "create_run", create_run)
     monkeypatch.setattr(retries, "_PAUSES", (0.0, 0.0))
     journal.cases([make_record(2)]).finish()
     uri = mlflow_server.uri.replace("//", "//somebody:geheim@")
@@ -172,7 +174,7 @@ def test_no_answer_is_taken_for_what_it_is_not(
             assert all(run.data.params and run.data.metrics for run in cases)
             paths = [
                 [info.path for info in client.list_artifacts(run.info.run_id)]
-                for run in (cases[1], runs["a session"])
+                for run in (cases[1], runs["a session ✗ 1 failed"])
             ]
             assert paths == [["failure.txt"], ["results.jsonl"]]
 

@@ -356,17 +356,19 @@ def test_server_gets_each_sweep_once_though_answers_get_lost(
 ) -> None:
     from mlflow import MlflowClient
 
-    real = MlflowClient.create_run
+    from pytest_mlflow_experiments.tracker.rest import RestClient
+
+    real = RestClient.create_run
     lost: set[str | None] = set()
 
-    def create_run(self: MlflowClient, *args: object, **kwargs: object) -> object:
+    def create_run(self: RestClient, *args: object, **kwargs: object) -> object:
         run = real(self, *args, **kwargs)  # type: ignore[arg-type]
         if run.info.run_name not in lost and run.info.run_name != "a session":
             lost.add(run.info.run_name)
             raise ConnectionResetError("the answer got lost")
         return run
 
-    monkeypatch.setattr(MlflowClient, "create_run", create_run)
+    monkeypatch.setattr(RestClient, "create_run", create_run)
     journal = Journal(tmp_path, experiment_name="sweeps")
     journal.cases(case(n, f"test_{n % 3}") for n in range(9))
     state = project(journal.finish().directory, tracking_uri=mlflow_server.uri)

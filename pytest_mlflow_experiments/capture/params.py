@@ -50,7 +50,14 @@ def case_params(item: pytest.Item, secrets: CaseSecrets) -> dict[str, str]:
     values = _unfolded(callspec, secrets.rules.names)
     # The test may change a value, and so what unfolds.
     item.stash[_ARGUMENTS] = tuple(values)
-    texts = {name: secrets.text(name, value, stable_text) for name, value in values.items()}
+    names = secrets.rules.names
+    texts: dict[str, str | None] = {}
+    for name, value in values.items():
+        # Most are so, and there are many cases.
+        if (kind := type(value)) in _PLAIN and not names(name):
+            texts[name] = value if kind is str else repr(value)  # type: ignore[assignment]
+        else:
+            texts[name] = secrets.text(name, value, stable_text)
     ids = _ids_by_name(item, callspec) if None in texts.values() else {}
     return {
         name: text if text is not None else ids.get(name, f"{name}{callspec.indices[name]}")

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from operator import attrgetter
-from typing import Annotated, Final, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, final
 
 from .codec import ADDED, RARE, AnySize, Constraint, written_after
 from .param_kinds import param_kind
 from .secrets import MASK
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    # Frozen for type checkers alone: otherwise each field of the thousands takes a call to set.
+    from dataclasses import dataclass as _dataclass
+
+    def dataclass(*, frozen, **options):
+        """Make a dataclass that nothing sets a field of, and that compares and hashes as such."""
+        return _dataclass(unsafe_hash=frozen, **options)
+
 
 Operator: TypeAlias = Literal["<", "<=", ">", ">=", "=="]
 Outcome: TypeAlias = Literal[
@@ -153,11 +164,15 @@ class Check:
     @written_after("tolerance")
     def margin(self) -> float:
         """How far ``value`` is on the good side of ``limit``, in the metric's unit."""
+        return self.margin_of(self.value)
+
+    def margin_of(self, value: float) -> float:
+        """Return the margin that another value would have."""
         if self.operator in (">", ">="):
-            return self.value - self.limit
+            return value - self.limit
         if self.operator in ("<", "<="):
-            return self.limit - self.value
-        return (self.tolerance or 0.0) - abs(self.value - self.limit)
+            return self.limit - value
+        return (self.tolerance or 0.0) - abs(value - self.limit)
 
 
 @final

@@ -95,7 +95,8 @@ def legal_keys(
 
 
 T = TypeVar("T")
-Batch: TypeAlias = "tuple[Sequence[MlflowMetric], Sequence[Param], Sequence[RunTag]]"
+Batch: TypeAlias = "tuple[Sequence[Metric], Mapping[str, str], Mapping[str, str]]"
+MlflowBatch: TypeAlias = "tuple[Sequence[MlflowMetric], Sequence[Param], Sequence[RunTag]]"
 
 # A server refuses a request of a million bytes. Each of the three parts of one stays well below
 # a third of it.
@@ -107,32 +108,41 @@ _BYTES_AROUND = 100
 def batches(
     metrics: Sequence[Metric], params: Mapping[str, str], tags: Mapping[str, str]
 ) -> Iterator[Batch]:
-    """Yield the arguments of the ``log_batch`` calls that log everything, in order."""
+    """Yield the metrics, params and tags of the requests that log everything, in order."""
+    none: list[Any] = []
+    for some in zip_longest(
+        _chunks(((one, one.key) for one in metrics), _METRICS),
+        _chunks(((item, item) for item in params.items()), PARAMS_OR_TAGS_PER_BATCH),
+        _chunks(((item, item) for item in tags.items()), PARAMS_OR_TAGS_PER_BATCH),
+        fillvalue=none,
+    ):
+        yield some[0], dict(some[1]), dict(some[2])
+
+
+def entities(
+    metrics: Sequence[Metric], params: Mapping[str, str], tags: Mapping[str, str]
+) -> MlflowBatch:
+    """Return the same for MLflow's client."""
     from mlflow.entities import Metric as MlflowMetric
     from mlflow.entities import Param, RunTag
 
-    none: list[Any] = []
-    values = (
-        (MlflowMetric(one.key, one.value, one.timestamp, one.step), one.key) for one in metrics
-    )
-    yield from zip_longest(
-        _chunks(values, _METRICS),
-        _chunks(((Param(*item), item) for item in params.items()), PARAMS_OR_TAGS_PER_BATCH),
-        _chunks(((RunTag(*item), item) for item in tags.items()), PARAMS_OR_TAGS_PER_BATCH),
-        fillvalue=none,
+    return (
+        [MlflowMetric(one.key, one.value, one.timestamp, one.step) for one in metrics],
+        [Param(*item) for item in params.items()],
+        [RunTag(*item) for item in tags.items()],
     )
 
 
-def _chunks(entities: Iterable[tuple[T, object]], limit: int) -> Iterator[list[T]]:
-    """Yield lists of at most ``limit`` entities and ``_BYTES`` bytes; each comes with its text."""
+def _chunks(values: Iterable[tuple[T, object]], limit: int) -> Iterator[list[T]]:
+    """Yield lists of at most ``limit`` values and ``_BYTES`` bytes; each comes with its text."""
     chunk: list[T] = []
     size = 0
-    for entity, text in entities:
+    for value, text in values:
         length = len(json.dumps(text)) + _BYTES_AROUND
         if chunk and (len(chunk) == limit or size + length > _BYTES):
             yield chunk
             chunk, size = [], 0
-        chunk.append(entity)
+        chunk.append(value)
         size += length
     if chunk:
         yield chunk

@@ -19,13 +19,10 @@ from typing import (
     final,
 )
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-
 from ..records import Metric
 from .errors import TrackerError, code_of, pause_asked, reason_of
-from .limits import batches
-from .sql import SqlClient
+from .limits import batches, entities
+from .stand_in import StandIn
 from .state import RETRY_LISTENERS
 
 if TYPE_CHECKING:
@@ -60,22 +57,31 @@ def cause_of(error: Exception) -> Cause:
     """Return the cause of an error: a temporary failure, the data sent, or the store itself."""
     if (code := code_of(error)) is not None:
         # Stores wrap what their database or their connection said.
-        if isinstance(error.__cause__, SQLAlchemyError):
-            return cause_of(error.__cause__)
+        if (cause := _cause_of_database(error.__cause__)) is not None:
+            return cause
         if code in _PASSING:
             return "store" if "CERTIFICATE_VERIFY_FAILED" in str(error) else "passing"
         return "data" if code in _DATA else "store"
-    if isinstance(error, OperationalError):
-        said = str(error.orig).lower()
-        return "store" if any(text in said for text in _LASTING) else "passing"
-    if isinstance(error, InterfaceError | PoolTimeoutError):
-        return "passing"
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return "passing"
+    if (cause := _cause_of_database(error)) is not None:
+        return cause
     if (status := _status_of(error)) is not None:
         return "passing" if status >= 500 or status in (408, 425, 429) else "store"
     # requests' own exceptions are OSErrors.
     return "passing" if isinstance(error, OSError) else "data"
+
+
+def _cause_of_database(error: BaseException | None) -> Cause | None:
+    """Return the cause of an error of SQLAlchemy, which need not be loaded; None for others."""
+    sql: Any = sys.modules.get("sqlalchemy.exc")
+    if sql is None or not isinstance(error, sql.SQLAlchemyError):
+        return None
+    if isinstance(error, sql.OperationalError):
+        said = str(error.orig).lower()
+        return "store" if any(text in said for text in _LASTING) else "passing"
+    is_cut = isinstance(error, sql.DBAPIError) and error.connection_invalidated
+    if is_cut or isinstance(error, sql.InterfaceError | sql.TimeoutError):
+        return "passing"
+    return "data"
 
 
 def _status_of(error: Exception) -> int | None:
@@ -184,11 +190,13 @@ def log(
     tags: Mapping[str, str],
 ) -> None:
     """Log metrics, params and tags to a run, in as few calls as possible."""
-    if isinstance(client, SqlClient):
-        patiently(client.log, run_id, metrics, params, tags)
+    if isinstance(client, StandIn):
+        whole = [(metrics, params, tags)]
+        for part in whole if client.takes_any_size else batches(metrics, params, tags):
+            patiently(client.log, run_id, part[0], part[1], part[2])
         return
     for batch in batches(metrics, params, tags):
-        patiently(client.log_batch, run_id, *batch)
+        patiently(client.log_batch, run_id, *entities(*batch))
 
 
 _MISSING: Final = "RESOURCE_DOES_NOT_EXIST"

@@ -30,7 +30,7 @@ from .state import Reporter
 from .store import SessionRun, Store, own_disk_note, run_type
 from .writers import Problem, RunWriter
 from .writers.artifacts import Files, Uploader, run_repository
-from .writers.proof import choose_writer, prove
+from .writers.choice import choose_writer
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
@@ -61,7 +61,7 @@ def raise_worst_problem(problems: Sequence[Problem], cases: int, directory: Path
     raise TrackerError(f"{text} {worst.case}: {worst.reason}", passing=passing)
 
 
-_IDLE = 0.05
+_IDLE = 0.02
 _DAMAGED = 5
 
 
@@ -131,6 +131,8 @@ class SessionProjector:
     def prove(self) -> None:
         """Find out whether later sessions need MLflow for this database."""
         if self.target is not None and self.target.writer.name == "bulk":
+            from .writers.proof import prove
+
             prove(self.store, self.target.experiment)
 
     def _read(self) -> list[Entry]:
@@ -185,6 +187,7 @@ class SessionProjector:
             )
         experiment = self.store.make_experiment(header)
         run = self.store.make_session_run(header, experiment)
+        self.store.prepare_files(experiment)
         known: dict[str, existing.KnownRun] = {}
         if run.resumed and not run.deleted:
             place = self.store.client, experiment.experiment_id, header

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from math import nan
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, final
 from uuid import uuid4
 
 from sqlalchemy import (
@@ -36,6 +32,8 @@ from ..records import DatasetInput, Metric
 from ..records.directory import write_private
 from ..records.tags import RUN_NAME, USER
 from .errors import StoreError
+from .local_files import local_path
+from .stand_in import Page, StandIn, now
 from .tables import (
     EXPERIMENT_TAGS,
     EXPERIMENTS,
@@ -62,19 +60,6 @@ if TYPE_CHECKING:
 
 Begin: TypeAlias = Callable[[], AbstractContextManager[Connection]]
 
-_LOCAL_HOSTS = ("localhost", "127.0.0.1", ".")
-
-
-def local_path(uri: str) -> str | None:
-    """Return the path that MLflow writes artifacts to for a URI; None if it is not a local one."""
-    parts = urlsplit(uri)
-    if len(parts.scheme) < 2:  # none, or a drive of Windows
-        return url2pathname(uri)
-    if parts.scheme != "file" or not (parts.hostname or ".").startswith(_LOCAL_HOSTS):
-        return None
-    return None if parts.netloc and os.name == "nt" else url2pathname(parts.path)
-
-
 _PLAIN = re.compile(r"(file://(?=/))?/?([A-Za-z]:)?[^?#;:]*")
 
 
@@ -88,32 +73,6 @@ def artifact_uri(location: str, run_id: str) -> str:
     return append(location, run_id, "artifacts")
 
 
-@final
-class LocalFiles:
-    """The artifacts in a directory, as MLflow's repository of local files has them."""
-
-    def __init__(self, artifact_dir: str) -> None:
-        self.artifact_dir = artifact_dir
-
-    def list_artifacts(self, path: str | None = None) -> list[Any]:
-        """Return what is directly below a directory; what is being uploaded is not there yet."""
-        directory = Path(self.artifact_dir, path or "")
-        found = sorted(directory.iterdir()) if directory.is_dir() else []
-        return [
-            SimpleNamespace(
-                path=one.relative_to(self.artifact_dir).as_posix(),
-                is_dir=one.is_dir(),
-                file_size=None if one.is_dir() else one.stat().st_size,
-            )
-            for one in found
-            if not one.name.startswith(".artifact.uploading.")
-        ]
-
-    def log_artifacts(self, _local_dir: str, path: str) -> None:
-        """Make a directory; files are copied one by one."""
-        Path(self.artifact_dir, path).mkdir(parents=True, exist_ok=True)
-
-
 _MISSING: Final = "RESOURCE_DOES_NOT_EXIST"
 _REFUSED: Final = "INVALID_PARAMETER_VALUE"
 _TERM = re.compile(
@@ -124,31 +83,21 @@ _TERM = re.compile(
 
 @final
 @dataclass(eq=False)
-class SqlClient:
+class SqlClient(StandIn):
     """Stands in for MLflow's client where a trial has shown that both do the same.
 
-    It answers the calls that sessions usually make. All others go to MLflow's client, which is
-    loaded for them: to make an experiment, pin a session, delete a run, ask for a model, and
-    whatever ends with an error for the user. ``begin`` opens a transaction, ``load`` returns
-    MLflow's client.
+    ``begin`` opens a transaction, ``load`` returns MLflow's client.
     """
 
+    takes_any_size: ClassVar[bool] = True
     begin: Begin
     load: Callable[[], MlflowClient]
     engine: Engine | None = None
-    _loaded: list[MlflowClient] = field(default_factory=list)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self.mlflow, name)
-
-    @property
-    def mlflow(self) -> MlflowClient:
-        """MLflow's client."""
-        if not self._loaded:
-            self._loaded.append(self.load())
-        return self._loaded[0]
+    def close(self) -> None:
+        """Close the connections to the database."""
+        if self.engine is not None:
+            self.engine.dispose()
 
     def get_experiment_by_name(self, name: str) -> Experiment | None:
         """Return an experiment, or None if there is none."""
@@ -194,7 +143,7 @@ class SqlClient:
                 name=name,
                 user_id=tags.get(USER, "unknown"),
                 status="RUNNING",
-                start_time=start_time or _now(),
+                start_time=start_time or now(),
                 end_time=None,
             )
             insert_rows(connection, RUNS, [row])
@@ -236,7 +185,7 @@ class SqlClient:
         start = int(page_token or 0)
         with self._connection() as connection:
             found = _runs(connection, condition, start, max_results + 1)
-        page = _Page(found[:max_results])
+        page = Page(found[:max_results])
         page.token = f"{start + max_results}" if len(found) > max_results else None
         return page
 
@@ -253,7 +202,7 @@ class SqlClient:
         self, run_id: str, status: str | None = None, end_time: int | None = None
     ) -> None:
         """Set the status and the end of an active run."""
-        values = {"status": status or "FINISHED", "end_time": end_time or _now()}
+        values = {"status": status or "FINISHED", "end_time": end_time or now()}
         with self._active(run_id) as (connection, _):
             connection.execute(update(RUNS).where(RUNS.c.run_uuid == run_id).values(values))
 
@@ -303,32 +252,6 @@ class SqlClient:
             wanted = [one for key, one in reversed(new.items()) if key not in held]
             insert_inputs(connection, experiment_id, {run_id: wanted})
 
-    def artifacts(self, run_id: str) -> LocalFiles | None:
-        """Return the artifacts of a run; None if they are not in a local directory."""
-        path = local_path(str(self.get_run(run_id).info.artifact_uri))
-        return None if path is None else LocalFiles(path)
-
-    def list_artifacts(self, run_id: str, path: str | None = None) -> list[Any]:
-        """Return what is directly below a directory of a run's artifacts."""
-        files = self.artifacts(run_id)
-        return (
-            self.mlflow.list_artifacts(run_id, path)
-            if files is None
-            else files.list_artifacts(path)
-        )
-
-    def download_artifacts(self, run_id: str, path: str, dst_path: str) -> str:
-        """Copy a file of a run's artifacts; MLflow says what is wrong with one that is none."""
-        files = self.artifacts(run_id)
-        if files is not None:
-            root = Path(files.artifact_dir).resolve()
-            source = (root / path).resolve()
-            if source.is_relative_to(root) and source.is_file():
-                target = Path(dst_path, path)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                return str(shutil.copyfile(source, target))
-        return str(self.mlflow.download_artifacts(run_id, path, dst_path))
-
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
         """Open a transaction; errors of the database become those that MLflow makes of them."""
@@ -356,16 +279,6 @@ class SqlClient:
                 state = f"must be in the 'active' state. Current state is {stage}."
                 raise StoreError(f"The run {run_id} {state}", _REFUSED)
             yield connection, experiment_id
-
-
-class _Page(list[Any]):
-    """A page of runs, and the token of the next one."""
-
-    token: str | None = None
-
-
-def _now() -> int:
-    return int(time.time() * 1_000)
 
 
 def _held(connection: Connection, table: Table, run_id: str, keys: Iterable[str]) -> list[Row]:

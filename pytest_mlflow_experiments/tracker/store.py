@@ -14,23 +14,21 @@ from typing import TYPE_CHECKING, cast, final
 from urllib.parse import unquote
 from uuid import uuid4
 
-from sqlalchemy import Engine
-
 from ..records import SessionHeader
 from ..records import tags as tag
 from ..records.session_tags import run_tags
-from .databases import migration_lock, plain_uri, proven_client, try_database
 from .errors import TrackerError, code_of
 from .limits import NAME_LENGTH, clean_text, shorten
 from .retries import briefly, create_once, patiently, run_or_none, runs_with, tracker_error
 from .runs.case import project_tags
 from .runs.existing import merge_duplicates
-from .sql import SqlClient
+from .stand_in import StandIn
 from .state import Redactor
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
+    from sqlalchemy import Engine
 
 
 def artifact_location(engine: Engine | None) -> str | None:
@@ -119,45 +117,64 @@ class Store:
     ) -> Store:
         """Open the store; an empty database gets its tables.
 
-        ``on_load`` is called before MLflow is loaded, which with a proof is never or later.
+        ``on_load`` is called before MLflow is loaded, which with a proof is never or later, and
+        before requests are sent to a server.
 
         Raises:
             TrackerError: there is no such store, or it does not answer.
         """
+        prepare = cache(on_load)
 
         def load() -> MlflowClient:
-            on_load()
+            prepare()
             from mlflow import MlflowClient
 
             return MlflowClient(tracking_uri=tracking_uri)
 
         shown_uri = redact(tracking_uri)
         try:
+            if tracking_uri.startswith(("http:", "https:")):
+                prepare()
+                from .rest import rest_client
+
+                return cls._answering(rest_client(tracking_uri, load) or load(), shown_uri)
+            # Loads SQLAlchemy, which takes a moment.
+            from .databases import migration_lock, plain_uri, proven_client, try_database
+
             tracking_uri = plain_uri(tracking_uri)
             proven = proofs and proven_client(tracking_uri, proofs, load)
             if proven is not None:
                 return cls(cast("MlflowClient", proven), shown_uri)
             try_database(tracking_uri)
             with migration_lock(tracking_uri):
-                client = load()
-                # Any answer will do; the client alone does not ask anything of a server.
-                briefly(client.search_experiments, max_results=1)
+                return cls._answering(load(), shown_uri, proofs)
         except Exception as error:
             raise tracker_error(f"Cannot use the tracking URI {shown_uri}", error) from error
-        return cls(client, shown_uri, proofs)
+
+    @classmethod
+    def _answering(
+        cls, client: MlflowClient | StandIn, shown_uri: str, proofs: Path | None = None
+    ) -> Store:
+        # Any answer will do; the client alone does not ask anything of a server.
+        briefly(client.search_experiments, max_results=1)
+        return cls(cast("MlflowClient", client), shown_uri, proofs)
 
     @property
     def engine(self) -> Engine | None:
         """The SQLAlchemy engine if the store is a database, else None."""
-        if isinstance(self.client, SqlClient):
+        if isinstance(self.client, StandIn):
             return self.client.engine
         engine = getattr(self.client._tracking_client.store, "engine", None)
+        if engine is None:
+            return None
+        from sqlalchemy import Engine
+
         return engine if isinstance(engine, Engine) else None
 
     def close(self) -> None:
-        """Close the connections to a database, unless they are MLflow's."""
-        if isinstance(self.client, SqlClient) and self.client.engine is not None:
-            self.client.engine.dispose()
+        """Close the connections, unless they are MLflow's."""
+        if isinstance(self.client, StandIn):
+            self.client.close()
 
     @property
     def in_flight(self) -> int:
@@ -210,6 +227,12 @@ class Store:
         if experiment is None:
             raise TrackerError(f"The experiment {name!r} vanished from {self.shown_uri}.")
         return experiment
+
+    def prepare_files(self, experiment: Experiment) -> None:
+        """Load MLflow where it has to upload the files, now and not when somebody waits for it."""
+        client = self.client
+        if isinstance(client, StandIn) and client.files_at(experiment.artifact_location) is None:
+            client.mlflow  # noqa: B018
 
     def make_session_run(self, header: SessionHeader, experiment: Experiment) -> SessionRun:
         """Return the session's run, found by the session's id or created."""

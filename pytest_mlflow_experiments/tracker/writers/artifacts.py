@@ -27,9 +27,10 @@ from ...records.case import named_few
 from ...records.tags import NODEID
 from ..errors import reason_of
 from ..limits import clean_text
+from ..local_files import LocalFiles, local_path
 from ..retries import briefly, passes, patiently
 from ..runs.case import RunData
-from ..sql import LocalFiles, SqlClient, local_path
+from ..stand_in import StandIn
 from . import Problem
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
     from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
     from requests import Response
+
+    from ..server_files import ServerFiles
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,21 +57,25 @@ _SLOWEST = 200_000
 _BEAT = 2.0
 _GRACE = 60.0
 _BLOCK = 2**20
+# MLflow's client asks the server whether larger files can be sent in parts.
+_IN_PARTS = 500 * 2**20
 
 
 class ArtifactsError(Exception):
     """The store refuses an artifact, or it must not be sent; waiting does not help."""
 
 
-Repository: TypeAlias = "ArtifactRepository | LocalFiles"
+Repository: TypeAlias = "ArtifactRepository | LocalFiles | ServerFiles"
 
 
 def repository_at(client: MlflowClient, uri: str) -> Repository:
     """Return the artifact repository at a URI."""
-    if (path := local_path(uri)) is not None:
-        return LocalFiles(path)
-    if isinstance(client, SqlClient):
+    if isinstance(client, StandIn):
+        if (files := client.files_at(uri)) is not None:
+            return files
         client.mlflow  # noqa: B018 - to be loaded as it usually is
+    elif (path := local_path(uri)) is not None:
+        return LocalFiles(path)
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     return get_artifact_repository(uri)
@@ -76,7 +83,7 @@ def repository_at(client: MlflowClient, uri: str) -> Repository:
 
 def run_repository(client: MlflowClient, run_id: str) -> Repository:
     """Return the artifact repository of a run, which MLflow's client keeps for later calls."""
-    if isinstance(client, SqlClient):
+    if isinstance(client, StandIn):
         return repository_at(client, client.get_run(run_id).info.artifact_uri)
     return client._tracking_client._get_artifact_repo(run_id)
 
@@ -289,21 +296,27 @@ class Uploader:
         return "at once" if calls == 1 else "retried"
 
     def _put(self, repository: Repository, source: Path, name: str) -> None:
-        if _is_local(repository):
+        size = source.stat().st_size
+        # After the last byte the server may have to pass the file on.
+        patience = size / _SLOWEST
+        if _is_servers(repository) and size >= _IN_PARTS:
+            repository = repository.load()
+        if _is_servers(repository):
+            with _CountedFile(source, self._count) as file, self._beating(patience):
+                repository.put(file, name, patience, is_empty=not size)
+        elif _is_local(repository):
             with _CountedFile(source, self._count) as file:
                 _copy(file, Path(repository.artifact_dir, name))
         elif _sends_itself(repository) and not (
             source.name == posixpath.basename(name) and _in_parts(repository, source)
         ):
-            # After the last byte the server may have to pass the file on.
-            patience = source.stat().st_size / _SLOWEST
             from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
 
             usual: Callable[[], float] = MLFLOW_HTTP_REQUEST_TIMEOUT.get
             with _CountedFile(source, self._count) as file, self._beating(patience):
                 _put(repository, file, name, usual() + patience)
         else:
-            with self._beating(_GRACE + source.stat().st_size / _SLOWEST):
+            with self._beating(_GRACE + patience):
                 log: Callable[..., None] = getattr(repository, "log_artifact")  # noqa: B009
                 log(str(source), posixpath.dirname(name) or None)
 
@@ -369,7 +382,7 @@ _REFUSED = re.compile(r"[#\\\x00-\x1f\x7f]")
 
 def stored_names(repository: Repository, paths: Collection[str]) -> dict[str, str]:
     """Return the name in the store for each path; MLflow's server does not take all of them."""
-    if not _is_http(repository):
+    if not _is_http(repository) and not _is_servers(repository):
         return dict(zip(paths, paths, strict=True))
     names = {path: _REFUSED.sub("_", clean_text(path)) for path in paths}
     # The server decodes names once more than they were encoded.
@@ -416,6 +429,10 @@ class _CountedFile(FileIO):
 def _is_local(repository: Repository) -> TypeGuard[LocalFiles]:
     # MLflow's own kind, but nothing that is derived from it.
     return type(repository).__name__ in ("LocalFiles", "LocalArtifactRepository")
+
+
+def _is_servers(repository: Repository) -> TypeGuard[ServerFiles]:
+    return type(repository).__name__ == "ServerFiles"
 
 
 def _is_http(repository: Repository) -> TypeGuard[HttpArtifactRepository]:

@@ -17,7 +17,7 @@ from ..retries import ALL_RUNS, cause_of, create_once, log, patiently, run_or_no
 from ..runs.case import RunData
 from ..runs.description import inline
 from ..runs.existing import KnownRun, known_run
-from ..sql import SqlClient
+from ..stand_in import StandIn
 from . import Problem
 from .artifacts import Uploader, run_repository
 
@@ -43,7 +43,7 @@ class InputLog:
         if not inputs:
             return
         entities: Any = inputs
-        if not isinstance(self._client, SqlClient):
+        if not isinstance(self._client, StandIn):
             entities = [mlflow_input(data) for data in inputs]
         names = {(data.name, data.digest) for data in inputs}
         # MLflow looks for a dataset and then makes it: two at once would make it twice, which the

@@ -1,9 +1,9 @@
-"""Choose a writer: in bulk if a trial shows that this writes the same rows as MLflow."""
+"""Show by a trial that runs written in bulk, or without MLflow, are the same as MLflow's."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
@@ -16,14 +16,12 @@ from ...records import DatasetInput, Metric
 from ...records.tags import KIND, NODEID, RECORD_ID, RUN_NAME, SESSION_ID, USER
 from ..errors import reason_of
 from ..limits import KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH
-from ..retries import passes, patiently
+from ..retries import passes
 from ..runs.case import RunData, metrics_at
-from ..runs.existing import KnownRun
 from ..sql import SqlClient, remember_proof
 from ..store import Store
 from ..tables import INPUT_TABLES, RUN_TABLES, prepare
 from . import RunWriter
-from .artifacts import Uploader
 from .bulk import BulkWriter
 from .client import ClientWriter
 
@@ -33,45 +31,6 @@ if TYPE_CHECKING:
 
 
 _LOGGER = logging.getLogger(__name__)
-
-
-def choose_writer(
-    store: Store,
-    experiment: Experiment,
-    known: Mapping[str, KnownRun],
-    *,
-    uploader: Uploader,
-    shared: bool,
-    on_note: Callable[[str], None],
-    on_written: Callable[[], None],
-    on_closed: Callable[[], None],
-) -> RunWriter:
-    """Return the fastest writer that works with the store.
-
-    ``uploader`` uploads the artifacts. ``shared`` tells that other shards may open the same runs.
-    ``on_note`` is called with the reason for not writing in bulk, ``on_written`` then after each
-    run, ``on_closed`` after each closed run of a sweep.
-
-    Raises:
-        Exception: the database is temporarily unavailable.
-    """
-    client = ClientWriter(
-        store.client,
-        experiment.experiment_id,
-        known=known,
-        uploader=uploader,
-        shared=shared,
-        in_flight=store.in_flight,
-        on_written=on_written,
-        on_closed=on_closed,
-    )
-    if store.engine is None:
-        return client
-    is_proven = isinstance(store.client, SqlClient)
-    if not is_proven and (reason := patiently(why_not_in_bulk, store, experiment)):
-        on_note(f"Runs are written one by one: {reason}.")
-        return client
-    return BulkWriter(store.engine.begin, client, experiment, on_closed=on_closed)
 
 
 def why_not_in_bulk(store: Store, experiment: Experiment) -> str | None:
