@@ -9,6 +9,7 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
+from functools import partial
 from math import inf, nan
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from pytest_mlflow_experiments.baseline.kept_values import FORMAT, ValuesReader,
 from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHeader, journal
 from pytest_mlflow_experiments.records.accepted import AcceptedValue, MetricLevel
 from pytest_mlflow_experiments.records.journal import JournalError
+from pytest_mlflow_experiments.records.param_kinds import SEED_PARAMS
+from pytest_mlflow_experiments.records.processes import wait_until
 from pytest_mlflow_experiments.regression.values import CaseValues, SessionValues, collect_values
 
 SEEDS = frozenset({"seed"})
@@ -368,6 +371,18 @@ def test_verdicts_are_the_same_with_and_without_kept_values(project: Project) ->
         told.append([line for line in result.section() if "regressed" in line])
     assert told[0]
     assert told[0] == told[1] == told[2]
+
+
+@pytest.mark.real
+def test_the_tracker_keeps_the_values_of_a_session(project: Project) -> None:
+    project.write(SUITE.format(value=0.7))
+    project.pytest("--mlflow")
+    (session,) = project.sessions()
+    path = session.directory.journal
+    kept = partial(ValuesReader(SEED_PARAMS).has, path)
+    assert wait_until(kept, timeout=60, poll=0.05)
+    assert len(ValuesReader(SEED_PARAMS).read(path).cases) == 2
+    assert kept()
 
 
 def test_garbage_is_collected_as_before(tmp_path: Path) -> None:
