@@ -20,12 +20,14 @@ from pytest_mlflow_experiments.baseline.files import (
     slim,
     slim_entry,
 )
+from pytest_mlflow_experiments.baseline.kept_values import ValuesReader
 from pytest_mlflow_experiments.baseline.local import (
     LocalCatalog,
     clear_local_pin,
     local_pin,
     set_local_pin,
 )
+from pytest_mlflow_experiments.baseline.local_baseline import choose_local, read_baseline
 from pytest_mlflow_experiments.baseline.specs import (
     BaselineError,
     BaselineRequest,
@@ -42,6 +44,8 @@ from pytest_mlflow_experiments.records import (
     Shard,
     journal,
 )
+from pytest_mlflow_experiments.records.directory import SessionDirectory
+from pytest_mlflow_experiments.records.journal import JournalError
 
 URI = "sqlite:///somewhere.db"
 
@@ -468,6 +472,42 @@ def test_local_pin(root: Path) -> None:
     for _ in range(2):
         clear_local_pin(root)
         assert local_pin(root) is None
+
+
+def test_local_sessions_are_read_where_they_are(root: Path) -> None:
+    request, own = BaselineRequest(spec="branch:main"), SessionDirectory(root)
+    journals = [
+        root / ".pytest_mlflow" / name / "journal.jsonl" for name in ("session-1", "session-2")
+    ]
+
+    def found() -> tuple[list[str], str]:
+        assert choose_local(request, local(root), own.local_baseline, frozenset())
+        baseline = read_baseline(own, ValuesReader(frozenset()))
+        assert baseline.provenance is not None
+        assert all(len(one.cases) == 3 for one in baseline.sessions)
+        return [one.header.session_id for one in baseline.sessions], baseline.provenance.reason
+
+    reason = "the last 2 passing sessions on main"
+    assert found() == (["session-1", "session-2"], reason)
+    assert not own.baseline.exists()
+    # One that is damaged in its middle is left out.
+    header, *cases, end = journals[0].read_bytes().splitlines(keepends=True)
+    journals[0].write_bytes(b"".join([header, b"[]\n", *cases, end]))
+    assert found() == (["session-2"], f"{reason}, of which 1 is left out")
+    # After the choice nobody leaves anything out.
+    journals[1].write_bytes(b"[]\n" + journals[1].read_bytes())
+    with pytest.raises(JournalError, match=r"session-2.journal\.jsonl: line 1 of its file"):
+        read_baseline(own, ValuesReader(frozenset()))
+    own.local_baseline.write_text("[]", encoding="utf-8")
+    with pytest.raises(JournalError, match=r"baseline\.sessions\.json"):
+        read_baseline(own, ValuesReader(frozenset()))
+    journals[1].write_bytes(journals[1].read_bytes().removeprefix(b"[]\n"))
+    header, *cases, end = journals[1].read_bytes().splitlines(keepends=True)
+    journals[1].write_bytes(b"".join([header, b"[]\n", *cases, end]))
+    with pytest.raises(BaselineError, match="none of the last 2 passing sessions on main can be"):
+        choose_local(request, local(root), own.local_baseline, frozenset())
+    nothing = replace(request, spec="branch:nothing")
+    assert not choose_local(nothing, local(root), own.local_baseline, frozenset())
 
 
 def test_exported_file_is_a_baseline(root: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 from project import Project
 from tracker_kit import START, make_check, make_metric, make_record
 
-from pytest_mlflow_experiments.baseline import kept_values
+from pytest_mlflow_experiments.baseline import kept_values, local_baseline
 from pytest_mlflow_experiments.baseline.files import slim_entries, slim_line
 from pytest_mlflow_experiments.baseline.kept_values import FORMAT, ValuesReader, kept_end
 from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHeader, journal
@@ -387,6 +387,6 @@ def test_the_tracker_keeps_the_values_of_a_session(project: Project) -> None:
 
 def test_garbage_is_collected_as_before(tmp_path: Path) -> None:
     assert gc.isenabled()
-    with kept_values._no_collections():
+    with local_baseline._no_collections():
         assert not gc.isenabled()
     assert gc.isenabled()

@@ -15,8 +15,9 @@ import pytest
 from _pytest.outcomes import OutcomeException
 
 from ..baseline.files import changed_settings, copy_file
-from ..baseline.kept_values import ValuesReader, read_baseline
+from ..baseline.kept_values import ValuesReader
 from ..baseline.local import damage_notes
+from ..baseline.local_baseline import read_baseline
 from ..baseline.specs import BaselineError, BaselineRequest, session_request, why_unknown
 from ..records import CaseRecord, SessionEnd, SessionHeader, journal
 from ..records.directory import (
