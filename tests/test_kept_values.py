@@ -387,6 +387,6 @@ def test_the_tracker_keeps_the_values_of_a_session(project: Project) -> None:
 
 def test_garbage_is_collected_as_before(tmp_path: Path) -> None:
     assert gc.isenabled()
-    with local_baseline._no_collections():
+    with local_baseline.no_collections():
         assert not gc.isenabled()
     assert gc.isenabled()

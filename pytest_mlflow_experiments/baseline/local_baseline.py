@@ -79,7 +79,7 @@ def read_baseline(directory: SessionDirectory, reader: ValuesReader) -> Sessions
     except (ValueError, RecursionError) as error:
         raise JournalError(f"{directory.local_baseline}: {error}") from error
     found = Sessions(provenance=local.provenance)
-    with _no_collections():
+    with no_collections():
         for path in local.journals:
             try:
                 session = reader.read(Path(path), curves=path == local.journals[-1])
@@ -91,7 +91,7 @@ def read_baseline(directory: SessionDirectory, reader: ValuesReader) -> Sessions
 
 
 @contextmanager
-def _no_collections() -> Iterator[None]:
+def no_collections() -> Iterator[None]:
     """Keep the garbage collector from looking, again and again, at what is just being made."""
     was_enabled = gc.isenabled()
     gc.disable()

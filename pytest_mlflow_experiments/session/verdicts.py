@@ -17,7 +17,7 @@ from _pytest.outcomes import OutcomeException
 from ..baseline.files import changed_settings, copy_file
 from ..baseline.kept_values import ValuesReader
 from ..baseline.local import damage_notes
-from ..baseline.local_baseline import read_baseline
+from ..baseline.local_baseline import no_collections, read_baseline
 from ..baseline.specs import BaselineError, BaselineRequest, session_request, why_unknown
 from ..records import CaseRecord, SessionEnd, SessionHeader, journal
 from ..records.directory import (
@@ -178,7 +178,8 @@ class SessionVerdicts:
                 why = f": {unknown}" if unknown else ""
                 notes.append(f"There is no session for --mlflow-baseline={settings.baseline}{why}")
         entries = sweeps.watch(journal.read(self._directory.journal))
-        current = collect_session(entries, settings.options.seed_params)
+        with no_collections():
+            current = collect_session(entries, settings.options.seed_params)
         current.end = end
         swept: tuple[Sweep, ...] = ()
         with suppress(Exception):  # it is told of where they are reported
