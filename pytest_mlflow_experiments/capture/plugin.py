@@ -139,8 +139,9 @@ class CapturePlugin:
                     values = self._siblings.setdefault(function_of(item.nodeid), {})
                     values.update(dict.fromkeys(leaves(value)))
                 options = CaseOptions.from_item(item)
-                if options != _DEFAULT_OPTIONS:
-                    item.stash[_OPTIONS] = options
+                if not options.marked:
+                    continue
+                item.stash[_OPTIONS] = options
                 name = self._case_name(item, options)
                 if name is None:
                     continue
