@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -63,6 +65,19 @@ _NAMED = 3
 _Value = TypeVar("_Value")
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Look for no garbage: what is made is kept, and to go through all histories takes long."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@_without_collector()
 def compare_sessions(
     current: SessionValues,
     baseline: Sessions | None,
@@ -211,6 +226,8 @@ def _unlimited(
     all metrics of a session with more than a few. Of a part of the tests all may well be meant,
     unless no case is named.
     """
+    if not steps:
+        return
     broad = []
     tests = {
         (case.case, function_of(case.nodeid), metric)
@@ -342,6 +359,8 @@ def _without_record(
     """Yield the past cases that did not run now, each with the first past session that has it."""
     seen = {case for case, one in current.cases.items() if one.passed or one.outcomes - _LEFT_OUT}
     for session in filter(None, past):
+        if session.cases.keys() <= seen:
+            continue
         for case in session.cases.values():
             if case.passed and case.case not in seen:
                 seen.add(case.case)
