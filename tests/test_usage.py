@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
-from textwrap import dedent
 
 import pytest
 from project import Project
@@ -57,47 +54,6 @@ def test_memory_is_that_of_this_process() -> None:
     del block
     usage = usage_between(before, read_usage())
     assert usage["peak_memory_mb"] * 1e6 >= memory.peak + 0.5 * memory.resident
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-def test_memory_is_read_whatever_tests_do_to_descriptors(tmp_path: Path) -> None:
-    # As a process of its own: there is a descriptor to close, and no thread beside the fork.
-    code = """
-        import os
-        from pathlib import Path
-        from pytest_mlflow_experiments.capture.measuring import read_usage
-
-        def descriptors():
-            links = ((int(one.name), str(one.readlink())) for one in OPEN.iterdir() if one.exists())
-            return [fd for fd, path in links if path.endswith("/statm")]
-
-        OPEN = Path("/proc/self/fd")
-        MEGABYTES = 100 * 1_000_000
-        at_first = read_usage().memory.resident
-        (fd,) = descriptors()
-        assert read_usage().memory and descriptors() == [fd]
-
-        # It is closed, and then the number of a file of somebody else.
-        os.close(fd)
-        assert 0.9 * at_first < read_usage().memory.resident < at_first + MEGABYTES
-        (fd,) = descriptors()
-        Path("own").write_text("1 2 3 4 5 6 7")
-        own = os.open("own", os.O_RDWR)
-        os.dup2(own, fd)
-        assert 0.9 * at_first < read_usage().memory.resident < at_first + MEGABYTES
-        assert os.read(fd, 3) == b"1 2" and fd not in descriptors()
-
-        # A fork has memory of its own.
-        block = bytearray(b"x") * MEGABYTES
-        grown = read_usage().memory.resident
-        child = os.fork()
-        if not child:
-            del block
-            os._exit(0 if read_usage().memory.resident < grown - MEGABYTES / 2 else 1)
-        assert os.waitpid(child, 0)[1] == 0
-        assert read_usage().memory.resident >= grown - MEGABYTES / 2
-    """
-    subprocess.run([sys.executable, "-c", dedent(code)], check=True, cwd=tmp_path)
 
 
 def test_names_are_those_of_costs() -> None:

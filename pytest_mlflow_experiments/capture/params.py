@@ -25,6 +25,7 @@ from .secrets import CaseSecrets, SecretRules, leaves
 
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+\b|\bid='\d+'")
 _SCALARS = (int, float, complex, bool, type(None))
+_ATOMS = (str, bytes, *_SCALARS)
 _PLAIN = frozenset({str, *_SCALARS})
 _NEVER_SECRET = (bool, type(None))
 
@@ -304,7 +305,7 @@ def secret_arguments(
     secrets: dict[str, object] = {}
     for name in callspec.indices:
         value = callspec.params[name]
-        if isinstance(value, (str, bytes, *_SCALARS)):
+        if isinstance(value, _ATOMS):
             if names(name) and not isinstance(value, _NEVER_SECRET):
                 secrets[name] = value
         else:
@@ -322,8 +323,8 @@ def secret_arguments(
         name = next((name for name, text in texts if form in text), [*callspec.indices][-1])
         secrets[name] = (*leaves(secrets.get(name, ())), form)
     # To look into values takes time; and a test may change them, while its id stays.
-    item.stash[_SECRET_ARGUMENTS] = secrets or _NOTHING
-    return item.stash[_SECRET_ARGUMENTS]
+    item.stash[_SECRET_ARGUMENTS] = found = secrets or _NOTHING
+    return found
 
 
 _Address: TypeAlias = "tuple[str, str, dict[str, int]]"
@@ -361,7 +362,7 @@ def _addresses(callspec: Any) -> Iterator[tuple[str, str]]:
         for match in _IN_ID.finditer(text):
             yield match[1], match[0][len(match[1]) :]
     for name, value in callspec.params.items():
-        if not isinstance(value, (str, *_SCALARS)):
+        if type(value) not in _PLAIN and not isinstance(value, (str, *_SCALARS)):
             for spelled in (f"{id(value):#x}", f"{id(value):#X}", str(id(value))):
                 if spelled in text and f"at {spelled}" not in text and f"='{spelled}" not in text:
                     yield name, spelled

@@ -18,7 +18,7 @@ from ..records.tags import MARKERS
 from .assertions import install, unrecorded_modules
 from .case import CaseLog, Deliver, record_ids
 from .marker import CaseOptions
-from .measuring import Clock, Original, read_usage
+from .measuring import Clock, Original
 from .mlflow_case import CASE_LOG
 from .params import (
     IdAddresses,
@@ -114,8 +114,6 @@ class CapturePlugin:
         self._slot = Slot()
         self._delivery = Lock()
         self._addresses = IdAddresses()
-        # What it keeps open is there before the first test, which might look for new descriptors.
-        read_usage()
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Note the memory addresses in a test's id, also where it is deselected later."""
@@ -139,8 +137,9 @@ class CapturePlugin:
                     values = self._siblings.setdefault(function_of(item.nodeid), {})
                     values.update(dict.fromkeys(leaves(value)))
                 options = CaseOptions.from_item(item)
-                if options != _DEFAULT_OPTIONS:
-                    item.stash[_OPTIONS] = options
+                if not options.marked:
+                    continue
+                item.stash[_OPTIONS] = options
                 name = self._case_name(item, options)
                 if name is None:
                     continue

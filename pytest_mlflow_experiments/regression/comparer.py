@@ -9,11 +9,11 @@ from functools import lru_cache
 from math import isfinite, isnan
 from typing import TypeAlias, cast, final
 
-from ..records import CaseRecord, function_of
+from ..records import FAILED_OUTCOMES, CaseRecord, Check, function_of
 from ..records.accepted import ACCEPTED_FILE, AcceptedStep, MetricLevel, newest
 from ..records.case import SUMMARIES, is_key, name_at, placeless
 from ..records.param_kinds import SEED_PARAMS as SEED_PARAMS
-from .comparison import Acceptance, Margin, MetricComparison
+from .comparison import Acceptance, Margin, MetricComparison, MissedLimit
 from .examples import Examples, judge_accepted_rate
 from .findings import UNKNOWN_DIRECTION, Direction, RuleOptions
 from .guards import (
@@ -192,6 +192,27 @@ class Comparer:
     def knows(self, case: str) -> bool:
         """Return whether a past session has the case."""
         return case in self._history
+
+    def missed(self, case: str, record: CaseRecord) -> Iterator[MissedLimit]:
+        """Yield the limits that a failed case missed, each with the level of the baseline."""
+        past = self._history.get(case, [])
+        found: dict[str, Check] = {}
+        for check in record.checks:
+            if not (check.passed or check.alternative) and record.outcome in FAILED_OUTCOMES:
+                found.setdefault(name_at(check.metric, check.place), check)
+        for metric, check in [*found.items()][:_MISSED]:
+            row = None
+            if past and metric in past[-1][1].metrics:
+                row = self._row(past[-1][1], metric, past[-1][1], past)
+            level = row and self._judge_alone(replace(row.series, current=())).baseline
+            yield MissedLimit(
+                metric=metric,
+                value=check.value,
+                operator=check.operator,
+                limit=check.limit,
+                tolerance=check.tolerance,
+                baseline=level,
+            )
 
     def add_failed(self, case: CaseValues, record: CaseRecord) -> None:
         """Add the metrics that a failed case was expected to have and did not reach."""
@@ -443,7 +464,8 @@ class Comparer:
             reason = verdict.reason.removesuffix(f", but {UNKNOWN_DIRECTION}")
             verdict = replace(verdict, reason=f"{reason}; {row.contradiction}")
         if row.missing is not None:
-            verdict = replace(verdict, status="missing", reason=row.missing)
+            # Nothing was held against the limit.
+            verdict = replace(verdict, status="missing", reason=row.missing, limit=None)
             gates = not (cost and advisory)
             return _comparison(row, verdict, gates=gates, advisory=not gates)
         unconfirmed = row.case.fresh > 0 and not row.fresh and verdict.suspect and not advisory
@@ -498,6 +520,9 @@ def _is_accepted(verdict: Verdict, row: _Row) -> bool:
     is_less = verdict.current < before
     return is_less if row.series.direction == "max" else verdict.current > before
 
+
+_MISSED = 10
+"""The number of missed limits told of a case."""
 
 _TOLD = 5
 """In the first sessions after an accepted step, its reason is told."""

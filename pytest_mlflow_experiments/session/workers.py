@@ -10,7 +10,8 @@ from typing import Any, Final, final
 
 import pytest
 
-from ..baseline.kept_values import ValuesReader, read_baseline
+from ..baseline.kept_values import ValuesReader
+from ..baseline.local_baseline import read_baseline
 from ..capture.case import Deliver
 from ..capture.measuring import Clock
 from ..capture.mlflow_run import CONNECTION, Connection
@@ -95,10 +96,10 @@ def send_record(report: pytest.TestReport | None, record: CaseRecord) -> None:
         setattr(report, _RECORD, journal.encode(record))
 
 
-def received_record(report: pytest.TestReport) -> CaseRecord | None:
+def received_record(report: pytest.TestReport) -> str | None:
     """Return the record that a worker sent with the report, removing it from the report."""
-    line = report.__dict__.pop(_RECORD, None)
-    return None if line is None else journal.decode_case(line)
+    line: str | None = report.__dict__.pop(_RECORD, None)
+    return line
 
 
 @final
