@@ -11,6 +11,7 @@ import pytest
 from benchmarks import __main__, suites
 from benchmarks.bench import REFERENCE, Bench
 from benchmarks.command import CommandError, Figures, run
+from benchmarks.desk import judge_many
 from benchmarks.pairs import measure
 from benchmarks.peers import OURS, PLAIN
 from benchmarks.results import Budget, Results, Table, duration
@@ -66,6 +67,14 @@ def test_times_are_told_for_the_machine_of_the_budgets(tmp_path: Path) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("param", "metrics"), [("number", 48), ("seed", 4)])
+def test_what_judging_takes_is_counted(param: str, metrics: int) -> None:
+    cost = judge_many(param, 12, 5)
+    assert cost["of"] == metrics
+    assert cost["cpu"] > 0
+    assert cost["held"] > cost["memory"] >= 0
 
 
 def test_suites_are_python() -> None:

@@ -12,9 +12,10 @@ from crashing import copy_session, query, statuses
 from project import Project
 from tracker_kit import Journal, make_record
 
+from pytest_mlflow_experiments.baseline.kept_values import ValuesReader, read_baseline
 from pytest_mlflow_experiments.baseline.local import LocalCatalog
 from pytest_mlflow_experiments.cli import main
-from pytest_mlflow_experiments.records import SessionHeader, journal
+from pytest_mlflow_experiments.records import journal
 from pytest_mlflow_experiments.records.directory import SessionDirectory
 from pytest_mlflow_experiments.records.journal import JournalTail
 from pytest_mlflow_experiments.session.tracker_process import backlog
@@ -105,9 +106,8 @@ def test_later_session_is_not_disturbed(project: Project) -> None:
         path.write_bytes(b"".join(lines) + end)
     project.pytest("--mlflow", "--mlflow-offline", "--mlflow-gate")
     newest = SessionDirectory.find_all(project.path)[-1]
-    _, header, *_ = journal.read(newest.baseline)
-    assert isinstance(header, SessionHeader)
-    assert header.session_id == good.header.session_id
+    (session,) = read_baseline(newest, ValuesReader(frozenset())).sessions
+    assert session.header.session_id == good.header.session_id
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -159,6 +160,40 @@ def test_merge(events: Events, points: list[tuple[int, float]], check_steps: lis
     metrics, checks = merge(*in_order(events), CLOCK)
     assert [(metric.step, metric.value) for metric in metrics] == points
     assert [check.step for check in checks] == check_steps
+
+
+_CLOSE = (False, "math.isclose", ("rel_tol",), (0.25,))
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [],
+        [("a", ">=", 0.9, 0.5, None, {})],
+        [("a", ">=", 0.9, 0.5, None, {}), ("b", "<", math.nan, 0.5, None, {"alternative": True})],
+        [("b", "==", 0.9, 1.0, 0.2, {}), ("a", "<=", -0.0, 0.5, None, {"expression": True})],
+        [(name, ">", 0.9, 0.5, None, {}) for name in "aab"],
+        [("a", "==", 1.0, 1.0, None, {"same_as": "b"}), ("b", ">", 1.0, 0.5, None, {})],
+        [("a", "==", 1.0, 1.2, _CLOSE, {})],
+    ],
+)
+@pytest.mark.parametrize("order", [1, -1], ids=["in time", "backwards"])
+def test_what_is_asserted_once_is_merged_as_all_else(events: list[Any], order: int) -> None:
+    """The quick way of most cases, which takes observations as they are kept, and the other."""
+    observations = recorder.Observations()
+    for time, (name, operator, value, limit, tolerance, more) in enumerate(events):
+        place = ("test_it.py", time, 0)
+        site = Site(
+            **{"name": name, "operator": operator, "line": time, "place": place, "negated": False},
+            **{"alternative": False, "count_integers": False, **more},
+        )
+        # The last item is that of a call that was interrupted.
+        raw = (site, value, limit, tolerance, value > limit, order * float(time), "key", None)
+        observations.raw.append(raw[: 7 + time % 2])  # type: ignore[arg-type]
+    for random_examples in (False, True):
+        quick = merge([], observations, CLOCK, random_examples=random_examples)
+        other = merge([], [*observations], CLOCK, random_examples=random_examples)
+        assert repr(quick) == repr(other)  # NaN is no other
 
 
 def test_nan_is_the_same_value_as_nan() -> None:

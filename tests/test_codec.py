@@ -6,7 +6,8 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -21,6 +22,7 @@ from pytest_mlflow_experiments.records.codec import (
     encode,
     written_after,
 )
+from pytest_mlflow_experiments.records.json_text import json_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,28 @@ class Thing:
     @written_after("count")
     def double(self) -> float:
         return math.inf if self.count > 100 else 2.0 * self.count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rare:
+    common: int = 1
+    text: str = field(default="", metadata=RARE)
+    flag: bool | None = field(default=None, metadata=RARE)
+    number: int | None = field(default=3, metadata=RARE)
+
+
+class Half(float):
+    def __repr__(self) -> str:
+        return "half"
+
+
+class Name(str):
+    def __str__(self) -> str:
+        return "name"
+
+
+class Answer(IntEnum):
+    YES = 1
 
 
 THING = Thing(
@@ -86,6 +110,44 @@ def test_members_are_the_fields_in_their_order() -> None:
     )
     assert encode(BARE).keys() == encode(THING).keys() - {"rare", "inner"}
     assert encode(BARE)["limit"] is None
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        THING,
+        BARE,
+        replace(THING, limit=math.nan, texts={'é\n\x00\ud800"\\\u2028': "🙂"}, rare=("", "{}")),
+        replace(BARE, flag=True, count=101, limit=5e-324, inner=Point(x=1e22, step=-(10**20))),
+        replace(THING, inner=None, numbers={"a": Half(0.5)}, name=Name("b"), count=Answer.YES),
+        Point(x=-1.7976931348623157e308),
+        Rare(),
+        Rare(text="a", flag=False, number=0),
+        Rare(number=None, flag=True),
+    ],
+)
+def test_the_text_is_that_of_the_builtins(thing: object) -> None:
+    builtins = json.dumps(encode(thing), separators=(",", ":"), allow_nan=False)
+    assert json_text(thing) == builtins
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"name": 1},
+        {"flag": 1},
+        {"count": 1.5},
+        {"limit": 1},
+        {"points": None},
+        {"points": (1,)},
+        {"texts": ["a"]},
+        {"texts": {1: "a"}},
+        {"numbers": {"a": "NaN"}},
+    ],
+)
+def test_no_text_is_written_of_what_does_not_fit(members: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, AttributeError)):
+        json_text(replace(THING, **members))
 
 
 @pytest.mark.parametrize("thing", [THING, BARE])

@@ -186,7 +186,7 @@ def test_accepted_step_tells_what_when_and_by_whom(history: Project) -> None:
     assert step["commit"] == history.run("git", "rev-parse", "HEAD").stdout.strip()
     assert step["levels"][0]["before"] == pytest.approx(0.9033, abs=1e-4)
     history.write(CHECK.format(0.7))
-    shown = history.pytest(*GATE).stdout
+    shown = history.pytest(*GATE, "-v").stdout
     assert "Gate passed: 1 metric is accepted, nothing else got worse" in shown
     assert "accepted       accuracy 0.903333 → 0.7  -0.203 (-22.5 %)  test_it" in shown
     assert "accepted: half the size" in shown

@@ -158,7 +158,7 @@ def test_crashed_case_is_missing(project: Project) -> None:
     project.write(CRASHES.format(crash=""))
     result = project.pytest(*XDIST, *OFFLINE)
     assert "the last passing session" in result.stdout or "the latest" in result.stdout
-    baseline = project.sessions()[-1].directory.baseline.read_text(encoding="utf-8")
+    baseline = project.sessions()[-1].directory.local_baseline.read_text(encoding="utf-8")
     assert project.sessions()[0].header.session_id in baseline
     assert session.header.session_id not in baseline
 

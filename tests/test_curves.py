@@ -12,6 +12,7 @@ from project import Project
 from sessions import baseline, judged, make_case, make_session
 
 from pytest_mlflow_experiments.baseline.files import slim, slim_line
+from pytest_mlflow_experiments.baseline.kept_values import ValuesReader, read_baseline
 from pytest_mlflow_experiments.records import CaseRecord, Metric, journal, last_values
 from pytest_mlflow_experiments.records.slim import MAX_POINTS, thinned
 from pytest_mlflow_experiments.regression.compare import curves
@@ -201,10 +202,8 @@ def test_sessions_have_curves_beside_those_before(project: Project, export: bool
             options.append("--mlflow-baseline=file:baseline.jsonl")
         project.pytest(*options)
     *_, before, session = project.sessions()
-    current, past = (
-        collect_values(journal.read(path), SEEDS)
-        for path in (session.directory.journal, session.directory.baseline)
-    )
+    current = collect_values(journal.read(session.directory.journal), SEEDS)
+    past = read_baseline(session.directory, ValuesReader(SEEDS))
     (curve,) = curves(current.sessions[0], past.sessions)
     assert (curve.name, curve.metric) == ("test_train", "loss")
     assert [line[0] for line in curve.current] == [(0, 1.0), (0, 0.5)]

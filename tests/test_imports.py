@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,3 +115,13 @@ def test_what_pytest_loads_at_every_start_knows_only_pytest() -> None:
     for name in ("__init__", "plugin", "session/__init__", "session/options", "session/hookspecs"):
         roots = {n.split(".")[0] for n in imports(PACKAGE / f"{name}.py", lazy=False)}
         assert roots <= {"__future__", NAME, "pytest", *USUAL}
+
+
+def test_no_protocol_of_the_web_is_loaded_where_tests_run() -> None:
+    # 12 ms of each start: what follows whom is seen only in a process that has loaded nothing.
+    code = f"import sys, pytest, {NAME}.session.plugin; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert f"{NAME}.capture.plugin" in loaded
+    assert not {"urllib.request", "http.client", "ssl", "email.parser"}.intersection(loaded)

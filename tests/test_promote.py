@@ -262,7 +262,9 @@ def test_circle(tmp_path: Path, migrated_database: Path) -> None:
     # One that got worse fails the gate, and is registered without taking it.
     run(project, 0.60, *AGAINST, "--mlflow-tolerance=accuracy: 0.1", status=1)
     refused = project.cli("promote", "digits", "--tolerance=accuracy: 0.1", status=1).stdout
-    assert "Refused, digits@champion stays at version 2:" in refused
+    assert (
+        "Not promoted: version 3 is kept without the alias, digits@champion stays at version 2:"
+    ) in refused
     assert "its session is no baseline for others: its gate failed" in refused
     assert "test_model[C=1.0]: accuracy regressed" in refused, refused
     assert (

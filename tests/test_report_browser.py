@@ -242,7 +242,7 @@ def test_a_row_opens_to_the_history_with_the_keyboard(browser: Chrome, open_repo
     assert (slider.get_attribute("aria-valuetext") or "").startswith("this session: 0.95, 0.96")
     browser.execute_script("arguments[0].focus()", slider)
     type_keys(browser, Keys.HOME, Keys.ARROW_RIGHT)
-    commit = str(sessions[1].commit)[:8]
+    commit = str(sessions[1].commit)[:7]
     told = (
         f"0.929 · -0.26 % from the level · {commit} · main · by Ann · 2026-11-19 13:20 UTC · passed"
     )

@@ -6,12 +6,12 @@ import re
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass, replace
 from hashlib import sha256
 from html.parser import HTMLParser
 from math import inf, nan
-from typing import Any
+from typing import Any, get_type_hints
 from xml.etree import ElementTree
 
 import pytest
@@ -23,18 +23,21 @@ from comparisons import (
     make_comparison,
     make_metric,
     make_reliability,
+    make_unjudged,
     one_of_everything,
 )
-from sweep_values import classifier, grid, make_curve, make_sweep
+from sweep_values import classifier, grid, make_curve, make_sweep, twelve
 
 from pytest_mlflow_experiments.records import Operator
 from pytest_mlflow_experiments.regression.comparison import (
     Comparison,
+    GuardChange,
     Margin,
     MetricComparison,
 )
+from pytest_mlflow_experiments.regression.sweeps.model import Slice, SliceTable
 from pytest_mlflow_experiments.report.headline import GATE_FAILED
-from pytest_mlflow_experiments.report.html.metrics import breakable
+from pytest_mlflow_experiments.report.html.markup import breakable
 from pytest_mlflow_experiments.report.html.page import render_html
 from pytest_mlflow_experiments.report.html.svg import describe_history, sparkline
 from pytest_mlflow_experiments.report.markdown import render_markdown
@@ -97,6 +100,62 @@ def test_hostile_texts_are_shown_as_they_are() -> None:
     words = " ".join(page.text.split())
     for text in HOSTILE:
         assert " ".join(clean(text).split()) in words
+
+
+def with_texts(value: Any, text: str) -> Any:
+    """Put a text in place of each that is not one of a few known words."""
+    if isinstance(value, str):
+        return text
+    if isinstance(value, tuple):
+        return tuple(with_texts(one, text) for one in value)
+    if isinstance(value, Mapping):
+        texts = (with_texts(one, text) for one in value.values())
+        return {f"{text}{place}": one for place, one in enumerate(texts)}
+    if not is_dataclass(value):
+        return value
+    hints = get_type_hints(type(value))
+    free = {name: hint for name, hint in hints.items() if "Literal" not in str(hint)}
+    changed = {
+        name: text if hint == str | None else with_texts(getattr(value, name), text)
+        for name, hint in free.items()
+    }
+    return replace(value, **changed)  # type: ignore[type-var]
+
+
+def test_no_text_anywhere_becomes_a_tag_or_an_attribute() -> None:
+    guard = GuardChange(kind="limit", case="c", metric="m", name="c", nodeid="c", text="t")
+    part = Slice(
+        params={"of": "a"},
+        case="c",
+        nodeid="c",
+        status="unchanged",
+        gates=False,
+        current=0.9,
+        baseline=0.9,
+        change=0.0,
+        history=(),
+        reason="",
+    )
+    comparison = replace(
+        one_of_everything(),
+        sweeps=(twelve(), make_sweep(grid(c=[1, 2]), classifier)),
+        slices=(SliceTable(test="t", name="t", metric="m", mode="max", slices=(part,)),),
+        curves=tuple(make_curve() for _ in range(20)),
+        guards=(guard,),
+        reliability=tuple(make_reliability(name, flaky=name == "a") for name in "ab"),
+        partial="a part",
+        problem="a problem",
+    )
+    long = make_unjudged("failed", "c", "\"'><hr evil=1>&amp;\n" * 40)
+    comparison = with_texts(comparison, "\"'><hr evil=1>&amp;")
+    pages = [
+        Page(render_html(replace(comparison, unjudged=(*comparison.unjudged, long)))),
+        Page(render_html(replace(comparison, problem=None, metrics=(), guards=()))),
+    ]
+    for page in pages:
+        assert "hr" not in {tag for tag, _ in page.tags}
+        assert not any("evil" in attributes for _, attributes in page.tags)
+        assert page.text.count("\"'><hr evil=1>&amp;") > 40
 
 
 def test_page_is_text_that_every_reader_takes() -> None:

@@ -119,7 +119,7 @@ def test_one_p_value_stands_in_all_reports_and_it_decides() -> None:
     sweep = twelve()
     page = make_comparison(make_metric(), sweeps=(sweep,))
     told = [
-        sweeps_text.verdict(one, mark)
+        sweeps_text.verdict(sweep, one, mark)
         for one, mark in zip(sweep.configurations, marks(sweep), strict=True)
     ]
     assert told[1].startswith("within noise, p = 0.")
@@ -304,10 +304,15 @@ def test_plots_get_what_they_draw() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_texts_stay_texts(text: str) -> None:
+    many = {f"{text}{place}" for place in range(12)}
     choices = [{text: f"{text}{n}", "b": f"{n}"} for n in range(1, 6)]
     sweep = make_sweep(choices, lambda params, dice: float(params["b"]), name=text, metric=text)
     sweep = replace(sweep, notes=(text,), repeats=(text,))
-    source = render(sweep, curves=(replace(make_curve(text, metric=text), baseline_session=text),))
+    # Without a best point; with params that have no column, and one with a single value.
+    choices = [{"same": text} | dict.fromkeys(many, f"{text}{n}") for n in range(1, 4)]
+    other = make_sweep(choices, lambda params, dice: 1.0, name=text, metric=text, mode=None)
+    curve = replace(make_curve(text, metric=text), baseline_session=text)
+    source = render(sweep, other, curves=(curve,))
     page = Page(source)
     assert (page.count("script"), page.count("style"), page.count("img")) == (2, 1, 0)
     for _, attributes in page.tags:

@@ -18,6 +18,7 @@ from pytest_mlflow_experiments.regression.sweeps.build import SweepBuilder
 from pytest_mlflow_experiments.regression.sweeps.lookup import build_sweeps
 from pytest_mlflow_experiments.regression.sweeps.model import Configuration, Mode, Sweep
 from pytest_mlflow_experiments.regression.sweeps.ranking import marks, p_value
+from pytest_mlflow_experiments.report.sweep_text import verdict
 
 
 def one(
@@ -418,6 +419,10 @@ def test_one_lucky_seed_is_not_the_best() -> None:
     sweep = only(*whole, *lucky, *skipped)
     assert [found.params["c"] for found in sweep.configurations] == ["0", "2", "1"]
     assert sweep.best is sweep.configurations[0]
+    assert verdict(sweep, sweep.configurations[2], "") == "not ranked: 1 of 3 values"
+    lucky.append(one(0.98, c=1, seed=1))
+    sweep = only(*whole, *lucky, *skipped[1:])
+    assert verdict(sweep, sweep.configurations[2], "near") == "not ranked: 2 of 3 values"
 
 
 def test_params_that_are_never_the_same_twice_explain_nothing() -> None:

@@ -117,6 +117,18 @@ def test_nothing_heavy_is_loaded_where_no_test_runs(
     assert heavy(modules) == set()
 
 
+def test_nothing_heavy_is_loaded_to_judge(bare: Project) -> None:
+    alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    options = ("-p", "pytest_mlflow_experiments.plugin", "--mlflow", "--mlflow-offline")
+    for accuracy in (0.91, 0.93, 0.92, 0.7):
+        bare.write(f"def test_it():\n    accuracy = {accuracy}\n    assert accuracy > 0.5\n")
+        result = bare.pytest(*options, env=alone)
+    assert "1 metric regressed" in result.stdout
+    modules = set(bare.path.joinpath("modules.txt").read_text(encoding="utf-8").split())
+    assert "pytest_mlflow_experiments.regression.rule" in modules
+    assert heavy(modules) == set()
+
+
 def test_the_fixture_keeps_nothing(bare: Project) -> None:
     bare.write(USES_THE_FIXTURE, "test_it.py")
     modules = run(bare)

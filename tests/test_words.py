@@ -24,8 +24,8 @@ GLOSSARY = ("session", "case", "metric", "check", "baseline", "gate", "sweep", "
 # How this package is made, in words that its users have no use for.
 PRIVATE = re.compile(
     r"(?<!=)\b(projections?|provenances?|catalogs?|trackers?|journals?(?!\.jsonl)|advisory"
-    r"|guards?|guarded|tracking stores?|the store|accepted steps?|the whole|codecs?|slim"
-    r"|(a|an|the|this|that|each|its|of|no|all|case|more|\d+) records?)\b",
+    r"|guards?|guarded|tracking stores?|the store|accepted steps?|the whole(?! traceback)|codecs?"
+    r"|slim|(a|an|the|this|that|each|its|of|no|all|case|more|\d+) records?)\b",
     re.IGNORECASE,
 )
 # Lists of words in names of metrics and variables.
@@ -34,6 +34,8 @@ TEXT = re.compile(r"(?<![\w{}.])[A-Za-z]['\w-]*[,:;.]? +(?:[a-z]['\w-]*|{})(?!\w
 CODE = re.compile(
     r"SELECT |PRAGMA|<svg|<path|<text|<circle|\(\?|import sys|\\[bsw]|[\w`] = ['{]|tuple\["
 )
+# An element's start or end, which may go on in the next text.
+TAG = re.compile(r"</?[a-z!][^<>]*(>|$)")
 
 
 def texts(path: Path) -> Iterator[tuple[str, str]]:
@@ -62,6 +64,8 @@ def texts(path: Path) -> Iterator[tuple[str, str]]:
             )
         else:
             continue
+        if path.parent.name == "html":
+            shown, bare = TAG.sub(" ", shown), TAG.sub(" ", bare)
         if TEXT.search(bare) and not CODE.search(bare):
             yield " ".join(shown.split()), bare
 

@@ -31,9 +31,9 @@ from ..records.git import changed_lines
 from ..records.journal import Entry, JournalError
 from ..records.reader import StoredSession
 from ..records.session import TOLD_COUNTS
-from ..records.slim import EMPTY, FILLED, RULES, thinned
+from ..records.slim import EMPTY, FILLED, RULES, SlimCase, thinned
 from ..records.tags import BRANCH, CI_JOB, CI_KIND, CI_PULL_REQUEST, COMMIT, DIRTY
-from .choice import Catalog, choose, why_excluded, why_incomplete
+from .choice import Catalog, Choice, choose, why_excluded, why_incomplete
 from .specs import BaselineError, BaselineRequest, parse_spec
 
 _TAGS = (BRANCH, COMMIT, DIRTY, CI_JOB, CI_KIND, CI_PULL_REQUEST)
@@ -41,6 +41,7 @@ _KEPT_WHERE_ANY = (
     *("arguments", "datasets", "run_metrics", "usage", "resumed_from", "best", "guards"),
     *RULES,
 )
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _NO_VALUES: Builtins = {"metrics": [], "checks": [], "failure": None}
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
@@ -61,10 +62,13 @@ def slim_entry(entry: Entry) -> Entry:
         tags = {name: entry.tags[name] for name in _TAGS if name in entry.tags}
         # Where the session was sent is a path of somebody's machine as often as not.
         return replace(entry, tags=tags, tracking_uri="")
-    if isinstance(entry, SessionEnd):
-        told = {name: n for name, n in entry.metrics.items() if n and name in TOLD_COUNTS}
-        return replace(entry, tags={}, metrics=told, summary="", baselines={}, seed_params=())
-    return entry
+    return slim_end(entry) if isinstance(entry, SessionEnd) else entry
+
+
+def slim_end(end: SessionEnd) -> SessionEnd:
+    """Reduce the end of a session to what comparisons need."""
+    told = {name: n for name, n in end.metrics.items() if n and name in TOLD_COUNTS}
+    return replace(end, tags={}, metrics=told, summary="", baselines={}, seed_params=())
 
 
 def slim_line(line: bytes, *, steps: bool = True) -> str:
@@ -75,13 +79,18 @@ def slim_line(line: bytes, *, steps: bool = True) -> str:
     Raises:
         JournalError: it is not a line of a journal.
     """
+    if (case := _slim_data(line, steps=steps)) is not None:
+        return _to_json({"kind": "case", **case})
+    return journal.encode(slim_entry(journal.decode(line)))
+
+
+def _slim_data(line: bytes, *, steps: bool) -> Builtins | None:
+    """Return the reduced case of a line, None if it is of no case; raise as ``slim_line`` does."""
     try:
         data = json.loads(line)
-        if data["kind"] == "case":
-            return _to_json({"kind": "case", **_slim_case(data, steps=steps)})
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return _slim_case(data, steps=steps) if data["kind"] == "case" else None
+    except _UNREADABLE as error:
         raise JournalError(f"not a line of a session's file: {error!r}") from error
-    return journal.encode(slim_entry(journal.decode(line)))
 
 
 def _slim_case(data: Builtins, *, steps: bool) -> Builtins:
@@ -269,21 +278,40 @@ def make_baseline(
         provenance = replace(choice.provenance, ahead=(), lacks="")
         choice = replace(choice, provenance=provenance, ahead=())
     lines: list[str] = []
+
+    def take(source: Path, is_newest: bool) -> str | None:
+        # Only the newest curve is shown beside that of a session.
+        found = _slim_lines(source, steps=is_newest)
+        if isinstance(found, str):
+            return found
+        lines.extend(found)
+        return None
+
+    made = take_sessions(choice, catalog, take)
+    _write(path, chain([journal.encode(made.provenance)], lines), private=private)
+    return made
+
+
+def take_sessions(
+    choice: Choice, catalog: Catalog, take: Callable[[Path, bool], str | None]
+) -> WrittenBaseline:
+    """Call ``take`` with the journal of each session of a baseline, and whether it is the newest.
+
+    It returns None, or why the session can't be used.
+
+    Raises:
+        BaselineError: none can be used.
+    """
     notes: list[str] = []
     with tempfile.TemporaryDirectory(prefix="pytest-mlflow-") as directory:
         # Those that are no history come first, so that the newest of the others stays the last.
         every = (*choice.ahead, *choice.sessions)
         sources = catalog.journals(every, Path(directory))
         for session, source in zip(every, sources, strict=True):
-            # Only the newest curve is shown beside that of a session.
             newest = session is choice.sessions[-1]
-            found = _slim_lines(source, steps=newest) if isinstance(source, Path) else source
-            if isinstance(found, str) and session in choice.ahead:
-                continue
-            if isinstance(found, str):
-                notes.append(f"Session {session.session_id} is left out of the baseline: {found}")
-            else:
-                lines += found
+            why = take(source, newest) if isinstance(source, Path) else source
+            if why is not None and session not in choice.ahead:
+                notes.append(f"Session {session.session_id} is left out of the baseline: {why}")
     kept = len(choice.sessions) - len(notes)
     if not kept:
         raise BaselineError(f"none of {choice.provenance.reason} can be read; {notes[-1]}")
@@ -292,7 +320,6 @@ def make_baseline(
         are = "is" if len(notes) == 1 else "are"
         reason = f"{provenance.reason}, of which {len(notes)} {are} left out"
         provenance = replace(provenance, reason=reason)
-    _write(path, chain([journal.encode(provenance)], lines), private=private)
     return WrittenBaseline(provenance=provenance, sessions=kept, notes=tuple(notes))
 
 
@@ -332,6 +359,35 @@ def _slim_lines(path: Path, *, steps: bool) -> list[str] | str:
     if not isinstance(journal.decode(lines[-1]), SessionEnd):
         return "its file breaks off"
     return lines
+
+
+def slim_entries(path: Path) -> Iterator[Entry | SlimCase]:
+    """Yield the reduced entries of the journal of a session that has come to its end.
+
+    Raises:
+        JournalError: the session can't be used; the message says why.
+        OSError: the file can't be read.
+    """
+    entry: Entry | SlimCase | None = None
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                entry = _slim_entry_of(line)
+            except (JournalError, *_UNREADABLE) as error:
+                raise JournalError(f"line {number} of its file: {error}") from error
+            if isinstance(entry, SessionHeader) != (number == 1):
+                raise JournalError("its file has no header, or several")
+            yield entry
+    if not isinstance(entry, SessionEnd):
+        raise JournalError("its file has no header" if entry is None else "its file breaks off")
+
+
+def _slim_entry_of(line: bytes) -> Entry | SlimCase:
+    if (case := _slim_data(line, steps=True)) is None:
+        return slim_entry(journal.decode(line))
+    return SlimCase.from_line(case) or decode(CaseRecord, case)
 
 
 def _entries(path: Path) -> Iterator[tuple[int, Entry]]:

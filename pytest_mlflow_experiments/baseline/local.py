@@ -6,7 +6,7 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, suppress
 from functools import cached_property
 from pathlib import Path
@@ -26,10 +26,13 @@ from ..records.reader import LONGEST_HEADER, peek_header
 from ..records.secrets import without_credentials
 from ..records.tags import EXCLUDED, SESSION_ID
 from .choice import Candidate, Query, only_one, why_incomplete
+from .kept_values import kept_end
 from .specs import BaselineError, UnknownSessionError
 
 _PIN: Final = "baseline"
 _DAMAGED_SHOWN: Final = 3
+_LONG: Final = 8_192
+"""The bytes of a line that takes longer to decode than to look for a shorter one."""
 
 
 @final
@@ -317,12 +320,17 @@ def _key(*, create: bool = False) -> bytes:
     return key
 
 
-def damage_notes(root: Path) -> list[str]:
+def damage_notes(root: Path, readable: Collection[str] = ()) -> list[str]:
     """Return a note for each session below ``root`` whose journal is damaged.
 
     Only complete lines count: an incomplete one belongs to a session that broke off or still runs.
+    Those that are known to be ``readable`` are not looked at.
     """
-    found = ((one.session_id, _damage(one.journal)) for one in SessionDirectory.find_all(root))
+    found = (
+        (one.session_id, _damage(one.journal))
+        for one in SessionDirectory.find_all(root)
+        if one.session_id not in readable
+    )
     notes = [
         f"Session {session_id} is ignored, for it can't be read: {damage}"
         for session_id, damage in found
@@ -353,7 +361,10 @@ def _damage(path: Path) -> str | None:
 
 def _end(path: Path) -> SessionEnd | None:
     with suppress(OSError, JournalError):
-        entry = journal.decode(_last_line(path))
+        line = _last_line(path)
+        if len(line) > _LONG and (end := kept_end(path, line)) is not None:
+            return end
+        entry = journal.decode(line)
         return entry if isinstance(entry, SessionEnd) else None
     return None
 

@@ -101,7 +101,7 @@ class CaseLog:
     @property
     def has_metrics(self) -> bool:
         """Whether anything was asserted or logged as a metric."""
-        return bool(self.observations or self.logged)
+        return bool(self.observations.raw or self.logged)
 
     def artifacts(self) -> tuple[str, ...]:
         """Return the paths of the artifacts kept so far, relative, with forward slashes."""
@@ -163,22 +163,21 @@ class CaseLog:
         ``renamed`` is pytest's name of the test and the recorded one, if they differ.
         """
         attempts = tuple(attempts)
-        environment = self.secrets.rules.environment
-        arguments = tuple(map(environment, arguments))
+        environment, options = self.secrets.rules.environment, self.options
         metrics, checks = merge(
             *(self.logged, self.observations, self.clock, self.run_metrics, self.run_history),
             random_examples=self.random_examples,
         )
         own = {metric.key for metric in metrics} if self.run_metrics else ()
-        options = self.options
         notes = self._all_notes(attempts)
         params, tags, artifacts = self.params, {**tags, **self.tags}, self.artifacts()
-        named = (*params, *tags, *self.datasets, *self.run_metrics, *artifacts, *notes)
-        measured = (*_texts_of(metrics), *_texts_of(self.run_history))
+        named = (*params, *arguments, *tags, *self.datasets, *self.run_metrics, *artifacts, *notes)
+        measured = _texts_of((*metrics, *self.run_history))
         # One look at all of them: most cases have no secrets.
         texts = "\0".join((*named, *measured, *params.values(), *tags.values()))
         has_secrets = environment.finds(texts)
         if has_secrets or "://" in texts:
+            arguments = tuple(map(environment, arguments))
             params = self.secrets.without_environment(params)
             tags = self.secrets.without_environment(tags)
             notes = tuple(map(self.secrets.in_text, notes))
@@ -198,7 +197,7 @@ class CaseLog:
             artifacts=artifacts,
             failure=self.failure(),
             run_id=self.run_id,
-            attempts=tuple(log.as_attempt() for log in attempts),
+            attempts=tuple([log.as_attempt() for log in attempts]),
             notes=notes,
             arguments=arguments,
             datasets={name: joined_digest(digests) for name, digests in self.datasets.items()},
@@ -210,7 +209,9 @@ class CaseLog:
             best=self._best(metrics),
             run_metrics={name: v for name, v in self.run_metrics.items() if name not in own},
             run_history=tuple(self.run_history),
-            inputs=tuple(finished_input(one, nodeid, self.secrets.in_text) for one in self.inputs),
+            inputs=tuple(
+                [finished_input(one, nodeid, self.secrets.in_text) for one in self.inputs]
+            ),
             usage=self.usage,
         )
         secrets = {secret: None for log in (self, *attempts) for secret in log.secrets.values}
@@ -270,7 +271,7 @@ class CaseLog:
 
 
 def _texts_of(metrics: Iterable[Metric]) -> list[str]:
-    return [f"{metric.key}\0{metric.place}" for metric in metrics]
+    return [text for metric in metrics for text in (metric.key, metric.place) if text]
 
 
 def _renamed(root: Path, name: str, masked: str) -> str:

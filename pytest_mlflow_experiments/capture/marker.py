@@ -56,14 +56,13 @@ class CaseOptions:
             pytest.UsageError: a keyword is unknown or its value not legal; the message names the
                 test and the legal keywords.
         """
+        markers = [*item.iter_markers_with_node("mlflow")]
+        if not markers:
+            return cls()
         values: dict[str, Any] = {}
-        marked = False
         # Of pytest, those of the set of params come after those of the function.
         of_params = {id(mark) for mark in getattr(getattr(item, "callspec", None), "marks", ())}
-        for node, marker in sorted(
-            item.iter_markers_with_node("mlflow"), key=lambda pair: id(pair[1]) not in of_params
-        ):
-            marked = True
+        for node, marker in sorted(markers, key=lambda pair: id(pair[1]) not in of_params):
             _check_marker(item, marker)
             for key, value in marker.kwargs.items():
                 if isinstance(value, Mapping):
@@ -80,7 +79,7 @@ class CaseOptions:
             values["direction"] = _with_mode(item, values)
         if "best" in values:
             values["best"] = _checked_best(item, values)
-        return cls(**values, marked=marked)
+        return cls(**values, marked=True)
 
 
 _KEYWORDS: Final = {one.name: one.metadata["legal"] for one in fields(CaseOptions) if one.metadata}

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias, final
 
 from ..records import Check, Metric
 from ..records.case import ANY_PLACE, MAX_PLACES
-from .assertions.recorder import Observation
+from .assertions.recorder import RAW_CLOCK, Observation, Observations, tolerance_of
 from .measuring import Clock
 
 _CLOCK = attrgetter("clock")
@@ -108,11 +108,17 @@ def merge(
         run_history: all values of those of them that have several steps.
         random_examples: whether the values are those of random examples, which have no places.
     """
+    if (
+        isinstance(observations, Observations)
+        and not (logged or run_metrics)
+        and (simple := _each_once(observations, clock)) is not None
+    ):
+        return simple
+    observed = [*observations]
     metrics: list[Metric] = []
     checks: list[Check] = []
     # The index of the value that each check saw, None for one of the test's own run.
     checked: list[int | None] = []
-    observed = [*observations]
     series: defaultdict[str, _Series] = defaultdict(_Series)
     for name, last in run_metrics.items():
         series[name] = _Series([one for one in run_history if one.key == name], last)
@@ -143,6 +149,38 @@ def merge(
         if value_index is not None and (place := metrics[value_index].place):
             checks[number] = replace(checks[number], place=place)
     return tuple(metrics), tuple(checks)
+
+
+def _each_once(
+    observations: Observations, clock: Clock
+) -> tuple[tuple[Metric, ...], tuple[Check, ...]] | None:
+    """Merge asserted values as :func:`merge` does, if each is of a metric of its own, else None.
+
+    Most cases are so, and the only ones that are many. They take a third of the time this way.
+    """
+    metrics: dict[str, Metric] = {}
+    checks: list[Check] = []
+    raws = observations.raw
+    for raw in sorted(raws, key=RAW_CLOCK) if len(raws) > 1 else raws:
+        site, value, limit, how, passed, moment, *_ = raw
+        name, operator, line, _, _, alternative, _, expression, same_as = site
+        if same_as or name in metrics:
+            return None
+        metrics[name] = Metric(key=name, value=value, step=0, timestamp=clock.at(moment))
+        check = Check(
+            metric=name,
+            step=0,
+            operator=operator,
+            value=value,
+            limit=limit,
+            tolerance=tolerance_of(value, limit, *how) if isinstance(how, tuple) else how,
+            passed=passed,
+            line=line,
+            alternative=alternative,
+            expression=expression,
+        )
+        checks.append(check)
+    return tuple(metrics.values()), tuple(checks)
 
 
 def _check(seen: Observation, metric: str, step: int, *, logged: bool, twin: bool) -> Check:

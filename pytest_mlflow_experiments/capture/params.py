@@ -25,6 +25,7 @@ from .secrets import CaseSecrets, SecretRules, leaves
 
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+\b|\bid='\d+'")
 _SCALARS = (int, float, complex, bool, type(None))
+_ATOMS = (str, bytes, *_SCALARS)
 _PLAIN = frozenset({str, *_SCALARS})
 _NEVER_SECRET = (bool, type(None))
 
@@ -50,7 +51,14 @@ def case_params(item: pytest.Item, secrets: CaseSecrets) -> dict[str, str]:
     values = _unfolded(callspec, secrets.rules.names)
     # The test may change a value, and so what unfolds.
     item.stash[_ARGUMENTS] = tuple(values)
-    texts = {name: secrets.text(name, value, stable_text) for name, value in values.items()}
+    names = secrets.rules.names
+    texts: dict[str, str | None] = {}
+    for name, value in values.items():
+        # Most are so, and there are many cases.
+        if (kind := type(value)) in _PLAIN and not names(name):
+            texts[name] = value if kind is str else repr(value)  # type: ignore[assignment]
+        else:
+            texts[name] = secrets.text(name, value, stable_text)
     ids = _ids_by_name(item, callspec) if None in texts.values() else {}
     return {
         name: text if text is not None else ids.get(name, f"{name}{callspec.indices[name]}")
@@ -297,7 +305,7 @@ def secret_arguments(
     secrets: dict[str, object] = {}
     for name in callspec.indices:
         value = callspec.params[name]
-        if isinstance(value, (str, bytes, *_SCALARS)):
+        if isinstance(value, _ATOMS):
             if names(name) and not isinstance(value, _NEVER_SECRET):
                 secrets[name] = value
         else:
@@ -315,8 +323,8 @@ def secret_arguments(
         name = next((name for name, text in texts if form in text), [*callspec.indices][-1])
         secrets[name] = (*leaves(secrets.get(name, ())), form)
     # To look into values takes time; and a test may change them, while its id stays.
-    item.stash[_SECRET_ARGUMENTS] = secrets or _NOTHING
-    return item.stash[_SECRET_ARGUMENTS]
+    item.stash[_SECRET_ARGUMENTS] = found = secrets or _NOTHING
+    return found
 
 
 _Address: TypeAlias = "tuple[str, str, dict[str, int]]"
@@ -354,7 +362,7 @@ def _addresses(callspec: Any) -> Iterator[tuple[str, str]]:
         for match in _IN_ID.finditer(text):
             yield match[1], match[0][len(match[1]) :]
     for name, value in callspec.params.items():
-        if not isinstance(value, (str, *_SCALARS)):
+        if type(value) not in _PLAIN and not isinstance(value, (str, *_SCALARS)):
             for spelled in (f"{id(value):#x}", f"{id(value):#X}", str(id(value))):
                 if spelled in text and f"at {spelled}" not in text and f"='{spelled}" not in text:
                     yield name, spelled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import InitVar, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -52,7 +52,10 @@ WORKER_UNRECORDED: Final = "mlflow_unrecorded"
 UNRECORDED = pytest.StashKey[str]()
 """Which modules yield no metrics from their assertions, and why; a worker sends it, too."""
 _FORKED: Final = "mlflow_forked_case"
-"""The attribute under which a record leaves the process that was forked for its test alone."""
+"""The attribute under which a record leaves the process that was forked for its test alone.
+
+It is the name of the plugin that sets it, too.
+"""
 
 _OPTIONS = pytest.StashKey[CaseOptions]()
 _DEFAULT_OPTIONS: Final = CaseOptions()
@@ -62,7 +65,10 @@ _UNREPORTED_MARKERS: Final = frozenset({"mlflow", "parametrize", "usefixtures", 
 @final
 @dataclass(slots=True, eq=False)
 class _Running:
-    """The test that a thread runs; ``threads`` are those that there were before its call."""
+    """The test that a thread runs.
+
+    ``threads`` are those that there were before its call, ``nodeid`` is the one for its record.
+    """
 
     item: pytest.Item | None = None
     nextitem: pytest.Item | None = None
@@ -70,6 +76,7 @@ class _Running:
     attempts: list[CaseLog] = field(default_factory=list)
     thread: int = field(default_factory=get_ident)
     threads: list[Thread] | None = None
+    nodeid: str = ""
 
 
 def watch_assertions(config: pytest.Config, setting: Assertions) -> str | None:
@@ -130,8 +137,9 @@ class CapturePlugin:
                     values = self._siblings.setdefault(function_of(item.nodeid), {})
                     values.update(dict.fromkeys(leaves(value)))
                 options = CaseOptions.from_item(item)
-                if options != _DEFAULT_OPTIONS:
-                    item.stash[_OPTIONS] = options
+                if not options.marked:
+                    continue
+                item.stash[_OPTIONS] = options
                 name = self._case_name(item, options)
                 if name is None:
                     continue
@@ -153,6 +161,7 @@ class CapturePlugin:
     ) -> Generator[None, object, object]:
         """Open the case of ``item`` and make it current for assertions during the protocol."""
         now = _Running(item, nextitem, item.stash.get(_OPTIONS, _DEFAULT_OPTIONS))
+        now.nodeid = self._nodeid(item) if has_other_id(item) else plain_nodeid(item)
         outer = self._running.get(now.thread), self._slot.of(now.thread)
         self._running[now.thread] = now
         # Where another plugin runs a case that need not, its setup opens it.
@@ -175,17 +184,20 @@ class CapturePlugin:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Open another attempt if the case was set up before."""
-        if item is not self._now.item:
+        if self._is_forked and not item.config.pluginmanager.hasplugin(_FORKED):
+            item.config.pluginmanager.register(_ForkedReports(self._note_forked), _FORKED)
+        now = self._now
+        if item is not now.item:
             return
         earlier = item.stash.get(CASE_LOG, None)
         if earlier is None:
             # Another plugin runs the test again although its teardown was reported: a new case.
-            self._now.attempts = []
+            now.attempts = []
             self._open(item)
         elif earlier.durations:
-            self._now.attempts.append(earlier)
+            now.attempts.append(earlier)
             self._open(item)
-            item.stash[CASE_LOG].keep_artifacts_of(earlier, len(self._now.attempts))
+            item.stash[CASE_LOG].keep_artifacts_of(earlier, len(now.attempts))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> None:
@@ -196,35 +208,24 @@ class CapturePlugin:
         log = item.stash.get(CASE_LOG, None)
         if log is None:
             return
-        if item is self._now.item and log.run_id is not None:
-            self._note_running(item, log)
-        if item is self._now.item:
-            self._now.threads = all_threads()
+        now = self._now
+        if item is now.item:
+            if log.run_id is not None:
+                self._note_running(item, log)
+            now.threads = all_threads()
         log.begin_call()
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[None]
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Read the usage of the call before pytest formats the traceback of its failure.
-
-        In a process that was forked for this test alone (pytest-forked), the record travels on the
-        report of the teardown: nothing else comes back.
-        """
-        log = item.stash.get(CASE_LOG, None)
-        if call.when == "call" and log is not None:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        """Read the usage of the call before pytest formats the traceback of its failure."""
+        if call.when == "call" and (log := item.stash.get(CASE_LOG, None)) is not None:
             log.end_call()
-        report = yield
-        if item is self._now.item and log is not None and self._is_forked:
-            _note_report(log, report)
-            if report.when == "teardown" and (record := self._finished(item, log)) is not None:
-                setattr(report, _FORKED, journal.encode(record))
-        return report
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add pytest's report to the case; the teardown's report, or a crash, ends the case."""
-        item = self._now.item
+        now = self._now
+        item = now.item
         if item is None or report.nodeid != item.nodeid:
             return
         log = item.stash.get(CASE_LOG, None)
@@ -234,9 +235,8 @@ class CapturePlugin:
             if hasattr(report, "context"):
                 _note_report(log, report)
             return
-        nodeid = self._nodeid(item) if has_other_id(item) else plain_nodeid(item)
-        if not item.nodeid.startswith(nodeid):
-            setattr(report, SHOWN_NODEID, nodeid)
+        if not item.nodeid.startswith(now.nodeid):
+            setattr(report, SHOWN_NODEID, now.nodeid)
         _note_report(log, report)
         crashed = report.when not in ("setup", "call", "teardown")
         if (report.when == "teardown" or crashed) and not log.rerun:
@@ -251,6 +251,13 @@ class CapturePlugin:
                 finally:
                     # Also where a fresh run is interrupted.
                     self._deliver(report, record)
+
+    def _note_forked(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        log = item.stash.get(CASE_LOG, None)
+        if log is not None and item is self._now.item:
+            _note_report(log, report)
+            if report.when == "teardown" and (record := self._finished(item, log)) is not None:
+                setattr(report, _FORKED, journal.encode(record))
 
     @property
     def _now(self) -> _Running:
@@ -302,17 +309,18 @@ class CapturePlugin:
 
     def _open(self, item: pytest.Item, fresh_run: int = 0) -> CaseLog:
         """Open the log of an attempt, or of the fresh run of that number."""
+        now = self._now
         artifacts = None if fresh_run else self.artifacts
         log = CaseLog(self._clock, artifact_root=artifacts, id=next(self._ids), rules=self._rules)
-        log.options, log.fresh_run = self._now.options, fresh_run
+        log.options, log.fresh_run = now.options, fresh_run
         log.random_examples = hasattr(getattr(item, "obj", None), "hypothesis")
-        log.params.update(case_params(item, log.secrets))
+        log.params = case_params(item, log.secrets)
         if self._siblings:
             log.secrets.values.update(self._siblings.get(function_of(item.nodeid), {}))
-        for key, value in self._now.options.params.items():
+        for key, value in now.options.params.items():
             log.params[str(key)] = log.secrets.text(str(key), value, param_text)
         item.stash[CASE_LOG] = log
-        self._slot.set(self._now.thread, log.observations)
+        self._slot.set(now.thread, log.observations)
         if not fresh_run:
             self._note_running(item, log)
         return log
@@ -336,35 +344,34 @@ class CapturePlugin:
             self._deliver(None, record)
 
     def _is_kept(self, item: pytest.Item, log: CaseLog) -> bool:
-        has_metrics = log.has_metrics or any(attempt.has_metrics for attempt in self._now.attempts)
+        has_metrics = log.has_metrics or any(one.has_metrics for one in self._now.attempts)
         return self._may_be_kept(item, has_metrics=has_metrics)
 
     def _may_be_kept(self, item: pytest.Item, *, has_metrics: bool) -> bool:
         options = self._now.options
         if not options.track:
             return False
-        if self.track == "all" or options.marked:
+        if self.track == "all" or options.marked or (has_metrics and self.track == "auto"):
             return True
-        if not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
-            return True
-        return self.track == "auto" and has_metrics
+        return not FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
 
     def _freeze(self, item: pytest.Item, log: CaseLog) -> CaseRecord:
-        options = self._now.options
+        now = self._now
+        options, nodeid, name = now.options, now.nodeid, item.name
         markers = {marker.name for marker in item.iter_markers()}
-        nodeid = self._nodeid(item)
         told = sorted(markers - _UNREPORTED_MARKERS)
         tags = {MARKERS: ",".join(told)} if told else {}
         for key, value in options.tags.items():
             tags[str(key)] = log.secrets.text(str(key), value, str)
-        case = self._case_name(item, options)
-        name = shown_text(item, item.name, self._rules.names)
+        case = None if options.case is None else self._case_name(item, options)
+        if has_other_id(item):
+            name = shown_text(item, name, self._rules.names)
         return log.freeze(
             nodeid=nodeid,
             case=case or nodeid,
             name=case or name,
             tags=tags,
-            attempts=self._now.attempts,
+            attempts=now.attempts,
             arguments=case_arguments(item, self._rules.names),
             renamed=(item.name, name) if name != item.name else None,
         )
@@ -378,6 +385,26 @@ class CapturePlugin:
         return shown_text(item, plain_nodeid(item), self._rules.names)
 
 
+@final
+@dataclass(eq=False)
+class _ForkedReports:
+    """Lets the record travel on the report of the teardown, as nothing else comes back.
+
+    It is for a process that was forked for its test alone (pytest-forked).
+    """
+
+    note: Callable[[pytest.Item, pytest.TestReport], None]
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Note the report."""
+        report = yield
+        self.note(item, report)
+        return report
+
+
 def _forget(item: pytest.Item) -> None:
     if CASE_LOG in item.stash:
         del item.stash[CASE_LOG]
@@ -385,7 +412,8 @@ def _forget(item: pytest.Item) -> None:
 
 def _note_report(log: CaseLog, report: pytest.TestReport) -> None:
     """Add the report of one phase, or of a subtest, to the log."""
-    outcome = _outcome(report)
+    is_plain_pass = report.outcome == "passed" and not hasattr(report, "wasxfail")
+    outcome = None if is_plain_pass else _outcome(report)
     # A subtest's report comes within the call of its test, which has a report of its own.
     is_subtest = hasattr(report, "context")
     if not is_subtest:

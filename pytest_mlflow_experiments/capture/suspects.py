@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, cast, final
@@ -12,16 +12,15 @@ import pytest
 from _pytest.outcomes import OutcomeException
 from _pytest.runner import call_and_report
 
-from ..records import PASSED_OUTCOMES, CaseRecord, journal
+from ..records import PASSED_OUTCOMES, CaseRecord
 from ..records.directory import SessionDirectory, SessionState
 from ..records.journal import JournalError
 from ..records.param_kinds import repeats_among
 from ..records.processes import is_running, wait_until
-from ..records.slim import SlimCase
 from ..regression.comparer import CompareOptions, Comparer
 from ..regression.renames import common_keys, continued
 from ..regression.session_rule import MetricSeries
-from ..regression.values import CaseValues, SessionValues, collect_values
+from ..regression.values import CaseValues, Sessions, SessionValues
 from .measuring import Original
 
 if TYPE_CHECKING:
@@ -62,14 +61,15 @@ class Rerunner:
     """Runs cases again, in the same process, if their metrics look worse than the baseline.
 
     A case runs until its fresh values are clear, at most ``times`` more times, as long as ``time``
-    is left. The baseline is read once, when the first case is judged, after waiting for it for at
-    most ``timeout`` seconds. Without a readable one, no case is suspect; the end of the session
-    reports why.
+    is left. ``read`` reads the baseline; it is called once, when the first case is judged, after
+    waiting for the tracker for at most ``timeout`` seconds. Without a readable one, no case is
+    suspect; the end of the session reports why.
     """
 
     times: int
     time: FreshTime
     directory: SessionDirectory
+    read: Callable[[], Sessions]
     options: CompareOptions
     timeout: float
 
@@ -90,8 +90,7 @@ class Rerunner:
         ):
             return []
         if self._comparer is None:
-            past = collect_values(self._baseline(), seeds).sessions
-            found = continued(past)
+            found = continued(self._baseline())
             self._ambiguous, self._past = found.ambiguous, found.past
             for session in self._past:
                 for case, values in session.cases.items():
@@ -144,12 +143,12 @@ class Rerunner:
             # Somebody's rule; the end of the session tells of it.
             return None
 
-    def _baseline(self) -> Iterable[journal.Entry | SlimCase]:
-        """Return the baseline's entries, after waiting for the tracker to fetch it."""
+    def _baseline(self) -> Sequence[SessionValues]:
+        """Return the sessions of the baseline, after waiting for the tracker to fetch it."""
         clock, sleep = Original.perf_counter, Original.sleep
         wait_until(self._is_decided, timeout=self.timeout, poll=_POLL, clock=clock, sleep=sleep)
         try:
-            return list(journal.read_slim(self.directory.baseline))
+            return self.read().sessions
         except (OSError, JournalError):
             return ()
 

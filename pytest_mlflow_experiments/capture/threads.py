@@ -38,6 +38,8 @@ class Slot:
     def __init__(self) -> None:
         self._running: dict[int, Observations] = {}
         self._strays: WeakSet[Thread] = WeakSet()
+        # To go through a set of weak references takes longer than all the rest of it.
+        self._has_strays = False
         self._outer: Observations | None = None
         self._lock = Lock()
 
@@ -54,9 +56,11 @@ class Slot:
             if observations is not None:
                 self._running[thread] = observations
             running = list(self._running.values())
+            if self._has_strays:
+                self._has_strays = any(stray.is_alive() for stray in self._strays)
             if not running:
                 recorder.current = self._outer
-            elif len(running) == 1 and not any(stray.is_alive() for stray in self._strays):
+            elif len(running) == 1 and not self._has_strays:
                 recorder.current = running[0]
             else:
                 recorder.current = self  # type: ignore[assignment]
@@ -67,6 +71,7 @@ class Slot:
             left = [thread for thread in set(now).difference(known) if not is_pooled(thread)]
             with self._lock:
                 self._strays.update(left)
+                self._has_strays |= bool(left)
 
     @property
     @unseen

@@ -136,7 +136,11 @@ def _decide(
     )
     if refusals:
         stays = f"stays at version {before.number}" if before is not None else "stands for nothing"
-        say(f"Refused, {name}@{alias} {stays}:", *(f"  {reason}" for reason in refusals))
+        say(
+            f"Not promoted: version {version.number} is kept without the alias, "
+            f"{name}@{alias} {stays}:",
+            *(f"  {reason}" for reason in refusals),
+        )
         return 1
     registry.set_alias(name, alias, version.number)
     was = "" if before is None else f", and was version {before.number}"

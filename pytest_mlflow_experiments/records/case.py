@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Annotated, Final, Literal, TypeAlias, final
+from dataclasses import field, fields
+from operator import attrgetter
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, final
 
 from .codec import ADDED, RARE, AnySize, Constraint, written_after
 from .param_kinds import param_kind
 from .secrets import MASK
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    # Frozen for type checkers alone: otherwise each field of the thousands takes a call to set.
+    from dataclasses import dataclass as _dataclass
+
+    def dataclass(*, frozen, **options):
+        """Make a dataclass that nothing sets a field of, and that compares and hashes as such."""
+        return _dataclass(unsafe_hash=frozen, **options)
+
 
 Operator: TypeAlias = Literal["<", "<=", ">", ">=", "=="]
 Outcome: TypeAlias = Literal[
@@ -73,13 +85,16 @@ def placeless(name: str) -> str:
     return name.partition("[")[0] if name.endswith("]") and name[0] != "[" else name
 
 
+_PLACE: Final = attrgetter("place")
+
+
 def values_by_place(metrics: Sequence[Metric]) -> dict[str, float]:
     """Return what is compared: the last value of a metric, or its values at their places.
 
     Values at several places come with their :data:`SUMMARIES`, for sessions in which the places
     are others.
     """
-    if not any(metric.place for metric in metrics):
+    if not any(map(_PLACE, metrics)):
         return last_values(metrics)
     placed: dict[str, list[Metric]] = {}
     for metric in metrics:
@@ -102,14 +117,19 @@ def values_by_place(metrics: Sequence[Metric]) -> dict[str, float]:
 def values_by_name(metrics: Sequence[Metric]) -> dict[str, float]:
     """Return one value of each metric: the last one, or the mean of those at several places."""
     values = values_by_place(metrics)
+    if not any(name.endswith("[mean]") for name in values):
+        return values
     return {
         name: values.get(name_at(name, "mean"), last) for name, last in last_values(metrics).items()
     }
 
 
+_MOMENT: Final = attrgetter("step", "timestamp")
+
+
 def last_values(metrics: Iterable[Metric]) -> dict[str, float]:
     """Return the value of each metric as MLflow's tables show it: that of the highest step."""
-    ordered = sorted(metrics, key=lambda metric: (metric.step, metric.timestamp))
+    ordered = sorted(metrics, key=_MOMENT)
     return {metric.key: metric.value for metric in ordered}
 
 
@@ -144,11 +164,15 @@ class Check:
     @written_after("tolerance")
     def margin(self) -> float:
         """How far ``value`` is on the good side of ``limit``, in the metric's unit."""
+        return self.margin_of(self.value)
+
+    def margin_of(self, value: float) -> float:
+        """Return the margin that another value would have."""
         if self.operator in (">", ">="):
-            return self.value - self.limit
+            return value - self.limit
         if self.operator in ("<", "<="):
-            return self.limit - self.value
-        return (self.tolerance or 0.0) - abs(self.value - self.limit)
+            return self.limit - value
+        return (self.tolerance or 0.0) - abs(value - self.limit)
 
 
 @final
@@ -276,6 +300,8 @@ class CaseRecord:
     @property
     def distinct_params(self) -> dict[str, str]:
         """The texts of the parametrized arguments; a secret is a numbered mask."""
+        if MASK not in self.params.values():
+            return {name: self.params.get(name, "") for name in self.arguments}
         # A param that is a secret is told by the index in the id alone.
         hidden = iter(_HIDDEN.findall(self.nodeid.partition("[")[2]))
         texts = {name: self.params.get(name, "") for name in self.arguments}

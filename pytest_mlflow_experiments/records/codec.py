@@ -137,24 +137,42 @@ class _Kind(NamedTuple):
 
 @cache
 def _kind_of_class(cls: type) -> _Kind:
-    hints = get_type_hints(cls, include_extras=True)
-    kinds = {one.name: _kind(hints[one.name]) for one in fields(cls)}
+    kinds = {name: _kind(hint) for name, hint in hints_of(cls).items()}
     return _Kind(_object_encoder(cls, kinds), _object_decoder(cls, kinds))
+
+
+def hints_of(cls: type) -> dict[str, Any]:
+    """Return the types of the members that are written, by name; their order is not theirs."""
+    hints = get_type_hints(cls, include_extras=True)
+    found = {one.name: hints[one.name] for one in fields(cast("Any", cls))}
+    derived = {name: get_type_hints(vars(cls)[name].fget)["return"] for name in _derived(cls)}
+    return found | derived
+
+
+def members_of(cls: type) -> list[str]:
+    """Return the members that are always written, in their order."""
+    names = [one.name for one in fields(cast("Any", cls)) if "rare" not in one.metadata]
+    for name, before in _derived(cls).items():
+        names.insert(names.index(before) + 1, name)
+    return names
+
+
+def _derived(cls: type) -> dict[str, str]:
+    """Return the properties that are written, by name, and the fields that they come after."""
+    getters = {name: getattr(member, "fget", None) for name, member in vars(cls).items()}
+    found = {name: getattr(getter, "written_after", None) for name, getter in getters.items()}
+    return {name: before for name, before in found.items() if before}
 
 
 def _object_encoder(cls: type, kinds: Mapping[str, _Kind]) -> _Convert:
     encoders = {name: kind.encode for name, kind in kinds.items()}
-    common = [one.name for one in fields(cls) if "rare" not in one.metadata]
+    common = members_of(cls)
     # False and 0 say something where nothing is None.
     rare = [
         (one.name, encoders[one.name], one.default is None)
         for one in fields(cls)
         if one.name not in common
     ]
-    for name, member in vars(cls).items():
-        if before := getattr(getattr(member, "fget", None), "written_after", None):
-            common.insert(common.index(before) + 1, name)
-            encoders[name] = _kind(get_type_hints(member.fget)["return"]).encode
     get = attrgetter(*common, "__class__")  # of a single name it would return no tuple
     floats = [name for name in common if encoders[name] is encode_float]
     others = [
@@ -283,7 +301,13 @@ def _list(item: _Kind) -> _Kind:
 
     if encode_item is _same:
         return _Kind(list, decode_list)
+    if encode_item is encode_float:
+        return _Kind(_encode_floats, decode_list)
     return _Kind(lambda values: [*map(encode_item, values)], decode_list)
+
+
+def _encode_floats(values: Any) -> list[Any]:
+    return list(values) if all(map(isfinite, values)) else [*map(encode_float, values)]
 
 
 def _tuple(items: list[_Kind]) -> _Kind:

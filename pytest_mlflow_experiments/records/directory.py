@@ -55,18 +55,22 @@ def private(path: str | Path, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), _FILE)
 
 
-def write_private(path: Path, text: str | Iterable[str]) -> None:
+def write_private(path: Path, text: str | bytes | Iterable[str]) -> None:
     """Write a file for the user alone, in place of whatever stands there; all of it or nothing.
 
-    The text comes whole or in pieces; what UTF-8 does not know becomes a question mark.
+    A text comes whole or in pieces; what UTF-8 does not know becomes a question mark.
 
     Raises:
         OSError: it can't be written.
     """
     fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
     try:
-        with os.fdopen(fd, "w", encoding="utf-8", errors="replace", newline="") as file:
-            file.writelines((text,) if isinstance(text, str) else text)
+        if isinstance(text, bytes):
+            with os.fdopen(fd, "wb") as binary:
+                binary.write(text)
+        else:
+            with os.fdopen(fd, "w", encoding="utf-8", errors="replace", newline="") as file:
+                file.writelines((text,) if isinstance(text, str) else text)
         Path(name).replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -124,6 +128,8 @@ class SessionDirectory:
     """The output of the tracker, and of MLflow in it."""
     baseline = _SessionPath("baseline.jsonl")
     """The sessions that this one is compared with, in one file as a journal."""
+    local_baseline = _SessionPath("baseline.sessions.json")
+    """Which sessions on this machine it is compared with, in place of a copy of them."""
     baseline_request = _SessionPath("baseline.json")
     """The tracker's request for a baseline: a ``BaselineRequest`` as JSON."""
     report = _SessionPath("report.json")

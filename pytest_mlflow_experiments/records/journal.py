@@ -20,6 +20,7 @@ from typing import TypeAlias, TypeVar, final
 from . import codec
 from .case import CaseRecord
 from .directory import make_directories
+from .json_text import json_text
 from .session import SCHEMA_VERSION, Provenance, SessionEnd, SessionHeader
 from .slim import SlimCase
 
@@ -54,10 +55,14 @@ class JournalError(Exception):
 
 def encode(entry: Entry) -> str:
     """Return the entry as one line of ASCII JSON, without the line's end."""
-    head: dict[str, object] = {"kind": _KIND_OF[type(entry)]}
-    if type(entry) is SessionHeader:
-        head["schema"] = SCHEMA_VERSION
-    return _to_json(head | codec.encode(entry))
+    cls = type(entry)
+    schema = f',"schema":{SCHEMA_VERSION}' if cls is SessionHeader else ""
+    try:
+        text = json_text(entry)
+    except (TypeError, AttributeError):
+        # Something is not of its field's type, which may be JSON all the same.
+        text = _to_json(codec.encode(entry))
+    return f'{{"kind":"{_KIND_OF[cls]}"{schema},{text[1:]}'
 
 
 def decode(line: str | bytes) -> Entry:
@@ -120,7 +125,8 @@ class JournalWriter:
             self._identity = _identity(self._fd)
         elif self._fd >= 0 and not self._is_in_place():
             self._put_back()
-        self._cut()
+        if self._torn is not None:
+            self._cut()
         data = rest = f"{line}\n".encode("ascii")
         try:
             while rest:
@@ -159,9 +165,10 @@ class JournalWriter:
         a file of its own by now.
         """
         try:
-            return _identity(self._fd) == self._identity
+            status = _fstat(self._fd)
         except OSError:
             return False
+        return (status.st_dev, status.st_ino) == self._identity
 
     def _is_in_place(self) -> bool:
         """Return whether the file that is open is still the one with the journal's name."""

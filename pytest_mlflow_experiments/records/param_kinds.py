@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 ParamKind: TypeAlias = Literal["setting", "slice", "repeat", "data"]
@@ -39,6 +40,7 @@ _WORDS: Final = 4
 _MOST_OF_OBJECT: Final = 400
 
 
+@lru_cache(maxsize=1_024)
 def param_kind(name: str, text: str) -> ParamKind:
     """Return what a param is, by its name and the text of its value.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Final, NamedTuple, final
 
 from ..records.accepted import SETTING, AcceptedStep
@@ -127,12 +128,15 @@ def _accepted(step: AcceptedStep) -> GuardChange:
 def _of_cases(current: SessionValues, past: Sequence[SessionValues]) -> Iterator[_Found]:
     """Yield what changed in cases that passed now and before."""
     for case in current.cases.values():
-        before = [
+        if not case.passed:
+            continue
+        passed = (
             (session, old)
             for session in reversed(past)
             if (old := session.cases.get(case.case)) is not None and old.passed
-        ][:2]
-        if not case.passed or not before:
+        )
+        before = [*islice(passed, 2)]
+        if not before:
             continue
         session, old = before[0]
         for metric, text in old.limits.items():

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from math import isfinite, isnan
-from typing import TypeAlias, final
+from typing import TypeAlias, cast, final
 
 from ..records import CaseRecord, function_of
 from ..records.accepted import ACCEPTED_FILE, AcceptedStep, MetricLevel, newest
@@ -77,7 +78,24 @@ def known_direction(
         if mentions(metric, rules):
             said = find(metric, rules)
             return Meaning(said), True
-    return meaning_of(placeless(metric), guards), False
+    return _known_meaning(placeless(metric), frozenset(guards)), False
+
+
+# A session repeats a few metrics, and asks for them in the same ways, in every case.
+_known_meaning = lru_cache(maxsize=4_096)(meaning_of)
+_is_known_cost = lru_cache(maxsize=4_096)(is_guarded_cost)
+
+
+@lru_cache(maxsize=1_024)
+def _rule_options(
+    window: int, cost: bool, tolerance: Tolerance | None, effect: Tolerance | None
+) -> RuleOptions:
+    rule = RuleOptions(window=window, cost=cost, tolerance=tolerance)
+    if effect is None:
+        return rule
+    if effect.relative:
+        return replace(rule, min_effect=effect.amount)
+    return replace(rule, min_change=effect.amount)
 
 
 _Values: TypeAlias = "tuple[float, ...] | tuple[tuple[float, ...], ...]"
@@ -85,12 +103,16 @@ _Values: TypeAlias = "tuple[float, ...] | tuple[tuple[float, ...], ...]"
 _Past: TypeAlias = list[tuple[SessionValues, CaseValues]]
 """The past sessions with a case's values, the oldest first."""
 
+_Told: TypeAlias = tuple[tuple[str, ...], tuple[int, ...]]
+"""The names of sessions, and their places among all past ones."""
+
 
 @final
 @dataclass(slots=True, kw_only=True)
 class _Row:
     """One metric of one case on its way to a verdict.
 
+    ``params`` are those of the case as reports show them.
     ``sessions`` are the places of the history's sessions among all past ones, empty where it has
     all of them; ``seeds`` are those of values that are compared in pairs.
     ``known`` is the level that ``step`` accepts, ``rate`` that of all examples, ``limits`` are
@@ -101,6 +123,7 @@ class _Row:
     """
 
     case: CaseValues
+    params: Mapping[str, str]
     series: MetricSeries
     advisory: bool
     sessions: tuple[int, ...] = ()
@@ -126,6 +149,7 @@ class Comparer:
         self._history: dict[str, _Past] = {}
         self._held: dict[str, list[tuple[SessionValues, MetricLevel]]] = {}
         self._rows: list[_Row] = []
+        self._shown: tuple[CaseValues | None, Mapping[str, str]] = (None, {})
         self._accepted = {
             (step.id, level.case, level.metric): level
             for step in options.accepted
@@ -133,12 +157,18 @@ class Comparer:
         }
         self._names = {session.header.session_id: name_of(session) for session in past}
         self._places = {id(session): place for place, session in enumerate(past)}
+        # All metrics of a case, and most cases, have the same.
+        self._known_sessions: dict[tuple[int, ...], _Told] = {}
+        self._last_told: tuple[_Past, _Told] = ([], ((), ()))
         for session in past:
             for case, values in session.cases.items():
-                if values.passed:
-                    past_of_case = self._history.setdefault(case, [])
-                    if len(_without_origins(values, past_of_case)) == len(past_of_case):
-                        past_of_case.append((session, values))
+                if not values.passed:
+                    continue
+                past_of_case = self._history.setdefault(case, [])
+                if not values.origins or len(past_of_case) == len(
+                    _without_origins(values, past_of_case)
+                ):
+                    past_of_case.append((session, values))
             for level in session.end.levels if session.end is not None else ():
                 self._held.setdefault(level.case, []).append((session, level))
 
@@ -322,23 +352,20 @@ class Comparer:
         step = newest(accepted, case.case, metric)
         if step is None and case.recorded:
             step = newest(accepted, case.recorded, metric)
-        past = [entry for entry in past if metric in entry[1].metrics]
+        having = [entry for entry in past if metric in entry[1].metrics]
+        past = past if len(having) == len(past) else having
         limits = past[-1][1].limits.get(placeless(metric), "") if past else ""
         if step is not None:
             past = [entry for entry in past if step.id in entry[0].header.accepted]
-        guards = values.guards_of(metric)
+        guards = frozenset(values.guards_of(metric))
         meaning, explicit = known_direction(metric, guards, case.directions, options.directions)
         direction = meaning.direction
-        cost = is_guarded_cost(placeless(metric), guards)
+        cost = _is_known_cost(placeless(metric), guards)
         tolerance = _first_of(metric, options.tolerances, case.tolerances, options.ini_tolerances)
         effect = _first_of(metric, (), case.min_effects, options.min_effects)
         if meaning.is_range and tolerance is None:
             return None
-        rule = RuleOptions(window=options.window, cost=cost, tolerance=tolerance)
-        if effect is not None and effect.relative:
-            rule = replace(rule, min_effect=effect.amount)
-        elif effect is not None:
-            rule = replace(rule, min_change=effect.amount)
+        rule = _rule_options(options.window, cost, tolerance, effect)
         # A session that was not compared with any baseline knows of no level.
         held = next(
             (
@@ -350,11 +377,10 @@ class Comparer:
         )
         seeds, past = _common_seeds(values, metric, past)
         current, history = _by_session(values, metric, seeds, past, cost=cost)
-        names = tuple([self._names[session.header.session_id] for session, _ in past])
+        names, places = self._told(past)
         check = values.check_of(metric)
         if check is not None and tolerance is None and effect is None:
-            means = [average(one) if isinstance(one, tuple) else one for one in history]
-            least = negligible(check, means)
+            least = negligible(check, _means(history))
             if least is not None and is_residual(check, _flat(current), least):
                 return None
             rule = rule if least is None else replace(rule, min_change=least)
@@ -379,12 +405,14 @@ class Comparer:
         advisory = tolerance is None or explicit
         if direction is not None:
             advisory = cost and tolerance is None and not explicit
-        places = tuple([self._places.get(id(session), -1) for session, _ in past])
+        if self._shown[0] is not case:
+            self._shown = case, case.shown_context()
         return _Row(
             case=case,
+            params=self._shown[1],
             series=series,
             advisory=advisory,
-            sessions=places if len(places) < len(self._places) and -1 not in places else (),
+            sessions=places,
             seeds=seeds if len(seeds) > 1 else (),
             step=step,
             known=known,
@@ -393,6 +421,19 @@ class Comparer:
             held=held,
             contradiction=meaning.contradiction,
         )
+
+    def _told(self, past: _Past) -> _Told:
+        """Return the names of sessions, and their places if they are not all of the past."""
+        if past is self._last_told[0]:
+            return self._last_told[1]
+        key = tuple([id(session) for session, _ in past])
+        if (told := self._known_sessions.get(key)) is None:
+            names = tuple([self._names[session.header.session_id] for session, _ in past])
+            places = tuple([self._places.get(one, -1) for one in key])
+            is_part = len(places) < len(self._places) and -1 not in places
+            told = self._known_sessions[key] = names, places if is_part else ()
+        self._last_told = past, told
+        return told
 
     def _compared(self, row: _Row) -> MetricComparison:
         """Return the comparison of a metric that was judged."""
@@ -461,20 +502,6 @@ def _is_accepted(verdict: Verdict, row: _Row) -> bool:
 _TOLD = 5
 """In the first sessions after an accepted step, its reason is told."""
 
-_FIGURES = (
-    "status",
-    "current",
-    "baseline",
-    "change",
-    "relative",
-    "limit",
-    "p_value",
-    "n",
-    "reason",
-    "scatter",
-)
-"""The fields that a row copies from the verdict."""
-
 
 def name_of(session: SessionValues) -> str:
     """Return the name of a session in sentences: its commit, else its own."""
@@ -487,14 +514,15 @@ def _comparison(row: _Row, verdict: Verdict, *, gates: bool, advisory: bool) -> 
     values = row.fresh or (case.metrics.get(series.metric, ()) if series.current else ())
     since, below = verdict.level_since, verdict.below_since
     below_since = None if below is None or below >= len(names) else names[below]
+    p_value, exceptions, n = verdict.p_value, verdict.exceptions, verdict.n
     if verdict.decisive is not None:
-        verdict = replace(verdict, p_value=verdict.decisive)
+        p_value = verdict.decisive
     elif verdict.status == "regressed":
-        verdict = replace(verdict, exceptions=())  # it regressed with them too
+        exceptions = ()  # it regressed with them too
     if held and below is not None:
         # It is the same level still, though the history has lost some or all of it.
         below_since = below_since if series.level is None else held.since
-        verdict = replace(verdict, n=max(verdict.n, held.level.n))
+        n = max(n, held.level.n)
     step, known = row.step, row.known
     accepted = None
     if step is not None and len(series.history) < _TOLD:
@@ -508,24 +536,33 @@ def _comparison(row: _Row, verdict: Verdict, *, gates: bool, advisory: bool) -> 
         name=case.name,
         nodeid=case.nodeid,
         metric=series.metric,
+        status=verdict.status,
         gates=gates,
         advisory=advisory,
         cost=series.options.cost,
         direction=series.direction,
         values=tuple(values),
-        history=tuple([average(one) if isinstance(one, tuple) else one for one in series.history]),
+        history=_means(series.history),
+        current=verdict.current,
+        baseline=verdict.baseline,
+        change=verdict.change,
+        relative=verdict.relative,
+        limit=verdict.limit,
+        p_value=p_value,
+        n=n,
         tolerance=None if tolerance is None else str(tolerance),
         margin=margin,
         fresh=len(row.fresh),
+        reason=verdict.reason,
         level_since=None if since is None or since >= len(names) else names[since],
         below_since=below_since,
-        exceptions=tuple([names[place] for place in verdict.exceptions if place < len(names)]),
+        exceptions=tuple([names[place] for place in exceptions if place < len(names)]),
+        scatter=verdict.scatter,
         accepted=accepted,
         sessions=row.sessions,
         seeds=_by_seed(row) if series.current and not row.fresh else {},
-        params=case.shown_context(),
+        params=row.params,
         checks=checks if ", " in checks else "",
-        **{name: getattr(verdict, name) for name in _FIGURES},
     )
     if verdict.status != "accepted" or known is None or known.before is None:
         return found
@@ -610,6 +647,8 @@ def _first_of(
     of_ini: Sequence[tuple[str, Tolerance]],
 ) -> Tolerance | None:
     """Return what the command line, else a marker, else the ini file says of a metric."""
+    if not (typed or marked or of_ini):
+        return None
     of_marker = [(name, Tolerance.parse(text)) for name, text in marked.items()]
     levels = (typed, of_marker, of_ini)
     return next((find(metric, rules) for rules in levels if mentions(metric, rules)), None)
@@ -621,11 +660,14 @@ def _common_seeds(case: CaseValues, metric: str, past: _Past) -> tuple[list[str]
     The newest session decides: seeds that it lacks are new, sessions that lack its seeds are left
     out. There are none if the case is not repeated over seeds.
     """
+    if not past or not any(case.seeds.get(metric, ())):
+        return [], past
     now = case.by_seed(metric)
-    if not past or len(now) != len(case.metrics[metric]) or not any(now):
+    if len(now) != len(case.metrics[metric]):
         return [], past
     seeds = sorted(now.keys() & past[-1][1].by_seed(metric).keys())
-    with_them = [entry for entry in past if entry[1].by_seed(metric).keys() >= {*seeds}]
+    wanted = {*seeds}
+    with_them = [entry for entry in past if wanted.issubset(entry[1].seeds.get(metric, ()))]
     return (seeds, with_them) if seeds else ([], past)
 
 
@@ -635,17 +677,24 @@ def _by_session(
     """Return the values now and one entry for each past session, a tuple if there are seeds."""
     if len(seeds) < 2:
         now = [case.by_seed(metric)[seed] for seed in seeds] or case.metrics[metric]
-        chosen = frozenset(seeds or case.by_seed(metric))
-        history = [
-            values[0]
-            if len(values := old.metrics[metric]) == 1
-            else average(old.values_of(metric, chosen), cost=cost)
-            for _, old in past
-        ]
-        return (average(now, cost=cost),), tuple(history)
+        history = [old.metrics[metric] for _, old in past]
+        if {*map(len, history)} - {1}:
+            chosen = frozenset(seeds or case.by_seed(metric))
+            history = [
+                values if len(values) == 1 else [average(old.values_of(metric, chosen), cost=cost)]
+                for values, (_, old) in zip(history, past, strict=True)
+            ]
+        return (average(now, cost=cost),), tuple([values[0] for values in history])
     rows = [one.by_seed(metric) for one in (*[old for _, old in past], case)]
     *before, current = (tuple([row[seed] for seed in seeds]) for row in rows)
     return (current,), tuple(before)
+
+
+def _means(values: _Values) -> tuple[float, ...]:
+    """Return one value for each session."""
+    if not values or not isinstance(values[0], tuple):
+        return cast("tuple[float, ...]", values)
+    return tuple([average(one) if isinstance(one, tuple) else one for one in values])
 
 
 def _flat(values: _Values) -> Iterator[float]:
@@ -670,8 +719,8 @@ def _margin(
         operator=check.operator,
         limit=check.limit,
         tolerance=check.tolerance,
-        margin=check.margin if current is None else replace(check, value=current).margin,
-        baseline_margin=None if baseline is None else replace(before, value=baseline).margin,
+        margin=check.margin if current is None else check.margin_of(current),
+        baseline_margin=None if baseline is None else before.margin_of(baseline),
         line=check.line,
     )
 
@@ -764,6 +813,8 @@ def _comparable(case: CaseValues, past: _Past) -> _Past:
 def _difference(case: CaseValues, old: CaseValues) -> str | None:
     """Return how the data or params of a case differ from an earlier session's, or None."""
     mine, theirs = case.context, old.context
+    if mine == theirs:
+        return None
     for name in mine.keys() & theirs.keys():
         if mine[name] != theirs[name] and not (case.recorded and is_position(name, theirs[name])):
             return changed(name, theirs[name], mine[name], case.data_names.get(name))

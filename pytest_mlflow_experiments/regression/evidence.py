@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from math import fsum, inf, ldexp, sqrt
 from typing import final
 
+from .distributions import student_p
 from .levels import RECENT, Drift, Known, Level, find_drift, find_level, quantile
-from .statistics import ROUNDING, exponent_of, finite_mean, student_p
+from .statistics import ROUNDING, exponent_of, finite_mean
 
 MATURE = 4
 """The degrees of freedom of the scatter from which on the test alone decides."""
@@ -280,7 +281,15 @@ def measure(
     if min_change is not None:
         effect = ldexp(min_change, -exponent)
     floor = max(effect / 4, slack)
-    found = find_level(before, effect=effect, floor=floor, now=now, directed=directed, known=known)
+    found = find_level(
+        before,
+        effect=effect,
+        floor=floor,
+        now=now,
+        mean=middle,
+        directed=directed,
+        known=known,
+    )
     k = len(after)
     if k > 1:
         # A frozen seed gives each run of a session the same value: repeating it tells nothing about
@@ -327,7 +336,7 @@ def measure(
 
     drift = None
     if directed and not cost:
-        drift = find_drift(before, now, effect=effect, floor=floor)
+        drift = find_drift(before, now, mean=middle, effect=effect, floor=floor)
     whole = without = evidence(found.level, alpha)
     if found.level is not found.without:
         # What is left without exceptions scatters less than it should.

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, final
 
 from ..records.accepted import AcceptedValue
 from ..records.case import named_few
+from .distributions import binomial_p, chi_squared_p
 from .findings import Direction, RuleOptions, Status, p_text
 from .levels import RECENT
 from .rule import Verdict, decide
-from .statistics import binomial_p, finite_mean, fisher_p
+from .statistics import finite_mean, fisher_p
 
 if TYPE_CHECKING:
     from .session_rule import MetricSeries
@@ -74,8 +75,6 @@ class Examples:
 
     def rates_scatter(self) -> bool:
         """Return whether the rates scatter more than chance explains: chi-squared, at 5 %."""
-        from scipy.special import chdtrc
-
         rate = finite_mean(self.rates)
         if len(self.rates) < RECENT or rate in (0, 1):
             return False
@@ -83,7 +82,7 @@ class Examples:
             len(values) * (one - rate) ** 2 / (rate * (1 - rate))
             for values, one in zip(self._sessions, self.rates, strict=True)
         )
-        return bool(chdtrc(len(self.rates) - 1, chi) < 0.05)
+        return chi_squared_p(chi, len(self.rates) - 1) < 0.05
 
     def __str__(self) -> str:
         """Say which examples changed."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from math import inf, isfinite
-from statistics import median_low
 from typing import Final, Literal, NamedTuple, cast
 
 from ..records import Check, Operator
@@ -85,14 +85,15 @@ class Limit(NamedTuple):
         )
 
 
-def limits_of(text: str) -> list[Limit]:
+@lru_cache(maxsize=4_096)
+def limits_of(text: str) -> tuple[Limit, ...]:
     """Parse a text of :func:`.guard_texts`; what an older release left out of it is not known."""
     found = []
     for part in filter(None, text.split(", ")):
         operator, number, *around = part.split(" ")
         if operator != "==" or around:
             found.append(Limit(operator, float(number), *map(float, around[1:])))
-    return found
+    return tuple(found)
 
 
 def own_limit(check: Check, limits: str) -> Check:
@@ -103,6 +104,8 @@ def own_limit(check: Check, limits: str) -> Check:
     closest = (max if check.operator[0] == ">" else min)(before, key=lambda one: one.value)
     tolerance = closest.tolerance if closest.operator == "==" else None
     operator = cast("Operator", closest.operator)
+    if (operator, closest.value, tolerance) == (check.operator, check.limit, check.tolerance):
+        return check
     return replace(check, operator=operator, limit=closest.value, tolerance=tolerance)
 
 
@@ -188,18 +191,20 @@ def meaning_of(metric: str, guards: Collection[Guard]) -> Meaning:
     )
 
 
-def negligible(check: Check, history: Iterable[float]) -> float | None:
+def negligible(check: Check, history: Sequence[float]) -> float | None:
     """Return the change that is nothing beside the limit of an assertion, if the history is so too.
 
     Whoever asserts ``abs(a - b) < 1e-6`` is content with 1e-14, and no less with 2e-14. But a loss
     of 0.01 is not good just because it must be below 10: where the name says what is better, only
     limits up to 0.01 are such tolerances.
     """
-    finite = [value for value in history if isfinite(value)]
+    finite = sorted(history if all(map(isfinite, history)) else filter(isfinite, history))
     if not finite or check.operator == "==" or check.margin <= 0:
         return None
-    level = median_low(finite)
+    level = finite[(len(finite) - 1) // 2]
     way = abs(check.limit - level)
+    if abs(level) > way * _SHARE:
+        return None
     if not check.expression and direction_by_name(check.metric) is not None:
         way = min(way, _TOLERANCE)
     share = way * _SHARE

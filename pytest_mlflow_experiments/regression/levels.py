@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from math import fsum, inf, log, sqrt
-from operator import sub
+from operator import mul, sub
 from statistics import median
 from typing import NamedTuple
 
-from .statistics import finite_mean, squares, student_p, student_t
+from .distributions import student_p, student_t
+from .statistics import finite_mean, squares
 
 RECENT = 3
 """The number of values that make a level, and of the newest ones that a change must exceed."""
@@ -101,6 +102,7 @@ def find_level(
     effect: float,
     floor: float,
     now: float,
+    mean: float,
     directed: bool = True,
     known: Known | None = None,
 ) -> Levels:
@@ -108,14 +110,14 @@ def find_level(
 
     A shift for the better is a new level. One for the worse is not, for nobody has accepted it: the
     level before it stays. Without a direction (``directed``), each shift is a new level. ``effect``
-    is the smallest change that counts, ``floor`` the lower bound of the scatter. A ``known`` level
-    comes before the history. Exceptions are looked for where ``now`` is worse without them.
+    is the smallest change that counts, ``floor`` the lower bound of the scatter, ``mean`` that of
+    the values. A ``known`` level comes before the history. Exceptions are looked for where ``now``
+    is worse without them.
     """
     n = len(values)
-    mean = finite_mean(values) if n else 0.0
-    total = fsum([(value - mean) ** 2 for value in values])
     if known is not None and not n:
         return _only(known)
+    total = squares(values, mean)
     structure = _LEVELS
     if known is None:
         structure = _structure(values, now, mean, total, effect, floor) if n > RECENT else _NONE
@@ -188,8 +190,9 @@ def _may_shift(
     if n <= RECENT:
         return False
     mean = finite_mean(values) if mean is None else mean
-    total = fsum([(value - mean) ** 2 for value in values]) if total is None else total
-    differences = sum([step * step for step in map(sub, values, values[1:])])
+    total = squares(values, mean) if total is None else total
+    steps = [*map(sub, values, values[1:])]
+    differences = sum(map(mul, steps, steps))
     if differences * n < 2 * _STRUCTURED * total * (n - 1):
         return True
     # The greatest two-sample t of all places where the history may be cut in two.
@@ -208,7 +211,7 @@ def _exceptions(values: Sequence[float], effect: float, floor: float) -> list[in
     """
     n = len(values)
     mean = finite_mean(values)
-    total = fsum([(value - mean) ** 2 for value in values])
+    total = squares(values, mean)
     order = sorted(range(n), key=values.__getitem__)
     found = []
     for side in (order, order[::-1]):
@@ -221,7 +224,7 @@ def _count_apart(
     extremes: Sequence[float], n: int, mean: float, total: float, effect: float, floor: float
 ) -> tuple[int, float]:
     """Return how many of the extreme values stand apart from the rest of ``n``, and its mean."""
-    apart, left, middle = 0, n, mean
+    apart, left, middle, p = 0, n, mean, _exception_p(n)
     for number, value in enumerate(extremes, 1):
         if left <= RECENT:
             break
@@ -231,7 +234,7 @@ def _count_apart(
         distance = abs(value - mean)
         if distance >= effect:
             scatter = max(sqrt(total / (left - 1)), floor) * sqrt(1 + 1 / left)
-            if distance > scatter * quantile(_exception_p(n), left - 1):
+            if distance > scatter * quantile(p, left - 1):
                 apart, middle = number, mean
     return apart, middle
 
@@ -259,6 +262,7 @@ class _History:
         self._floor = floor
         self._directed = directed
         self._known = known
+        self._known_parts: dict[tuple[int, ...], tuple[float, float]] = {}
         first = max(0, len(values) - _LONGEST)
         indices = [*range(first, len(values))]
         parts, apart = self._divided(indices) if shifts else ([indices], set())
@@ -277,10 +281,18 @@ class _History:
         self.exceptions = tuple(sorted(self._still_apart(apart)))
 
     def _mean(self, part: Sequence[int]) -> float:
-        return finite_mean([self._values[index] for index in part])
+        return self._moments(part)[0]
 
     def _squares(self, part: Sequence[int]) -> float:
-        return squares([self._values[index] for index in part])
+        return self._moments(part)[1]
+
+    def _moments(self, part: Sequence[int]) -> tuple[float, float]:
+        key = tuple(part)
+        if (found := self._known_parts.get(key)) is None:
+            values = [self._values[index] for index in part]
+            mean = finite_mean(values)
+            found = self._known_parts[key] = mean, squares(values, mean)
+        return found
 
     def _scatter(self, parts: Sequence[Sequence[int]]) -> tuple[float, int]:
         """Return the standard deviation around the means of parts, and its degrees of freedom."""
@@ -305,15 +317,21 @@ class _History:
         sums = [0.0, *accumulate(values)]
         squared = [0.0, *accumulate([value * value for value in values])]
         penalty = _PENALTY * noise * noise
-        best, starts = [0.0] + [inf] * n, [0] * (n + 1)
+        starts = [0] * (n + 1)
+        # The least cost of what comes before each start, and that of one more level, or run alone.
+        level, alone = [penalty], [penalty]
         for stop in range(1, n + 1):
-            for start in range(stop):
-                total = sums[stop] - sums[start]
-                cost = squared[stop] - squared[start] - total * total / (stop - start)
-                alone = start > 0 and stop - start < RECENT
-                cost += best[start] + penalty * (_APART if alone else 1)
-                if cost < best[stop]:
-                    best[stop], starts[stop] = cost, start
+            total, square, few = sums[stop], squared[stop], max(1, stop - RECENT + 1)
+            costs = [
+                square - other - (sum_of := total - before) * sum_of / length + own
+                for before, other, length, own in zip(
+                    sums, squared, range(stop, 0, -1), level[:few] + alone[few:], strict=False
+                )
+            ]
+            best = min(costs)
+            starts[stop] = costs.index(best)
+            level.append(best + penalty)
+            alone.append(best + penalty * _APART)
         parts: list[list[int]] = []
         apart: set[int] = set()
         while n:
@@ -442,10 +460,13 @@ _DRIFT = 0.0004
 _DRIFT_LEAST = 2  # times the smallest change that counts
 
 
-def find_drift(values: Sequence[float], now: float, *, effect: float, floor: float) -> Drift | None:
+def find_drift(
+    values: Sequence[float], now: float, *, mean: float, effect: float, floor: float
+) -> Drift | None:
     """Return the drift towards worse of a history with the value now, None if there is none.
 
-    A drift is a slope with a p of at most 0.0004 that comes to twice ``effect`` or more.
+    A drift is a slope with a p of at most 0.0004 that comes to twice ``effect`` or more. ``mean``
+    is that of the values.
     """
     n = len(values)
     if n < 2 * RECENT - 1:
@@ -454,7 +475,7 @@ def find_drift(values: Sequence[float], now: float, *, effect: float, floor: flo
     if sum(values[-half:]) - sum(values[:half]) < half * effect / 2:
         return None
     # A value that is worse than the line foretells is no evidence against it.
-    middle, mean = (n - 1) / 2, finite_mean(values)
+    middle = (n - 1) / 2
     slope, _ = fit_line(range(n), values)
     now = min(now, mean + slope * (n - middle)) if slope > 0 else now
     slope, rest = fit_line(range(n + 1), [*values, now])

@@ -15,6 +15,7 @@ from .values import SessionValues
 
 _SESSIONS: Final = 50
 _PASSED, _RAN = frozenset(f".X{RERUN}"), frozenset(f".XFE{RERUN}")
+_ABSENT: Final = " ", 0.0
 _LEAST: Final = 6
 """The number of durations that a trend needs."""
 
@@ -38,14 +39,15 @@ def _reliability(
     sessions: Sequence[SessionValues],
     codes: Sequence[tuple[str, ...] | None],
 ) -> Reliability:
-    runs = [session.tests.get(nodeid, (" ", 0.0)) for session in sessions]
+    runs = [session.tests.get(nodeid, _ABSENT) for session in sessions]
     outcomes = "".join([letter for letter, _ in runs])
-    ran = sum(letter in _RAN for letter in outcomes)
-    passed = sum(letter in _PASSED for letter in outcomes)
+    ran = sum(map(outcomes.count, _RAN))
+    passed = sum(map(outcomes.count, _PASSED))
     by_code: dict[tuple[str, ...], set[bool]] = defaultdict(set)
-    for code, letter in zip(codes, outcomes, strict=True):
-        if code is not None and letter in _RAN:
-            by_code[code].add(letter in _PASSED)
+    if passed < ran:
+        for code, letter in zip(codes, outcomes, strict=True):
+            if code is not None and letter in _RAN:
+                by_code[code].add(letter in _PASSED)
     seconds = [duration for letter, duration in runs if letter in _PASSED]
     half = len(seconds) // 2
     older = median(seconds[:half]) if len(seconds) >= _LEAST else 0.0

@@ -8,7 +8,16 @@ one new one, the older sessions are read as if they had the new one.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Hashable,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, replace
 from itertools import product
 from math import isfinite
@@ -303,16 +312,20 @@ def _renamed_metrics(
     sessions: Sequence[SessionValues], cases: Mapping[str, str]
 ) -> dict[_Place, str]:
     """Return the metrics' names of today by the case's and the former one."""
-    by_case: dict[str, list[CaseValues]] = {}
+    named: dict[str, KeysView[str]] = {}
+    changed: dict[str, list[CaseValues]] = {}
     for session in sessions:
         for case, values in session.cases.items():
             if values.passed:
-                by_case.setdefault(cases.get(case, case), []).append(values)
+                names, case = values.metrics.keys(), cases.get(case, case)
+                if named.setdefault(case, names) != names:
+                    changed[case] = []
+    for session in sessions if changed else ():
+        for case, values in session.cases.items():
+            if values.passed and (case := cases.get(case, case)) in changed:
+                changed[case].append(values)
     found: dict[_Place, str] = {}
-    for case, history in by_case.items():
-        names = history[-1].metrics.keys()
-        if all(values.metrics.keys() == names for values in history):
-            continue
+    for case, history in changed.items():
         first: dict[str, int] = {}
         last: dict[str, int] = {}
         for number, values in enumerate(history):

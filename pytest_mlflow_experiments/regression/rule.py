@@ -180,8 +180,8 @@ def decide(
     """
     if direction not in ("max", "min", None):
         raise ValueError(f"direction is {direction!r}; it must be 'max', 'min' or None")
-    now = [float(value) for value in current]
-    window = [float(value) for value in history][-options.window :]
+    now = [*map(float, current)]
+    window = [*map(float, history[-options.window :])]
     if not now and not window and known is None:
         raise ValueError("there is nothing to judge: neither a value now nor a history")
     first = len(history) - len(window)

@@ -10,6 +10,7 @@ from math import fsum, isfinite
 from typing import TypeAlias, final
 
 from ..records.accepted import AcceptedValue
+from .distributions import f_p
 from .evidence import MATURE, Scatter
 from .examples import Examples, judge_examples
 from .findings import Direction, RuleOptions
@@ -28,6 +29,9 @@ _ENOUGH = 5
 
 _TOO_SOON = 8
 """What alpha is divided by while only the seeds tell about the scatter."""
+
+_SUSPICIOUS = 0.25
+"""The p-value of a scatter between sessions that is greater than that of seeds."""
 
 
 @final
@@ -101,7 +105,8 @@ def judge_session(series: Iterable[MetricSeries], *, fresh: bool = False) -> lis
 
 def judge_alone(series: MetricSeries, *, fresh: bool = False) -> Verdict:
     """Judge one metric by itself; see :func:`judge_session`."""
-    if any(isinstance(one, tuple) for one in (*series.current[:1], *series.history[:1])):
+    current, history = series.current, series.history
+    if (current and isinstance(current[0], tuple)) or (history and isinstance(history[0], tuple)):
         return judge_repeats(series)
     fresh = fresh or len(series.current) > 1
     return _decided(series, _reseeded(series) if series.reseeded else None, fresh=fresh)
@@ -163,7 +168,7 @@ def judge_repeats(series: MetricSeries) -> Verdict:
     """
     now = [_repeats(one) for one in series.current]
     past = [_repeats(one) for one in series.history][-series.options.window :]
-    finite = all(isfinite(value) for one in (*now, *past) for value in one)
+    finite = all(all(map(isfinite, one)) for one in (*now, *past))
     size = min(map(len, (*now, *past)))
     means = replace(
         series,
@@ -174,9 +179,12 @@ def judge_repeats(series: MetricSeries) -> Verdict:
         return judge_alone(means)
     n = len(past)
     is_frozen = n > 1 and all(
-        abs(one - two) <= ROUNDING * max(abs(one), abs(two), 1e-300)
+        before[:size] == after[:size]
+        or all(
+            abs(one - two) <= ROUNDING * max(abs(one), abs(two), 1e-300)
+            for one, two in zip(before[:size], after[:size], strict=True)
+        )
         for before, after in pairwise(past)
-        for one, two in zip(before[:size], after[:size], strict=True)
     )
     rows = [one[:size] for one in (*past, *now)]
     if n == 1 or is_frozen:
@@ -196,7 +204,7 @@ def judge_repeats(series: MetricSeries) -> Verdict:
             scatter = Scatter(squares=paired, freedom=size - 1)
     elif not is_frozen:
         between = squares(means.history) / (n - 1)  # type: ignore[arg-type]
-        if between > _much(n - 1, freedom) * of_mean / freedom:
+        if _is_much(between, n - 1, of_mean / freedom, freedom):
             scatter = None
     return _decided(means, scatter, strictness=strictness)
 
@@ -205,21 +213,22 @@ def _repeats(values: float | Repeats) -> Repeats:
     return values if isinstance(values, tuple) else (values,)
 
 
-def _much(freedom: int, of_seeds: int) -> float:
-    """Return the ratio of variances that is suspicious: one in four by chance, by Fisher's F."""
-    from scipy.special import fdtri
-
-    return float(fdtri(freedom, of_seeds, 0.75))
+def _is_much(between: float, freedom: int, of_seeds: float, freedom_of_seeds: int) -> bool:
+    """Return whether a variance between sessions is more than that of seeds explains, by its F."""
+    if not of_seeds:
+        return between > 0
+    return f_p(between / of_seeds, freedom, freedom_of_seeds) < _SUSPICIOUS
 
 
 def _interaction(rows: Sequence[Repeats]) -> float:
     """Return the squares around the means of sessions and seeds, each seed paired with itself."""
-    middle = finite_mean([finite_mean(row) for row in rows])
+    means = [finite_mean(row) for row in rows]
+    middle = finite_mean(means)
     seeds = [finite_mean(column) - middle for column in zip(*rows, strict=True)]
     return fsum(
         [
-            (value - finite_mean(row) - seed) ** 2
-            for row in rows
+            (value - mean - seed) ** 2
+            for row, mean in zip(rows, means, strict=True)
             for value, seed in zip(row, seeds, strict=True)
         ]
     )

@@ -7,7 +7,9 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import isnan
+from operator import attrgetter
 from typing import Final, final
 
 from ..records import (
@@ -61,7 +63,7 @@ def lines_of(record: CaseRecord) -> dict[str, Line]:
     A step counts with its last value. Long lines are downsampled; NaN stays.
     """
     values = (*record.metrics, *record.run_history) if record.run_history else record.metrics
-    if len(values) < 2:
+    if len({metric.key for metric in values}) == len(values):
         return {}
     series: dict[str, dict[int, Metric]] = {}
     for metric in values:
@@ -90,7 +92,7 @@ class Lines(dict[tuple[str, str], list[Line]]):
 
 
 @final
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class CaseValues:
     """What one case measured in one session; repeats over seeds are one case.
 
@@ -180,9 +182,14 @@ class CaseValues:
         # Counts of runs are no seeds: with the same one, a run has nothing in common.
         seeds = [name for name in record.arguments if name in seed_params]
         seed = ", ".join([f"{name}={record.params.get(name)}" for name in seeds])
-        for metric, value in values_of(record).items():
-            self.metrics.setdefault(metric, []).append(value)
-            self.seeds.setdefault(metric, []).append(seed)
+        values = values_of(record)
+        if not self.metrics:
+            self.metrics = {metric: [value] for metric, value in values.items()}
+            self.seeds = {metric: [seed] for metric in values}
+        else:
+            for metric, value in values.items():
+                self.metrics.setdefault(metric, []).append(value)
+                self.seeds.setdefault(metric, []).append(seed)
         if isinstance(record, CaseRecord) and (record.repeats or record.cut_short):
             self.add_fresh(record.repeats)
             self.cut_short |= record.cut_short
@@ -245,7 +252,8 @@ class CaseValues:
             if check.twin:
                 continue
             guard = Guard.of(check)
-            for name in {check.metric, name_at(check.metric, check.place)}:
+            places = (name_at(check.metric, check.place),) if check.place else ()
+            for name in (check.metric, *places):
                 self.guards.setdefault(name, set()).add(guard)
                 closest = self.checks.get(name)
                 # What is so by nature is no limit to come close to.
@@ -366,8 +374,13 @@ def _places(names: Collection[str]) -> dict[str, set[str]]:
     }
 
 
+_ALTERNATIVE: Final = attrgetter("alternative")
+
+
 def alternatives(checks: Sequence[Check]) -> set[str]:
     """Return the metrics compared only in clauses of an ``or``: they may have no value."""
+    if not any(map(_ALTERNATIVE, checks)):
+        return set()
     needed = {check.metric for check in checks if not check.alternative}
     return {check.metric for check in checks} - needed
 
@@ -470,9 +483,9 @@ def values_of(record: CaseRecord | SlimCase | Attempt) -> dict[str, float]:
     The machine's load, from MLflow's system monitor, is not compared.
     """
     values = {**record.metrics} if isinstance(record, SlimCase) else values_by_place(record.metrics)
-    if isinstance(record, CaseRecord):
+    if isinstance(record, CaseRecord) and record.run_metrics:
         values = {**record.run_metrics, **values}
-    if not isinstance(record, SlimCase):
+    if not isinstance(record, SlimCase) and record.best:
         values |= record.best
     for name in [name for name in values if name.startswith(SYSTEM_METRICS)]:
         del values[name]
@@ -510,7 +523,18 @@ def _data_names(record: CaseRecord) -> dict[str, str]:
 
 
 def _context(record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> Mapping[str, str]:
-    seeds = {*seed_params, *repeats_among(record.arguments, record.params, seed_params)}
-    params = [(name, text) for name, text in record.params.items() if name not in seeds]
-    datasets = {_DATASET.format(name): digest for name, digest in record.datasets.items()}
-    return {_PARAM.format(name): text for name, text in params} | datasets
+    repeats = repeats_among(record.arguments, record.params, seed_params)
+    found = {
+        _part_of(name): text
+        for name, text in record.params.items()
+        if name not in seed_params and name not in repeats
+    }
+    for name, digest in record.datasets.items():
+        found[_DATASET.format(name)] = digest
+    return found
+
+
+@lru_cache(maxsize=1_024)
+def _part_of(name: str) -> str:
+    """Return what the part of a context is called that is a param."""
+    return _PARAM.format(name)

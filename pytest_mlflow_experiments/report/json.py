@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from ..records.codec import decode, encode
@@ -16,7 +15,7 @@ from .headline import headline
 SCHEMA_VERSION = 1
 KIND = "comparison"
 
-_dump = partial(json.dumps, allow_nan=False)
+_dump = json.JSONEncoder(allow_nan=False).encode
 
 _MEMBERS = (
     *("session", "baseline", "cases", "duration", "problem", "partial", "gated", "notes"),

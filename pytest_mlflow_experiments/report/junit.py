@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from xml.etree import ElementTree
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from html import escape
+from typing import Literal, TypeAlias
 
-from ..regression.comparison import Comparison, MetricComparison, UnjudgedCase
+from ..regression.comparison import Comparison, MetricComparison
 from . import numbers
 from .headline import BROKEN_OUTCOMES, provenance
 from .metric_lines import describe_guard
 from .text import clean, one_line
 
 _SETTLED = frozenset({"accepted", "improved", "unchanged"})
-_TOTALS = {"tests": "testcase", "failures": "failure", "errors": "error", "skipped": "skipped"}
 _FIGURES = ("baseline", "current", "change", "relative", "limit", "p_value")
 
 
@@ -28,89 +29,105 @@ def render_junit(comparison: Comparison) -> str:
 
 def stream_junit(comparison: Comparison) -> Iterator[str]:
     """Yield the text of :func:`render_junit` in small pieces."""
-    # The numbers stand first: what they count is made twice, and never kept.
-    numbers_of = Counter(
-        kind for case in _cases(comparison) for kind in ("testcase", *_kinds(case))
+    ranked = comparison.ranked()
+    # The numbers stand first: what they count is gone through twice, and never kept.
+    found = Counter(kind for kind, _ in _cases(comparison, ranked))
+    suite = {
+        "name": "pytest-mlflow",
+        "tests": str(found.total()),
+        "failures": str(found["failure"]),
+        "errors": str(found["error"]),
+        "skipped": str(found["skipped"]),
+        "time": f"{comparison.duration:.3f}" if 0 <= comparison.duration < 1e9 else "0",
+        "timestamp": numbers.timestamp(comparison.session.start_time),
+    }
+    told = {"session": comparison.session.name, "baseline": provenance(comparison)}
+    yield (
+        '<?xml version="1.0" encoding="utf-8"?>\n<testsuites>\n'
+        f"  <testsuite{_attributes(suite)}>\n{_properties(told, 4)}"
     )
-    suite = ElementTree.Element("testsuite", name="pytest-mlflow")
-    for total, kind in _TOTALS.items():
-        suite.set(total, str(numbers_of[kind]))
-    suite.set("time", f"{comparison.duration:.3f}" if 0 <= comparison.duration < 1e9 else "0")
-    suite.set("timestamp", numbers.timestamp(comparison.session.start_time))
-    _properties(suite, {"session": comparison.session.name, "baseline": provenance(comparison)})
-    ElementTree.indent(suite, level=1)
-    end = "\n  </testsuite>"
-    start = ElementTree.tostring(suite, encoding="unicode").removesuffix(end)
-    yield f'<?xml version="1.0" encoding="utf-8"?>\n<testsuites>\n  {start}'
-    for case in _cases(comparison):
-        ElementTree.indent(case, level=2)
-        yield f"\n    {ElementTree.tostring(case, encoding='unicode')}"
-    yield f"{end}\n</testsuites>\n"
+    for kind, render in _cases(comparison, ranked):
+        yield render(kind)
+    yield "  </testsuite>\n</testsuites>\n"
 
 
-def _kinds(case: ElementTree.Element) -> list[str]:
-    return [child.tag for child in case if child.tag != "properties"]
+_Kind: TypeAlias = Literal["failure", "error", "skipped", ""]
+_Case: TypeAlias = tuple[_Kind, Callable[[_Kind], str]]
+"""The kind of a case's result, empty if it passed, and what renders it for that kind."""
 
 
-def _cases(comparison: Comparison) -> Iterator[ElementTree.Element]:
+def _cases(comparison: Comparison, ranked: Sequence[MetricComparison]) -> Iterator[_Case]:
     if comparison.problem is not None:
-        case = _case("pytest-mlflow", "comparison")
-        yield _result(case, "error", "the comparison could not be made", comparison.problem)
+        message = "the comparison could not be made"
+        yield "error", _told("pytest-mlflow", "comparison", message, comparison.problem)
     for mistake in comparison.mistakes:
-        yield _result(_case("pytest-mlflow", "settings"), "error", "nothing matches", mistake)
+        yield "error", _told("pytest-mlflow", "settings", "nothing matches", mistake)
     for guard in comparison.guards:
         if guard.accepted is None:
-            case = _case(guard.case, f"check of {guard.metric}")
-            yield _result(case, "failure" if guard.gates else "skipped", describe_guard(guard))
-    yield from map(_metric, comparison.ranked())
-    yield from map(_unjudged, comparison.unjudged)
+            told = _told(guard.case, f"check of {guard.metric}", describe_guard(guard))
+            yield "failure" if guard.gates else "skipped", told
+    for metric in ranked:
+        yield _kind(metric), partial(_metric, metric)
+    for one in comparison.unjudged:
+        message = f"the test's outcome is {one.outcome}"
+        kind: _Kind = "error" if one.outcome in BROKEN_OUTCOMES else "skipped"
+        yield kind, _told(one.case, "not judged", message, one.failure or "")
 
 
-def _metric(metric: MetricComparison) -> ElementTree.Element:
-    case = _case(metric.case, metric.metric)
-    properties: dict[str, str] = {"status": metric.status}
-    properties |= {name: _exact(getattr(metric, name)) for name in _FIGURES}
-    properties |= {"n": str(metric.n), "margin": _exact(metric.margin and metric.margin.margin)}
-    _properties(case, {name: text for name, text in properties.items() if text})
+def _kind(metric: MetricComparison) -> _Kind:
     if metric.gates:
-        _result(case, "failure", _message(metric), _details(metric))
-    elif metric.advisory:
-        _result(case, "skipped", f"informational: {_message(metric)}")
-    elif metric.status not in _SETTLED:
-        _result(case, "skipped", _message(metric))
-    return case
+        return "failure"
+    return "skipped" if metric.advisory or metric.status not in _SETTLED else ""
 
 
-def _unjudged(unjudged: UnjudgedCase) -> ElementTree.Element:
-    case = _case(unjudged.case, "not judged")
-    kind = "error" if unjudged.outcome in BROKEN_OUTCOMES else "skipped"
-    return _result(case, kind, f"the test's outcome is {unjudged.outcome}", unjudged.failure or "")
+def _metric(metric: MetricComparison, kind: _Kind) -> str:
+    figures = {name: _exact(getattr(metric, name)) for name in _FIGURES}
+    margin = _exact(metric.margin and metric.margin.margin)
+    properties = {"status": metric.status, **figures, "n": str(metric.n), "margin": margin}
+    inside = _properties({name: text for name, text in properties.items() if text}, 6)
+    message = f"{metric.status}: {metric.reason}"
+    if kind == "failure":
+        inside += _result(kind, message, _details(metric))
+    elif kind:
+        inside += _result(kind, f"{'informational: ' if metric.advisory else ''}{message}")
+    return _case(metric.case, metric.metric, inside)
 
 
-def _case(classname: str, name: str) -> ElementTree.Element:
-    attributes = {"classname": one_line(classname, 1_000), "name": one_line(name, 1_000)}
-    return ElementTree.Element("testcase", attributes, time="0")
+def _told(classname: str, name: str, message: str, text: str = "") -> Callable[[_Kind], str]:
+    """Return what renders a case that has nothing but its result."""
+    return lambda kind: _case(classname, name, _result(kind, message, text))
 
 
-def _properties(parent: ElementTree.Element, properties: dict[str, str]) -> None:
-    element = ElementTree.SubElement(parent, "properties")
-    for name, text in properties.items():
-        ElementTree.SubElement(element, "property", name=name, value=one_line(text, 2_000))
+def _case(classname: str, name: str, inside: str) -> str:
+    names = {"classname": one_line(classname, 1_000), "name": one_line(name, 1_000)}
+    return f'    <testcase{_attributes(names)} time="0">\n{inside}    </testcase>\n'
 
 
-def _result(
-    case: ElementTree.Element, kind: str, message: str, text: str = ""
-) -> ElementTree.Element:
-    ElementTree.SubElement(case, kind, message=one_line(message, 1_000)).text = clean(text) or None
-    return case
+def _properties(properties: Mapping[str, str], indent: int) -> str:
+    space = " " * indent
+    lines = (
+        f'{space}  <property name="{name}" value="{_escaped(one_line(text, 2_000))}" />\n'
+        for name, text in properties.items()
+    )
+    return f"{space}<properties>\n{''.join(lines)}{space}</properties>\n"
+
+
+def _result(kind: _Kind, message: str, text: str = "") -> str:
+    start = f"      <{kind}{_attributes({'message': one_line(message, 1_000)})}"
+    text = clean(text)
+    return f"{start}>{escape(text, quote=False)}</{kind}>\n" if text else f"{start} />\n"
+
+
+def _attributes(texts: Mapping[str, str]) -> str:
+    return "".join(f' {name}="{_escaped(text)}"' for name, text in texts.items())
+
+
+def _escaped(text: str) -> str:
+    return escape(text, quote=False).replace('"', "&quot;")
 
 
 def _exact(number: float | None) -> str:
     return "" if number is None else repr(float(number))
-
-
-def _message(metric: MetricComparison) -> str:
-    return f"{metric.status}: {metric.reason}"
 
 
 def _details(metric: MetricComparison) -> str:

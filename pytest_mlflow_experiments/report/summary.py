@@ -6,7 +6,7 @@ from bisect import insort
 from collections import Counter
 from dataclasses import dataclass, field
 from math import isfinite, isnan
-from operator import attrgetter
+from operator import itemgetter
 from typing import final
 
 from ..records import FAILED_OUTCOMES, CaseRecord, Check
@@ -32,7 +32,7 @@ def relative_margin(check: Check) -> float:
     return check.margin / scale
 
 
-_RELATIVE = attrgetter("relative")
+_RELATIVE = itemgetter(0)
 
 
 @final
@@ -59,25 +59,25 @@ class SessionSummary:
         if self.outcome_of.get(record.nodeid) not in FAILED_OUTCOMES:
             self.outcome_of[record.nodeid] = record.outcome
         self.metrics += len(record.metrics)
-        missed: list[CheckMargin] = []
-        closest: dict[str, CheckMargin] = {}
+        missed: list[tuple[float, Check]] = []
+        closest: dict[str, tuple[float, Check]] = {}
         for check in record.checks:
-            margin = CheckMargin(relative_margin(check), check, record.name)
+            relative = relative_margin(check)
             if not check.passed:
                 # An alternative that did not hold, as in "a or b", is no failure.
                 # Nor is one that was expected.
                 is_failure = not check.alternative and record.outcome != "xfailed"
-                if is_failure and not isnan(margin.relative):
-                    missed.append(margin)
-            elif isfinite(margin.relative):
+                if is_failure and not isnan(relative):
+                    missed.append((relative, check))
+            elif isfinite(relative):
                 known = closest.get(check.metric)
-                if known is None or margin.relative < known.relative:
-                    closest[check.metric] = margin
+                if known is None or relative < known[0]:
+                    closest[check.metric] = relative, check
         if missed:
-            _keep(self.missed, min(missed, key=_RELATIVE))
+            _keep(self.missed, *min(missed, key=_RELATIVE), record.name)
         if closest:
-            _keep(self.tightest, min(closest.values(), key=_RELATIVE))
-            _keep(self._widest, max(closest.values(), key=_RELATIVE), widest=True)
+            _keep(self.tightest, *min(closest.values(), key=_RELATIVE), record.name)
+            _keep(self._widest, *max(closest.values(), key=_RELATIVE), record.name, widest=True)
 
     @property
     def cases(self) -> int:
@@ -95,7 +95,14 @@ class SessionSummary:
         return [margin for margin in self._widest if margin not in self.tightest]
 
 
-def _keep(ranking: list[CheckMargin], margin: CheckMargin, *, widest: bool = False) -> None:
+def _keep(
+    ranking: list[CheckMargin], relative: float, check: Check, case: str, *, widest: bool = False
+) -> None:
     """Insert a margin into a ranking, and cut it to its length."""
+    if len(ranking) == _KEPT:
+        last = ranking[-1].relative
+        if relative <= last if widest else relative >= last:
+            return
+    margin = CheckMargin(relative, check, case)
     insort(ranking, margin, key=lambda one: -one.relative if widest else one.relative)
     del ranking[_KEPT:]

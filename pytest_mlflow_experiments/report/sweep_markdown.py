@@ -113,7 +113,7 @@ def _cells(sweep: Sweep, rank: int, found: Configuration, mark: Mark) -> list[st
         numbers.plus_minus(found.mean, found.std),
         str(found.n),
         distance(found, mark),
-        verdict(found, mark),
+        verdict(sweep, found, mark),
         f"{found.failed:,} of {found.cases:,}" if found.failed else "",
     ]
 

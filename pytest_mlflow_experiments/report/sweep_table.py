@@ -131,7 +131,7 @@ def run_ids(cases: Sequence[CaseRecord], known: Mapping[str, str]) -> dict[str, 
 def _row(sweep: Sweep, rank: int, configuration: Configuration, mark: Mark) -> tuple[str, ...]:
     params = (short(configuration.params.get(name, "")) for name in sweep.params)
     mean = numbers.plus_minus(configuration.mean, configuration.std)
-    told = verdict(configuration, mark)
+    told = verdict(sweep, configuration, mark)
     if configuration.failed:
         told = f"{configuration.failed:,} of {configuration.cases:,} failed"
     shown = f"{rank}." if sweep.mode is not None else ""

@@ -49,8 +49,12 @@ def distance(configuration: Configuration, mark: Mark) -> str:
     return text if relative is None else f"{text} ({numbers.relative(relative).lstrip('+')})"
 
 
-def verdict(configuration: Configuration, mark: Mark) -> str:
+def verdict(sweep: Sweep, configuration: Configuration, mark: Mark) -> str:
     """Say how a point compares with the best one, with the p-value that decides it."""
+    best = sweep.best
+    if best is not None and configuration.n < best.n and configuration.distance == 0:
+        # Its mean is better, or the same.
+        return f"not ranked: {configuration.n} of {best.n} values"
     if mark not in ("near", "worse"):
         return mark
     word = mark.replace("near", "within noise")

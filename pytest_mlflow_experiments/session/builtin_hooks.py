@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Final, final
 import pluggy
 import pytest
 
-from ..baseline.files import make_baseline
+from ..baseline.kept_values import choose_local
 from ..baseline.local import LocalCatalog, is_local_store, local_pin
 from ..baseline.specs import BaselineError, BaselineRequest, parse_spec
 from ..records import SessionHeader
@@ -82,6 +83,7 @@ class DefaultBaselines:
     settings: Settings
     header: SessionHeader
     directory: SessionDirectory
+    seed_params: AbstractSet[str]
 
     @pytest.hookimpl(trylast=True)
     def pytest_mlflow_baseline(self, request: BaselineRequest) -> Path | None:
@@ -90,7 +92,7 @@ class DefaultBaselines:
         Raises:
             BaselineError: there is no such baseline, and MLflow can't be asked.
         """
-        spec, target = parse_spec(request.spec), self.directory.baseline
+        spec, target = parse_spec(request.spec), self.directory.local_baseline
         if spec.kind == "file":
             return Path(spec.value)
         offline = self.settings.offline
@@ -103,7 +105,7 @@ class DefaultBaselines:
             experiment_id=self.header.experiment_id,
         )
         try:
-            return target if make_baseline(request, catalog, target) is not None else None
+            return target if choose_local(request, catalog, target, self.seed_params) else None
         except BaselineError:
             pinned = spec.kind == "auto" and local_pin(self.settings.rootdir) is not None
             if offline or pinned:

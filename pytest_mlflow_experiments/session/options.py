@@ -274,7 +274,9 @@ def add_options(parser: pytest.Parser) -> None:
         if option.place != "ini":
             with_value = [f"{option.flag}={option.other}"] if option.other is not None else []
             flags = [option.flag, *with_value]
-            group.addoption(*flags, help=option.help, **_arguments(option))
+            # Without a destination, pytest would look through all options that there are for one.
+            arguments = {"dest": option.name, **_arguments(option)}
+            group.addoption(*flags, help=option.help, **arguments)
         if option.place != "option":
             same = f"Same as {option.flag}{option.ini_help}."
             text = option.help if option.place == "ini" else same

@@ -120,7 +120,9 @@ class SessionPlugin:
         self._append()
         if self._comparing.baseline != "none":
             self._verdicts = SessionVerdicts(self._config, self._comparing, directory, header)
-            for plugin in (DefaultBaselines(settings, header, directory), *REPORT_FORMATS):
+            seeds = self._comparing.options.seed_params
+            baselines = DefaultBaselines(settings, header, directory, seeds)
+            for plugin in (baselines, *REPORT_FORMATS):
                 self._config.pluginmanager.register(plugin)
             self._verdicts.ask(self._selection.chosen, online=not settings.offline)
         if not settings.offline:
@@ -157,8 +159,8 @@ class SessionPlugin:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count the test, and take the record that a worker sent with the report."""
         self._tests.add(getattr(report, SHOWN_NODEID, report.nodeid))
-        if (record := received_record(report)) is not None:
-            self._add(report, record)
+        if (line := received_record(report)) is not None:
+            self._add(report, journal.decode_case(line), line)
 
     def pytest_keyboard_interrupt(
         self, excinfo: pytest.ExceptionInfo[KeyboardInterrupt | Exit]
@@ -291,7 +293,10 @@ class SessionPlugin:
     def _other_data(self) -> str | None:
         return self._resumption.problem if self._resumption is not None else None
 
-    def _add(self, report: pytest.TestReport | None, record: CaseRecord) -> None:
+    def _add(
+        self, report: pytest.TestReport | None, record: CaseRecord, line: str | None = None
+    ) -> None:
+        """Keep a record, whose line of the journal is known if a worker wrote it."""
         nodeid = record.nodeid
         if report is None and not any(
             t == nodeid or t.startswith(f"{nodeid}@") for t in self._tests
@@ -300,10 +305,10 @@ class SessionPlugin:
         if record.tentative:
             self._tentative.append(record)
         else:
-            self._keep(record)
+            self._keep(record, line)
 
-    def _keep(self, record: CaseRecord) -> None:
-        if not self._append(record):
+    def _keep(self, record: CaseRecord, line: str | None = None) -> None:
+        if not self._append(record, line):
             if self._cause is not None:
                 self._lost.add(record.nodeid)
             return
@@ -311,7 +316,7 @@ class SessionPlugin:
         if self._resumption is not None:
             self._resumption.add(record)
 
-    def _append(self, entry: journal.Entry | None = None) -> bool:
+    def _append(self, entry: journal.Entry | None = None, line: str | None = None) -> bool:
         """Append to the journal, whose header comes first; return whether the entry is in it.
 
         A full disk loses the entry but fails no test.
@@ -324,7 +329,7 @@ class SessionPlugin:
                 self._writer.append(self._unwritten)
                 self._unwritten = None
             if entry is not None:
-                self._writer.append(journal.encode(entry))
+                self._writer.append(journal.encode(entry) if line is None else line)
         except Exception as error:  # noqa: BLE001 - whatever it is, the tests go on
             self._cause = str(error)
             return False

@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Final, TypeAlias, final
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from ..capture.dataset_digest import dataset_digest
 from ..capture.dataset_input import holds_files
@@ -197,7 +196,12 @@ def _path(data: DatasetInput) -> Path | None:
         return None
     if not isinstance(uri, str) or not uri:
         return None
-    return Path(url2pathname(urlsplit(uri).path)) if uri.startswith("file:") else Path(uri)
+    if not uri.startswith("file:"):
+        return Path(uri)
+    # Only here: it loads the web's protocols, and few sessions are resumed.
+    from urllib.request import url2pathname
+
+    return Path(url2pathname(urlsplit(uri).path))
 
 
 Params: TypeAlias = tuple[str, ...]

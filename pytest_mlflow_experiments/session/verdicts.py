@@ -15,6 +15,7 @@ import pytest
 from _pytest.outcomes import OutcomeException
 
 from ..baseline.files import changed_settings, load_file, write_baseline
+from ..baseline.kept_values import ValuesReader, read_baseline
 from ..baseline.local import damage_notes
 from ..baseline.specs import BaselineError, BaselineRequest, session_request, why_unknown
 from ..records import CaseRecord, SessionEnd, SessionHeader, journal
@@ -36,7 +37,6 @@ from ..regression.values import (
     Sessions,
     SessionValues,
     collect_session,
-    collect_values,
     identity,
 )
 from .builtin_hooks import STANDARD_SUFFIXES
@@ -62,6 +62,7 @@ class SessionVerdicts:
     _sessions: Sessions | None = None
 
     def __post_init__(self) -> None:
+        self._reader = ValuesReader(self._settings.options.seed_params)
         self.reports = SessionReports(self._config, self._directory)
 
     @property
@@ -89,11 +90,14 @@ class SessionVerdicts:
             self._problem = f"the baseline {request.spec!r} can't be read: {error_text(error)}"
 
     def _copy_baseline(self, path: object) -> None:
-        """Copy a baseline to the session directory, where workers find it for fresh runs."""
+        """Copy a baseline to the session directory, where workers find it for fresh runs.
+
+        Sessions on this machine are read where they are.
+        """
         if not isinstance(path, str | os.PathLike):
             raise TypeError(f"pytest_mlflow_baseline returned {path!r}; expected a path or None")
         source, target = Path(path), self._directory.baseline
-        if source != target:
+        if source not in (target, self._directory.local_baseline):
             file = load_file(source)
             # Reports are read elsewhere, where only a relative path means anything.
             rootdir = self._config.rootpath
@@ -109,8 +113,7 @@ class SessionVerdicts:
         self._has_baseline |= state is not None and state.baseline == "found"
         if self._problem is None and self._has_baseline:
             try:
-                entries = journal.read_slim(self._directory.baseline)
-                found = collect_values(entries, self._settings.options.seed_params)
+                found = read_baseline(self._directory, self._reader)
                 self._sessions = found if found.sessions else None
             except (OSError, JournalError) as error:
                 self._problem = f"the baseline can't be read: {error}"
@@ -216,8 +219,11 @@ class SessionVerdicts:
                 left -= directory.journal.stat().st_size
                 if left < 0:
                     break
-                entries = journal.read_slim(directory.journal)
-                session = collect_session(entries, self._settings.options.seed_params)
+                if journal.has_end(directory.journal):
+                    session = self._reader.read(directory.journal)
+                else:
+                    entries = journal.read_slim(directory.journal)
+                    session = collect_session(entries, self._settings.options.seed_params)
                 # Of the time before the baseline, the passing sessions would be missing.
                 if past and session.header.start_time < past[0].header.start_time:
                     break
@@ -226,12 +232,13 @@ class SessionVerdicts:
 
     def _damaged(self, baseline: Sessions | None) -> list[str]:
         """Return notes of damaged sessions on this machine that might belong to the baseline."""
-        place = DIRECTORY_NAME
+        place, readable = DIRECTORY_NAME, set()
         if baseline is not None and baseline.provenance is not None:
             place = baseline.provenance.place
+            readable = {one.header.session_id for one in baseline.sessions}
         if self._settings.baseline.startswith("file:") or not place.endswith(DIRECTORY_NAME):
             return []
-        return damage_notes(self._config.rootpath)
+        return damage_notes(self._config.rootpath, readable)
 
 
 def _no_answer(state: SessionState | None) -> str | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, final
 
 import pytest
 
+from ..baseline.kept_values import ValuesReader, read_baseline
 from ..capture.case import Deliver
 from ..capture.measuring import Clock
 from ..capture.mlflow_run import CONNECTION, Connection
@@ -41,7 +43,8 @@ def watch_cases(
     if comparing.rerun and comparing.baseline != "none":
         options, timeout = comparing.options, settings.timeout
         time = FreshTime(comparing.rerun_time)
-        rerunner = Rerunner(comparing.rerun, time, directory, options, timeout)
+        read = partial(read_baseline, directory, ValuesReader(options.seed_params))
+        rerunner = Rerunner(comparing.rerun, time, directory, read, options, timeout)
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     resumed = None
     if settings.resume is not None:
@@ -92,10 +95,10 @@ def send_record(report: pytest.TestReport | None, record: CaseRecord) -> None:
         setattr(report, _RECORD, journal.encode(record))
 
 
-def received_record(report: pytest.TestReport) -> CaseRecord | None:
+def received_record(report: pytest.TestReport) -> str | None:
     """Return the record that a worker sent with the report, removing it from the report."""
-    line = report.__dict__.pop(_RECORD, None)
-    return None if line is None else journal.decode_case(line)
+    line: str | None = report.__dict__.pop(_RECORD, None)
+    return line
 
 
 @final

@@ -256,6 +256,12 @@ def main() -> NoReturn:
         _project(directory, tracking_uri, Controller(controller).alive, reporter, timeout)
     except SessionBusyError as error:
         sys.exit(str(error))
+    if reporter.state.phase == "done" and not _is_empty(directory.journal):
+        # Nobody waits for this, and the next session need not read the journal.
+        with contextlib.suppress(Exception):
+            from ..baseline.kept_values import keep_values
+
+            keep_values(directory.journal)
     sys.exit(0 if reporter.state.phase == "done" else 1)
 
 

@@ -61,7 +61,7 @@ def raise_worst_problem(problems: Sequence[Problem], cases: int, directory: Path
     raise TrackerError(f"{text} {worst.case}: {worst.reason}", passing=passing)
 
 
-_IDLE = 0.05
+_IDLE = 0.02
 _DAMAGED = 5
 
 

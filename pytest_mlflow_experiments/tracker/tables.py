@@ -78,17 +78,21 @@ def insert_rows(connection: Connection, table: Table, rows: Iterable[Row]) -> No
         connection.execute(insert(table), listed)
 
 
+_FEW = 100
+
+
 def replace_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     """Insert rows, replacing those with the same run and key."""
     if not rows:
         return
     written = {(row["run_uuid"], row["key"]) for row in rows}
-    ids = {run_id for run_id, _ in written}
+    ids, keys = {run_id for run_id, _ in written}, {key for _, key in written}
     columns = table.c
-    held = connection.execute(
-        select(columns.run_uuid, columns.key).distinct().where(columns.run_uuid.in_(ids))
-    )
-    for run_id, key in written & {(run_id, key) for run_id, key in held}:
+    query = select(columns.run_uuid, columns.key).distinct().where(columns.run_uuid.in_(ids))
+    if len(keys) <= _FEW:
+        # Runs may have many others, which would all be fetched.
+        query = query.where(columns.key.in_(keys))
+    for run_id, key in written & {(run_id, key) for run_id, key in connection.execute(query)}:
         connection.execute(
             delete(table).where(columns.run_uuid == run_id).where(columns.key == key)
         )

@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from . import cases, desk, ideas, reports, tests_process, tracker
+from . import cases, desk, history, ideas, reports, tests_process, tracker
 from .bench import Bench
 from .command import CommandError
 from .machine import describe
 from .stores import Store, distant, fresh_sqlite, migrated, postgresql, server, sqlite
 
-_PARTS = ("process", "desk", "judging", "reports", "tracker", "cases", "many", "workers", "ideas")
+_PARTS = (
+    *("process", "desk", "history", "judging", "reports"),
+    *("tracker", "cases", "many", "workers", "ideas"),
+)
 _WITH_STORES = {"tracker", "cases", "many", "workers", "ideas"}
 _STORES = ("sqlite", "server", "postgresql")
 
@@ -76,7 +79,7 @@ def _short(bench: Bench) -> None:
     tests_process.start(bench)
     tests_process.each_test(bench, 500)
     tracker.sent_quickly(bench, sqlite(bench.template))
-    desk.prompt(bench, 300)
+    history.prompt(bench, 300)
 
 
 def _whole(bench: Bench, parts: set[str], names: set[str], stack: ExitStack) -> None:
@@ -88,7 +91,9 @@ def _whole(bench: Bench, parts: set[str], names: set[str], stack: ExitStack) -> 
         tests_process.slow_tests(bench)
         tests_process.growth(bench)
     if "desk" in parts:
-        desk.prompt(bench)
+        history.prompt(bench)
+    if "history" in parts:
+        history.whole_commands(bench, 1_000, bench.rounds)
     if "judging" in parts:
         desk.judging(bench)
     if "reports" in parts:
@@ -105,6 +110,8 @@ def _whole(bench: Bench, parts: set[str], names: set[str], stack: ExitStack) -> 
             cases.two_workers(bench, store)
     if "cases" in parts and "sqlite" in names:
         cases.thousand(bench, fresh_sqlite())
+    if "many" in parts and "sqlite" in names:
+        history.whole_commands(bench, 10_000, 1)
     if "many" in parts:
         for store in stores:
             cases.ten_thousand(bench, store)

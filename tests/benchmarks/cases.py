@@ -56,17 +56,17 @@ def _compare(
     peers = installed(peers)
     found = bench.compare(peers, cases, store, *options, rounds=rounds)
     workers = ", two workers" if options else ""
-    bench.results.add(
-        Table(
-            title=f"{cases:,} cases, {store.name}{workers}",
-            head=_HEAD,
-            rows=[_row(found, peer.name) for peer in peers],
-        )
-    )
+    bench.results.add(table(found, f"{cases:,} cases, {store.name}{workers}"))
     return found
 
 
-def _row(found: Rounds[str], name: str) -> tuple[str, ...]:
+def table(found: Rounds[str], title: str, own: str = OURS.name) -> Table:
+    """Return what whole commands cost; ``own`` is the one that the others are compared with."""
+    rows = [_row(found, name, own) for name in found.figures]
+    return Table(title=title, head=_HEAD, rows=rows)
+
+
+def _row(found: Rounds[str], name: str, own: str) -> tuple[str, ...]:
     background = found.median(name, lambda one: one.background_memory) / 1e6
     return (
         name,
@@ -75,5 +75,5 @@ def _row(found: Rounds[str], name: str) -> tuple[str, ...]:
         f"{found.median(name, lambda one: one.memory) / 1e6:.0f} MB"
         + (f" + {background:.0f} MB" if background else ""),
         f"{found.ratio(name, PLAIN.name, lambda one: one.wall):.1f}",
-        f"{found.ratio(OURS.name, name, lambda one: one.wall):.3f}",
+        f"{found.ratio(own, name, lambda one: one.wall):.3f}",
     )

@@ -1,143 +1,85 @@
-"""The end of a session at a terminal: how soon the prompt is back, and MLflow complete."""
+"""Judging sessions, small and large."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from pathlib import Path
-from statistics import median
-
-from .bench import Bench
-from .command import Figures, run
-from .peers import OURS, PLAIN, PLUGIN, PYTEST
-from .results import Table, duration
-from .stores import Place, sqlite
-from .tracker import record, send
-
-_HISTORY = 10
-_TWICE = """
+import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Final
 
-for _ in range(2):
-    subprocess.run([sys.executable, *{command!r}], check=True)
-"""
+from .bench import Bench
+from .results import Table, duration
 
+LARGE: Final = {
+    "20,000 cases of 4 metrics against 20 sessions": ("number", 20_000, 20, 6.0),
+    "1,000 repeats of 3 metrics against 10 sessions": ("seed", 1_000, 10, 0.055),
+}
+"""The param of the cases, their number, the sessions of the baseline, and the budget in seconds."""
 
-def prompt(bench: Bench, cases: int = 1_000) -> None:
-    """Measure a session at a terminal that has ten earlier ones to be compared with."""
-    plain = bench.compare([PLAIN], cases, None).median(PLAIN.name, lambda one: one.end_wall)
-    with bench.directory() as directory:
-        place = sqlite(bench.template).place(directory)
-        for _ in range(_HISTORY):
-            record(directory, cases)
-        send(directory, place)
-        found = []
-        for number in range(1, 2 * bench.rounds):
-            found.append(OURS.measure(directory, cases, place, terminal=True))
-            OURS.check(place, (_HISTORY + number) * cases)
-        twice = _two_at_once(directory, place)
-        OURS.check(place, (_HISTORY + len(found) + 2) * cases)
-    first = bench.compare([replace(OURS, name="first")], cases, sqlite(bench.template))
-    waits = median(one.end_wall for one in found)
-    bench.results.add(
-        Table(
-            title=f"The end of a session of {cases:,} cases, SQLite",
-            head=("", "seconds"),
-            rows=[
-                ("plain pytest: from the last test's end to the prompt", duration(plain)),
-                ("at a terminal, with 10 sessions to compare with: to the prompt", duration(waits)),
-                (
-                    "from there until MLflow has everything, in the background",
-                    duration(median(one.background_wall for one in found)),
-                ),
-                (
-                    "the same where a second session is started at once",
-                    duration(twice.background_wall),
-                ),
-                (
-                    "in CI, the first session: until MLflow has everything",
-                    duration(first.median("first", lambda one: one.end_wall)),
-                ),
-            ],
-        ),
-        bench.timed("from the last test's end to the prompt, at a desk", waits, 0.5),
-    )
+_SESSIONS = """
+import json, random, resource, sys, time
 
+from sessions import baseline, make_case, make_check, make_session
 
-def _two_at_once(directory: Path, place: Place) -> Figures:
-    """Run two sessions at a terminal, the second one as soon as the first gives the prompt back."""
-    command = [*PYTEST, *PLUGIN, "--mlflow"]
-    script = directory / "twice.py"
-    script.write_text(_TWICE.format(command=command), encoding="utf-8")
-    return run([script.name], directory, env={"MLFLOW_TRACKING_URI": place.uri}, terminal=True)
-
-
-JUDGING = """
-import json
-import pathlib
-import sys
-import time
-
-from pytest_mlflow_experiments.records import journal
 from pytest_mlflow_experiments.regression.compare import compare_sessions
 from pytest_mlflow_experiments.regression.comparer import CompareOptions
-from pytest_mlflow_experiments.regression.values import collect_values
-from pytest_mlflow_experiments.session.builtin_hooks import REPORT_FORMATS
 
-options = CompareOptions()
-costs, sizes = {}, {}
-
-
-def timed(name, action):
-    start = time.process_time()
-    result = action()
-    costs[name] = time.process_time() - start
-    return result
+param, cases, count = sys.argv[1], *map(int, sys.argv[2:])
+rss = lambda: 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+dice = random.Random(7)
 
 
-def read():
-    return [collect_values(journal.read(pathlib.Path(path)), frozenset()) for path in sys.argv[2:]]
+def case(number, day):
+    # One of four never varies, one took a step, one fails now and then, all others scatter.
+    noise = (0.0, 0.003, 0.003, 0.01)[number % 4]
+    accuracy = 0.7 + number % 29 / 100 + dice.gauss(0, noise)
+    accuracy += 0.02 * (number % 4 == 1 and day > 0.6 * count)
+    accuracy -= 0.1 * (number % 4 == 2 and dice.random() < 0.03)
+    values = {"accuracy": accuracy, "f1": accuracy - 0.1, "loss": 1 - accuracy}
+    return make_case(
+        f"test_fit[{number}]",
+        metrics=values,
+        checks=[make_check(name, value, 0.01) for name, value in values.items()],
+        durations={"call": dice.uniform(0.001, 0.002)},
+        params={param: str(number)},
+        arguments=(param,),
+    )
 
 
-*old, new = timed("read", read)
-for one in old[1:]:
-    old[0].sessions.extend(one.sessions)
-comparison = timed("judge", lambda: compare_sessions(new.sessions[-1], old[0], options))
-for known in REPORT_FORMATS:
-    text = timed(known.suffix, lambda: known.pytest_mlflow_render(comparison, known.suffix))
-    # Some formats are made while they are written.
-    if not isinstance(text, str):
-        text = timed(known.suffix, lambda: "".join(text))
-    sizes[known.suffix] = len(text)
-pathlib.Path(sys.argv[1]).write_text(json.dumps([costs, sizes]))
+*past, now = [make_session(*[case(one, day) for one in range(cases)]) for day in range(count + 1)]
+past = baseline(*past)
+before, start = rss(), time.process_time()
+found = compare_sessions(now, past, CompareOptions())
+cpu = time.process_time() - start
+print(json.dumps({"cpu": cpu, "memory": rss() - before, "held": before, "of": len(found.metrics)}))
 """
 
 
-def judging(bench: Bench, cases: int = 10_000) -> None:
-    """Measure how long it takes to judge a session and to render its reports."""
-    with bench.directory() as directory:
-        for _ in range(4):
-            record(directory, cases)
-        journals = sorted(directory.glob(".pytest_mlflow/*/journal.jsonl"))
-        directory.joinpath("judging.py").write_text(JUDGING, encoding="utf-8")
-        output = directory / "judged.json"
-        run(["judging.py", str(output), *map(str, journals)], directory)
-        costs, sizes = json.loads(output.read_bytes())
-    names = {"read": "reading 4 sessions", "judge": "judging 4 metrics of each case"}
-    rows = [
-        (
-            names.get(key, f"report{key}"),
-            duration(cost),
-            duration(cost / cases),
-            f"{sizes[key] / 1e6:.1f} MB" if key in sizes else "",
-        )
-        for key, cost in costs.items()
-    ]
-    bench.results.add(
-        Table(
-            title=f"Judging and rendering {cases:,} cases",
-            head=("", "CPU", "a case", "size"),
-            rows=rows,
-        )
-    )
+def judging(bench: Bench) -> None:
+    """Measure how long it takes to judge sessions, small and large."""
+    rows = []
+    for name, (param, cases, sessions, budget) in LARGE.items():
+        cost = judge_many(param, cases, sessions)
+        sizes = [f"{cost[key] / 1e6:.0f} MB" for key in ("memory", "held")]
+        rows.append((name, duration(cost["cpu"]), duration(cost["cpu"] / cost["of"]), *sizes))
+        bench.results.hold(bench.timed(f"CPU to judge {name}", cost["cpu"], budget))
+    head = ("", "CPU", "of each metric", "the process grows by", "from")
+    bench.results.add(Table(title="Judging", head=head, rows=rows))
+
+
+def judge_many(param: str, cases: int, sessions: int) -> dict[str, float]:
+    """Judge a session of many cases in a process of its own; return what it took.
+
+    ``cpu`` is in seconds; ``memory`` is how many bytes the process grew by, ``held`` what it took
+    before; ``of`` is the number of metrics that were judged.
+    """
+    printed = subprocess.run(
+        [sys.executable, "-c", _SESSIONS, param, str(cases), str(sessions)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        check=True,
+    ).stdout
+    found: dict[str, float] = json.loads(printed)
+    return found

@@ -1,4 +1,4 @@
-"""What reports of very large sessions cost: their sizes, and the memory to write them."""
+"""What reports of very large sessions cost: CPU, their sizes, and the memory to write them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .bench import Bench
-from .results import Table
+from .results import Table, duration
 
-LARGE = {"100 cases of 2,000 metrics": (100, 2_000, 10), "20,000 cases of 4": (20_000, 4, 20)}
+MANY_CASES = "20,000 cases of 4"
+LARGE = {"100 cases of 2,000 metrics": (100, 2_000, 10), MANY_CASES: (20_000, 4, 20)}
 """Cases, metrics of each, sessions of the baseline."""
 
 MEMORY = 100_000_000
 SIZE = 5_000_000
+WHOLE_MEMORY = 300_000_000
+CPU = 4.0
+"""Seconds that all reports of many cases may take, on the machine of the budgets."""
 
 _SCRIPT = """
-import json, pathlib, resource, sys, tracemalloc
+import json, pathlib, resource, sys, time, tracemalloc
 from dataclasses import replace
 
-from comparisons import make_metric, make_comparison, make_unjudged
+from comparisons import make_metric, make_comparison, make_reliability, make_unjudged
 from sweep_values import classifier, make_sweep
 
 from pytest_mlflow_experiments.records.directory import write_report
-from pytest_mlflow_experiments.report import github
+from pytest_mlflow_experiments.report import github, metric_lines
 from pytest_mlflow_experiments.session.builtin_hooks import REPORT_FORMATS
 
 directory, cases, metrics, sessions, traced = pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:])
@@ -50,21 +54,43 @@ sweep = replace(make_sweep(choices[:50], classifier), effects=())
 like = sweep.configurations
 sweep = replace(sweep, configurations=tuple(
     replace(like[place % 50], params=choice) for place, choice in enumerate(choices)))
-comparison = make_comparison(*rows, sweeps=(sweep,), unjudged=tuple(
-    make_unjudged("failed", f"tests/test_it.py::test_bad[{one}]") for one in range(cases // 50)))
+comparison = make_comparison(
+    *rows,
+    sweeps=(sweep,),
+    unjudged=tuple(
+        make_unjudged("failed", f"tests/test_it.py::test_bad[{one}]") for one in range(cases // 50)
+    ),
+    reliability=tuple(map(make_reliability, dict.fromkeys(row.nodeid for row in rows))),
+)
 del rows, choices
 if traced:
     tracemalloc.start()
 before = rss()
+costs = {}
+
+
+def timed(name, action):
+    start = time.process_time()
+    action()
+    costs[name] = time.process_time() - start
+
+
+def write(known):
+    text = known.pytest_mlflow_render(comparison, known.suffix)
+    write_report(directory / f"report{known.suffix}", text)
+
+
 for known in REPORT_FORMATS:
-    write_report(
-        directory / f"report{known.suffix}", known.pytest_mlflow_render(comparison, known.suffix)
-    )
-github.add_to_step_summary(comparison)
-github.workflow_commands(comparison, directory)
+    timed(f"report{known.suffix}", lambda: write(known))
+timed("step summary", lambda: github.add_to_step_summary(comparison))
+timed("annotations", lambda: list(github.workflow_commands(comparison, directory)))
+timed("terminal", lambda: [
+    *metric_lines.change_lines(comparison, verbose=True),
+    *metric_lines.verdict_lines(comparison, verbose=True),
+])
 memory = tracemalloc.get_traced_memory()[1] if traced else rss() - before
 print(json.dumps({
-    "memory": memory, "held": before,
+    "memory": memory, "held": before, "costs": costs,
     "sizes": {one.suffix: (directory / f"report{one.suffix}").stat().st_size
               for one in REPORT_FORMATS},
 }))
@@ -73,11 +99,18 @@ print(json.dumps({
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Bytes: of memory beyond ``held``, the process with the comparison, and of each report."""
+    """What all reports cost.
+
+    Attributes:
+        memory: bytes beyond ``held``, which the process takes with the comparison.
+        sizes: bytes of each report.
+        costs: seconds of CPU for each of them, and for what is printed.
+    """
 
     memory: int
     held: int
     sizes: dict[str, int]
+    costs: dict[str, float]
 
 
 def write_all(directory: Path, cases: int, metrics: int, sessions: int, *, traced: bool) -> Cost:
@@ -102,16 +135,34 @@ def write_all(directory: Path, cases: int, metrics: int, sessions: int, *, trace
 
 def bounds(bench: Bench) -> None:
     """Measure the reports of very large sessions."""
-    rows: list[tuple[str, ...]] = []
     for name, numbers in LARGE.items():
         with bench.directory() as directory:
             cost = write_all(directory, *numbers, traced=False)
             allocated = write_all(directory, *numbers, traced=True).memory
-        figures = (allocated, cost.memory, cost.held, *cost.sizes.values())
-        rows.append((name, *(f"{figure / 1e6:.1f} MB" for figure in figures)))
-        bench.results.hold(
+        total = sum(cost.costs.values())
+        rows = [
+            (part, duration(seconds), _size(cost.sizes.get(part.removeprefix("report"))))
+            for part, seconds in cost.costs.items()
+        ]
+        bench.results.add(
+            Table(
+                title=f"Reports of a session of {name}",
+                head=("", "CPU", "size"),
+                rows=[*rows, ("all", duration(total), "")],
+                note=f"Allocated {_size(allocated)}; the process grows by {_size(cost.memory)} "
+                f"from {_size(cost.held)}.",
+            ),
             bench.sized(f"memory for the reports of {name}", max(allocated, cost.memory), MEMORY),
             bench.sized(f"the HTML report of {name}", cost.sizes[".html"], SIZE),
         )
-    head = ("", "allocated", "process grows by", "from", *(f"report{one}" for one in cost.sizes))
-    bench.results.add(Table(title="Reports of large sessions", head=head, rows=rows))
+        if name == MANY_CASES:
+            bench.results.hold(
+                bench.timed(f"CPU for the reports of {name}", total, CPU),
+                bench.sized(
+                    f"memory of the process with {name}", cost.held + cost.memory, WHOLE_MEMORY
+                ),
+            )
+
+
+def _size(number: int | None) -> str:
+    return "" if number is None else f"{number / 1e6:.1f} MB"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from enum import Enum
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from math import floor, isfinite, log10
+from operator import itemgetter
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeAlias, TypeVar, final
 
@@ -132,6 +133,7 @@ Closeness: TypeAlias = tuple[bool, str, tuple[str | None, ...], tuple[object, ..
 _PLAIN: Final = frozenset({bool, float, int, str, type(None)})
 PASSED: Final = 4
 _UNKEPT: Final = (None,) * (PASSED + 1)
+RAW_CLOCK: Final = itemgetter(5)
 # Site, value, limit, tolerance or what it follows from, whether it passed, reading of the clock,
 # key of the place.
 Raw: TypeAlias = "tuple[Site, float, float, float | Closeness | None, bool, float, str] | list[Any]"
@@ -160,6 +162,9 @@ class Observation(NamedTuple):
     key: str = ""
 
 
+_observation = partial(tuple.__new__, Observation)
+
+
 @final
 class Observations:
     """The observations of one case, in the order of time.
@@ -182,14 +187,9 @@ class Observations:
         for site, value, limit, tolerance, passed, clock, key, *_ in self.raw:
             name, operator, line, place, _, alternative, _, expression, same_as = site
             if isinstance(tolerance, tuple):
-                tolerance = _tolerance(value, limit, *tolerance)
-            yield Observation(
-                *(name, operator, value, limit, tolerance, passed, line, place, clock),
-                alternative=alternative,
-                expression=expression,
-                same_as=same_as,
-                key=key,
-            )
+                tolerance = tolerance_of(value, limit, *tolerance)
+            found = (name, operator, value, limit, tolerance, passed, line, place, clock)
+            yield _observation((*found, alternative, expression, same_as, key))
 
 
 current: Observations | None = None
@@ -469,7 +469,7 @@ _TOLERANCES: Final[dict[str, Callable[..., float]]] = {
 }
 
 
-def _tolerance(
+def tolerance_of(
     value: float,
     limit: float,
     swapped: bool,

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, replace
 from math import inf, isnan
-from typing import TypeVar, final
+from operator import attrgetter
+from typing import Final, TypeVar, final
 
-from ...records import PASSED_OUTCOMES, CaseRecord
+from ...records import PASSED_OUTCOMES, CaseRecord, Check
 from ...records.case import function_of, values_by_name
 from ...records.param_kinds import param_kind, repeats_among
 from ..comparer import CompareOptions, known_direction
@@ -19,6 +20,8 @@ from ..values import DURATION
 from .effects import effects
 from .model import Configuration, Mode, Slice, SliceTable, Sweep
 from .ranking import Case, Group, folded, pareto_front, ranked
+
+_GUARD: Final = attrgetter("metric", "operator", "limit", "expression", "logged")
 
 
 @final
@@ -32,22 +35,31 @@ class Objective:
         self._costs: dict[str, None] = {}
         self._directions: dict[str, str] = {}
         self._guards: dict[str, set[frozenset[tuple[str, float]]]] = {}
+        self._known: set[tuple[object, ...]] = set()
 
     def add(self, record: CaseRecord) -> None:
         """Add one case."""
         if record.objective is not None:
             self._named.setdefault(record.objective)
+        # Most cases of a test have the same.
+        checks = tuple([_GUARD(check) for check in record.checks])
+        if checks not in self._known:
+            self._known.add(checks)
+            self._add_guards(record.checks)
+        for metric in record.metrics:
+            self._logged.setdefault(metric.key)
+        for names, found in ((record.run_metrics, self._logged), (record.usage, self._costs)):
+            for name in names:
+                found.setdefault(name)
+        self._directions.update(record.directions)
+
+    def _add_guards(self, checks: Sequence[Check]) -> None:
         guards: dict[str, set[tuple[str, float]]] = {}
-        for check in record.checks:
+        for check in checks:
             self._asserted.setdefault(check.metric, set()).add(Guard.of(check))
             guards.setdefault(check.metric, set()).add((check.operator, check.limit))
         for name, found in guards.items():
             self._guards.setdefault(name, set()).add(frozenset(found))
-        for metric in record.metrics:
-            self._logged.setdefault(metric.key)
-        self._logged.update(dict.fromkeys(record.run_metrics))
-        self._costs.update(dict.fromkeys(record.usage))
-        self._directions.update(record.directions)
 
     def choose(
         self, directions: Sequence[tuple[str, Mode | None]]
@@ -147,11 +159,13 @@ class SweepBuilder:
         self._options = options
         self._tests: dict[str, _Test | None] = {}
         self._slices: dict[str, dict[str, dict[str, str]]] = {}
+        self._built: tuple[Sweep, ...] | None = None
 
     def add(self, record: CaseRecord) -> None:
         """Add a case; if it is added twice, its last record counts."""
         if not record.arguments:
             return
+        self._built = None
         function = function_of(record.nodeid)
         params = record.distinct_params
         if not record.is_marked_sweep and "slice" in map(param_kind, params, params.values()):
@@ -164,7 +178,7 @@ class SweepBuilder:
             name = record.name.removesuffix(record.nodeid.removeprefix(function))
             self._tests[function] = _Test(function, name)
         if (test := self._tests[function]) is not None:
-            test.add(record, self._options.seed_params)
+            test.add(record, record.distinct_params, self._options.seed_params)
 
     def watch(self, entries: Iterable[_Entry]) -> Iterator[_Entry]:
         """Pass the entries of a journal through, and add the cases among them."""
@@ -175,8 +189,10 @@ class SweepBuilder:
 
     def build(self) -> tuple[Sweep, ...]:
         """Return the sweeps of what was added so far, in the order in which they started."""
-        built = (test.build(self._options) for test in self._tests.values() if test is not None)
-        return tuple(sweep for sweep in built if sweep is not None)
+        if self._built is None:
+            built = (test.build(self._options) for test in self._tests.values() if test is not None)
+            self._built = tuple(sweep for sweep in built if sweep is not None)
+        return self._built
 
     def slices(self, metrics: Iterable[MetricComparison]) -> tuple[SliceTable, ...]:
         """Return a table for each metric of the tests whose params name parts of the data.
@@ -248,11 +264,12 @@ class _Test:
         self._texts: dict[str, str] = {}
         self._tuples: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-    def add(self, record: CaseRecord, seed_params: AbstractSet[str]) -> None:
+    def add(
+        self, record: CaseRecord, params: dict[str, str], seed_params: AbstractSet[str]
+    ) -> None:
         """Add a case of this test."""
         self._objective.add(record)
         self._is_marked |= record.is_marked_sweep
-        params = record.distinct_params
         repeats = repeats_among(record.arguments, params, seed_params)
         seeds = {name: params.pop(name) for name in repeats}
         self._params.update(dict.fromkeys(params))
@@ -262,7 +279,7 @@ class _Test:
             nodeid=record.nodeid,
             names=self._shared(params),
             texts=self._shared(params.values()),
-            seeds=self._shared(f"{name}={text}" for name, text in seeds.items()),
+            seeds=self._shared([f"{name}={text}" for name, text in seeds.items()]),
             passed=record.outcome in PASSED_OUTCOMES or record.outcome == "skipped",
             metrics=self._shared(values),
             values=array("d", values.values()),
@@ -311,8 +328,11 @@ class _Test:
         )
 
     def _shared(self, texts: Iterable[str]) -> tuple[str, ...]:
-        found = tuple(self._texts.setdefault(text, text) for text in texts)
-        return self._tuples.setdefault(found, found)
+        found = tuple(texts)
+        if (known := self._tuples.get(found)) is None:
+            known = tuple([self._texts.setdefault(text, text) for text in found])
+            self._tuples[known] = known
+        return known
 
 
 def _values(record: CaseRecord) -> dict[str, float]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from math import isfinite, isnan
 from shlex import quote
 from typing import Any, Final, TypeAlias, final
@@ -162,23 +162,6 @@ def _told(session: SessionInfo, comparison: Comparison) -> str:
     return f"{_name(session)}{author}, {age(comparison, session)}"
 
 
-_SEPARATED: Final = re.compile(
-    r"(?<=[_\-/:,=|])(?=[^_\-/:,=|\])])|(?<=[^\d]\.)(?=\w)|(?<=\w)(?=\[)|(?<=[a-z])(?=[A-Z])"
-)
-_LONGEST: Final = 24
-
-
-def breakable(text: str, limit: int = 150) -> str:
-    """Return a name as HTML that breaks after separators, and within very long words."""
-    from markupsafe import Markup, escape
-
-    parts = _SEPARATED.split(cut(clean(text), limit))
-    short = (
-        part[at : at + _LONGEST] for part in parts for at in range(0, len(part) or 1, _LONGEST)
-    )
-    return Markup("<wbr>").join(map(escape, short))
-
-
 @final
 @dataclass
 class Data:
@@ -295,25 +278,32 @@ def _coded(values: Sequence[float]) -> list[Any]:
     """Return values in two characters each, as steps between the least and the greatest."""
     finite = [value for value in values if isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
-    half = high / 2 - low / 2
+    half, least = high / 2 - low / 2, low / 2
     if len(values) < 3 or not isfinite(2 * half) or not half:
         return _exact(values)
-    steps = [
-        round((value / 2 - low / 2) / half * _LEVELS) if isfinite(value) else value
+    codes = _codes()
+    texts = [
+        codes[round((value / 2 - least) / half * _LEVELS)]
+        if isfinite(value)
+        else f"!{'n' if isnan(value) else '+' if value > 0 else '-'}"
         for value in values
     ]
-    text = "".join(
-        chr(63 + step // 64) + chr(63 + step % 64)
-        if isinstance(step, int)
-        else f"!{'n' if isnan(step) else '+' if step > 0 else '-'}"
-        for step in steps
-    )
-    return [_number(low), _number(high), text]
+    return [_number(low), _number(high), "".join(texts)]
+
+
+@cache
+def _codes() -> list[str]:
+    characters = [chr(63 + place) for place in range(64)]
+    return [first + second for first in characters for second in characters]
+
+
+_dump: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+_ESCAPES: Final = {character: f"\\u{ord(character):04x}" for character in "<>&'"}
 
 
 def _attribute(data: Any) -> str:
     """Return JSON that is safe within an attribute in single quotes."""
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    for character in "<>&'":
-        text = text.replace(character, f"\\u{ord(character):04x}")
+    text = _dump(data)
+    for character, escape in _ESCAPES.items():
+        text = text.replace(character, escape)
     return text

@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from shlex import quote
-from typing import TYPE_CHECKING, Any, final
 
-from ...regression.comparison import Comparison, MetricComparison, Reliability, UnjudgedCase
-from .. import numbers, sweep_text
-from ..headline import BROKEN_OUTCOMES, GATE_FAILED, SYMBOLS, age, headline, remedies, short_commit
-from ..metric_lines import describe_guard
-from ..text import clean, cut
-from .curves import caption, chart, view_curves
-from .metrics import (
-    CARDS,
-    GROUPS,
-    OPEN_CARDS,
-    Data,
-    breakable,
-    commands,
-    count_groups,
-    grouped,
-    is_plain,
-    sure,
-    tendency_of,
-    when,
-)
-from .svg import draw_level, sparkline
+from ...regression.comparison import Comparison, MetricComparison
+from .. import numbers
+from ..headline import BROKEN_OUTCOMES, GATE_FAILED, age, headline, remedies, short_commit
+from ..text import cut
+from . import sections
+from .curves import view_curves
+from .markup import Room, command, escape
+from .metrics import Data, Ranked, grouped, is_plain, when
+from .rows import MetricRows
+from .sweep_sections import sweep_sections
 from .sweeps import view_sweeps
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 LIMIT = 5_000_000
 """Bytes of a page at most, whatever the session; the JSON report has what a page leaves out."""
@@ -43,10 +27,8 @@ _HERE = Path(__file__).parent
 _FRAME = 450_000
 # Kept for each metric that is more than unchanged or advisory.
 _ROW = 1_500
-# Characters of one text; those of failures share the room of all of them.
-_TEXT = 4_000
+# Characters of a failure; all of them share the room that there is for failures.
 _FAILURE, _LEAST_FAILURE = 20_000, 1_000
-_FAILURES = 0.25
 
 _SHORT_TITLES = {
     "worse": "got worse",
@@ -55,146 +37,126 @@ _SHORT_TITLES = {
     "unchanged": "unchanged",
     "informational": "informational",
 }
-# Lines of a failure that are open.
-_END = 14
-# What change of a time, and of how many seconds, is told.
-_TREND, _SHORT = 0.25, 0.05
+_SIGNS = {"good": "✓", "neutral": "i", "warning": "!", "bad": "✕"}
 
 
 def render_html(comparison: Comparison) -> str:
     """Render the page, in UTF-8 without a byte order mark, of at most :data:`LIMIT` bytes."""
     sweeps, curves = view_sweeps(comparison.sweeps), view_curves(comparison)
-    past = comparison.baseline.sessions if comparison.baseline else ()
     groups, lost = grouped(comparison)
     told = sum(not is_plain(metric) for metric in comparison.metrics)
+    room = Room(LIMIT - _FRAME - LIMIT // 7, reserved=told * _ROW)
     data = Data(comparison, LIMIT // 7)
-    in_slices = {(one.case, table.metric) for table in comparison.slices for one in table.slices}
+    rows = MetricRows(comparison, data, room)
+    broken = [case for case in comparison.unjudged if case.outcome in BROKEN_OUTCOMES]
+    skipped = [case for case in comparison.unjudged if case.outcome not in BROKEN_OUTCOMES]
+    share = int(sections.FAILURES * LIMIT) // max(1, len(comparison.unjudged))
+    length = max(_LEAST_FAILURE, min(_FAILURE, share))
+    # A page has bounds: what matters most takes its room first.
+    worse = rows.worse(groups.get("worse", ()))
+    failed = sections.failures(broken, lost, room, length) + sections.skipped(skipped, room)
+    guards = sections.guards(comparison.guards, room)
+    notes = sections.notes(comparison.notes, room)
+    found = [rows.open_group(one, groups[one]) for one in ("better", "undecided") if one in groups]
+    body = [worse, failed, guards, *found, notes]
+    rest = [
+        sections.slices(comparison, room),
+        sweep_sections(sweeps, room),
+        sections.curves(curves, room),
+        sections.reliability(comparison.reliability, room),
+        sections.sessions(comparison, room),
+    ]
+    plain = [one for one in ("unchanged", "informational") if one in groups]
+    body += [rows.folded_group(group, groups[group]) for group in plain]
     # What a page has no use for is left out of it.
     style = _read("report.css", *(["sweeps.css"] if sweeps.shown or curves.charts else []))
     script = _read("tables.js", "report.js", *(["plots.js", "sweeps.js"] if sweeps.shown else []))
-    return _template().render(
-        comparison=comparison,
-        headline=headline(comparison),
-        lead=[*lead(comparison, groups.get("worse", ()), lost)],
-        lost=lost,
-        baseline=comparison.baseline,
-        ages=[(session, age(comparison, session)) for session in reversed(past)],
-        groups=groups,
-        data=data,
-        sweeps=sweeps,
-        by_case={
-            key: row for row in comparison.metrics if (key := (row.case, row.metric)) in in_slices
-        },
-        curves=curves,
-        failures_share=_FAILURES,
-        failure_length=max(
-            _LEAST_FAILURE,
-            min(_FAILURE, int(_FAILURES * LIMIT) // max(1, len(comparison.unjudged))),
-        ),
-        room=Room(LIMIT - _FRAME - LIMIT // 7, reserved=told * _ROW),
-        remedies=remedies(comparison),
-        gate_failed=GATE_FAILED,
-        flaky=[test for test in comparison.reliability if not is_steady(test)],
-        steady=[test for test in comparison.reliability if is_steady(test)],
-        sessions=max((len(test.outcomes) for test in comparison.reliability), default=0),
-        policy=(
-            f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}; "
-            "img-src data:; base-uri 'none'; form-action 'none'"
-        ),
-        style=style,
-        script=script,
+    none = "" if groups else "<section><h2>Metrics</h2><p>There are none.</p></section>\n"
+    return (
+        f"{_head(comparison, style, script)}<body>\n{_top(comparison, groups, lost, len(broken))}"
+        f"<main data-common='{data.common()}'>\n{''.join((*body, *rest))}\n{none}"
+        '<p id="empty" role="status" hidden>No metric matches. '
+        '<button type="button" id="reset">Show all</button></p>\n</main>\n<footer>\n'
+        "<p><b>Baseline</b>: the mean of its sessions, since the last lasting change. "
+        "<b>Worse below</b> or <b>above</b>: a value beyond this line is worse than chance "
+        "explains. <b>Assertion</b>: the limit in the test itself.</p>\n"
+        "</footer>\n</body>\n</html>"
     )
 
 
-@final
-class Room:
-    """The bytes that are left in a page; ``reserved`` are for the metrics that must not lack.
-
-    ``left_out`` are the items that the last list had no room for.
-    """
-
-    def __init__(self, left: int, *, reserved: int = 0) -> None:
-        self._all = self._left = left
-        self._reserved = reserved
-        self.left_out: list[Any] = []
-
-    def minor(self, share: float) -> float:
-        """Return at most this share of the page, for what matters less than metrics do."""
-        return min(share, max(self._left / 8, self._left - self._reserved) / self._all)
-
-    def fits(self, text: str) -> bool:
-        """Return whether there is room for a text within an item, and take it."""
-        size = len(text.encode())
-        if size > self._left // 2:
-            return False
-        self._left -= size
-        return True
-
-    def items(
-        self,
-        items: Iterable[Any],
-        share: float | None = None,
-        *,
-        last: Callable[[Any], bool] | None = None,
-        share_of_last: float = 1.0,
-        caller: Callable[[Any], str],
-    ) -> str:
-        """Return the items that fit, in their order; a block of jinja's ``call`` renders each.
-
-        They take at most this share of the page; without one they belong to an item of another
-        list, which has more than them. Those for which ``last`` is true get what others leave, up
-        to ``share_of_last``.
-        """
-        from markupsafe import Markup
-
-        outer = self._left
-        room = outer // 2 if share is None else min(int(share * self._all), outer)
-        taken = 0
-        texts: dict[int, str] = {}
-        found = list(items)
-        left_out: list[Any] = []
-        order = range(len(found))
-        for place in order if last is None else sorted(order, key=lambda one: last(found[one])):
-            if not left_out:
-                if last is not None and last(found[place]):
-                    room = min(room, int(share_of_last * self._all))
-                self._left = room - taken
-                text = caller(found[place])
-                size = len(text.encode())
-                if taken + size <= room:
-                    texts[place] = text
-                    taken += size
-                    continue
-            left_out.append(found[place])
-        self._left, self.left_out = outer - taken, left_out
-        return Markup().join(texts[place] for place in sorted(texts))
-
-
-def _template() -> Template:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # Every value of a comparison passes here, so that none needs to be cleaned by hand.
-        finalize=lambda value: cut(clean(value), _TEXT) if type(value) is str else value,
+def _head(comparison: Comparison, style: str, script: str) -> str:
+    policy = (
+        f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    environment.filters["number"] = numbers.value
-    environment.filters["breakable"] = breakable
-    environment.tests["skipped_case"] = is_skipped
-    helpers = (
-        *(breakable, caption, chart, commands, count_groups, cut, describe_guard, draw_level),
-        *(enumerate, failure_end, failure_text, is_plain, quote, short_commit, slower),
-        *(sparkline, sure, tendency_of, when),
+    title = " \N{EN DASH} ".join(map(escape, (headline(comparison).text, comparison.session.name)))
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        '<meta name="referrer" content="no-referrer">\n<link rel="icon" href="data:,">\n'
+        f"<title>{title}</title>\n<style>{style}</style>\n<script>{script}</script>\n</head>\n"
     )
-    environment.globals |= {helper.__name__: helper for helper in helpers}
-    environment.globals |= {"numbers": numbers, "sweep_text": sweep_text, "symbols": SYMBOLS}
-    environment.globals |= {"titles": GROUPS, "short_titles": _SHORT_TITLES, "cards": CARDS}
-    environment.globals["open_cards"] = OPEN_CARDS
-    return environment.get_template("report.html.jinja")
+
+
+def _top(comparison: Comparison, groups: Ranked, lost: Ranked, broken: int) -> str:
+    """Return what stands above the metrics: the verdict, what helps, and links to the groups."""
+    verdict = headline(comparison)
+    parts = [
+        f'<header class="top {verdict.level}">\n<p class="kicker">pytest --mlflow</p>\n',
+        f'<h1><span class="sign" aria-hidden="true">{_SIGNS[verdict.level]}</span>',
+        f"{escape(verdict.text)}</h1>\n",
+    ]
+    lines = lead(comparison, groups.get("worse", ()), lost)
+    parts.extend(f'<p class="lead">{escape(line)}</p>\n' for line in lines)
+    for level, name, text in (
+        ("bad", "Problem", comparison.problem),
+        ("warning", "Partial", comparison.partial),
+    ):
+        if text is not None:
+            alert = f"<strong>{name}</strong> {escape(text)}"
+            parts.append(f'<div class="alert {level}" role="note">{alert}</div>\n')
+    if helpful := remedies(comparison):
+        parts.append('<h2 class="now-what">What now?</h2>\n')
+        parts.extend(command(what, text) for what, text in helpful)
+        parts.append(f'<p class="lead"><a href="{GATE_FAILED}">What it may be</a></p>\n')
+    parts.append(_facts(comparison))
+    if groups:
+        parts.append(_navigation(groups, broken, is_first=comparison.baseline is None))
+    return f"{''.join(parts)}</header>\n"
+
+
+def _facts(comparison: Comparison) -> str:
+    session = comparison.session
+    facts = ""
+    if session.branch:
+        facts += f"<span>branch <code>{escape(session.branch)}</code></span>"
+    if session.commit:
+        facts += f"<span>commit <code>{escape(short_commit(session))}</code></span>"
+    if session.author:
+        facts += f"<span>by {escape(session.author)}</span>"
+    return (
+        f'<p class="facts"><strong>{escape(session.name)}</strong>{facts}'
+        f"<span>{numbers.moment(session.start_time)}</span>\n"
+        f"<span>{numbers.duration(comparison.duration)}</span>\n"
+        f"<span>{numbers.count(comparison.cases, 'case')}</span>"
+        f"{'' if comparison.gated else '<span>not gated</span>'}</p>\n"
+    )
+
+
+def _navigation(groups: Ranked, broken: int, *, is_first: bool) -> str:
+    links = []
+    if broken:
+        links.append(f'<a href="#failures" class="worse"><b>{broken:,}</b> failed</a>\n')
+    for group, metrics in groups.items():
+        title = "recorded" if is_first and group == "undecided" else _SHORT_TITLES[group]
+        links.append(f'<a href="#{group}" class="{group}"><b>{len(metrics):,}</b> {title}</a>\n')
+    return (
+        f'<nav aria-label="Results">\n{"".join(links)}<input id="search" type="search" '
+        'placeholder="Find a test or metric" aria-label="Find a test or metric" autocomplete="off" '
+        'spellcheck="false" hidden>\n</nav>\n'
+    )
 
 
 def _read(*names: str) -> str:
@@ -210,7 +172,7 @@ def lead(
     comparison: Comparison, worse: Sequence[MetricComparison], lost: Collection[str]
 ) -> Iterator[str]:
     """Yield the sentences below the verdict: the worst change, the baseline, what comes next."""
-    broken = [one for one in comparison.unjudged if not is_skipped(one)]
+    broken = [one for one in comparison.unjudged if one.outcome in BROKEN_OUTCOMES]
     for case in sorted(broken, key=lambda one: one.nodeid not in lost)[:1]:
         told = [line[1:].strip() for line in (case.failure or "").splitlines() if line[:2] == "E "]
         text = f"{case.name} failed{f': {told[0]}' if told else ''}"
@@ -245,36 +207,3 @@ def lead(
                 "What comes next: run the tests again. Later sessions are compared with this one: "
                 "the first few show large drops only, from five on a drop of 1 % counts."
             )
-
-
-def is_skipped(case: UnjudgedCase) -> bool:
-    """Return whether a case that is not judged did not fail."""
-    return case.outcome not in BROKEN_OUTCOMES
-
-
-def slower(test: Reliability) -> str:
-    """Say how the time of a test changed, if it did so clearly."""
-    if test.trend is None or abs(test.trend) < _TREND or test.seconds < _SHORT:
-        return ""
-    return f"{'slower' if test.trend > 0 else 'faster'} by {numbers.percent(abs(test.trend))}"
-
-
-def is_steady(test: Reliability) -> bool:
-    """Return whether there is nothing to tell of a test."""
-    return not test.flaky and test.passed == test.runs and not slower(test)
-
-
-def failure_end(text: str) -> str:
-    """Return the last lines of a failure, as far as they have room."""
-    lines = clean(text).rstrip().split("\n")
-    return "\n".join(cut(line, 300) for line in lines[-_END:])
-
-
-def failure_text(text: str, length: int) -> str:
-    """Cut the middle out of a failure that is longer than ``length``, and escape it."""
-    from markupsafe import escape
-
-    half = length // 2
-    if (left_out := len(text) - 2 * half) > 0:
-        text = f"{text[:half]}\n\n… {left_out:,} characters are left out …\n\n{text[-half:]}"
-    return escape(clean(text))

@@ -1,0 +1,572 @@
+"""Keep the values of past sessions beside their journals, in the form that comparisons need.
+
+To read a journal takes some 60 µs a case, and of ten sessions most is the same ten times over. The
+file of values is made from a journal that has come to its end, by whoever needs it first. It holds
+lines of JSON and then all numbers in the machine's own form: what identifies a case, its context
+and its limits are one line, which is decoded once however many sessions have it.
+
+It is a cache. It counts only if it is of this format, made for the same seed params, whole (CRC-32
+of its content), and of this journal: of the same size and CRC-32. That tells any change but one
+that somebody means to hide, who might as well change the journal. Times don't count, for copies of
+a project have others. Whatever is wrong with the file, the journal is read, and the file replaced.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import zlib
+from array import array
+from collections.abc import Callable, Iterator, KeysView, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Final, TypeAlias, TypeVar, cast, final
+
+from ..records import Check, Operator, Provenance, SessionEnd, SessionHeader, journal
+from ..records.codec import RARE, decode, encode, encode_float
+from ..records.directory import SessionDirectory, write_private
+from ..records.journal import JournalError
+from ..records.param_kinds import SEED_PARAMS
+from ..records.reader import LONGEST_HEADER, split_sessions
+from ..regression.guards import Guard
+from ..regression.values import CaseValues, Sessions, SessionValues, collect_values, identity
+from .choice import Catalog, choose
+from .files import slim_end, slim_entries, take_sessions
+from .specs import BaselineRequest, parse_spec
+
+_T = TypeVar("_T")
+
+FORMAT: Final = 1
+"""The version of the file; another one too where the same journal yields other values."""
+
+_SUFFIX: Final = ".values"
+_LONGEST_HEAD: Final = 65_536
+_PART: Final = 1_048_576
+_NUMBER: Final = 8
+"""The bytes of a number."""
+
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
+_DAMAGED = (
+    *(ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, JournalError),
+)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Head:
+    """The first line of the file: what it was made from, and how long its parts are.
+
+    ``checksum`` is the journal's, ``end`` that of its last line and of what is kept of it, and
+    ``content`` goes on from there with the rest of the file.
+    """
+
+    format: int = FORMAT
+    order: str = sys.byteorder
+    seed_params: tuple[str, ...]
+    size: int
+    checksum: int
+    content: int
+    end: int
+    values: int
+    tests: int
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Guard:
+    """A :class:`.Guard` for JSON."""
+
+    operator: Operator
+    bound: float | None
+    expression: bool
+    logged: bool
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """A :class:`.CaseValues` without its values.
+
+    ``metrics`` are the names, in the order of the values; each has one for each of the ``seeds``,
+    but those with ``own_seeds``.
+    """
+
+    case: str
+    name: str
+    nodeid: str
+    passed: int
+    metrics: tuple[str, ...]
+    seeds: tuple[str, ...]
+    outcomes: tuple[str, ...]
+    own_seeds: Mapping[str, tuple[str, ...]] = field(default_factory=dict, metadata=RARE)
+    arguments: tuple[str, ...] = field(default=(), metadata=RARE)
+    context: Mapping[str, str] = field(default_factory=dict, metadata=RARE)
+    limits: Mapping[str, str] = field(default_factory=dict, metadata=RARE)
+    tolerances: Mapping[str, str] = field(default_factory=dict, metadata=RARE)
+    directions: Mapping[str, str] = field(default_factory=dict, metadata=RARE)
+    min_effects: Mapping[str, str] = field(default_factory=dict, metadata=RARE)
+    told: str = field(default="", metadata=RARE)
+    checks: Mapping[str, Check] = field(default_factory=dict, metadata=RARE)
+    guards: Mapping[str, tuple[_Guard, ...]] = field(default_factory=dict, metadata=RARE)
+    optional: tuple[str, ...] = field(default=(), metadata=RARE)
+    again: Mapping[str, tuple[float, ...]] = field(default_factory=dict, metadata=RARE)
+    fresh: int = field(default=0, metadata=RARE)
+    reseeded: bool = field(default=False, metadata=RARE)
+    cut_short: bool = field(default=False, metadata=RARE)
+    origins: tuple[str, ...] = field(default=(), metadata=RARE)
+
+    @classmethod
+    def of(cls, values: CaseValues) -> _Case:
+        """Return what is kept of the case but its values."""
+        seeds = next(iter(values.seeds.values()), [])
+        same = {one.name: getattr(values, one.name) for one in fields(cls) if one.name in _SAME}
+        return cls(
+            metrics=tuple(values.metrics),
+            seeds=tuple(seeds),
+            own_seeds={name: tuple(own) for name, own in values.seeds.items() if own != seeds},
+            outcomes=tuple(sorted(values.outcomes)),
+            optional=tuple(sorted(values.optional)),
+            origins=tuple(sorted(values.origins)),
+            again={name: tuple(one) for name, one in values.again.items()},
+            guards={
+                name: tuple([_Guard(**guard._asdict()) for guard in sorted(guards, key=repr)])
+                for name, guards in values.guards.items()
+            },
+            **same,
+        )
+
+
+_OTHERS: Final = frozenset(
+    {"metrics", "seeds", "own_seeds", "outcomes", "optional", "origins", "again", "guards"}
+)
+_SAME: Final = frozenset(one.name for one in fields(_Case)) - _OTHERS
+
+
+_Packed: TypeAlias = tuple[bytes, "array[float]"]
+"""A case: its line, and its values."""
+
+
+@final
+class _Values(Mapping[str, list[float]]):
+    """The values of a case by metric, taken from those of its session when they are asked for.
+
+    Sessions of tens of thousands of cases would not fit into memory otherwise.
+    """
+
+    __slots__ = ("_numbers", "_places", "_start")
+
+    def __init__(
+        self, numbers: array[float], start: int, places: dict[str, tuple[int, int]]
+    ) -> None:
+        self._numbers = numbers
+        self._start = start
+        self._places = places
+
+    def __getitem__(self, metric: str) -> list[float]:
+        place, count = self._places[metric]
+        place += self._start
+        if count == 1:
+            return [self._numbers[place]]
+        return self._numbers[place : place + count].tolist()
+
+    def __contains__(self, metric: object) -> bool:
+        return metric in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def keys(self) -> KeysView[str]:
+        """Return the names of the metrics."""
+        return self._places.keys()
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+@final
+class _Tests(Mapping[str, tuple[str, float]]):
+    """The letter and the seconds of each test of a session, by node id."""
+
+    __slots__ = ("_letters", "_order", "_seconds")
+
+    def __init__(self, order: dict[str, int], letters: str, seconds: array[float]) -> None:
+        self._order = order
+        self._letters = letters
+        self._seconds = seconds
+
+    def __getitem__(self, nodeid: str) -> tuple[str, float]:
+        number = self._order[nodeid]
+        return self._letters[number], self._seconds[number]
+
+    def __contains__(self, nodeid: object) -> bool:
+        return nodeid in self._order
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._order)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+
+_FIELDS: Final = [one.name for one in fields(CaseValues)]
+_BEFORE: Final = _FIELDS.index("metrics")
+
+
+@final
+class _Layout:
+    """Where the values of a case stand among each other: of each metric one for each seed."""
+
+    __slots__ = ("places", "seeds", "size")
+
+    def __init__(self, kept: _Case) -> None:
+        self.places: dict[str, tuple[int, int]] = {}
+        self.size = 0
+        common = [*kept.seeds]
+        self.seeds = {name: common for name in kept.metrics}  # noqa: C420 - nobody changes it
+        self.seeds |= {name: [*own] for name, own in kept.own_seeds.items()}
+        for name, seeds in self.seeds.items():
+            self.places[name] = self.size, len(seeds)
+            self.size += len(seeds)
+
+
+@final
+class _Shared:
+    """What a case has in common with itself in other sessions, as :class:`.CaseValues` has it.
+
+    ``before`` and ``after`` are the fields around the metrics.
+    """
+
+    __slots__ = ("after", "before", "case", "layout")
+
+    def __init__(self, kept: _Case, layout: _Layout) -> None:
+        self.case = kept.case
+        self.layout = layout
+        found = {
+            "seeds": layout.seeds,
+            "outcomes": {*kept.outcomes},
+            "optional": {*kept.optional},
+            "origins": {*kept.origins},
+            "again": {name: [*one] for name, one in kept.again.items()},
+            "guards": {
+                name: {Guard(one.operator, one.bound, one.expression, one.logged) for one in guards}
+                for name, guards in kept.guards.items()
+            },
+            "data_names": {},
+            "recorded": "",
+            "_places": None,
+        }
+        values: list[Any] = [
+            found[name] if name in found else getattr(kept, name)
+            for name in _FIELDS
+            if name != "metrics"
+        ]
+        self.before, self.after = values[:_BEFORE], values[_BEFORE:]
+
+
+@final
+class ValuesReader:
+    """Reads the values of sessions; what is the same in several of them is shared."""
+
+    def __init__(self, seed_params: AbstractSet[str]) -> None:
+        self.seed_params = seed_params
+        self._cases: dict[bytes, _Shared] = {}
+        self._layouts: dict[tuple[tuple[str, ...], ...], _Layout] = {}
+        self._tests: dict[bytes, dict[str, int]] = {}
+
+    def has(self, journal_path: Path) -> bool:
+        """Return whether the values of a session seem to be at hand; its journal is not read."""
+        with suppress(OSError, *_DAMAGED), _path(journal_path).open("rb") as file:
+            head = _head(file.readline(_LONGEST_HEAD))
+            return self._fits(head) and head.size == journal_path.stat().st_size
+        return False
+
+    def read(self, journal_path: Path, *, curves: bool = False) -> SessionValues:
+        """Return the values of a session that has come to its end; keep them for the next time.
+
+        Its failed cases are left out, and its curves, unless they are asked for.
+
+        Raises:
+            JournalError: the journal can't be understood, or has no end.
+            OSError: it can't be read.
+        """
+        size, checksum = _sum_of(journal_path)
+        with suppress(OSError, *_DAMAGED):
+            data = _path(journal_path).read_bytes()
+            head = _head(data[: data.index(b"\n")])
+            if self._fits(head) and (head.size, head.checksum) == (size, checksum):
+                return self._decoded(head, data, curves=curves)
+        data = _made(journal_path, self.seed_params, size, checksum)
+        with suppress(OSError):  # then it is made again, the next time
+            write_private(_path(journal_path), data)
+        return self._decoded(_head(data[: data.index(b"\n")]), data, curves=curves)
+
+    def _fits(self, head: _Head) -> bool:
+        mine = (FORMAT, sys.byteorder, tuple(sorted(self.seed_params)))
+        return (head.format, head.order, head.seed_params) == mine
+
+    def _decoded(self, head: _Head, data: bytes, *, curves: bool) -> SessionValues:
+        """Return the content of a file.
+
+        Raises:
+            ValueError: it is damaged; one of ``_DAMAGED`` in general.
+        """
+        start = data.index(b"\n") + 1
+        body = memoryview(data)[start:]
+        if zlib.crc32(body, head.end) != head.content:
+            raise ValueError("the file is damaged")
+        text = len(body) - _NUMBER * (head.values + head.tests)
+        lines = data[start : start + text].split(b"\n")
+        header, end, nodeids, letters, lines_of_curves = lines[:5]
+        found = SessionValues(header=_entry(header, SessionHeader))
+        found.end = slim_end(_entry(end, SessionEnd))
+        numbers, seconds = array("d"), array("d")
+        numbers.frombytes(body[text : text + _NUMBER * head.values])
+        seconds.frombytes(body[text + _NUMBER * head.values :])
+        known, place, lines_of_cases = self._cases, 0, lines[5:-1]
+        new = [line for line in lines_of_cases if line not in known]
+        for line, case in zip(new, json.loads(b"[%b]" % b",".join(new)), strict=True):
+            known[line] = self._shared(decode(_Case, case))
+        values_at = cast("Callable[..., dict[str, list[float]]]", _Values)
+        for shared in [known[line] for line in lines_of_cases]:
+            layout = shared.layout
+            values = values_at(numbers, place, layout.places)
+            row = (*shared.before, values, *shared.after)
+            found.cases[shared.case] = CaseValues(*row)
+            place += layout.size
+        if (order := self._tests.get(nodeids)) is None:
+            order = self._tests[nodeids] = {
+                nodeid: number for number, nodeid in enumerate(json.loads(nodeids))
+            }
+        outcomes = json.loads(letters)
+        found.tests = cast("dict[str, tuple[str, float]]", _Tests(order, outcomes, seconds))
+        if (place, len(order), len(outcomes)) != (len(numbers), len(seconds), len(seconds)):
+            raise ValueError("the file has other values than its cases")
+        if curves:
+            for case, metric, lines_ in json.loads(lines_of_curves):
+                found.lines[case, metric] = [
+                    tuple([(step, float(value)) for step, value in line]) for line in lines_
+                ]
+        return found
+
+    def _shared(self, kept: _Case) -> _Shared:
+        if kept.own_seeds:
+            return _Shared(kept, _Layout(kept))
+        key = kept.metrics, kept.seeds
+        if (layout := self._layouts.get(key)) is None:
+            layout = self._layouts[key] = _Layout(kept)
+        return _Shared(kept, layout)
+
+
+def kept_end(journal_path: Path, last: bytes) -> SessionEnd | None:
+    """Return the end of a session without what is long in it, None if that is not at hand.
+
+    ``last`` is the last line of the journal. It has the values of all metrics, and a tenth of a
+    second passes before those of twenty sessions are decoded.
+    """
+    with suppress(OSError, *_DAMAGED), _path(journal_path).open("rb") as file:
+        head = _head(file.readline(_LONGEST_HEAD))
+        file.readline(LONGEST_HEADER)
+        line = file.readline(len(last))
+        if (head.format, head.end) == (FORMAT, zlib.crc32(last + line)):
+            return _entry(line, SessionEnd)
+    return None
+
+
+def keep_values(journal_path: Path) -> None:
+    """Keep the values of a session that has just come to its end, for the next ones.
+
+    Raises:
+        JournalError: the journal can't be understood, or has no end.
+        OSError: it can't be read, or the values can't be written.
+    """
+    end = _entry(journal.last_line(journal_path)[0], SessionEnd)
+    seed_params = frozenset(end.seed_params) or SEED_PARAMS
+    data = _made(journal_path, seed_params, *_sum_of(journal_path))
+    write_private(_path(journal_path), data)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalBaseline:
+    """A baseline of sessions on this machine, which are read where they are.
+
+    ``journals`` are the paths of their journals, the oldest first, those ahead of all others.
+    """
+
+    provenance: Provenance
+    journals: tuple[str, ...]
+
+
+def choose_local(
+    request: BaselineRequest, catalog: Catalog, path: Path, seed_params: AbstractSet[str]
+) -> bool:
+    """Choose the requested sessions and write which they are to ``path``; return False without any.
+
+    Raises:
+        BaselineError: there is no such session, or none of the journals can be read.
+        ValueError: the request's text is no legal one.
+        OSError: the file can't be written.
+    """
+    choice = choose(parse_spec(request.spec), request, catalog)
+    if choice is None:
+        return False
+    reader = ValuesReader(seed_params)
+    journals: list[str] = []
+
+    def take(source: Path, _: bool) -> str | None:
+        if not reader.has(source):
+            try:
+                reader.read(source)
+            except (OSError, JournalError) as error:
+                return str(error)
+        journals.append(str(source))
+        return None
+
+    made = take_sessions(choice, catalog, take)
+    local = LocalBaseline(provenance=made.provenance, journals=tuple(journals))
+    write_private(path, _to_json(encode(local)))
+    return True
+
+
+def read_baseline(directory: SessionDirectory, reader: ValuesReader) -> Sessions:
+    """Return the values of the baseline of a session.
+
+    Raises:
+        JournalError: it can't be understood.
+        OSError: it can't be read.
+    """
+    try:
+        local = decode(LocalBaseline, json.loads(directory.local_baseline.read_bytes()))
+    except FileNotFoundError:
+        return collect_values(journal.read_slim(directory.baseline), reader.seed_params)
+    except _DAMAGED as error:
+        raise JournalError(f"{directory.local_baseline}: {error}") from error
+    found = Sessions(provenance=local.provenance)
+    with _no_collections():
+        for path in local.journals:
+            session = reader.read(Path(path), curves=path == local.journals[-1])
+            is_ahead = session.header.session_id in local.provenance.ahead
+            (found.ahead if is_ahead else found.sessions).append(session)
+    return found
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Keep the garbage collector from looking, again and again, at what is just being made."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _path(journal_path: Path) -> Path:
+    return journal_path.with_suffix(_SUFFIX)
+
+
+def _head(line: bytes) -> _Head:
+    return decode(_Head, json.loads(line))
+
+
+def _sum_of(path: Path) -> tuple[int, int]:
+    """Return the size and the CRC-32 of a file."""
+    size = checksum = 0
+    with path.open("rb") as file:
+        while part := file.read(_PART):
+            size += len(part)
+            checksum = zlib.crc32(part, checksum)
+    return size, checksum
+
+
+def _made(journal_path: Path, seed_params: AbstractSet[str], size: int, checksum: int) -> bytes:
+    """Return the file of values of a session, made from its journal; raise as ``read`` does."""
+    session, cases = _packed(journal_path, seed_params)
+    last, _ = journal.last_line(journal_path)
+    end = replace(_entry(last, SessionEnd), summary="", baselines={}, sweeps=(), unrecorded={})
+    end_line = _line(journal.encode(end))
+    curves = [
+        [case, metric, [[(step, encode_float(value)) for step, value in line] for line in lines]]
+        for (case, metric), lines in session.lines.items()
+    ]
+    seconds = array("d", [seconds for _, seconds in session.tests.values()])
+    parts = [
+        _line(journal.encode(session.header)),
+        end_line,
+        _line(_to_json([*session.tests])),
+        _line(_to_json("".join([letter for letter, _ in session.tests.values()]))),
+        _line(_to_json(curves)),
+        *[line for line, _ in cases],
+        *[numbers.tobytes() for _, numbers in cases],
+        seconds.tobytes(),
+    ]
+    content = sum_of_end = zlib.crc32(last + end_line)
+    for part in parts:
+        content = zlib.crc32(part, content)
+    head = _Head(
+        seed_params=tuple(sorted(seed_params)),
+        size=size,
+        checksum=checksum,
+        content=content,
+        end=sum_of_end,
+        values=sum(len(numbers) for _, numbers in cases),
+        tests=len(seconds),
+    )
+    return b"".join([_line(_to_json(encode(head))), *parts])
+
+
+def _line(text: str) -> bytes:
+    return f"{text}\n".encode("ascii")
+
+
+def _packed(
+    journal_path: Path, seed_params: AbstractSet[str]
+) -> tuple[SessionValues, list[_Packed]]:
+    """Return a session without its cases, and these packed, so that many fit into memory.
+
+    Cases that are repeated over seeds are packed at the end: they are few.
+    """
+    stored = next(split_sessions(slim_entries(journal_path)))
+    session = SessionValues(header=stored.header)
+    packed: dict[str, _Packed | None] = {}
+    for record in stored:
+        case, _ = identity(record, seed_params)
+        if (known := packed.get(case)) is not None:
+            session.cases[case] = _unpacked(known)
+        session.add(record, seed_params)
+        session.failed.clear()
+        is_repeated = case != record.case
+        packed[case] = None if is_repeated else _pack(session.cases.pop(case))
+    session.end = stored.end
+    return session, [one or _pack(session.cases[case]) for case, one in packed.items()]
+
+
+def _pack(values: CaseValues) -> _Packed:
+    numbers = array("d")
+    for one in values.metrics.values():
+        numbers.extend(one)
+    return _line(_to_json(encode(_Case.of(values)))), numbers
+
+
+def _unpacked(packed: _Packed) -> CaseValues:
+    line, numbers = packed
+    kept = decode(_Case, json.loads(line))
+    shared = _Shared(kept, _Layout(kept))
+    metrics = {**_Values(numbers, 0, shared.layout.places)}
+    values = CaseValues(*(*shared.before, metrics, *shared.after))
+    values.seeds = {name: [*seeds] for name, seeds in values.seeds.items()}
+    return values
+
+
+def _entry(line: bytes, kind: type[_T]) -> _T:
+    entry = journal.decode(line)
+    if not isinstance(entry, kind):
+        raise ValueError("another line was expected")
+    return entry
