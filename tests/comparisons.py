@@ -15,6 +15,7 @@ from pytest_mlflow_experiments.regression.comparison import (
     Comparison,
     Margin,
     MetricComparison,
+    MissedLimit,
     Reliability,
     SessionInfo,
     UnjudgedCase,
@@ -236,7 +237,7 @@ def one_of_everything() -> Comparison:
             reason="nobody knows which direction is better " * 8,
         ),
         unjudged=(
-            make_unjudged("failed", f"{file}::test_broken"),
+            replace(make_unjudged("failed", f"{file}::test_broken"), missed=(make_missed(),)),
             make_unjudged("error", f"{file}::test_fixture"),
             make_unjudged("skipped", f"{file}::test_gpu", failure=None),
         ),
@@ -284,6 +285,11 @@ def make_unjudged(
     return UnjudgedCase(case=case, name=name, nodeid=case, outcome=outcome, failure=failure)
 
 
+def make_missed(metric: str = "accuracy") -> MissedLimit:
+    """Return a limit that was missed."""
+    return MissedLimit(metric=metric, value=0.85, operator=">=", limit=0.9, baseline=0.957778)
+
+
 def hostile() -> Comparison:
     """Return a comparison whose every text is up to no good."""
     everywhere = " ".join(HOSTILE)
@@ -303,7 +309,10 @@ def hostile() -> Comparison:
             sessions=(make_session(everywhere, 1.0, branch=everywhere, commit=everywhere),),
         ),
         unjudged=tuple(
-            make_unjudged("failed", f"tests/test_x.py::test_fails[{text}]", text)
+            replace(
+                make_unjudged("failed", f"tests/test_x.py::test_fails[{text}]", text),
+                missed=(make_missed(text),),
+            )
             for text in HOSTILE
         ),
         problem=everywhere,

@@ -13,18 +13,21 @@ from tracker_kit import START, Journal, make_check, make_metric, make_record
 
 from pytest_mlflow_experiments.baseline.choice import Candidate, Query, choose, why_incomplete
 from pytest_mlflow_experiments.baseline.files import (
+    copy_file,
     export,
     load_file,
     make_baseline,
     slim,
-    write_baseline,
+    slim_entry,
 )
+from pytest_mlflow_experiments.baseline.kept_values import ValuesReader
 from pytest_mlflow_experiments.baseline.local import (
     LocalCatalog,
     clear_local_pin,
     local_pin,
     set_local_pin,
 )
+from pytest_mlflow_experiments.baseline.local_baseline import choose_local, read_baseline
 from pytest_mlflow_experiments.baseline.specs import (
     BaselineError,
     BaselineRequest,
@@ -41,6 +44,8 @@ from pytest_mlflow_experiments.records import (
     Shard,
     journal,
 )
+from pytest_mlflow_experiments.records.directory import SessionDirectory
+from pytest_mlflow_experiments.records.journal import JournalError
 
 URI = "sqlite:///somewhere.db"
 
@@ -469,6 +474,42 @@ def test_local_pin(root: Path) -> None:
         assert local_pin(root) is None
 
 
+def test_local_sessions_are_read_where_they_are(root: Path) -> None:
+    request, own = BaselineRequest(spec="branch:main"), SessionDirectory(root)
+    journals = [
+        root / ".pytest_mlflow" / name / "journal.jsonl" for name in ("session-1", "session-2")
+    ]
+
+    def found() -> tuple[list[str], str]:
+        assert choose_local(request, local(root), own.local_baseline, frozenset())
+        baseline = read_baseline(own, ValuesReader(frozenset()))
+        assert baseline.provenance is not None
+        assert all(len(one.cases) == 3 for one in baseline.sessions)
+        return [one.header.session_id for one in baseline.sessions], baseline.provenance.reason
+
+    reason = "the last 2 passing sessions on main"
+    assert found() == (["session-1", "session-2"], reason)
+    assert not own.baseline.exists()
+    # One that is damaged in its middle is left out.
+    header, *cases, end = journals[0].read_bytes().splitlines(keepends=True)
+    journals[0].write_bytes(b"".join([header, b"[]\n", *cases, end]))
+    assert found() == (["session-2"], f"{reason}, of which 1 is left out")
+    # After the choice nobody leaves anything out.
+    journals[1].write_bytes(b"[]\n" + journals[1].read_bytes())
+    with pytest.raises(JournalError, match=r"session-2.journal\.jsonl: line 1 of its file"):
+        read_baseline(own, ValuesReader(frozenset()))
+    own.local_baseline.write_text("[]", encoding="utf-8")
+    with pytest.raises(JournalError, match=r"baseline\.sessions\.json"):
+        read_baseline(own, ValuesReader(frozenset()))
+    journals[1].write_bytes(journals[1].read_bytes().removeprefix(b"[]\n"))
+    header, *cases, end = journals[1].read_bytes().splitlines(keepends=True)
+    journals[1].write_bytes(b"".join([header, b"[]\n", *cases, end]))
+    with pytest.raises(BaselineError, match="none of the last 2 passing sessions on main can be"):
+        choose_local(request, local(root), own.local_baseline, frozenset())
+    nothing = replace(request, spec="branch:nothing")
+    assert not choose_local(nothing, local(root), own.local_baseline, frozenset())
+
+
 def test_exported_file_is_a_baseline(root: Path) -> None:
     path = root / "baseline.jsonl"
     made = export(BaselineRequest(spec="branch:main"), local(root), path)
@@ -481,12 +522,29 @@ def test_exported_file_is_a_baseline(root: Path) -> None:
     assert [session.header.session_id for session in found.sessions] == ["session-1", "session-2"]
     assert found.sessions[0].cases == tuple(slim(make_record(number)) for number in range(3))
     copy = root / "copy.jsonl"
-    write_baseline(copy, made.provenance, [session.entries() for session in found.sessions])
-    assert copy.read_bytes() == path.read_bytes()
+    copy_file(path, copy, spec="file:b", place="b")
+    first, *lines = copy.read_bytes().splitlines()
+    assert journal.decode(first) == replace(found.provenance, spec="file:b", place="b")
+    assert lines == path.read_bytes().splitlines()[1:]
+    assert journal.encode(made.provenance).encode() == path.read_bytes().splitlines()[0]
     if os.name == "posix":
         mask = os.umask(0)
         os.umask(mask)
         assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+
+
+def test_the_copy_of_a_journal_is_slim(root: Path) -> None:
+    source = root / ".pytest_mlflow" / "session-1" / "journal.jsonl"
+    name = "test_caf\u00e9"
+    case = replace(slim(make_record(9)), name=name)
+    header, *cases, end = source.read_bytes().splitlines(keepends=True)
+    # As somebody may have written it.
+    line = journal.encode(case).replace("\\u00e9", "\u00e9").encode()
+    source.write_bytes(b"".join([header, *cases, line, b"\n", end]))
+    copy_file(source, root / "copy.jsonl", spec="file:b", place="b")
+    _, *copied = journal.read(root / "copy.jsonl")
+    assert copied == [slim_entry(entry) for entry in journal.read(source)]
+    assert line not in (root / "copy.jsonl").read_bytes()
 
 
 def test_nothing_to_export(root: Path) -> None:
@@ -553,8 +611,11 @@ def test_sessions_with_the_same_selection_are_preferred() -> None:
         *(candidate(number, selection=(".",) if number < 3 else ("a.py",)) for number in range(6))
     )
     found = chosen(shelf, "latest", selection=(".",), history=2)
-    assert found is not None
-    assert found[0] == "s1 s2"
+    assert found == ("s1 s2", "the last 2 complete sessions of any branch")
+    # Who expects more of them is told why there are no more.
+    more = chosen(shelf, "latest", selection=(".",), history=9)
+    expected = ", without 3 that had other paths or another -m"
+    assert more == ("s0 s1 s2", f"the last 3 complete sessions of any branch{expected}")
     other = chosen(shelf, "latest", selection=("b.py",), history=2)
     assert other is not None
     assert other[0] == "s4 s5"

@@ -53,7 +53,10 @@ def test_text_answers_first(swept: Project) -> None:
         "accuracy is best with kernel = rbf, depth = 8: 0.8850 ± 0.002 (n = 3), "
         "the higher the better"
     )
-    assert lines[1].startswith("test_it.py::test_model: 4 points, 12 cases, session 20")
+    session = swept.sessions()[-1].header
+    assert lines[1] == (
+        f"test_it.py::test_model: 4 points, 12 cases, session {session.session_id}, {session.name}"
+    )
     assert lines[3].split() == ["kernel", "depth", "accuracy", "n", "worse", "by"]
     assert lines[5].split()[-5:-1] == ["within", "noise,", "p", "="]
     assert lines[4].split()[:3] == ["1.", "rbf", "8"]

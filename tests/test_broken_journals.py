@@ -12,8 +12,9 @@ from crashing import copy_session, query, statuses
 from project import Project
 from tracker_kit import Journal, make_record
 
-from pytest_mlflow_experiments.baseline.kept_values import ValuesReader, read_baseline
+from pytest_mlflow_experiments.baseline.kept_values import ValuesReader
 from pytest_mlflow_experiments.baseline.local import LocalCatalog
+from pytest_mlflow_experiments.baseline.local_baseline import read_baseline
 from pytest_mlflow_experiments.cli import main
 from pytest_mlflow_experiments.records import journal
 from pytest_mlflow_experiments.records.directory import SessionDirectory

@@ -166,7 +166,10 @@ def test_own_limit_of_a_check() -> None:
         ({"tolerances": {"accuracy": "0.05"}}, {"tolerances": {"accuracy": "-0.01"}}, None),
         ({"tolerances": {"accuracy": "0.05"}}, {}, "without the tolerance 0.05"),
         ({}, {"directions": {"accuracy": "min"}}, "direction min"),
-        ({"directions": {"accuracy": "max"}}, {}, "without the direction max"),
+        ({"directions": {"accuracy": "min"}}, {}, "without the direction min"),
+        # What the name tells already.
+        ({}, {"directions": {"acc*": "max"}}, None),
+        ({"directions": {"accuracy": "max"}}, {}, None),
         ({}, {"min_effects": {"accuracy": "10%"}}, "smallest effect 10%"),
         ({"min_effects": {"accuracy": "10%"}}, {}, None),
     ],
@@ -187,6 +190,14 @@ def test_rules_of_the_marker_and_of_the_ini_file(
     assert comparison.rejected == bool(expected)
     # An older release did not tell of its rules.
     assert texts(told(session(case(**now), rules=rules(now)), session(case(), rules=None))) == []
+
+
+def test_direction_of_a_cost_makes_it_gate() -> None:
+    def timed(**fields: Any) -> CaseRecord:
+        return make_case("test_a", metrics={"seconds": 3.0}, **fields)
+
+    said = timed(directions={"seconds": "min"})
+    assert texts(told(timed(), said, said)) == ["seconds of test_a: without the direction min"]
 
 
 @pytest.mark.parametrize("outcome", ["skipped", "xfailed"])

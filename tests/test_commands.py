@@ -379,8 +379,8 @@ def test_version(project: Project) -> None:
 def test_what_a_failed_test_lacks_is_not_accepted(history: Project) -> None:
     history.write("def test_it(mlflow_case):\n    assert not 'a reason'\n")
     history.pytest(*GATE, status=1)
-    printed = history.cli("accept", "--reason=why not").stdout
-    assert "nothing to accept in the session: what failed" in printed
+    printed = history.cli("accept", "--reason=why not", status=1).stdout
+    assert "nothing to accept in the session yet:\n  test_it failed: mend it" in printed
     assert not history.path.joinpath("mlflow-accepted.jsonl").exists()
 
 

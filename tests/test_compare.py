@@ -215,7 +215,7 @@ def test_failed_test_without_a_record(node: str, partial: str | None) -> None:
         make_session(), past_of(STEADY), not_run={node: "error"}, gated=True, partial=partial
     )
     assert (only(comparison).status, only(comparison).gates) == ("missing", True)
-    assert headline(comparison).text.startswith("Gate failed: 1 metric missing; 1 case did not")
+    assert headline(comparison).text.startswith("Gate failed: 1 metric missing; 1 failed case")
 
 
 @pytest.mark.parametrize("metrics", [{}, {"accuracy": 0.1}])
@@ -409,6 +409,26 @@ def test_repeats_over_seeds_are_one_case() -> None:
     assert metric.current == pytest.approx(0.7)
     assert metric.history == pytest.approx(tuple(STEADY))
     assert metric.status == "regressed"
+
+
+def test_seeds_that_a_baseline_has_not_got_are_told() -> None:
+    repeats = [
+        make_case(
+            f"test_a[{seed}]",
+            arguments=("seed",),
+            params={"seed": str(seed)},
+            metrics={"accuracy": 0.95},
+        )
+        for seed in range(3)
+    ]
+    told = judged(make_session(*repeats), past_of(STEADY))
+    (note,) = [one for one in told.notes if "seeds" in one]
+    assert note == (
+        "test_a: repeated over seeds now, and not in the baseline; the mean of the repeats is "
+        "compared with a single value, whatever luck that had"
+    )
+    past = baseline(make_session(*repeats))
+    assert not any("seeds" in one for one in judged(make_session(*repeats), past).notes)
 
 
 def test_fewer_seeds_are_compared_with_the_same_seeds() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from sessions import baseline, make_case, make_session, past_of
 from pytest_mlflow_experiments.records import CaseRecord, SessionEnd
 from pytest_mlflow_experiments.records.accepted import AcceptedStep
 from pytest_mlflow_experiments.records.journal import Entry
+from pytest_mlflow_experiments.regression import session_rule, statistics
 from pytest_mlflow_experiments.regression.compare import compare_sessions, gate_problem
 from pytest_mlflow_experiments.regression.comparer import CompareOptions
 from pytest_mlflow_experiments.regression.comparison import Comparison
@@ -298,3 +300,49 @@ def test_required_baseline_has_something_to_judge_by(
             "and --mlflow-require-baseline asks for one: " + why
         )
         assert found.rejected
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(enabled: bool) -> None:
+    was_enabled = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        compared(entries(make_session(), case()), past_of([0.9]))
+        assert gc.isenabled() is enabled
+        with pytest.raises(AttributeError):
+            compare_sessions(make_session(case()), past_of([0.9]), None)  # type: ignore[arg-type]
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
+
+
+def test_means_of_repeats_are_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    original = statistics.finite_mean
+
+    def finite_mean(values: Sequence[float]) -> float:
+        taken.append(len(values))
+        return original(values)
+
+    monkeypatch.setattr(session_rule, "finite_mean", finite_mean)
+    seeds, sessions = 50, 4
+
+    def repeats(day: int) -> SessionValues:
+        return make_session(
+            *(
+                make_case(
+                    f"test_a[{seed}]",
+                    params={"seed": str(seed)},
+                    arguments=("seed",),
+                    metrics={"accuracy": 0.8 + (seed * 37 + day * 11) % 50 / 1_000},
+                )
+                for seed in range(seeds)
+            )
+        )
+
+    past = baseline(*map(repeats, range(sessions)))
+    (metric,) = compare_sessions(repeats(sessions), past, OPTIONS).metrics
+    assert len(metric.values) == seeds
+    # One of each session, one of each seed, and one of all.
+    assert taken.count(seeds) == sessions + 1
+    assert len(taken) == sessions + 1 + 1 + seeds

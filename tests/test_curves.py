@@ -12,7 +12,8 @@ from project import Project
 from sessions import baseline, judged, make_case, make_session
 
 from pytest_mlflow_experiments.baseline.files import slim, slim_line
-from pytest_mlflow_experiments.baseline.kept_values import ValuesReader, read_baseline
+from pytest_mlflow_experiments.baseline.kept_values import ValuesReader
+from pytest_mlflow_experiments.baseline.local_baseline import read_baseline
 from pytest_mlflow_experiments.records import CaseRecord, Metric, journal, last_values
 from pytest_mlflow_experiments.records.slim import MAX_POINTS, thinned
 from pytest_mlflow_experiments.regression.compare import curves

@@ -122,6 +122,13 @@ def test_p_of_successes_is_that_of_all_of_their_numbers(
     )
 
 
+def test_p_of_successes_is_exact_for_a_half() -> None:
+    for trials in range(1, 50):
+        for successes in range(trials + 2):
+            ways = sum(comb(trials, number) for number in range(successes, trials + 1))
+            assert binomial_p(successes, trials, 0.5) == ways / 2**trials
+
+
 def test_p_of_many_successes() -> None:
     for successes, probability in ((10_200, 0.5), (1_100, 1 / 21), (19_300, 20 / 21)):
         known = float(special.bdtrc(successes - 1, 20_000, probability))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from html import unescape
 
 import pytest
 from layers import real
@@ -377,7 +379,7 @@ def test_case_that_failed_before_its_first_metric(
     history.write(BEFORE_ITS_METRIC[kind])
     result = gated(history, *options, status=1)
     assert "2 tests recorded" in told(result)
-    assert "; 1 case did not pass and is not judged" in told(result)
+    assert "; 1 failed case has no verdict" in told(result)
     # It failed by itself, and counts once.
     assert re.search(r"= 1 (failed|error), 1 passed|= 1 passed, 1 error", result.stdout)
     record = history.sessions()[-1].case("test_other")
@@ -386,6 +388,55 @@ def test_case_that_failed_before_its_first_metric(
     report = history.sessions()[-1].directory.path.joinpath("report.md").read_text("utf-8")
     reason = "crashed while running" if kind == "crash" else "a reason"
     assert report.count(reason) > 1  # as the reason of what is missing, and as pytest's own text
+
+
+def test_limit_of_a_test_s_own_is_told_with_the_value_before(history: Project) -> None:
+    """A limit that breaks is mended or changed; only then there is something to accept."""
+    for _ in range(2):
+        history.write(CASES)
+        history.pytest(*OFFLINE)
+    history.write(CASES.replace("f1 = 0.8", "f1 = 0.6"))
+    result = gated(history, status=1)
+    assert "missed limits    f1 0.6, needs >= 0.7, was 0.8  off by 14.3 %" in told(result)
+    assert "1 failed case has no verdict" in told(result)
+    assert "pytest-mlflow accept" not in result.stdout
+    directory = history.sessions()[-1].directory.path
+    (case,) = json.loads(directory.joinpath("report.json").read_text("utf-8"))["unjudged"]
+    missed = {"metric": "f1", "value": 0.6, "operator": ">=", "limit": 0.7, "baseline": 0.8}
+    assert case["missed"] == [missed]
+    for suffix in ("md", "html"):
+        text = unescape(directory.joinpath(f"report.{suffix}").read_text("utf-8"))
+        assert "f1 0.6, needs >= 0.7, was 0.8" in text
+    nothing = history.cli("accept", "--reason", "half the size", status=1)
+    assert nothing.stdout.splitlines() == [
+        "There is nothing to accept in the session yet:",
+        "  test_other fails its own limit, f1 0.6, needs >= 0.7, was 0.8: mend the code, or change "
+        "the limit and commit it; run `pytest --mlflow --mlflow-gate` again, and accept what is "
+        "worse then",
+    ]
+    # Another limit, and it is only worse.
+    history.write(CASES.replace("f1 = 0.8", "f1 = 0.6").replace("0.7", "0.5"))
+    gated(history, status=1)
+    accepted = history.cli("accept", "--reason", "half the size").stdout.splitlines()
+    assert accepted == [
+        "accepted: f1 of test_it.py::test_other, 0.8 → 0.6, -0.2 (-25.0 %)",
+        "accepted with it, a changed check: f1 of test_other: limit ≥ 0.7 → ≥ 0.5",
+        "Commit mlflow-accepted.jsonl.",
+    ]
+    gated(history, "--mlflow-strict-guards")
+
+
+def test_accepted_line_needs_no_new_file(history: Project) -> None:
+    """A file in git stays the standard of all that nobody has accepted, and of nothing else."""
+    history.cli("baseline", "export", "b.jsonl")
+    options = ("--mlflow-baseline=file:b.jsonl", "--mlflow-require-baseline")
+    gated(history, *options, value="0.7", status=1)
+    history.cli("accept", "--reason", "half the size")
+    assert "1 metric is accepted" in told(gated(history, *options, value="0.7"))
+    assert "1 metric regressed" in told(gated(history, *options, value="0.5", status=1))
+    # What got better is no standard before it stands in the file.
+    assert "1 improved" in told(gated(history, *options, value="0.99"))
+    gated(history, *options, value="0.9")
 
 
 def test_module_that_cannot_be_imported(history: Project) -> None:

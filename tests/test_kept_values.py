@@ -9,6 +9,7 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
+from functools import partial
 from math import inf, nan
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ import pytest
 from project import Project
 from tracker_kit import START, make_check, make_metric, make_record
 
-from pytest_mlflow_experiments.baseline import kept_values
+from pytest_mlflow_experiments.baseline import kept_values, local_baseline
 from pytest_mlflow_experiments.baseline.files import slim_entries, slim_line
 from pytest_mlflow_experiments.baseline.kept_values import FORMAT, ValuesReader, kept_end
 from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHeader, journal
 from pytest_mlflow_experiments.records.accepted import AcceptedValue, MetricLevel
 from pytest_mlflow_experiments.records.journal import JournalError
+from pytest_mlflow_experiments.records.param_kinds import SEED_PARAMS
+from pytest_mlflow_experiments.records.processes import wait_until
 from pytest_mlflow_experiments.regression.values import CaseValues, SessionValues, collect_values
 
 SEEDS = frozenset({"seed"})
@@ -370,8 +373,20 @@ def test_verdicts_are_the_same_with_and_without_kept_values(project: Project) ->
     assert told[0] == told[1] == told[2]
 
 
+@pytest.mark.real
+def test_the_tracker_keeps_the_values_of_a_session(project: Project) -> None:
+    project.write(SUITE.format(value=0.7))
+    project.pytest("--mlflow")
+    (session,) = project.sessions()
+    path = session.directory.journal
+    kept = partial(ValuesReader(SEED_PARAMS).has, path)
+    assert wait_until(kept, timeout=60, poll=0.05)
+    assert len(ValuesReader(SEED_PARAMS).read(path).cases) == 2
+    assert kept()
+
+
 def test_garbage_is_collected_as_before(tmp_path: Path) -> None:
     assert gc.isenabled()
-    with kept_values._no_collections():
+    with local_baseline.no_collections():
         assert not gc.isenabled()
     assert gc.isenabled()

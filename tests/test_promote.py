@@ -277,6 +277,29 @@ def test_circle(tmp_path: Path, migrated_database: Path) -> None:
     assert "is worse than 0.8615" in str(third.description)
 
 
+@pytest.mark.real
+def test_model_that_is_logged_after_the_ranking(tmp_path: Path, migrated_database: Path) -> None:
+    """To log a model takes long: docs/sweeps.md logs that of the best point alone."""
+    source = TESTS.replace("  log()\n", '  if os.environ.get("LOG_MODEL"):\n            log()\n')
+    # By it a single point is a sweep too.
+    marker = '@pytest.mark.mlflow(objective="accuracy")'
+    source = source.replace("    @pytest.mark", f"    {marker}\n    @pytest.mark", 1)
+    project = make(tmp_path, migrated_database, source)
+    run(project, 0.80)
+    assert "logged no model" in project.cli("promote", "digits", status=2).stderr
+    env = {"QUALITY": "0.8", "LOG_MODEL": "1"}
+    # What -k has picked is no baseline for others.
+    project.pytest("--mlflow", "-k", "1.0-1", env=env)
+    refused = project.cli("promote", "digits", status=1).stdout
+    assert "only some of its tests ran (-k)" in refused
+    project.pytest("--mlflow", "test_it.py::test_model[1.0-1]", env=env)
+    session = project.sessions()[-1].header
+    printed = project.cli("promote", "digits").stdout
+    assert f"session {session.session_id}, {session.name}" in printed
+    assert "digits@champion is version" in printed
+    assert champion(project.uri).tags["pytest.nodeid"].endswith("test_model[1.0-1]")
+
+
 @pytest.fixture
 def promote(
     shared: Project,

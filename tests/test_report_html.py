@@ -38,6 +38,7 @@ from pytest_mlflow_experiments.regression.comparison import (
 from pytest_mlflow_experiments.regression.sweeps.model import Slice, SliceTable
 from pytest_mlflow_experiments.report.headline import GATE_FAILED
 from pytest_mlflow_experiments.report.html.markup import breakable
+from pytest_mlflow_experiments.report.html.metrics import sure
 from pytest_mlflow_experiments.report.html.page import render_html
 from pytest_mlflow_experiments.report.html.svg import describe_history, sparkline
 from pytest_mlflow_experiments.report.markdown import render_markdown
@@ -179,7 +180,7 @@ def test_everything_is_told() -> None:
     source = render_html(comparison)
     text = text_of(comparison)
     for words in (
-        "Gate failed: 3 metrics regressed, 1 missing, 1 drifting; 2 cases did not pass",
+        "Gate failed: 3 metrics regressed, 1 missing, 1 drifting; 2 failed cases have no verdict",
         "branch faster-model",
         "2026-11-23 13:20 UTC",
         "1 min 23 s",
@@ -189,6 +190,7 @@ def test_everything_is_told() -> None:
         "0.8 left, was 7.1",
         "p < 0.0001",
         "3 fresh runs confirmed it",
+        "accuracy 0.85, needs >= 0.9, was 0.957778",
         "E assert 0",
         "pytest --mlflow tests/test_model.py::test_broken",
     ):
@@ -266,6 +268,16 @@ def test_since_when_and_how_sure() -> None:
     here = str(now.session.commit)[:7]
     assert f"in this session ({here}); the last good one is {first} by Ann" in text_of(now)
     assert f"git log --oneline {first}..{here}" in text_of(now)
+
+
+def test_fresh_runs_of_a_fixed_seed_confirm_nothing() -> None:
+    metric = make_metric("regressed", values=(0.8,), history=(0.9,) * 5, fresh=1, p_value=1e-9)
+    assert sure(metric) == (
+        "without any change, less than 1 of 10,000 sessions would look so bad (p < 0.0001); the "
+        "seed is fixed: a fresh run only repeats the value, and p knows nothing of other seeds"
+    )
+    scatters = replace(metric, history=(0.9, 0.9, 0.91, 0.9, 0.9))
+    assert sure(scatters).startswith("1 fresh run confirmed it; without")
 
 
 def test_the_script_knows_the_whole_history() -> None:

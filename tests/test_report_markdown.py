@@ -107,7 +107,7 @@ def test_a_line_has_room_in_800_pixels() -> None:
         (make_comparison(problem="x", gated=False), "⚠️ The comparison could not be made"),
         (
             make_comparison(make_metric(), unjudged=(make_unjudged("failed", "t.py::t"),)),
-            "⚠️ Gate passed: nothing got worse; 1 case did not pass and is not judged",
+            "⚠️ Gate passed: nothing got worse; 1 failed case has no verdict",
         ),
         (
             make_comparison(make_metric(), unjudged=(make_unjudged("skipped", "t.py::t"),)),

@@ -15,6 +15,8 @@ from mlflow_server import free_port
 from project import Project
 from tracker_kit import Journal, make_record
 
+from pytest_mlflow_experiments.records.processes import wait_until
+
 SECRETS = (
     *("hunter2", "correcthorse", "sword\\nfish", "0123456", "swordfish", "kkkkkk", "zzzzzz"),
     *("777777", "markersecret", "tagsecret", "ghp_secret", "geheim", "envsecret", "fixturesecret"),
@@ -466,6 +468,8 @@ def test_everything_is_the_users_alone(
         project.path.joinpath(".pytest_mlflow").write_text("in the way", encoding="utf-8")
     project.pytest("--mlflow", env=env)
     private = {stat.S_IFREG: 0o600, stat.S_IFDIR: 0o700}
+    # The tracker writes one more file when nobody waits for it any more.
+    assert wait_until(lambda: any(root.rglob("journal.values")), timeout=60, poll=0.05)
     found = [path for path in root.rglob("*") if ".pytest_mlflow" in path.parts]
     assert {"c.txt", "file", "journal.jsonl", "session.json", "tracker.log", "report.html"} <= {
         path.name for path in found

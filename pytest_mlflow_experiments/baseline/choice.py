@@ -281,7 +281,8 @@ _NAMED: Final = 3
 class _Search:
     """The state of one call of :func:`choose`.
 
-    ``queries`` are those that found the sessions, ``excluded`` what the last one has passed over.
+    ``queries`` are those that found the sessions, ``excluded`` what the last one has passed over,
+    ``others`` what it has passed over that was asked for other tests.
     """
 
     spec: Spec
@@ -289,6 +290,7 @@ class _Search:
     catalog: Catalog
     queries: list[Query] = field(default_factory=list)
     excluded: dict[str, Candidate] = field(default_factory=dict)
+    others: dict[str, Candidate] = field(default_factory=dict)
 
     def auto(self) -> Choice | None:
         request = self.request
@@ -364,15 +366,17 @@ class _Search:
         """Return the newest sessions of the ``kind`` complete or passing, or None."""
         query = replace(query, passing=kind == "passing", before=self.request.start_time)
         self.excluded.clear()
-        found = _Found()
+        self.others.clear()
+        found, others = _Found(), ""
         if self.request.selection is not None:
             found = self._find(replace(query, selection=self.request.selection))
+            others = self._count_others(query, found)
         if not found.newest and not (found := self._find(query)).newest:
             return None
         newest = found.newest
         self.queries.append(query)
         count = f"{len(newest)} {kind} sessions" if len(newest) > 1 else f"{kind} session"
-        choice = self._choice(newest, f"the last {count}{words}{found.doubt}")
+        choice = self._choice(newest, f"the last {count}{words}{found.doubt}{others}")
         if not found.ahead:
             return choice
         tested = {one.tags.get(COMMIT) for one in found.ahead}
@@ -385,13 +389,28 @@ class _Search:
         provenance = replace(choice.provenance, ahead=ids, lacks=lacks)
         return replace(choice, ahead=ahead, provenance=provenance)
 
+    def _count_others(self, query: Query, found: _Found) -> str:
+        """Say how many sessions would count too, had they been asked for the same tests."""
+        others = [*self.others.values()]
+        if self._is_by_commit(query):
+            others = self._behind(others)
+        if not others or not 0 < len(found.newest) < self.request.history:
+            return ""
+        return f", without {len(others)} that had other paths or another -m"
+
+    def _is_by_commit(self, query: Query) -> bool:
+        """Return whether only sessions count whose commits are behind the tested one."""
+        request = self.request
+        at_desk = query.branch == request.branch and request.job is None
+        is_related = query.branch in (request.branch, *self._bases())
+        is_open = query.any_branch or at_desk or not is_related
+        return not is_open and request.all_ancestors is not None
+
     def _find(self, query: Query) -> _Found:
         """Return the newest sessions for a query; on branches those behind the tested commit."""
         request, count = self.request, self.request.history
         is_own = query.branch == request.branch
-        at_desk = is_own and request.job is None
-        is_related = query.branch in (request.branch, *self._bases())
-        if query.any_branch or at_desk or not is_related or request.all_ancestors is None:
+        if not self._is_by_commit(query):
             return _Found(newest=self._newest(query, count))
         seen: list[Candidate] = []
         behind: list[Candidate] = []
@@ -485,7 +504,12 @@ class _Search:
                 found.append(candidate)
                 if len(found) == count:
                     break
-            elif candidate.is_excluded:
+                continue
+            if query.selection is not None:
+                alike = replace(query, selection=None)
+                if self.why_not(alike, candidate) is None:
+                    self.others[candidate.session_id] = candidate
+            if candidate.is_excluded:
                 included = replace(candidate, exclusion=None)
                 if self.why_not(query, included) is None:
                     self.excluded[candidate.session_id] = candidate

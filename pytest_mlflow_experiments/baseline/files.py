@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 from ..records import (
     PASSED_OUTCOMES,
@@ -36,6 +36,7 @@ from ..records.tags import BRANCH, CI_JOB, CI_KIND, CI_PULL_REQUEST, COMMIT, DIR
 from .choice import Catalog, Choice, choose, why_excluded, why_incomplete
 from .specs import BaselineError, BaselineRequest, parse_spec
 
+_Case = TypeVar("_Case")
 _TAGS = (BRANCH, COMMIT, DIRTY, CI_JOB, CI_KIND, CI_PULL_REQUEST)
 _KEPT_WHERE_ANY = (
     *("arguments", "datasets", "run_metrics", "usage", "resumed_from", "best", "guards"),
@@ -203,22 +204,61 @@ def load_file(path: Path) -> BaselineFile:
     Raises:
         BaselineError: the file can't be a baseline; the message names the line.
     """
+    provenance, sessions = _load(path, journal.decode, CaseRecord)
+    return BaselineFile(
+        provenance=provenance,
+        sessions=tuple(
+            [StoredSession(header=one, cases=tuple(cases), end=end) for one, cases, end in sessions]
+        ),
+    )
+
+
+def copy_file(source: Path, target: Path, *, spec: str, place: str) -> None:
+    """Write a slim copy of a baseline file, for the user alone; lines that are slim stay.
+
+    ``spec`` and ``place`` are those of the copy's provenance.
+
+    Raises:
+        BaselineError: the file can't be a baseline; the message names the line.
+        OSError: the copy can't be written.
+    """
+    provenance, sessions = _load(source, _slim_text, str)
+    lines = (
+        chain([journal.encode(slim_entry(header))], cases, [journal.encode(slim_end(end))])
+        for header, cases, end in sessions
+    )
+    first = journal.encode(replace(provenance, spec=spec, place=place))
+    _write(target, chain([first], *lines), private=True)
+
+
+def _slim_text(line: bytes) -> Entry | str:
+    """Return the line of a slim case, and any other entry decoded."""
+    entry = journal.decode_slim(line)
+    if isinstance(entry, SlimCase) and line.isascii():
+        return line.decode("ascii").removesuffix("\n")
+    return slim_line(line) if isinstance(entry, SlimCase | CaseRecord) else entry
+
+
+def _load(
+    path: Path, read: Callable[[bytes], Entry | _Case], kind: type[_Case]
+) -> tuple[Provenance, list[tuple[SessionHeader, list[_Case], SessionEnd]]]:
+    """Return the sessions of a baseline file; ``read`` makes of a case what is of ``kind``."""
     provenance: Provenance | None = None
-    sessions: list[StoredSession] = []
+    sessions: list[tuple[SessionHeader, list[_Case], SessionEnd]] = []
     header: SessionHeader | None = None
-    cases: list[CaseRecord] = []
+    cases: list[_Case] = []
     number = 0
     directory = SessionDirectory(path.parent)
     exclusion = directory.exclusion if path == directory.journal else None
-    for number, entry in _entries(path):
+    for number, entry in _entries(path, read):
         if isinstance(entry, SessionEnd) and header is not None:
             if reason := why_excluded(exclusion) or why_incomplete(header, entry):
                 text = f"session {header.session_id} is no baseline: {reason}"
                 raise _unusable(path, text, number)
             if provenance is None or header.session_id not in provenance.ahead:
-                sessions.append(StoredSession(header=header, cases=tuple(cases), end=entry))
+                sessions.append((header, cases, entry))
             header, cases = None, []
-        elif isinstance(entry, CaseRecord) and header is not None:
+        elif isinstance(entry, kind) and header is not None:
             cases.append(entry)
         elif isinstance(entry, SessionHeader) and header is None:
             header = entry
@@ -236,21 +276,7 @@ def load_file(path: Path) -> BaselineFile:
         # Whose branch that was is a matter of the one who exported it.
         origin = re.sub(", (this|the base|the default) branch", "", provenance.reason)
         reason = f"{reason}: {origin}"
-    return BaselineFile(
-        provenance=Provenance(spec=f"file:{path}", place=str(path), reason=reason),
-        sessions=tuple(sessions),
-    )
-
-
-def write_baseline(path: Path, provenance: Provenance, journals: Iterable[Iterable[Entry]]) -> None:
-    """Write slim copies of journals atomically, readable by the user alone.
-
-    Raises:
-        OSError: the file can't be written.
-    """
-    entries = chain.from_iterable(journals)
-    lines = (journal.encode(slim_entry(entry)) for entry in entries)
-    _write(path, chain([journal.encode(provenance)], lines), private=True)
+    return Provenance(spec=f"file:{path}", place=str(path), reason=reason), sessions
 
 
 def make_baseline(
@@ -390,12 +416,14 @@ def _slim_entry_of(line: bytes) -> Entry | SlimCase:
     return SlimCase.from_line(case) or decode(CaseRecord, case)
 
 
-def _entries(path: Path) -> Iterator[tuple[int, Entry]]:
+def _entries(
+    path: Path, read: Callable[[bytes], Entry | _Case]
+) -> Iterator[tuple[int, Entry | _Case]]:
     number = None
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                yield number, journal.decode(line)
+                yield number, read(line)
     except JournalError as error:
         raise _unusable(path, str(error), number) from error
     except OSError as error:

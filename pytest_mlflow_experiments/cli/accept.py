@@ -22,6 +22,7 @@ from ..records.accepted import (
 from ..records.directory import DIRECTORY_NAME, shown_path
 from ..records.git import author
 from ..regression.comparison import Comparison, MetricComparison
+from ..report.metric_lines import describe_guard, describe_missed
 from ..report.numbers import change, value
 from .arguments import SESSION, STORE, command, say, session_of
 
@@ -42,8 +43,9 @@ def run(options: argparse.Namespace) -> int:
     Write into mlflow-accepted.jsonl, which belongs into git, that metrics became worse on purpose,
     and their values. From that commit on they are compared with these, and only with sessions that
     had the file's line too. Without CASE, all that the session failed for is accepted; with CASE,
-    what it failed for there, else all metrics of CASE. A session that ran elsewhere, as in CI, is
-    read from MLflow.
+    what it failed for there, else all metrics of CASE. A changed limit, tolerance or the like of an
+    accepted metric is accepted with it. A session that ran elsewhere, as in CI, is read from
+    MLflow. Where the session failed, and nothing of it can be accepted, the exit status is 1.
     """
     session = session_of(options)
     comparison = session.comparison()
@@ -53,11 +55,11 @@ def run(options: argparse.Namespace) -> int:
     try:
         pairs = [*dict.fromkeys(_pairs(comparison, options))]
         if not pairs:
-            why = "no gate fails for it"
-            if comparison.rejected:
-                why = "what failed, or could not be compared, has to be fixed first"
-            say(f"There is nothing to accept in the session: {why}.")
-            return 0
+            if not comparison.rejected:
+                say("There is nothing to accept in the session: no gate fails for it.")
+                return 0
+            say("There is nothing to accept in the session yet:", *_to_mend(comparison))
+            return 1
         who, commit = author(path.parent), comparison.session.commit
         steps = [
             _with_values(
@@ -77,8 +79,31 @@ def run(options: argparse.Namespace) -> int:
             continue
         append_accepted(path, step)
         say(f"accepted: {step.metric} of {step.case}{_told(step, comparison)}")
+    for guard in comparison.guards:
+        if guard.kind not in ("accepted", "test") and any(
+            step.matches(guard.case, guard.metric) for step in steps
+        ):
+            say(f"accepted with it, a changed check: {describe_guard(guard)}")
     say(f"Commit {shown_path(path)}.")
     return 0
+
+
+def _to_mend(comparison: Comparison) -> Iterator[str]:
+    """Yield what a session failed for that can't be accepted, and what to do about it."""
+    again = "run `pytest --mlflow --mlflow-gate` again"
+    if comparison.problem is not None:
+        yield f"  the comparison could not be made, {comparison.problem}; mend that, and {again}"
+    for mistake in comparison.mistakes:
+        yield f"  {mistake}; then {again}"
+    for case in comparison.unjudged:
+        if case.outcome in FAILED_OUTCOMES and case.missed:
+            limits = ", ".join(map(describe_missed, case.missed))
+            yield (
+                f"  {case.name} fails its own limit, {limits}: mend the code, or change the limit "
+                f"and commit it; {again}, and accept what is worse then"
+            )
+        elif case.outcome in FAILED_OUTCOMES and case.known:
+            yield f"  {case.name} failed: mend it, {again}, and accept what is worse then"
 
 
 def _root() -> Path:

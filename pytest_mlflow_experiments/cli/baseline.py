@@ -36,10 +36,20 @@ if TYPE_CHECKING:
 
 _FOR_OTHERS: Final = "; not for others, for MLflow did not take it: "
 
-_ANY: Final[Arguments] = {"spec SPEC": ("", {"nargs": "?", "default": "auto"}), **LOCATION}
+_ANY: Final[Arguments] = {
+    "spec SPEC": (
+        "which sessions, by a form of --mlflow-baseline, such as branch:main; default: auto, those "
+        "that the next session here is compared with",
+        {"nargs": "?", "default": "auto"},
+    ),
+    **LOCATION,
+}
 
 
-@command("set", {"spec SPEC": "such as session:ID or latest", **LOCATION})
+@command(
+    "set",
+    {"spec SPEC": "which session, by a form of --mlflow-baseline, such as latest", **LOCATION},
+)
 def _set(options: argparse.Namespace) -> int:
     """Pin a session: --mlflow-baseline=auto compares with it from now on."""
     location = location_of(options)

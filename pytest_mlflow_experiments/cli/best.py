@@ -8,8 +8,10 @@ from pathlib import Path
 from ..analysis.named_sessions import ChosenSession, parse_comparison
 from ..baseline.choice import why_incomplete
 from ..records.directory import SessionState
+from ..regression.compare import session_info
 from ..regression.comparison import Comparison
 from ..regression.sweeps.lookup import choose_sweep
+from ..report.headline import describe_session
 from ..report.sweep_table import FORMATS, Ranking, answer, run_ids
 from .arguments import (
     SESSION,
@@ -38,8 +40,9 @@ from .arguments import (
 def run(options: argparse.Namespace) -> int:
     """Rank the points of a sweep.
 
-    Rank the points of a parametrized test in a session, best first. The exit status is
-    1 where none can be called the best.
+    Rank the points of a parametrized test in a session, best first. The exit status is 1 where no
+    point can be the best, since none has the objective or it is not known what is better; it is 0
+    also where the best is no clear winner.
     """
     session = session_of(options)
     stored = session.stored
@@ -48,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
     ranking = Ranking(
         sweep=sweep,
         session_id=stored.header.session_id,
+        session=describe_session(session_info(stored.header)),
         run_ids=run_ids(stored.cases, runs),
         top=options.top,
         incomplete=why_incomplete(stored.header, stored.end),

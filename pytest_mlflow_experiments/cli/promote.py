@@ -12,9 +12,10 @@ from ..analysis.location import UsageError
 from ..analysis.named_sessions import ChosenSession, parse_comparison
 from ..baseline.choice import why_excluded
 from ..records.reader import StoredSession
+from ..regression.compare import session_info
 from ..regression.comparison import Comparison
 from ..regression.tolerance import Tolerance, mentions, parse_rule
-from ..report.headline import counts
+from ..report.headline import counts, describe_session
 from ..report.numbers import value
 from ..tracker.errors import TrackerError
 from . import admission
@@ -89,7 +90,8 @@ def run(options: argparse.Namespace) -> int:
         if comparison is None and (text := registry.report(run_id)) is not None:
             comparison = parse_comparison(text, f"report.json of run {run_id}")
         candidate = candidate or _chosen(session.stored, comparison, rules, options)
-        say(*candidate.story)
+        named = describe_session(session_info(session.stored.header))
+        say(*candidate.story, f"session {session.stored.header.session_id}, {named}")
         model = _model(registry, candidate, options.model)
         kept = session.directory.exclusion if session.directory is not None else None
         decisions = filter(None, (registry.exclusion(run_id), kept))

@@ -95,7 +95,8 @@ def decode_case(line: str) -> CaseRecord:
     return record
 
 
-def _decode_slim(line: bytes) -> Entry | SlimCase:
+def decode_slim(line: bytes) -> Entry | SlimCase:
+    """Rebuild an entry as :func:`decode` does, a case as a SlimCase if that loses nothing."""
     try:
         data = json.loads(line)
         slim = SlimCase.from_line(data) if data["kind"] == "case" else None
@@ -296,7 +297,7 @@ def read(path: Path) -> Iterator[Entry]:
 
 def read_slim(path: Path) -> Iterator[Entry | SlimCase]:
     """Yield entries as :func:`read` does, cases as :class:`SlimCase` if that loses nothing."""
-    return _read(path, _decode_slim)
+    return _read(path, decode_slim)
 
 
 def _read(path: Path, decode_line: Callable[[bytes], _T]) -> Iterator[_T]:

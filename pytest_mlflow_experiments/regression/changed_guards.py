@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Final, NamedTuple, final
+from typing import Final, NamedTuple, TypeAlias, final
 
 from ..records.accepted import SETTING, AcceptedStep
 from ..records.accepted import newest as _newest
+from ..records.case import placeless
+from .comparer import known_direction
 from .comparison import GuardChange, GuardKind, MetricComparison
-from .guards import weakened
-from .tolerance import Tolerance
+from .findings import Direction
+from .guards import is_guarded_cost, weakened
+from .tolerance import Tolerance, direction_of, mentions
 from .values import CaseValues, SessionValues
 
 _WORDS: Final = {
@@ -156,7 +159,8 @@ def _of_cases(current: SessionValues, past: Sequence[SessionValues]) -> Iterator
             continue  # an older release did not tell
         for name, word in _WORDS.items():
             for metric, change in _changed(word, getattr(old, name), getattr(case, name)):
-                yield _Found("rule", metric, change, case)
+                if name != "directions" or _is_turned(metric, (current, case), (session, old)):
+                    yield _Found("rule", metric, change, case)
         if "xpassed" in case.outcomes and "xpassed" not in old.outcomes:
             yield _Found("rule", "*", "the test is marked xfail now: it may fail", case)
 
@@ -198,6 +202,12 @@ def _of_settings(
             for lines in (theirs, mine)
         ]
         for metric, change in _changed(word, *rules):
+            if name == "directions" and not any(
+                _is_turned(metric, (current, case), (newest, newest.cases[key]))
+                for key, case in current.cases.items()
+                if key in newest.cases
+            ):
+                continue
             yield f"mlflow_{name.removesuffix('s')}", metric, change
 
 
@@ -213,6 +223,38 @@ def _changed(
             yield metric, f"without the {word} {old}"
         else:
             yield metric, f"{word} {new}" + ("" if old is None else f", was {old}")
+
+
+_Case: TypeAlias = tuple[SessionValues, CaseValues]
+
+
+def _is_turned(pattern: str, now: _Case, before: _Case) -> bool:
+    """Return whether what is said of a direction changes any, or whether a metric may gate.
+
+    To say what a name or an assertion tells already changes nothing, but of a cost.
+    """
+    case, old = now[1], before[1]
+    metrics = [metric for metric in case.metrics if mentions(metric, [(pattern, None)])]
+    if not metrics:
+        return pattern in case.directions or pattern in old.directions
+
+    def means(metric: str, found: _Case) -> tuple[object, bool]:
+        session, values = found
+        guards = (values if values.guards else case).guards_of(metric)
+        meaning, is_set = known_direction(metric, guards, values.directions, _directions(session))
+        return meaning.direction, is_set and is_guarded_cost(placeless(metric), guards)
+
+    return any(means(metric, now) != means(metric, before) for metric in metrics)
+
+
+def _directions(session: SessionValues) -> list[tuple[str, Direction | None]]:
+    """Return the directions of the ini file that a session ran with."""
+    rules = session.header.rules or ()
+    lines = [one.removeprefix("directions ") for one in rules if one.startswith("directions ")]
+    return [
+        (pattern.strip(), direction_of(said))
+        for pattern, _, said in (line.rpartition(":") for line in lines)
+    ]
 
 
 def _is_stricter(word: str, old: str, new: str | None) -> bool:

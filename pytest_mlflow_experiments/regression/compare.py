@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -63,6 +65,19 @@ _NAMED = 3
 _Value = TypeVar("_Value")
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Look for no garbage: what is made is kept, and to go through all histories takes long."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@_without_collector()
 def compare_sessions(
     current: SessionValues,
     baseline: Sessions | None,
@@ -125,7 +140,11 @@ def compare_sessions(
         session=session_info(header),
         baseline=_baseline(baseline, past),
         unjudged=tuple(
-            _unjudged(record, record.outcome, record.failure, name=name, known=comparer.knows(name))
+            replace(
+                _unjudged(record, record.outcome, record.failure, name=name),
+                known=comparer.knows(name),
+                missed=tuple(comparer.missed(name, record)),
+            )
             for name, record in current.failed
         ),
         cases=current.count,
@@ -182,7 +201,8 @@ def compare_sessions(
         f"no gate, so it is ignored; name in {ACCEPTED_FILE} what became worse, or remove its line"
         for step in {step.id: step for step in unlimited}.values()
     ]
-    all_notes += [*everything, *unused, *_frozen(metrics), *comparer.contradictions()]
+    all_notes += [*everything, *unused, *_frozen(metrics), *_new_seeds(current, past)]
+    all_notes += comparer.contradictions()
     return replace(
         comparison,
         metrics=tuple(metrics),
@@ -206,6 +226,8 @@ def _unlimited(
     all metrics of a session with more than a few. Of a part of the tests all may well be meant,
     unless no case is named.
     """
+    if not steps:
+        return
     broad = []
     tests = {
         (case.case, function_of(case.nodeid), metric)
@@ -337,6 +359,8 @@ def _without_record(
     """Yield the past cases that did not run now, each with the first past session that has it."""
     seen = {case for case, one in current.cases.items() if one.passed or one.outcomes - _LEFT_OUT}
     for session in filter(None, past):
+        if session.cases.keys() <= seen:
+            continue
         for case in session.cases.values():
             if case.passed and case.case not in seen:
                 seen.add(case.case)
@@ -491,12 +515,7 @@ def _frozen(metrics: Iterable[MetricComparison]) -> Iterator[str]:
     names = [
         f"{row.metric} of {row.name}"
         for row in metrics
-        if row.status == "regressed"
-        and row.gates
-        and row.fresh > 0
-        and {*row.values} == {row.current}  # which NaN never is
-        and len(row.history) > 1
-        and len({*row.history}) == 1
+        if row.status == "regressed" and row.gates and is_frozen(row)
     ]
     if names:
         yield (
@@ -504,6 +523,35 @@ def _frozen(metrics: Iterable[MetricComparison]) -> Iterator[str]:
             "random numbers look like a worse model; a test that takes its seed from the fixture "
             "mlflow_seed is repeated with other seeds"
         )
+
+
+def _new_seeds(current: SessionValues, past: Sequence[SessionValues]) -> Iterator[str]:
+    """Yield a note if tests are repeated over seeds that had none in the baseline."""
+    names = []
+    for key, case in current.cases.items():
+        before = (one.cases[key] for one in reversed(past) if key in one.cases)
+        old = next((one for one in before if one.passed), None)
+        if case.passed > 1 and old is not None and _has_seeds(case) and not _has_seeds(old):
+            names.append(case.name)
+    if names:
+        yield (
+            f"{named_few(names, _NAMED)}: repeated over seeds now, and not in the baseline; the "
+            "mean of the repeats is compared with a single value, whatever luck that had"
+        )
+
+
+def _has_seeds(case: CaseValues) -> bool:
+    return any(any(seeds) for seeds in case.seeds.values())
+
+
+def is_frozen(row: MetricComparison) -> bool:
+    """Return whether all sessions have the same value, and all fresh runs have another one."""
+    return (
+        row.fresh > 0
+        and {*row.values} == {row.current}  # which NaN never is
+        and len(row.history) > 1
+        and len({*row.history}) == 1
+    )
 
 
 def session_info(header: SessionHeader) -> SessionInfo:

@@ -9,11 +9,11 @@ from functools import lru_cache
 from math import isfinite, isnan
 from typing import TypeAlias, cast, final
 
-from ..records import CaseRecord, function_of
+from ..records import FAILED_OUTCOMES, CaseRecord, Check, function_of
 from ..records.accepted import ACCEPTED_FILE, AcceptedStep, MetricLevel, newest
 from ..records.case import SUMMARIES, is_key, name_at, placeless
 from ..records.param_kinds import SEED_PARAMS as SEED_PARAMS
-from .comparison import Acceptance, Margin, MetricComparison
+from .comparison import Acceptance, Margin, MetricComparison, MissedLimit
 from .examples import Examples, judge_accepted_rate
 from .findings import UNKNOWN_DIRECTION, Direction, RuleOptions
 from .guards import (
@@ -74,7 +74,7 @@ def known_direction(
     ``directions`` those of the ini file, by pattern.
     """
     of_marker = [(name, direction_of(text)) for name, text in marked.items()]
-    for rules in (of_marker, directions):
+    for rules in filter(None, (of_marker, directions)):
         if mentions(metric, rules):
             said = find(metric, rules)
             return Meaning(said), True
@@ -186,12 +186,33 @@ class Comparer:
             self._rows.append(row)
         if past:
             reason = "the test passed without this metric, which its baseline has"
-            found = {*case.metrics, *self._left_out(case, past)}
+            found = self._left_out(case, past).union(case.metrics)
             self.add_missing(case, past[-1], found, reason)
 
     def knows(self, case: str) -> bool:
         """Return whether a past session has the case."""
         return case in self._history
+
+    def missed(self, case: str, record: CaseRecord) -> Iterator[MissedLimit]:
+        """Yield the limits that a failed case missed, each with the level of the baseline."""
+        past = self._history.get(case, [])
+        found: dict[str, Check] = {}
+        for check in record.checks:
+            if not (check.passed or check.alternative) and record.outcome in FAILED_OUTCOMES:
+                found.setdefault(name_at(check.metric, check.place), check)
+        for metric, check in [*found.items()][:_MISSED]:
+            row = None
+            if past and metric in past[-1][1].metrics:
+                row = self._row(past[-1][1], metric, past[-1][1], past)
+            level = row and self._judge_alone(replace(row.series, current=())).baseline
+            yield MissedLimit(
+                metric=metric,
+                value=check.value,
+                operator=check.operator,
+                limit=check.limit,
+                tolerance=check.tolerance,
+                baseline=level,
+            )
 
     def add_failed(self, case: CaseValues, record: CaseRecord) -> None:
         """Add the metrics that a failed case was expected to have and did not reach."""
@@ -262,8 +283,8 @@ class Comparer:
 
     def judged(self) -> Iterator[MetricComparison]:
         """Yield the comparison of each metric that was added."""
-        for row in self._rows:
-            if self._options.rule is not None:
+        if self._options.rule is not None:
+            for row in self._rows:
                 row.verdict = self._options.rule(row.series)
         open_rows = [row for row in self._rows if row.verdict is None]
         series = [row.series for row in open_rows]
@@ -349,7 +370,7 @@ class Comparer:
         """
         options = self._options
         accepted = options.accepted
-        step = newest(accepted, case.case, metric)
+        step = newest(accepted, case.case, metric) if accepted else None
         if step is None and case.recorded:
             step = newest(accepted, case.recorded, metric)
         having = [entry for entry in past if metric in entry[1].metrics]
@@ -443,7 +464,8 @@ class Comparer:
             reason = verdict.reason.removesuffix(f", but {UNKNOWN_DIRECTION}")
             verdict = replace(verdict, reason=f"{reason}; {row.contradiction}")
         if row.missing is not None:
-            verdict = replace(verdict, status="missing", reason=row.missing)
+            # Nothing was held against the limit.
+            verdict = replace(verdict, status="missing", reason=row.missing, limit=None)
             gates = not (cost and advisory)
             return _comparison(row, verdict, gates=gates, advisory=not gates)
         unconfirmed = row.case.fresh > 0 and not row.fresh and verdict.suspect and not advisory
@@ -498,6 +520,9 @@ def _is_accepted(verdict: Verdict, row: _Row) -> bool:
     is_less = verdict.current < before
     return is_less if row.series.direction == "max" else verdict.current > before
 
+
+_MISSED = 10
+"""The number of missed limits told of a case."""
 
 _TOLD = 5
 """In the first sessions after an accepted step, its reason is told."""
@@ -677,14 +702,16 @@ def _by_session(
     """Return the values now and one entry for each past session, a tuple if there are seeds."""
     if len(seeds) < 2:
         now = [case.by_seed(metric)[seed] for seed in seeds] or case.metrics[metric]
-        history = [old.metrics[metric] for _, old in past]
-        if {*map(len, history)} - {1}:
+        history = [value for _, old in past for value in old.metrics[metric]]
+        if len(history) > len(past):
             chosen = frozenset(seeds or case.by_seed(metric))
             history = [
-                values if len(values) == 1 else [average(old.values_of(metric, chosen), cost=cost)]
-                for values, (_, old) in zip(history, past, strict=True)
+                values[0]
+                if len(values := old.metrics[metric]) == 1
+                else average(old.values_of(metric, chosen), cost=cost)
+                for _, old in past
             ]
-        return (average(now, cost=cost),), tuple([values[0] for values in history])
+        return (average(now, cost=cost),), tuple(history)
     rows = [one.by_seed(metric) for one in (*[old for _, old in past], case)]
     *before, current = (tuple([row[seed] for seed in seeds]) for row in rows)
     return (current,), tuple(before)
@@ -807,14 +834,21 @@ def _without_origins(case: CaseValues, past: _Past) -> _Past:
 
 
 def _comparable(case: CaseValues, past: _Past) -> _Past:
-    return [entry for entry in past if _difference(case, entry[1]) is None]
+    found, alike = [], case.context
+    for entry in past:
+        context = entry[1].context
+        if context is not alike:  # sessions that were kept share what is the same in all of them
+            if context == case.context:
+                alike = context
+            elif _difference(case, entry[1]) is not None:
+                continue
+        found.append(entry)
+    return found
 
 
 def _difference(case: CaseValues, old: CaseValues) -> str | None:
     """Return how the data or params of a case differ from an earlier session's, or None."""
     mine, theirs = case.context, old.context
-    if mine == theirs:
-        return None
     for name in mine.keys() & theirs.keys():
         if mine[name] != theirs[name] and not (case.recorded and is_position(name, theirs[name])):
             return changed(name, theirs[name], mine[name], case.data_names.get(name))

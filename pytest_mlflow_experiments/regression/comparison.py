@@ -165,10 +165,26 @@ class MetricComparison:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MissedLimit:
+    """The limit of an assertion that a failed case missed, in a metric that is not judged.
+
+    ``baseline`` is the level of the metric in the baseline, None without one.
+    """
+
+    metric: str
+    value: float
+    operator: Operator
+    limit: float
+    tolerance: float | None = field(default=None, metadata=RARE)
+    baseline: float | None = field(default=None, metadata=RARE)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnjudgedCase:
     """A case that is not judged because it did not pass; ``failure`` is pytest's own text.
 
-    ``known`` tells that the baseline has it.
+    ``known`` tells that the baseline has it; ``missed`` are the limits for which it failed.
     """
 
     case: str
@@ -177,6 +193,7 @@ class UnjudgedCase:
     outcome: Outcome
     failure: str | None = None
     known: bool = field(default=False, metadata=RARE)
+    missed: tuple[MissedLimit, ...] = field(default=(), metadata=RARE)
 
 
 @final

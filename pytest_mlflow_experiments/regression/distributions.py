@@ -8,13 +8,21 @@ Mathematical Functions (https://dlmf.nist.gov).
 from __future__ import annotations
 
 from functools import lru_cache
-from math import erfc, exp, inf, isnan, lgamma, log, log1p, nan, pi, sqrt
+from math import comb, erfc, exp, fsum, inf, isnan, lgamma, log, log1p, nan, pi, sqrt
 from statistics import NormalDist
 
 _EPSILON = 2.0**-54
+"""The share of a sum from which on further terms change nothing."""
+
 _ROUNDS = 10_000
+"""More terms than any fraction needs."""
+
 _CLOSE = 1e-9
 """Newton's step doubles the number of digits: after such a step all are right."""
+
+_FEW_TRIALS = 50
+"""Of so many, each number of combinations is a float."""
+
 _FAR = 1e8
 """The square of a greater number is the same with 1 added."""
 
@@ -110,12 +118,18 @@ def f_p(ratio: float, above: float, below: float) -> float:
 def binomial_p(successes: int, trials: int, probability: float) -> float:
     """Return the probability of as many successes, or more, in independent trials.
 
-    It is the incomplete beta function (DLMF 8.17.5).
+    It is the incomplete beta function (DLMF 8.17.5). Of few trials the sum itself is taken, which
+    is exact for a probability of a half: 1/16 is told as that.
     """
     if successes <= 0:
         return 1.0
     if successes > trials:
         return 0.0
+    if trials <= _FEW_TRIALS:
+        return fsum(
+            comb(trials, number) * probability**number * (1 - probability) ** (trials - number)
+            for number in range(successes, trials + 1)
+        )
     return incomplete_beta(successes, trials - successes + 1, probability, 1 - probability)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import fsum, inf, ldexp, sqrt
+from operator import neg
 from typing import final
 
 from .distributions import student_p
@@ -253,16 +254,13 @@ def measure(
     past = history if known is None else [known.value, *history]
     least, most = min(past), max(past)
     touches_zero = least <= 0 <= most
-    extremes = [least, most, min(current), max(current)]
-    if touches_zero:
-        extremes.append(_ZERO)
-    if min_change is not None:
-        extremes.append(min_change)
-    exponent = exponent_of(extremes)
+    exponent = exponent_of(
+        (least, most, *current, _ZERO if touches_zero else 0.0, min_change or 0.0)
+    )
     if -_SAFE < exponent < _SAFE:
         exponent = 0
-        before = [sign * value for value in history]
-        after = [sign * value for value in current]
+        before = [*map(neg, history)] if sign < 0 else [*history]
+        after = [*map(neg, current)] if sign < 0 else [*current]
     else:
         before = [ldexp(sign * value, -exponent) for value in history]
         after = [ldexp(sign * value, -exponent) for value in current]
@@ -276,7 +274,10 @@ def measure(
         squares_now = fsum([(value - now) ** 2 for value in after])
     middle = finite_mean(before) if before else known.value if known is not None else 0.0
     zero = ldexp(_ZERO, -exponent) if touches_zero and min_change is None else 0.0
-    slack = ROUNDING * max(abs(middle), abs(now), ldexp(max(abs(least), abs(most)), -exponent))
+    largest = max(most, -least)
+    slack = ROUNDING * max(
+        abs(middle), abs(now), ldexp(largest, -exponent) if exponent else largest
+    )
     effect = max(min_effect * abs(middle), zero)
     if min_change is not None:
         effect = ldexp(min_change, -exponent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isnan
-from typing import Literal, TypeAlias, final
+from typing import Literal, NamedTuple, TypeAlias, final
 
 from .tolerance import Tolerance
 
@@ -79,8 +79,7 @@ UNKNOWN_DIRECTION = (
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(NamedTuple):
     """A status and its reason; see :class:`~.rule.Verdict`."""
 
     status: Status

@@ -117,10 +117,16 @@ def find_level(
     n = len(values)
     if known is not None and not n:
         return _only(known)
+    least, most = min(values), max(values)
+    if known is None and least == most:
+        constant = Level(mean, n, n, 0, 0.0, n - 1, most, least)
+        return Levels(constant, constant, ())
     total = squares(values, mean)
     structure = _LEVELS
     if known is None:
-        structure = _structure(values, now, mean, total, effect, floor) if n > RECENT else _NONE
+        structure = _NONE
+        if n > RECENT and most - least >= effect:
+            structure = _structure(values, now, mean, total, effect, floor)
     whole = None
     if structure != _LEVELS:
         last = values[-RECENT:]
@@ -163,11 +169,9 @@ def _structure(
     values: Sequence[float], now: float, mean: float, total: float, effect: float, floor: float
 ) -> int:
     """Return what a history may have beside its scatter, after a cheap first look."""
-    n, least, most = len(values), min(values), max(values)
-    if most - least < effect:
-        return _NONE
     if _may_shift(values, floor, mean, total):
         return _LEVELS
+    n, least, most = len(values), min(values), max(values)
     # As many as may stand apart, all equal, would be so many standard deviations away.
     count = max(1, n // _MOST_APART)
     far = _NEARLY * sqrt(total * (n - count) / (n * count))
@@ -197,11 +201,15 @@ def _may_shift(
         return True
     # The greatest two-sample t of all places where the history may be cut in two.
     sums = [*accumulate([value - mean for value in values[:-RECENT]])]
-    between = max(
-        [before * before * n / (count * (n - count)) for count, before in enumerate(sums, 1)]
-    )
+    between = max(map(mul, map(mul, sums, sums), _cuts(n)))
     within = max(sqrt(max(total - between, 0.0) / (n - 2)), floor)
     return sqrt(between) > within * quantile(_CUT, n - 2)
+
+
+@lru_cache(maxsize=1_024)
+def _cuts(n: int) -> tuple[float, ...]:
+    """Return the weight of the squared sum of what is before each place that values may be cut."""
+    return tuple([n / (count * (n - count)) for count in range(1, n - RECENT + 1)])
 
 
 def _exceptions(values: Sequence[float], effect: float, floor: float) -> list[int]:
@@ -224,19 +232,29 @@ def _count_apart(
     extremes: Sequence[float], n: int, mean: float, total: float, effect: float, floor: float
 ) -> tuple[int, float]:
     """Return how many of the extreme values stand apart from the rest of ``n``, and its mean."""
-    apart, left, middle, p = 0, n, mean, _exception_p(n)
-    for number, value in enumerate(extremes, 1):
-        if left <= RECENT:
-            break
+    apart, left, middle = 0, n, mean
+    for number, (value, bound) in enumerate(zip(extremes, _exception_bounds(n), strict=False), 1):
         rest = (left * mean - value) / (left - 1)
         total = max(0.0, total - (value - mean) * (value - rest))
         mean, left = rest, left - 1
         distance = abs(value - mean)
-        if distance >= effect:
-            scatter = max(sqrt(total / (left - 1)), floor) * sqrt(1 + 1 / left)
-            if distance > scatter * quantile(p, left - 1):
-                apart, middle = number, mean
+        if distance >= effect and distance > max(sqrt(total / (left - 1)), floor) * bound:
+            apart, middle = number, mean
     return apart, middle
+
+
+@lru_cache(maxsize=1_024)
+def _exception_bounds(n: int) -> tuple[float, ...]:
+    """Return how many standard deviations of the rest an exception is from it, one after another.
+
+    A rest has ``RECENT`` runs or more.
+    """
+    return tuple(
+        [
+            sqrt(1 + 1 / left) * quantile(_exception_p(n), left - 1)
+            for left in range(n - 1, RECENT - 1, -1)
+        ]
+    )
 
 
 def _exception_p(n: int) -> float:

@@ -181,13 +181,13 @@ def decide(
     if direction not in ("max", "min", None):
         raise ValueError(f"direction is {direction!r}; it must be 'max', 'min' or None")
     now = [*map(float, current)]
-    window = [*map(float, history[-options.window :])]
+    window = [*map(float, history)][-options.window :]
     if not now and not window and known is None:
         raise ValueError("there is nothing to judge: neither a value now nor a history")
     first = len(history) - len(window)
     places: Sequence[int] = range(first, len(history))
     finite = window
-    if not all(map(isfinite, window)):
+    if not isfinite(sum(window)) and not all(map(isfinite, window)):
         places = [place for place in places if isfinite(history[place])]
         finite = [float(history[place]) for place in places]
     mean_now = average(now) if now else None
@@ -320,11 +320,10 @@ def _by_test(
     scale, evidence = used[0]
     p = scale.p_value(evidence)
     reason = _compared(evidence, direction, name) + _runs(values, evidence.k)
-    worse = next(((one, own) for one, own in used if one.is_worse(own)), None)
-    turned = []
+    worse = _first_worse(used)
+    better = None
     if evidence.change < 0 and (p is None or evidence.is_young or p > 0.9):
-        turned = [(one, own.mirrored()) for one, own in used]
-    better = next(((one, own) for one, own in turned if one.is_worse(own)), None)
+        better = _first_worse([(one, own.mirrored()) for one, own in used])
     if decisive := worse or better:
         if direction is None:
             return Finding(status="inconclusive", reason=f"{reason}, but {UNKNOWN_DIRECTION}")
@@ -360,6 +359,14 @@ def _by_test(
             if one.without.change > 0
         )
     return _undecided(evidence, p, reason, alpha, name, suspect=suspect, accepted=accepted)
+
+
+def _first_worse(pairs: Sequence[tuple[Scale, Evidence]]) -> tuple[Scale, Evidence] | None:
+    """Return the first scale on which the metric is worse, with its evidence."""
+    for scale, evidence in pairs:
+        if scale.is_worse(evidence):
+            return scale, evidence
+    return None
 
 
 _FAR_ENOUGH = "far enough for so few sessions"

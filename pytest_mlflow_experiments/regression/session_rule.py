@@ -108,7 +108,7 @@ def judge_alone(series: MetricSeries, *, fresh: bool = False) -> Verdict:
     current, history = series.current, series.history
     if (current and isinstance(current[0], tuple)) or (history and isinstance(history[0], tuple)):
         return judge_repeats(series)
-    fresh = fresh or len(series.current) > 1
+    fresh = fresh or len(current) > 1
     return _decided(series, _reseeded(series) if series.reseeded else None, fresh=fresh)
 
 

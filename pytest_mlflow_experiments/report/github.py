@@ -19,7 +19,7 @@ from . import numbers
 from .headline import headline
 from .links import Links
 from .markdown import render_markdown, render_short
-from .metric_lines import describe_guard
+from .metric_lines import describe_guard, describe_missed
 from .text import clean, one_line
 
 SUMMARY_LIMIT: Final = 1024 * 1024
@@ -239,6 +239,7 @@ def _of_failure(
     told = [f"{case.name} did not pass and has a history"]
     if lost:
         told.append(f"missing: {', '.join(lost)}")
+    told += map(describe_missed, case.missed)
     told += re.findall(r"^E +(\S.*)", case.failure or "", re.MULTILINE)[:1]
     file, line = sources.place(case.nodeid, failure=case.failure or "")
     title = f"{case.name} {case.outcome}"

@@ -92,13 +92,11 @@ def headline(comparison: Comparison) -> Headline:
         else:
             tail = f"{tail}; {changed}"
     if failed:
-        told = (
-            f"{count(failed, 'case')} did not pass and {'is' if failed == 1 else 'are'} not judged"
-        )
+        told = f"{count(failed, 'failed case has', 'failed cases have')} no verdict"
         # What a gate fails for comes first.
         only = gate == "failed" and comparison.problem is None and not gating
         if only and comparison.interrupted is None:
-            text = f"{told}; {text}"
+            text = f"{told}; {text.replace('nothing got', 'nothing else got')}"
         else:
             tail = f"{tail}; {told}"
     elif comparison.exit_status and not bad:

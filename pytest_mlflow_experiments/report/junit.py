@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from ..regression.comparison import Comparison, MetricComparison
 from . import numbers
 from .headline import BROKEN_OUTCOMES, provenance
-from .metric_lines import describe_guard
+from .metric_lines import describe_guard, describe_missed
 from .text import clean, one_line
 
 _SETTLED = frozenset({"accepted", "improved", "unchanged"})
@@ -69,9 +69,9 @@ def _cases(comparison: Comparison, ranked: Sequence[MetricComparison]) -> Iterat
     for metric in ranked:
         yield _kind(metric), partial(_metric, metric)
     for one in comparison.unjudged:
-        message = f"the test's outcome is {one.outcome}"
+        parts = [f"the test's outcome is {one.outcome}", *map(describe_missed, one.missed)]
         kind: _Kind = "error" if one.outcome in BROKEN_OUTCOMES else "skipped"
-        yield kind, _told(one.case, "not judged", message, one.failure or "")
+        yield kind, _told(one.case, "not judged", "; ".join(parts), one.failure or "")
 
 
 def _kind(metric: MetricComparison) -> _Kind:
@@ -136,7 +136,7 @@ def _details(metric: MetricComparison) -> str:
         f"baseline {numbers.value(metric.baseline)} ({numbers.count(metric.n, 'session')})",
         f"now {numbers.value(metric.current)}",
         f"change {numbers.change(metric)}",
-        numbers.limit(metric),
+        *([] if metric.limit is None else [numbers.limit(metric)]),
         *numbers.standing(metric),
     ]
     if metric.margin is not None:

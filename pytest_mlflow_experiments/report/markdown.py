@@ -19,7 +19,7 @@ from .headline import (
     remedies,
 )
 from .links import Links
-from .metric_lines import describe_guard, details
+from .metric_lines import describe_guard, describe_missed, details
 from .sweep_markdown import add_slices, add_sweeps
 from .text import (
     MarkdownPage,
@@ -249,6 +249,8 @@ def _add_failures(page: MarkdownPage, cases: Sequence[UnjudgedCase]) -> None:
 def _failure(case: UnjudgedCase) -> str:
     # Raw HTML: markdown means nothing in the line of a summary.
     title = f"{case.outcome} {html_code(case.nodeid)}"
+    if case.missed:
+        title = f"{title}: {', '.join(html_code(describe_missed(one)) for one in case.missed)}"
     if not case.failure:
         return f"\n- {title}"
     return f"\n<details><summary>{title}</summary>\n\n{block(case.failure)}\n\n</details>"

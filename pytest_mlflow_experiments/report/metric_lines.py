@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from ..regression import Status
-from ..regression.comparison import Comparison, GuardChange, MetricComparison
+from ..regression.comparison import Comparison, GuardChange, MetricComparison, MissedLimit
 from . import numbers
 from .headline import GATE_FAILED, Severity, headline, partial_run, provenance_lines, remedies
 from .text import TerminalLine, one_line
@@ -97,7 +97,8 @@ def details(metric: MetricComparison) -> Iterator[str]:
         yield f"tolerance {metric.tolerance}"
     if metric.limit is not None:
         yield numbers.limit(metric)
-    yield numbers.count(metric.n, "session")
+    if metric.n and metric.status != "missing":
+        yield numbers.count(metric.n, "session")
     if metric.n == 0 or metric.status == "drifting" or _is_rate(metric):
         yield metric.reason
     elif metric.status == "regressed" and metric.p_value is not None:
@@ -111,6 +112,14 @@ def details(metric: MetricComparison) -> Iterator[str]:
         yield f"{numbers.count(metric.fresh, 'fresh run')}"
     if metric.margin is not None and metric.margin_shrank:
         yield numbers.headroom(metric.margin)
+
+
+def describe_missed(missed: MissedLimit) -> str:
+    """Describe a limit that a failed test missed: ``accuracy 0.85, needs >= 0.9, was 0.96``."""
+    around = "" if missed.tolerance is None else f" ± {missed.tolerance:.2g}"
+    limit = f"{missed.operator} {numbers.value(missed.limit)}{around}"
+    was = "" if missed.baseline is None else f", was {numbers.value(missed.baseline)}"
+    return one_line(f"{missed.metric} {numbers.value(missed.value)}, needs {limit}{was}")
 
 
 def describe_guard(guard: GuardChange) -> str:

@@ -33,12 +33,13 @@ _MEMBERS: Final = (
 class Ranking:
     """The ranking to show: the first ``top`` configurations of a session's sweep.
 
-    ``run_ids`` are the cases' runs by node id, as far as known. ``incomplete`` says why cases may
-    be missing, or is None.
+    ``session`` is its name, branch and commit, ``run_ids`` are the cases' runs by node id, as far
+    as known. ``incomplete`` says why cases may be missing, or is None.
     """
 
     sweep: Sweep
     session_id: str
+    session: str = ""
     run_ids: Mapping[str, str]
     top: int | None = None
     incomplete: str | None = None
@@ -68,7 +69,8 @@ def render_text(ranking: Ranking) -> str:
         numbers.count(sweep.cases, "case"),
         *([f"{sweep.failed:,} failed"] if sweep.failed else []),
     ]
-    lines = [answer(sweep), f"{sweep.test}: {', '.join(counts)}, session {ranking.session_id}", ""]
+    session = ", ".join(filter(None, (f"session {ranking.session_id}", ranking.session)))
+    lines = [answer(sweep), f"{sweep.test}: {', '.join(counts)}, {session}", ""]
     head = ("", *sweep.params, sweep.objective or "", "n", "worse by", "")
     lines += _aligned([head, *(_row(sweep, *row) for row in rows)])
     if (rest := len(sweep.configurations) - len(rows)) > 0:

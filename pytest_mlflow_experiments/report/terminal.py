@@ -7,14 +7,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Final, final
 
 from ..records import FAILED_OUTCOMES, Check
-from ..records.case import named_few
+from ..records.case import name_at, named_few
 from ..records.directory import SessionState
 from ..regression.comparison import Comparison
 from .headline import GATE_FAILED, headline, remedies
@@ -262,6 +262,7 @@ def _all_lines(
             ("missed limits", summary.missed, {"red": True}, 0),
             ("tightest margins", summary.tightest[:most], {}, 4),
             ("widest margins", summary.widest if verbose else [], {}, 4),
+            before=_before(comparison),
         )
     if comparison is not None:
         shown = swept[:sweeps]
@@ -315,15 +316,31 @@ def _colour(summary: SessionSummary) -> dict[str, bool]:
     return {"red" if failed else "green": True} if summary.cases else {"yellow": True}
 
 
+def _before(comparison: Comparison | None) -> dict[tuple[str, str, float], float]:
+    """Return what missed metrics were, by case, metric and value."""
+    return {
+        (case.name, missed.metric, missed.value): missed.baseline
+        for case in (comparison.unjudged if comparison is not None else ())
+        for missed in case.missed
+        if missed.baseline is not None
+    }
+
+
 def _margins(
     *groups: tuple[str, list[CheckMargin], dict[str, bool], int],
+    before: Mapping[tuple[str, str, float], float],
 ) -> Iterator[TerminalLine]:
-    texts = [describe_check(margin.check) for _, margins, *_ in groups for margin in margins]
+    def told(margin: CheckMargin) -> str:
+        check = margin.check
+        was = before.get((margin.case, name_at(check.metric, check.place), check.value))
+        return describe_check(check) + ("" if was is None else f", was {was:.6g}")
+
+    texts = [told(margin) for _, margins, *_ in groups for margin in margins]
     width = max(map(len, texts), default=0)
     for title, margins, markup, rank in groups:
         for number, margin in enumerate(margins):
             head = title if number == 0 else ""
             size = f"{100 * abs(margin.relative):.1f} %"
             share = f"+{size}" if margin.check.passed else f"off by {size}"
-            text = f"  {head:<17}{describe_check(margin.check):<{width}}  {share:>9}  {margin.case}"
+            text = f"  {head:<17}{told(margin):<{width}}  {share:>9}  {margin.case}"
             yield TerminalLine(text, markup, rank)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, final
 import pluggy
 import pytest
 
-from ..baseline.kept_values import choose_local
 from ..baseline.local import LocalCatalog, is_local_store, local_pin
+from ..baseline.local_baseline import choose_local
 from ..baseline.specs import BaselineError, BaselineRequest, parse_spec
 from ..records import SessionHeader
 from ..records.directory import SessionDirectory

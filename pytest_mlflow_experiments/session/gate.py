@@ -77,6 +77,9 @@ def fail_session(
     if told := [*filter(None, [comparison.problem]), *comparison.mistakes]:
         lines[SECTION] += told
     for nodeid, texts in lines.items():
+        if len(texts) > 1:
+            # The short summary has the first line alone.
+            texts = [f"{place} of {len(texts)}: {text}" for place, text in enumerate(texts, 1)]
         _send(session.config, nodeid, clean("\n".join(texts)))
     return True
 

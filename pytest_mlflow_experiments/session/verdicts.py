@@ -14,9 +14,10 @@ from typing import final
 import pytest
 from _pytest.outcomes import OutcomeException
 
-from ..baseline.files import changed_settings, load_file, write_baseline
-from ..baseline.kept_values import ValuesReader, read_baseline
+from ..baseline.files import changed_settings, copy_file
+from ..baseline.kept_values import ValuesReader
 from ..baseline.local import damage_notes
+from ..baseline.local_baseline import no_collections, read_baseline
 from ..baseline.specs import BaselineError, BaselineRequest, session_request, why_unknown
 from ..records import CaseRecord, SessionEnd, SessionHeader, journal
 from ..records.directory import (
@@ -98,13 +99,11 @@ class SessionVerdicts:
             raise TypeError(f"pytest_mlflow_baseline returned {path!r}; expected a path or None")
         source, target = Path(path), self._directory.baseline
         if source not in (target, self._directory.local_baseline):
-            file = load_file(source)
             # Reports are read elsewhere, where only a relative path means anything.
             rootdir = self._config.rootpath
             place = path_below(rootdir, source) or str(source)
             spec = self._settings.baseline.replace(str(source), place)
-            provenance = replace(file.provenance, spec=spec, place=place)
-            write_baseline(target, provenance, (one.entries() for one in file.sessions))
+            copy_file(source, target, spec=spec, place=place)
         self._has_baseline = True
 
     def read_baseline(self, state: SessionState | None) -> None:
@@ -179,7 +178,8 @@ class SessionVerdicts:
                 why = f": {unknown}" if unknown else ""
                 notes.append(f"There is no session for --mlflow-baseline={settings.baseline}{why}")
         entries = sweeps.watch(journal.read(self._directory.journal))
-        current = collect_session(entries, settings.options.seed_params)
+        with no_collections():
+            current = collect_session(entries, settings.options.seed_params)
         current.end = end
         swept: tuple[Sweep, ...] = ()
         with suppress(Exception):  # it is told of where they are reported

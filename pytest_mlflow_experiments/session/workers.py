@@ -10,7 +10,8 @@ from typing import Any, Final, final
 
 import pytest
 
-from ..baseline.kept_values import ValuesReader, read_baseline
+from ..baseline.kept_values import ValuesReader
+from ..baseline.local_baseline import read_baseline
 from ..capture.case import Deliver
 from ..capture.measuring import Clock
 from ..capture.mlflow_run import CONNECTION, Connection

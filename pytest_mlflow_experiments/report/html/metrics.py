@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias, final
 
 from ...records import function_of
 from ...records.codec import encode_float
+from ...regression.compare import is_frozen
 from ...regression.comparison import Comparison, MetricComparison, SessionInfo
 from ...regression.findings import p_text
 from ...regression.sweeps.model import Slice
@@ -124,12 +125,16 @@ def sure(metric: MetricComparison) -> str:
     if metric.status not in ("regressed", "drifting") or metric.tolerance is not None:
         return ""
     told = []
-    if metric.fresh:
+    frozen = is_frozen(metric)
+    if metric.fresh and not frozen:
         told.append(f"{numbers.count(metric.fresh, 'fresh run')} confirmed it")
     p = metric.p_value
     if p is not None and 0 <= p < 0.5:
         times = "less than 1 of 10,000" if p < 1e-4 else f"1 of {round(1 / p):,}"
         told.append(f"without any change, {times} sessions would look so bad ({p_text(p)})")
+    if frozen:
+        knows = ", and p knows nothing of other seeds" if told else ""
+        told.append(f"the seed is fixed: a fresh run only repeats the value{knows}")
     return "; ".join(told)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from ...regression.comparison import Comparison, MetricComparison
 from .. import numbers
 from ..headline import BROKEN_OUTCOMES, GATE_FAILED, age, headline, remedies, short_commit
+from ..metric_lines import describe_missed
 from ..text import cut
 from . import sections
 from .curves import view_curves
@@ -175,6 +176,7 @@ def lead(
     broken = [one for one in comparison.unjudged if one.outcome in BROKEN_OUTCOMES]
     for case in sorted(broken, key=lambda one: one.nodeid not in lost)[:1]:
         told = [line[1:].strip() for line in (case.failure or "").splitlines() if line[:2] == "E "]
+        told[:0] = map(describe_missed, case.missed)
         text = f"{case.name} failed{f': {told[0]}' if told else ''}"
         yield f"{cut(text, 300)}{f'; {len(broken) - 1:,} more below' if broken[1:] else ''}"
     for first in worse[:1]:

@@ -17,7 +17,7 @@ from ...regression.comparison import (
 from ...regression.sweeps.model import Slice, SliceTable
 from .. import numbers, sweep_text
 from ..headline import age, short_commit
-from ..metric_lines import describe_guard
+from ..metric_lines import describe_guard, describe_missed
 from ..text import clean, cut
 from .curves import CurvesView, caption, chart
 from .markup import Room, breakable, command, entities, escape, region, rest, status_mark
@@ -60,6 +60,7 @@ def _failure(case: UnjudgedCase, lost: Sequence[MetricComparison], length: int) 
         f'<article class="card failure">\n<h3><span class="status {outcome}">',
         f'<i aria-hidden="true">✕</i>{outcome}</span> <span>{breakable(case.nodeid)}</span></h3>\n',
     ]
+    parts += [f'<p class="lost">{escape(describe_missed(one))}</p>\n' for one in case.missed]
     if lost:
         named = "; ".join(
             f"<b>{breakable(metric.metric)}</b>, was {numbers.value(metric.baseline)}"
