@@ -453,14 +453,22 @@ def _decoded(name: str) -> str:
     return name
 
 
-@pytest.fixture
-def http(sender: Sender) -> Iterable[StubServer]:
+@pytest.fixture(params=["MLflow's client", "without MLflow"])
+def http(sender: Sender, request: pytest.FixtureRequest) -> Iterable[StubServer]:
     from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+
+    from pytest_mlflow_experiments.tracker.server import Server as Connection
+    from pytest_mlflow_experiments.tracker.server_files import ServerFiles
 
     with StubServer() as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        open_store: Callable[[str], object] = HttpArtifactRepository
-        sender.store = open_store(f"http://127.0.0.1:{server.server_port}{ROOT}/1/run/artifacts")
+        uri = f"http://127.0.0.1:{server.server_port}"
+        open_store: Callable[[str], Any] = HttpArtifactRepository
+        if request.param == "without MLflow":
+            place = "mlflow-artifacts:/1/run/artifacts"
+            sender.store = ServerFiles.at(Connection(uri, {}), place, lambda: open_store(uri))
+        else:
+            sender.store = open_store(f"{uri}{ROOT}/1/run/artifacts")
         yield server
         server.shutdown()
 

@@ -7,18 +7,19 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from math import inf, nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import requests
 from faulty_server import PAGE, Answer, FaultyServer, running
-from mlflow_server import free_port
+from mlflow_server import Server, free_port
 from requests.adapters import HTTPAdapter
-from tracker_kit import make_metric
+from tracker_kit import Journal, contents, make_metric, make_record, rich_records, start_tracker
 
 from pytest_mlflow_experiments.records import DatasetInput
 from pytest_mlflow_experiments.tracker.answers import checked_answers
 from pytest_mlflow_experiments.tracker.errors import reason_of
+from pytest_mlflow_experiments.tracker.main import project
 from pytest_mlflow_experiments.tracker.retries import cause_of, log
 from pytest_mlflow_experiments.tracker.writers.artifacts import repository_at
 from pytest_mlflow_experiments.tracker.writers.client import InputLog
@@ -429,3 +430,114 @@ def test_uploads_in_parts_are_left_to_mlflow(
     monkeypatch.setenv(name, "true")
     _, ours = both("http://server.invalid", monkeypatch)
     assert ours.files_at("mlflow-artifacts:/1/abc/artifacts") is None
+
+
+@pytest.mark.parametrize(
+    ("costs", "found"),
+    [
+        # Seconds that 100 runs take, by how many are written at the same time.
+        ({4: 10, 8: 5}, 8),
+        ({4: 10, 8: 9}, 4),
+        ({4: 10, 8: 20}, 4),
+    ],
+)
+def test_as_many_at_a_time_as_is_quicker(costs: dict[int, float], found: int) -> None:
+    from pytest_mlflow_experiments.tracker.writers.client import Pace
+
+    pace = Pace(8)
+    for _ in range(5):
+        # A few tell nothing.
+        pace.learn(3, 1e6)
+        pace.learn(100, costs[pace.number])
+    assert pace.number == found
+    assert Pace(1).number == 1
+
+
+@pytest.fixture
+def through_mlflow(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return a function after which a server is asked by MLflow's client."""
+    from pytest_mlflow_experiments.tracker import rest
+
+    return lambda: monkeypatch.setattr(rest, "rest_client", lambda *_: None)
+
+
+@pytest.mark.real
+def test_sessions_are_equal_without_mlflow(
+    mlflow_server: Server, tmp_path: Path, through_mlflow: Callable[[], None]
+) -> None:
+    """Also where they were sent twice, or in part before."""
+    from mlflow import MlflowClient
+
+    client, found = MlflowClient(mlflow_server.uri), []
+    for name in ("server", "client"):
+        if name == "client":
+            through_mlflow()
+        journal = Journal(tmp_path, session_id=name, experiment_name=f"equal {name}")
+        records = rich_records(journal.directory)
+        records.append(make_record(13, inputs=(DATA, DATA)))
+        journal.cases(records[:5])
+        project(journal.directory, tracking_uri=mlflow_server.uri)
+        journal.cases(records[5:]).finish()
+        for _ in range(2):
+            state = project(journal.directory, tracking_uri=mlflow_server.uri)
+            assert (state.phase, state.sent, state.writer) == ("done", 13, "client")
+        runs = client.search_runs([str(state.experiment_id)])
+        assert len(runs) == 14
+        experiment = client.get_experiment(str(state.experiment_id))
+        kept = contents(client, runs, by="mlflow.runName")
+        inputs = {
+            run.info.run_name: [
+                (one.dataset.to_dictionary(), [(tag.key, tag.value) for tag in one.tags])
+                for one in run.inputs.dataset_inputs
+            ]
+            for run in runs
+            if run.inputs is not None
+        }
+        found.append({**kept, "inputs": inputs, "experiment": experiment.tags})
+    left, right = found
+    assert left.keys() == right.keys()
+    for key, value in left.items():
+        assert value == right[key], key
+
+
+@pytest.mark.real
+def test_a_tracker_does_not_load_mlflow(mlflow_server: Server, tmp_path: Path) -> None:
+    """Neither for a new experiment, nor for files, datasets and a session that is sent again."""
+    journal = Journal(tmp_path, session_id="alone", experiment_name="alone")
+    records = [*rich_records(journal.directory), make_record(13, inputs=(DATA,))]
+    journal.cases(records).finish()
+    for _ in range(2):
+        variables = {"PYTHONPROFILEIMPORTTIME": "1"}
+        tracker = start_tracker(journal, mlflow_server.uri, variables)
+        assert tracker.stdin is not None
+        tracker.stdin.close()
+        journal.wait("done")
+        tracker.wait()
+        log = journal.directory.log.read_text(encoding="utf-8")
+        loaded = {line.split()[-1] for line in log.splitlines() if line.strip()}
+        assert "requests" in loaded
+        assert loaded & {"mlflow", "sqlalchemy", "pandas", "numpy"} == set()
+        journal.directory.state.unlink()
+
+
+@pytest.mark.real
+def test_files_are_listed_and_fetched_as_by_mlflow(
+    mlflow_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs, ours = both(mlflow_server.uri, monkeypatch)
+    run_id = theirs.create_run(theirs.create_experiment("files")).info.run_id
+    assert ours.list_artifacts(run_id) == []
+    theirs.log_text(run_id, "one", "a b.txt")
+    theirs.log_text(run_id, "", "plots/inner/empty.txt")
+    uri = str(theirs.get_run(run_id).info.artifact_uri)
+    files = [repository_at(cast("MlflowClient", client), uri) for client in (ours, theirs)]
+    for path in (None, "plots", "plots/inner", "a b.txt", "nothing"):
+        listed = [plain(one.list_artifacts(path)) for one in files]
+        assert listed[0] == listed[1]
+    for path in ("a b.txt", "plots/inner/empty.txt"):
+        got = Path(ours.download_artifacts(run_id, path, str(tmp_path)))
+        assert got == tmp_path / path
+        assert got.read_text(encoding="utf-8") == ("one" if path == "a b.txt" else "")
+    for path in ("../../../mlflow.db", "nothing"):
+        with pytest.raises(AssertionError, match="MLflow is loaded"):
+            ours.download_artifacts(run_id, path, str(tmp_path))

@@ -245,3 +245,23 @@ def test_looking_for_repeated_runs_costs_one_request(mlflow_server: Server, tmp_
         assert project(journal.directory, tracking_uri=gateway.uri).phase == "done"
     # The other looks for a run of the session before it is made.
     assert sum("runs/search" in path for path in asked) == 2
+
+
+@pytest.mark.real
+def test_a_case_takes_three_requests(mlflow_server: Server, tmp_path: Path) -> None:
+    """Also where it was compared with a baseline, once the session has ended."""
+    journal = Journal(tmp_path, experiment_name="three requests").cases(map(make_record, range(5)))
+    baselines = {f"tests/test_a.py::test_it[{n}]": {"accuracy": 0.5} for n in range(5)}
+    journal.finish(baselines=baselines)
+    asked: Counter[str] = Counter()
+
+    def rule(method: str, path: str, ask: Callable[[], Answer]) -> Answer:
+        asked[path.rpartition("mlflow/")[2]] += 1
+        return ask()
+
+    with running(FaultyServer(rule, mlflow_server.uri)) as gateway:
+        state = project(journal.directory, tracking_uri=gateway.uri)
+    cases = [one for one in runs_of(mlflow_server, state) if "pytest.nodeid" in one.data.tags]
+    assert [one.data.metrics["accuracy.baseline"] for one in cases] == [0.5] * 5
+    # The session's own run is given its name at its end.
+    assert (asked["runs/create"], asked["runs/log-batch"], asked["runs/update"]) == (6, 6, 7)

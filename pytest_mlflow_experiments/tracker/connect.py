@@ -107,14 +107,16 @@ def open_store(
             f"Cannot use the tracking URI {redact(tracking_uri)}: {trouble}.",
             passing=trouble.passing,
         )
-    from .databases import database_file
     from .store import Store
 
-    if not create and (file := database_file(tracking_uri)) and not file.exists():
-        raise NoDatabaseError(f"there is no database {file} yet.")
     if tracking_uri.startswith(("http:", "https:")):
         with _first_timeout():
             return Store.open(tracking_uri, redact, proofs, on_load)
+    # Loads SQLAlchemy, which takes a moment.
+    from .databases import database_file
+
+    if not create and (file := database_file(tracking_uri)) and not file.exists():
+        raise NoDatabaseError(f"there is no database {file} yet.")
     with _termination_deferred():
         return Store.open(tracking_uri, redact, proofs, on_load)
 

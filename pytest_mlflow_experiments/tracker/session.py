@@ -6,14 +6,15 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-from ..records import CaseRecord, Exclusion, SessionEnd, SessionHeader
+from ..records import CaseRecord, Exclusion, Metric, SessionEnd, SessionHeader
 from ..records.directory import SessionDirectory
-from ..records.journal import Entry, JournalTail
+from ..records.journal import Entry, JournalError, JournalTail, decode, has_end, last_line
 from ..records.session_tags import shard_states
 from ..records.tags import EXCLUDED, NOTE, PARENT
 from ..regression.values import identity
@@ -65,6 +66,12 @@ _IDLE = 0.02
 _DAMAGED = 5
 
 
+def _baseline_of(record: CaseRecord, end: SessionEnd) -> list[Metric]:
+    """Return the baseline's values for a case as metrics."""
+    values = end.baselines.get(identity(record, frozenset(end.seed_params))[0], {})
+    return project_baseline(values, record.end_time)
+
+
 @final
 @dataclass(slots=True)
 class Target:
@@ -93,7 +100,9 @@ class SessionProjector:
     target: Target | None = None
     problems: list[Problem] = field(default_factory=list)
     kept: set[str] = field(default_factory=set)
+    compared: set[str] = field(default_factory=set)
     uploader: Uploader = field(init=False)
+    _ahead: SessionEnd | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Create the uploader of all artifacts."""
@@ -233,6 +242,16 @@ class SessionProjector:
             return
         sent = self.reporter.state.sent
         runs = target.sweeps.project(records)
+        if end := self._end_ahead():
+            # The runs get the baseline's values with their own, and need not be asked for again.
+            new = {record.id: record for record in records if record.id not in target.known}
+            runs = [
+                replace(run, metrics=(*run.metrics, *_baseline_of(new[run.id], end)))
+                if run.id in new
+                else run
+                for run in runs
+            ]
+            self.compared |= new.keys()
         problems = target.writer.write(runs)
         self.problems += problems
         for run in runs:
@@ -284,15 +303,25 @@ class SessionProjector:
         end = self.end
         if end is None or not end.baselines:
             return
-        tail, seeds = JournalTail(self.directory.journal), frozenset(end.seed_params)
+        tail = JournalTail(self.directory.journal)
         while entries := tail.read_new(target.writer.batch_size):
-            found = {}
-            for record in entries:
-                if isinstance(record, CaseRecord):
-                    values = end.baselines.get(identity(record, seeds)[0], {})
-                    found[record.id] = project_baseline(values, record.end_time)
+            found = {
+                record.id: _baseline_of(record, end)
+                for record in entries
+                if isinstance(record, CaseRecord) and record.id not in self.compared
+            }
             target.writer.add({key: metrics for key, metrics in found.items() if metrics})
             self.reporter.count(beats=1)
+
+    def _end_ahead(self) -> SessionEnd | None:
+        """Return the session's end if the journal holds it already, behind cases to be sent."""
+        journal = self.directory.journal
+        is_whole = self.header is not None and self.header.shard is None
+        if self._ahead is None and is_whole and has_end(journal):
+            with suppress(JournalError, OSError):
+                found = decode(last_line(journal)[0])
+                self._ahead = found if isinstance(found, SessionEnd) else None
+        return self._ahead
 
     def _remove_repeated(self, header: SessionHeader, target: Target) -> None:
         # Where we choose the ids of runs, the store itself refuses a second one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -71,6 +72,37 @@ def mlflow_input(data: DatasetInput) -> MlflowInput:
 
 
 _IN_FLIGHT = 8
+_FIRST_IN_FLIGHT = 4
+_ROUNDS = 4
+_QUICKER = 1.2
+
+
+@final
+class Pace:
+    """Finds out how many runs to write at the same time, at most ``most``.
+
+    The number is doubled for as long as more runs are written in a second because of it: a server
+    that is far away takes many at once, one that is busy, or whose database lets in one writer at a
+    time, answers later the more it is asked.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.number = min(_FIRST_IN_FLIGHT, most)
+        self._most, self._best = most, 0.0
+
+    def learn(self, runs: int, seconds: float) -> None:
+        """Take into account how long it took to write so many runs; a few tell nothing."""
+        if self._most == 0 or runs < _ROUNDS * self.number:
+            return
+        rate = runs / max(seconds, 1e-9)
+        if rate < _QUICKER * self._best:
+            self.number, self._most = self.number // 2, 0
+        elif self.number < self._most:
+            self.number, self._best = min(2 * self.number, self._most), rate
+        else:
+            self._most = 0
+
+
 _MAX_DUPLICATES = 5
 _OWN_STAY = "The test's own values stay for"
 _SHOWN = 100
@@ -83,7 +115,7 @@ One = TypeVar("One")
 @final
 @dataclass(slots=True)
 class ClientWriter:
-    """Writes runs through MLflow's client; over HTTP several at a time.
+    """Writes runs through MLflow's client; over HTTP several at a time, at most ``in_flight``.
 
     ``known`` holds the runs of an earlier tracker of the session, by record id. ``shared`` tells
     that other shards may open the same runs at the same time. ``on_written`` is called after each
@@ -102,15 +134,16 @@ class ClientWriter:
     name: ClassVar[str] = "client"
     run_ids: dict[str, str] = field(default_factory=dict, init=False)
     _inputs: InputLog = field(init=False)
+    _pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
         """Create the log of inputs."""
-        self._inputs = InputLog(self.client)
+        self._inputs, self._pace = InputLog(self.client), Pace(self.in_flight)
 
     @property
     def batch_size(self) -> int:
         """How many runs to hand over at once."""
-        return 8 * self.in_flight
+        return 8 * self._pace.number
 
     def knows(self, run: RunData) -> bool:
         """Return whether an earlier tracker created this run through the client."""
@@ -119,7 +152,14 @@ class ClientWriter:
 
     def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
         """Write finished runs, and return what MLflow did not store."""
-        return self._each(self._write_one, runs, partial(Problem.refused, "run"), self.on_written)
+        refused = partial(Problem.refused, "run")
+        problems: list[Problem] = []
+        while runs:
+            some, runs = runs[: self.batch_size], runs[self.batch_size :]
+            started = time.monotonic()
+            problems += self._each(self._write_one, some, refused, self.on_written)
+            self._pace.learn(len(some), time.monotonic() - started)
+        return problems
 
     def add(self, metrics: Mapping[str, Sequence[Metric]]) -> None:
         """Add metrics to runs that were written, by record id."""
@@ -166,7 +206,7 @@ class ClientWriter:
 
         found: list[T] = []
         in_turn = self.in_flight == 1 or len(runs) == 1
-        with ThreadPoolExecutor(self.in_flight) as pool:
+        with ThreadPoolExecutor(self._pace.number) as pool:
             for result in (map if in_turn else pool.map)(one, runs):
                 on_done()
                 if result is not None:
