@@ -8,7 +8,12 @@ from typing import Literal
 
 import pytest
 
-from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState, shown_path
+from pytest_mlflow_experiments.records.directory import (
+    DIRECTORY_NAME,
+    SessionDirectory,
+    SessionState,
+    shown_path,
+)
 from pytest_mlflow_experiments.session.header import new_id
 
 STATE = SessionState(
@@ -195,6 +200,24 @@ def test_prune_keeps_what_it_is_told_to(tmp_path: Path) -> None:
     SessionDirectory.prune(tmp_path, keep=1, keep_ids={"session-1", "unknown"})
     left = [directory.session_id for directory in SessionDirectory.find_all(tmp_path)]
     assert left == ["session-1", "session-3"]
+
+
+def test_prune_keeps_what_a_running_session_is_compared_with(tmp_path: Path) -> None:
+    for number in range(5):
+        directory = SessionDirectory.create(tmp_path, f"session-{number}")
+        directory.journal.touch()
+        if number < 4:
+            SessionState(phase="done").write(directory.state)
+    journals = [str(tmp_path / DIRECTORY_NAME / "session-1" / "journal.jsonl")]
+    directory.local_baseline.write_text(json.dumps({"journals": journals}))
+    other = SessionDirectory(tmp_path / DIRECTORY_NAME / "session-3")
+    other.local_baseline.write_text("[]")
+    SessionDirectory.prune(tmp_path, keep=1)
+    left = [one.session_id for one in SessionDirectory.find_all(tmp_path)]
+    assert left == ["session-1", "session-4"]
+    directory.report.write_text("{}")
+    SessionDirectory.prune(tmp_path, keep=1)
+    assert [one.session_id for one in SessionDirectory.find_all(tmp_path)] == ["session-4"]
 
 
 def test_prune_takes_copies_of_baselines_that_nobody_needs(tmp_path: Path) -> None:

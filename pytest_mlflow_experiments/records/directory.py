@@ -180,18 +180,31 @@ class SessionDirectory:
     ) -> None:
         """Remove the oldest uploaded sessions until ``keep`` sessions are left.
 
-        Sessions that are not completely uploaded, and those in ``keep_ids``, are never removed. Of
-        the remaining ones, all but the newest lose their copy of the baseline, which may be large.
+        Sessions that are not completely uploaded, those in ``keep_ids``, and those that a session
+        which may still run is compared with, are never removed. Of the remaining ones, all but the
+        newest lose their copy of the baseline, which may be large.
         """
         directories = cls.find_all(root)
+        # One without a report that was not sent either may still run, and want its baseline.
+        over = {one.path: one.report.exists() or one.is_sent for one in directories}
+        kept = {*keep_ids}
+        for directory in directories:
+            if not over[directory.path]:
+                kept |= directory._compared_with()
         for directory in directories[: max(0, len(directories) - keep)]:
-            if directory.is_sent and directory.session_id not in keep_ids:
+            if directory.session_id not in kept and directory.is_sent:
                 directory.remove()
         for directory in directories[:-1]:
-            # One without a report that was not sent either may still run, and want its baseline.
-            if directory.baseline.exists() and (directory.report.exists() or directory.is_sent):
+            if over[directory.path] and directory.baseline.exists():
                 with contextlib.suppress(OSError):  # another session may be pruning as well
                     directory.baseline.unlink()
+
+    def _compared_with(self) -> set[str]:
+        """Return the ids of the sessions that this one reads where they are."""
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            journals = json.loads(self.local_baseline.read_bytes())["journals"]
+            return {Path(journal).parent.name for journal in journals}
+        return set()
 
     @property
     def is_sent(self) -> bool:
