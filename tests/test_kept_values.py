@@ -18,14 +18,14 @@ import pytest
 from project import Project
 from tracker_kit import START, make_check, make_metric, make_record
 
-from pytest_mlflow_experiments.baseline import kept_values, local_baseline
+from pytest_mlflow_experiments.baseline import kept_values
 from pytest_mlflow_experiments.baseline.files import slim_entries, slim_line
 from pytest_mlflow_experiments.baseline.kept_values import FORMAT, ValuesReader, kept_end
 from pytest_mlflow_experiments.records import CaseRecord, SessionEnd, SessionHeader, journal
 from pytest_mlflow_experiments.records.accepted import AcceptedValue, MetricLevel
 from pytest_mlflow_experiments.records.journal import JournalError
 from pytest_mlflow_experiments.records.param_kinds import SEED_PARAMS
-from pytest_mlflow_experiments.records.processes import wait_until
+from pytest_mlflow_experiments.records.processes import wait_until, without_collector
 from pytest_mlflow_experiments.regression.values import CaseValues, SessionValues, collect_values
 
 SEEDS = frozenset({"seed"})
@@ -387,6 +387,6 @@ def test_the_tracker_keeps_the_values_of_a_session(project: Project) -> None:
 
 def test_garbage_is_collected_as_before(tmp_path: Path) -> None:
     assert gc.isenabled()
-    with local_baseline.no_collections():
+    with without_collector():
         assert not gc.isenabled()
     assert gc.isenabled()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import json
-from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -15,6 +12,7 @@ from ..records import Provenance, journal
 from ..records.codec import decode, encode
 from ..records.directory import SessionDirectory, write_private
 from ..records.journal import JournalError
+from ..records.processes import without_collector
 from ..regression.values import Sessions, collect_values
 from .choice import Catalog, choose
 from .files import take_sessions
@@ -79,7 +77,7 @@ def read_baseline(directory: SessionDirectory, reader: ValuesReader) -> Sessions
     except (ValueError, RecursionError) as error:
         raise JournalError(f"{directory.local_baseline}: {error}") from error
     found = Sessions(provenance=local.provenance)
-    with no_collections():
+    with without_collector():
         for path in local.journals:
             try:
                 session = reader.read(Path(path), curves=path == local.journals[-1])
@@ -88,15 +86,3 @@ def read_baseline(directory: SessionDirectory, reader: ValuesReader) -> Sessions
             is_ahead = session.header.session_id in local.provenance.ahead
             (found.ahead if is_ahead else found.sessions).append(session)
     return found
-
-
-@contextmanager
-def no_collections() -> Iterator[None]:
-    """Keep the garbage collector from looking, again and again, at what is just being made."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

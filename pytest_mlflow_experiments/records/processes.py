@@ -1,11 +1,12 @@
-"""Check whether other processes still run; wait for a condition."""
+"""Check whether other processes still run; wait for a condition; hold the garbage collector."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -67,3 +68,15 @@ def _status(pid: int) -> list[str]:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         return text.rpartition(")")[2].split()
     return []
+
+
+@contextlib.contextmanager
+def without_collector() -> Iterator[None]:
+    """Look for no garbage meanwhile: what is made stays, and to go through all of it takes long."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -22,6 +20,7 @@ from ..records import (
 )
 from ..records.accepted import ACCEPTED_FILE, SETTING, AcceptedStep
 from ..records.case import named_few
+from ..records.processes import without_collector
 from ..records.session import TOLD_COUNTS
 from .changed_guards import changed_guards
 from .comparer import CompareOptions, Comparer, name_of
@@ -65,19 +64,7 @@ _NAMED = 3
 _Value = TypeVar("_Value")
 
 
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Look for no garbage: what is made is kept, and to go through all histories takes long."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-@_without_collector()
+@without_collector()
 def compare_sessions(
     current: SessionValues,
     baseline: Sessions | None,

@@ -17,7 +17,7 @@ from _pytest.outcomes import OutcomeException
 from ..baseline.files import changed_settings, copy_file
 from ..baseline.kept_values import ValuesReader
 from ..baseline.local import damage_notes
-from ..baseline.local_baseline import no_collections, read_baseline
+from ..baseline.local_baseline import read_baseline
 from ..baseline.specs import BaselineError, BaselineRequest, session_request, why_unknown
 from ..records import CaseRecord, SessionEnd, SessionHeader, journal
 from ..records.directory import (
@@ -30,6 +30,7 @@ from ..records.directory import (
     write_report,
 )
 from ..records.journal import JournalError
+from ..records.processes import without_collector
 from ..regression.compare import compare_sessions, gate_problem, session_info
 from ..regression.comparison import Comparison
 from ..regression.sweeps.build import SweepBuilder
@@ -178,7 +179,7 @@ class SessionVerdicts:
                 why = f": {unknown}" if unknown else ""
                 notes.append(f"There is no session for --mlflow-baseline={settings.baseline}{why}")
         entries = sweeps.watch(journal.read(self._directory.journal))
-        with no_collections():
+        with without_collector():
             current = collect_session(entries, settings.options.seed_params)
         current.end = end
         swept: tuple[Sweep, ...] = ()
