@@ -223,7 +223,7 @@ def test_the_command_that_sends_a_session_later(tmp_path: Path, migrated_databas
     elsewhere = Project(tmp_path)
     elsewhere.pytest(*OFFLINE, "--rootdir", str(path), str(path), env=ASCII)
     shown = elsewhere.pytest(*OFFLINE, "--rootdir", str(path), str(path))
-    (command,) = re.findall(r"send it with: pytest-mlflow (sync .*)", shown.stdout)
+    (command,) = re.findall(r"send it to MLflow with: pytest-mlflow (sync .*)", shown.stdout)
     program = Path(sys.executable).parent / "pytest-mlflow"
     elsewhere.run("sh", "-c", f"'{program}' {command}")
     # What was run where the locale knows ASCII alone can be sent as well.
@@ -261,7 +261,7 @@ def test_the_command_that_is_shown_serves_the_database(
     project = Project(path)
     project.write(SUITE)
     shown = project.pytest("--mlflow", "--rootdir=.").section()
-    (command,) = (line for line in shown if line.startswith("mlflow ui"))
+    (command,) = re.findall(r"^.*mlflow ui .*$", "\n".join(shown), re.MULTILINE)
     port = str(free_port())
     bin_directory = Path(sys.executable).parent
     with (tmp_path / "server.log").open("wb") as log:
