@@ -300,7 +300,7 @@ def test_without_a_store_the_record_keeps_what_mlflow_got(
     assert record.tags["mine"] == "yes"
     assert record.artifacts == ("hello.txt",)
     assert record.run_id is None
-    assert any("a store on this machine" in note for note in record.notes)
+    assert any("a database on this machine" in note for note in record.notes)
     project.sync("--tracking-uri", project.uri)
     run = project.case_runs()["test_fluent[1]"]
     assert [m.value for m in project.history(run, "loss")] == [1.0, 1 / 2, 1 / 3]

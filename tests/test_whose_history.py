@@ -906,7 +906,7 @@ def test_life_of_a_repository(life: Life) -> None:
     for name, depth in (("behind", 0), ("behind, shallow", 1)):
         said = life.job(name, behind, depth=depth, **gitlab)
         commits = "at least 1 commit" if depth else "2 commits"
-        assert f"This branch lacks {commits} of main; main improved at {merged[:8]}" in said
+        assert f"This branch lacks {commits} of main; main improved at {merged[:7]}" in said
 
     life.git("checkout", "-q", "main")
     bad = life.model(0.7, "bad merge")
