@@ -110,7 +110,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[list[Any]]:
         with suppress(TypeError, ValueError):
             body = json.loads(body or b"")  # type: ignore[arg-type]
             body = {key: value for key, value in body.items() if value != []}
-        headers = {key: value for key, value in request.headers.items() if key != "Content-Length"}
+        # Older releases of MLflow don't send the second one.
+        other = ("Content-Length", "X-MLflow-Client-Version")
+        headers = {key: value for key, value in request.headers.items() if key not in other}
         requests_sent.append([request.method, request.url, headers, body, options])
         path = (request.url or "").partition("?")[0]
         response = requests.Response()
@@ -216,6 +218,10 @@ def test_settings_have_the_same_effect(
     variables: dict[str, str],
     login: str,
 ) -> None:
+    from mlflow import environment_variables
+
+    if "MLFLOW_WORKSPACE" in variables and not hasattr(environment_variables, "MLFLOW_WORKSPACE"):
+        pytest.skip("this release of MLflow has no workspaces")
     monkeypatch.chdir(tmp_path)
     text = "machine server.invalid login me password geheim\n"
     tmp_path.joinpath("netrc").write_text(text, encoding="utf-8")
@@ -344,9 +350,9 @@ def test_both_fail_the_same(monkeypatch: pytest.MonkeyPatch, name: str, checked:
                 ):
                     CALLS[call](client)
                 error = caught.value
-                said.append((
-                    reason_of(error), cause_of(error), getattr(error, "error_code", None)
-                ))  # fmt: skip
+                # Older releases don't name the code that stands for a missing one.
+                reason = reason_of(error).removeprefix("INTERNAL_ERROR")
+                said.append((reason, cause_of(error), getattr(error, "error_code", None)))
     half = len(said) // 2
     assert said[:half] == said[half:]
 
