@@ -233,6 +233,7 @@ def measure(
     directed: bool = True,
     known: Known | None = None,
     scatter: Scatter | None = None,
+    drifts: bool = True,
 ) -> tuple[Evidence, Evidence, tuple[int, ...]]:
     """Return the evidence, that without exceptional runs of the history, and which these are.
 
@@ -250,6 +251,7 @@ def measure(
         directed: whether it is known which values are worse.
         known: a level from before the history.
         scatter: scatter that is known beside the history's.
+        drifts: whether to look for a drift.
     """
     past = history if known is None else [known.value, *history]
     least, most = min(past), max(past)
@@ -259,11 +261,16 @@ def measure(
     )
     if -_SAFE < exponent < _SAFE:
         exponent = 0
-        before = [*map(neg, history)] if sign < 0 else [*history]
-        after = [*map(neg, current)] if sign < 0 else [*current]
+        before, after = history, current
+        largest = max(most, -least)
+        if sign < 0:
+            before, after = [*map(neg, history)], [*map(neg, current)]
+            least, most = -most, -least
     else:
         before = [ldexp(sign * value, -exponent) for value in history]
         after = [ldexp(sign * value, -exponent) for value in current]
+        largest = ldexp(max(most, -least), -exponent)
+        least, most = (min(before), max(before)) if before else (0.0, 0.0)
     if known is not None:
         value = ldexp(sign * known.value, -exponent)
         squares = ldexp(ldexp(known.squares, -exponent), -exponent)
@@ -272,12 +279,12 @@ def measure(
     if len(after) > 1:
         now = finite_mean(after)
         squares_now = fsum([(value - now) ** 2 for value in after])
-    middle = finite_mean(before) if before else known.value if known is not None else 0.0
+    if known is not None:
+        middle = finite_mean(before) if before else known.value
+    else:
+        middle = min(max(fsum(before) / len(before), least), most)
     zero = ldexp(_ZERO, -exponent) if touches_zero and min_change is None else 0.0
-    largest = max(most, -least)
-    slack = ROUNDING * max(
-        abs(middle), abs(now), ldexp(largest, -exponent) if exponent else largest
-    )
+    slack = ROUNDING * max(abs(middle), abs(now), largest)
     effect = max(min_effect * abs(middle), zero)
     if min_change is not None:
         effect = ldexp(min_change, -exponent)
@@ -288,6 +295,7 @@ def measure(
         floor=floor,
         now=now,
         mean=middle,
+        ends=(least, most),
         directed=directed,
         known=known,
     )
@@ -336,7 +344,8 @@ def measure(
         )
 
     drift = None
-    if directed and not cost:
+    # What never varied does not drift, however small a change counts.
+    if drifts and directed and not cost and (least < most or not effect):
         drift = find_drift(before, now, mean=middle, effect=effect, floor=floor)
     whole = without = evidence(found.level, alpha)
     if found.level is not found.without:

@@ -14,7 +14,7 @@ from statistics import median
 from typing import NamedTuple
 
 from .distributions import student_p, student_t
-from .statistics import finite_mean, squares
+from .statistics import ROUNDING, finite_mean, squares
 
 RECENT = 3
 """The number of values that make a level, and of the newest ones that a change must exceed."""
@@ -103,6 +103,7 @@ def find_level(
     floor: float,
     now: float,
     mean: float,
+    ends: tuple[float, float],
     directed: bool = True,
     known: Known | None = None,
 ) -> Levels:
@@ -111,13 +112,13 @@ def find_level(
     A shift for the better is a new level. One for the worse is not, for nobody has accepted it: the
     level before it stays. Without a direction (``directed``), each shift is a new level. ``effect``
     is the smallest change that counts, ``floor`` the lower bound of the scatter, ``mean`` that of
-    the values. A ``known`` level comes before the history. Exceptions are looked for where ``now``
-    is worse without them.
+    the values, ``ends`` are the least and the greatest of them. A ``known`` level comes before the
+    history: then no ends are needed. Exceptions are looked for where ``now`` is worse without them.
     """
     n = len(values)
     if known is not None and not n:
         return _only(known)
-    least, most = min(values), max(values)
+    least, most = ends
     if known is None and least == most:
         constant = Level(mean, n, n, 0, 0.0, n - 1, most, least)
         return Levels(constant, constant, ())
@@ -126,7 +127,7 @@ def find_level(
     if known is None:
         structure = _NONE
         if n > RECENT and most - least >= effect:
-            structure = _structure(values, now, mean, total, effect, floor)
+            structure = _structure(values, now, mean, ends, total, effect, floor)
     whole = None
     if structure != _LEVELS:
         last = values[-RECENT:]
@@ -165,15 +166,30 @@ _NONE, _EXCEPTIONS, _LEVELS = range(3)
 _NEARLY = 0.8
 
 
+_SURELY = 0.99
+"""Less than this share of a change, and less than rounding errors, is less than the change."""
+
+
 def _structure(
-    values: Sequence[float], now: float, mean: float, total: float, effect: float, floor: float
+    values: Sequence[float],
+    now: float,
+    mean: float,
+    ends: tuple[float, float],
+    total: float,
+    effect: float,
+    floor: float,
 ) -> int:
     """Return what a history may have beside its scatter, after a cheap first look."""
     if _may_shift(values, floor, mean, total):
         return _LEVELS
-    n, least, most = len(values), min(values), max(values)
-    # As many as may stand apart, all equal, would be so many standard deviations away.
+    n, (least, most) = len(values), ends
     count = max(1, n // _MOST_APART)
+    # Without as many of the worst as may stand apart, the mean of the rest is no better than this:
+    # most values now are not worse than that by what counts, whatever stands apart.
+    rest = (n * mean - count * most) / (n - count)
+    if now - rest < _SURELY * effect - n * ROUNDING * max(most, -least):
+        return _NONE
+    # As many as may stand apart, all equal, would be so many standard deviations away.
     far = _NEARLY * sqrt(total * (n - count) / (n * count))
     if mean - least < far and most - mean < far:
         return _NONE

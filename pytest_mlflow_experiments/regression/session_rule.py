@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from math import fsum, isfinite
 from typing import TypeAlias, final
 
 from ..records.accepted import AcceptedValue
+from ..records.case import dataclass
 from .distributions import f_p
 from .evidence import MATURE, Scatter
 from .examples import Examples, judge_examples
