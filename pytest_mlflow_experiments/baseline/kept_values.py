@@ -163,6 +163,11 @@ class _Tests(Mapping[str, tuple[str, float]]):
         number = self._order[nodeid]
         return self._letters[number], self._seconds[number]
 
+    def get(self, nodeid: str, default: Any = None) -> Any:
+        """Return the same, or the default for a test that the session has not got."""
+        number = self._order.get(nodeid)
+        return default if number is None else (self._letters[number], self._seconds[number])
+
     def __contains__(self, nodeid: object) -> bool:
         return nodeid in self._order
 

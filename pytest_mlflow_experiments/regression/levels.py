@@ -328,13 +328,16 @@ class _History:
             found = self._known_parts[key] = mean, squares(values, mean)
         return found
 
-    def _scatter(self, parts: Sequence[Sequence[int]]) -> tuple[float, int]:
-        """Return the standard deviation around the means of parts, and its degrees of freedom."""
-        total = fsum(map(self._squares, parts))
+    def _scatter(self, parts: Sequence[Sequence[int]]) -> tuple[float, int, float]:
+        """Return the standard deviation around the means of parts, and its degrees of freedom.
+
+        The last number is the sum of squares without those of the known level.
+        """
+        total = around = fsum(map(self._squares, parts))
         freedom = sum(map(len, parts)) - len(parts)
         if self._known is not None:
             total, freedom = total + self._known.squares, freedom + self._known.freedom
-        return max(sqrt(total / max(freedom, 1)), self._floor), max(freedom, 1)
+        return max(sqrt(total / max(freedom, 1)), self._floor), max(freedom, 1), around
 
     def _divided(self, indices: list[int]) -> tuple[list[list[int]], set[int]]:
         """Divide runs into the parts that explain them best, and runs that belong to none.
@@ -352,20 +355,21 @@ class _History:
         squared = [0.0, *accumulate([value * value for value in values])]
         penalty = _PENALTY * noise * noise
         starts = [0] * (n + 1)
-        # The least cost of what comes before each start, and that of one more level, or run alone.
-        level, alone = [penalty], [penalty]
+        # The least cost of what comes before each start, and that of one more level, or of runs
+        # alone where what follows is too short for a level.
+        before, level = [penalty], [penalty]
         for stop in range(1, n + 1):
-            total, square, few = sums[stop], squared[stop], max(1, stop - RECENT + 1)
+            total, square, length = sums[stop], squared[stop], stop + 1.0
             costs = [
-                square - other - (sum_of := total - before) * sum_of / length + own
-                for before, other, length, own in zip(
-                    sums, squared, range(stop, 0, -1), level[:few] + alone[few:], strict=False
-                )
+                square - other - (sum_of := total - some) * sum_of / (length := length - 1.0) + own
+                for some, other, own in zip(sums, squared, before, strict=False)
             ]
             best = min(costs)
             starts[stop] = costs.index(best)
             level.append(best + penalty)
-            alone.append(best + penalty * _APART)
+            before.append(best + penalty * _APART)
+            if (long := stop + 1 - RECENT) > 0:
+                before[long] = level[long]
         parts: list[list[int]] = []
         apart: set[int] = set()
         while n:
@@ -382,7 +386,7 @@ class _History:
     def _confirmed(self, parts: list[list[int]]) -> list[list[int]]:
         """Join neighbours that don't differ significantly, until all that are left do."""
         while len(parts) > 1:
-            scatter, freedom = self._scatter(parts)
+            scatter, freedom, _ = self._scatter(parts)
             cuts = sum(map(len, parts)) - RECENT
             least, where = inf, 0
             for number, (one, two) in enumerate(pairwise(parts)):
@@ -411,7 +415,7 @@ class _History:
         for index in sorted(apart):
             before = [part for part in self._parts if part[0] < index]
             around = [*before[-1:], *[part for part in self._parts if part[-1] > index][:1]]
-            scatter, freedom = self._scatter(self._parts)
+            scatter, freedom, _ = self._scatter(self._parts)
             p = _exception_p(len(self._values))
             far = max(scatter * quantile(p, freedom), self._effect)
             near = [part for part in around if abs(self._values[index] - self._mean(part)) < far]
@@ -424,7 +428,7 @@ class _History:
 
     def standard(self, exceptions: Sequence[int]) -> Level:
         """Return the level that further runs are compared with; it includes some exceptions."""
-        scatter, freedom = self._scatter(self._parts)
+        scatter, freedom, around = self._scatter(self._parts)
         known = self._known
         level: list[int] = []
         mean, weight = (known.value, known.weight) if known is not None else (0.0, 0.0)
@@ -444,7 +448,6 @@ class _History:
                 below = part[0] if below is None else below
             elif size >= RECENT:
                 level, mean, weight, start, below = [*part], value, size, part[0], None
-        around = fsum(map(self._squares, self._parts))
         extra = [index for index in exceptions if self._belongs(index, level)]
         if extra:
             total = fsum([self._values[index] for index in extra])
@@ -477,9 +480,9 @@ class _History:
 def fit_line(places: Sequence[int], values: Sequence[float]) -> tuple[float, float]:
     """Return the slope of the line of least squares, and the sum of squares around it."""
     middle, mean = finite_mean(places), finite_mean(values)
-    pairs = [(place - middle, value - mean) for place, value in zip(places, values, strict=True)]
-    slope = fsum([x * y for x, y in pairs]) / fsum([x * x for x, _ in pairs])
-    rest = fsum([(y - slope * x) ** 2 for x, y in pairs])
+    xs, ys = [place - middle for place in places], [value - mean for value in values]
+    slope = fsum(map(mul, xs, ys)) / fsum(map(mul, xs, xs))
+    rest = fsum([(y - slope * x) ** 2 for x, y in zip(xs, ys, strict=True)])
     return slope, rest
 
 
