@@ -28,7 +28,7 @@ from .guards import (
 )
 from .levels import RECENT
 from .rule import Verdict, difference
-from .session_rule import MetricSeries, groups_of_examples, judge_alone, judge_session
+from .session_rule import MetricSeries, groups_of_examples, judge_alone, judge_grouped
 from .statistics import average, finite_mean
 from .sweeps.model import Sweep
 from .tolerance import Tolerance, direction_of, find, mentions
@@ -291,7 +291,7 @@ class Comparer:
         open_rows = [row for row in self._rows if row.verdict is None]
         series = [row.series for row in open_rows]
         groups = groups_of_examples(series)
-        for row, verdict in zip(open_rows, judge_session(series), strict=True):
+        for row, verdict in zip(open_rows, judge_grouped(series, groups), strict=True):
             row.verdict = verdict
         self._judge_fresh()
         for places in groups:

@@ -205,8 +205,13 @@ def negligible(check: Check, history: Sequence[float]) -> float | None:
     of 0.01 is not good just because it must be below 10: where the name says what is better, only
     limits up to 0.01 are such tolerances.
     """
+    if not history or check.operator == "==" or check.margin <= 0:
+        return None
+    least = min(history)
+    if least > 2 * _SHARE * abs(check.limit - least):
+        return None  # so is the level, and most metrics are far from nothing
     finite = sorted(history if all(map(isfinite, history)) else filter(isfinite, history))
-    if not finite or check.operator == "==" or check.margin <= 0:
+    if not finite:
         return None
     level = finite[(len(finite) - 1) // 2]
     way = abs(check.limit - level)

@@ -43,11 +43,13 @@ def _reliability(
     outcomes = "".join([letter for letter, _ in runs])
     ran = sum(map(outcomes.count, _RAN))
     passed = sum(map(outcomes.count, _PASSED))
-    by_code: dict[tuple[str, ...], set[bool]] = defaultdict(set)
+    flaky = outcomes.count(RERUN)
     if passed < ran:
+        by_code: dict[tuple[str, ...], set[bool]] = defaultdict(set)
         for code, letter in zip(codes, outcomes, strict=True):
             if code is not None and letter in _RAN:
                 by_code[code].add(letter in _PASSED)
+        flaky += sum(len(told) > 1 for told in by_code.values())
     seconds = [duration for letter, duration in runs if letter in _PASSED]
     half = len(seconds) // 2
     older = median(seconds[:half]) if len(seconds) >= _LEAST else 0.0
@@ -59,7 +61,7 @@ def _reliability(
         passed=passed,
         low=low,
         high=high,
-        flaky=sum(len(told) > 1 for told in by_code.values()) + outcomes.count(RERUN),
+        flaky=flaky,
         seconds=median(seconds) if seconds else 0.0,
         trend=median(seconds[half:]) / older - 1 if older > 0 else None,
     )
