@@ -69,11 +69,11 @@ class Evidence:
     All numbers are in units of ``2**exponent``, so that squares of huge or tiny values neither
     overflow nor vanish; :meth:`plain` turns them back. Of others ``exponent`` is 0.
 
-    ``now`` is the mean of the ``k`` independent values now, ``squares_now`` the sum of their
-    squared deviations. ``alpha`` is the p that is significant, ``effect`` the smallest change that
+    ``now`` is the mean of the ``k`` independent values now, ``change`` how much worse than the level
+    it is, ``squares_now`` the sum of their squared deviations. ``alpha`` is the p that is significant, ``effect`` the smallest change that
     counts, ``floor`` the lower bound of the scatter, ``slack`` the tolerance for rounding,
     ``scatter`` the pooled standard deviation, at least ``floor``, or None if nothing is known of
-    it. ``zero`` is what counts as zero if the history touches it, else 0; ``absolute`` tells that
+    it, and ``spread`` that of the change by chance. ``zero`` is what counts as zero if the history touches it, else 0; ``absolute`` tells that
     ``effect`` is no share of the level. ``count`` is the number of finite values in the history;
     ``fresh`` tells that the values now are fresh runs.
     """
@@ -81,6 +81,7 @@ class Evidence:
     exponent: int
     sign: float
     now: float
+    change: float
     k: int
     squares_now: float
     level: Level
@@ -94,12 +95,8 @@ class Evidence:
     fresh: bool
     cost: bool
     scatter: float | None
+    spread: float | None
     drift: Drift | None = None
-
-    @property
-    def change(self) -> float:
-        """How much worse the mean now is than the level."""
-        return self.now - self.level.mean
 
     @property
     def freedom(self) -> int:
@@ -133,7 +130,8 @@ class Evidence:
             recent_best=-level.recent,
             below=None,
         )
-        return replace(self, sign=-self.sign, now=-self.now, level=turned, drift=None)
+        now, change = -self.now, level.mean - self.now
+        return replace(self, sign=-self.sign, now=now, change=change, level=turned, drift=None)
 
     def p_value(self) -> float | None:
         """Return the one-sided p-value of the pooled two-sample t-test, None without any scatter.
@@ -141,11 +139,9 @@ class Evidence:
         Without shifts of the level it is that of ``scipy.stats.ttest_ind(now, history,
         equal_var=True)``, except that the scatter is never taken below ``floor``.
         """
-        scatter = self.scatter
-        if scatter is None:
+        if self.spread is None:
             return None
-        t = self.change / (scatter * sqrt(1 / self.level.weight + 1 / self.k))
-        return student_p(t, self.freedom)
+        return student_p(self.change / self.spread, self.freedom)
 
     def worst(self) -> float:
         """Return the value from which on the mean now is significantly worse; infinite if none is.
@@ -169,11 +165,9 @@ class Evidence:
         return min(bound, self._worst_of_few())
 
     def _prediction(self, alpha: float) -> float:
-        scatter = self.scatter
-        if scatter is None:
+        if self.spread is None:
             return inf
-        spread = scatter * sqrt(1 / self.level.weight + 1 / self.k)
-        return self.level.mean + quantile(alpha, self.freedom) * spread
+        return self.level.mean + quantile(alpha, self.freedom) * self.spread
 
     def _worst_of_few(self) -> float:
         """Return the value from which on a change is large enough for a young history."""
@@ -320,13 +314,15 @@ def measure(
                 squares=own[0] + extra, freedom=own[1] + scatter.freedom, weight=weight
             )
         freedom = level.freedom + k - 1
-        pooled = None
+        pooled = spread = None
         if freedom:
             pooled = max(sqrt((level.squares + squares_now) / freedom), floor)
+            spread = pooled * sqrt(1 / level.weight + 1 / k)
         return Evidence(
             exponent=exponent,
             sign=sign,
             now=now,
+            change=now - level.mean,
             k=k,
             squares_now=squares_now,
             level=level,
@@ -340,6 +336,7 @@ def measure(
             fresh=fresh,
             cost=cost,
             scatter=pooled,
+            spread=spread,
             drift=drift,
         )
 

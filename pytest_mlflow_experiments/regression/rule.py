@@ -443,11 +443,10 @@ def _limit(
     if options.tolerance is not None:
         evidence = found[0].whole
         return evidence.plain(evidence.level.mean + _allowed(evidence, options.tolerance))
-    limits = [
-        scale.plain(evidence, scale.worst(evidence))
-        for scale in found
-        for evidence in ((scale.whole, scale.without) if fresh else (scale.whole,))
-    ]
+    used = [(scale, scale.whole) for scale in found]
+    if fresh:
+        used += [(scale, scale.without) for scale in found]
+    limits = [scale.plain(evidence, scale.worst(evidence)) for scale, evidence in used]
     told = [one for one in limits if one is not None]
     return (max(told) if direction == "max" else min(told)) if told else None
 
