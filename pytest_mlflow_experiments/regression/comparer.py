@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import isfinite, isnan
 from types import MappingProxyType
-from typing import Final, TypeAlias, cast, final
+from typing import Final, NamedTuple, TypeAlias, cast, final
 
 from ..records import FAILED_OUTCOMES, CaseRecord, Check, function_of
 from ..records.accepted import ACCEPTED_FILE, AcceptedStep, MetricLevel, newest
@@ -100,6 +100,16 @@ def _rule_options(
     return replace(rule, min_change=effect.amount)
 
 
+class _Terms(NamedTuple):
+    """What a metric is judged by; ``explicit`` tells that a user set its direction."""
+
+    meaning: Meaning
+    explicit: bool
+    tolerance: Tolerance | None
+    effect: Tolerance | None
+    rule: RuleOptions
+
+
 _Values: TypeAlias = "tuple[float, ...] | tuple[tuple[float, ...], ...]"
 
 _Past: TypeAlias = list[tuple[SessionValues, CaseValues]]
@@ -162,6 +172,7 @@ class Comparer:
         # All metrics of a case, and most cases, have the same.
         self._known_sessions: dict[tuple[int, ...], _Told] = {}
         self._last_told: tuple[_Past, _Told] = ([], ((), ()))
+        self._known_terms: dict[tuple[str, frozenset[Guard]], _Terms] = {}
         for session in past:
             for case, values in session.cases.items():
                 if not values.passed:
@@ -394,14 +405,10 @@ class Comparer:
             column = None
             past = [entry for entry in past if step.id in entry[0].header.accepted]
         guards = frozenset(values.guards_of(metric))
-        meaning, explicit = known_direction(metric, guards, case.directions, options.directions)
-        direction = meaning.direction
-        cost = _is_known_cost(name, guards)
-        tolerance = _first_of(metric, options.tolerances, case.tolerances, options.ini_tolerances)
-        effect = _first_of(metric, (), case.min_effects, options.min_effects)
+        meaning, explicit, tolerance, effect, rule = self._terms(case, metric, guards)
+        direction, cost = meaning.direction, rule.cost
         if meaning.is_range and tolerance is None:
             return None
-        rule = _rule_options(options.window, cost, tolerance, effect)
         held = None
         if levels := self._held.get(case.case):
             # A session that was not compared with any baseline knows of no level.
@@ -464,6 +471,24 @@ class Comparer:
             held=held,
             contradiction=meaning.contradiction,
         )
+
+    def _terms(self, case: CaseValues, metric: str, guards: frozenset[Guard]) -> _Terms:
+        """Return what a metric is judged by."""
+        # Without a marker, all cases of a session have the same terms for a metric.
+        is_marked = bool(case.directions or case.tolerances or case.min_effects)
+        key = metric, guards
+        if not is_marked and (known := self._known_terms.get(key)) is not None:
+            return known
+        options = self._options
+        meaning, explicit = known_direction(metric, guards, case.directions, options.directions)
+        cost = _is_known_cost(placeless(metric), guards)
+        tolerance = _first_of(metric, options.tolerances, case.tolerances, options.ini_tolerances)
+        effect = _first_of(metric, (), case.min_effects, options.min_effects)
+        rule = _rule_options(options.window, cost, tolerance, effect)
+        terms = _Terms(meaning, explicit, tolerance, effect, rule)
+        if not is_marked:
+            self._known_terms[key] = terms
+        return terms
 
     def _told(self, past: _Past) -> _Told:
         """Return the names of sessions, and their places if they are not all of the past."""

@@ -69,13 +69,14 @@ class Evidence:
     All numbers are in units of ``2**exponent``, so that squares of huge or tiny values neither
     overflow nor vanish; :meth:`plain` turns them back. Of others ``exponent`` is 0.
 
-    ``now`` is the mean of the ``k`` independent values now, ``change`` how much worse than the level
-    it is, ``squares_now`` the sum of their squared deviations. ``alpha`` is the p that is significant, ``effect`` the smallest change that
-    counts, ``floor`` the lower bound of the scatter, ``slack`` the tolerance for rounding,
-    ``scatter`` the pooled standard deviation, at least ``floor``, or None if nothing is known of
-    it, and ``spread`` that of the change by chance. ``zero`` is what counts as zero if the history touches it, else 0; ``absolute`` tells that
-    ``effect`` is no share of the level. ``count`` is the number of finite values in the history;
-    ``fresh`` tells that the values now are fresh runs.
+    ``now`` is the mean of the ``k`` independent values now, ``change`` how much worse than the
+    level it is, ``squares_now`` the sum of their squared deviations. ``alpha`` is the p that is
+    significant, ``effect`` the smallest change that counts, ``floor`` the lower bound of the
+    scatter, ``slack`` the tolerance for rounding, ``scatter`` the pooled standard deviation, at
+    least ``floor``, or None if nothing is known of it, and ``spread`` that of ``change``. ``zero``
+    is what counts as zero if the history touches it, else 0; ``absolute`` tells that ``effect`` is
+    no share of the level. ``count`` is the number of finite values in the history; ``fresh`` tells
+    that the values now are fresh runs.
     """
 
     exponent: int

@@ -14,7 +14,8 @@ from .statistics import wilson
 from .values import SessionValues
 
 _SESSIONS: Final = 50
-_PASSED, _RAN = frozenset(f".X{RERUN}"), frozenset(f".XFE{RERUN}")
+_PASSED, _FAILED = frozenset(f".X{RERUN}"), frozenset("FE")
+_RAN = _PASSED | _FAILED
 _ABSENT: Final = " ", 0.0
 _LEAST: Final = 6
 """The number of durations that a trend needs."""
@@ -41,8 +42,8 @@ def _reliability(
 ) -> Reliability:
     runs = [session.tests.get(nodeid, _ABSENT) for session in sessions]
     outcomes = "".join([letter for letter, _ in runs])
-    ran = sum(map(outcomes.count, _RAN))
     passed = sum(map(outcomes.count, _PASSED))
+    ran = passed + sum(map(outcomes.count, _FAILED))
     flaky = outcomes.count(RERUN)
     if passed < ran:
         by_code: dict[tuple[str, ...], set[bool]] = defaultdict(set)
