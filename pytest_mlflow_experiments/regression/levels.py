@@ -122,12 +122,13 @@ def find_level(
     if known is None and least == most:
         constant = Level(mean, n, n, 0, 0.0, n - 1, most, least)
         return Levels(constant, constant, ())
-    total = squares(values, mean)
+    apart = [value - mean for value in values]
+    total = fsum(map(mul, apart, apart))
     structure = _LEVELS
     if known is None:
         structure = _NONE
         if n > RECENT and most - least >= effect:
-            structure = _structure(values, now, mean, ends, total, effect, floor)
+            structure = _structure(values, now, mean, ends, apart, total, effect, floor)
     whole = None
     if structure != _LEVELS:
         last = values[-RECENT:]
@@ -175,12 +176,16 @@ def _structure(
     now: float,
     mean: float,
     ends: tuple[float, float],
+    apart: Sequence[float],
     total: float,
     effect: float,
     floor: float,
 ) -> int:
-    """Return what a history may have beside its scatter, after a cheap first look."""
-    if _may_shift(values, floor, mean, total):
+    """Return what a history may have beside its scatter, after a cheap first look.
+
+    ``apart`` is how far its values are from their mean, ``total`` the sum of the squares of that.
+    """
+    if _may_shift(values, floor, apart, total):
         return _LEVELS
     n, (least, most) = len(values), ends
     count = max(1, n // _MOST_APART)
@@ -196,27 +201,23 @@ def _structure(
     ordered = sorted(values)
     for extremes in (ordered[:count], ordered[: -count - 1 : -1]):
         if abs(extremes[0] - mean) >= far:
-            apart, rest = _count_apart(extremes, n, mean, total, effect, floor)
-            if apart and now - rest >= effect:
+            alone, rest = _count_apart(extremes, n, mean, total, effect, floor)
+            if alone and now - rest >= effect:
                 return _EXCEPTIONS
     return _NONE
 
 
-def _may_shift(
-    values: Sequence[float], floor: float, mean: float | None = None, total: float | None = None
-) -> bool:
+def _may_shift(values: Sequence[float], floor: float, apart: Sequence[float], total: float) -> bool:
     """Return whether values may have shifted, by a cheap first look."""
     n = len(values)
     if n <= RECENT:
         return False
-    mean = finite_mean(values) if mean is None else mean
-    total = squares(values, mean) if total is None else total
     steps = [*map(sub, values, values[1:])]
     differences = sum(map(mul, steps, steps))
     if differences * n < 2 * _STRUCTURED * total * (n - 1):
         return True
     # The greatest two-sample t of all places where the history may be cut in two.
-    sums = [*accumulate([value - mean for value in values[:-RECENT]])]
+    sums = [*accumulate(apart[:-RECENT])]
     between = max(map(mul, map(mul, sums, sums), _cuts(n)))
     within = max(sqrt(max(total - between, 0.0) / (n - 2)), floor)
     return sqrt(between) > within * quantile(_CUT, n - 2)
@@ -305,7 +306,7 @@ class _History:
             rest = [index for index in indices if index not in apart]
             parts = [rest]
             # An exception may have hidden a shift.
-            if not shifts and _may_shift([values[index] for index in rest], floor):
+            if not shifts and self._may_shift(rest):
                 parts, others = self._divided(rest)
                 apart |= others
         parts = self._confirmed(parts)
@@ -313,6 +314,11 @@ class _History:
             parts, apart = [indices], set()
         self._parts = parts
         self.exceptions = tuple(sorted(self._still_apart(apart)))
+
+    def _may_shift(self, part: Sequence[int]) -> bool:
+        values, mean = [self._values[index] for index in part], self._mean(part)
+        apart = [value - mean for value in values]
+        return _may_shift(values, self._floor, apart, self._squares(part))
 
     def _mean(self, part: Sequence[int]) -> float:
         return self._moments(part)[0]
