@@ -272,7 +272,7 @@ class CaseValues:
     def row(self) -> list[float]:
         """Return the value of each metric, in their order; nothing where one has several."""
         packed: object = self.metrics
-        if isinstance(packed, PackedValues):
+        if type(packed) is PackedValues:  # isinstance() asks an abstract class, which takes long
             return packed.row()
         found = [values[0] for values in self.metrics.values() if len(values) == 1]
         return found if len(found) == len(self.metrics) else []
