@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf, isfinite
-from typing import Literal, TypeAlias, final
+from typing import Literal, NamedTuple, TypeAlias
 
 from ..statistics import average, deviation, mean, paired_p, scaled, welch_p
 from .effects import number as as_number
@@ -64,9 +64,7 @@ def _finite(configuration: Configuration) -> list[tuple[str, float]]:
     return [(seed, value) for seed, value in pairs if isfinite(value)]
 
 
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class Case(NamedTuple):
     """A case of a sweep: ``texts`` are its params, ``values`` those of ``metrics``.
 
     ``passed`` tells that it did not fail: it passed, or was skipped.
