@@ -32,7 +32,6 @@ NEEDED = {
     ("capture/assertions/transform.py", "compile"),
     # The functions that read and write records, made of the names and types of their fields.
     ("records/codec.py", "exec"),
-    ("records/json_text.py", "exec"),
     # An assertion of our own, to see whether this pytest still rewrites such as it did.
     ("capture/assertions/loader.py", "exec"),
 }

@@ -156,6 +156,16 @@ def members_of(cls: type) -> list[str]:
     return names
 
 
+def rare_of(cls: type) -> dict[str, str]:
+    """Return the other members, with the conditions on ``record``, in Python, to write them."""
+    # False and 0 say something where nothing is None.
+    return {
+        one.name: f"record.{one.name}" + (" is not None" if one.default is None else "")
+        for one in fields(cast("Any", cls))
+        if "rare" in one.metadata
+    }
+
+
 def _derived(cls: type) -> dict[str, str]:
     """Return the properties that are written, by name, and the fields that they come after."""
     getters = {name: getattr(member, "fget", None) for name, member in vars(cls).items()}
@@ -175,13 +185,10 @@ def _encoder_of_class(cls: type) -> _Convert:
 
     members = [f"'{name}': {encoded(name)}" for name in common]
     lines = ["def convert(record):", f" data = {{{', '.join(members)}}}"]
-    for one in fields(cast("Any", cls)):
-        if one.name not in common:
-            # False and 0 say something where nothing is None.
-            wanted = f"record.{one.name}" + (" is not None" if one.default is None else "")
-            lines.append(f" if {wanted}: data['{one.name}'] = {encoded(one.name)}")
+    for name, wanted in rare_of(cls).items():
+        lines.append(f" if {wanted}: data['{name}'] = {encoded(name)}")
     scope = {f"encode_{name}": encode for name, encode in encoders.items()}
-    return _compiled([*lines, " return data"], scope)
+    return compiled([*lines, " return data"], scope)
 
 
 @cache
@@ -217,11 +224,14 @@ def _decoder_of_class(cls: type) -> _Convert:
         " except KeyError: raise DecodeError('is missing').below(at) from None",
         " return record",
     ]
-    return _compiled(lines, scope)
+    return compiled(lines, scope)
 
 
-def _compiled(lines: Sequence[str], scope: dict[str, Any]) -> _Convert:
-    """Return the function ``convert`` that the lines define."""
+def compiled(lines: Sequence[str], scope: dict[str, Any]) -> _Convert:
+    """Return the function ``convert`` that the lines define; they see the names in ``scope``.
+
+    They hold nothing but what is written here and the names of fields.
+    """
     exec("\n".join(lines), scope)
     convert: _Convert = scope["convert"]
     return convert
