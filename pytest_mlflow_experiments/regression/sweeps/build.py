@@ -41,7 +41,7 @@ class Objective:
         if record.objective is not None:
             self._named.setdefault(record.objective)
         # Most cases of a test have the same.
-        checks = tuple([_GUARD(check) for check in record.checks])
+        checks = (*map(_GUARD, record.checks),)
         if checks not in self._known:
             self._known.add(checks)
             self._add_guards(record.checks)

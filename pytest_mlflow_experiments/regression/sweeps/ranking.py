@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import inf, isfinite
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias, final
 
 from ..statistics import average, deviation, mean, paired_p, scaled, welch_p
 from .effects import number as as_number
@@ -64,7 +64,9 @@ def _finite(configuration: Configuration) -> list[tuple[str, float]]:
     return [(seed, value) for seed, value in pairs if isfinite(value)]
 
 
-class Case(NamedTuple):
+@final
+@dataclass(slots=True)  # a frozen one takes a call for each field, of each case
+class Case:
     """A case of a sweep: ``texts`` are its params, ``values`` those of ``metrics``.
 
     ``passed`` tells that it did not fail: it passed, or was skipped.
