@@ -12,19 +12,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-from ..records import CaseRecord, Exclusion, Metric, SessionEnd, SessionHeader
+from ..records import CaseRecord, Exclusion, SessionEnd, SessionHeader
 from ..records.directory import SessionDirectory
 from ..records.journal import Entry, JournalError, JournalTail, decode, has_end, last_line
 from ..records.session_tags import shard_states
 from ..records.tags import EXCLUDED, NOTE, PARENT
-from ..regression.values import identity
 from ..report.links import artifact_link
 from .catalog import SHARDS, MlflowCatalog
 from .connect import answer_request
 from .errors import TrackerError
 from .retries import log, patiently
 from .runs import existing
-from .runs.case import RESULTS_FILE, Parent, project_baseline, session_tags
+from .runs.baseline import AwaitingBaseline, baseline_of
+from .runs.case import RESULTS_FILE, Parent, session_tags
 from .runs.session import SessionTally, closing_tags, session_status
 from .runs.sweeps import SweepRuns
 from .state import Reporter
@@ -66,12 +66,6 @@ _IDLE = 0.02
 _DAMAGED = 5
 
 
-def _baseline_of(record: CaseRecord, end: SessionEnd) -> list[Metric]:
-    """Return the baseline's values for a case as metrics."""
-    values = end.baselines.get(identity(record, frozenset(end.seed_params))[0], {})
-    return project_baseline(values, record.end_time)
-
-
 @final
 @dataclass(slots=True)
 class Target:
@@ -100,7 +94,7 @@ class SessionProjector:
     target: Target | None = None
     problems: list[Problem] = field(default_factory=list)
     kept: set[str] = field(default_factory=set)
-    compared: set[str] = field(default_factory=set)
+    awaiting: AwaitingBaseline = field(default_factory=AwaitingBaseline)
     uploader: Uploader = field(init=False)
     _ahead: SessionEnd | None = field(default=None, init=False)
 
@@ -242,16 +236,19 @@ class SessionProjector:
             return
         sent = self.reporter.state.sent
         runs = target.sweeps.project(records)
+        late = records
         if end := self._end_ahead():
             # The runs get the baseline's values with their own, and need not be asked for again.
             new = {record.id: record for record in records if record.id not in target.known}
             runs = [
-                replace(run, metrics=(*run.metrics, *_baseline_of(new[run.id], end)))
+                replace(run, metrics=(*run.metrics, *baseline_of(new[run.id], end)))
                 if run.id in new
                 else run
                 for run in runs
             ]
-            self.compared |= new.keys()
+            late = [record for record in records if record.id in target.known]
+        if self.header is not None and self.header.shard is None:
+            self.awaiting.add(late)
         problems = target.writer.write(runs)
         self.problems += problems
         for run in runs:
@@ -303,14 +300,10 @@ class SessionProjector:
         end = self.end
         if end is None or not end.baselines:
             return
-        tail = JournalTail(self.directory.journal)
-        while entries := tail.read_new(target.writer.batch_size):
-            found = {
-                record.id: _baseline_of(record, end)
-                for record in entries
-                if isinstance(record, CaseRecord) and record.id not in self.compared
-            }
-            target.writer.add({key: metrics for key, metrics in found.items() if metrics})
+        size = target.writer.batch_size
+        for metrics in self.awaiting.batches(end, self.directory.journal, size):
+            if metrics:
+                target.writer.add(metrics)
             self.reporter.count(beats=1)
 
     def _end_ahead(self) -> SessionEnd | None:

@@ -90,9 +90,17 @@ class BulkWriter:
     def add(self, metrics: Mapping[str, Sequence[Metric]]) -> None:
         """Add metrics to runs that were written, by record id."""
         ids = self.client.run_ids
-        patiently(self._add, {ids.get(one, one): values for one, values in metrics.items()})
+        own = {ids.get(one, one): values for one, values in metrics.items()}
+        try:
+            patiently(self._add, own, insert_rows)
+        except IntegrityError:  # an earlier tracker has added them
+            patiently(self._add, own, replace_rows)
 
-    def _add(self, metrics: Mapping[str, Sequence[Metric]]) -> None:
+    def _add(
+        self,
+        metrics: Mapping[str, Sequence[Metric]],
+        write: Callable[[Connection, Table, Sequence[Row]], None],
+    ) -> None:
         columns = RUNS.c
         query = select(columns.run_uuid).where(
             columns.run_uuid.in_(metrics), columns.lifecycle_stage == "active"
@@ -101,8 +109,9 @@ class BulkWriter:
             prepare(connection)
             ids = connection.scalars(query)
             found = [tables.metric_rows(run_id, metrics[run_id]) for run_id in ids]
-            replace_rows(connection, METRICS, list(chain.from_iterable(found)))
-            replace_rows(connection, LATEST, list(chain.from_iterable(map(latest, found))))
+            # The latest first: where there is one, it is not to be added to.
+            write(connection, LATEST, list(chain.from_iterable(map(latest, found))))
+            write(connection, METRICS, list(chain.from_iterable(found)))
 
     def open(self, runs: Sequence[RunData]) -> Mapping[str, str]:
         """Create RUNNING runs that do not exist yet, and return their ids."""
