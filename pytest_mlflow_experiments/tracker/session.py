@@ -21,6 +21,7 @@ from ..report.links import artifact_link
 from .catalog import SHARDS, MlflowCatalog
 from .connect import answer_request
 from .errors import TrackerError
+from .limits import clean_text
 from .retries import log, patiently
 from .runs import existing
 from .runs.baseline import AwaitingBaseline, baseline_of
@@ -291,16 +292,18 @@ class SessionProjector:
         # Shards that were merged have ended their own.
         if not header.shards and (self.end is None or not self.end.complete):
             self.store.kill_open_runs(header, target.experiment, end_time)
-        new = not target.run.resumed
-        existing.show_verdict(client, run_id, header, verdict, new=new)
-        patiently(client.set_terminated, run_id, status, end_time)
+        held = clean_text(header.name)
+        if target.run.resumed:
+            # Somebody may have renamed it.
+            held = patiently(client.get_run, run_id).info.run_name or ""
+        existing.end_session(client, run_id, held, header, verdict, status, end_time)
 
     def _add_baseline(self, target: Target) -> None:
         """Add the baseline's values, which are known only now, to the runs of the cases."""
         end = self.end
         if end is None or not end.baselines:
             return
-        size = target.writer.batch_size
+        size = target.writer.added_at_once
         for metrics in self.awaiting.batches(end, self.directory.journal, size):
             if metrics:
                 target.writer.add(metrics)
