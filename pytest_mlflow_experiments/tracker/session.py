@@ -89,6 +89,7 @@ class SessionProjector:
     reporter: Reporter
     follow: Callable[[], bool]
     tail: JournalTail
+    pause: Callable[[float], None] = time.sleep
     tally: SessionTally = field(default_factory=SessionTally)
     header: SessionHeader | None = None
     end: SessionEnd | None = None
@@ -120,7 +121,7 @@ class SessionProjector:
                 if self.header and not self.target and self.directory.run_request.exists():
                     self._make_target()
                 self.reporter.flush()
-                time.sleep(_IDLE)
+                self.pause(_IDLE)
         damaged = self.tail.damaged
         self.reporter.note(
             *(f"The session's file is damaged at {text}" for text in damaged[:_DAMAGED])
