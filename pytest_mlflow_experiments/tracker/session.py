@@ -249,7 +249,7 @@ class SessionProjector:
                 for run in runs
             ]
             late = [record for record in records if record.id in target.known]
-        if self.header is not None and self.header.shard is None:
+        if self._is_whole:
             self.awaiting.add(late)
         problems = target.writer.write(runs)
         self.problems += problems
@@ -310,11 +310,15 @@ class SessionProjector:
                 target.writer.add(metrics)
             self.reporter.count(beats=1)
 
+    @property
+    def _is_whole(self) -> bool:
+        """Whether the session is no shard; shards are compared only once they are merged."""
+        return self.header is not None and self.header.shard is None
+
     def _end_ahead(self) -> SessionEnd | None:
         """Return the session's end if the journal holds it already, behind cases to be sent."""
         journal = self.directory.journal
-        is_whole = self.header is not None and self.header.shard is None
-        if self._ahead is None and is_whole and has_end(journal):
+        if self._ahead is None and self._is_whole and has_end(journal):
             with suppress(JournalError, OSError):
                 found = decode(last_line(journal)[0])
                 self._ahead = found if isinstance(found, SessionEnd) else None

@@ -299,8 +299,8 @@ def project_baseline(values: Mapping[str, float], timestamp: int) -> list[Metric
     return metrics_at(when, {key: values[name] for key, name in keys.items()})
 
 
-# The cases of a test have the same metrics.
-@lru_cache(maxsize=1_024)
+# The cases of a test have the same metrics, and come one after the other.
+@lru_cache(maxsize=64)
 def _baseline_keys(names: Sequence[str]) -> dict[str, str]:
     """Return the names of the values that become metrics, by the metrics' keys."""
     found: dict[str, str] = {}

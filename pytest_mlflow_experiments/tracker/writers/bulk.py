@@ -91,16 +91,18 @@ class BulkWriter:
     def add(self, metrics: Mapping[str, Sequence[Metric]]) -> None:
         """Add metrics to runs that were written, by record id."""
         ids = self.client.run_ids
-        own = {ids.get(one, one): values for one, values in metrics.items()}
-        try:
-            patiently(self._add, own, insert_rows)
-        except IntegrityError:  # an earlier tracker has added them
-            patiently(self._add, own, replace_rows)
+        patiently(self._add, {ids.get(one, one): values for one, values in metrics.items()})
 
-    def _add(
+    def _add(self, metrics: Mapping[str, Sequence[Metric]]) -> None:
+        try:
+            self._add_by(insert_rows, metrics)
+        except IntegrityError:  # an earlier tracker has added them
+            self._add_by(replace_rows, metrics)
+
+    def _add_by(
         self,
-        metrics: Mapping[str, Sequence[Metric]],
         write: Callable[[Connection, Table, Sequence[Row]], None],
+        metrics: Mapping[str, Sequence[Metric]],
     ) -> None:
         columns, ids = RUNS.c, list(metrics)
         active = select(columns.run_uuid).where(columns.lifecycle_stage == "active")
