@@ -344,6 +344,8 @@ def test_a_session_whose_directory_is_removed_is_written_once_more(project: Proj
     )
     result = project.pytest(*OFFLINE)
     assert "2 passed" in result.stdout
+    assert "2 tests recorded" in result.stdout
+    assert "can't be" not in result.stdout
     session = project.session()
     assert [case.name for case in session.cases] == ["test_first", "test_cleans_up"]
     assert session.end is not None

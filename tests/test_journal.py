@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -270,3 +271,14 @@ def test_a_descriptor_that_somebody_closed_is_no_other_file(tmp_path: Path) -> N
         assert other.read() == b""
     writer.close()
     assert list(journal.read(tmp_path / "journal.jsonl")) == [HEADER, END]
+
+
+def test_a_journal_that_somebody_removed_is_whole_again_when_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "session" / "journal.jsonl"
+    path.parent.mkdir()
+    writer = JournalWriter(path)
+    writer.append(journal.encode(HEADER))
+    shutil.rmtree(path.parent)
+    writer.append(journal.encode(END))
+    writer.close()
+    assert list(journal.read(path)) == [HEADER, END]

@@ -11,7 +11,12 @@ from project import Project
 from sessions import make_case
 
 from pytest_mlflow_experiments.baseline.files import slim
-from pytest_mlflow_experiments.capture.measuring import Memory, Reading, read_usage, usage_between
+from pytest_mlflow_experiments.capture.measuring import (
+    Reading,
+    read_resident,
+    read_usage,
+    usage_between,
+)
 from pytest_mlflow_experiments.records import Attempt, CaseRecord, journal
 from pytest_mlflow_experiments.records.journal import JournalError
 from pytest_mlflow_experiments.regression.direction import infer_direction, is_cost
@@ -22,18 +27,22 @@ USAGE = {"cpu_seconds": 0.25, "peak_memory_mb": 99.5}
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "expected"),
+    ("before", "after", "resident", "expected"),
     [
         # The call went beyond all there was before, and gave it back.
-        (Memory(100 * MB, 80 * MB), Memory(300 * MB, 90 * MB), 300.0),
+        (100 * MB, 300 * MB, 90 * MB, 300.0),
         # It stayed below what some test before it had needed.
-        (Memory(300 * MB, 80 * MB), Memory(300 * MB, 90 * MB), 90.0),
-        (Memory(300 * MB, 90 * MB), Memory(300 * MB, 80 * MB), 90.0),
+        (300 * MB, 300 * MB, 90 * MB, 90.0),
     ],
 )
-def test_peak_is_that_of_the_call(before: Memory, after: Memory, expected: float) -> None:
-    usage = usage_between(Reading(1.0, before), Reading(1.5, after))
+def test_peak_is_that_of_the_call(before: int, after: int, resident: int, expected: float) -> None:
+    usage = usage_between(Reading(1.0, before), Reading(1.5, after), lambda: resident)
     assert usage == {"cpu_seconds": 0.5, "peak_memory_mb": expected}
+
+
+def test_memory_is_left_out_where_it_can_not_be_read() -> None:
+    usage = usage_between(Reading(1.0, 300 * MB), Reading(1.5, 300 * MB), lambda: None)
+    assert usage == {"cpu_seconds": 0.5}
 
 
 def test_memory_that_nobody_tells_is_left_out() -> None:
@@ -44,16 +53,16 @@ def test_memory_that_nobody_tells_is_left_out() -> None:
 def test_memory_is_that_of_this_process() -> None:
     import psutil
 
-    memory = read_usage().memory
-    assert memory is not None
-    assert memory.resident == pytest.approx(psutil.Process().memory_info().rss, rel=0.2)
-    assert memory.peak >= 0.9 * memory.resident
-    before = read_usage()
-    block = bytearray(memory.peak)
+    before, resident = read_usage(), read_resident()
+    assert resident == pytest.approx(psutil.Process().memory_info().rss, rel=0.2)
+    assert before.peak is not None
+    assert resident is not None
+    assert before.peak >= 0.9 * resident
+    block = bytearray(before.peak)
     block[::4096] = b"x" * len(block[::4096])
     del block
     usage = usage_between(before, read_usage())
-    assert usage["peak_memory_mb"] * 1e6 >= memory.peak + 0.5 * memory.resident
+    assert usage["peak_memory_mb"] * 1e6 >= before.peak + 0.5 * resident
 
 
 def test_names_are_those_of_costs() -> None:

@@ -2,8 +2,9 @@
 
 A small project is recorded eight times on its main branch, once worse on another, and once as a
 sweep. Headless Chromium then takes pictures of the reports, the comment, the terminal and MLflow's
-pages, light and dark. It needs chromium and chromedriver, and
-``pip install ".[examples]" selenium markdown-it-py``.
+pages, light and dark. It needs ``pip install ".[examples]" selenium markdown-it-py``, chromium and
+chromedriver, and of Debian's fonts fonts-noto-color-emoji and fonts-roboto (with the first alone,
+MLflow's digits look like emoji).
 """
 
 from __future__ import annotations

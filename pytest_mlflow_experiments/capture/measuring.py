@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
+from math import inf
 from typing import Final, NamedTuple, final
 
 
@@ -55,20 +57,15 @@ class Clock:
 
 _STATM: Final = "/proc/self/statm"
 _MEGABYTE: Final = 1e6
-
-
-class Memory(NamedTuple):
-    """The resident memory of the process in bytes: its peak, and now."""
-
-    peak: int
-    resident: int
+_LASTS: Final = 1e-3
+"""Seconds for which a reading of the memory counts."""
 
 
 class Reading(NamedTuple):
-    """What the process has used so far; ``memory`` is None if it can't be read cheaply."""
+    """What the process has used so far: CPU seconds, and its peak memory in bytes if it is told."""
 
     cpu: float
-    memory: Memory | None = None
+    peak: int | None = None
 
 
 if sys.platform == "win32":
@@ -77,6 +74,10 @@ if sys.platform == "win32":
         """Return what the process has used so far."""
         return Reading(Original.process_time())
 
+    def read_resident() -> int | None:
+        """Return the resident memory of the process in bytes, None if it can't be read cheaply."""
+        return None
+
 else:
     import resource
 
@@ -84,40 +85,53 @@ else:
     _SELF: Final = resource.RUSAGE_SELF
     _CHILDREN: Final = resource.RUSAGE_CHILDREN
     _PAGE: Final = resource.getpagesize()
-
-    def _resident() -> int:
-        # Opened each time, which takes 2 µs more: tests close what they don't know, and fork.
-        file = Original.open(_STATM, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return int(Original.read(file, 128).split()[1]) * _PAGE
-        finally:
-            Original.close(file)
-
     _TELLS_MEMORY: Final = os.access(_STATM, os.R_OK)
 
     def read_usage() -> Reading:
         """Return what the process and its reaped children have used so far."""
         own, children = _getrusage(_SELF), _getrusage(_CHILDREN)
         cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-        if not _TELLS_MEMORY:
-            return Reading(cpu)
+        # Where there is /proc, the peak is in KiB.
+        return Reading(cpu, own.ru_maxrss * 1024 if _TELLS_MEMORY else None)
+
+    _last_resident: tuple[float, int | None] = (-inf, None)
+
+    def read_resident() -> int | None:
+        """Return the resident memory of the process in bytes, None if it can't be read cheaply.
+
+        A reading counts for a millisecond, in which it can't change by more than a few megabytes:
+        for tests that are as short as that, the reading takes longer than their calls.
+        """
+        global _last_resident
+        clock = Original.perf_counter()
+        if clock - _last_resident[0] > _LASTS:
+            _last_resident = clock, _resident()
+        return _last_resident[1]
+
+    def _resident() -> int | None:
         try:
-            # Where there is /proc, the peak is in KiB.
-            return Reading(cpu, Memory(own.ru_maxrss * 1024, _resident()))
+            # Opened each time, which takes 4 µs more: tests close what they don't know, and fork.
+            file = Original.open(_STATM, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return int(Original.read(file, 128).split()[1]) * _PAGE
+            finally:
+                Original.close(file)
         except (OSError, ValueError, IndexError):  # no descriptor is left, maybe
-            return Reading(cpu)
+            return None
 
 
-def usage_between(before: Reading, after: Reading) -> dict[str, float]:
+def usage_between(
+    before: Reading, after: Reading, resident: Callable[[], int | None] = read_resident
+) -> dict[str, float]:
     """Return the usage between two readings as metrics.
 
     ``cpu_seconds`` is user and system time. ``peak_memory_mb`` is resident memory in megabytes
     (10^6 bytes, as in MLflow's system metrics): the peak, if it was reached meanwhile; otherwise
-    the larger of what it had before and after.
+    what ``resident`` tells now.
     """
     usage = {"cpu_seconds": max(0.0, round(after.cpu - before.cpu, 6))}
-    if before.memory is not None and after.memory is not None:
-        raised = after.memory.peak > before.memory.peak
-        resident = max(before.memory.resident, after.memory.resident)
-        usage["peak_memory_mb"] = (after.memory.peak if raised else resident) / _MEGABYTE
+    if before.peak is not None and after.peak is not None:
+        memory = after.peak if after.peak > before.peak else resident()
+        if memory is not None:
+            usage["peak_memory_mb"] = memory / _MEGABYTE
     return usage

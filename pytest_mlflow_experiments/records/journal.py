@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -43,6 +44,7 @@ _KIND_OF = {cls: kind for kind, cls in _KINDS.items()}
 # Entries are trees: to look for circles in them takes a tenth of the time.
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 _write, _fstat, _lstat, _open = os.write, os.fstat, os.lstat, os.open
+_clock = time.perf_counter
 if sys.platform != "win32":
     import fcntl
 
@@ -105,6 +107,10 @@ def decode_slim(line: bytes) -> Entry | SlimCase:
     return decode(line) if slim is None else slim
 
 
+_LOOK_EVERY = 0.1
+"""Seconds after which a writer looks again whether its file is still in its place."""
+
+
 @final
 class JournalWriter:
     """Append lines to a journal; each is handed to the operating system at once."""
@@ -114,6 +120,7 @@ class JournalWriter:
         self._torn: int | None = None
         self._fd = self._opened()
         self._identity = _identity(self._fd)
+        self._looked = _clock()
 
     def append(self, line: str) -> None:
         """Append one line as :func:`encode` made it.
@@ -124,8 +131,9 @@ class JournalWriter:
         if self._fd >= 0 and not self._is_open():
             self._fd = self._opened()
             self._identity = _identity(self._fd)
-        elif self._fd >= 0 and not self._is_in_place():
-            self._put_back()
+        elif self._fd >= 0 and _clock() - self._looked >= _LOOK_EVERY:
+            # Not each line asks, for nothing is lost meanwhile: the open file has all of them.
+            self.stay_in_place()
         if self._torn is not None:
             self._cut()
         data = rest = f"{line}\n".encode("ascii")
@@ -148,6 +156,8 @@ class JournalWriter:
     def close(self) -> None:
         """Close the journal."""
         if self._is_open():
+            with suppress(OSError):
+                self.stay_in_place()
             # A child that a test forked may hold the descriptor for longer.
             _set_lock(self._fd, locked=False)
             os.close(self._fd)
@@ -171,13 +181,20 @@ class JournalWriter:
             return False
         return (status.st_dev, status.st_ino) == self._identity
 
-    def _is_in_place(self) -> bool:
-        """Return whether the file that is open is still the one with the journal's name."""
+    def stay_in_place(self) -> None:
+        """Put the journal back if the file that is open is no longer the one with its name.
+
+        Raises:
+            OSError: it can't be written again.
+        """
         try:
             status = _lstat(self._path)
+            is_in_place = (status.st_dev, status.st_ino) == self._identity
         except OSError:
-            return False
-        return (status.st_dev, status.st_ino) == self._identity
+            is_in_place = False
+        if not is_in_place:
+            self._put_back()
+        self._looked = _clock()
 
     def _put_back(self) -> None:
         """Write the journal again after a test, or ``git clean``, has removed it."""

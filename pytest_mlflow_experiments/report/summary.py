@@ -27,9 +27,7 @@ class CheckMargin:
 def relative_margin(check: Check) -> float:
     """Return the margin as a share of the limit (of the tolerance for ``approx``); may be NaN."""
     scale = check.tolerance if check.operator == "==" else abs(check.limit)
-    if not scale:
-        scale = abs(check.value) or 1.0
-    return check.margin / scale
+    return check.margin_of(check.value) / (scale or abs(check.value) or 1.0)
 
 
 _RELATIVE = itemgetter(0)

@@ -253,6 +253,9 @@ class SessionPlugin:
         if not self._summary.cases and not self._comparing.gate:
             return False
         problem = self._loss or (self._other_data if self._comparing.gate else None)
+        if self._writer is not None:
+            with suppress(OSError):  # what can't be read is told below
+                self._writer.stay_in_place()
         self._comparison = self._verdicts.finish(end, self._selection, problem)
         return self._comparing.gate and fail_session(
             session, self._comparison, self._selection.nodeids, self._selection.not_run
