@@ -70,11 +70,12 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(("param", "metrics"), [("number", 48), ("seed", 4)])
-def test_what_judging_takes_is_counted(param: str, metrics: int) -> None:
-    cost = judge_many(param, 12, 5)
-    assert cost["of"] == metrics
-    assert cost["cpu"] > 0
-    assert cost["held"] > cost["memory"] >= 0
+def test_what_judging_takes_is_counted(tmp_path: Path, param: str, metrics: int) -> None:
+    cost = judge_many(tmp_path, param, 12, 5)
+    assert cost.of == metrics
+    assert [*cost.cpu] == [*cost.memory] == ["start", "reading", "collecting", "judging"]
+    assert min(cost.cpu["reading"], cost.cpu["collecting"], cost.cpu["judging"]) > 0
+    assert [*cost.memory.values()] == sorted(cost.memory.values())
 
 
 def test_suites_are_python() -> None:

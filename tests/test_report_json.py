@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from comparisons import hostile, large, make_comparison, make_metric, one_of_eve
 from swept import hostile_sweeps, ordinary
 
 from pytest_mlflow_experiments import report
+from pytest_mlflow_experiments.records.codec import encode
 from pytest_mlflow_experiments.regression.comparison import Comparison
 from pytest_mlflow_experiments.report.json import read_json, render_json
 
@@ -63,6 +65,28 @@ def test_text_is_json_of_every_reader_with_a_line_for_each_metric() -> None:
     assert data["counts"]["regressed"] == 3
     assert text.isascii()
     assert sum('"p_value"' in line for line in text.splitlines()) == len(comparison.metrics)
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        (),
+        (0.25,) * 3,
+        (0.0, -0.0),
+        (-0.0, -0.0),
+        (math.nan, math.nan),
+        (0.1, math.inf, -math.inf),
+        (1, 2),
+        (1e300, 5e-324),
+    ],
+)
+@pytest.mark.parametrize("name", ["test_it", 'ü"\\\u2028\ud800', "[1, 2]: {3}"])
+def test_lines_are_the_json_of_the_codec(history: tuple[float, ...], name: str) -> None:
+    metric = replace(
+        make_metric(), name=name, history=history, params={name: name}, seeds={name: history}
+    )
+    lines = render_json(make_comparison(metric)).splitlines()
+    assert f"  {json.dumps(encode(metric))}" in lines
 
 
 @pytest.mark.parametrize(

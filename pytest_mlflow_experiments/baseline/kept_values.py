@@ -18,7 +18,7 @@ import json
 import sys
 import zlib
 from array import array
-from collections.abc import Callable, Iterator, KeysView, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
@@ -33,7 +33,7 @@ from ..records.journal import JournalError
 from ..records.param_kinds import SEED_PARAMS
 from ..records.reader import LONGEST_HEADER, split_sessions
 from ..regression.guards import Guard
-from ..regression.values import CaseValues, SessionValues, identity
+from ..regression.values import CaseValues, PackedValues, SessionValues, identity
 from .files import slim_end, slim_entries
 
 _T = TypeVar("_T")
@@ -149,46 +149,6 @@ _Packed: TypeAlias = tuple[bytes, "array[float]"]
 
 
 @final
-class _Values(Mapping[str, list[float]]):
-    """The values of a case by metric, taken from those of its session when they are asked for.
-
-    Sessions of tens of thousands of cases would not fit into memory otherwise.
-    """
-
-    __slots__ = ("_numbers", "_places", "_start")
-
-    def __init__(
-        self, numbers: array[float], start: int, places: dict[str, tuple[int, int]]
-    ) -> None:
-        self._numbers = numbers
-        self._start = start
-        self._places = places
-
-    def __getitem__(self, metric: str) -> list[float]:
-        place, count = self._places[metric]
-        place += self._start
-        if count == 1:
-            return [self._numbers[place]]
-        return self._numbers[place : place + count].tolist()
-
-    def __contains__(self, metric: object) -> bool:
-        return metric in self._places
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def keys(self) -> KeysView[str]:
-        """Return the names of the metrics."""
-        return self._places.keys()
-
-    def __repr__(self) -> str:
-        return repr(dict(self))
-
-
-@final
 class _Tests(Mapping[str, tuple[str, float]]):
     """The letter and the seconds of each test of a session, by node id."""
 
@@ -202,6 +162,11 @@ class _Tests(Mapping[str, tuple[str, float]]):
     def __getitem__(self, nodeid: str) -> tuple[str, float]:
         number = self._order[nodeid]
         return self._letters[number], self._seconds[number]
+
+    def get(self, nodeid: str, default: Any = None) -> Any:
+        """Return the same, or the default for a test that the session has not got."""
+        number = self._order.get(nodeid)
+        return default if number is None else (self._letters[number], self._seconds[number])
 
     def __contains__(self, nodeid: object) -> bool:
         return nodeid in self._order
@@ -219,9 +184,12 @@ _BEFORE: Final = _FIELDS.index("metrics")
 
 @final
 class _Layout:
-    """Where the values of a case stand among each other: of each metric one for each seed."""
+    """Where the values of a case stand among each other: of each metric one for each seed.
 
-    __slots__ = ("places", "seeds", "size")
+    ``size`` is their number, ``width`` the same if each metric has one value, else 0.
+    """
+
+    __slots__ = ("places", "seeds", "size", "width")
 
     def __init__(self, kept: _Case) -> None:
         self.places: dict[str, tuple[int, int]] = {}
@@ -232,6 +200,8 @@ class _Layout:
         for name, seeds in self.seeds.items():
             self.places[name] = self.size, len(seeds)
             self.size += len(seeds)
+        has_one = all(count == 1 for _, count in self.places.values())
+        self.width = self.size if has_one else 0
 
 
 @final
@@ -331,10 +301,10 @@ class ValuesReader:
         new = [line for line in lines_of_cases if line not in known]
         for line, case in zip(new, json.loads(b"[%b]" % b",".join(new)), strict=True):
             known[line] = self._shared(decode(_Case, case))
-        values_at = cast("Callable[..., dict[str, list[float]]]", _Values)
+        values_at = cast("Callable[..., dict[str, list[float]]]", PackedValues)
         for shared in [known[line] for line in lines_of_cases]:
             layout = shared.layout
-            values = values_at(numbers, place, layout.places)
+            values = values_at(numbers, place, layout.places, layout.width)
             row = (*shared.before, values, *shared.after)
             found.cases[shared.case] = CaseValues(*row)
             place += layout.size
@@ -482,7 +452,7 @@ def _unpacked(packed: _Packed) -> CaseValues:
     line, numbers = packed
     kept = decode(_Case, json.loads(line))
     shared = _Shared(kept, _Layout(kept))
-    metrics = {**_Values(numbers, 0, shared.layout.places)}
+    metrics = {**PackedValues(numbers, 0, shared.layout.places, shared.layout.width)}
     values = CaseValues(*(*shared.before, metrics, *shared.after))
     values.seeds = {name: [*seeds] for name, seeds in values.seeds.items()}
     return values

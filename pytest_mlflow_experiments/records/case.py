@@ -14,7 +14,7 @@ from .param_kinds import ParamKind, param_kind
 from .secrets import MASK
 
 if TYPE_CHECKING:
-    from dataclasses import dataclass
+    from dataclasses import dataclass as dataclass
 else:
     # Frozen for type checkers alone: otherwise each field of the thousands takes a call to set.
     from dataclasses import dataclass as _dataclass

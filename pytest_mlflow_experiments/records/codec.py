@@ -193,6 +193,7 @@ def _encoder_of_class(cls: type) -> _Convert:
 
 @cache
 def _decoder_of_class(cls: type) -> _Convert:
+    assert not hasattr(cls, "__post_init__"), f"{cls} does more than set its fields"
     scope: dict[str, Any] = {"cls": cls, "new": cls.__new__, "store": object.__setattr__}
     scope |= {"DecodeError": DecodeError, "wrong": _wrong}
     is_frozen = cast("Any", cls).__dataclass_params__.frozen

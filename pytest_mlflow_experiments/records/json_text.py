@@ -22,51 +22,53 @@ _Write: TypeAlias = Callable[[Any], str]
 _float_text = float.__repr__  # of subclasses too, as json has it
 
 
-def json_text(record: Any) -> str:
-    """Return the JSON of a dataclass, without spaces.
+def json_text(record: Any, space: str = "") -> str:
+    """Return the JSON of a dataclass, with a ``space`` after each comma and colon.
 
     Raises:
         TypeError: a value is not of its field's type.
         AttributeError: the same.
     """
-    return _writer_of_class(cast("Any", type(record)))(record)
+    return _writer_of_class(cast("Any", type(record)), space)(record)
 
 
 @cache
-def _writer_of_class(cls: type) -> _Write:
+def _writer_of_class(cls: type, space: str) -> _Write:
     hints, common = hints_of(cls), members_of(cls)
-    scope: dict[str, Any] = {f"write_{name}": _writer(hint) for name, hint in hints.items()}
+    scope: dict[str, Any] = {f"write_{name}": _writer(hint, space) for name, hint in hints.items()}
 
     def member(name: str) -> str:
         text = f"write_{name}(record.{name})"
         if NoneType in get_args(hints[name]) and name in common:
             text = f'"null" if record.{name} is None else {text}'
-        return f',"{name}":{{{text}}}'
+        return f',{space}"{name}":{space}{{{text}}}'
 
     lines = ["def convert(record):", f" text = f'{''.join(map(member, common))}'"]
     for name, wanted in rare_of(cls).items():
         lines.append(f" if {wanted}: text += f'{member(name)}'")
-    return compiled([*lines, " return f'{{{text[1:]}}}'"], scope)
+    return compiled([*lines, f" return f'{{{{{{text[{1 + len(space)}:]}}}}}}'"], scope)
 
 
-def _writer(hint: Any) -> _Write:
+def _writer(hint: Any, space: str) -> _Write:
     """Return the function that writes values of a type, which are not None."""
     origin, args = get_origin(hint), get_args(hint)
     if hint in _WRITERS:
         return _WRITERS[hint]
     if is_dataclass(hint):
-        return _writer_of_class(cast("Any", hint))
+        return _writer_of_class(cast("Any", hint), space)
     if origin is Literal:
         return encode_basestring_ascii
     if origin is Annotated:
-        return _writer(args[0])
+        return _writer(args[0], space)
     if origin in (Union, UnionType):
         (some,) = (arg for arg in args if arg is not NoneType)
-        return _writer(some)
+        return _writer(some, space)
     if origin is Mapping:
-        return _mapping(_writer(args[1]))
+        return _mapping(_writer(args[1], space), space)
     assert origin is tuple, hint
-    return _list(_writer(args[0])) if args[-1] is Ellipsis else _tuple([*map(_writer, args)])
+    if args[-1] is Ellipsis:
+        return _list(_writer(args[0], space), space)
+    return _tuple([_writer(arg, space) for arg in args], space)
 
 
 def _write_bool(value: Any) -> str:
@@ -91,21 +93,38 @@ _WRITERS: Final[dict[Any, _Write]] = {
 }
 
 
-def _list(write: _Write) -> _Write:
-    return lambda values: f"[{','.join(map(write, values))}]"
+def _list(write: _Write, space: str) -> _Write:
+    join = f",{space}".join
+    if write is not _write_float:
+        return lambda values: f"[{join(map(write, values))}]"
+
+    def write_floats(values: Any) -> str:
+        if not all(map(isfinite, values)):
+            return f"[{join(map(write, values))}]"
+        # The histories of most metrics never vary, and the text of a float takes long to find. Of
+        # zeros there are two.
+        if values and values[0] and values.count(values[0]) == len(values):
+            return f"[{join([_float_text(values[0])] * len(values))}]"
+        return f"[{join(map(_float_text, values))}]"
+
+    return write_floats
 
 
-def _tuple(writers: list[_Write]) -> _Write:
+def _tuple(writers: list[_Write], space: str) -> _Write:
+    join = f",{space}".join
+
     def write_tuple(values: Any) -> str:
         texts = [write(value) for write, value in zip(writers, values, strict=True)]
-        return f"[{','.join(texts)}]"
+        return f"[{join(texts)}]"
 
     return write_tuple
 
 
-def _mapping(write: _Write, write_key: _Write = encode_basestring_ascii) -> _Write:
+def _mapping(write: _Write, space: str, write_key: _Write = encode_basestring_ascii) -> _Write:
+    join = f",{space}".join
+
     def write_mapping(values: Any) -> str:
-        items = [f"{write_key(key)}:{write(value)}" for key, value in values.items()]
-        return f"{{{','.join(items)}}}"
+        items = [f"{write_key(key)}:{space}{write(value)}" for key, value in values.items()]
+        return f"{{{join(items)}}}"
 
     return write_mapping

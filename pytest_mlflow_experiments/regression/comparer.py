@@ -7,7 +7,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import isfinite, isnan
-from typing import TypeAlias, cast, final
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeAlias, cast, final
 
 from ..records import FAILED_OUTCOMES, CaseRecord, Check, function_of
 from ..records.accepted import ACCEPTED_FILE, AcceptedStep, MetricLevel, newest
@@ -27,7 +28,7 @@ from .guards import (
 )
 from .levels import RECENT
 from .rule import Verdict, difference
-from .session_rule import MetricSeries, groups_of_examples, judge_alone, judge_session
+from .session_rule import MetricSeries, groups_of_examples, judge_alone, judge_grouped
 from .statistics import average, finite_mean
 from .sweeps.model import Sweep
 from .tolerance import Tolerance, direction_of, find, mentions
@@ -73,11 +74,12 @@ def known_direction(
     ``guards`` are the assertions that guard it; ``marked`` are the directions of the test's marker,
     ``directions`` those of the ini file, by pattern.
     """
-    of_marker = [(name, direction_of(text)) for name, text in marked.items()]
-    for rules in filter(None, (of_marker, directions)):
-        if mentions(metric, rules):
-            said = find(metric, rules)
-            return Meaning(said), True
+    if marked or directions:
+        of_marker = [(name, direction_of(text)) for name, text in marked.items()]
+        for rules in filter(None, (of_marker, directions)):
+            if mentions(metric, rules):
+                said = find(metric, rules)
+                return Meaning(said), True
     return _known_meaning(placeless(metric), frozenset(guards)), False
 
 
@@ -96,6 +98,16 @@ def _rule_options(
     if effect.relative:
         return replace(rule, min_effect=effect.amount)
     return replace(rule, min_change=effect.amount)
+
+
+class _Terms(NamedTuple):
+    """What a metric is judged by; ``explicit`` tells that a user set its direction."""
+
+    meaning: Meaning
+    explicit: bool
+    tolerance: Tolerance | None
+    effect: Tolerance | None
+    rule: RuleOptions
 
 
 _Values: TypeAlias = "tuple[float, ...] | tuple[tuple[float, ...], ...]"
@@ -160,6 +172,7 @@ class Comparer:
         # All metrics of a case, and most cases, have the same.
         self._known_sessions: dict[tuple[int, ...], _Told] = {}
         self._last_told: tuple[_Past, _Told] = ([], ((), ()))
+        self._known_terms: dict[tuple[str, frozenset[Guard]], _Terms] = {}
         for session in past:
             for case, values in session.cases.items():
                 if not values.passed:
@@ -289,7 +302,7 @@ class Comparer:
         open_rows = [row for row in self._rows if row.verdict is None]
         series = [row.series for row in open_rows]
         groups = groups_of_examples(series)
-        for row, verdict in zip(open_rows, judge_session(series), strict=True):
+        for row, verdict in zip(open_rows, judge_grouped(series, groups), strict=True):
             row.verdict = verdict
         self._judge_fresh()
         for places in groups:
@@ -330,12 +343,14 @@ class Comparer:
     def _measured(self, case: CaseValues, past: _Past) -> Iterator[_Row]:
         comparable = _comparable(case, past)
         left_out = self._left_out(case, past)
+        columns = _columns(comparable)
         for metric in case.metrics:
             if metric in left_out:
                 continue
-            row = self._row(case, metric, case, comparable)
+            row = self._row(case, metric, case, comparable, columns)
             if row is not None:
-                row.fresh = tuple(case.again.get(metric, ()))
+                if case.again:
+                    row.fresh = tuple(case.again.get(metric, ()))
                 yield row
 
     def _left_out(self, case: CaseValues, past: _Past) -> set[str]:
@@ -359,45 +374,56 @@ class Comparer:
             left_out |= {name, *better}.union(places, *before)
         return left_out
 
-    def _level(self, step: AcceptedStep | None, case: str, metric: str) -> MetricLevel | None:
-        return None if step is None else self._accepted.get((step.id, case, metric))
+    def _level(self, step: AcceptedStep, case: str, metric: str) -> MetricLevel | None:
+        return self._accepted.get((step.id, case, metric))
 
-    def _row(self, case: CaseValues, metric: str, values: CaseValues, past: _Past) -> _Row | None:
+    def _row(
+        self,
+        case: CaseValues,
+        metric: str,
+        values: CaseValues,
+        past: _Past,
+        columns: Mapping[str, tuple[float, ...]] = MappingProxyType({}),
+    ) -> _Row | None:
         """Return the series that the rule judges, with its history since the last accepted step.
 
         None is a metric that is not judged: assertions check its range, or it is nothing beside
-        their limit, and nobody wants more.
+        their limit, and nobody wants more. ``columns`` are those of ``past``.
         """
         options = self._options
         accepted = options.accepted
         step = newest(accepted, case.case, metric) if accepted else None
         if step is None and case.recorded:
             step = newest(accepted, case.recorded, metric)
-        having = [entry for entry in past if metric in entry[1].metrics]
-        past = past if len(having) == len(past) else having
-        limits = past[-1][1].limits.get(placeless(metric), "") if past else ""
+        column = columns.get(metric)
+        if column is None:
+            having = [entry for entry in past if metric in entry[1].metrics]
+            past = past if len(having) == len(past) else having
+        name = placeless(metric)
+        limits = past[-1][1].limits.get(name, "") if past else ""
         if step is not None:
+            column = None
             past = [entry for entry in past if step.id in entry[0].header.accepted]
         guards = frozenset(values.guards_of(metric))
-        meaning, explicit = known_direction(metric, guards, case.directions, options.directions)
-        direction = meaning.direction
-        cost = _is_known_cost(placeless(metric), guards)
-        tolerance = _first_of(metric, options.tolerances, case.tolerances, options.ini_tolerances)
-        effect = _first_of(metric, (), case.min_effects, options.min_effects)
+        meaning, explicit, tolerance, effect, rule = self._terms(case, metric, guards)
+        direction, cost = meaning.direction, rule.cost
         if meaning.is_range and tolerance is None:
             return None
-        rule = _rule_options(options.window, cost, tolerance, effect)
-        # A session that was not compared with any baseline knows of no level.
-        held = next(
-            (
-                level
-                for session, level in reversed(self._held.get(case.case, ()))
-                if level.metric == metric and any(session is one for one, _ in past)
-            ),
-            None,
-        )
+        held = None
+        if levels := self._held.get(case.case):
+            # A session that was not compared with any baseline knows of no level.
+            held = next(
+                (
+                    level
+                    for session, level in reversed(levels)
+                    if level.metric == metric and any(session is one for one, _ in past)
+                ),
+                None,
+            )
+        every = past
         seeds, past = _common_seeds(values, metric, past)
-        current, history = _by_session(values, metric, seeds, past, cost=cost)
+        column = column if past is every else None
+        current, history = _by_session(values, metric, seeds, past, column, cost=cost)
         names, places = self._told(past)
         check = values.check_of(metric)
         if check is not None and tolerance is None and effect is None:
@@ -408,7 +434,10 @@ class Comparer:
         # As long as the history shows the level itself, that tells more than the record of it.
         shown = held is None or (held.since in names and names.index(held.since) >= RECENT)
         level = None if held is None or shown else held.level
-        known = self._level(step, case.case, metric) or self._level(step, case.recorded, metric)
+        known = rate = None
+        if step is not None:
+            known = self._level(step, case.case, metric) or self._level(step, case.recorded, metric)
+            rate = self._level(step, case.case.partition("[")[0], metric)
         series = MetricSeries(
             case=case.case,
             metric=metric,
@@ -437,11 +466,29 @@ class Comparer:
             seeds=seeds if len(seeds) > 1 else (),
             step=step,
             known=known,
-            rate=self._level(step, case.case.partition("[")[0], metric),
+            rate=rate,
             limits=limits,
             held=held,
             contradiction=meaning.contradiction,
         )
+
+    def _terms(self, case: CaseValues, metric: str, guards: frozenset[Guard]) -> _Terms:
+        """Return what a metric is judged by."""
+        # Without a marker, all cases of a session have the same terms for a metric.
+        is_marked = bool(case.directions or case.tolerances or case.min_effects)
+        key = metric, guards
+        if not is_marked and (known := self._known_terms.get(key)) is not None:
+            return known
+        options = self._options
+        meaning, explicit = known_direction(metric, guards, case.directions, options.directions)
+        cost = _is_known_cost(placeless(metric), guards)
+        tolerance = _first_of(metric, options.tolerances, case.tolerances, options.ini_tolerances)
+        effect = _first_of(metric, (), case.min_effects, options.min_effects)
+        rule = _rule_options(options.window, cost, tolerance, effect)
+        terms = _Terms(meaning, explicit, tolerance, effect, rule)
+        if not is_marked:
+            self._known_terms[key] = terms
+        return terms
 
     def _told(self, past: _Past) -> _Told:
         """Return the names of sessions, and their places if they are not all of the past."""
@@ -585,7 +632,7 @@ def _comparison(row: _Row, verdict: Verdict, *, gates: bool, advisory: bool) -> 
         scatter=verdict.scatter,
         accepted=accepted,
         sessions=row.sessions,
-        seeds=_by_seed(row) if series.current and not row.fresh else {},
+        seeds=_by_seed(row) if series.current and not row.fresh else _NO_SEEDS,
         params=row.params,
         checks=checks if ", " in checks else "",
     )
@@ -602,11 +649,17 @@ def _comparison(row: _Row, verdict: Verdict, *, gates: bool, advisory: bool) -> 
     )
 
 
-def _by_seed(row: _Row) -> dict[str, tuple[float, ...]]:
+_NO_SEEDS: Final[Mapping[str, tuple[float, ...]]] = {}
+"""One for all metrics: most cases are not repeated."""
+
+
+def _by_seed(row: _Row) -> Mapping[str, tuple[float, ...]]:
     """Return the value of each repeat, and the newest past one where values are paired."""
+    if row.case.passed < 2:
+        return _NO_SEEDS
     now, history = row.case.by_seed(row.series.metric), row.series.history
     if len(now) < 2:
-        return {}
+        return _NO_SEEDS
     last = history[-1] if history and isinstance(history[-1], tuple) else ()
     before = dict(zip(row.seeds, last, strict=False))
     return {
@@ -697,11 +750,22 @@ def _common_seeds(case: CaseValues, metric: str, past: _Past) -> tuple[list[str]
 
 
 def _by_session(
-    case: CaseValues, metric: str, seeds: Sequence[str], past: _Past, *, cost: bool
+    case: CaseValues,
+    metric: str,
+    seeds: Sequence[str],
+    past: _Past,
+    column: tuple[float, ...] | None,
+    *,
+    cost: bool,
 ) -> tuple[_Values, _Values]:
-    """Return the values now and one entry for each past session, a tuple if there are seeds."""
+    """Return the values now and one entry for each past session, a tuple if there are seeds.
+
+    ``column`` is the one of these sessions, where it is known.
+    """
     if len(seeds) < 2:
         now = [case.by_seed(metric)[seed] for seed in seeds] or case.metrics[metric]
+        if column is not None:
+            return (average(now, cost=cost),), column
         history = [value for _, old in past for value in old.metrics[metric]]
         if len(history) > len(past):
             chosen = frozenset(seeds or case.by_seed(metric))
@@ -715,6 +779,25 @@ def _by_session(
     rows = [one.by_seed(metric) for one in (*[old for _, old in past], case)]
     *before, current = (tuple([row[seed] for seed in seeds]) for row in rows)
     return (current,), tuple(before)
+
+
+def _columns(past: _Past) -> Mapping[str, tuple[float, ...]]:
+    """Return the values of each metric by session, if all sessions have one of the same metrics.
+
+    Most cases are such, and to ask each session for each metric takes several times as long.
+    """
+    if not past:
+        return {}
+    newest = past[-1][1]
+    names, rows = [*newest.metrics], []
+    for _, old in past:
+        # Sessions that were kept share the names.
+        if old.seeds is not newest.seeds and [*old.metrics] != names:
+            return {}
+        if not (row := old.row()):
+            return {}
+        rows.append(row)
+    return dict(zip(names, zip(*rows, strict=True), strict=True))
 
 
 def _means(values: _Values) -> tuple[float, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import isfinite
 from typing import Final, Literal, TypeAlias, final, get_args
 
 from ..records import FAILED_OUTCOMES, Operator, Outcome, Provenance
 from ..records.accepted import AcceptedValue
+from ..records.case import dataclass
 from ..records.codec import ADDED, RARE, AnySize
 from .findings import Direction, Status
 from .sweeps.model import SliceTable, Sweep

@@ -31,6 +31,8 @@ def student_p(t: float, freedom: float) -> float:
     """Return the probability of a value above ``t`` in Student's t distribution."""
     if isnan(t) or not freedom > 0:
         return nan
+    if not t:
+        return 0.5  # as for each metric that never varies
     if t < 0:
         return 1 - _student(-t, freedom)[0]
     return _student(t, freedom)[0]

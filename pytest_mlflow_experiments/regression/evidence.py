@@ -69,18 +69,20 @@ class Evidence:
     All numbers are in units of ``2**exponent``, so that squares of huge or tiny values neither
     overflow nor vanish; :meth:`plain` turns them back. Of others ``exponent`` is 0.
 
-    ``now`` is the mean of the ``k`` independent values now, ``squares_now`` the sum of their
-    squared deviations. ``alpha`` is the p that is significant, ``effect`` the smallest change that
-    counts, ``floor`` the lower bound of the scatter, ``slack`` the tolerance for rounding,
-    ``scatter`` the pooled standard deviation, at least ``floor``, or None if nothing is known of
-    it. ``zero`` is what counts as zero if the history touches it, else 0; ``absolute`` tells that
-    ``effect`` is no share of the level. ``count`` is the number of finite values in the history;
-    ``fresh`` tells that the values now are fresh runs.
+    ``now`` is the mean of the ``k`` independent values now, ``change`` how much worse than the
+    level it is, ``squares_now`` the sum of their squared deviations. ``alpha`` is the p that is
+    significant, ``effect`` the smallest change that counts, ``floor`` the lower bound of the
+    scatter, ``slack`` the tolerance for rounding, ``scatter`` the pooled standard deviation, at
+    least ``floor``, or None if nothing is known of it, and ``spread`` that of ``change``. ``zero``
+    is what counts as zero if the history touches it, else 0; ``absolute`` tells that ``effect`` is
+    no share of the level. ``count`` is the number of finite values in the history; ``fresh`` tells
+    that the values now are fresh runs.
     """
 
     exponent: int
     sign: float
     now: float
+    change: float
     k: int
     squares_now: float
     level: Level
@@ -94,12 +96,8 @@ class Evidence:
     fresh: bool
     cost: bool
     scatter: float | None
+    spread: float | None
     drift: Drift | None = None
-
-    @property
-    def change(self) -> float:
-        """How much worse the mean now is than the level."""
-        return self.now - self.level.mean
 
     @property
     def freedom(self) -> int:
@@ -133,7 +131,8 @@ class Evidence:
             recent_best=-level.recent,
             below=None,
         )
-        return replace(self, sign=-self.sign, now=-self.now, level=turned, drift=None)
+        now, change = -self.now, level.mean - self.now
+        return replace(self, sign=-self.sign, now=now, change=change, level=turned, drift=None)
 
     def p_value(self) -> float | None:
         """Return the one-sided p-value of the pooled two-sample t-test, None without any scatter.
@@ -141,11 +140,9 @@ class Evidence:
         Without shifts of the level it is that of ``scipy.stats.ttest_ind(now, history,
         equal_var=True)``, except that the scatter is never taken below ``floor``.
         """
-        scatter = self.scatter
-        if scatter is None:
+        if self.spread is None:
             return None
-        t = self.change / (scatter * sqrt(1 / self.level.weight + 1 / self.k))
-        return student_p(t, self.freedom)
+        return student_p(self.change / self.spread, self.freedom)
 
     def worst(self) -> float:
         """Return the value from which on the mean now is significantly worse; infinite if none is.
@@ -169,11 +166,9 @@ class Evidence:
         return min(bound, self._worst_of_few())
 
     def _prediction(self, alpha: float) -> float:
-        scatter = self.scatter
-        if scatter is None:
+        if self.spread is None:
             return inf
-        spread = scatter * sqrt(1 / self.level.weight + 1 / self.k)
-        return self.level.mean + quantile(alpha, self.freedom) * spread
+        return self.level.mean + quantile(alpha, self.freedom) * self.spread
 
     def _worst_of_few(self) -> float:
         """Return the value from which on a change is large enough for a young history."""
@@ -233,6 +228,7 @@ def measure(
     directed: bool = True,
     known: Known | None = None,
     scatter: Scatter | None = None,
+    drifts: bool = True,
 ) -> tuple[Evidence, Evidence, tuple[int, ...]]:
     """Return the evidence, that without exceptional runs of the history, and which these are.
 
@@ -250,6 +246,7 @@ def measure(
         directed: whether it is known which values are worse.
         known: a level from before the history.
         scatter: scatter that is known beside the history's.
+        drifts: whether to look for a drift.
     """
     past = history if known is None else [known.value, *history]
     least, most = min(past), max(past)
@@ -259,11 +256,16 @@ def measure(
     )
     if -_SAFE < exponent < _SAFE:
         exponent = 0
-        before = [*map(neg, history)] if sign < 0 else [*history]
-        after = [*map(neg, current)] if sign < 0 else [*current]
+        before, after = history, current
+        largest = max(most, -least)
+        if sign < 0:
+            before, after = [*map(neg, history)], [*map(neg, current)]
+            least, most = -most, -least
     else:
         before = [ldexp(sign * value, -exponent) for value in history]
         after = [ldexp(sign * value, -exponent) for value in current]
+        largest = ldexp(max(most, -least), -exponent)
+        least, most = (min(before), max(before)) if before else (0.0, 0.0)
     if known is not None:
         value = ldexp(sign * known.value, -exponent)
         squares = ldexp(ldexp(known.squares, -exponent), -exponent)
@@ -272,12 +274,12 @@ def measure(
     if len(after) > 1:
         now = finite_mean(after)
         squares_now = fsum([(value - now) ** 2 for value in after])
-    middle = finite_mean(before) if before else known.value if known is not None else 0.0
+    if known is not None:
+        middle = finite_mean(before) if before else known.value
+    else:
+        middle = min(max(fsum(before) / len(before), least), most)
     zero = ldexp(_ZERO, -exponent) if touches_zero and min_change is None else 0.0
-    largest = max(most, -least)
-    slack = ROUNDING * max(
-        abs(middle), abs(now), ldexp(largest, -exponent) if exponent else largest
-    )
+    slack = ROUNDING * max(abs(middle), abs(now), largest)
     effect = max(min_effect * abs(middle), zero)
     if min_change is not None:
         effect = ldexp(min_change, -exponent)
@@ -288,6 +290,7 @@ def measure(
         floor=floor,
         now=now,
         mean=middle,
+        ends=(least, most),
         directed=directed,
         known=known,
     )
@@ -312,13 +315,15 @@ def measure(
                 squares=own[0] + extra, freedom=own[1] + scatter.freedom, weight=weight
             )
         freedom = level.freedom + k - 1
-        pooled = None
+        pooled = spread = None
         if freedom:
             pooled = max(sqrt((level.squares + squares_now) / freedom), floor)
+            spread = pooled * sqrt(1 / level.weight + 1 / k)
         return Evidence(
             exponent=exponent,
             sign=sign,
             now=now,
+            change=now - level.mean,
             k=k,
             squares_now=squares_now,
             level=level,
@@ -332,11 +337,13 @@ def measure(
             fresh=fresh,
             cost=cost,
             scatter=pooled,
+            spread=spread,
             drift=drift,
         )
 
     drift = None
-    if directed and not cost:
+    # What never varied does not drift, however small a change counts.
+    if drifts and directed and not cost and (least < most or not effect):
         drift = find_drift(before, now, mean=middle, effect=effect, floor=floor)
     whole = without = evidence(found.level, alpha)
     if found.level is not found.without:

@@ -101,12 +101,19 @@ def limits_of(text: str) -> tuple[Limit, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=4_096)
+def _closest_of(text: str, side: str) -> Limit | None:
+    """Return the closest of the limits in a text whose operator begins so."""
+    limits = [one for one in limits_of(text) if one.operator[0] == side]
+    best = max if side == ">" else min
+    return best(limits, key=lambda one: one.value, default=None)
+
+
 def own_limit(check: Check, limits: str) -> Check:
     """Return a check with the limit that an earlier session had; as it is without one."""
-    before = [one for one in limits_of(limits) if one.operator[0] == check.operator[0]]
-    if not before:
+    closest = _closest_of(limits, check.operator[0])
+    if closest is None:
         return check
-    closest = (max if check.operator[0] == ">" else min)(before, key=lambda one: one.value)
     tolerance = closest.tolerance if closest.operator == "==" else None
     operator = cast("Operator", closest.operator)
     if (operator, closest.value, tolerance) == (check.operator, check.limit, check.tolerance):
@@ -203,8 +210,13 @@ def negligible(check: Check, history: Sequence[float]) -> float | None:
     of 0.01 is not good just because it must be below 10: where the name says what is better, only
     limits up to 0.01 are such tolerances.
     """
+    if not history or check.operator == "==" or check.margin <= 0:
+        return None
+    least = min(history)
+    if least > 2 * _SHARE * abs(check.limit - least):
+        return None  # so is the level, and most metrics are far from nothing
     finite = sorted(history if all(map(isfinite, history)) else filter(isfinite, history))
-    if not finite or check.operator == "==" or check.margin <= 0:
+    if not finite:
         return None
     level = finite[(len(finite) - 1) // 2]
     way = abs(check.limit - level)

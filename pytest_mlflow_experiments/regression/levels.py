@@ -14,7 +14,7 @@ from statistics import median
 from typing import NamedTuple
 
 from .distributions import student_p, student_t
-from .statistics import finite_mean, squares
+from .statistics import ROUNDING, finite_mean, squares
 
 RECENT = 3
 """The number of values that make a level, and of the newest ones that a change must exceed."""
@@ -103,6 +103,7 @@ def find_level(
     floor: float,
     now: float,
     mean: float,
+    ends: tuple[float, float],
     directed: bool = True,
     known: Known | None = None,
 ) -> Levels:
@@ -111,22 +112,23 @@ def find_level(
     A shift for the better is a new level. One for the worse is not, for nobody has accepted it: the
     level before it stays. Without a direction (``directed``), each shift is a new level. ``effect``
     is the smallest change that counts, ``floor`` the lower bound of the scatter, ``mean`` that of
-    the values. A ``known`` level comes before the history. Exceptions are looked for where ``now``
-    is worse without them.
+    the values, ``ends`` are the least and the greatest of them. A ``known`` level comes before the
+    history: then no ends are needed. Exceptions are looked for where ``now`` is worse without them.
     """
     n = len(values)
     if known is not None and not n:
         return _only(known)
-    least, most = min(values), max(values)
+    least, most = ends
     if known is None and least == most:
         constant = Level(mean, n, n, 0, 0.0, n - 1, most, least)
         return Levels(constant, constant, ())
-    total = squares(values, mean)
+    apart = [value - mean for value in values]
+    total = fsum(map(mul, apart, apart))
     structure = _LEVELS
     if known is None:
         structure = _NONE
         if n > RECENT and most - least >= effect:
-            structure = _structure(values, now, mean, total, effect, floor)
+            structure = _structure(values, now, mean, ends, apart, total, effect, floor)
     whole = None
     if structure != _LEVELS:
         last = values[-RECENT:]
@@ -165,42 +167,57 @@ _NONE, _EXCEPTIONS, _LEVELS = range(3)
 _NEARLY = 0.8
 
 
+_SURELY = 0.99
+"""Less than this share of a change, and less than rounding errors, is less than the change."""
+
+
 def _structure(
-    values: Sequence[float], now: float, mean: float, total: float, effect: float, floor: float
+    values: Sequence[float],
+    now: float,
+    mean: float,
+    ends: tuple[float, float],
+    apart: Sequence[float],
+    total: float,
+    effect: float,
+    floor: float,
 ) -> int:
-    """Return what a history may have beside its scatter, after a cheap first look."""
-    if _may_shift(values, floor, mean, total):
+    """Return what a history may have beside its scatter, after a cheap first look.
+
+    ``apart`` is how far its values are from their mean, ``total`` the sum of the squares of that.
+    """
+    if _may_shift(values, floor, apart, total):
         return _LEVELS
-    n, least, most = len(values), min(values), max(values)
-    # As many as may stand apart, all equal, would be so many standard deviations away.
+    n, (least, most) = len(values), ends
     count = max(1, n // _MOST_APART)
+    # Without as many of the worst as may stand apart, the mean of the rest is no better than this:
+    # most values now are not worse than that by what counts, whatever stands apart.
+    rest = (n * mean - count * most) / (n - count)
+    if now - rest < _SURELY * effect - n * ROUNDING * max(most, -least):
+        return _NONE
+    # As many as may stand apart, all equal, would be so many standard deviations away.
     far = _NEARLY * sqrt(total * (n - count) / (n * count))
     if mean - least < far and most - mean < far:
         return _NONE
     ordered = sorted(values)
     for extremes in (ordered[:count], ordered[: -count - 1 : -1]):
         if abs(extremes[0] - mean) >= far:
-            apart, rest = _count_apart(extremes, n, mean, total, effect, floor)
-            if apart and now - rest >= effect:
+            alone, rest = _count_apart(extremes, n, mean, total, effect, floor)
+            if alone and now - rest >= effect:
                 return _EXCEPTIONS
     return _NONE
 
 
-def _may_shift(
-    values: Sequence[float], floor: float, mean: float | None = None, total: float | None = None
-) -> bool:
+def _may_shift(values: Sequence[float], floor: float, apart: Sequence[float], total: float) -> bool:
     """Return whether values may have shifted, by a cheap first look."""
     n = len(values)
     if n <= RECENT:
         return False
-    mean = finite_mean(values) if mean is None else mean
-    total = squares(values, mean) if total is None else total
     steps = [*map(sub, values, values[1:])]
     differences = sum(map(mul, steps, steps))
     if differences * n < 2 * _STRUCTURED * total * (n - 1):
         return True
     # The greatest two-sample t of all places where the history may be cut in two.
-    sums = [*accumulate([value - mean for value in values[:-RECENT]])]
+    sums = [*accumulate(apart[:-RECENT])]
     between = max(map(mul, map(mul, sums, sums), _cuts(n)))
     within = max(sqrt(max(total - between, 0.0) / (n - 2)), floor)
     return sqrt(between) > within * quantile(_CUT, n - 2)
@@ -289,7 +306,7 @@ class _History:
             rest = [index for index in indices if index not in apart]
             parts = [rest]
             # An exception may have hidden a shift.
-            if not shifts and _may_shift([values[index] for index in rest], floor):
+            if not shifts and self._may_shift(rest):
                 parts, others = self._divided(rest)
                 apart |= others
         parts = self._confirmed(parts)
@@ -297,6 +314,11 @@ class _History:
             parts, apart = [indices], set()
         self._parts = parts
         self.exceptions = tuple(sorted(self._still_apart(apart)))
+
+    def _may_shift(self, part: Sequence[int]) -> bool:
+        values, mean = [self._values[index] for index in part], self._mean(part)
+        apart = [value - mean for value in values]
+        return _may_shift(values, self._floor, apart, self._squares(part))
 
     def _mean(self, part: Sequence[int]) -> float:
         return self._moments(part)[0]
@@ -312,13 +334,16 @@ class _History:
             found = self._known_parts[key] = mean, squares(values, mean)
         return found
 
-    def _scatter(self, parts: Sequence[Sequence[int]]) -> tuple[float, int]:
-        """Return the standard deviation around the means of parts, and its degrees of freedom."""
-        total = fsum(map(self._squares, parts))
+    def _scatter(self, parts: Sequence[Sequence[int]]) -> tuple[float, int, float]:
+        """Return the standard deviation around the means of parts, and its degrees of freedom.
+
+        The last number is the sum of squares without those of the known level.
+        """
+        total = around = fsum(map(self._squares, parts))
         freedom = sum(map(len, parts)) - len(parts)
         if self._known is not None:
             total, freedom = total + self._known.squares, freedom + self._known.freedom
-        return max(sqrt(total / max(freedom, 1)), self._floor), max(freedom, 1)
+        return max(sqrt(total / max(freedom, 1)), self._floor), max(freedom, 1), around
 
     def _divided(self, indices: list[int]) -> tuple[list[list[int]], set[int]]:
         """Divide runs into the parts that explain them best, and runs that belong to none.
@@ -336,20 +361,21 @@ class _History:
         squared = [0.0, *accumulate([value * value for value in values])]
         penalty = _PENALTY * noise * noise
         starts = [0] * (n + 1)
-        # The least cost of what comes before each start, and that of one more level, or run alone.
-        level, alone = [penalty], [penalty]
+        # The least cost of what comes before each start, and that of one more level, or of runs
+        # alone where what follows is too short for a level.
+        before, level = [penalty], [penalty]
         for stop in range(1, n + 1):
-            total, square, few = sums[stop], squared[stop], max(1, stop - RECENT + 1)
+            total, square, length = sums[stop], squared[stop], stop + 1.0
             costs = [
-                square - other - (sum_of := total - before) * sum_of / length + own
-                for before, other, length, own in zip(
-                    sums, squared, range(stop, 0, -1), level[:few] + alone[few:], strict=False
-                )
+                square - other - (sum_of := total - some) * sum_of / (length := length - 1.0) + own
+                for some, other, own in zip(sums, squared, before, strict=False)
             ]
             best = min(costs)
             starts[stop] = costs.index(best)
             level.append(best + penalty)
-            alone.append(best + penalty * _APART)
+            before.append(best + penalty * _APART)
+            if (long := stop + 1 - RECENT) > 0:
+                before[long] = level[long]
         parts: list[list[int]] = []
         apart: set[int] = set()
         while n:
@@ -366,7 +392,7 @@ class _History:
     def _confirmed(self, parts: list[list[int]]) -> list[list[int]]:
         """Join neighbours that don't differ significantly, until all that are left do."""
         while len(parts) > 1:
-            scatter, freedom = self._scatter(parts)
+            scatter, freedom, _ = self._scatter(parts)
             cuts = sum(map(len, parts)) - RECENT
             least, where = inf, 0
             for number, (one, two) in enumerate(pairwise(parts)):
@@ -395,7 +421,7 @@ class _History:
         for index in sorted(apart):
             before = [part for part in self._parts if part[0] < index]
             around = [*before[-1:], *[part for part in self._parts if part[-1] > index][:1]]
-            scatter, freedom = self._scatter(self._parts)
+            scatter, freedom, _ = self._scatter(self._parts)
             p = _exception_p(len(self._values))
             far = max(scatter * quantile(p, freedom), self._effect)
             near = [part for part in around if abs(self._values[index] - self._mean(part)) < far]
@@ -408,7 +434,7 @@ class _History:
 
     def standard(self, exceptions: Sequence[int]) -> Level:
         """Return the level that further runs are compared with; it includes some exceptions."""
-        scatter, freedom = self._scatter(self._parts)
+        scatter, freedom, around = self._scatter(self._parts)
         known = self._known
         level: list[int] = []
         mean, weight = (known.value, known.weight) if known is not None else (0.0, 0.0)
@@ -428,7 +454,6 @@ class _History:
                 below = part[0] if below is None else below
             elif size >= RECENT:
                 level, mean, weight, start, below = [*part], value, size, part[0], None
-        around = fsum(map(self._squares, self._parts))
         extra = [index for index in exceptions if self._belongs(index, level)]
         if extra:
             total = fsum([self._values[index] for index in extra])
@@ -461,9 +486,9 @@ class _History:
 def fit_line(places: Sequence[int], values: Sequence[float]) -> tuple[float, float]:
     """Return the slope of the line of least squares, and the sum of squares around it."""
     middle, mean = finite_mean(places), finite_mean(values)
-    pairs = [(place - middle, value - mean) for place, value in zip(places, values, strict=True)]
-    slope = fsum([x * y for x, y in pairs]) / fsum([x * x for x, _ in pairs])
-    rest = fsum([(y - slope * x) ** 2 for x, y in pairs])
+    xs, ys = [place - middle for place in places], [value - mean for value in values]
+    slope = fsum(map(mul, xs, ys)) / fsum(map(mul, xs, xs))
+    rest = fsum([(y - slope * x) ** 2 for x, y in zip(xs, ys, strict=True)])
     return slope, rest
 
 

@@ -14,7 +14,8 @@ from .statistics import wilson
 from .values import SessionValues
 
 _SESSIONS: Final = 50
-_PASSED, _RAN = frozenset(f".X{RERUN}"), frozenset(f".XFE{RERUN}")
+_PASSED, _FAILED = frozenset(f".X{RERUN}"), frozenset("FE")
+_RAN = _PASSED | _FAILED
 _ABSENT: Final = " ", 0.0
 _LEAST: Final = 6
 """The number of durations that a trend needs."""
@@ -41,13 +42,15 @@ def _reliability(
 ) -> Reliability:
     runs = [session.tests.get(nodeid, _ABSENT) for session in sessions]
     outcomes = "".join([letter for letter, _ in runs])
-    ran = sum(map(outcomes.count, _RAN))
     passed = sum(map(outcomes.count, _PASSED))
-    by_code: dict[tuple[str, ...], set[bool]] = defaultdict(set)
+    ran = passed + sum(map(outcomes.count, _FAILED))
+    flaky = outcomes.count(RERUN)
     if passed < ran:
+        by_code: dict[tuple[str, ...], set[bool]] = defaultdict(set)
         for code, letter in zip(codes, outcomes, strict=True):
             if code is not None and letter in _RAN:
                 by_code[code].add(letter in _PASSED)
+        flaky += sum(len(told) > 1 for told in by_code.values())
     seconds = [duration for letter, duration in runs if letter in _PASSED]
     half = len(seconds) // 2
     older = median(seconds[:half]) if len(seconds) >= _LEAST else 0.0
@@ -59,7 +62,7 @@ def _reliability(
         passed=passed,
         low=low,
         high=high,
-        flaky=sum(len(told) > 1 for told in by_code.values()) + outcomes.count(RERUN),
+        flaky=flaky,
         seconds=median(seconds) if seconds else 0.0,
         trend=median(seconds[half:]) / older - 1 if older > 0 else None,
     )

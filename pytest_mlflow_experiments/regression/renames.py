@@ -14,7 +14,6 @@ from collections.abc import (
     Hashable,
     Iterable,
     Iterator,
-    KeysView,
     Mapping,
     Sequence,
 )
@@ -175,19 +174,19 @@ def _told_by_text(
     one of the sessions keep their ids; these texts are returned.
     """
     ambiguous: set[str] = set()
-    for session in sessions:
-        found = Counter(values.told for values in session.cases.values() if values.told)
-        ambiguous.update(told for told, number in found.items() if number > 1)
-        ambiguous |= found.keys() & session.cases.keys()
-    told = [
-        {
-            case: values.told
-            for case, values in session.cases.items()
-            if values.told and values.told not in ambiguous
-        }
+    names = [
+        {case: values.told for case, values in session.cases.items() if values.told}
         for session in sessions
     ]
-    return [*map(_with_names, sessions, told)], frozenset(ambiguous)
+    for session, told in zip(sessions, names, strict=True):
+        found = Counter(told.values())
+        ambiguous.update(told for told, number in found.items() if number > 1)
+        ambiguous |= found.keys() & session.cases.keys()
+    if ambiguous:
+        names = [
+            {case: told for case, told in one.items() if told not in ambiguous} for one in names
+        ]
+    return [*map(_with_names, sessions, names)], frozenset(ambiguous)
 
 
 def _with_ids_of(current: SessionValues, session: SessionValues) -> SessionValues:
@@ -196,6 +195,8 @@ def _with_ids_of(current: SessionValues, session: SessionValues) -> SessionValue
     Such are a case with the same params whose ids are made in another way, and then one with the
     same id, whose params may have changed.
     """
+    if session.cases.keys() <= current.cases.keys():
+        return session
     for key in (_by_params, _by_id):
         lost = [values for case, values in session.cases.items() if case not in current.cases]
         if lost:
@@ -312,13 +313,15 @@ def _renamed_metrics(
     sessions: Sequence[SessionValues], cases: Mapping[str, str]
 ) -> dict[_Place, str]:
     """Return the metrics' names of today by the case's and the former one."""
-    named: dict[str, KeysView[str]] = {}
+    named: dict[str, Mapping[str, object]] = {}
     changed: dict[str, list[CaseValues]] = {}
     for session in sessions:
         for case, values in session.cases.items():
             if values.passed:
-                names, case = values.metrics.keys(), cases.get(case, case)
-                if named.setdefault(case, names) != names:
+                # Each metric has its seeds, and sessions that were kept share them.
+                names, case = values.seeds, cases.get(case, case)
+                known = named.setdefault(case, names)
+                if known is not names and known.keys() != names.keys():
                     changed[case] = []
     for session in sessions if changed else ():
         for case, values in session.cases.items():

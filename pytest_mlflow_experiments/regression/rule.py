@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf, isfinite, isnan, ldexp
 from typing import final
 
+from ..records.case import dataclass
 from .evidence import Evidence, Scatter
 from .findings import (
     UNKNOWN_DIRECTION,
@@ -323,7 +324,10 @@ def _by_test(
     worse = _first_worse(used)
     better = None
     if evidence.change < 0 and (p is None or evidence.is_young or p > 0.9):
-        better = _first_worse([(one, own.mirrored()) for one, own in used])
+        # Only what changed by enough can have improved; most metrics have not.
+        better = _first_worse(
+            [(one, own.mirrored()) for one, own in used if own.change <= own.slack - own.effect]
+        )
     if decisive := worse or better:
         if direction is None:
             return Finding(status="inconclusive", reason=f"{reason}, but {UNKNOWN_DIRECTION}")
@@ -439,11 +443,10 @@ def _limit(
     if options.tolerance is not None:
         evidence = found[0].whole
         return evidence.plain(evidence.level.mean + _allowed(evidence, options.tolerance))
-    limits = [
-        scale.plain(evidence, scale.worst(evidence))
-        for scale in found
-        for evidence in ((scale.whole, scale.without) if fresh else (scale.whole,))
-    ]
+    used = [(scale, scale.whole) for scale in found]
+    if fresh:
+        used += [(scale, scale.without) for scale in found]
+    limits = [scale.plain(evidence, scale.worst(evidence)) for scale, evidence in used]
     told = [one for one in limits if one is not None]
     return (max(told) if direction == "max" else min(told)) if told else None
 

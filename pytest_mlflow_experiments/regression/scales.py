@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, exp, floor, inf, ldexp, log, log1p
 from typing import final
@@ -149,9 +149,8 @@ def _error_scale(
         min_change=log1p(options.error_effect),
         fresh=fresh,
         known=known,
+        drifts=False,  # a slow change of the score is told by its value
     )
-    # A slow change of the score is told by its value.
-    whole, without = (replace(one, drift=None) for one in (whole, without))
     return [Scale(whole=whole, without=without, exceptions=exceptions, error_of=sign)]
 
 

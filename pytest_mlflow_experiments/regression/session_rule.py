@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from math import fsum, isfinite
 from typing import TypeAlias, final
 
 from ..records.accepted import AcceptedValue
+from ..records.case import dataclass
 from .distributions import f_p
 from .evidence import MATURE, Scatter
 from .examples import Examples, judge_examples
@@ -91,8 +92,15 @@ def judge_session(series: Iterable[MetricSeries], *, fresh: bool = False) -> lis
         The verdicts, in the same order.
     """
     rows = [*series]
+    return judge_grouped(rows, () if fresh else groups_of_examples(rows), fresh=fresh)
+
+
+def judge_grouped(
+    rows: Sequence[MetricSeries], groups: Iterable[Sequence[int]], *, fresh: bool = False
+) -> list[Verdict]:
+    """Do what :func:`judge_session` does with the groups of examples that there are."""
     verdicts: list[Verdict | None] = [None] * len(rows)
-    for places in () if fresh else groups_of_examples(rows):
+    for places in groups:
         verdict = judge_examples([rows[place] for place in places])
         for place in places:
             verdicts[place] = verdict

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Collection, Iterable, Iterator, KeysView, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -89,6 +90,53 @@ class Lines(dict[tuple[str, str], list[Line]]):
         if key in self or len(self) < MAX_CURVES:
             known = self.setdefault(key, [])
             known += [*lines][: MAX_LINES - len(known)]
+
+
+@final
+class PackedValues(Mapping[str, list[float]]):
+    """The values of a case by metric, taken from those of its session when they are asked for.
+
+    Sessions of tens of thousands of cases would not fit into memory otherwise. ``places`` are the
+    place of each metric's values, after ``start``, and how many it has; ``width`` is the number of
+    metrics if each has one, else 0.
+    """
+
+    __slots__ = ("_numbers", "_places", "_start", "_width")
+
+    def __init__(
+        self, numbers: array[float], start: int, places: dict[str, tuple[int, int]], width: int
+    ) -> None:
+        self._numbers = numbers
+        self._start = start
+        self._places = places
+        self._width = width
+
+    def __getitem__(self, metric: str) -> list[float]:
+        place, count = self._places[metric]
+        place += self._start
+        if count == 1:
+            return [self._numbers[place]]
+        return self._numbers[place : place + count].tolist()
+
+    def __contains__(self, metric: object) -> bool:
+        return metric in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def keys(self) -> KeysView[str]:
+        """Return the names of the metrics."""
+        return self._places.keys()
+
+    def row(self) -> list[float]:
+        """Return the value of each metric; nothing where one has several."""
+        return self._numbers[self._start : self._start + self._width].tolist()
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 @final
@@ -238,6 +286,14 @@ class CaseValues:
         if seeds < set(mine):
             return [value for value, seed in zip(values, mine, strict=True) if seed in seeds]
         return values
+
+    def row(self) -> list[float]:
+        """Return the value of each metric, in their order; nothing where one has several."""
+        packed: object = self.metrics
+        if isinstance(packed, PackedValues):
+            return packed.row()
+        found = [values[0] for values in self.metrics.values() if len(values) == 1]
+        return found if len(found) == len(self.metrics) else []
 
     def by_seed(self, metric: str) -> dict[str, float]:
         """Return the values of a metric by the seed that they are of, the last of each."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..records.codec import decode, encode
+from ..records.json_text import json_text
 from ..regression.comparison import Comparison
 from ..regression.sweeps.model import Sweep
 from .headline import headline
@@ -52,15 +53,23 @@ def stream_json(comparison: Comparison) -> Iterator[str]:
 def _item(item: object) -> Iterator[str]:
     """Yield a line for one item of a list; a sweep, which may be large, in pieces."""
     if not isinstance(item, Sweep) or not item.configurations:
-        yield _dump(encode(item))
+        yield _text(item)
         return
     # The only member of this name, for quotes within texts are escaped.
     name = '"configurations": ['
-    before, _, after = _dump(encode(replace(item, configurations=()))).partition(f"{name}]")
+    before, _, after = _text(replace(item, configurations=())).partition(f"{name}]")
     yield f"{before}{name}"
     for number, one in enumerate(item.configurations):
-        yield f"{', ' if number else ''}{_dump(encode(one))}"
+        yield f"{', ' if number else ''}{_text(one)}"
     yield f"]{after}"
+
+
+def _text(item: object) -> str:
+    try:
+        return json_text(item, " ")
+    except (TypeError, AttributeError):
+        # Something is not of its field's type, which may be JSON all the same.
+        return _dump(encode(item))
 
 
 def json_object(members: Mapping[str, object], lists: Mapping[str, Iterable[object]]) -> str:
