@@ -181,7 +181,7 @@ def _encoder_of_class(cls: type) -> _Convert:
     def encoded(name: str) -> str:
         if encoders[name] is _same:
             return f"record.{name}"
-        return f"None if record.{name} is None else encode_{name}(record.{name})"
+        return f"None if (value := record.{name}) is None else encode_{name}(value)"
 
     members = [f"'{name}': {encoded(name)}" for name in common]
     lines = ["def convert(record):", f" data = {{{', '.join(members)}}}"]
