@@ -48,6 +48,23 @@ def test_statuses_of_a_steady_metric(value: float, status: str) -> None:
     assert metric.values == (value,)
 
 
+@pytest.mark.parametrize("other", [("f1", "accuracy"), ("f1",), ("accuracy", "f1", "loss")])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_each_metric_has_its_own_history(other: tuple[str, ...], place: int) -> None:
+    """Whatever order they have in a session, and whichever of them it lacks."""
+    numbers = {"accuracy": 0.9, "f1": 0.8, "loss": 0.1}
+    names: list[tuple[str, ...]] = [("accuracy", "f1")] * 3
+    names[place] = other
+    past = [
+        make_session(make_case(metrics={name: numbers[name] + day / 1_000 for name in one}))
+        for day, one in enumerate(names)
+    ]
+    found = judged(make_session(make_case(metrics={"accuracy": 0.9, "f1": 0.8})), baseline(*past))
+    for row in found.metrics:
+        days = [day for day, one in enumerate(names) if row.metric in one]
+        assert row.history == tuple(numbers[row.metric] + day / 1_000 for day in days)
+
+
 def test_no_baseline() -> None:
     comparison = judged(now(0.9), None)
     assert comparison.baseline is None

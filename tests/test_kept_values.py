@@ -136,6 +136,8 @@ def test_values_are_those_of_the_journal(tmp_path: Path, records: tuple[CaseReco
     made = ValuesReader(SEEDS).read(path, curves=True)
     kept = ValuesReader(SEEDS).read(path, curves=True)
     assert content(made) == content(kept) == expected
+    rows = [one.row() for one in of_journal(path).cases.values()]
+    assert repr([one.row() for one in kept.cases.values()]) == repr(rows)
     for values in kept.cases.values():
         assert values.metrics.get("unknown") is None
         assert [*values.metrics] == [*values.metrics.keys()] == [*values.seeds]
