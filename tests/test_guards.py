@@ -20,7 +20,7 @@ from pytest_mlflow_experiments.regression.guards import (
     is_guarded_cost,
     meaning_of,
 )
-from pytest_mlflow_experiments.regression.values import SessionValues
+from pytest_mlflow_experiments.regression.values import CaseValues, SessionValues
 
 EXPRESSIONS = """
     min  train_acc - test_acc < 0.30
@@ -348,3 +348,35 @@ def test_what_a_test_logs_too_is_no_mere_range(text: str, direction: str | None)
     name, guards = guards_of(text)
     found = meaning_of(name, [guard._replace(logged=True) for guard in guards])
     assert (found.direction, found.is_range, found.contradiction) == (direction, False, None)
+
+
+def test_zeros_that_are_equal_keep_their_signs() -> None:
+    found = [
+        CaseValues.of(
+            make_case(
+                metrics={"m": 1.0},
+                checks=(
+                    make_check("m", 1.0, zero),
+                    replace(make_check("n", 1.0, 1.0), operator="==", tolerance=zero),
+                ),
+            ),
+            frozenset(),
+        )
+        for zero in (0.0, -0.0, 0.0)
+    ]
+    assert [values.limits for values in found] == [
+        {"m": f">= {zero}", "n": f"== 1.0 ± {zero}"} for zero in ("0.0", "-0.0", "0.0")
+    ]
+    bounds = [str(guard.bound) for values in found for guard in values.guards["m"]]
+    assert bounds == ["0.0", "-0.0", "0.0"]
+
+
+def test_the_closest_check_is_kept_and_each_guard() -> None:
+    checks = [make_check("m", 0.8, 0.5), make_check("m", 0.7, 0.5), make_check("m", 0.75, 0.0)]
+    values = CaseValues.of(make_case(metrics={"m": 0.7}, checks=tuple(checks)), frozenset())
+    assert values.check_of("m") == checks[1]
+    assert values.guards_of("m") == {Guard(">="), Guard(">=", 0.0)}
+    other = replace(checks[0], value=0.51, logged=True)
+    values = CaseValues.of(make_case(checks=(*checks, other)), frozenset())
+    assert values.check_of("m") == other
+    assert values.guards_of("m") == {Guard(">="), Guard(">=", 0.0), Guard(">=", logged=True)}

@@ -30,8 +30,8 @@ NEEDED = {
     # Rewritten test modules, beside pytest's own, which are kept and loaded in the same way.
     ("capture/assertions/cache.py", "marshal"),
     ("capture/assertions/transform.py", "compile"),
-    # The functions that write records, made of the names and types of their classes' fields.
-    ("records/json_text.py", "exec"),
+    # The functions that read and write records, made of the names and types of their fields.
+    ("records/codec.py", "exec"),
     # An assertion of our own, to see whether this pytest still rewrites such as it did.
     ("capture/assertions/loader.py", "exec"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import isnan, nan
@@ -25,7 +26,9 @@ from pytest_mlflow_experiments.records import (
     Shard,
     SweepEnd,
 )
-from pytest_mlflow_experiments.records.directory import SessionDirectory
+from pytest_mlflow_experiments.records import journal as records_journal
+from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState
+from pytest_mlflow_experiments.records.param_kinds import SEED_PARAMS
 from pytest_mlflow_experiments.regression.direction import is_cost
 from pytest_mlflow_experiments.report.links import artifact_link
 from pytest_mlflow_experiments.report.run_texts import with_comparison
@@ -395,6 +398,92 @@ def test_a_case_that_was_deleted_in_mlflow_gets_no_baseline(store: Database) -> 
         name: values for name, values in BESIDE.items() if name != "test_fit[1]"
     }
     assert "accuracy.baseline" not in store.client.get_run(gone.info.run_id).data.metrics
+
+
+def send_while_it_runs(store: Database, journal: Journal, **end: Any) -> SessionState:
+    """Send a session whose end comes when all of its cases are sent."""
+    ended: list[Journal] = []
+
+    def end_it(state: SessionState) -> None:
+        if state.sent == len(CASES) and not ended:
+            ended.append(journal.finish(**end))
+
+    directory = journal.directory
+    return send(directory, tracking_uri=store.uri, follow=lambda: True, on_state=end_it)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "reads"), [(tuple(sorted(SEED_PARAMS)), 1), (("seed",), 2), (("number",), 2)]
+)
+def test_a_journal_is_read_again_only_for_unusual_seeds(
+    store: Database, monkeypatch: pytest.MonkeyPatch, seeds: tuple[str, ...], reads: int
+) -> None:
+    counts: Counter[str] = Counter()
+    decode = records_journal.decode
+
+    def counted(line: bytes) -> records_journal.Entry:
+        entry = decode(line)
+        counts[entry.id if isinstance(entry, CaseRecord) else ""] += 1
+        return entry
+
+    monkeypatch.setattr(records_journal, "decode", counted)
+    journal = Journal(store.path).cases(CASES)
+    state = send_while_it_runs(store, journal, **{**END, "seed_params": seeds})
+    assert (state.phase, state.sent) == ("done", len(CASES))
+    # Of the first one, it was seen before that the session has cases.
+    assert [counts[one.id] for one in CASES[1:]] == [reads] * (len(CASES) - 1)
+    is_repeat = "seed" in seeds
+    assert baselines(store.runs()) == {
+        **BESIDE,
+        **({} if is_repeat else {"test_fit[1]": {}, "test_fit[2]": {}}),
+    }
+
+
+@pytest.mark.parametrize("seeds", [tuple(sorted(SEED_PARAMS)), ("seed",)])
+def test_the_baseline_is_written_once_however_often_a_session_is_sent(
+    store: Database, seeds: tuple[str, ...]
+) -> None:
+    journal = Journal(store.path).cases(CASES)
+    end = {**END, "seed_params": seeds}
+    assert send_while_it_runs(store, journal, **end).phase == "done"
+    before = store.contents()
+    assert store.send(journal).phase == "done"
+    assert store.contents() == before
+    other = Journal(store.path, session_id="session-2", experiment_name="other")
+    at_once = [replace(one, id=f"{one.id[:-1]}f{n}") for n, one in enumerate(CASES)]
+    store.send(other.cases(at_once).finish(**end))
+    names = {one["name"]: one["histories"] for one in before.values()}
+    assert {one["name"]: one["histories"] for one in store.contents("other").values()} == names
+
+
+def test_a_case_that_is_recorded_twice_gets_its_baseline_once(store: Database) -> None:
+    cases = [*CASES, CASES[2]]
+    seeds = tuple(sorted(SEED_PARAMS))
+    journal = Journal(store.path).cases(cases)
+    store.send(journal)
+    assert store.send(journal.finish(**{**END, "seed_params": seeds})).phase == "done"
+    # Through the client it has two runs, of which the later one counts.
+    histories: dict[str, list[int]] = {}
+    for run in store.runs():
+        for key in baselines([run])[run.info.run_name or ""]:
+            values = store.client.get_metric_history(run.info.run_id, key)
+            histories.setdefault(f"{run.info.run_name}/{key}", []).append(len(values))
+    assert histories == {
+        "test_fit[1]/accuracy.baseline": [1],
+        "test_fit[2]/accuracy.baseline": [1],
+        "test_one/accuracy.baseline": [1],
+        "test_one/x.y.baseline": [1],
+    }
+
+
+def test_a_metric_of_the_tests_own_with_the_baselines_name(store: Database) -> None:
+    """It gives way to the baseline's, as its latest value."""
+    own = make_metric("accuracy.baseline", 0.1)
+    one = replace(CASES[2], metrics=(*CASES[2].metrics, own))
+    journal = Journal(store.path).cases([*CASES[:2], one, CASES[3]])
+    state = send_while_it_runs(store, journal, **{**END, "seed_params": tuple(SEED_PARAMS)})
+    assert state.phase == "done"
+    assert baselines(store.runs()) == BESIDE
 
 
 @pytest.mark.real

@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 from mlflow_server import free_port
-from test_postgres import read_back
+from test_postgres import read_back, send_by_and_by
 from tracker_kit import Journal, rich_records
 
 from pytest_mlflow_experiments.records.processes import wait_until
-from pytest_mlflow_experiments.tracker.main import project as send
 
 pytestmark = [
     pytest.mark.real,
@@ -76,11 +75,10 @@ def test_same_contents_as_in_sqlite_with_and_without_mlflow(
         ("second", mysql),
     ):
         journal = Journal(tmp_path, session_id=name)
-        journal.cases(rich_records(journal.directory)).finish()
-        states = [send(journal.directory, tracking_uri=uri) for _ in range(2)]
+        states = send_by_and_by(journal, rich_records(journal.directory), uri)
         assert [(state.phase, state.error, state.sent, state.notes) for state in states] == [
             ("done", None, 12, ())
-        ] * 2
+        ] * 3
         assert states[0].writer == "bulk"
         found.append(read_back(uri, states[0]))
         proofs = tmp_path.joinpath(".pytest_mlflow", "proofs").read_text(encoding="utf-8")

@@ -25,6 +25,7 @@ from project import Project, Result, clean_environment, plugins_for, quiet_mlflo
 from shared import small_disk
 from tracker_kit import Journal, contents, rich_records
 
+from pytest_mlflow_experiments.capture.measuring import Original
 from pytest_mlflow_experiments.records.directory import SessionDirectory, SessionState
 from pytest_mlflow_experiments.records.processes import wait_until
 from pytest_mlflow_experiments.session import tracker_process as launch
@@ -636,6 +637,32 @@ def test_what_earlier_sessions_left_is_told(project: Project) -> None:
     assert project.pytest("--mlflow").section().count(line) == 1
     project.sync()
     assert "not in MLflow yet" not in project.pytest("--mlflow").stdout
+
+
+@posix
+def test_a_new_state_ends_a_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_CODE", "{path!r}")
+    directory = SessionDirectory.create(tmp_path, "session")
+    tracker = launch.Tracker(directory, tracking_uri="unused", cwd=tmp_path)
+    tracker.reap_launcher()
+    pid = os.getpid()
+    SessionState(phase="starting", pid=pid).write(directory.state)
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            SessionState(phase="ready", pid=pid).write(directory.state)
+        elif len(pauses) == 9:
+            SessionState(phase="done", pid=pid).write(directory.state)
+
+    monkeypatch.setattr(Original, "sleep", sleep)
+    looks: list[str] = []
+    assert tracker.wait(60.0, lambda state: looks.append(state.phase)).phase == "done"
+    # One pause of five parts is without anything new.
+    assert looks == ["starting", "ready", "ready"]
+    assert len(pauses) == 9
+    tracker.stop_feeding()
 
 
 @pytest.mark.real

@@ -496,8 +496,7 @@ def test_a_number_is_no_limit_of_itself(project: Project) -> None:
     """
     (verdict,) = judged(project, body, "1.9")
     assert "regressed      ret 0.9 → 1.9" in verdict
-    values = CaseValues(case="c", name="c", nodeid="c")
-    values.add(project.sessions()[-1].case("test_it"), frozenset())
+    values = CaseValues.of(project.sessions()[-1].case("test_it"), frozenset())
     assert values.checks["ret"].limit == 7
 
 

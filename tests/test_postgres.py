@@ -9,7 +9,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import nan
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -43,7 +45,7 @@ def extreme_records() -> list[CaseRecord]:
     ]
 
 
-def read_back(uri: str, state: SessionState) -> dict[str, dict[str, object]]:
+def read_back(uri: str, state: SessionState) -> dict[str, dict[str, Any]]:
     """Return what MLflow has of a session's cases; no case may stand there twice."""
     from mlflow import MlflowClient
 
@@ -54,6 +56,14 @@ def read_back(uri: str, state: SessionState) -> dict[str, dict[str, object]]:
     found = contents(client, runs)
     assert len(found) == len(runs)
     return found
+
+
+def send_by_and_by(journal: Journal, records: list[CaseRecord], uri: str) -> list[SessionState]:
+    """Send a session without its end, with it and the baseline's values, and once more."""
+    states = [send(journal.cases(records).directory, tracking_uri=uri)]
+    values = {"accuracy": 0.5, "loss": nan, "recall[cat]": 5e-324}
+    journal.finish(baselines={record.case: values for record in records})
+    return [*states, *(send(journal.directory, tracking_uri=uri) for _ in range(2))]
 
 
 @pytest.mark.real
@@ -72,13 +82,15 @@ def test_same_contents_as_in_sqlite_and_behind_a_server(
             ("server", server.uri, "client"),
         ):
             journal = Journal(tmp_path, session_id=name)
-            journal.cases(rich_records(journal.directory) + extreme_records()).finish()
-            states = [send(journal.directory, tracking_uri=uri) for _ in range(2)]
+            records = rich_records(journal.directory) + extreme_records()
+            states = send_by_and_by(journal, records, uri)
             assert [(state.phase, state.error, state.sent, state.notes) for state in states] == [
                 ("done", None, 18, ())
-            ] * 2
+            ] * 3
             assert states[0].writer == writer
             found[name] = read_back(uri, states[0])
+            histories = [found[name][record.id]["histories"] for record in records]
+            assert {len(one["recall.cat.baseline"]) for one in histories} == {1}
     assert found["postgres"] == found["sqlite"]
     assert found["postgres"] == found["proven"] == found["server"]
     proofs = tmp_path.joinpath(".pytest_mlflow", "proofs").read_text(encoding="utf-8")

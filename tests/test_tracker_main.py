@@ -132,6 +132,22 @@ def test_end_of_input_is_not_the_end_of_the_session(tmp_path: Path, uri: str) ->
     assert statuses(uri) == {"case": ["FINISHED", "FINISHED"], "session": ["FINISHED"]}
 
 
+def test_the_end_of_input_is_noticed_at_once() -> None:
+    """The journal's end was written before; later pauses are as long as they should be."""
+    code = (
+        "import os, time; from pytest_mlflow_experiments.tracker.main import Controller\n"
+        "controller = Controller(os.getpid())\n"
+        "print('pausing', flush=True); controller.pause(36_000); print('woken', flush=True)\n"
+        "before = time.monotonic(); controller.pause(0.1); print(time.monotonic() - before >= 0.1)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"pausing\n"
+        assert process.communicate()[0] == b"woken\nTrue\n"
+
+
 def test_journal_that_breaks_off_in_a_line(tmp_path: Path, uri: str) -> None:
     journal = Journal(tmp_path).cases([make_record(1)])
     with journal.directory.journal.open("ab") as file:

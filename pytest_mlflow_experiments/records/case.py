@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import field, fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, final
 
 from .codec import ADDED, RARE, AnySize, Constraint, written_after
-from .param_kinds import param_kind
+from .param_kinds import ParamKind, param_kind
 from .secrets import MASK
 
 if TYPE_CHECKING:
@@ -117,7 +118,10 @@ def values_by_place(metrics: Sequence[Metric]) -> dict[str, float]:
 def values_by_name(metrics: Sequence[Metric]) -> dict[str, float]:
     """Return one value of each metric: the last one, or the mean of those at several places."""
     values = values_by_place(metrics)
-    if not any(name.endswith("[mean]") for name in values):
+    for name in values:
+        if name.endswith("[mean]"):
+            break
+    else:
         return values
     return {
         name: values.get(name_at(name, "mean"), last) for name, last in last_values(metrics).items()
@@ -285,12 +289,16 @@ class CaseRecord:
         a marker that says so, or settings (:func:`.param_kind`) and no data. Reports, which know
         all cases and the ini file's ``mlflow_seed_params``, call some of these tests no sweep.
         """
-        if not self.arguments or self.swept is False:
-            return None
         kinds = {param_kind(name, self.params.get(name, "")) for name in self.arguments}
-        if self.is_marked_sweep or ("data" not in kinds and ("setting" in kinds or len(kinds) > 1)):
-            return function_of(self.nodeid)
-        return None
+        return function_of(self.nodeid) if self.is_sweep(kinds) else None
+
+    def is_sweep(self, kinds: AbstractSet[ParamKind]) -> bool:
+        """Whether the params, which are of these kinds, look like those of a :attr:`sweep`."""
+        if not self.arguments or self.swept is False:
+            return False
+        return self.is_marked_sweep or (
+            "data" not in kinds and ("setting" in kinds or len(kinds) > 1)
+        )
 
     @property
     def is_marked_sweep(self) -> bool:
@@ -300,11 +308,12 @@ class CaseRecord:
     @property
     def distinct_params(self) -> dict[str, str]:
         """The texts of the parametrized arguments; a secret is a numbered mask."""
-        if MASK not in self.params.values():
-            return {name: self.params.get(name, "") for name in self.arguments}
+        params = self.params
+        texts = {name: params.get(name, "") for name in self.arguments}
+        if MASK not in params.values():
+            return texts
         # A param that is a secret is told by the index in the id alone.
         hidden = iter(_HIDDEN.findall(self.nodeid.partition("[")[2]))
-        texts = {name: self.params.get(name, "") for name in self.arguments}
         return {
             # A field of a value is not in the id.
             name: next(hidden, MASK) if text == MASK and "." not in name else text
@@ -332,11 +341,12 @@ def guard_texts(
     """
     last: dict[str, tuple[int, dict[str, None]]] = {}
     for metric, step, operator, limit, tolerance in checks:
-        if metric not in last or step > last[metric][0]:
-            last[metric] = step, {}
-        if step == last[metric][0]:
+        newest = last.get(metric)
+        if newest is None or step > newest[0]:
+            newest = last[metric] = step, {}
+        if step == newest[0]:
             around = "" if tolerance is None else f" ± {float(tolerance)!r}"
-            last[metric][1][f"{operator} {float(limit)!r}{around}"] = None
+            newest[1][f"{operator} {float(limit)!r}{around}"] = None
     return {metric: ", ".join(guards) for metric, (_, guards) in last.items()}
 
 

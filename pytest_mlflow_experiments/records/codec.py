@@ -7,17 +7,19 @@ Fields may be ``str``, ``bool``, ``int`` (of 64 bits; of any size as :data:`AnyS
 ``Literal`` of texts, other dataclasses, ``tuple[X, ...]``, ``tuple[X, Y]`` and ``Mapping[str, X]``,
 each of them also ``| None``. ``Annotated`` with a :class:`Constraint` narrows one down.
 
-The functions that convert the fields of a class are built once and cached.
+The functions that convert the objects of a class are compiled from its annotations when the first
+of them is converted, as :mod:`dataclasses` does for constructors: a loop over the fields takes
+twice the time. Of a class, nothing but the names of its fields goes into their text. Constructors
+are not called, as they would do no more than set the fields, in three times the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from math import isfinite, isnan
-from operator import attrgetter
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -100,7 +102,7 @@ def written_after(name: str) -> Callable[[Callable[[Any], T]], Callable[[Any], T
 
 def encode(record: Any) -> Builtins:
     """Return a dataclass as JSON builtins."""
-    return cast("Builtins", _kind_of_class(cast("Any", type(record))).encode(record))
+    return cast("Builtins", _encoder_of_class(cast("Any", type(record)))(record))
 
 
 def decode(cls: type[T], data: object) -> T:
@@ -111,7 +113,7 @@ def decode(cls: type[T], data: object) -> T:
     Raises:
         DecodeError: a member is missing, of a wrong type or out of its range.
     """
-    return cast("T", _kind_of_class(cast("Any", cls)).decode(data))
+    return cast("T", _decoder_of_class(cast("Any", cls))(data))
 
 
 def encode_float(value: float) -> float | str:
@@ -126,21 +128,18 @@ def encode_float(value: float) -> float | str:
 class _Kind(NamedTuple):
     """How the values of one type are encoded and decoded.
 
-    Values whose type is one of ``plain`` are taken from JSON as they are; ``decode`` is for all
-    others, and raises a :class:`DecodeError`. ``encode`` is not called for None.
+    Values whose type is one of ``plain`` are taken from JSON as they are, and so are those that
+    meet ``test``, a condition on ``value`` in Python; ``decode`` is for all others, and raises a
+    :class:`DecodeError`. ``encode`` is not called for None.
     """
 
     encode: _Convert
     decode: _Convert
     plain: frozenset[type] = frozenset()
+    test: str = "False"
 
 
 @cache
-def _kind_of_class(cls: type) -> _Kind:
-    kinds = {name: _kind(hint) for name, hint in hints_of(cls).items()}
-    return _Kind(_object_encoder(cls, kinds), _object_decoder(cls, kinds))
-
-
 def hints_of(cls: type) -> dict[str, Any]:
     """Return the types of the members that are written, by name; their order is not theirs."""
     hints = get_type_hints(cls, include_extras=True)
@@ -157,6 +156,16 @@ def members_of(cls: type) -> list[str]:
     return names
 
 
+def rare_of(cls: type) -> dict[str, str]:
+    """Return the other members, with the conditions on ``record``, in Python, to write them."""
+    # False and 0 say something where nothing is None.
+    return {
+        one.name: f"record.{one.name}" + (" is not None" if one.default is None else "")
+        for one in fields(cast("Any", cls))
+        if "rare" in one.metadata
+    }
+
+
 def _derived(cls: type) -> dict[str, str]:
     """Return the properties that are written, by name, and the fields that they come after."""
     getters = {name: getattr(member, "fget", None) for name, member in vars(cls).items()}
@@ -164,65 +173,69 @@ def _derived(cls: type) -> dict[str, str]:
     return {name: before for name, before in found.items() if before}
 
 
-def _object_encoder(cls: type, kinds: Mapping[str, _Kind]) -> _Convert:
-    encoders = {name: kind.encode for name, kind in kinds.items()}
+@cache
+def _encoder_of_class(cls: type) -> _Convert:
+    encoders = {name: _kind(hint).encode for name, hint in hints_of(cls).items()}
     common = members_of(cls)
-    # False and 0 say something where nothing is None.
-    rare = [
-        (one.name, encoders[one.name], one.default is None)
-        for one in fields(cls)
-        if one.name not in common
+
+    def encoded(name: str) -> str:
+        if encoders[name] is _same:
+            return f"record.{name}"
+        return f"None if (value := record.{name}) is None else encode_{name}(value)"
+
+    members = [f"'{name}': {encoded(name)}" for name in common]
+    lines = ["def convert(record):", f" data = {{{', '.join(members)}}}"]
+    for name, wanted in rare_of(cls).items():
+        lines.append(f" if {wanted}: data['{name}'] = {encoded(name)}")
+    scope = {f"encode_{name}": encode for name, encode in encoders.items()}
+    return compiled([*lines, " return data"], scope)
+
+
+@cache
+def _decoder_of_class(cls: type) -> _Convert:
+    assert not hasattr(cls, "__post_init__"), f"{cls} does more than set its fields"
+    scope: dict[str, Any] = {"cls": cls, "new": cls.__new__, "store": object.__setattr__}
+    scope |= {"DecodeError": DecodeError, "wrong": _wrong}
+    is_frozen = cast("Any", cls).__dataclass_params__.frozen
+    hints, needed, others = hints_of(cls), [], []
+
+    def stored(name: str, value: str) -> str:
+        return f"store(record, '{name}', {value})" if is_frozen else f"record.{name} = {value}"
+
+    for one in fields(cast("Any", cls)):
+        name, kind = one.name, _kind(hints[one.name])
+        scope[f"decode_{name}"] = kind.decode
+        value = stored(name, f"value if {kind.test} else decode_{name}(value)")
+        member = f"at = '{name}'; value = data['{name}']; {value}"
+        if not one.metadata:
+            needed.append(f"  {member}")
+            continue
+        has_factory = one.default is MISSING
+        scope[f"default_{name}"] = one.default_factory if has_factory else one.default
+        default = stored(name, f"default_{name}{'()' * has_factory}")
+        others += [f"  if '{name}' in data: {member}", f"  else: {default}"]
+    lines = [
+        "def convert(data):",
+        " if type(data) is not dict: raise wrong('an object', data)",
+        " try:",
+        "  record = new(cls)",
+        *needed,
+        *others,
+        " except DecodeError as error: raise error.below(at) from None",
+        " except KeyError: raise DecodeError('is missing').below(at) from None",
+        " return record",
     ]
-    get = attrgetter(*common, "__class__")  # of a single name it would return no tuple
-    floats = [name for name in common if encoders[name] is encode_float]
-    others = [
-        (name, encoders[name]) for name in common if encoders[name] not in (_same, encode_float)
-    ]
-
-    def encode_object(record: Any) -> Builtins:
-        data: Builtins = dict(zip(common, get(record)))  # noqa: B905
-        for name in floats:
-            value = data[name]
-            if value is not None and not isfinite(value):
-                data[name] = encode_float(value)
-        for name, convert in others:
-            value = data[name]
-            if value is not None:
-                data[name] = convert(value)
-        for name, convert, is_optional in rare:
-            value = getattr(record, name)
-            if value or (is_optional and value is not None):
-                data[name] = convert(value)
-        return data
-
-    return encode_object
+    return compiled(lines, scope)
 
 
-def _object_decoder(cls: type, kinds: Mapping[str, _Kind]) -> _Convert:
-    members = [(one, kinds[one.name]) for one in fields(cls)]
-    needed = [(one.name, kind.plain, kind.decode) for one, kind in members if not one.metadata]
-    others = [(one.name, kind.plain, kind.decode) for one, kind in members if one.metadata]
+def compiled(lines: Sequence[str], scope: dict[str, Any]) -> _Convert:
+    """Return the function ``convert`` that the lines define; they see the names in ``scope``.
 
-    def decode_object(data: Any) -> Any:
-        if type(data) is not dict:
-            raise _wrong("an object", data)
-        values = {}
-        name = ""
-        try:
-            for name, plain, convert in needed:
-                value = data[name]
-                values[name] = value if type(value) in plain else convert(value)
-            for name, plain, convert in others:
-                if name in data:
-                    value = data[name]
-                    values[name] = value if type(value) in plain else convert(value)
-        except DecodeError as error:
-            raise error.below(name) from None
-        except KeyError:
-            raise DecodeError("is missing").below(name) from None
-        return cls(**values)
-
-    return decode_object
+    They hold nothing but what is written here and the names of fields.
+    """
+    exec("\n".join(lines), scope)
+    convert: _Convert = scope["convert"]
+    return convert
 
 
 def _kind(hint: Any) -> _Kind:
@@ -230,7 +243,7 @@ def _kind(hint: Any) -> _Kind:
     if hint in _KINDS:
         return _KINDS[hint]
     if is_dataclass(hint):
-        return _kind_of_class(cast("Any", hint))
+        return _object(cast("Any", hint))
     if origin is Literal:
         known = Constraint(frozenset(args).__contains__, f"one of {', '.join(args)}")
         return _constrained(_KINDS[str], known)
@@ -238,9 +251,12 @@ def _kind(hint: Any) -> _Kind:
         return _constrained(_kind(args[0]), args[1])
     if origin in (Union, UnionType):
         (some,) = (_kind(arg) for arg in args if arg is not NoneType)
-        return some._replace(plain=some.plain | {NoneType})
+        test = f"value is None or {some.test}"
+        return some._replace(plain=some.plain | {NoneType}, test=test)
     if origin is tuple:
-        return _list(_kind(args[0])) if args[-1] is Ellipsis else _tuple([*map(_kind, args)])
+        if args[-1] is not Ellipsis:
+            return _tuple([*map(_kind, args)])
+        return _list(_kind(args[0]), cast("Any", args[0]) if is_dataclass(args[0]) else None)
     if origin is Mapping:
         return _mapping(_kind(args[1]))
     raise TypeError(f"no fields of type {hint}")
@@ -270,13 +286,30 @@ def _decode_float(value: Any) -> float:
     raise _wrong("a number", value)
 
 
+def _plain(cls: type, decode: _Convert, encode: _Convert = _same) -> _Kind:
+    return _Kind(encode, decode, frozenset({cls}), f"type(value) is {cls.__name__}")
+
+
 _KINDS: Final[dict[Any, _Kind]] = {
-    str: _Kind(_same, _refuse("a string"), frozenset({str})),
-    bool: _Kind(_same, _refuse("true or false"), frozenset({bool})),
-    int: _Kind(_same, _decode_int64),
-    AnySize: _Kind(_same, _refuse("an integer"), frozenset({int})),
-    float: _Kind(encode_float, _decode_float, frozenset({float})),
+    str: _plain(str, _refuse("a string")),
+    bool: _plain(bool, _refuse("true or false")),
+    int: _Kind(
+        _same, _decode_int64, test=f"type(value) is int and {-LARGEST} <= value < {LARGEST}"
+    ),
+    AnySize: _plain(int, _refuse("an integer")),
+    float: _plain(float, _decode_float, encode_float),
 }
+
+
+def _object(cls: type) -> _Kind:
+    # Most classes have fields of classes that nothing is read or written of: they cost nothing.
+    def encode_object(record: Any) -> Any:
+        return _encoder_of_class(cls)(record)
+
+    def decode_object(data: Any) -> Any:
+        return _decoder_of_class(cls)(data)
+
+    return _Kind(encode_object, decode_object)
 
 
 def _constrained(base: _Kind, constraint: Constraint) -> _Kind:
@@ -289,21 +322,33 @@ def _constrained(base: _Kind, constraint: Constraint) -> _Kind:
     return _Kind(base.encode, decode_constrained)
 
 
-def _list(item: _Kind) -> _Kind:
-    plain, encode_item = item.plain, item.encode
+def _list(item: _Kind, cls: type | None) -> _Kind:
+    """Return the kind of a list; ``cls`` is the class of its items, if they are objects."""
+    encode_item, decode_item, plain, _ = item
 
     def decode_list(values: Any) -> tuple[Any, ...]:
         if type(values) is not list:
             raise _wrong("a list", values)
-        if plain.issuperset(map(type, values)):
+        for value in values:
+            if type(value) not in plain:
+                break
+        else:
             return tuple(values)
-        return tuple([_decode_at(number, item, value) for number, value in enumerate(values)])
+        convert = decode_item if cls is None else _decoder_of_class(cls)  # not for each item
+        found: list[Any] = []
+        try:
+            for value in values:  # the number of those before it says which one is wrong
+                found.append(value if type(value) in plain else convert(value))  # noqa: PERF401
+        except DecodeError as error:
+            raise error.below(len(found)) from None
+        return tuple(found)
+
+    def encode_list(values: Any) -> list[Any]:
+        return [*map(encode_item if cls is None else _encoder_of_class(cls), values)]
 
     if encode_item is _same:
         return _Kind(list, decode_list)
-    if encode_item is encode_float:
-        return _Kind(_encode_floats, decode_list)
-    return _Kind(lambda values: [*map(encode_item, values)], decode_list)
+    return _Kind(_encode_floats if encode_item is encode_float else encode_list, decode_list)
 
 
 def _encode_floats(values: Any) -> list[Any]:
@@ -328,9 +373,10 @@ def _mapping(item: _Kind) -> _Kind:
     def decode_mapping(values: Any) -> dict[str, Any]:
         if type(values) is not dict:
             raise _wrong("an object", values)
-        if plain.issuperset(map(type, values.values())):
-            return values
-        return {key: _decode_at(key, item, value) for key, value in values.items()}
+        for value in values.values():
+            if type(value) not in plain:
+                return {key: _decode_at(key, item, value) for key, value in values.items()}
+        return values
 
     def encode_mapping(values: Any) -> Builtins:
         return {key: encode_item(value) for key, value in values.items()}

@@ -42,7 +42,9 @@ class Guard(NamedTuple):
     def of(cls, check: Check) -> Guard:
         """Return the guard that a check is."""
         bound = check.limit if check.limit in _BOUNDS else None
-        return cls(check.operator, bound, check.expression, check.logged)
+        # Many checks are the same guard; but 0.0 and -0.0, which are equal, aren't the same.
+        make = cls if bound == 0 else _guard
+        return make(check.operator, bound, check.expression, check.logged)
 
     @property
     def is_natural(self) -> bool:
@@ -52,6 +54,9 @@ class Guard(NamedTuple):
         return self.bound == inf or (
             self.operator == "<=" and self.bound == 1 and not self.expression
         )
+
+
+_guard: Final = lru_cache(maxsize=256)(Guard)
 
 
 class Limit(NamedTuple):

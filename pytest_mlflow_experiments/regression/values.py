@@ -186,58 +186,76 @@ class CaseValues:
     @classmethod
     def of(cls, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> CaseValues:
         """Return the values of a case with one record."""
-        case, name = identity(record, seed_params)
         repeats = repeats_among(record.arguments, record.params, seed_params)
-        arguments = tuple([key for key in record.arguments if key not in repeats])
-        values = cls(case=case, name=name, nodeid=record.nodeid, arguments=arguments)
-        if case == record.case:
-            values.told = _told(record)
-        values.add(record, seed_params)
+        values = cls.without_values(_identity(record, repeats), record, repeats)
+        values.add(record, seed_params, repeats)
         return values
 
-    def add(self, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> None:
-        """Add one record of this case."""
-        self.tolerances.update(record.tolerances)
-        self.directions.update(record.directions)
-        self.min_effects.update(record.min_effects)
-        self.outcomes.add("passed" if isinstance(record, SlimCase) else record.outcome)
-        if isinstance(record, CaseRecord):
-            self.data_names.update(_data_names(record))
+    @classmethod
+    def without_values(
+        cls, identity: tuple[str, str], record: CaseRecord | SlimCase, repeats: Collection[str]
+    ) -> CaseValues:
+        """Return the case of a record, to which the record is still to be added."""
+        case, name = identity
+        arguments = tuple([key for key in record.arguments if key not in repeats])
+        told = _told(record) if case == record.case else ""
+        return cls(case=case, name=name, nodeid=record.nodeid, arguments=arguments, told=told)
+
+    def add(
+        self,
+        record: CaseRecord | SlimCase,
+        seed_params: AbstractSet[str],
+        repeats: Collection[str],
+    ) -> None:
+        """Add one record of this case; ``repeats`` are its params that only repeat it."""
+        if record.tolerances:
+            self.tolerances.update(record.tolerances)
+        if record.directions:
+            self.directions.update(record.directions)
+        if record.min_effects:
+            self.min_effects.update(record.min_effects)
+        if isinstance(record, SlimCase):
+            self.outcomes.add("passed")
+        else:
+            self.outcomes.add(record.outcome)
+            if record.inputs:
+                self.data_names.update(_data_names(record))
             if record.outcome not in PASSED_OUTCOMES:
                 for name in self.arguments:
                     self.context.setdefault(_PARAM.format(name), record.params.get(name, ""))
                 return
             if record.resumed_from is not None:
                 self.origins.add(record.resumed_from)
-            self._add_checks(record.checks)
-            self._add_limits(
-                guard_texts(
-                    (one.metric, one.step, one.operator, one.limit, one.tolerance)
-                    for one in record.checks
-                    if not one.twin
-                )
-            )
-        self._add_passed(record, seed_params)
+            if record.checks:
+                self._add_checks(record.checks)
+        self._add_passed(record, seed_params, repeats)
 
-    def _add_passed(self, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> None:
+    def _add_passed(
+        self,
+        record: CaseRecord | SlimCase,
+        seed_params: AbstractSet[str],
+        repeats: Collection[str],
+    ) -> None:
         self.passed += 1
         self._places = None
-        for name, text in _context(record, seed_params).items():
-            known = self.context.setdefault(name, text)
-            if known != text:
-                self.context[name] = f"{known} | {text}"
-        self._add_limits(record.guards)
+        context = _context(record, seed_params, repeats)
+        if self.context != context:
+            for name, text in context.items():
+                known = self.context.setdefault(name, text)
+                if known != text:
+                    self.context[name] = f"{known} | {text}"
+        if record.guards:
+            self._add_limits(record.guards)
         # Counts of runs are no seeds: with the same one, a run has nothing in common.
-        seeds = [name for name in record.arguments if name in seed_params]
-        seed = ", ".join([f"{name}={record.params.get(name)}" for name in seeds])
-        values = values_of(record)
-        if not self.metrics:
-            self.metrics = {metric: [value] for metric, value in values.items()}
-            self.seeds = {metric: [seed] for metric in values}
-        else:
-            for metric, value in values.items():
-                self.metrics.setdefault(metric, []).append(value)
-                self.seeds.setdefault(metric, []).append(seed)
+        seeds = [f"{name}={record.params.get(name)}" for name in repeats if name in seed_params]
+        seed = ", ".join(seeds)
+        metrics = self.metrics
+        for metric, value in values_of(record).items():
+            if metric in metrics:
+                metrics[metric].append(value)
+                self.seeds[metric].append(seed)
+            else:
+                metrics[metric], self.seeds[metric] = [value], [seed]
         if isinstance(record, CaseRecord) and (record.repeats or record.cut_short):
             self.add_fresh(record.repeats)
             self.cut_short |= record.cut_short
@@ -304,21 +322,39 @@ class CaseValues:
         return self._places
 
     def _add_checks(self, checks: Sequence[Check]) -> None:
+        rows = []
         for check in checks:
             if check.twin:
                 continue
-            guard = Guard.of(check)
-            places = (name_at(check.metric, check.place),) if check.place else ()
-            for name in (check.metric, *places):
-                self.guards.setdefault(name, set()).add(guard)
-                closest = self.checks.get(name)
-                # What is so by nature is no limit to come close to.
-                if closest is None or (guard.is_natural, check.margin) < (
-                    Guard.of(closest).is_natural,
-                    closest.margin,
-                ):
-                    self.checks[name] = check
+            # 0.0 and -0.0 are equal, but their texts aren't.
+            limit, tolerance = check.limit or str(check.limit), check.tolerance
+            around = None if tolerance is None else tolerance or str(tolerance)
+            rows.append((check.metric, check.step, check.operator, limit, around))
+            self._add_check(check.metric, check)
+            if check.place:
+                self._add_check(name_at(check.metric, check.place), check)
+        self._add_limits(_guard_texts(tuple(rows)))
         self.optional |= alternatives(checks)
+
+    def _add_check(self, name: str, check: Check) -> None:
+        if (closest := self.checks.get(name)) is None:
+            self.guards[name] = {Guard.of(check)}
+            self.checks[name] = check
+        elif (
+            # The same guard once more, as of most repeats.
+            check.limit == closest.limit
+            and check.operator == closest.operator
+            and check.expression == closest.expression
+            and check.logged == closest.logged
+        ):
+            if check.margin < closest.margin:
+                self.checks[name] = check
+        else:
+            guard = Guard.of(check)
+            self.guards[name].add(guard)
+            # What is so by nature is no limit to come close to.
+            if (guard.is_natural, check.margin) < (Guard.of(closest).is_natural, closest.margin):
+                self.checks[name] = check
 
 
 @final
@@ -341,11 +377,12 @@ class SessionValues:
     def add(self, record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> None:
         """Add one case."""
         self.count += 1
-        case, _ = identity(record, seed_params)
+        repeats = repeats_among(record.arguments, record.params, seed_params)
+        case, name = _identity(record, repeats)
         if (values := self.cases.get(case)) is None:
-            self.cases[case] = CaseValues.of(record, seed_params)
-        else:
-            values.add(record, seed_params)
+            values = CaseValues.without_values((case, name), record, repeats)
+            self.cases[case] = values
+        values.add(record, seed_params, repeats)
         seconds = record.durations.get("call", 0.0)
         if isinstance(record, SlimCase):
             self.tests[record.nodeid] = LETTERS["passed"], seconds
@@ -401,10 +438,11 @@ def collect_session(
 ) -> SessionValues:
     """Return the values of the one session that a journal holds; a test counts once."""
     nodeids: set[str] = set()
+    cases = (CaseRecord, SlimCase)  # not a union, which would be made anew for each entry
 
     def watched() -> Iterator[FileEntry[CaseRecord | SlimCase]]:
         for entry in entries:
-            if isinstance(entry, CaseRecord | SlimCase):
+            if isinstance(entry, cases):
                 nodeids.add(entry.nodeid)
             yield entry
 
@@ -430,6 +468,8 @@ def _places(names: Collection[str]) -> dict[str, set[str]]:
     }
 
 
+_guard_texts: Final = lru_cache(maxsize=256)(guard_texts)  # most cases of a test have the same
+
 _ALTERNATIVE: Final = attrgetter("alternative")
 
 
@@ -443,11 +483,14 @@ def alternatives(checks: Sequence[Check]) -> set[str]:
 
 def identity(record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> tuple[str, str]:
     """Return the identity and the short name of a case, without the seed params."""
-    seeds = repeats_among(record.arguments, record.params, seed_params)
-    if not seeds:
+    return _identity(record, repeats_among(record.arguments, record.params, seed_params))
+
+
+def _identity(record: CaseRecord | SlimCase, repeats: Collection[str]) -> tuple[str, str]:
+    if not repeats:
         return record.case, record.name
     texts = record.distinct_params.items()
-    rest = [f"{name}={text}" for name, text in texts if name not in seeds]
+    rest = [f"{name}={text}" for name, text in texts if name not in repeats]
     ending = f"[{', '.join(rest)}]" if rest else ""
     suffix = "".join(record.nodeid.partition("[")[1:])
     return record.case.removesuffix(suffix) + ending, record.name.removesuffix(suffix) + ending
@@ -538,11 +581,14 @@ def values_of(record: CaseRecord | SlimCase | Attempt) -> dict[str, float]:
 
     The machine's load, from MLflow's system monitor, is not compared.
     """
-    values = {**record.metrics} if isinstance(record, SlimCase) else values_by_place(record.metrics)
-    if isinstance(record, CaseRecord) and record.run_metrics:
-        values = {**record.run_metrics, **values}
-    if not isinstance(record, SlimCase) and record.best:
-        values |= record.best
+    if isinstance(record, SlimCase):
+        values = {**record.metrics}
+    else:
+        values = values_by_place(record.metrics)
+        if isinstance(record, CaseRecord) and record.run_metrics:
+            values = {**record.run_metrics, **values}
+        if record.best:
+            values |= record.best
     for name in [name for name in values if name.startswith(SYSTEM_METRICS)]:
         del values[name]
     duration = record.duration if isinstance(record, Attempt) else record.durations.get("call")
@@ -578,8 +624,9 @@ def _data_names(record: CaseRecord) -> dict[str, str]:
     return names
 
 
-def _context(record: CaseRecord | SlimCase, seed_params: AbstractSet[str]) -> Mapping[str, str]:
-    repeats = repeats_among(record.arguments, record.params, seed_params)
+def _context(
+    record: CaseRecord | SlimCase, seed_params: AbstractSet[str], repeats: Collection[str]
+) -> Mapping[str, str]:
     found = {
         _part_of(name): text
         for name, text in record.params.items()

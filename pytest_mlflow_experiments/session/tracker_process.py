@@ -40,6 +40,7 @@ _DROPPED = (
 )
 
 _POLL = 0.01
+_GLANCES = 5
 _PROBED_EACH = 1.0
 _FINAL = ("done", "failed")
 
@@ -172,8 +173,24 @@ class Tracker:
                     return self.look()
             if on_progress is not None:
                 on_progress(state)
-            Original.sleep(_POLL)
+            self._pause()
         return state
+
+    def _pause(self) -> None:
+        """Sleep until the next look, or until the tracker has written its state."""
+        before = self._written()
+        for _ in range(_GLANCES):
+            Original.sleep(_POLL / _GLANCES)
+            if self._written() != before:
+                return
+
+    def _written(self) -> tuple[int, int] | None:
+        """Return what tells one state of the tracker from the next, without reading it."""
+        try:
+            status = self._directory.state.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
 
     def is_alive(self) -> bool:
         """Return whether the tracker still runs."""

@@ -52,6 +52,13 @@ class Controller:
             self._alive = is_running(self._pid, self._started)
         return self._alive
 
+    def pause(self, seconds: float) -> None:
+        """Sleep, but not beyond the end of the input, which comes behind the journal's end."""
+        if not self._closed.is_set():
+            self._closed.wait(seconds)
+        else:
+            time.sleep(seconds)
+
     def _read(self) -> None:
         try:
             while os.read(0, 4096):
@@ -145,6 +152,7 @@ def _project(
     follow: Callable[[], bool],
     reporter: Reporter,
     timeout: float = 0.0,
+    pause: Callable[[float], None] = time.sleep,
 ) -> None:
     with exclusive(directory.path / "tracker.lock"):
         reporter.flush(now=True)
@@ -154,7 +162,7 @@ def _project(
         def send(goes_on: Callable[[], bool]) -> None:
             nonlocal afterwards
             try:
-                afterwards = _send(directory, tracking_uri, goes_on, reporter)
+                afterwards = _send(directory, tracking_uri, goes_on, reporter, pause)
             except TrackerError:
                 raise
             except Exception as error:
@@ -190,7 +198,11 @@ def _passes(error: Exception) -> bool:
 
 
 def _send(
-    directory: SessionDirectory, tracking_uri: str, follow: Callable[[], bool], reporter: Reporter
+    directory: SessionDirectory,
+    tracking_uri: str,
+    follow: Callable[[], bool],
+    reporter: Reporter,
+    pause: Callable[[float], None],
 ) -> Callable[[], None] | None:
     """Send a session; return what can be done once nobody waits for it any more."""
     following = follow()
@@ -213,7 +225,7 @@ def _send(
         from .session import SessionProjector
 
         tail = JournalTail(directory.journal)
-        projector = SessionProjector(directory, store, reporter, follow, tail)
+        projector = SessionProjector(directory, store, reporter, follow, tail, pause)
         projector.run()
     return projector.prove
 
@@ -253,7 +265,8 @@ def main() -> NoReturn:
     reporter = Reporter(directory.state, _first_state(directory), redact, on_state=None)
     _end_on_sigterm(reporter)
     try:
-        _project(directory, tracking_uri, Controller(controller).alive, reporter, timeout)
+        process = Controller(controller)
+        _project(directory, tracking_uri, process.alive, reporter, timeout, process.pause)
     except SessionBusyError as error:
         sys.exit(str(error))
     if reporter.state.phase == "done" and not _is_empty(directory.journal):

@@ -169,10 +169,16 @@ class RestClient(StandIn):
         self._server.ask("POST", "runs/update", data)
 
     def set_terminated(
-        self, run_id: str, status: str | None = None, end_time: int | None = None
+        self,
+        run_id: str,
+        status: str | None = None,
+        end_time: int | None = None,
+        name: str | None = None,
     ) -> None:
-        """Set the status and the end of a run."""
-        data = {"status": status or "FINISHED", "end_time": end_time or now()}
+        """Set the status and the end of a run, and rename it if it gets a name."""
+        data: dict[str, Any] = {"status": status or "FINISHED", "end_time": end_time or now()}
+        if name is not None:
+            data["run_name"] = name
         self._server.ask("POST", "runs/update", {**_of_run(run_id), **data})
 
     def delete_run(self, run_id: str) -> None:

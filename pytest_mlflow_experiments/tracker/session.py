@@ -12,19 +12,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-from ..records import CaseRecord, Exclusion, Metric, SessionEnd, SessionHeader
+from ..records import CaseRecord, Exclusion, SessionEnd, SessionHeader
 from ..records.directory import SessionDirectory
 from ..records.journal import Entry, JournalError, JournalTail, decode, has_end, last_line
 from ..records.session_tags import shard_states
 from ..records.tags import EXCLUDED, NOTE, PARENT
-from ..regression.values import identity
 from ..report.links import artifact_link
 from .catalog import SHARDS, MlflowCatalog
 from .connect import answer_request
 from .errors import TrackerError
+from .limits import clean_text
 from .retries import log, patiently
 from .runs import existing
-from .runs.case import RESULTS_FILE, Parent, project_baseline, session_tags
+from .runs.baseline import AwaitingBaseline, baseline_of
+from .runs.case import RESULTS_FILE, Parent, session_tags
 from .runs.session import SessionTally, closing_tags, session_status
 from .runs.sweeps import SweepRuns
 from .state import Reporter
@@ -66,12 +67,6 @@ _IDLE = 0.02
 _DAMAGED = 5
 
 
-def _baseline_of(record: CaseRecord, end: SessionEnd) -> list[Metric]:
-    """Return the baseline's values for a case as metrics."""
-    values = end.baselines.get(identity(record, frozenset(end.seed_params))[0], {})
-    return project_baseline(values, record.end_time)
-
-
 @final
 @dataclass(slots=True)
 class Target:
@@ -94,13 +89,14 @@ class SessionProjector:
     reporter: Reporter
     follow: Callable[[], bool]
     tail: JournalTail
+    pause: Callable[[float], None] = time.sleep
     tally: SessionTally = field(default_factory=SessionTally)
     header: SessionHeader | None = None
     end: SessionEnd | None = None
     target: Target | None = None
     problems: list[Problem] = field(default_factory=list)
     kept: set[str] = field(default_factory=set)
-    compared: set[str] = field(default_factory=set)
+    awaiting: AwaitingBaseline = field(default_factory=AwaitingBaseline)
     uploader: Uploader = field(init=False)
     _ahead: SessionEnd | None = field(default=None, init=False)
 
@@ -125,7 +121,7 @@ class SessionProjector:
                 if self.header and not self.target and self.directory.run_request.exists():
                     self._make_target()
                 self.reporter.flush()
-                time.sleep(_IDLE)
+                self.pause(_IDLE)
         damaged = self.tail.damaged
         self.reporter.note(
             *(f"The session's file is damaged at {text}" for text in damaged[:_DAMAGED])
@@ -242,16 +238,19 @@ class SessionProjector:
             return
         sent = self.reporter.state.sent
         runs = target.sweeps.project(records)
+        late = records
         if end := self._end_ahead():
             # The runs get the baseline's values with their own, and need not be asked for again.
             new = {record.id: record for record in records if record.id not in target.known}
             runs = [
-                replace(run, metrics=(*run.metrics, *_baseline_of(new[run.id], end)))
+                replace(run, metrics=(*run.metrics, *baseline_of(new[run.id], end)))
                 if run.id in new
                 else run
                 for run in runs
             ]
-            self.compared |= new.keys()
+            late = [record for record in records if record.id in target.known]
+        if self._is_whole:
+            self.awaiting.add(late)
         problems = target.writer.write(runs)
         self.problems += problems
         for run in runs:
@@ -294,30 +293,32 @@ class SessionProjector:
         # Shards that were merged have ended their own.
         if not header.shards and (self.end is None or not self.end.complete):
             self.store.kill_open_runs(header, target.experiment, end_time)
-        new = not target.run.resumed
-        existing.show_verdict(client, run_id, header, verdict, new=new)
-        patiently(client.set_terminated, run_id, status, end_time)
+        held = clean_text(header.name)
+        if target.run.resumed:
+            # Somebody may have renamed it.
+            held = patiently(client.get_run, run_id).info.run_name or ""
+        existing.end_session(client, run_id, held, header, verdict, status, end_time)
 
     def _add_baseline(self, target: Target) -> None:
         """Add the baseline's values, which are known only now, to the runs of the cases."""
         end = self.end
         if end is None or not end.baselines:
             return
-        tail = JournalTail(self.directory.journal)
-        while entries := tail.read_new(target.writer.batch_size):
-            found = {
-                record.id: _baseline_of(record, end)
-                for record in entries
-                if isinstance(record, CaseRecord) and record.id not in self.compared
-            }
-            target.writer.add({key: metrics for key, metrics in found.items() if metrics})
+        size = target.writer.added_at_once
+        for metrics in self.awaiting.batches(end, self.directory.journal, size):
+            if metrics:
+                target.writer.add(metrics)
             self.reporter.count(beats=1)
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether the session is no shard; shards are compared only once they are merged."""
+        return self.header is not None and self.header.shard is None
 
     def _end_ahead(self) -> SessionEnd | None:
         """Return the session's end if the journal holds it already, behind cases to be sent."""
         journal = self.directory.journal
-        is_whole = self.header is not None and self.header.shard is None
-        if self._ahead is None and is_whole and has_end(journal):
+        if self._ahead is None and self._is_whole and has_end(journal):
             with suppress(JournalError, OSError):
                 found = decode(last_line(journal)[0])
                 self._ahead = found if isinstance(found, SessionEnd) else None

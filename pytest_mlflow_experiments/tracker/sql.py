@@ -199,12 +199,20 @@ class SqlClient(StandIn):
         self.log(run_id, tags={RUN_NAME: name} if name else {})
 
     def set_terminated(
-        self, run_id: str, status: str | None = None, end_time: int | None = None
+        self,
+        run_id: str,
+        status: str | None = None,
+        end_time: int | None = None,
+        name: str | None = None,
     ) -> None:
-        """Set the status and the end of an active run."""
+        """Set the status and the end of an active run, and rename it if it gets a name."""
         values = {"status": status or "FINISHED", "end_time": end_time or now()}
+        if name is not None:
+            values["name"] = name
         with self._active(run_id) as (connection, _):
             connection.execute(update(RUNS).where(RUNS.c.run_uuid == run_id).values(values))
+            if name is not None:
+                replace_rows(connection, TAGS, pair_rows(run_id, {RUN_NAME: name}))
 
     def log(
         self,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from operator import itemgetter
 from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
@@ -20,6 +22,7 @@ from sqlalchemy import (
     insert,
     select,
 )
+from sqlalchemy.dialects import sqlite
 
 from ..records import DatasetInput, Metric
 from ..records.tags import DATA_CONTEXT
@@ -74,8 +77,21 @@ def prepare(connection: Connection) -> None:
 
 def insert_rows(connection: Connection, table: Table, rows: Iterable[Row]) -> None:
     """Insert rows, if there are any."""
-    if listed := list(rows):
+    if not (listed := list(rows)):
+        return
+    if connection.dialect.name != "sqlite":
         connection.execute(insert(table), listed)
+        return
+    # Values are of types that SQLite takes as they are; to look at each takes as long as to write.
+    statement, values = _for_sqlite(table)
+    connection.exec_driver_sql(statement, list(map(values, listed)))
+
+
+@cache
+def _for_sqlite(table: Table) -> tuple[str, Callable[[Row], tuple[Any, ...]]]:
+    """Return the statement that inserts a row, and what returns its values."""
+    compiled = insert(table).compile(dialect=sqlite.dialect())
+    return str(compiled), itemgetter(*(compiled.positiontup or ()))
 
 
 _FEW = 100
@@ -96,7 +112,7 @@ def replace_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> N
         connection.execute(
             delete(table).where(columns.run_uuid == run_id).where(columns.key == key)
         )
-    connection.execute(insert(table), rows)
+    insert_rows(connection, table, rows)
 
 
 def run_row(run_id: str, experiment_id: str, artifact_uri: str, **values: Any) -> Row:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import fields, replace
 from math import inf, isnan
 from operator import attrgetter
@@ -42,15 +41,16 @@ class Objective:
         if record.objective is not None:
             self._named.setdefault(record.objective)
         # Most cases of a test have the same.
-        checks = tuple([_GUARD(check) for check in record.checks])
+        checks = (*map(_GUARD, record.checks),)
         if checks not in self._known:
             self._known.add(checks)
             self._add_guards(record.checks)
         for metric in record.metrics:
-            self._logged.setdefault(metric.key)
-        for names, found in ((record.run_metrics, self._logged), (record.usage, self._costs)):
-            for name in names:
-                found.setdefault(name)
+            self._logged[metric.key] = None
+        for name in record.run_metrics:
+            self._logged[name] = None
+        for name in record.usage:
+            self._costs[name] = None
         self._directions.update(record.directions)
 
     def _add_guards(self, checks: Sequence[Check]) -> None:
@@ -168,17 +168,18 @@ class SweepBuilder:
         self._built = None
         function = function_of(record.nodeid)
         params = record.distinct_params
-        if not record.is_marked_sweep and "slice" in map(param_kind, params, params.values()):
-            for name in repeats_among(record.arguments, params, self._options.seed_params):
-                del params[name]
+        repeats = repeats_among(record.arguments, params, self._options.seed_params)
+        kinds = {*map(param_kind, params, params.values())}
+        seeds = {name: params.pop(name) for name in repeats}
+        if "slice" in kinds and not record.is_marked_sweep:
             self._slices.setdefault(function, {})[record.nodeid] = params
-        if record.sweep is None:
+        if not record.is_sweep(kinds):
             self._tests[function] = None
         elif function not in self._tests:
             name = record.name.removesuffix(record.nodeid.removeprefix(function))
             self._tests[function] = _Test(function, name)
         if (test := self._tests[function]) is not None:
-            test.add(record, record.distinct_params, self._options.seed_params)
+            test.add(record, params, seeds)
 
     def watch(self, entries: Iterable[_Entry]) -> Iterator[_Entry]:
         """Pass the entries of a journal through, and add the cases among them."""
@@ -264,25 +265,23 @@ class _Test:
         self._texts: dict[str, str] = {}
         self._tuples: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-    def add(
-        self, record: CaseRecord, params: dict[str, str], seed_params: AbstractSet[str]
-    ) -> None:
-        """Add a case of this test."""
+    def add(self, record: CaseRecord, params: Mapping[str, str], seeds: Mapping[str, str]) -> None:
+        """Add a case of this test; ``seeds`` are those of its params that only repeat it."""
         self._objective.add(record)
         self._is_marked |= record.is_marked_sweep
-        repeats = repeats_among(record.arguments, params, seed_params)
-        seeds = {name: params.pop(name) for name in repeats}
-        self._params.update(dict.fromkeys(params))
-        self._repeats.update(dict.fromkeys(seeds))
+        for name in params:
+            self._params[name] = None
+        for name in seeds:
+            self._repeats[name] = None
         values = _values(record)
         self._cases[record.nodeid] = Case(
-            nodeid=record.nodeid,
-            names=self._shared(params),
-            texts=self._shared(params.values()),
-            seeds=self._shared([f"{name}={text}" for name, text in seeds.items()]),
-            passed=record.outcome in PASSED_OUTCOMES or record.outcome == "skipped",
-            metrics=self._shared(values),
-            values=array("d", values.values()),
+            record.nodeid,
+            self._shared(params),
+            self._shared(params.values()),
+            self._shared([f"{name}={text}" for name, text in seeds.items()]),
+            record.outcome in PASSED_OUTCOMES or record.outcome == "skipped",
+            self._shared(values),
+            array("d", [*values.values()]),
         )
 
     def build(self, options: CompareOptions) -> Sweep | None:
@@ -337,10 +336,13 @@ class _Test:
 
 def _values(record: CaseRecord) -> dict[str, float]:
     """Return one value of each metric, the costs of the case included."""
-    costs = dict(record.usage)
+    values = {**record.usage}
     if (duration := record.durations.get("call")) is not None:
-        costs[DURATION] = duration
-    return {**costs, **record.run_metrics, **values_by_name(record.metrics), **record.best}
+        values[DURATION] = duration
+    values |= record.run_metrics
+    values |= values_by_name(record.metrics)
+    values |= record.best
+    return values
 
 
 def _groups(cases: Iterable[Case]) -> list[Group]:

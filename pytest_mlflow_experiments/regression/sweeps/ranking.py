@@ -65,7 +65,7 @@ def _finite(configuration: Configuration) -> list[tuple[str, float]]:
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)  # a frozen one takes a call for each field, of each case
 class Case:
     """A case of a sweep: ``texts`` are its params, ``values`` those of ``metrics``.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import chain, count
 from math import copysign, isinf, isnan
 from pathlib import Path
@@ -293,16 +294,23 @@ def project_baseline(values: Mapping[str, float], timestamp: int) -> list[Metric
     ``values`` are by metric, at the keys of a loop by ``recall[cat]``; a metric of the test's own
     wins.
     """
-    found: dict[str, float] = {}
-    for name, value in values.items():
+    keys = _baseline_keys(tuple(values))
+    when = max(0, clean_integer(timestamp))
+    return metrics_at(when, {key: values[name] for key, name in keys.items()})
+
+
+# The cases of a test have the same metrics, and come one after the other.
+@lru_cache(maxsize=64)
+def _baseline_keys(names: Sequence[str]) -> dict[str, str]:
+    """Return the names of the values that become metrics, by the metrics' keys."""
+    found: dict[str, str] = {}
+    for name in names:
         metric = placeless(name)
         place = name[len(metric) + 1 : -1]
         if not place or (is_key(place) and place not in SUMMARIES):
-            found[legal_key(f"{f'{metric}.{place}' if place else metric}{BASELINE_SUFFIX}")] = value
-    own = {legal_key(name) for name in values}
-    return metrics_at(
-        max(0, clean_integer(timestamp)), {key: one for key, one in found.items() if key not in own}
-    )
+            found[legal_key(f"{f'{metric}.{place}' if place else metric}{BASELINE_SUFFIX}")] = name
+    own = set(map(legal_key, names))
+    return {key: name for key, name in found.items() if key not in own}
 
 
 def project_tags(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
@@ -13,6 +13,7 @@ from ...records.tags import KIND, NOTE, PARENT, RECORD_ID, SESSION_ID, SHARD, VE
 from ..errors import code_of
 from ..limits import clean_text
 from ..retries import passes, patiently, runs_with
+from ..stand_in import StandIn
 from .case import BASELINE_SUFFIX, Status
 from .session import name_with
 
@@ -174,17 +175,28 @@ def move_children(client: MlflowClient, experiment_id: str, old_id: str, new_id:
             patiently(client.set_tag, run.info.run_id, PARENT, new_id)
 
 
-def show_verdict(
-    client: MlflowClient, run_id: str, header: SessionHeader, verdict: str, *, new: bool = False
+def end_session(
+    client: MlflowClient,
+    run_id: str,
+    held: str,
+    header: SessionHeader,
+    verdict: str,
+    status: Status,
+    end_time: int,
 ) -> None:
-    """Put the verdict behind the name of a session's run, unless somebody has renamed the run.
+    """End a session's run, with the verdict behind its name, unless somebody has renamed it.
 
-    What is ``new`` nobody has.
+    ``held`` is the name that it has.
     """
-    wanted = name_with(verdict, header.name)
-    held = clean_text(header.name) if new else patiently(client.get_run, run_id).info.run_name or ""
-    if held != wanted and held.startswith(clean_text(header.name)[:_OF_NAME]):
-        patiently(client.update_run, run_id, name=wanted)
+    wanted, is_ours = name_with(verdict, header.name), clean_text(header.name)[:_OF_NAME]
+    name = wanted if held != wanted and held.startswith(is_ours) else None
+    end: Callable[..., None] = client.set_terminated
+    if isinstance(client, StandIn):
+        patiently(end, run_id, status, end_time, name)
+        return
+    if name is not None:
+        patiently(client.update_run, run_id, name=name)
+    patiently(end, run_id, status, end_time)
 
 
 def unmerged_note(session_id: str) -> str:
@@ -213,15 +225,10 @@ def end_shard(
     state: ShardState = "broken off" if status == "KILLED" else "finished"
     tags = {**shard_tags({header.session_id: state}), **end_tags(None), VERDICT: UNMERGED}
     _set_tags(client, run_id, {**tags, NOTE: unmerged_note(header.joint_id)})
-    show_verdict(client, run_id, header, UNMERGED)
     # Read last, as other shards may have ended it meanwhile.
     info = patiently(client.get_run, run_id).info
-    patiently(
-        client.set_terminated,
-        run_id,
-        worse_status(status, info.status),
-        max(end_time, info.end_time or 0),
-    )
+    status, end_time = worse_status(status, info.status), max(end_time, info.end_time or 0)
+    end_session(client, run_id, info.run_name or "", header, UNMERGED, status, end_time)
 
 
 @contextlib.contextmanager

@@ -49,6 +49,10 @@ class RunWriter(Protocol):
     def batch_size(self) -> int:
         """How many runs to hand over at once."""
 
+    @property
+    def added_at_once(self) -> int:
+        """The number of runs to add metrics to at once."""
+
     def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
         """Write finished runs, and return what MLflow did not store.
 

@@ -80,6 +80,7 @@ class BulkWriter:
     on_closed: Callable[[], None] = lambda: None
     name: ClassVar[str] = "bulk"
     batch_size: ClassVar[int] = 500
+    added_at_once: ClassVar[int] = 2_000
 
     def write(self, runs: Sequence[RunData]) -> Sequence[Problem]:
         """Write finished runs, and return what MLflow did not store."""
@@ -93,16 +94,30 @@ class BulkWriter:
         patiently(self._add, {ids.get(one, one): values for one, values in metrics.items()})
 
     def _add(self, metrics: Mapping[str, Sequence[Metric]]) -> None:
-        columns = RUNS.c
-        query = select(columns.run_uuid).where(
-            columns.run_uuid.in_(metrics), columns.lifecycle_stage == "active"
-        )
+        try:
+            self._add_by(insert_rows, metrics)
+        except IntegrityError:  # an earlier tracker has added them
+            self._add_by(replace_rows, metrics)
+
+    def _add_by(
+        self,
+        write: Callable[[Connection, Table, Sequence[Row]], None],
+        metrics: Mapping[str, Sequence[Metric]],
+    ) -> None:
+        columns, ids = RUNS.c, list(metrics)
+        active = select(columns.run_uuid).where(columns.lifecycle_stage == "active")
+        found: list[list[Row]] = []
         with self.begin() as connection:
             prepare(connection)
-            ids = connection.scalars(query)
-            found = [tables.metric_rows(run_id, metrics[run_id]) for run_id in ids]
-            replace_rows(connection, METRICS, list(chain.from_iterable(found)))
-            replace_rows(connection, LATEST, list(chain.from_iterable(map(latest, found))))
+            for start in range(0, len(ids), self.batch_size):
+                some = active.where(columns.run_uuid.in_(ids[start : start + self.batch_size]))
+                found += [
+                    tables.metric_rows(run_id, metrics[run_id])
+                    for run_id in connection.scalars(some)
+                ]
+            # The latest first: where there is one, it is not to be added to.
+            write(connection, LATEST, list(chain.from_iterable(map(latest, found))))
+            write(connection, METRICS, list(chain.from_iterable(found)))
 
     def open(self, runs: Sequence[RunData]) -> Mapping[str, str]:
         """Create RUNNING runs that do not exist yet, and return their ids."""

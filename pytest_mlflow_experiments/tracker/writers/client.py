@@ -145,6 +145,11 @@ class ClientWriter:
         """How many runs to hand over at once."""
         return 8 * self._pace.number
 
+    @property
+    def added_at_once(self) -> int:
+        """The number of runs to add metrics to at once."""
+        return self.batch_size
+
     def knows(self, run: RunData) -> bool:
         """Return whether an earlier tracker created this run through the client."""
         known = self.known.get(run.id)
