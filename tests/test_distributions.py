@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from fractions import Fraction
-from math import atan2, comb, inf, isnan, nan, pi
+from math import atan2, comb, inf, isnan, nan, pi, sqrt
 
 import pytest
 from hypothesis import example, given
@@ -93,7 +93,7 @@ def test_t_of_what_is_certain_or_no_probability() -> None:
     assert isnan(student_t(0.1, 0))
 
 
-@given(ratio=st.floats(0, 1e6), above=st.integers(1, 200), below=st.integers(1, 200))
+@given(ratio=st.floats(1e-6, 1e6), above=st.integers(1, 200), below=st.integers(1, 200))
 @example(ratio=0.0, above=1, below=1)
 @example(ratio=1.0, above=200, below=200)
 @example(ratio=5e-324, above=1, below=2)
@@ -101,6 +101,14 @@ def test_p_of_f_is_scipy_s(ratio: float, above: int, below: int) -> None:
     known = float(special.fdtrc(above, below, ratio))
     if known >= 1e-100:  # below that SciPy has fewer and fewer digits
         assert f_p(ratio, above, below) == pytest.approx(known, rel=10 * NEAR, abs=0)
+
+
+# SciPy itself has fewer digits for very small ratios.
+@given(ratio=st.floats(0, 1e6))
+@example(ratio=1e-13)
+def test_p_of_f_with_one_degree_of_freedom_each_is_an_arc(ratio: float) -> None:
+    known = 2 / pi * atan2(1, sqrt(ratio))
+    assert f_p(ratio, 1, 1) == pytest.approx(known, rel=10 * NEAR, abs=0)
 
 
 @given(t=st.floats(1e-6, 1e6), freedom=st.integers(1, 200))
