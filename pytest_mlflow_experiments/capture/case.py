@@ -233,7 +233,9 @@ class CaseLog:
         names = sorted(_renamed(root, name, mask(name)) for name in record.artifacts)
         return replace(record, artifacts=tuple(names))
 
-    def _all_notes(self, attempts: Iterable[CaseLog]) -> tuple[str, ...]:
+    def _all_notes(self, attempts: Sequence[CaseLog]) -> tuple[str, ...]:
+        if not (attempts or self.notes or self.secrets.names or self.observations.dropped):
+            return ()
         notes = list(self.notes)
         if hidden := {name: None for log in (self, *attempts) for name in log.secrets.names}:
             notes.append(f"kept as {MASK}, for it is a secret by its name: {', '.join(hidden)}")
