@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pytest_mlflow_experiments.regression import (
+    AcceptedValue,
     Direction,
+    MetricSeries,
     RuleOptions,
     Status,
     Tolerance,
     Verdict,
     judge,
+    judge_session,
 )
 from pytest_mlflow_experiments.regression.statistics import average
 
@@ -304,6 +307,50 @@ def test_nothing_overflows(n: int, history: float, now: float, direction: Direct
             numbers = (verdict.baseline, verdict.change, verdict.relative, verdict.limit)
             assert all(number is None or math.isfinite(number) for number in numbers)
             judge([now, -now, 1.0], series, direction=direction, options=allowing(1e308))
+
+
+def series(current: Any, history: Any, options: RuleOptions, **more: Any) -> MetricSeries:
+    return MetricSeries(
+        case="case",
+        metric="metric",
+        current=current,
+        history=history,
+        direction="max",
+        options=options,
+        **more,
+    )
+
+
+_SIZES = (1.7e308, 1e200, 0.5, 1e-250, 5e-324, 0.0)
+
+
+@pytest.mark.parametrize("history", [*_SIZES, -1e200])
+@pytest.mark.parametrize("now", _SIZES)
+@pytest.mark.parametrize("change", [None, 0.0])
+def test_neither_repeats_nor_accepted_levels_overflow(
+    history: float, now: float, change: float | None
+) -> None:
+    options = RuleOptions(min_change=change)
+
+    def is_judged(current: Any, past: Any, **more: Any) -> bool:
+        (verdict,) = judge_session([series(current, past, options, **more)])
+        numbers = (verdict.baseline, verdict.change, verdict.limit, verdict.p_value)
+        return all(number is None or math.isfinite(number) for number in numbers)
+
+    for n in (1, 2, 6):
+        assert is_judged(((now, history),), ((history, now), (history, 1.0)) * n)
+        assert is_judged(((now, 0.0, -now),), ((history, now, -history),) * n)
+        assert is_judged((now,) * n, (history, 1.0) * n, reseeded=True)
+        for scatter in (0.0, 1e-250, 1.0, 1e200, inf):
+            for name in ("accepted", "level"):
+                level = AcceptedValue(value=history, scatter=scatter, n=n)
+                assert is_judged((now,), (history,) * (n - 1), **{name: level})
+
+
+def test_a_scatter_that_vanishes_as_a_square_counts() -> None:
+    level = AcceptedValue(value=1e-250, scatter=3e-253, n=8)
+    rows = [series((now,), (), RuleOptions(), accepted=level) for now in (0.99e-250, 0.9e-250)]
+    assert [verdict.status for verdict in judge_session(rows)] == ["accepted", "regressed"]
 
 
 def test_arrays_will_do() -> None:

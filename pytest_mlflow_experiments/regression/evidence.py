@@ -10,7 +10,7 @@ from typing import final
 
 from .distributions import student_p
 from .levels import RECENT, Drift, Known, Level, find_drift, find_level, quantile
-from .statistics import ROUNDING, exponent_of, finite_mean
+from .statistics import ROUNDING, exponent_of, finite_mean, is_safe
 
 MATURE = 4
 """The degrees of freedom of the scatter from which on the test alone decides."""
@@ -30,8 +30,8 @@ _FRESH = 3
 _APART = 30
 """What alpha is divided by for fresh runs where exceptions are left out of the history."""
 
-_SAFE = 300
-"""Squares of values with smaller binary exponents neither overflow nor vanish."""
+_LEAST = 1e-150
+"""A scatter whose square is no zero."""
 
 _FROZEN = 1 / 20
 """Fresh values with less than this share of the history's scatter are one value, repeated."""
@@ -53,12 +53,14 @@ _CLEARED = 0.2  # fresh values with a greater p are as good as ever
 class Scatter:
     """Scatter that is known beside the history's own: its squares and degrees of freedom.
 
-    ``alone`` tells that the history's own says nothing, because what made it is frozen.
+    ``alone`` tells that the history's own says nothing, because what made it is frozen. The squares
+    are in units of ``4**exponent``.
     """
 
     squares: float
     freedom: int
     alone: bool = False
+    exponent: int = 0
 
 
 @final
@@ -252,9 +254,14 @@ def measure(
     least, most = min(past), max(past)
     touches_zero = least <= 0 <= most
     exponent = exponent_of(
-        (least, most, *current, _ZERO if touches_zero else 0.0, min_change or 0.0)
+        (
+            *(least, most, *current, _ZERO if touches_zero else 0.0, min_change or 0.0),
+            known.scatter if known is not None and known.freedom else 0.0,
+        )
     )
-    if -_SAFE < exponent < _SAFE:
+    if scatter is not None and scatter.squares:
+        exponent = max(exponent, scatter.exponent + exponent_of([sqrt(scatter.squares)]))
+    if is_safe(exponent):
         exponent = 0
         before, after = history, current
         largest = max(most, -least)
@@ -267,9 +274,10 @@ def measure(
         largest = ldexp(max(most, -least), -exponent)
         least, most = (min(before), max(before)) if before else (0.0, 0.0)
     if known is not None:
-        value = ldexp(sign * known.value, -exponent)
-        squares = ldexp(ldexp(known.squares, -exponent), -exponent)
-        known = known._replace(value=value, squares=squares)
+        known = known._replace(
+            value=ldexp(sign * known.value, -exponent),
+            scatter=ldexp(known.scatter, -exponent) if known.freedom else 0.0,
+        )
     now, squares_now = after[0], 0.0
     if len(after) > 1:
         now = finite_mean(after)
@@ -283,7 +291,8 @@ def measure(
     effect = max(min_effect * abs(middle), zero)
     if min_change is not None:
         effect = ldexp(min_change, -exponent)
-    floor = max(effect / 4, slack)
+    # Where all is zero and each change counts, there is still something to divide by.
+    floor = max(effect / 4, slack) or _LEAST
     found = find_level(
         before,
         effect=effect,
@@ -308,7 +317,8 @@ def measure(
 
     def evidence(level: Level, alpha: float) -> Evidence:
         if scatter is not None:
-            extra = ldexp(ldexp(scatter.squares, -exponent), -exponent)
+            unit = scatter.exponent - exponent
+            extra = ldexp(ldexp(scatter.squares, unit), unit)
             own = (0.0, 0) if scatter.alone else (level.squares, level.freedom)
             weight = 1.0 if scatter.alone else level.weight
             level = level._replace(

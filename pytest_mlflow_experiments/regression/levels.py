@@ -57,14 +57,19 @@ _LONGEST = 60
 class Known(NamedTuple):
     """A level from before the history: its value, and the scatter around it.
 
-    ``weight`` is the number of values that ``value`` counts as, ``squares`` the sum of squared
-    deviations with ``freedom`` degrees of freedom.
+    ``weight`` is the number of values that ``value`` counts as, ``scatter`` the standard deviation
+    with ``freedom`` degrees of freedom.
     """
 
     value: float
     weight: float
-    squares: float
+    scatter: float
     freedom: int
+
+    @property
+    def squares(self) -> float:
+        """The sum of the squared deviations."""
+        return self.scatter * self.scatter * self.freedom
 
 
 class Level(NamedTuple):

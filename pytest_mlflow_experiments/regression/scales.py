@@ -140,7 +140,7 @@ def _error_scale(
     least = (1 - max(scores)) / 2
     if known is not None:
         error = 1 - sign * known.value
-        known = known._replace(value=log(error), squares=known.squares / error**2)
+        known = known._replace(value=log(error), scatter=known.scatter / error)
     whole, without, exceptions = measure(
         [log(max(1 - sign * value, least)) for value in current],
         [log(1 - sign * value) for value in history],

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from math import fsum, isfinite
+from math import fsum, isfinite, ldexp
 from typing import TypeAlias, final
 
 from ..records.accepted import AcceptedValue
@@ -17,7 +17,7 @@ from .examples import Examples, judge_examples
 from .findings import Direction, RuleOptions
 from .levels import RECENT, Known
 from .rule import Verdict, decide
-from .statistics import ROUNDING, average, finite_mean, squares
+from .statistics import ROUNDING, average, exponent_of, finite_mean, is_safe, squares
 
 Repeats: TypeAlias = tuple[float, ...]
 """The values of one session of a case that is repeated over seeds, in the order of the seeds."""
@@ -151,10 +151,11 @@ def _known(series: MetricSeries) -> Known | None:
         return None
     # The scatter of a few values that were accepted is that of the history before them, if any.
     freedom = level.n - 1 if level.n >= RECENT else 2 * MATURE if level.scatter else 0
-    around = level.scatter**2 * freedom
+    if not isfinite(level.scatter):
+        freedom = 0
     # An accepted value may be that of one run, whatever its scatter was found from.
     weight = 1.0 if series.accepted is not None else float(max(1, level.n))
-    return Known(level.value, weight, around, freedom)
+    return Known(level.value, weight, level.scatter, freedom)
 
 
 def _reseeded(series: MetricSeries) -> Scatter | None:
@@ -194,7 +195,7 @@ def judge_repeats(series: MetricSeries) -> Verdict:
         )
         for before, after in pairwise(past)
     )
-    rows = [one[:size] for one in (*past, *now)]
+    rows, exponent = _in_range([one[:size] for one in (*past, *now)])
     if n == 1 or is_frozen:
         # What is frozen was drawn once.
         rows = rows[-1 - len(now) :]
@@ -202,19 +203,29 @@ def judge_repeats(series: MetricSeries) -> Verdict:
     else:
         total, freedom = _interaction(rows), (size - 1) * (len(rows) - 1)
     of_mean = total / size
-    scatter: Scatter | None = Scatter(squares=of_mean, freedom=freedom, alone=is_frozen)
+    scatter: Scatter | None = Scatter(
+        squares=of_mean, freedom=freedom, alone=is_frozen, exponent=exponent
+    )
     strictness = 1.0
     if n < RECENT:
         strictness = _TOO_SOON
         paired = _interaction(rows) / size
         if n == 1 and size >= RECENT and 0 < paired / (size - 1) < of_mean / freedom / 2:
             # Each seed is like itself: compared with itself it scatters less.
-            scatter = Scatter(squares=paired, freedom=size - 1)
+            scatter = Scatter(squares=paired, freedom=size - 1, exponent=exponent)
     elif not is_frozen:
-        between = squares(means.history) / (n - 1)  # type: ignore[arg-type]
+        between = squares([average(row) for row in rows[:n]]) / (n - 1)
         if _is_much(between, n - 1, of_mean / freedom, freedom):
             scatter = None
     return _decided(means, scatter, strictness=strictness)
+
+
+def _in_range(rows: Sequence[Repeats]) -> tuple[Sequence[Repeats], int]:
+    """Return values whose squares neither overflow nor vanish, and the exponent of their unit."""
+    exponent = exponent_of([value for row in rows for value in row])
+    if is_safe(exponent):
+        return rows, 0
+    return [tuple([ldexp(value, -exponent) for value in row]) for row in rows], exponent
 
 
 def _repeats(values: float | Repeats) -> Repeats:

@@ -44,6 +44,14 @@ def exponent_of(values: Sequence[float]) -> int:
     return frexp(largest)[1] if largest else 0
 
 
+_SAFE = 300
+
+
+def is_safe(exponent: int) -> bool:
+    """Whether squares of values with this binary exponent neither overflow nor vanish."""
+    return -_SAFE < exponent < _SAFE
+
+
 def finite_mean(values: Sequence[float]) -> float:
     """Return the mean of finite values whose sum does not overflow; exact for constants."""
     return min(max(fsum(values) / len(values), min(values)), max(values))
