@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
@@ -298,3 +299,16 @@ def clean_environment() -> dict[str, str]:
     """Return the environment without what is set for this test run, MLflow, CI or tox."""
     prefixes = ("MLFLOW_", "PYTEST_", "COV_", "COVERAGE_", "GITHUB_", "CI", "TOX_")
     return {key: value for key, value in os.environ.items() if not key.startswith(prefixes)}
+
+
+def mlflow_has(name: str, module: str) -> bool:
+    """Whether the installed release of MLflow defines a name in a module, which is not loaded."""
+    spec = find_spec("mlflow")
+    assert spec is not None
+    assert spec.origin is not None
+    text = Path(spec.origin).parent.joinpath(module).read_text(encoding="utf-8")
+    return f"{name} =" in text
+
+
+RUN_TYPE = "test" if mlflow_has("MLFLOW_RUN_TYPE_TEST", "utils/mlflow_tags.py") else None
+"""The type that runs of tests have in MLflow; older releases have none."""

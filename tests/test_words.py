@@ -78,7 +78,8 @@ def filled(part: ast.expr) -> str:
     """Return a part of an f-string, of an expression its last name alone."""
     if isinstance(part, ast.Constant):
         return str(part.value)
-    names = re.findall(r"[A-Za-z_]\w*", ast.unparse(part).partition("!")[0])
+    value = part.value if isinstance(part, ast.FormattedValue) else part
+    names = re.findall(r"[A-Za-z_]\w*", ast.unparse(value))
     return f"{{{names[0].strip('_').lower() if len(names) == 1 else '…'}}}"
 
 
