@@ -150,6 +150,7 @@ def _files(project: Project) -> list[str]:
         ".pytest_cache",
         ".hypothesis",
         "mlflow.db",
+        "mlflow.db-journal",  # for moments, as long as something is written
         "mlruns",
     }
     paths = (path.relative_to(project.path) for path in project.path.rglob("*"))

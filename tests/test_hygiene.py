@@ -207,7 +207,7 @@ def test_a_rootdir_with_an_odd_name(name: str, tmp_path: Path, migrated_database
     assert len(list(path.glob("mlruns/*/*/artifacts/hello.txt"))) == 1
     assert {one.name for one in path.iterdir()} <= {
         *("__pycache__", ".pytest_cache", ".pytest_mlflow", "pytest.ini", "test_it.py"),
-        *("mlflow.db", "mlruns"),
+        *("mlflow.db", "mlflow.db-journal", "mlruns"),
     }
     assert {one.name for one in (tmp_path / "around").iterdir()} == {name.partition("/")[0]}
 

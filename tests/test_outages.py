@@ -555,7 +555,7 @@ def test_a_disk_too_full_for_anything(project: Project) -> None:
     )
     result = project.pytest("--mlflow", "-p", "no:cacheprovider", status=1)
     assert "1 failed, 2 passed" in result.stdout
-    notes = [line for line in result.section() if "The journal can't be written" in line]
+    notes = [line for line in result.section() if "The session's file can't be written" in line]
     assert len(notes) == 1
     assert "File too large" in notes[0]
     session = project.session()
@@ -572,7 +572,7 @@ def test_a_disk_that_is_full_from_the_start(project: Project) -> None:
     project.write(limit_files(50), "conftest.py")
     result = project.pytest("--mlflow", "--mlflow-timeout=5", "-p", "no:cacheprovider")
     assert "1 passed" in result.stdout
-    assert any("The journal can't be written" in line for line in result.section())
+    assert any("The session's file can't be written" in line for line in result.section())
 
 
 @pytest.mark.real
