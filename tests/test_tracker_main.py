@@ -148,6 +148,17 @@ def test_the_end_of_input_is_noticed_at_once() -> None:
         assert process.communicate()[0] == b"woken\nTrue\n"
 
 
+def test_the_end_of_input_is_noticed_where_it_has_come_before() -> None:
+    code = (
+        "import os, time; from pytest_mlflow_experiments.tracker.main import Controller\n"
+        "controller = Controller(os.getpid())\n"
+        "assert controller._closed.wait(60); controller.pause(36_000)\n"
+        "before = time.monotonic(); controller.pause(0.1); print(time.monotonic() - before >= 0.1)"
+    )
+    found = subprocess.check_output([sys.executable, "-c", code], stdin=subprocess.DEVNULL)
+    assert found.strip() == b"True"
+
+
 def test_journal_that_breaks_off_in_a_line(tmp_path: Path, uri: str) -> None:
     journal = Journal(tmp_path).cases([make_record(1)])
     with journal.directory.journal.open("ab") as file:

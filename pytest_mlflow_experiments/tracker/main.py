@@ -40,6 +40,7 @@ class Controller:
         self._started = started_at(pid)
         self._alive = True
         self._closed = threading.Event()
+        self._is_noticed = False
         self._looked_at = time.monotonic()
         threading.Thread(target=self._read, name="stdin", daemon=True).start()
 
@@ -53,11 +54,14 @@ class Controller:
         return self._alive
 
     def pause(self, seconds: float) -> None:
-        """Sleep, but not beyond the end of the input, which comes behind the journal's end."""
-        if not self._closed.is_set():
-            self._closed.wait(seconds)
-        else:
+        """Sleep, but not beyond the end of the input, which comes behind the journal's end.
+
+        The end cuts one pause short, whether it comes within it or has come before.
+        """
+        if self._is_noticed:
             time.sleep(seconds)
+        else:
+            self._is_noticed = self._closed.wait(seconds)
 
     def _read(self) -> None:
         try:
